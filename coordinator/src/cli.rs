@@ -1,0 +1,97 @@
+//! The command line of `pvf-coordinator`.
+
+use crate::Coordinator;
+use clap::Parser;
+use pvf_shared::{
+    bus::nats::NatsBus,
+    config::Timing,
+    ids::FleetName,
+    store::{BlobStore, seal::SealKey},
+};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+/// Owns the queues of a PVF validation fleet and gives jobs to its workers.
+#[derive(Debug, Parser)]
+#[command(name = "pvf-coordinator", version)]
+struct Args {
+    /// The NATS server, for instance nats://127.0.0.1:4222
+    #[arg(long, env = "PVF_NATS", value_name = "URL")]
+    nats: String,
+    /// The object store that the fleet shares: file:///path, s3://bucket/prefix, gs://…, az://…
+    #[arg(long, env = "PVF_STORE", value_name = "URL")]
+    store: String,
+    /// The fleet's name; several fleets may share one NATS
+    #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
+    fleet: FleetName,
+    /// File with the fleet's secret for artifact seals, the same for the whole fleet
+    #[arg(long, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
+    seal_key_file: Option<PathBuf>,
+    /// Log as JSON
+    #[arg(long)]
+    json_logs: bool,
+    /// Log more (twice: debug)
+    #[arg(short, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// Runs the coordinator until SIGTERM or SIGINT. Exit code 2: wrong settings; 3: bus or store cannot be used.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
+    let key = match SealKey::from_file(args.seal_key_file.as_deref()) {
+        Ok(key) => key,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let store = match BlobStore::open(&args.store, key) {
+        Ok(store) => store,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::from(3);
+        }
+    };
+    match runtime.block_on(run(&args, store)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+async fn run(args: &Args, store: BlobStore) -> Result<(), crate::CoordinatorError> {
+    let shutdown = shutdown_signal();
+    let bus = NatsBus::connect(&args.nats, "pvf-coordinator", Duration::from_secs(10)).await?;
+    let coordinator = Coordinator { fleet: args.fleet.clone(), timing: Timing::default(), bus: Arc::new(bus), store };
+    let listening = coordinator.listen().await?;
+    tracing::info!(fleet = %args.fleet, store = %args.store, version = env!("CARGO_PKG_VERSION"), "coordinator is ready");
+    listening.run(shutdown).await;
+    Ok(())
+}
+
+/// Completes at the first SIGTERM or SIGINT.
+fn shutdown_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate());
+    let mut int = signal(SignalKind::interrupt());
+    async move {
+        match (&mut term, &mut int) {
+            (Ok(term), Ok(int)) => {
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = int.recv() => {}
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}

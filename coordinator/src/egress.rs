@@ -1,0 +1,156 @@
+//! Effects go onto the bus and into the store. What becomes of those that can fail comes back as events.
+
+use crate::{
+    ingress::KnownCode,
+    scheduler::{Answer, Delivery, Effect, Event},
+};
+use pvf_shared::{
+    bus::{BusError, SharedBus},
+    config::Timing,
+    ids::{FleetName, NodeId, WorkerId},
+    job::{BlobRef, JobSpec},
+    store::BlobStore,
+    subjects::{self, Subject},
+    verdict::Outcome,
+    wire::{self, Dispatch, DispatchReply, ToNode, ToWorker, Verdict},
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+/// What does as the scheduler says.
+#[derive(Clone)]
+pub(crate) struct Egress {
+    pub(crate) bus: SharedBus,
+    pub(crate) store: BlobStore,
+    pub(crate) fleet: FleetName,
+    pub(crate) timing: Timing,
+    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) known_code: KnownCode,
+    /// Messages whose order matters and that are not answered.
+    pub(crate) outbox: UnboundedSender<Outgoing>,
+}
+
+/// A message that is not answered.
+pub(crate) enum Outgoing {
+    /// The answer to a bus request.
+    Answer(Subject, Answer),
+    /// A verdict.
+    Verdict(NodeId, Box<Verdict>),
+}
+
+impl Egress {
+    /// Begins to do as the scheduler says; never waits.
+    pub(crate) fn perform(&self, effect: Effect) {
+        match effect {
+            Effect::Reply { to, answer } => {
+                let _ = self.outbox.send(Outgoing::Answer(to, answer));
+            }
+            Effect::Verdict { node, verdict } => {
+                tracing::info!(request = %verdict.request, verdict = verdict.outcome.name(),
+                    reason = verdict.outcome.reason(), attempts = verdict.attempts,
+                    total_ms = verdict.timings.total.as_millis() as u64, "verdict");
+                let _ = self.outbox.send(Outgoing::Verdict(node, verdict));
+            }
+            Effect::ToWorker { worker, message } => {
+                tokio::spawn(self.clone().to_worker(worker, message));
+            }
+            Effect::LookUp { artifact } => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    let found = this.store.look_up(&artifact).await.map_err(|e| e.to_string());
+                    let _ = this.events.send(Event::LookedUp { artifact, found });
+                });
+            }
+            Effect::Drop { artifact } => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    tracing::warn!(%artifact, "artifact is dropped, to be prepared again");
+                    if let Err(error) = this.store.delete_artifact(&artifact).await {
+                        tracing::error!(%error, %artifact, "artifact could not be dropped; it will be written over");
+                    }
+                    let _ = this.events.send(Event::Dropped { artifact });
+                });
+            }
+            Effect::ForgetCode { code } => self.known_code.forget(&code),
+        }
+    }
+
+    /// Sends what is not answered, in order, until the driver ends.
+    pub(crate) async fn post(self, mut outbox: UnboundedReceiver<Outgoing>) {
+        while let Some(outgoing) = outbox.recv().await {
+            let sent = match outgoing {
+                Outgoing::Answer(to, answer) => self.bus.publish(&to, encode(&answer)).await,
+                Outgoing::Verdict(node, verdict) => self.send_verdict(node, *verdict).await,
+            };
+            if let Err(error) = sent {
+                // Whoever waits for it asks again.
+                tracing::warn!(%error, "a message could not be sent");
+            }
+        }
+    }
+
+    async fn send_verdict(&self, node: NodeId, mut verdict: Verdict) -> Result<(), BusError> {
+        let to = subjects::node(&self.fleet, &node);
+        let message = wire::encode(&ToNode::Verdict(Box::new(verdict.clone())));
+        if message.len() > self.bus.max_payload()
+            && let Outcome::Valid(BlobRef::Inline(result)) = &verdict.outcome
+        {
+            match self.store.put_blob(result.clone()).await {
+                Ok(blob) => verdict.outcome = Outcome::Valid(blob),
+                Err(error) => tracing::error!(%error, request = %verdict.request, "result could not be stored"),
+            }
+            return self.bus.publish(&to, wire::encode(&ToNode::Verdict(Box::new(verdict)))).await;
+        }
+        self.bus.publish(&to, message).await
+    }
+
+    async fn to_worker(self, worker: WorkerId, message: ToWorker) {
+        let (job, attempt, cancel) = match &message {
+            ToWorker::Dispatch(d) => (d.job, d.attempt, false),
+            ToWorker::Cancel { job, attempt, .. } => (*job, *attempt, true),
+        };
+        let delivery = self.deliver(worker, message).await;
+        if delivery != Delivery::Taken {
+            tracing::warn!(%worker, %job, attempt, cancel, ?delivery, "message to a worker");
+        }
+        let _ = self.events.send(Event::Delivered { worker, job, attempt, cancel, delivery });
+    }
+
+    async fn deliver(&self, worker: WorkerId, message: ToWorker) -> Delivery {
+        let to = subjects::worker(&self.fleet, &worker);
+        let mut sent = self.bus.request(&to, wire::encode(&message), self.timing.ack).await;
+        if let (Err(BusError::TooLarge { .. }), ToWorker::Dispatch(dispatch)) = (&sent, message) {
+            sent = match self.by_reference(*dispatch).await {
+                Ok(smaller) => self.bus.request(&to, wire::encode(&smaller), self.timing.ack).await,
+                Err(why) => return Delivery::Refused(why),
+            };
+        }
+        match sent {
+            Ok(answer) => match wire::decode::<DispatchReply>(&answer) {
+                Ok(DispatchReply::Taken) => Delivery::Taken,
+                Ok(DispatchReply::Refused(why)) => Delivery::Refused(why),
+                Err(error) => Delivery::Unknown(error.to_string()),
+            },
+            Err(BusError::NoResponders(_)) => Delivery::Nobody,
+            Err(error) => Delivery::Unknown(error.to_string()),
+        }
+    }
+
+    /// The same dispatch with its block data in the store.
+    async fn by_reference(&self, mut dispatch: Dispatch) -> Result<ToWorker, String> {
+        if let JobSpec::Execute(execute) = &mut dispatch.spec
+            && let BlobRef::Inline(bytes) = &execute.block_data
+        {
+            execute.block_data = self.store.put_blob(bytes.clone()).await.map_err(|e| e.to_string())?;
+        }
+        Ok(ToWorker::Dispatch(Box::new(dispatch)))
+    }
+}
+
+fn encode(answer: &Answer) -> bytes::Bytes {
+    match answer {
+        Answer::Submit(answer) => wire::encode(answer),
+        Answer::Ask(answer) => wire::encode(answer),
+        Answer::Status(answer) => wire::encode(answer),
+        Answer::Worker(answer) => wire::encode(answer),
+    }
+}

@@ -1,0 +1,161 @@
+//! Bytes off the bus become events. A submission's code is brought into the store and checked against its
+//! hash first, so that the scheduler only ever sees code that is there and is what it says.
+
+use crate::scheduler::{Event, check};
+use futures::StreamExt as _;
+use pvf_shared::{
+    bus::{Message, SharedBus, Subscription},
+    ids::{CodeHash, FleetName},
+    job::BlobRef,
+    store::{BlobStore, StoreError},
+    subjects::Subject,
+    wire::{self, FromNode, FromWorker, Refusal, Submission, SubmitReply, Work, WorkerReply},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Codes that are known to be in the store; more than these are looked up again.
+const MAX_KNOWN_CODES: usize = 16_384;
+
+/// Codes that are known to be in the store.
+#[derive(Clone, Default)]
+pub(crate) struct KnownCode(Arc<Mutex<HashMap<CodeHash, BlobRef>>>);
+
+impl KnownCode {
+    fn get(&self, code: &CodeHash) -> Option<BlobRef> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(code).cloned()
+    }
+
+    fn insert(&self, code: CodeHash, blob: BlobRef) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN_CODES {
+            known.clear();
+        }
+        known.insert(code, blob);
+    }
+
+    /// It is not there after all.
+    pub(crate) fn forget(&self, code: &CodeHash) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(code);
+    }
+}
+
+/// What turns messages into events.
+#[derive(Clone)]
+pub(crate) struct Ingress {
+    pub(crate) bus: SharedBus,
+    pub(crate) store: BlobStore,
+    pub(crate) fleet: FleetName,
+    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) known_code: KnownCode,
+}
+
+impl Ingress {
+    /// Reads what nodes send, until the bus ends.
+    pub(crate) async fn nodes(self, mut messages: Subscription) {
+        while let Some(Message { payload, reply }) = messages.next().await {
+            let event = match wire::decode::<FromNode>(&payload) {
+                Ok(FromNode::Submit(submission)) => {
+                    tokio::spawn(self.clone().admit(submission, reply));
+                    continue;
+                }
+                Ok(FromNode::Ask { request, .. }) => Event::Ask { request, reply },
+                Ok(FromNode::Cancel { request, node }) => Event::Cancel { request, node, reply },
+                Ok(FromNode::Leaves { node, update }) => Event::Leaves { node, update, reply },
+                Ok(FromNode::Status) => Event::Status { reply },
+                Err(error) => {
+                    tracing::warn!(%error, fleet = %self.fleet, "message from a node is not understood");
+                    let answer = SubmitReply::Refused(Refusal::Malformed(error.to_string()));
+                    self.answer(reply, wire::encode(&answer)).await;
+                    continue;
+                }
+            };
+            let _ = self.events.send(event);
+        }
+    }
+
+    /// Reads what workers send, until the bus ends.
+    pub(crate) async fn workers(self, mut messages: Subscription) {
+        while let Some(Message { payload, reply }) = messages.next().await {
+            let event = match wire::decode::<FromWorker>(&payload) {
+                Ok(FromWorker::Hello(hello)) => Event::Hello { hello, reply },
+                Ok(FromWorker::Heartbeat(heartbeat)) => Event::Heartbeat { heartbeat, reply },
+                Ok(FromWorker::Report(report)) => Event::Report { report, reply },
+                Ok(FromWorker::Goodbye { worker }) => Event::Goodbye { worker, reply },
+                Err(error) => {
+                    tracing::warn!(%error, fleet = %self.fleet, "message from a worker is not understood");
+                    self.answer(reply, wire::encode(&WorkerReply::Refused(error.to_string()))).await;
+                    continue;
+                }
+            };
+            let _ = self.events.send(event);
+        }
+    }
+
+    async fn answer(&self, reply: Option<Subject>, bytes: bytes::Bytes) {
+        if let Some(reply) = reply
+            && let Err(error) = self.bus.publish(&reply, bytes).await
+        {
+            tracing::warn!(%error, "an answer could not be sent");
+        }
+    }
+
+    async fn admit(self, mut submission: Box<Submission>, reply: Option<Subject>) {
+        match self.secure(&mut submission).await {
+            Ok(()) => {
+                let _ = self.events.send(Event::Submit { submission, reply });
+            }
+            Err(refusal) => {
+                tracing::info!(request = %submission.id, node = %submission.node, %refusal, "request refused");
+                self.answer(reply, wire::encode(&SubmitReply::Refused(refusal))).await;
+            }
+        }
+    }
+
+    async fn secure(&self, submission: &mut Submission) -> Result<(), Refusal> {
+        check(submission)?;
+        let code = &mut submission.code;
+        code.blob = match self.known_code.get(&code.hash) {
+            Some(blob) => blob,
+            None => {
+                let blob = self.secure_code(code.hash, &code.blob).await?;
+                self.known_code.insert(code.hash, blob.clone());
+                blob
+            }
+        };
+        if let Work::Execute(execute) = &submission.work {
+            self.must_have("block data", &execute.block_data).await?;
+        }
+        Ok(())
+    }
+
+    async fn secure_code(&self, claimed: CodeHash, blob: &BlobRef) -> Result<BlobRef, Refusal> {
+        self.must_have("code", blob).await?;
+        let bytes = self.store.fetch(blob).await.map_err(unavailable)?;
+        let actual = CodeHash::of(&bytes);
+        if actual != claimed {
+            return Err(Refusal::CodeHash { claimed, actual });
+        }
+        match blob {
+            BlobRef::Inline(_) => self.store.put_blob(bytes).await.map_err(unavailable),
+            BlobRef::Stored { .. } => Ok(blob.clone()),
+        }
+    }
+
+    async fn must_have(&self, field: &str, blob: &BlobRef) -> Result<(), Refusal> {
+        let BlobRef::Stored { hash, len } = blob else { return Ok(()) };
+        if self.store.has_blob(hash, *len).await.map_err(unavailable)? {
+            return Ok(());
+        }
+        Err(Refusal::BlobMissing { field: field.into(), blob: hash.to_string(), len: *len })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+fn unavailable(error: StoreError) -> Refusal {
+    tracing::error!(%error, "the store cannot be used");
+    Refusal::StoreUnavailable(error.to_string())
+}

@@ -1,0 +1,5 @@
+//! `pvf-coordinator`.
+
+fn main() -> std::process::ExitCode {
+    pvf_coordinator::cli::main()
+}

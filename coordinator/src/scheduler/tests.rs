@@ -1,0 +1,230 @@
+//! Behaviour of the scheduler, seen from outside: events in, effects out. Every message is sent through
+//! MessagePack on its way, and the invariants are swept after every step.
+
+use super::*;
+use pvf_shared::{
+    Bytes,
+    candidate::{BlockDataForm, CandidateContext},
+    ids::{BlobHash, EngineId, StorageRoot},
+    job::*,
+    params::{ExecutorParam, ExecutorParams},
+    priority::ExecuteKind,
+    store::{Found, seal::Mac},
+    verdict::*,
+    wire::*,
+};
+use std::time::Duration;
+use uuid_of::*;
+
+mod uuid_of {
+    use super::*;
+    pub(super) fn request(n: u64) -> RequestId {
+        format!("{n:032x}").parse().unwrap()
+    }
+    pub(super) fn node(n: u64) -> NodeId {
+        format!("{n:032x}").parse().unwrap()
+    }
+    pub(super) fn worker(n: u64) -> WorkerId {
+        format!("{n:032x}").parse().unwrap()
+    }
+}
+
+const TOKEN: FencingToken = FencingToken(7);
+
+fn engine(name: &str) -> EngineId {
+    EngineId::parse(name).unwrap()
+}
+
+fn info(n: u8) -> ArtifactInfo {
+    ArtifactInfo { bytes: 1000, mac: Mac([n; 32]) }
+}
+
+/// A scheduler whose messages go through the wire format, with a clock that the test moves.
+struct Env {
+    scheduler: Scheduler,
+    now: Moment,
+    effects: VecDeque<Effect>,
+}
+
+impl Env {
+    fn new() -> Self {
+        let config = SchedulerConfig { token: TOKEN, timing: Timing::default(), version: "t".into() };
+        Self { scheduler: Scheduler::new(config), now: Moment::default(), effects: VecDeque::new() }
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.scheduler.poll_effect() {
+            let effect = match effect {
+                Effect::ToWorker { worker, message } => {
+                    Effect::ToWorker { worker, message: decode(&encode(&message)).unwrap() }
+                }
+                Effect::Verdict { node, verdict } => {
+                    let ToNode::Verdict(verdict) = decode(&encode(&ToNode::Verdict(verdict))).unwrap();
+                    Effect::Verdict { node, verdict }
+                }
+                other => other,
+            };
+            self.effects.push_back(effect);
+        }
+        self.scheduler.assert_invariants();
+    }
+
+    fn event(&mut self, event: Event) {
+        self.scheduler.handle(event, self.now);
+        self.drain();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now.after(time);
+        while let Some(due) = self.scheduler.poll_timeout().filter(|due| *due <= until) {
+            self.now = due.max(self.now);
+            self.scheduler.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    fn worker(&mut self, n: u64, kind: WorkerKind, slots: u32) {
+        self.worker_on(n, kind, slots, &format!("host{n}"));
+    }
+
+    fn worker_on(&mut self, n: u64, kind: WorkerKind, slots: u32, host: &str) {
+        let hello = WorkerHello {
+            worker: worker(n),
+            kind,
+            slots,
+            engine: engine("e"),
+            host: host.into(),
+            version: "t".into(),
+            running: vec![],
+        };
+        let FromWorker::Hello(hello) = decode(&encode(&FromWorker::Hello(hello))).unwrap() else { panic!() };
+        self.event(Event::Hello { hello, reply: None });
+    }
+
+    fn submit(&mut self, n: u64, code: u8, work: Work) {
+        self.submit_with(n, code, ExecutorParams::default(), work);
+    }
+
+    fn submit_with(&mut self, n: u64, code: u8, executor_params: ExecutorParams, work: Work) {
+        let submission = Submission {
+            id: request(n),
+            node: node(1),
+            code: CodeRef { hash: CodeHash([code; 32]), blob: BlobRef::Stored { hash: BlobHash([code; 32]), len: 5 } },
+            code_bomb_limit: 1000,
+            executor_params,
+            prepare_timeout: None,
+            answer_within: Duration::from_secs(600),
+            work,
+        };
+        let message = FromNode::Submit(Box::new(submission));
+        let FromNode::Submit(submission) = decode(&encode(&message)).unwrap() else { panic!() };
+        self.event(Event::Submit { submission, reply: None });
+    }
+
+    fn artifact(code: u8) -> ArtifactId {
+        ArtifactId {
+            code_hash: CodeHash([code; 32]),
+            prep_hash: ExecutorParams::default().prep_hash(),
+            engine: engine("e"),
+        }
+    }
+
+    /// The store answers the look-up that must be next.
+    fn looked_up(&mut self, code: u8, found: Option<Found>) {
+        assert_eq!(self.next(), Effect::LookUp { artifact: Self::artifact(code) });
+        self.event(Event::LookedUp { artifact: Self::artifact(code), found: Ok(found) });
+    }
+
+    fn next(&mut self) -> Effect {
+        self.effects.pop_front().expect("an effect")
+    }
+
+    fn quiet(&self) {
+        assert!(self.effects.is_empty(), "unexpected: {:?}", self.effects);
+    }
+
+    /// The dispatch that must be next; it is acknowledged.
+    fn dispatched(&mut self) -> (WorkerId, Dispatch) {
+        let effect = self.next();
+        let Effect::ToWorker { worker, message: ToWorker::Dispatch(dispatch) } = effect else {
+            panic!("expected a dispatch, got {effect:?}")
+        };
+        assert_eq!(dispatch.token, TOKEN);
+        let (job, attempt) = (dispatch.job, dispatch.attempt);
+        self.event(Event::Delivered { worker, job, attempt, cancel: false, delivery: Delivery::Taken });
+        (worker, *dispatch)
+    }
+
+    fn report(&mut self, (worker, dispatch): &(WorkerId, Dispatch), outcome: JobOutcome) {
+        let report = JobReport {
+            worker: *worker,
+            token: dispatch.token,
+            job: dispatch.job,
+            attempt: dispatch.attempt,
+            outcome,
+            usage: JobUsage::default(),
+        };
+        let message = FromWorker::Report(Box::new(report));
+        let FromWorker::Report(report) = decode(&encode(&message)).unwrap() else { panic!() };
+        self.event(Event::Report { report, reply: None });
+    }
+
+    fn prepared(&mut self, at: &(WorkerId, Dispatch), n: u8) {
+        self.report(at, JobOutcome::Prepare(PrepareOutcome::Prepared(info(n))));
+    }
+
+    fn executed(&mut self, at: &(WorkerId, Dispatch), outcome: ExecuteOutcome) {
+        self.report(at, JobOutcome::Execute(outcome));
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        match self.next() {
+            Effect::Verdict { verdict, .. } => *verdict,
+            other => panic!("expected a verdict, got {other:?}"),
+        }
+    }
+}
+
+fn execute(kind: ExecuteKind) -> Work {
+    let context = CandidateContext {
+        parent_head: Bytes::new(),
+        relay_parent_number: 1,
+        relay_parent_storage_root: StorageRoot([0; 32]),
+        extension: None,
+        block_data_form: BlockDataForm::MaybeCompressed,
+    };
+    Work::Execute(Box::new(ExecuteSubmission {
+        kind,
+        context,
+        block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
+        pov_bomb_limit: 1000,
+        exec_timeout: None,
+        relay_leaf: None,
+    }))
+}
+
+fn valid() -> ExecuteOutcome {
+    ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"r")))
+}
+
+/// One prepare worker (1) and two execute workers (2, 3) of one slot, on three hosts.
+fn small_fleet() -> Env {
+    let mut env = Env::new();
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.worker(2, WorkerKind::Execute, 1);
+    env.worker(3, WorkerKind::Execute, 1);
+    env
+}
+
+/// A small fleet that has the artifact of code 1.
+fn warm_fleet() -> Env {
+    let mut env = small_fleet();
+    env.submit(99, 1, Work::Precheck);
+    env.looked_up(1, Some(Found::Prepared(info(1))));
+    assert_eq!(env.verdict().outcome, Outcome::PrecheckOk);
+    env
+}
+
+mod behaviour;
+mod faults;

@@ -1,0 +1,39 @@
+//! Verdicts that were given lately, for nodes that did not hear them. Bounded by count and by bytes.
+
+use pvf_shared::{ids::RequestId, verdict::Outcome, wire::Verdict};
+use std::collections::{HashMap, VecDeque};
+
+const MAX_COUNT: usize = 8192;
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Verdicts that were given lately.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    by_id: HashMap<RequestId, Verdict>,
+    order: VecDeque<RequestId>,
+    bytes: usize,
+}
+
+fn weight(verdict: &Verdict) -> usize {
+    512 + if let Outcome::Valid(result) = &verdict.outcome { result.inline_len() } else { 0 }
+}
+
+impl Verdicts {
+    /// Keeps a verdict for a while.
+    pub(super) fn keep(&mut self, verdict: Verdict) {
+        self.bytes += weight(&verdict);
+        self.order.push_back(verdict.request);
+        self.by_id.insert(verdict.request, verdict);
+        while self.order.len() > MAX_COUNT || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if let Some(gone) = self.by_id.remove(&oldest) {
+                self.bytes -= weight(&gone);
+            }
+        }
+    }
+
+    /// The verdict of a request, if it is still kept.
+    pub(super) fn get(&self, request: &RequestId) -> Option<&Verdict> {
+        self.by_id.get(request)
+    }
+}

@@ -1,0 +1,151 @@
+//! The bus over NATS.
+
+use super::{Bus, BusError, Message, Subscription};
+use crate::subjects::Subject;
+use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, connection::State};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use std::time::Duration;
+
+/// Messages that a subscription may hold before the client drops some; a coordinator must not lose a burst.
+const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
+
+/// A connection to NATS.
+pub struct NatsBus {
+    client: Client,
+    url: String,
+}
+
+impl NatsBus {
+    /// Connects; fails if the server cannot be reached within `timeout`, reconnects by itself afterwards.
+    /// The URL may hold a user and password or a token (`nats://user:pw@host:4222`, `tls://…`).
+    pub async fn connect(url: &str, name: &str, timeout: Duration) -> Result<Self, BusError> {
+        let shown = without_secrets(url);
+        let failed = |why: String| BusError::Connection { url: shown.clone(), why };
+        let options = ConnectOptions::new()
+            .name(name)
+            .connection_timeout(timeout)
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback({
+                let url = shown.clone();
+                move |event| {
+                    match event {
+                        Event::Connected => tracing::info!(%url, "bus: connected"),
+                        Event::SlowConsumer(_) => tracing::error!(%url, "bus: SLOW CONSUMER, messages were dropped"),
+                        other => tracing::warn!(%url, "bus: {other}"),
+                    }
+                    futures::future::ready(())
+                }
+            });
+        let connecting = tokio::time::timeout(timeout, options.connect(url));
+        let client = connecting
+            .await
+            .map_err(|_| failed(format!("no connection within {} s", timeout.as_secs())))?
+            .map_err(|e| failed(with_sources(&e)))?;
+        Ok(Self { client, url: shown })
+    }
+
+    fn failed(&self, error: &dyn std::error::Error) -> BusError {
+        BusError::Connection { url: self.url.clone(), why: with_sources(error) }
+    }
+
+    fn check(&self, payload: &Bytes) -> Result<(), BusError> {
+        let limit = self.max_payload();
+        if payload.len() > limit {
+            return Err(BusError::TooLarge { len: payload.len(), limit });
+        }
+        Ok(())
+    }
+}
+
+/// Grows to 4 s, with jitter from the clock, so that a fleet does not come back all at once.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let base = 50u64 << attempts.min(6);
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    Duration::from_millis(base / 2 + u64::from(nanos) % base)
+}
+
+fn without_secrets(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(s, _)| s);
+            format!("{scheme}://…@{host}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let more = source.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
+        self.check(&payload)?;
+        self.client.publish(subject.as_str().to_owned(), payload).await.map_err(|e| self.failed(&e))
+    }
+
+    async fn request(&self, subject: &Subject, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError> {
+        self.check(&payload)?;
+        let request = async_nats::Request::new().payload(payload).timeout(Some(timeout));
+        match self.client.send_request(subject.as_str().to_owned(), request).await {
+            Ok(message) => Ok(message.payload),
+            Err(e) => Err(match e.kind() {
+                RequestErrorKind::NoResponders => BusError::NoResponders(subject.to_string()),
+                RequestErrorKind::TimedOut => BusError::TimedOut(subject.to_string()),
+                _ => self.failed(&e),
+            }),
+        }
+    }
+
+    async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError> {
+        let subscriber = self.client.subscribe(subject.as_str().to_owned()).await.map_err(|e| self.failed(&e))?;
+        // Only after a round trip does the server know of the subscription.
+        self.client.flush().await.map_err(|e| self.failed(&e))?;
+        let messages =
+            subscriber.map(|m| Message { payload: m.payload, reply: m.reply.map(|r| Subject::reply(r.as_str())) });
+        Ok(messages.boxed())
+    }
+
+    fn max_payload(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    async fn flush(&self) -> Result<(), BusError> {
+        self.client.flush().await.map_err(|e| self.failed(&e))
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        assert_eq!(without_secrets("nats://user:pw@host:4222"), "nats://…@host:4222");
+        assert_eq!(without_secrets("nats://host:4222"), "nats://host:4222");
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_server_is_an_error() {
+        // Port 1 of the loopback: nobody listens there.
+        let error = NatsBus::connect("nats://127.0.0.1:1", "test", Duration::from_secs(3)).await.err().unwrap();
+        assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+    }
+}

@@ -1,0 +1,33 @@
+//! Settings that every role of the fleet shares.
+
+use std::time::Duration;
+
+/// The clockwork that both ends of the bus must agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a worker reports that it is alive.
+    pub heartbeat: Duration,
+    /// How long a worker may be silent before it is judged lost.
+    pub worker_silence: Duration,
+    /// How long a sender waits for the acknowledgement of one message.
+    pub ack: Duration,
+    /// How often a node asks for a verdict that has not come.
+    pub ask_again: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(1),
+            worker_silence: Duration::from_secs(6),
+            ack: Duration::from_secs(2),
+            ask_again: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A worker takes this many jobs ahead of its free slots, so that no slot idles for a bus round trip.
+pub const JOBS_AHEAD: u32 = 0;
+
+/// Bytes of a message that are kept free for everything that is not code or PoV: ids, parameters, head data.
+pub const ENVELOPE_RESERVE: usize = 64 * 1024;

@@ -1,0 +1,314 @@
+//! Identities: hashes of code and parameters, and the ids of requests, jobs, workers and nodes.
+//!
+//! Everything is parsed at the edge into one of these newtypes; inside the fleet there is no raw hash and
+//! no raw id.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::{fmt, str::FromStr};
+use uuid::Uuid;
+
+/// Text or bytes that are not what the named id looks like.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: expected {expected}, got {got}")]
+pub struct IdError {
+    /// The id that was to be parsed.
+    pub what: &'static str,
+    /// What it looks like.
+    pub expected: &'static str,
+    /// What was there.
+    pub got: String,
+}
+
+/// blake2b-256, the hash that the relay chain uses for code and parameters.
+pub fn blake2b_256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut state = blake2b_simd::Params::new().hash_length(32).to_state();
+    for part in parts {
+        state.update(part);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(state.finalize().as_bytes());
+    out
+}
+
+macro_rules! hash_newtype {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub [u8; 32]);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), hex::encode(&self.0[..6]))
+            }
+        }
+        impl fmt::Display for $name {
+            /// Lower-case hex without a prefix, as it stands in keys.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(s: &str) -> Result<Self, IdError> {
+                let mut out = [0; 32];
+                hex::decode_to_slice(s.strip_prefix("0x").unwrap_or(s), &mut out).map_err(|_| IdError {
+                    what: stringify!($name),
+                    expected: "64 hex digits, with or without 0x",
+                    got: shorten(s),
+                })?;
+                Ok(Self(out))
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_bytes(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let bytes = serde_bytes::ByteBuf::deserialize(d)?;
+                let len = bytes.len();
+                <[u8; 32]>::try_from(bytes.into_vec()).map($name).map_err(|_| {
+                    D::Error::custom(format!(concat!(stringify!($name), ": expected 32 bytes, got {}"), len))
+                })
+            }
+        }
+    };
+}
+
+fn shorten(s: &str) -> String {
+    let head: String = s.chars().take(40).collect();
+    if head.len() < s.len() { format!("{head:?}… ({} bytes)", s.len()) } else { format!("{head:?}") }
+}
+
+hash_newtype! {
+    /// blake2b-256 of validation code exactly as it was submitted (compressed form, if it is compressed).
+    CodeHash
+}
+hash_newtype! {
+    /// blake2b-256 of the encoded executor parameters that change an artifact, see
+    /// [`crate::params::ExecutorParams::prep_hash`].
+    PrepHash
+}
+hash_newtype! {
+    /// blake2b-256 of all encoded executor parameters.
+    ParamsHash
+}
+hash_newtype! {
+    /// BLAKE3 of a blob's bytes: the name of the blob in the store.
+    BlobHash
+}
+hash_newtype! {
+    /// Root hash of the relay parent's storage trie.
+    StorageRoot
+}
+
+impl CodeHash {
+    /// The hash of this code.
+    pub fn of(code: &[u8]) -> Self {
+        Self(blake2b_256(&[code]))
+    }
+}
+
+impl BlobHash {
+    /// The hash of this blob.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+macro_rules! uuid_newtype {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A fresh id; ids made later sort later (UUID version 7).
+            #[allow(clippy::new_without_default)] // a default id would hide that each one is new
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0.simple())
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0.simple())
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(s: &str) -> Result<Self, IdError> {
+                Uuid::try_parse(s).map(Self).map_err(|_| IdError {
+                    what: stringify!($name),
+                    expected: "a UUID",
+                    got: shorten(s),
+                })
+            }
+        }
+    };
+}
+
+uuid_newtype! {
+    /// One request of a client, chosen by the client and kept over re-submissions.
+    RequestId
+}
+uuid_newtype! {
+    /// One run of a worker process, from its start to its end.
+    WorkerId
+}
+uuid_newtype! {
+    /// One client handle of a node; its verdicts are published under this name.
+    NodeId
+}
+
+/// One unit of work of the coordinator: a preparation or an execution. All its attempts share the id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Which try of a job this is, from 1.
+pub type Attempt = u32;
+
+/// Grows with each coordinator that takes over; a worker obeys only the highest it has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FencingToken(pub u64);
+
+/// What an artifact was compiled for: wasmtime's version, its configuration, target triple and CPU baseline.
+/// A worker can only map artifacts of its own engine.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct EngineId(String);
+
+impl EngineId {
+    /// Parses an engine id: 1 to 64 letters, digits, `.`, `-` or `_`, so that it can stand in a key.
+    pub fn parse(s: &str) -> Result<Self, IdError> {
+        let fine = (1..=64).contains(&s.len())
+            && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+            && !s.starts_with('.');
+        if fine {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err(IdError { what: "EngineId", expected: "1 to 64 of [A-Za-z0-9._-]", got: shorten(s) })
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for EngineId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(d)?).map_err(D::Error::custom)
+    }
+}
+impl fmt::Debug for EngineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EngineId({})", self.0)
+    }
+}
+impl fmt::Display for EngineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What names a compiled artifact: the code, the parameters that change its compilation, and the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ArtifactId {
+    /// The validation code.
+    pub code_hash: CodeHash,
+    /// The executor parameters, as far as they matter.
+    pub prep_hash: PrepHash,
+    /// What it was compiled for.
+    pub engine: EngineId,
+}
+
+impl fmt::Display for ArtifactId {
+    /// `<engine>/<code hash>-<first 16 digits of the prep hash>`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}-{}", self.engine, self.code_hash, hex::encode(&self.prep_hash.0[..8]))
+    }
+}
+
+/// A fleet's name: the first token of every subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct FleetName(String);
+
+impl FleetName {
+    /// Parses a fleet name: 1 to 32 lower-case letters, digits, `-` or `_`, so that it can stand in a subject.
+    pub fn parse(s: &str) -> Result<Self, IdError> {
+        let fine = (1..=32).contains(&s.len())
+            && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
+        if fine {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err(IdError { what: "fleet name", expected: "1 to 32 of [a-z0-9_-]", got: shorten(s) })
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for FleetName {
+    fn default() -> Self {
+        Self("pvf".into())
+    }
+}
+impl FromStr for FleetName {
+    type Err = IdError;
+    fn from_str(s: &str) -> Result<Self, IdError> {
+        Self::parse(s)
+    }
+}
+impl fmt::Display for FleetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_hash_is_blake2b_256() {
+        // The published test vector of BLAKE2b with a 32-byte digest for the empty input.
+        assert_eq!(CodeHash::of(b"").to_string(), "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
+    }
+
+    #[test]
+    fn ids_refuse_what_they_are_not() {
+        assert!("0x12".parse::<CodeHash>().unwrap_err().to_string().contains("64 hex digits"));
+        assert!(EngineId::parse("../x").is_err());
+        assert!(EngineId::parse("").is_err());
+        assert!(FleetName::parse("a.b").is_err());
+        assert!(FleetName::parse(&"a".repeat(33)).is_err());
+        assert!("nonsense".parse::<RequestId>().is_err());
+    }
+
+    #[test]
+    fn hashes_round_trip_as_text() {
+        let h = CodeHash::of(b"x");
+        assert_eq!(h.to_string().parse::<CodeHash>().unwrap(), h);
+        assert_eq!(format!("0x{h}").parse::<CodeHash>().unwrap(), h);
+    }
+}

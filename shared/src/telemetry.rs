@@ -1,0 +1,17 @@
+//! Log output of the executables: always on stderr, because stdout is the result.
+
+use tracing_subscriber::EnvFilter;
+
+/// How much is logged if `PVF_LOG` does not say otherwise (same syntax as `RUST_LOG`).
+pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
+    let level = match verbosity {
+        0 => quiet_level.to_owned(),
+        1 => "info".into(),
+        2 => "info,pvf_shared=debug,pvf_coordinator=debug,pvf_worker=debug,pvf=debug".into(),
+        _ => "debug".into(),
+    };
+    let filter = EnvFilter::try_from_env("PVF_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second initialisation in one process (tests) is no reason to stop.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}

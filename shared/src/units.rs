@@ -1,0 +1,57 @@
+//! Sizes and durations with their units, and how a person writes them.
+
+use std::time::Duration;
+
+/// One kibibyte.
+pub const KIB: usize = 1024;
+/// One mebibyte.
+pub const MIB: usize = 1024 * KIB;
+
+/// Default limit of a decompressed validation code (relay chain configuration), bytes.
+pub const DEFAULT_CODE_BOMB_LIMIT: u32 = (30 * MIB) as u32;
+/// Limit of a decompressed PoV: four times the 10 MiB that a PoV may have on the wire, bytes.
+pub const POV_BOMB_LIMIT: u32 = (40 * MIB) as u32;
+/// The wall clock may run this many times as long as the CPU time limit before a job is ended.
+pub const WALL_CLOCK_FACTOR: u32 = 4;
+
+/// Parses `250ms`, `2s`, `1.5s`, `3m`.
+pub fn parse_duration(s: &str) -> Result<Duration, String> {
+    let wrong = || format!("duration: {s:?} is not a number followed by ms, s or m (for instance 2s)");
+    let split = s.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let number: f64 = s[..split].trim().parse().map_err(|_| wrong())?;
+    let unit = match &s[split..] {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err(wrong()),
+    };
+    let seconds = number * unit;
+    if !seconds.is_finite() || !(0.001..=86_400.0).contains(&seconds) {
+        return Err(format!("duration: {s:?} is outside 1ms to 24 hours"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// `12.3 MiB`, `4 KiB`, `17 B`.
+pub fn human_bytes(n: u64) -> String {
+    match n {
+        0..1024 => format!("{n} B"),
+        1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
+        _ => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(parse_duration("2s").unwrap(), Duration::from_secs(2));
+        assert_eq!(parse_duration("1.5m").unwrap(), Duration::from_secs(90));
+        for bad in ["", "2", "s", "-1s", "0s", "2h", "nans", "1e99s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

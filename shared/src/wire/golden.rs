@@ -1,0 +1,299 @@
+//! Golden bytes of every message: a change here is a change of the protocol and wants a new version.
+//!
+//! `golden.txt` has a line for each: its name and its bytes in hex. `PVF_BLESS=1 cargo test -p pvf-shared`
+//! writes it anew.
+
+use super::*;
+use crate::{
+    candidate::{BlockDataForm, CandidateContext, ValidationParamsExtension},
+    ids::*,
+    job::*,
+    params::{ExecutorParam, ExecutorParams, PvfExecKind},
+    priority::ExecuteKind,
+    store::seal::Mac,
+    verdict::*,
+};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+use uuid::Uuid;
+
+const GOLDEN: &str = include_str!("golden.txt");
+
+#[derive(Default)]
+struct Book(BTreeMap<String, String>);
+
+impl Book {
+    fn add<T: WireMessage + PartialEq + Debug>(&mut self, name: &str, message: &T) {
+        let bytes = encode(message);
+        assert_eq!(&decode::<T>(&bytes).unwrap(), message, "{name} does not round-trip");
+        assert!(self.0.insert(name.into(), hex::encode(&bytes)).is_none(), "{name} twice");
+    }
+}
+
+fn uuid(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+fn artifact() -> ArtifactId {
+    ArtifactId {
+        code_hash: CodeHash([1; 32]),
+        prep_hash: PrepHash([2; 32]),
+        engine: EngineId::parse("wt36-x").unwrap(),
+    }
+}
+
+fn params() -> ExecutorParams {
+    ExecutorParams(vec![
+        ExecutorParam::StackLogicalMax(65_536),
+        ExecutorParam::PvfExecTimeout(PvfExecKind::Backing, 2000),
+        ExecutorParam::WasmExtBulkMemory,
+    ])
+}
+
+fn context() -> CandidateContext {
+    CandidateContext {
+        parent_head: Bytes::from_static(b"head"),
+        relay_parent_number: 7,
+        relay_parent_storage_root: StorageRoot([3; 32]),
+        extension: Some(ValidationParamsExtension::V3 { relay_parent: [4; 32], scheduling_parent: [5; 32] }),
+        block_data_form: BlockDataForm::MaybeCompressed,
+    }
+}
+
+fn submission(work: Work) -> FromNode {
+    FromNode::Submit(Box::new(Submission {
+        id: RequestId(uuid(1)),
+        node: NodeId(uuid(2)),
+        code: CodeRef { hash: CodeHash([1; 32]), blob: BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 } },
+        code_bomb_limit: 10,
+        executor_params: params(),
+        prepare_timeout: Some(Duration::from_millis(11)),
+        answer_within: Duration::from_secs(12),
+        work,
+    }))
+}
+
+fn verdict(outcome: WireOutcome) -> Verdict {
+    Verdict {
+        request: RequestId(uuid(1)),
+        outcome,
+        code_hash: CodeHash([1; 32]),
+        artifact: Some(ArtifactSummary { id: artifact(), bytes: 13, cached: true }),
+        timings: Timings { total: Duration::from_millis(14), ..Timings::default() },
+        worker: Some(WorkerId(uuid(3))),
+        attempts: 1,
+    }
+}
+
+fn report(outcome: JobOutcome) -> FromWorker {
+    let usage = JobUsage { cpu: Duration::from_millis(15), max_rss_kib: 16, ..JobUsage::default() };
+    FromWorker::Report(Box::new(JobReport {
+        worker: WorkerId(uuid(3)),
+        token: FencingToken(17),
+        job: JobId(18),
+        attempt: 2,
+        outcome,
+        usage,
+    }))
+}
+
+fn dispatch(spec: JobSpec) -> ToWorker {
+    let request = Some(RequestId(uuid(1)));
+    ToWorker::Dispatch(Box::new(Dispatch { token: FencingToken(17), job: JobId(18), attempt: 2, request, spec }))
+}
+
+fn nodes(book: &mut Book) {
+    book.add("submit precheck", &submission(Work::Precheck));
+    book.add("submit heads-up", &submission(Work::HeadsUp));
+    let execute = ExecuteSubmission {
+        kind: ExecuteKind::Dispute,
+        context: context(),
+        block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
+        pov_bomb_limit: 19,
+        exec_timeout: None,
+        relay_leaf: Some([20; 32]),
+    };
+    book.add("submit execute", &submission(Work::Execute(Box::new(execute))));
+    let (request, node) = (RequestId(uuid(1)), NodeId(uuid(2)));
+    book.add("ask", &FromNode::Ask { request, node });
+    book.add("cancel", &FromNode::Cancel { request, node });
+    let activated = Some(ActiveLeaf { hash: [21; 32], ancestors: vec![[22; 32]] });
+    book.add(
+        "leaves",
+        &FromNode::Leaves { node, update: ActiveLeavesUpdate { activated, deactivated: vec![[23; 32]] } },
+    );
+    book.add("status request", &FromNode::Status);
+    book.add("accepted", &SubmitReply::Accepted);
+    for (name, refusal) in [
+        ("params", Refusal::Params(crate::params::ParamsError::Duplicate("StackLogicalMax".into()))),
+        ("range", Refusal::OutOfRange { field: "f".into(), value: 0, min: 1, max: 2, unit: "ms".into() }),
+        ("blob", Refusal::BlobMissing { field: "code".into(), blob: "00".into(), len: 9 }),
+        ("code hash", Refusal::CodeHash { claimed: CodeHash([1; 32]), actual: CodeHash([2; 32]) }),
+        ("overloaded", Refusal::Overloaded { what: "queue".into(), retry_after: Duration::from_secs(1) }),
+        ("store", Refusal::StoreUnavailable("why".into())),
+        ("malformed", Refusal::Malformed("why".into())),
+    ] {
+        book.add(&format!("refused {name}"), &SubmitReply::Refused(refusal));
+    }
+    book.add("ask reply pending", &AskReply::Pending);
+    book.add("ask reply unknown", &AskReply::Unknown);
+    book.add("ask reply done", &AskReply::Done(Box::new(verdict(Outcome::PrecheckOk))));
+    let worker = WorkerStatus {
+        id: WorkerId(uuid(3)),
+        kind: WorkerKind::Prepare,
+        slots: 2,
+        running: 1,
+        engine: artifact().engine,
+        host: "h".into(),
+    };
+    book.add(
+        "status",
+        &FleetStatus {
+            token: FencingToken(17),
+            version: "v".into(),
+            workers: vec![worker],
+            requests: 1,
+            prepare_queue: 2,
+            execute_queue: 3,
+            prepared: 4,
+            executed: 5,
+        },
+    );
+}
+
+fn verdicts(book: &mut Book) {
+    let why = || "why".to_owned();
+    for (name, outcome) in [
+        ("valid inline", Outcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")))),
+        ("valid stored", Outcome::Valid(BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 })),
+        ("precheck", Outcome::PrecheckOk),
+        ("heads-up", Outcome::HeadsUpTaken),
+        ("reported", Outcome::Invalid(InvalidReason::WorkerReported(why()))),
+        ("timeout", Outcome::Invalid(InvalidReason::HardTimeout { limit_ms: 1 })),
+        ("pov", Outcome::Invalid(InvalidReason::PovDecompression)),
+        ("worker death", Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath)),
+        ("job death", Outcome::PossiblyInvalid(AmbiguousReason::JobDeath(why()))),
+        ("job error", Outcome::PossiblyInvalid(AmbiguousReason::JobError(why()))),
+        ("construction", Outcome::PossiblyInvalid(AmbiguousReason::RuntimeConstruction(why()))),
+        ("corrupted", Outcome::PossiblyInvalid(AmbiguousReason::CorruptedArtifact(why()))),
+        ("preparation", Outcome::PreparationFailed(PrepareError::OutOfMemory)),
+        ("internal", Outcome::Internal(InternalError::Bus(why()))),
+        ("deadline", Outcome::ExecutionDeadline),
+    ] {
+        book.add(&format!("verdict {name}"), &ToNode::Verdict(Box::new(verdict(outcome))));
+    }
+}
+
+fn workers(book: &mut Book) {
+    let worker = WorkerId(uuid(3));
+    let running = vec![RunningJob { token: FencingToken(17), job: JobId(18), attempt: 2 }];
+    let hello = WorkerHello {
+        worker,
+        kind: WorkerKind::Execute,
+        slots: 4,
+        engine: artifact().engine,
+        host: "h".into(),
+        version: "v".into(),
+        running: running.clone(),
+    };
+    book.add("hello", &FromWorker::Hello(hello));
+    book.add("heartbeat", &FromWorker::Heartbeat(Heartbeat { worker, running }));
+    book.add("goodbye", &FromWorker::Goodbye { worker });
+    let info = ArtifactInfo { bytes: 13, mac: Mac([24; 32]) };
+    let why = || "why".to_owned();
+    let prepare = |o| report(JobOutcome::Prepare(o));
+    book.add("report prepared", &prepare(PrepareOutcome::Prepared(info)));
+    for (name, error) in [
+        ("prevalidation", PrepareError::Prevalidation(why())),
+        ("preparation", PrepareError::Preparation(why())),
+        ("job error", PrepareError::JobError(why())),
+        ("memory", PrepareError::OutOfMemory),
+        ("decompress", PrepareError::CouldNotDecompress(why())),
+        ("timeout", PrepareError::TimedOut { limit_ms: 1 }),
+        ("io", PrepareError::Io(why())),
+        ("died", PrepareError::JobDied(why())),
+        ("kernel", PrepareError::Kernel(why())),
+        ("construction", PrepareError::RuntimeConstruction(why())),
+    ] {
+        book.add(&format!("report prepare {name}"), &prepare(PrepareOutcome::Failed(error)));
+    }
+    for (name, error) in [
+        ("bus", InternalError::Bus(why())),
+        ("store", InternalError::Store(why())),
+        ("kernel", InternalError::Kernel(why())),
+        ("missing", InternalError::ArtifactMissing(why())),
+        ("draining", InternalError::WorkerDraining(why())),
+        ("input", InternalError::InputBlob(why())),
+    ] {
+        book.add(&format!("report prepare internal {name}"), &prepare(PrepareOutcome::Internal(error.clone())));
+        book.add(
+            &format!("report execute internal {name}"),
+            &report(JobOutcome::Execute(ExecuteOutcome::Internal(error))),
+        );
+    }
+    let execute = |o| report(JobOutcome::Execute(o));
+    book.add("report valid", &execute(ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")))));
+    book.add("report invalid", &execute(ExecuteOutcome::Invalid(InvalidReason::PovDecompression)));
+    book.add("report ambiguous", &execute(ExecuteOutcome::Ambiguous(AmbiguousReason::WorkerDeath)));
+    book.add("welcome", &WorkerReply::Welcome { token: FencingToken(17) });
+    book.add("worker ack", &WorkerReply::Ack);
+    book.add("say hello", &WorkerReply::SayHello);
+    book.add("worker refused", &WorkerReply::Refused(why()));
+    let prepare = PrepareJob {
+        artifact: artifact(),
+        code: BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 },
+        executor_params: params(),
+        cpu_limit: Duration::from_secs(60),
+        code_bomb_limit: 10,
+        precheck: true,
+        threads: 2,
+    };
+    book.add("dispatch prepare", &dispatch(JobSpec::Prepare(Box::new(prepare))));
+    let execute = ExecuteJob {
+        artifact: artifact(),
+        mac: Some(info.mac),
+        context: context(),
+        block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
+        executor_params: params(),
+        cpu_limit: Duration::from_secs(2),
+        pov_bomb_limit: 19,
+    };
+    book.add("dispatch execute", &dispatch(JobSpec::Execute(Box::new(execute))));
+    book.add("cancel job", &ToWorker::Cancel { token: FencingToken(17), job: JobId(18), attempt: 2 });
+    book.add("taken", &DispatchReply::Taken);
+    book.add("dispatch refused", &DispatchReply::Refused(why()));
+}
+
+#[test]
+fn golden_bytes_of_every_message() {
+    let mut book = Book::default();
+    nodes(&mut book);
+    verdicts(&mut book);
+    workers(&mut book);
+    let text: String = book.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
+    if std::env::var_os("PVF_BLESS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/golden.txt"), text).unwrap();
+        return;
+    }
+    for (ours, golden) in text.lines().zip(GOLDEN.lines()) {
+        assert_eq!(ours, golden);
+    }
+    assert_eq!(text.lines().count(), GOLDEN.lines().count(), "messages were added or removed");
+}
+
+#[test]
+fn a_newer_version_is_named() {
+    let newer = rmp_serde::to_vec_named(&FrameOut { v: VERSION + 1, m: &"from the future" }).unwrap();
+    let error = decode::<FromNode>(&newer).unwrap_err();
+    assert_eq!(error, WireError::NewerVersion { theirs: VERSION + 1, ours: VERSION });
+}
+
+#[test]
+fn rubbish_is_malformed() {
+    let message = encode(&submission(Work::Precheck));
+    for cut in 0..message.len() {
+        assert!(matches!(decode::<FromNode>(&message[..cut]), Err(WireError::Malformed { .. })), "cut at {cut}");
+    }
+    for bytes in [&b""[..], b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"] {
+        assert!(decode::<FromNode>(bytes).is_err());
+    }
+}

@@ -1,0 +1,49 @@
+//! What the coordinator sends to one worker, and its answer.
+
+use crate::{
+    ids::{Attempt, FencingToken, JobId, RequestId},
+    job::JobSpec,
+};
+use serde::{Deserialize, Serialize};
+
+/// To a worker. Each is sent as a bus request and answered by [`DispatchReply`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToWorker {
+    /// Do this job.
+    Dispatch(Box<Dispatch>),
+    /// Stop this attempt; no report is wanted.
+    Cancel {
+        /// The sender's token.
+        token: FencingToken,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+}
+
+/// A job for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// The sender's token; a worker obeys only the highest it has seen.
+    pub token: FencingToken,
+    /// The job.
+    pub job: JobId,
+    /// Which try it is, from 1.
+    pub attempt: Attempt,
+    /// One of the requests it is for, for logs.
+    pub request: Option<RequestId>,
+    /// What is to be done.
+    pub spec: JobSpec,
+}
+
+/// A worker's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DispatchReply {
+    /// It will report (or has stopped what it was to stop). Also the answer to a repeated dispatch.
+    Taken,
+    /// It will not: no free slot, going away, another engine, or an old token.
+    Refused(String),
+}
