@@ -8,7 +8,7 @@ use pvf_shared::{
     ids::FleetName,
     store::{BlobStore, seal::SealKey},
 };
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 /// Owns the queues of a PVF validation fleet and gives jobs to its workers.
 #[derive(Debug, Parser)]
@@ -34,9 +34,10 @@ struct Args {
     verbose: u8,
 }
 
-/// Runs the coordinator until SIGTERM or SIGINT. Exit code 2: wrong settings; 3: bus or store cannot be used.
-pub fn main() -> ExitCode {
-    let args = Args::parse();
+/// Runs the coordinator with these arguments until SIGTERM or SIGINT. Exit code 2: wrong settings; 3: bus or
+/// store cannot be used.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = Args::parse_from(args);
     pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
     let key = match SealKey::from_file(args.seal_key_file.as_deref()) {
         Ok(key) => key,
@@ -71,7 +72,13 @@ pub fn main() -> ExitCode {
 async fn run(args: &Args, store: BlobStore) -> Result<(), crate::CoordinatorError> {
     let shutdown = shutdown_signal();
     let bus = NatsBus::connect(&args.nats, "pvf-coordinator", Duration::from_secs(10)).await?;
-    let coordinator = Coordinator { fleet: args.fleet.clone(), timing: Timing::default(), bus: Arc::new(bus), store };
+    let coordinator = Coordinator {
+        fleet: args.fleet.clone(),
+        timing: Timing::default(),
+        bus: Arc::new(bus),
+        store,
+        counters: Arc::default(),
+    };
     let listening = coordinator.listen().await?;
     tracing::info!(fleet = %args.fleet, store = %args.store, version = env!("CARGO_PKG_VERSION"), "coordinator is ready");
     listening.run(shutdown).await;

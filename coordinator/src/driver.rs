@@ -3,6 +3,7 @@
 use crate::{
     egress::Egress,
     ingress::{Ingress, KnownCode},
+    metrics::Counters,
     scheduler::{Event, Moment, Scheduler, SchedulerConfig},
 };
 use pvf_shared::{
@@ -12,7 +13,7 @@ use pvf_shared::{
     store::{BlobStore, StoreError},
     subjects,
 };
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -32,6 +33,8 @@ pub struct Coordinator {
     pub bus: SharedBus,
     /// Where its fleet leaves things.
     pub store: BlobStore,
+    /// What it counts.
+    pub counters: Arc<Counters>,
 }
 
 /// Why a coordinator cannot run.
@@ -49,6 +52,7 @@ pub enum CoordinatorError {
 pub struct Listening {
     scheduler: Scheduler,
     bus: SharedBus,
+    counters: Arc<Counters>,
     events: mpsc::UnboundedReceiver<Event>,
     egress: Egress,
     tasks: JoinSet<()>,
@@ -83,7 +87,7 @@ impl Coordinator {
             timing: self.timing,
             version: env!("CARGO_PKG_VERSION").into(),
         });
-        Ok(Listening { scheduler, bus: self.bus, events, egress, tasks })
+        Ok(Listening { scheduler, bus: self.bus, counters: self.counters, events, egress, tasks })
     }
 }
 
@@ -116,6 +120,7 @@ impl Listening {
             while let Some(effect) = self.scheduler.poll_effect() {
                 self.egress.perform(effect);
             }
+            self.counters.set(self.scheduler.counts());
         }
         tracing::info!("coordinator ends");
         self.tasks.shutdown().await;

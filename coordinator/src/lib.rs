@@ -8,6 +8,8 @@ pub mod cli;
 mod driver;
 mod egress;
 mod ingress;
+mod metrics;
 pub mod scheduler;
 
 pub use driver::{Coordinator, CoordinatorError, Listening};
+pub use metrics::Counters;

@@ -1,5 +1,5 @@
 //! `pvf-coordinator`.
 
 fn main() -> std::process::ExitCode {
-    pvf_coordinator::cli::main()
+    pvf_coordinator::cli::main(std::env::args_os())
 }

@@ -1,1 +1,7 @@
-//! x
+//! Fixtures of the end-to-end tests: a real `nats-server`, real processes, the embedded host, and what to ask
+//! them.
+
+pub mod ask;
+pub mod fleet;
+pub mod host;
+pub mod processes;

@@ -151,6 +151,7 @@ impl Scheduler {
                 dispatched: None,
             }),
         );
+        self.counts.prepare_enqueued += 1;
         self.prepare_queue.push(&id.engine, urgency, job);
     }
 

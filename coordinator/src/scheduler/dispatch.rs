@@ -84,7 +84,7 @@ impl Scheduler {
         task.last_attempt += 1;
         task.dispatched = Some(now);
         let (attempt, request) = (task.last_attempt, artifact.waiters.first().copied());
-        self.prepared += 1;
+        self.counts.prepare_dispatched += 1;
         self.send_job(worker, (job, attempt), request, JobSpec::Prepare(Box::new(spec)));
     }
 
@@ -109,7 +109,7 @@ impl Scheduler {
             r.timings.queued += now.since(since);
         }
         r.stage = Stage::Executing { since: now, job, attempt, worker };
-        self.executed += 1;
+        self.counts.execute_dispatched += 1;
         self.send_job(worker, (job, attempt), Some(id), JobSpec::Execute(Box::new(spec)));
     }
 
@@ -179,6 +179,7 @@ impl Scheduler {
             }
         };
         r.stage = Stage::Queued { since: now, job };
+        self.counts.execute_enqueued += 1;
     }
 
     /// Puts a preparation that came back into the queue again.

@@ -131,8 +131,8 @@ impl Scheduler {
             requests: self.requests.len() as u64,
             prepare_queue: self.prepare_queue.len() as u64,
             execute_queue: self.execute_queue.len() as u64,
-            prepared: self.prepared,
-            executed: self.executed,
+            prepared: self.counts.prepare_dispatched,
+            executed: self.counts.execute_dispatched,
         };
         self.reply(reply, Answer::Status(status));
     }

@@ -59,6 +59,23 @@ pub struct SchedulerConfig {
     pub version: String,
 }
 
+/// What was counted since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Preparations put into the queue.
+    pub prepare_enqueued: u64,
+    /// Preparations dispatched, each attempt.
+    pub prepare_dispatched: u64,
+    /// Preparations that ended with a report.
+    pub prepare_concluded: u64,
+    /// Executions put into the queue.
+    pub execute_enqueued: u64,
+    /// Executions dispatched, each attempt.
+    pub execute_dispatched: u64,
+    /// Executions that ended with a report.
+    pub execute_finished: u64,
+}
+
 /// Where a request is in its life.
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
@@ -109,8 +126,7 @@ pub struct Scheduler {
     last_job: u64,
     leaves: Leaves,
     link_up_since: Option<Moment>,
-    prepared: u64,
-    executed: u64,
+    counts: Counts,
 }
 
 impl Scheduler {
@@ -131,8 +147,7 @@ impl Scheduler {
             last_job: 0,
             leaves: Leaves::default(),
             link_up_since: Some(Moment::default()),
-            prepared: 0,
-            executed: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -181,6 +196,11 @@ impl Scheduler {
     /// When [`Scheduler::handle_timeout`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Option<Moment> {
         self.timers.next()
+    }
+
+    /// What was counted since the start.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     fn next_job(&mut self) -> JobId {

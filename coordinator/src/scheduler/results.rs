@@ -45,6 +45,7 @@ impl Scheduler {
 
     fn on_prepared(&mut self, worker: WorkerId, at: (JobId, Attempt), outcome: PrepareOutcome, now: Moment) {
         let Some(id) = self.current_preparation(at) else { return };
+        self.counts.prepare_concluded += 1;
         match outcome {
             PrepareOutcome::Prepared(info) => {
                 self.add_prepare_times(at.0, &id, now);
@@ -89,6 +90,7 @@ impl Scheduler {
 
     fn on_executed(&mut self, worker: WorkerId, at: (JobId, Attempt), outcome: ExecuteOutcome, now: Moment) {
         let Some(id) = self.current_execution(at, now) else { return };
+        self.counts.execute_finished += 1;
         let artifact = self.requests.get(&id).and_then(|r| r.artifact.clone());
         if let (Some(w), Some(artifact)) = (self.fleet.workers.get_mut(&worker), artifact) {
             w.warm.insert(artifact);

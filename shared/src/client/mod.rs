@@ -95,6 +95,8 @@ struct Inner {
     pending: Arc<Pending>,
     config: ClientConfig,
     listener: tokio::task::AbortHandle,
+    /// Closed when the last handle is dropped.
+    alive: tokio::sync::watch::Sender<()>,
 }
 
 impl Drop for Inner {
@@ -119,7 +121,14 @@ impl ValidationHost {
         let listener = tokio::spawn(pending::listen(verdicts, pending.clone())).abort_handle();
         let out =
             Outbound { bus, store, fleet: config.fleet.clone(), timing: config.timing, patience: config.patience };
-        Ok(Self { inner: Arc::new(Inner { node, out, pending, config, listener }) })
+        let alive = tokio::sync::watch::Sender::new(());
+        Ok(Self { inner: Arc::new(Inner { node, out, pending, config, listener, alive }) })
+    }
+
+    /// Completes when the last handle is dropped; is no handle itself.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut alive = self.inner.alive.subscribe();
+        async move { while alive.changed().await.is_ok() {} }
     }
 
     /// Can this code be prepared? The strict limits of pre-checking apply.

@@ -117,10 +117,12 @@ impl BlobStore {
     }
 
     fn open_folder(url: &str, path: PathBuf, key: SealKey) -> Result<Self, StoreError> {
-        let wrong = |why: String| StoreError::Url { url: url.to_owned(), why };
-        std::fs::create_dir_all(&path).map_err(|e| wrong(format!("cannot make the folder: {e}")))?;
+        let failed =
+            |source| StoreError::Failed { url: url.to_owned(), action: "open", key: "its folder".into(), source };
+        std::fs::create_dir_all(&path)
+            .map_err(|e| failed(object_store::Error::Generic { store: "folder", source: Box::new(e) }))?;
         let local = object_store::local::LocalFileSystem::new_with_prefix(&path)
-            .map_err(|e| wrong(e.to_string()))?
+            .map_err(failed)?
             // A rename without fsync may leave an empty artifact after a power failure.
             .with_fsync(true);
         Ok(Self::over(Arc::new(local), Path::default(), url, key))

@@ -117,6 +117,13 @@ pub enum SealError {
     Payload(String),
 }
 
+pub use blake3::Hash as ContentHash;
+
+/// Hash of bytes that this process wrote itself, to see whether they are still the same.
+pub fn content_hash(bytes: &[u8]) -> ContentHash {
+    blake3::hash(bytes)
+}
+
 fn mac(key: &SealKey, kind: u8, artifact: &ArtifactId, payload: &[u8]) -> Mac {
     let mut hasher = blake3::Hasher::new_keyed(&key.0);
     let engine = artifact.engine.as_str().as_bytes();

@@ -1,0 +1,16 @@
+//! A host function of one's own, which validation code may import beside those of consensus.
+
+use sp_wasm_interface::{Function, HostFunctionRegistry, HostFunctions};
+
+/// `env.ext_own_answer_version_1() -> i32`
+pub struct OwnHostFunctions;
+
+impl HostFunctions for OwnHostFunctions {
+    fn host_functions() -> Vec<&'static dyn Function> {
+        Vec::new()
+    }
+
+    fn register_static<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::Error> {
+        registry.register_static("ext_own_answer_version_1", |_: wasmtime::Caller<'_, T::State>| -> i32 { 42 })
+    }
+}

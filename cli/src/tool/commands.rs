@@ -1,0 +1,182 @@
+//! The commands that ask one thing: precheck, execute, heads-up, status.
+
+use super::{
+    Failure,
+    args::{Execute, Global, HeadsUp, Precheck, Role, Status},
+    input, output,
+    target::Target,
+};
+use crate::{Answer, ClientError, Pvf};
+use futures::{StreamExt as _, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use pvf_shared::wire::{FleetStatus, WorkerKind};
+use pvf_worker::host::WorkerConfig;
+use std::{path::Path, time::Duration};
+
+/// Requests of a batch that are under way at once.
+const BATCH_AT_ONCE: usize = 64;
+
+fn load(code: &Path, executor_params: Option<&Path>) -> Result<Pvf, Failure> {
+    let params = input::executor_params(executor_params)?;
+    Ok(Pvf::new(input::read("CODE", code)?, params))
+}
+
+fn show(global: &Global, name: &str, answer: &Answer) -> u8 {
+    if global.json {
+        println!("{}", output::json(name, answer));
+    } else {
+        println!("{}", output::line(name, answer));
+    }
+    output::exit_code(&answer.outcome)
+}
+
+fn spinner(message: String) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(message);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<u8, Failure> {
+    let pvf = load(&args.code, args.executor_params.as_deref())?;
+    let name = args.code.display().to_string();
+    let target = Target::open(global).await?;
+    let bar = spinner(format!("prechecking {name}"));
+    let answer = target.host.precheck_pvf(pvf).await;
+    bar.finish_and_clear();
+    target.close().await;
+    Ok(show(global, &name, &answer?))
+}
+
+pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<u8, Failure> {
+    let mut pvfs = Vec::new();
+    for code in &args.code {
+        pvfs.push((code.display().to_string(), load(code, args.executor_params.as_deref())?));
+    }
+    let target = Target::open(global).await?;
+    let mut worst = 0;
+    for (name, pvf) in pvfs {
+        // Embedded, there is nobody who would go on preparing once this process ends.
+        let answer = if global.nats.is_some() {
+            target.host.heads_up(vec![pvf]).await.map(|mut answers| answers.remove(0))
+        } else {
+            let bar = spinner(format!("preparing {name}"));
+            let answer = target.host.precheck_pvf(pvf).await;
+            bar.finish_and_clear();
+            answer
+        };
+        worst = worst.max(show(global, &name, &answer?));
+    }
+    target.close().await;
+    Ok(worst)
+}
+
+pub(crate) async fn execute(global: &Global, args: &Execute) -> Result<u8, Failure> {
+    let pvf = load(&args.code, args.executor_params.as_deref())?;
+    let requests = input::requests(args)?;
+    let target = Target::open(global).await?;
+    let bar = if requests.len() > 1 {
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
+        ProgressBar::new(requests.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    } else {
+        spinner(format!("validating {}", requests[0].0))
+    };
+    let mut worst = 0;
+    {
+        let host = &target.host;
+        let answers = stream::iter(requests)
+            .map(|(name, request)| {
+                let pvf = pvf.clone();
+                async move { (name, host.execute_pvf(pvf, request).await) }
+            })
+            .buffered(BATCH_AT_ONCE);
+        futures::pin_mut!(answers);
+        while let Some((name, answer)) = answers.next().await {
+            bar.inc(1);
+            let code = bar.suspend(|| match &answer {
+                Ok(answer) => show(global, &name, answer),
+                Err(error) => show_error(global, &name, error),
+            });
+            worst = worst.max(code);
+        }
+    }
+    bar.finish_and_clear();
+    target.close().await;
+    Ok(worst)
+}
+
+/// One request of a batch has no verdict: said on stderr, and for machines on stdout as well.
+fn show_error(global: &Global, name: &str, error: &ClientError) -> u8 {
+    eprintln!("error: {name}: {error}");
+    if global.json {
+        println!("{}", output::json_unanswered(name, &error.to_string()));
+    }
+    match error {
+        ClientError::TooLarge { .. } => 2,
+        ClientError::Refused(refusal) => match Failure::from(ClientError::Refused(refusal.clone())) {
+            Failure::Input(_) => 2,
+            Failure::NotAnswered(_) => 3,
+        },
+        _ => 3,
+    }
+}
+
+/// Whether this role is there, on this machine if it is a worker: what a container's health check asks.
+fn health(status: &FleetStatus, role: Role, host: &str) -> bool {
+    let has = |kind| status.workers.iter().any(|w| w.kind == kind && w.host == host);
+    match role {
+        Role::Coordinator => true,
+        Role::PrepareWorker => has(WorkerKind::Prepare),
+        Role::ExecuteWorker => has(WorkerKind::Execute),
+    }
+}
+
+pub(crate) async fn status(global: &Global, args: &Status) -> Result<u8, Failure> {
+    if global.nats.is_none() {
+        return Err(Failure::Input(
+            "status: --nats is needed, the embedded host lives only as long as its command".into(),
+        ));
+    }
+    let target = Target::open(global).await?;
+    let status = target.host.status().await?;
+    if let Some(role) = args.health {
+        let host = WorkerConfig::new(WorkerKind::Execute, 1).host;
+        let well = health(&status, role, &host);
+        println!(
+            "{}",
+            if well { "healthy" } else { "unhealthy: the coordinator does not know such a worker on this machine" }
+        );
+        target.close().await;
+        return Ok(if well { 0 } else { 3 });
+    }
+    if global.json {
+        let workers: Vec<_> = status
+            .workers
+            .iter()
+            .map(|w| {
+                serde_json::json!({
+                    "id": w.id.to_string(), "kind": w.kind.to_string(), "slots": w.slots, "running": w.running,
+                    "engine": w.engine.as_str(), "host": w.host,
+                })
+            })
+            .collect();
+        println!(
+            "{}",
+            serde_json::json!({
+                "version": status.version, "token": status.token.0, "workers": workers, "requests": status.requests,
+                "prepare_queue": status.prepare_queue, "execute_queue": status.execute_queue,
+                "prepared": status.prepared, "executed": status.executed,
+            })
+        );
+    } else {
+        println!("coordinator {} (token {})", status.version, status.token.0);
+        println!(
+            "requests {}, waiting to prepare {}, waiting to execute {}, dispatched so far: {} preparations, {} executions",
+            status.requests, status.prepare_queue, status.execute_queue, status.prepared, status.executed
+        );
+        for w in &status.workers {
+            println!("{} worker {} on {}: {}/{} slots, engine {}", w.kind, w.id, w.host, w.running, w.slots, w.engine);
+        }
+    }
+    target.close().await;
+    Ok(if status.workers.is_empty() { 3 } else { 0 })
+}

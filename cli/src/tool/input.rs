@@ -1,0 +1,91 @@
+//! Files and arguments become what the host takes; what is wrong with them is said by name.
+
+use super::{Failure, args::Execute};
+use pvf_shared::{
+    Bytes,
+    candidate::{BlockDataForm, CandidateContext, decode_params},
+    client::ExecuteRequest,
+    ids::StorageRoot,
+    params::ExecutorParams,
+};
+use std::path::Path;
+
+fn bad(what: &str, why: impl std::fmt::Display) -> Failure {
+    Failure::Input(format!("{what}: {why}"))
+}
+
+/// A file's content.
+pub(crate) fn read(what: &str, path: &Path) -> Result<Bytes, Failure> {
+    std::fs::read(path).map(Bytes::from).map_err(|e| bad(what, format!("cannot read {}: {e}", path.display())))
+}
+
+/// Executor parameters: JSON if the file begins like a JSON list, SCALE otherwise.
+pub(crate) fn executor_params(path: Option<&Path>) -> Result<ExecutorParams, Failure> {
+    let Some(path) = path else { return Ok(ExecutorParams::default()) };
+    let what = format!("--executor-params {}", path.display());
+    let bytes = read("--executor-params", path)?;
+    // A SCALE list that begins with '[' would have over 2^30 entries.
+    let params = if bytes.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice(&bytes).map_err(|e| bad(&what, format!("not valid JSON: {e}")))?
+    } else {
+        ExecutorParams::from_scale(&bytes).map_err(|e| bad(&what, e))?
+    };
+    params.check_consistency().map_err(|e| bad(&what, e))?;
+    Ok(params)
+}
+
+fn hex_bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    hex::decode(digits).map_err(|e| bad(what, format!("not hex ({e}); a file is given as @FILE")))
+}
+
+/// `@FILE`, or hex with or without `0x`.
+fn hex_or_file(what: &str, text: &str) -> Result<Bytes, Failure> {
+    match text.strip_prefix('@') {
+        Some(path) => read(what, Path::new(path)),
+        None => hex_bytes(what, text).map(Bytes::from),
+    }
+}
+
+/// The requests of an `execute` command, with what to call each.
+pub(crate) fn requests(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
+    let mut requests = if args.params.is_empty() { from_parts(args)? } else { from_params(args)? };
+    for (_, request) in &mut requests {
+        request.exec_timeout = args.timeout;
+    }
+    Ok(requests)
+}
+
+fn from_params(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
+    let one = |path: &std::path::PathBuf| {
+        let bytes = read("--params", path)?;
+        let (params, extension) = decode_params(&bytes).map_err(|e| bad(&format!("--params {}", path.display()), e))?;
+        let context = CandidateContext {
+            parent_head: params.parent_head.into(),
+            relay_parent_number: params.relay_parent_number,
+            relay_parent_storage_root: StorageRoot(params.relay_parent_storage_root),
+            extension,
+            block_data_form: BlockDataForm::Decompressed,
+        };
+        Ok((path.display().to_string(), ExecuteRequest::new(args.kind, context, params.block_data)))
+    };
+    args.params.iter().map(one).collect()
+}
+
+fn from_parts(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
+    // clap has made sure that the parts are there.
+    let root = args.relay_parent_storage_root.as_deref().unwrap_or_default();
+    let context = CandidateContext {
+        parent_head: hex_or_file("--parent-head", args.parent_head.as_deref().unwrap_or_default())?,
+        relay_parent_number: args.relay_parent_number.unwrap_or_default(),
+        relay_parent_storage_root: root.parse().map_err(|e| bad("--relay-parent-storage-root", e))?,
+        extension: None,
+        block_data_form: BlockDataForm::MaybeCompressed,
+    };
+    let one = |text: &String| {
+        let data = hex_or_file("--block-data", text)?;
+        let name = if text.starts_with('@') { text[1..].to_owned() } else { "block data".to_owned() };
+        Ok((name, ExecuteRequest::new(args.kind, context.clone(), data)))
+    };
+    args.block_data.iter().map(one).collect()
+}

@@ -1,0 +1,95 @@
+//! Answers for people and for machines; exit codes.
+
+use pvf_shared::{
+    candidate::ValidationResult,
+    client::Answer,
+    units::human_bytes,
+    verdict::{Blame, Outcome},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// 0 valid or ok; 1 invalid or rejected; 3 not answered.
+pub(crate) fn exit_code(outcome: &Outcome) -> u8 {
+    match (outcome.blame(), outcome) {
+        (_, Outcome::ExecutionDeadline) | (Blame::Ours, _) => 3,
+        (Blame::Nobody, _) => 0,
+        (Blame::Candidate | Blame::Ambiguous | Blame::Code, _) => 1,
+    }
+}
+
+fn hex0x(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
+}
+
+fn ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn result_json(result: &ValidationResult) -> Value {
+    let horizontal =
+        |m: &pvf_shared::candidate::HorizontalMessage| json!({"recipient": m.recipient, "data": hex0x(&m.data)});
+    json!({
+        "head_data": hex0x(&result.head_data),
+        "new_validation_code": result.new_validation_code.as_ref().map(|c| hex0x(c)),
+        "upward_messages": result.upward_messages.iter().map(|m| hex0x(m)).collect::<Vec<_>>(),
+        "horizontal_messages": result.horizontal_messages.iter().map(horizontal).collect::<Vec<_>>(),
+        "processed_downward_messages": result.processed_downward_messages,
+        "hrmp_watermark": result.hrmp_watermark,
+    })
+}
+
+/// One answer as JSON.
+pub(crate) fn json(input: &str, answer: &Answer) -> Value {
+    let result = if let Outcome::Valid(result) = &answer.outcome { result_json(result) } else { Value::Null };
+    let artifact =
+        answer.artifact.as_ref().map(|a| json!({"id": a.id.to_string(), "bytes": a.bytes, "cached": a.cached}));
+    let t = answer.timings;
+    json!({
+        "input": input,
+        "request": answer.request.to_string(),
+        "verdict": answer.outcome.name(),
+        "reason": answer.outcome.reason(),
+        "result": result,
+        "code_hash": format!("0x{}", answer.code_hash),
+        "artifact": artifact,
+        "timings_ms": {"queued": ms(t.queued), "prepare": ms(t.prepare), "execute": ms(t.execute), "total": ms(t.total)},
+        "worker": answer.worker.map(|w| w.to_string()),
+        "attempts": answer.attempts,
+    })
+}
+
+/// A request without a verdict, as JSON.
+pub(crate) fn json_unanswered(input: &str, error: &str) -> Value {
+    json!({"input": input, "verdict": "internal", "reason": error, "result": null})
+}
+
+/// One answer as a line.
+pub(crate) fn line(input: &str, answer: &Answer) -> String {
+    let t = answer.timings;
+    let mut out = format!("{input}: {}", answer.outcome.name().replace('_', " "));
+    if let Some(reason) = answer.outcome.reason() {
+        out += &format!(" ({reason})");
+    }
+    if let Outcome::Valid(result) = &answer.outcome {
+        out += &format!(", head {}", short_hex(&result.head_data));
+    }
+    if let Some(artifact) = &answer.artifact
+        && artifact.bytes > 0
+    {
+        let cached = if artifact.cached { ", cached" } else { "" };
+        out += &format!(", artifact {}{cached}", human_bytes(artifact.bytes));
+    }
+    out + &format!(
+        " [queued {:.1} ms, prepare {:.1} ms, execute {:.1} ms, total {:.1} ms]",
+        ms(t.queued),
+        ms(t.prepare),
+        ms(t.execute),
+        ms(t.total)
+    )
+}
+
+/// At most 24 bytes of hex.
+pub(crate) fn short_hex(bytes: &[u8]) -> String {
+    if bytes.len() <= 24 { hex0x(bytes) } else { format!("{}… ({} bytes)", hex0x(&bytes[..20]), bytes.len()) }
+}

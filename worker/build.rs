@@ -1,0 +1,20 @@
+//! Says at compile time which wasmtime this is built with: it is part of the engine id.
+
+use std::{env, fs, path::Path};
+
+fn main() {
+    let manifest = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let lock = Path::new(&manifest)
+        .ancestors()
+        .map(|dir| dir.join("Cargo.lock"))
+        .find(|file| file.is_file())
+        .expect("a Cargo.lock in this folder or above it");
+    let text = fs::read_to_string(&lock).expect("Cargo.lock can be read");
+    let version = text
+        .split("[[package]]")
+        .find(|package| package.contains("name = \"wasmtime\"\n"))
+        .and_then(|package| package.lines().find_map(|l| l.strip_prefix("version = \"")?.strip_suffix('"')))
+        .expect("wasmtime is in Cargo.lock");
+    println!("cargo::rustc-env=PVF_WASMTIME_VERSION={version}");
+    println!("cargo::rerun-if-changed={}", lock.display());
+}

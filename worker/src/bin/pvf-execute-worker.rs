@@ -1,0 +1,3 @@
+//! `pvf-execute-worker`.
+
+pvf_worker::worker_main!();

@@ -1,0 +1,3 @@
+//! `pvf-prepare-worker`.
+
+pvf_worker::worker_main!();

@@ -1,0 +1,141 @@
+//! The worker's own copies of artifacts: fetched once, verified before each use, in a folder that nobody else can
+//! read or write.
+
+use pvf_shared::{
+    ids::ArtifactId,
+    job::ExecuteOutcome,
+    store::{
+        BlobStore, StoreError,
+        seal::{Mac, Sealed},
+    },
+    verdict::{AmbiguousReason, InternalError},
+};
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::Mutex as AsyncMutex;
+
+/// Copies that are kept; the one that was used least recently goes first.
+const MAX_COPIES: usize = 256;
+
+/// A copy on disk; deleted when nobody uses it any more.
+pub(super) struct Copy {
+    path: PathBuf,
+    mac: Mac,
+    content: [u8; 32],
+}
+
+impl Copy {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[derive(Default)]
+struct Entry {
+    /// Only one job fetches.
+    copy: AsyncMutex<Option<Arc<Copy>>>,
+}
+
+/// The worker's own copies.
+pub(super) struct ArtifactCache {
+    store: BlobStore,
+    folder: tempfile::TempDir,
+    entries: Mutex<(u64, HashMap<ArtifactId, (u64, Arc<Entry>)>)>,
+}
+
+impl ArtifactCache {
+    /// An empty cache in a fresh private folder, which goes with it.
+    pub(super) fn new(store: BlobStore) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("pvf-artifacts-").tempdir()?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))?;
+        Ok(Self { store, folder, entries: Mutex::default() })
+    }
+
+    fn entry(&self, id: &ArtifactId) -> Arc<Entry> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (clock, map) = &mut *entries;
+        *clock += 1;
+        let slot = map.entry(id.clone()).or_default();
+        slot.0 = *clock;
+        let entry = slot.1.clone();
+        while map.len() > MAX_COPIES {
+            let Some(oldest) = map.iter().min_by_key(|(_, (used, _))| *used).map(|(id, _)| id.clone()) else { break };
+            map.remove(&oldest);
+        }
+        entry
+    }
+
+    /// A verified copy of the artifact, and no other than the one with this MAC, if one is given.
+    pub(super) async fn get(&self, id: &ArtifactId, mac: Option<Mac>) -> Result<Arc<Copy>, ExecuteOutcome> {
+        let entry = self.entry(id);
+        let mut slot = entry.copy.lock().await;
+        if let Some(copy) = slot.as_ref().filter(|copy| mac.is_none_or(|mac| mac == copy.mac)) {
+            if intact(copy.clone()).await {
+                return Ok(copy.clone());
+            }
+            tracing::warn!(artifact = %id, "the copy of an artifact on this disk is damaged: fetching it again");
+        }
+        *slot = None;
+        let copy = Arc::new(self.fetch(id, mac).await?);
+        *slot = Some(copy.clone());
+        Ok(copy)
+    }
+
+    async fn fetch(&self, id: &ArtifactId, mac: Option<Mac>) -> Result<Copy, ExecuteOutcome> {
+        let corrupted = |why: String| ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why));
+        let internal = ExecuteOutcome::Internal;
+        let sealed = self.store.get_artifact(id).await.map_err(|error| match error {
+            StoreError::NotFound { .. } => internal(InternalError::ArtifactMissing(error.to_string())),
+            StoreError::Seal { .. } => corrupted(error.to_string()),
+            other => internal(InternalError::Store(other.to_string())),
+        })?;
+        let Sealed::Artifact { code, mac: actual } = sealed else {
+            let why = "the store has a kept failure in its place";
+            return Err(internal(InternalError::ArtifactMissing(why.into())));
+        };
+        if mac.is_some_and(|mac| mac != actual) {
+            return Err(corrupted("it is not the one that was prepared (another MAC)".into()));
+        }
+        let path = self.folder.path().join(uuid_name());
+        let content = *blake3_of(&code).as_bytes();
+        let copy = Copy { path: path.clone(), mac: actual, content };
+        let written = tokio::task::spawn_blocking(move || write_private(&path, &code)).await;
+        match written {
+            Ok(Ok(())) => Ok(copy),
+            Ok(Err(error)) => Err(internal(InternalError::Kernel(format!("copy of the artifact: {error}")))),
+            Err(error) => Err(internal(InternalError::Kernel(error.to_string()))),
+        }
+    }
+}
+
+fn uuid_name() -> String {
+    pvf_shared::ids::WorkerId::new().to_string()
+}
+
+fn blake3_of(bytes: &[u8]) -> pvf_shared::store::seal::ContentHash {
+    pvf_shared::store::seal::content_hash(bytes)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?;
+    file.write_all(bytes)
+}
+
+/// Whether the file still has the bytes that were written.
+async fn intact(copy: Arc<Copy>) -> bool {
+    let check = move || fs::read(&copy.path).is_ok_and(|bytes| *blake3_of(&bytes).as_bytes() == copy.content);
+    tokio::task::spawn_blocking(check).await.unwrap_or(false)
+}

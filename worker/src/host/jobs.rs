@@ -1,0 +1,144 @@
+//! One job of a worker: fetch what it needs, run its process, store what it made, report.
+
+use super::{artifacts::ArtifactCache, link::Link};
+use crate::supervise::{JobRunner, Prepared};
+use pvf_shared::{
+    Bytes,
+    ids::{CodeHash, WorkerId},
+    job::{
+        ArtifactInfo, BlobRef, ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome,
+    },
+    store::{BlobStore, StoreError},
+    verdict::InternalError,
+    wire::{Dispatch, JobReport},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+use tracing::Instrument as _;
+
+/// What every job of a worker uses.
+pub(super) struct JobContext {
+    pub(super) store: BlobStore,
+    pub(super) runner: JobRunner,
+    pub(super) cache: ArtifactCache,
+    /// Larger results go to the store, bytes.
+    pub(super) max_inline: usize,
+}
+
+/// Does a job and reports it. `done` is set when its process has ended.
+pub(super) async fn work(
+    context: Arc<JobContext>,
+    link: Arc<Link>,
+    worker: WorkerId,
+    dispatch: Dispatch,
+    done: Arc<AtomicBool>,
+) {
+    let Dispatch { token, job, attempt, request, spec } = dispatch;
+    let artifact = match &spec {
+        JobSpec::Prepare(spec) => spec.artifact.to_string(),
+        JobSpec::Execute(spec) => spec.artifact.to_string(),
+    };
+    let span = tracing::info_span!("job", %job, attempt, request = request.map(|r| r.to_string()), %artifact);
+    let started = Instant::now();
+    async {
+        let (outcome, mut usage) = match spec {
+            JobSpec::Prepare(spec) => {
+                let (outcome, usage) = context.prepare(&spec).await;
+                (JobOutcome::Prepare(outcome), usage)
+            }
+            JobSpec::Execute(spec) => {
+                let (outcome, usage) = context.execute(&spec).await;
+                (JobOutcome::Execute(outcome), usage)
+            }
+        };
+        usage.io = started.elapsed().saturating_sub(usage.wall);
+        done.store(true, Ordering::Relaxed);
+        tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
+            max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
+        link.report(JobReport { worker, token, job, attempt, outcome, usage }).await;
+    }
+    .instrument(span)
+    .await;
+}
+
+fn summary(outcome: &JobOutcome) -> String {
+    match outcome {
+        JobOutcome::Prepare(PrepareOutcome::Prepared(info)) => format!("prepared ({} bytes)", info.bytes),
+        JobOutcome::Prepare(PrepareOutcome::Failed(error)) => error.to_string(),
+        JobOutcome::Prepare(PrepareOutcome::Internal(error)) => format!("internal: {error}"),
+        JobOutcome::Execute(ExecuteOutcome::Valid(_)) => "valid".into(),
+        JobOutcome::Execute(ExecuteOutcome::Invalid(reason)) => reason.to_string(),
+        JobOutcome::Execute(ExecuteOutcome::Ambiguous(reason)) => reason.to_string(),
+        JobOutcome::Execute(ExecuteOutcome::Internal(error)) => format!("internal: {error}"),
+    }
+}
+
+impl JobContext {
+    /// An input by reference; a missing or damaged one is nobody's verdict.
+    async fn input(&self, blob: &BlobRef) -> Result<Bytes, InternalError> {
+        self.store.fetch(blob).await.map_err(|error| match error {
+            StoreError::NotFound { .. } | StoreError::Damaged { .. } => InternalError::InputBlob(error.to_string()),
+            other => InternalError::Store(other.to_string()),
+        })
+    }
+
+    async fn prepare(&self, job: &PrepareJob) -> (PrepareOutcome, JobUsage) {
+        let internal = |error| (PrepareOutcome::Internal(error), JobUsage::default());
+        let code = match self.input(&job.code).await {
+            Ok(code) => code,
+            Err(error) => return internal(error),
+        };
+        if CodeHash::of(&code) != job.artifact.code_hash {
+            return internal(InternalError::InputBlob("the code is not what its hash says".into()));
+        }
+        let (prepared, usage) = self.runner.prepare(job, code).await;
+        let store = |e: StoreError| PrepareOutcome::Internal(InternalError::Store(e.to_string()));
+        // Stored before it is reported: whoever hears of it finds it.
+        let outcome = match prepared {
+            Prepared::Artifact(code) => match self.store.put_artifact(&job.artifact, &code).await {
+                Ok(mac) => PrepareOutcome::Prepared(ArtifactInfo { bytes: code.len() as u64, mac }),
+                Err(error) => store(error),
+            },
+            Prepared::Failed(error) if error.is_deterministic() => {
+                match self.store.put_failure(&job.artifact, &error).await {
+                    Ok(()) => PrepareOutcome::Failed(error),
+                    Err(error) => store(error),
+                }
+            }
+            Prepared::Failed(error) => PrepareOutcome::Failed(error),
+            Prepared::Internal(error) => PrepareOutcome::Internal(error),
+        };
+        (outcome, usage)
+    }
+
+    async fn execute(&self, job: &ExecuteJob) -> (ExecuteOutcome, JobUsage) {
+        let block_data = match self.input(&job.block_data).await {
+            Ok(data) => data,
+            Err(error) => return (ExecuteOutcome::Internal(error), JobUsage::default()),
+        };
+        let artifact = match self.cache.get(&job.artifact, job.mac).await {
+            Ok(artifact) => artifact,
+            Err(outcome) => return (outcome, JobUsage::default()),
+        };
+        let (outcome, usage) = self.runner.execute(job, artifact.path(), block_data).await;
+        (self.fit(outcome).await, usage)
+    }
+
+    /// A result that does not fit the bus goes to the store.
+    async fn fit(&self, outcome: ExecuteOutcome) -> ExecuteOutcome {
+        match outcome {
+            ExecuteOutcome::Valid(BlobRef::Inline(result)) if result.len() > self.max_inline => {
+                match self.store.put_blob(result).await {
+                    Ok(blob) => ExecuteOutcome::Valid(blob),
+                    Err(error) => ExecuteOutcome::Internal(InternalError::Store(error.to_string())),
+                }
+            }
+            other => other,
+        }
+    }
+}

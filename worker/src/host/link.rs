@@ -1,0 +1,104 @@
+//! What a worker says to the coordinator.
+
+use pvf_shared::{
+    bus::{BusError, SharedBus},
+    config::Timing,
+    ids::{Attempt, FencingToken, FleetName, JobId, WorkerId},
+    subjects,
+    wire::{self, FromWorker, Heartbeat, JobReport, RunningJob, WorkerHello, WorkerReply},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// What came of talking to the coordinator.
+pub(super) enum Note {
+    /// It knows us; nobody with a lower token is to be obeyed.
+    Welcome(FencingToken),
+    /// It does not know us.
+    Unknown,
+    /// It heard us.
+    Heard,
+    /// Nobody answered.
+    Silence,
+    /// A report was acknowledged.
+    Reported {
+        /// Of this job.
+        job: JobId,
+        /// And attempt.
+        attempt: Attempt,
+    },
+}
+
+/// The way to the coordinator.
+pub(super) struct Link {
+    pub(super) bus: SharedBus,
+    pub(super) fleet: FleetName,
+    pub(super) timing: Timing,
+    pub(super) notes: UnboundedSender<Note>,
+}
+
+impl Link {
+    async fn ask(&self, message: &FromWorker) -> Result<WorkerReply, String> {
+        let to = subjects::from_worker(&self.fleet);
+        let answer = self.bus.request(&to, wire::encode(message), self.timing.ack).await;
+        let answer = answer.map_err(|e: BusError| e.to_string())?;
+        wire::decode(&answer).map_err(|e| e.to_string())
+    }
+
+    fn talk(self: Arc<Self>, message: FromWorker) {
+        tokio::spawn(async move {
+            let note = match self.ask(&message).await {
+                Ok(WorkerReply::Welcome { token }) => Note::Welcome(token),
+                Ok(WorkerReply::Ack) => Note::Heard,
+                Ok(WorkerReply::SayHello) => Note::Unknown,
+                Ok(WorkerReply::Refused(why)) => {
+                    tracing::error!(%why, "the coordinator refuses this worker");
+                    Note::Silence
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the coordinator does not answer");
+                    Note::Silence
+                }
+            };
+            let _ = self.notes.send(note);
+        });
+    }
+
+    /// Presents the worker.
+    pub(super) fn hello(self: Arc<Self>, hello: WorkerHello) {
+        self.talk(FromWorker::Hello(hello));
+    }
+
+    /// Says that the worker is alive.
+    pub(super) fn heartbeat(self: Arc<Self>, worker: WorkerId, running: Vec<RunningJob>) {
+        self.talk(FromWorker::Heartbeat(Heartbeat { worker, running }));
+    }
+
+    /// Says goodbye; nobody has to hear it.
+    pub(super) async fn goodbye(&self, worker: WorkerId) {
+        if let Err(error) = self.ask(&FromWorker::Goodbye { worker }).await {
+            tracing::debug!(%error, "nobody heard the goodbye");
+        }
+        let _ = self.bus.flush().await;
+    }
+
+    /// Reports until somebody has acknowledged it.
+    pub(super) async fn report(&self, report: JobReport) {
+        let (job, attempt) = (report.job, report.attempt);
+        let message = FromWorker::Report(Box::new(report));
+        let mut pause = Duration::from_millis(20);
+        loop {
+            match self.ask(&message).await {
+                Ok(WorkerReply::Refused(why)) => {
+                    tracing::error!(%job, attempt, %why, "the coordinator refuses a report");
+                    break;
+                }
+                Ok(_) => break,
+                Err(error) => tracing::warn!(%job, attempt, %error, "report not acknowledged, sending it again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+        let _ = self.notes.send(Note::Reported { job, attempt });
+    }
+}

@@ -1,0 +1,88 @@
+//! The allocator of every executable that runs jobs: the system's, with a limit that a preparation may arm.
+//!
+//! `PrecheckingMaxMemory` limits what a preparation allocates. Going over it ends the process at once, with an
+//! exit code that says so: there is no way to go on without memory.
+
+use super::protocol::EXIT_OUT_OF_MEMORY;
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+};
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+static LIMIT: AtomicI64 = AtomicI64::new(i64::MAX);
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+/// The system's allocator with a limit. `worker_main!` installs it; whoever writes their own `main` does:
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: pvf_worker::JobAllocator = pvf_worker::JobAllocator::new();
+/// # fn main() {}
+/// ```
+#[derive(Debug, Default)]
+pub struct JobAllocator(());
+
+impl JobAllocator {
+    /// An allocator without a limit, until a job sets one.
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+fn grew(by: usize) {
+    if ARMED.load(Ordering::Relaxed) {
+        let live = LIVE.fetch_add(by as i64, Ordering::Relaxed) + by as i64;
+        if live > LIMIT.load(Ordering::Relaxed) {
+            // SAFETY: _exit may be called at any time; nothing of this process is needed any more.
+            unsafe { libc::_exit(EXIT_OUT_OF_MEMORY) };
+        }
+    }
+}
+
+fn shrank(by: usize) {
+    if ARMED.load(Ordering::Relaxed) {
+        LIVE.fetch_sub(by as i64, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for JobAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grew(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        grew(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        shrank(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if new_size > layout.size() {
+            grew(new_size - layout.size());
+        } else {
+            shrank(layout.size() - new_size);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+/// From now on the process may allocate this many bytes more than it has. False if this executable does not have
+/// the allocator.
+pub(super) fn arm(limit: u64) -> bool {
+    LIMIT.store(i64::try_from(limit).unwrap_or(i64::MAX), Ordering::Relaxed);
+    LIVE.store(0, Ordering::Relaxed);
+    ARMED.store(true, Ordering::Relaxed);
+    let before = LIVE.load(Ordering::Relaxed);
+    let probe = std::hint::black_box(Vec::<u8>::with_capacity(4096));
+    let installed = LIVE.load(Ordering::Relaxed) > before;
+    drop(probe);
+    installed
+}

@@ -1,0 +1,151 @@
+//! Host functions: which there are, and what they see of the guest.
+
+use sc_allocator::FreeingBumpHeapAllocator;
+use sp_wasm_interface::{FunctionContext, HostFunctionRegistry, HostFunctions, Pointer, WordSize};
+use std::collections::HashMap;
+use wasmtime::{AsContext, AsContextMut, Caller, FuncType, IntoFunc, Linker, Memory, StoreLimits};
+
+/// Host functions that every validation function may use. Consensus.
+pub(super) type PvfHostFunctions = (
+    sp_io::misc::HostFunctions,
+    sp_io::crypto::HostFunctions,
+    sp_io::hashing::HostFunctions,
+    sp_io::allocator::HostFunctions,
+    sp_io::logging::HostFunctions,
+    sp_io::trie::HostFunctions,
+);
+
+/// Host functions that the executor parameter `EnabledHostFunction(EccRfc163)` adds. Consensus.
+pub(super) type Rfc163HostFunctions = sp_crypto_ec_utils::HostFunctionsRfc163;
+
+/// What belongs to one instance.
+pub(super) struct State {
+    pub(super) limits: StoreLimits,
+    /// Known once the guest is instantiated.
+    pub(super) memory: Option<Memory>,
+    /// Known once the parameters are written.
+    pub(super) allocator: Option<FreeingBumpHeapAllocator>,
+    /// What the guest said before it trapped.
+    pub(super) panic_message: Option<String>,
+}
+
+/// The guest's memory as the allocator sees it.
+pub(super) struct GuestMemory<C>(pub(super) Memory, pub(super) C);
+
+impl<C: AsContextMut> sc_allocator::Memory for GuestMemory<C> {
+    fn with_access_mut<R>(&mut self, run: impl FnOnce(&mut [u8]) -> R) -> R {
+        run(self.0.data_mut(&mut self.1))
+    }
+    fn with_access<R>(&self, run: impl FnOnce(&[u8]) -> R) -> R {
+        run(self.0.data(&self.1))
+    }
+    fn grow(&mut self, additional: u32) -> Result<(), ()> {
+        self.0.grow(&mut self.1, u64::from(additional)).map(drop).map_err(drop)
+    }
+    fn pages(&self) -> u32 {
+        // At most 65536 pages: it is a 32-bit memory.
+        self.0.size(&self.1) as u32
+    }
+    fn max_pages(&self) -> Option<u32> {
+        self.0.ty(&self.1).maximum().map(|pages| pages as u32)
+    }
+}
+
+/// What a host function sees while it is called.
+pub(super) struct Context<'a>(Caller<'a, State>);
+
+impl Context<'_> {
+    fn memory(&self) -> Result<Memory, String> {
+        self.0.data().memory.ok_or_else(|| "the guest's memory is not known during instantiation".into())
+    }
+
+    fn with_allocator<R>(
+        &mut self,
+        run: impl FnOnce(
+            &mut FreeingBumpHeapAllocator,
+            &mut GuestMemory<&mut Caller<'_, State>>,
+        ) -> Result<R, sc_allocator::Error>,
+    ) -> Result<R, String> {
+        let memory = self.memory()?;
+        let mut allocator = self.0.data_mut().allocator.take().ok_or("the allocator is not there")?;
+        let result = run(&mut allocator, &mut GuestMemory(memory, &mut self.0));
+        self.0.data_mut().allocator = Some(allocator);
+        result.map_err(|e| e.to_string())
+    }
+}
+
+fn range(len: usize, address: Pointer<u8>, size: usize) -> Option<std::ops::Range<usize>> {
+    let start = u32::from(address) as usize;
+    let end = start.checked_add(size)?;
+    (end <= len).then_some(start..end)
+}
+
+impl FunctionContext for Context<'_> {
+    fn read_memory_into(&mut self, address: Pointer<u8>, dest: &mut [u8]) -> Result<(), String> {
+        let memory = self.memory()?.data(self.0.as_context());
+        let range = range(memory.len(), address, dest.len()).ok_or("memory read is out of bounds")?;
+        dest.copy_from_slice(&memory[range]);
+        Ok(())
+    }
+
+    // The default would allocate what the guest asks for before it looks whether that is there.
+    fn read_memory(&mut self, address: Pointer<u8>, size: WordSize) -> Result<Vec<u8>, String> {
+        let memory = self.memory()?.data(self.0.as_context());
+        let range = range(memory.len(), address, size as usize).ok_or("memory read is out of bounds")?;
+        Ok(memory[range].to_vec())
+    }
+
+    fn write_memory(&mut self, address: Pointer<u8>, data: &[u8]) -> Result<(), String> {
+        let memory = self.memory()?.data_mut(self.0.as_context_mut());
+        let range = range(memory.len(), address, data.len()).ok_or("memory write is out of bounds")?;
+        memory[range].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn allocate_memory(&mut self, size: WordSize) -> Result<Pointer<u8>, String> {
+        self.with_allocator(|allocator, memory| allocator.allocate(memory, size))
+    }
+
+    fn deallocate_memory(&mut self, ptr: Pointer<u8>) -> Result<(), String> {
+        self.with_allocator(|allocator, memory| allocator.deallocate(memory, ptr))
+    }
+
+    fn register_panic_error_message(&mut self, message: &str) {
+        self.0.data_mut().panic_message = Some(message.to_owned());
+    }
+}
+
+/// Defines the host functions that a module imports, and no others.
+pub(super) struct Registry<'a> {
+    pub(super) linker: &'a mut Linker<State>,
+    /// Imported functions of `env` that are not defined yet.
+    pub(super) wanted: HashMap<String, FuncType>,
+}
+
+impl Registry<'_> {
+    /// Defines those of a set; the first set that has a function wins.
+    pub(super) fn add<H: HostFunctions>(&mut self) -> wasmtime::Result<()> {
+        H::register_static(self)
+    }
+}
+
+impl HostFunctionRegistry for Registry<'_> {
+    type State = State;
+    type Error = wasmtime::Error;
+    type FunctionContext = Context<'static>;
+
+    fn with_function_context<R>(caller: Caller<'_, State>, callback: impl FnOnce(&mut dyn FunctionContext) -> R) -> R {
+        callback(&mut Context(caller))
+    }
+
+    fn register_static<Params, Results>(
+        &mut self,
+        name: &str,
+        func: impl IntoFunc<State, Params, Results> + 'static,
+    ) -> wasmtime::Result<()> {
+        if self.wanted.remove(name).is_some() {
+            self.linker.func_wrap("env", name, func)?;
+        }
+        Ok(())
+    }
+}

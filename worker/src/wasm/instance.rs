@@ -1,0 +1,239 @@
+//! From an artifact to a result: map, link, instantiate, call. What fails before the call is *construction*;
+//! what fails in it is the candidate's fault.
+
+use super::{
+    config::{CpuBaseline, engine},
+    externalities::ValidationExternalities,
+    host_functions::{GuestMemory, PvfHostFunctions, Registry, Rfc163HostFunctions, State},
+};
+use pvf_shared::{params::ExecutorParams, verdict::clean_reason};
+use sc_allocator::FreeingBumpHeapAllocator;
+use sp_wasm_interface::HostFunctions;
+use std::{
+    any::Any,
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+use wasmtime::{
+    Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, Store, StoreLimitsBuilder, TypedFunc, Val,
+};
+
+const PAGE: usize = 64 * 1024;
+/// Building a copy-on-write memory image can fail with EBUSY when its memfd is sealed: that is ours to retry.
+const EBUSY_RETRIES: u32 = 20;
+
+/// Why there is no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// The artifact could not be mapped, linked or instantiated.
+    Construction(String),
+    /// The guest's doing.
+    Invalid(String),
+}
+
+impl CallError {
+    fn construction(why: impl std::fmt::Display) -> Self {
+        Self::Construction(clean_reason(&why.to_string()))
+    }
+
+    fn invalid(why: impl std::fmt::Display) -> Self {
+        Self::Invalid(clean_reason(&why.to_string()))
+    }
+}
+
+/// A linked artifact.
+pub struct Runtime {
+    engine: Engine,
+    linked: InstancePre<State>,
+    memory_limit: usize,
+}
+
+impl Runtime {
+    /// Maps and links an artifact from a file, with the host functions of consensus and those of `H`.
+    ///
+    /// # Safety
+    /// The file must be an artifact that a trusted compiler made, and must not change while it is mapped.
+    pub unsafe fn from_file<H: HostFunctions>(
+        artifact: &Path,
+        params: &ExecutorParams,
+        baseline: CpuBaseline,
+    ) -> Result<Self, CallError> {
+        let engine = engine(params, baseline, 1).map_err(|e| CallError::construction(format!("{e:#}")))?;
+        let module = retry_ebusy(|| {
+            // SAFETY: see above.
+            unsafe { Module::deserialize_file(&engine, artifact) }
+        });
+        let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
+        Self::link::<H>(engine, &module, params)
+    }
+
+    /// Links an artifact that was just compiled.
+    ///
+    /// # Safety
+    /// The bytes must be what the compiler gave.
+    pub unsafe fn from_bytes<H: HostFunctions>(
+        artifact: &[u8],
+        params: &ExecutorParams,
+        baseline: CpuBaseline,
+    ) -> Result<Self, CallError> {
+        let engine = engine(params, baseline, 1).map_err(|e| CallError::construction(format!("{e:#}")))?;
+        // SAFETY: see above.
+        let module = unsafe { Module::deserialize(&engine, artifact) };
+        let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
+        Self::link::<H>(engine, &module, params)
+    }
+
+    fn link<H: HostFunctions>(engine: Engine, module: &Module, params: &ExecutorParams) -> Result<Self, CallError> {
+        let mut wanted = HashMap::new();
+        for import in module.imports() {
+            let (from, name) = (import.module(), import.name());
+            if from != "env" {
+                return Err(CallError::construction(format!("import {from}.{name}: only env can be imported from")));
+            }
+            match import.ty() {
+                ExternType::Func(ty) => wanted.insert(name.to_owned(), ty),
+                _ => {
+                    return Err(CallError::construction(format!(
+                        "import {from}.{name}: only functions can be imported"
+                    )));
+                }
+            };
+        }
+        let mut linker = Linker::new(&engine);
+        let mut registry = Registry { linker: &mut linker, wanted };
+        let mut add = || {
+            registry.add::<PvfHostFunctions>()?;
+            if params.ecc_rfc163() {
+                registry.add::<Rfc163HostFunctions>()?;
+            }
+            registry.add::<H>()
+        };
+        add().map_err(|e| CallError::construction(format!("{e:#}")))?;
+        let missing = registry.wanted;
+        for (name, ty) in missing {
+            let why = format!("call to a missing function env:{name}");
+            let stub =
+                move |_: wasmtime::Caller<'_, State>, _: &[Val], _: &mut [Val]| Err(wasmtime::Error::msg(why.clone()));
+            linker.func_new("env", &name, ty, stub).map_err(|e| CallError::construction(format!("{e:#}")))?;
+        }
+        let linked = linker.instantiate_pre(module).map_err(|e| CallError::construction(format!("{e:#}")))?;
+        Ok(Self { engine, linked, memory_limit: params.memory_page_limit() as usize * PAGE })
+    }
+
+    /// Calls `validate_block` in a fresh instance. Must run on a thread whose stack is larger than the native
+    /// stack limit.
+    pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
+        let mut externalities = ValidationExternalities::new();
+        sp_externalities::set_and_run_with_externalities(&mut externalities, || {
+            let (mut store, instance) = self.instantiate()?;
+            let called = catch_unwind(AssertUnwindSafe(|| call(&mut store, &instance, params)));
+            called.unwrap_or_else(|panic| {
+                Err(CallError::invalid(format!("panic in a host function: {}", message(&*panic))))
+            })
+        })
+    }
+
+    fn instantiate(&self) -> Result<(Store<State>, Instance), CallError> {
+        let instantiated = catch_unwind(AssertUnwindSafe(|| {
+            retry_ebusy(|| {
+                let limits = StoreLimitsBuilder::new().memory_size(self.memory_limit).build();
+                let state = State { limits, memory: None, allocator: None, panic_message: None };
+                let mut store = Store::new(&self.engine, state);
+                store.limiter(|state| &mut state.limits);
+                let instance = self.linked.instantiate(&mut store)?;
+                Ok((store, instance))
+            })
+        }));
+        match instantiated {
+            Ok(Ok(pair)) => Ok(pair),
+            Ok(Err(error)) => Err(CallError::construction(format!("cannot instantiate: {error:#}"))),
+            Err(panic) => Err(CallError::construction(format!("panic while instantiating: {}", message(&*panic)))),
+        }
+    }
+}
+
+fn retry_ebusy<T>(mut run: impl FnMut() -> wasmtime::Result<T>) -> wasmtime::Result<T> {
+    let mut tries = 0;
+    loop {
+        let result = run();
+        let Err(error) = &result else { return result };
+        let busy = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|e| e.raw_os_error() == Some(libc::EBUSY));
+        let busy = busy
+            || error
+                .chain()
+                .filter_map(|c| c.downcast_ref::<rustix::io::Errno>())
+                .any(|e| *e == rustix::io::Errno::BUSY);
+        if !busy || tries == EBUSY_RETRIES {
+            return result;
+        }
+        tries += 1;
+        std::thread::yield_now();
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "no message".into())
+}
+
+fn call(store: &mut Store<State>, instance: &Instance, params: &[u8]) -> Result<Vec<u8>, CallError> {
+    let memory = instance
+        .get_memory(&mut *store, "memory")
+        .ok_or_else(|| CallError::invalid("memory is not exported under the name `memory`"))?;
+    store.data_mut().memory = Some(memory);
+    let heap_base = heap_base(store, instance)?;
+    let entry = entry_point(store, instance)?;
+
+    let mut allocator = FreeingBumpHeapAllocator::new(heap_base);
+    let len = u32::try_from(params.len()).map_err(|_| CallError::invalid("the parameters are over 4 GiB"))?;
+    let ptr = allocator
+        .allocate(&mut GuestMemory(memory, &mut *store), len)
+        .map_err(|e| CallError::invalid(format!("no room for the parameters: {e}")))?;
+    write(store, memory, u32::from(ptr), params)?;
+    store.data_mut().allocator = Some(allocator);
+
+    let packed = entry.call(&mut *store, (u32::from(ptr) as i32, len as i32)).map_err(|error| {
+        match store.data_mut().panic_message.take() {
+            Some(said) => CallError::invalid(format!("{said} ({error:#})")),
+            None => CallError::invalid(format!("{error:#}")),
+        }
+    })? as u64;
+    output(store, memory, packed)
+}
+
+fn heap_base(store: &mut Store<State>, instance: &Instance) -> Result<u32, CallError> {
+    let global = instance
+        .get_global(&mut *store, "__heap_base")
+        .ok_or_else(|| CallError::invalid("the global __heap_base is not exported"))?;
+    let value = global.get(&mut *store).i32().ok_or_else(|| CallError::invalid("__heap_base is not an i32"))?;
+    Ok(value as u32)
+}
+
+fn entry_point(store: &mut Store<State>, instance: &Instance) -> Result<TypedFunc<(i32, i32), i64>, CallError> {
+    let function = instance
+        .get_func(&mut *store, "validate_block")
+        .ok_or_else(|| CallError::invalid("the function validate_block is not exported"))?;
+    function
+        .typed(&*store)
+        .map_err(|_| CallError::invalid("validate_block does not have the signature (i32, i32) -> i64"))
+}
+
+fn write(store: &mut Store<State>, memory: Memory, ptr: u32, data: &[u8]) -> Result<(), CallError> {
+    memory
+        .write(store, ptr as usize, data)
+        .map_err(|_| CallError::invalid("the allocator gave memory that is not there for the parameters"))
+}
+
+/// The result's bytes: `ptr | len << 32`. Bounds are checked before anything is allocated.
+fn output(store: &Store<State>, memory: Memory, packed: u64) -> Result<Vec<u8>, CallError> {
+    let (ptr, len) = ((packed & 0xffff_ffff) as usize, (packed >> 32) as usize);
+    let data = memory.data(store);
+    let bytes = ptr.checked_add(len).and_then(|end| data.get(ptr..end));
+    bytes.map(<[u8]>::to_vec).ok_or_else(|| {
+        CallError::invalid(format!("output of {len} bytes at {ptr} is outside the memory of {} bytes", data.len()))
+    })
+}

@@ -1,0 +1,119 @@
+//! `ext_misc_runtime_version`: the version that a runtime carries in its custom sections `runtime_version` and
+//! `runtime_apis`. The guest hands over the wasm; the existing host reads it the same way, so a difference here
+//! would be a difference in a verdict.
+
+use parity_scale_codec::{Decode, Encode};
+use sp_core::traits::ReadRuntimeVersion;
+use sp_externalities::Externalities;
+use wasm_instrument::parity_wasm::elements::{self, Module};
+
+/// Largest runtime that is looked into, decompressed, bytes (the limit of the existing host).
+const BOMB_LIMIT: usize = 50 * 1024 * 1024;
+/// Id of the `Core` runtime API, whose version says which fields the version section has.
+const CORE_API: [u8; 8] = [0xdf, 0x6a, 0xcb, 0x68, 0x99, 0x07, 0x60, 0x9b];
+
+type Api = ([u8; 8], u32);
+
+/// Reads the embedded version; never runs the runtime.
+pub(super) struct EmbeddedVersion;
+
+impl ReadRuntimeVersion for EmbeddedVersion {
+    fn read_runtime_version(&self, wasm: &[u8], _: &mut dyn Externalities) -> Result<Vec<u8>, String> {
+        let wasm = sp_maybe_compressed_blob::decompress(wasm, BOMB_LIMIT).map_err(|e| e.to_string())?;
+        let module: Module = elements::deserialize_buffer(&wasm).map_err(|e: elements::Error| e.to_string())?;
+        let section = |name: &str| module.custom_sections().find(|s| s.name() == name).map(|s| s.payload());
+        let version = section("runtime_version").ok_or("the runtime has no runtime_version section")?;
+        let apis = section("runtime_apis").map(decode_apis).transpose()?;
+        Version::read(version, apis).map(|v| v.encode())
+    }
+}
+
+/// The section is a plain row of entries: id (8 bytes) and version (4 bytes, little endian).
+fn decode_apis(mut bytes: &[u8]) -> Result<Vec<Api>, String> {
+    if bytes.len() % 12 != 0 {
+        return Err("runtime_apis: the section is not a row of 12-byte entries".into());
+    }
+    let mut apis = Vec::new();
+    while !bytes.is_empty() {
+        apis.push(Api::decode(&mut bytes).map_err(|e| e.to_string())?);
+    }
+    Ok(apis)
+}
+
+/// The latest layout of a runtime's version.
+#[derive(Encode)]
+struct Version {
+    spec_name: String,
+    impl_name: String,
+    authoring_version: u32,
+    spec_version: u32,
+    impl_version: u32,
+    apis: Vec<Api>,
+    transaction_version: u32,
+    system_version: u8,
+}
+
+impl Version {
+    /// Older layouts lack the last fields; which ones, the version of the Core API says: the transaction version
+    /// came with 3, the system version with 4.
+    fn read(mut bytes: &[u8], apis: Option<Vec<Api>>) -> Result<Self, String> {
+        let input = &mut bytes;
+        let read = |e: parity_scale_codec::Error| format!("runtime_version: {e}");
+        let mut version = Self {
+            spec_name: Decode::decode(input).map_err(read)?,
+            impl_name: Decode::decode(input).map_err(read)?,
+            authoring_version: Decode::decode(input).map_err(read)?,
+            spec_version: Decode::decode(input).map_err(read)?,
+            impl_version: Decode::decode(input).map_err(read)?,
+            apis: Decode::decode(input).map_err(read)?,
+            transaction_version: 1,
+            system_version: 0,
+        };
+        let core = |apis: &[Api]| apis.iter().find(|(id, _)| *id == CORE_API).map(|(_, v)| *v);
+        let core = apis.as_deref().and_then(core).or_else(|| core(&version.apis)).unwrap_or(0);
+        if core >= 3 {
+            version.transaction_version = Decode::decode(input).map_err(read)?;
+        }
+        if core >= 4 {
+            version.system_version = Decode::decode(input).map_err(read)?;
+        }
+        if let Some(apis) = apis {
+            version.apis = apis;
+        }
+        Ok(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime(core: u32, version: &[u8]) -> Vec<u8> {
+        let mut wasm = b"\0asm\x01\0\0\0".to_vec();
+        let mut section = |name: &str, payload: &[u8]| {
+            let body = [&[name.len() as u8], name.as_bytes(), payload].concat();
+            wasm.extend([0, body.len() as u8]);
+            wasm.extend(body);
+        };
+        section("runtime_version", version);
+        section("runtime_apis", &(CORE_API, core).encode());
+        wasm
+    }
+
+    #[test]
+    fn each_layout_is_read() {
+        let oldest = ("s", "i", 1u32, 2u32, 3u32, Vec::<Api>::new()).encode();
+        let newest = [oldest.clone(), vec![7, 0, 0, 0, 1]].concat();
+        let mut ext = super::super::externalities::ValidationExternalities::new();
+        let mut read = |wasm: &[u8]| EmbeddedVersion.read_runtime_version(wasm, &mut ext);
+        let expected = |core: u32, tx: u32, system: u8| {
+            Ok(("s", "i", 1u32, 2u32, 3u32, vec![(CORE_API, core)], tx, system).encode())
+        };
+        assert_eq!(read(&runtime(2, &oldest)), expected(2, 1, 0));
+        assert_eq!(read(&runtime(3, &newest)), expected(3, 7, 0));
+        assert_eq!(read(&runtime(4, &newest)), expected(4, 7, 1));
+        assert!(read(&runtime(4, &oldest)).is_err());
+        assert!(read(b"rubbish").is_err());
+        assert!(read(b"\0asm\x01\0\0\0").is_err());
+    }
+}
