@@ -6,6 +6,7 @@ use pvf_shared::{
     bus::nats::NatsBus,
     config::Timing,
     ids::FleetName,
+    signals::Shutdown,
     store::{BlobStore, seal::SealKey},
 };
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -60,7 +61,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(3);
         }
     };
-    match runtime.block_on(run(&args, store)) {
+    let ran = runtime.block_on(async {
+        let shutdown = Shutdown::catch().map_err(|e| format!("signals: {e}"))?;
+        run(&args, store, shutdown).await.map_err(|e| e.to_string())
+    });
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -69,8 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn run(args: &Args, store: BlobStore) -> Result<(), crate::CoordinatorError> {
-    let shutdown = shutdown_signal();
+async fn run(args: &Args, store: BlobStore, mut shutdown: Shutdown) -> Result<(), crate::CoordinatorError> {
     let bus = NatsBus::connect(&args.nats, "pvf-coordinator", Duration::from_secs(10)).await?;
     let coordinator = Coordinator {
         fleet: args.fleet.clone(),
@@ -81,24 +85,6 @@ async fn run(args: &Args, store: BlobStore) -> Result<(), crate::CoordinatorErro
     };
     let listening = coordinator.listen().await?;
     tracing::info!(fleet = %args.fleet, store = %args.store, version = env!("CARGO_PKG_VERSION"), "coordinator is ready");
-    listening.run(shutdown).await;
+    listening.run(async move { shutdown.asked().await }).await;
     Ok(())
-}
-
-/// Completes at the first SIGTERM or SIGINT.
-fn shutdown_signal() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate());
-    let mut int = signal(SignalKind::interrupt());
-    async move {
-        match (&mut term, &mut int) {
-            (Ok(term), Ok(int)) => {
-                tokio::select! {
-                    _ = term.recv() => {}
-                    _ = int.recv() => {}
-                }
-            }
-            _ => std::future::pending().await,
-        }
-    }
 }

@@ -51,7 +51,7 @@ impl Egress {
                 let _ = self.outbox.send(Outgoing::Verdict(node, verdict));
             }
             Effect::ToWorker { worker, message } => {
-                tokio::spawn(self.clone().to_worker(worker, message));
+                tokio::spawn(self.clone().command(worker, message));
             }
             Effect::LookUp { artifact } => {
                 let this = self.clone();
@@ -103,7 +103,7 @@ impl Egress {
         self.bus.publish(&to, message).await
     }
 
-    async fn to_worker(self, worker: WorkerId, message: ToWorker) {
+    async fn command(self, worker: WorkerId, message: ToWorker) {
         let (job, attempt, cancel) = match &message {
             ToWorker::Dispatch(d) => (d.job, d.attempt, false),
             ToWorker::Cancel { job, attempt, .. } => (*job, *attempt, true),

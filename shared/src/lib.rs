@@ -12,9 +12,11 @@ pub mod ids;
 pub mod job;
 pub mod params;
 pub mod priority;
+#[cfg(feature = "executable")]
+pub mod signals;
 pub mod store;
 pub mod subjects;
-#[cfg(feature = "telemetry")]
+#[cfg(feature = "executable")]
 pub mod telemetry;
 pub mod units;
 pub mod verdict;

@@ -24,11 +24,6 @@ impl Subject {
     pub(crate) fn reply(text: &str) -> Self {
         Self(text.to_owned())
     }
-
-    #[cfg(test)]
-    pub(crate) fn for_test(text: &str) -> Self {
-        Self(text.to_owned())
-    }
 }
 
 impl fmt::Display for Subject {

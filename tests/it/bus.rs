@@ -1,9 +1,8 @@
 //! The bus itself, and messages that do not belong on it.
 
-use futures::StreamExt as _;
 use pvf_shared::{
     Bytes, ValidationHost,
-    bus::{Bus, BusError, nats::NatsBus},
+    bus::{Bus, conformance, nats::NatsBus},
     client::{ClientConfig, ClientError},
     ids::FleetName,
     params::{ExecutorParam, ExecutorParams},
@@ -23,32 +22,10 @@ async fn connect(url: &str) -> NatsBus {
     NatsBus::connect(url, "test", SOON).await.unwrap()
 }
 
-/// The contract of `pvf_shared::bus`, on NATS; its unit tests run the same on the local bus.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_keeps_the_contract_of_a_bus() {
     let nats = Nats::start(4096).await;
-    let (bus, other) = (connect(&nats.url).await, Arc::new(connect(&nats.url).await));
-    assert_eq!(bus.max_payload(), 4096);
-    let subject = subjects::from_node(&FleetName::default());
-    assert!(matches!(bus.request(&subject, Bytes::new(), SOON).await, Err(BusError::NoResponders(_))));
-    let mut listener = other.subscribe(&subject).await.unwrap();
-    let server = tokio::spawn({
-        let other = other.clone();
-        async move {
-            for n in 0..3u8 {
-                let message = listener.next().await.unwrap();
-                assert_eq!(message.payload[..], [n]);
-                other.publish(&message.reply.unwrap(), message.payload).await.unwrap();
-            }
-        }
-    });
-    for n in 0..3u8 {
-        assert_eq!(bus.request(&subject, Bytes::from(vec![n]), SOON).await.unwrap()[..], [n]);
-    }
-    server.await.unwrap();
-    let large = Bytes::from(vec![0; 4097]);
-    let refused = bus.publish(&subject, large).await.unwrap_err();
-    assert!(matches!(refused, BusError::TooLarge { len: 4097, limit: 4096 }), "{refused}");
+    conformance::check(Arc::new(connect(&nats.url).await), Arc::new(connect(&nats.url).await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 mod architecture;
 mod both;
 mod bus;
+mod cloud;
 mod faults;
 mod load;
 mod tool;

@@ -8,6 +8,7 @@ use clap::Parser;
 use pvf_shared::{
     bus::nats::NatsBus,
     ids::FleetName,
+    signals::Shutdown,
     store::{BlobStore, seal::SealKey},
     wire::WorkerKind,
 };
@@ -93,7 +94,7 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 }
 
 async fn run(kind: WorkerKind, args: Args, store: BlobStore) -> Result<(), String> {
-    let shutdown = shutdown_signal();
+    let mut shutdown = Shutdown::catch().map_err(|e| format!("signals: {e}"))?;
     let bus = NatsBus::connect(&args.nats, &format!("pvf-{kind}-worker"), Duration::from_secs(10)).await;
     let bus = Arc::new(bus.map_err(|e| e.to_string())?);
     store.check().await.map_err(|e| e.to_string())?;
@@ -105,23 +106,5 @@ async fn run(kind: WorkerKind, args: Args, store: BlobStore) -> Result<(), Strin
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
     config.host = args.host.unwrap_or(config.host);
     let worker = Worker::new(config, bus, store).map_err(|e| e.to_string())?;
-    worker.run(shutdown).await.map_err(|e| e.to_string())
-}
-
-/// Completes at the first SIGTERM or SIGINT.
-fn shutdown_signal() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate());
-    let mut int = signal(SignalKind::interrupt());
-    async move {
-        match (&mut term, &mut int) {
-            (Ok(term), Ok(int)) => {
-                tokio::select! {
-                    _ = term.recv() => {}
-                    _ = int.recv() => {}
-                }
-            }
-            _ => std::future::pending().await,
-        }
-    }
+    worker.run(async move { shutdown.asked().await }).await.map_err(|e| e.to_string())
 }

@@ -9,7 +9,10 @@ use super::{
 use crate::{Answer, ClientError, Pvf};
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use pvf_shared::wire::{FleetStatus, WorkerKind};
+use pvf_shared::{
+    verdict::Outcome,
+    wire::{FleetStatus, WorkerKind},
+};
 use pvf_worker::host::WorkerConfig;
 use std::{path::Path, time::Duration};
 
@@ -55,15 +58,13 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<u8, Fail
     let target = Target::open(global).await?;
     let mut worst = 0;
     for (name, pvf) in pvfs {
-        // Embedded, there is nobody who would go on preparing once this process ends.
-        let answer = if global.nats.is_some() {
-            target.host.heads_up(vec![pvf]).await.map(|mut answers| answers.remove(0))
-        } else {
+        let mut answer = target.host.heads_up(vec![pvf.clone()]).await.map(|mut answers| answers.remove(0));
+        // Embedded, nobody goes on preparing once this process ends; a precheck joins the preparation and waits.
+        if global.nats.is_none() && answer.as_ref().is_ok_and(|a| matches!(a.outcome, Outcome::HeadsUpTaken)) {
             let bar = spinner(format!("preparing {name}"));
-            let answer = target.host.precheck_pvf(pvf).await;
+            answer = target.host.precheck_pvf(pvf).await;
             bar.finish_and_clear();
-            answer
-        };
+        }
         worst = worst.max(show(global, &name, &answer?));
     }
     target.close().await;

@@ -84,7 +84,7 @@ fn from_parts(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> 
     };
     let one = |text: &String| {
         let data = hex_or_file("--block-data", text)?;
-        let name = if text.starts_with('@') { text[1..].to_owned() } else { "block data".to_owned() };
+        let name = text.strip_prefix('@').unwrap_or("block data").to_owned();
         Ok((name, ExecuteRequest::new(args.kind, context.clone(), data)))
     };
     args.block_data.iter().map(one).collect()

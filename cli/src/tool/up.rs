@@ -5,7 +5,7 @@ use super::{
     args::{Global, Up},
     target::{Target, store_url},
 };
-use pvf_shared::wire::WorkerKind;
+use pvf_shared::{signals::Shutdown, wire::WorkerKind};
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -13,7 +13,6 @@ use std::{
 };
 use tokio::{
     process::{Child, Command},
-    signal::unix::{SignalKind, signal},
     time::Instant,
 };
 
@@ -33,8 +32,7 @@ struct Role {
 /// Stops at the first of SIGINT and SIGTERM, or when a role ends by itself.
 pub(crate) async fn up(global: &Global, args: &Up) -> Result<u8, Failure> {
     let failed = |what: &str, e: std::io::Error| Failure::NotAnswered(format!("{what}: {e}"));
-    let mut term = signal(SignalKind::terminate()).map_err(|e| failed("SIGTERM", e))?;
-    let mut int = signal(SignalKind::interrupt()).map_err(|e| failed("SIGINT", e))?;
+    let mut shutdown = Shutdown::catch().map_err(|e| failed("signals", e))?;
     let folder = tempfile::tempdir().map_err(|e| failed("temporary folder", e))?;
     let mut roles = Vec::new();
     let nats = match &global.nats {
@@ -47,8 +45,7 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<u8, Failure> {
     });
     let result = tokio::select! {
         result = start_roles(&fleet, args.prepare_workers, execute_workers, &mut roles) => result,
-        _ = term.recv() => Err(Failure::NotAnswered("stopped before the fleet was complete".into())),
-        _ = int.recv() => Err(Failure::NotAnswered("stopped before the fleet was complete".into())),
+        () = shutdown.asked() => Err(Failure::NotAnswered("stopped before the fleet was complete".into())),
     };
     if let Err(failure) = result {
         stop(roles).await;
@@ -56,8 +53,7 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<u8, Failure> {
     }
     announce(&fleet, &nats, (args.prepare_workers, execute_workers));
     let ended = tokio::select! {
-        _ = term.recv() => None,
-        _ = int.recv() => None,
+        () = shutdown.asked() => None,
         name = first_to_end(&mut roles) => Some(name),
     };
     stop(roles).await;

@@ -131,8 +131,7 @@ impl Scheduler {
     pub(super) fn on_dispatch_delivered(
         &mut self,
         id: WorkerId,
-        job: JobId,
-        attempt: Attempt,
+        (job, attempt): (JobId, Attempt),
         delivery: Delivery,
         now: Moment,
     ) {
@@ -153,7 +152,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_cancel_delivered(&mut self, worker: WorkerId, job: JobId, attempt: Attempt, _now: Moment) {
+    pub(super) fn on_cancel_delivered(&mut self, worker: WorkerId, (job, attempt): (JobId, Attempt)) {
         if let Some(worker) = self.fleet.workers.get_mut(&worker)
             && worker.jobs.get(&job).is_some_and(|slot| slot.attempt == attempt)
         {

@@ -165,9 +165,9 @@ impl Scheduler {
             Event::Goodbye { worker, reply } => self.on_goodbye(worker, reply, now),
             Event::Delivered { worker, job, attempt, cancel, delivery } => {
                 if cancel {
-                    self.on_cancel_delivered(worker, job, attempt, now);
+                    self.on_cancel_delivered(worker, (job, attempt));
                 } else {
-                    self.on_dispatch_delivered(worker, job, attempt, delivery, now);
+                    self.on_dispatch_delivered(worker, (job, attempt), delivery, now);
                 }
             }
             Event::LookedUp { artifact, found } => self.on_looked_up(artifact, found, now),

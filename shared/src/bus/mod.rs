@@ -7,8 +7,8 @@
 //! * A payload over `max_payload` is refused before anything is sent.
 //! * Messages of one publisher on one subject arrive in order.
 
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod local;
 #[cfg(feature = "nats")]
 pub mod nats;

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Messages that a subscription may hold before the client drops some; a coordinator must not lose a burst.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 
+/// How long the server may take to answer us ourselves.
+const ROUND_TRIP: Duration = Duration::from_secs(10);
+
 /// A connection to NATS.
 pub struct NatsBus {
     client: Client,
@@ -57,6 +60,20 @@ impl NatsBus {
             return Err(BusError::TooLarge { len: payload.len(), limit });
         }
         Ok(())
+    }
+}
+
+impl NatsBus {
+    /// A message to ourselves. The server does in order what a connection asks, so it has done all we asked before;
+    /// the client library's `flush` only says that the bytes were written.
+    async fn round_trip(&self) -> Result<(), BusError> {
+        let inbox = self.client.new_inbox();
+        let mut echo = self.client.subscribe(inbox.clone()).await.map_err(|e| self.failed(&e))?;
+        self.client.publish(inbox.clone(), Bytes::new()).await.map_err(|e| self.failed(&e))?;
+        match tokio::time::timeout(ROUND_TRIP, echo.next()).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => Err(BusError::TimedOut(inbox)),
+        }
     }
 }
 
@@ -112,8 +129,7 @@ impl Bus for NatsBus {
 
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError> {
         let subscriber = self.client.subscribe(subject.as_str().to_owned()).await.map_err(|e| self.failed(&e))?;
-        // Only after a round trip does the server know of the subscription.
-        self.client.flush().await.map_err(|e| self.failed(&e))?;
+        self.round_trip().await?;
         let messages =
             subscriber.map(|m| Message { payload: m.payload, reply: m.reply.map(|r| Subject::reply(r.as_str())) });
         Ok(messages.boxed())

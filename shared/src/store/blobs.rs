@@ -35,7 +35,7 @@ pub enum StoreError {
         /// With which object.
         key: String,
         /// Why not.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// The object is not there.
     #[error("store {url}: no object {key}")]
@@ -117,8 +117,12 @@ impl BlobStore {
     }
 
     fn open_folder(url: &str, path: PathBuf, key: SealKey) -> Result<Self, StoreError> {
-        let failed =
-            |source| StoreError::Failed { url: url.to_owned(), action: "open", key: "its folder".into(), source };
+        let failed = |source| StoreError::Failed {
+            url: url.to_owned(),
+            action: "open",
+            key: "its folder".into(),
+            source: Box::new(source),
+        };
         std::fs::create_dir_all(&path)
             .map_err(|e| failed(object_store::Error::Generic { store: "folder", source: Box::new(e) }))?;
         let local = object_store::local::LocalFileSystem::new_with_prefix(&path)
@@ -145,7 +149,7 @@ impl BlobStore {
         let (url, key) = (self.url.to_string(), key.to_string());
         match source {
             object_store::Error::NotFound { .. } => StoreError::NotFound { url, key },
-            source => StoreError::Failed { url, action, key, source },
+            source => StoreError::Failed { url, action, key, source: Box::new(source) },
         }
     }
 

@@ -48,11 +48,14 @@ struct Entry {
     copy: AsyncMutex<Option<Arc<Copy>>>,
 }
 
+/// A counter of uses, and for each artifact when it was last used.
+type Entries = (u64, HashMap<ArtifactId, (u64, Arc<Entry>)>);
+
 /// The worker's own copies.
 pub(super) struct ArtifactCache {
     store: BlobStore,
     folder: tempfile::TempDir,
-    entries: Mutex<(u64, HashMap<ArtifactId, (u64, Arc<Entry>)>)>,
+    entries: Mutex<Entries>,
 }
 
 impl ArtifactCache {
@@ -138,4 +141,78 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 async fn intact(copy: Arc<Copy>) -> bool {
     let check = move || fs::read(&copy.path).is_ok_and(|bytes| *blake3_of(&bytes).as_bytes() == copy.content);
     tokio::task::spawn_blocking(check).await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvf_shared::{
+        ids::{CodeHash, EngineId, PrepHash},
+        store::seal::SealKey,
+        verdict::PrepareError,
+    };
+
+    fn id() -> ArtifactId {
+        let engine = EngineId::parse("test").unwrap();
+        ArtifactId { code_hash: CodeHash([1; 32]), prep_hash: PrepHash([2; 32]), engine }
+    }
+
+    fn cache() -> (BlobStore, ArtifactCache) {
+        let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
+        (store.clone(), ArtifactCache::new(store).unwrap())
+    }
+
+    #[tokio::test]
+    async fn copies_are_private_and_kept() {
+        let (store, cache) = cache();
+        let mac = store.put_artifact(&id(), b"code").await.unwrap();
+        let copy = cache.get(&id(), Some(mac)).await.ok().unwrap();
+        assert_eq!(fs::read(copy.path()).unwrap(), b"code");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(copy.path()), mode(cache.folder.path())), (0o400, 0o700));
+        // From the disk: the store has it no more.
+        store.delete_artifact(&id()).await.unwrap();
+        let again = cache.get(&id(), None).await.ok().unwrap();
+        assert_eq!(again.path(), copy.path());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_or_deleted_copy_is_fetched_again() {
+        let (store, cache) = cache();
+        let mac = store.put_artifact(&id(), b"code").await.unwrap();
+        for damage in [Some(&b"c0de"[..]), Some(b"cod"), None] {
+            let copy = cache.get(&id(), Some(mac)).await.ok().unwrap();
+            fs::remove_file(copy.path()).unwrap();
+            if let Some(bytes) = damage {
+                fs::write(copy.path(), bytes).unwrap();
+            }
+            let again = cache.get(&id(), Some(mac)).await.ok().unwrap();
+            assert_eq!(fs::read(again.path()).unwrap(), b"code");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_store_has_instead() {
+        let (store, cache) = cache();
+        let get = async |mac| cache.get(&id(), mac).await.err().unwrap();
+        assert!(matches!(get(None).await, ExecuteOutcome::Internal(InternalError::ArtifactMissing(_))));
+        store.put_failure(&id(), &PrepareError::OutOfMemory).await.unwrap();
+        assert!(matches!(get(None).await, ExecuteOutcome::Internal(InternalError::ArtifactMissing(_))));
+        let old = store.put_artifact(&id(), b"old").await.unwrap();
+        store.put_artifact(&id(), b"new").await.unwrap();
+        assert!(matches!(get(Some(old)).await, ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(_))));
+    }
+
+    #[tokio::test]
+    async fn a_copy_lives_as_long_as_somebody_uses_it() {
+        let (store, cache) = cache();
+        let mac = store.put_artifact(&id(), b"code").await.unwrap();
+        let copy = cache.get(&id(), Some(mac)).await.ok().unwrap();
+        let new = store.put_artifact(&id(), b"other").await.unwrap();
+        cache.get(&id(), Some(new)).await.ok().unwrap();
+        let path = copy.path().to_owned();
+        assert!(path.exists(), "a job may not have mapped it yet");
+        drop(copy);
+        assert!(!path.exists());
+    }
 }

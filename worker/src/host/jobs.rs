@@ -2,6 +2,7 @@
 
 use super::{artifacts::ArtifactCache, link::Link};
 use crate::supervise::{JobRunner, Prepared};
+use futures::FutureExt as _;
 use pvf_shared::{
     Bytes,
     ids::{CodeHash, WorkerId},
@@ -9,10 +10,11 @@ use pvf_shared::{
         ArtifactInfo, BlobRef, ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome,
     },
     store::{BlobStore, StoreError},
-    verdict::InternalError,
+    verdict::{AmbiguousReason, InternalError, PrepareError},
     wire::{Dispatch, JobReport},
 };
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,16 +48,7 @@ pub(super) async fn work(
     let span = tracing::info_span!("job", %job, attempt, request = request.map(|r| r.to_string()), %artifact);
     let started = Instant::now();
     async {
-        let (outcome, mut usage) = match spec {
-            JobSpec::Prepare(spec) => {
-                let (outcome, usage) = context.prepare(&spec).await;
-                (JobOutcome::Prepare(outcome), usage)
-            }
-            JobSpec::Execute(spec) => {
-                let (outcome, usage) = context.execute(&spec).await;
-                (JobOutcome::Execute(outcome), usage)
-            }
-        };
+        let (outcome, mut usage) = context.outcome(&spec).await;
         usage.io = started.elapsed().saturating_sub(usage.wall);
         done.store(true, Ordering::Relaxed);
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
@@ -79,6 +72,28 @@ fn summary(outcome: &JobOutcome) -> String {
 }
 
 impl JobContext {
+    /// Whatever happens there is an outcome: a job without one would be running for ever.
+    async fn outcome(&self, spec: &JobSpec) -> (JobOutcome, JobUsage) {
+        let panicked = "panic of the worker itself (its log says more)";
+        match spec {
+            JobSpec::Prepare(job) => {
+                let caught = AssertUnwindSafe(self.prepare(job)).catch_unwind().await;
+                let (outcome, usage) = caught.unwrap_or_else(|_| {
+                    (PrepareOutcome::Failed(PrepareError::JobDied(panicked.into())), JobUsage::default())
+                });
+                (JobOutcome::Prepare(outcome), usage)
+            }
+            JobSpec::Execute(job) => {
+                let caught = AssertUnwindSafe(self.execute(job)).catch_unwind().await;
+                let (outcome, usage) = caught.unwrap_or_else(|_| {
+                    let reason = AmbiguousReason::JobError(panicked.into());
+                    (ExecuteOutcome::Ambiguous(reason), JobUsage::default())
+                });
+                (JobOutcome::Execute(outcome), usage)
+            }
+        }
+    }
+
     /// An input by reference; a missing or damaged one is nobody's verdict.
     async fn input(&self, blob: &BlobRef) -> Result<Bytes, InternalError> {
         self.store.fetch(blob).await.map_err(|error| match error {

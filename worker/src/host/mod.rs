@@ -106,6 +106,13 @@ struct Running {
     task: AbortHandle,
 }
 
+impl Drop for Running {
+    /// Ends what of it still runs: dropping a job's future kills its process.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Worker {
     /// A worker that has not begun yet.
     pub fn new(config: WorkerConfig, bus: SharedBus, store: BlobStore) -> Result<Self, WorkerError> {
@@ -137,9 +144,12 @@ impl Worker {
         tracing::info!(worker = %desk.worker.id, kind = %desk.worker.config.kind, slots = desk.worker.config.slots,
             engine = %desk.worker.engine, host = %desk.worker.config.host, "worker is ready");
         tokio::pin!(shutdown);
-        loop {
+        let mut end_by = None;
+        // While it finishes its jobs it goes on saying that it is alive: they would be given to others otherwise.
+        while end_by.is_none() || !desk.running.is_empty() {
             tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut shutdown, if end_by.is_none() => end_by = Some(desk.drain()),
+                () = at(end_by) => break,
                 message = commands.next() => match message {
                     Some(message) => desk.on_command(message).await,
                     None => break,
@@ -148,8 +158,16 @@ impl Worker {
                 _ = beat.tick() => desk.beat(),
             }
         }
-        desk.drain(&mut noted).await;
+        desk.leave().await;
         Ok(())
+    }
+}
+
+/// Completes at this time, if there is one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -159,6 +177,8 @@ struct Desk {
     link: Arc<Link>,
     token: FencingToken,
     welcomed: bool,
+    /// No more jobs are taken.
+    draining: bool,
     /// A hello or heartbeat is under way.
     talking: bool,
     running: HashMap<JobId, Running>,
@@ -172,6 +192,7 @@ impl Desk {
             link,
             token: FencingToken(0),
             welcomed: false,
+            draining: false,
             talking: false,
             running: HashMap::new(),
             ended: VecDeque::new(),
@@ -273,7 +294,11 @@ impl Desk {
         if has || self.ended.contains(&(token, job, attempt)) {
             return DispatchReply::Taken;
         }
-        let busy = self.running.values().filter(|r| !r.done.load(Ordering::Relaxed)).count();
+        if self.draining {
+            return DispatchReply::Refused("this worker is going away".into());
+        }
+        // Another attempt of the same job takes the place of the earlier one.
+        let busy = self.running.iter().filter(|(id, r)| **id != job && !r.done.load(Ordering::Relaxed)).count();
         if busy >= self.worker.config.slots as usize {
             return DispatchReply::Refused("no free slot".into());
         }
@@ -287,14 +312,11 @@ impl Desk {
         if artifact.engine != self.worker.engine {
             return DispatchReply::Refused(format!("this worker's engine is {}", self.worker.engine));
         }
-        // Another attempt of the same job: whoever sent it does not want the earlier one any more.
-        if let Some(earlier) = self.running.remove(&job) {
-            earlier.task.abort();
-        }
         let done = Arc::new(AtomicBool::new(false));
         let work = jobs::work(self.worker.jobs.clone(), self.link.clone(), self.worker.id, dispatch, done.clone());
         let task = tokio::spawn(work).abort_handle();
-        self.running.insert(job, Running { token, attempt, done, task });
+        // Whoever sent it does not want an earlier attempt any more.
+        drop(self.running.insert(job, Running { token, attempt, done, task }));
         DispatchReply::Taken
     }
 
@@ -302,29 +324,23 @@ impl Desk {
         if let Err(refused) = self.check_token(token) {
             return refused;
         }
-        if self.running.get(&job).is_some_and(|r| (r.token, r.attempt) == (token, attempt))
-            && let Some(cancelled) = self.running.remove(&job)
-        {
-            // Dropping its future kills its process.
-            cancelled.task.abort();
+        if self.running.get(&job).is_some_and(|r| (r.token, r.attempt) == (token, attempt)) {
+            self.running.remove(&job);
         }
         self.remember(token, job, attempt);
         DispatchReply::Taken
     }
 
-    /// No more jobs; those that run may end.
-    async fn drain(&mut self, noted: &mut mpsc::UnboundedReceiver<Note>) {
-        let deadline = Instant::now() + self.worker.config.drain;
+    /// No more jobs; those that run may end, until the time that this gives.
+    fn drain(&mut self) -> Instant {
         tracing::info!(running = self.running.len(), "worker ends");
-        while !self.running.is_empty() {
-            match tokio::time::timeout_at(deadline, noted.recv()).await {
-                Ok(Some(note)) => self.on_note(note),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        for (_, running) in self.running.drain() {
-            running.task.abort();
-        }
+        self.draining = true;
+        Instant::now() + self.worker.config.drain
+    }
+
+    /// Ends what still runs, and says goodbye.
+    async fn leave(mut self) {
+        self.running.clear();
         self.link.goodbye(self.worker.id).await;
     }
 }

@@ -24,6 +24,12 @@ pub(super) fn run<H: HostFunctions>(job: &Preparation<'_>) -> (Reply, Vec<u8>) {
 }
 
 fn artifact<H: HostFunctions>(job: &Preparation<'_>) -> Result<Vec<u8>, PrepareError> {
+    if job.threads > 1 {
+        // wasmtime compiles on this pool. Left to itself, the pool panics when a thread cannot be started, and a
+        // panic would count as the code's doing.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(job.threads as usize).build_global();
+        pool.map_err(|e| PrepareError::Kernel(format!("threads for the compiler: {e}")))?;
+    }
     if let Some(limit) = job.params.prechecking_max_memory()
         && !allocator::arm(limit)
     {

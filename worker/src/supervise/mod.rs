@@ -4,6 +4,7 @@
 //! result is decoded again, and a process that ended oddly has no result, whatever it wrote.
 
 mod outcome;
+mod pipes;
 mod process;
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     wasm::CpuBaseline,
 };
 use outcome::{Ran, execute_outcome, prepare_outcome};
+use pipes::{read_bounded, read_tail};
 use process::{Limits, Process, Start, watch};
 use pvf_shared::{
     Bytes,
@@ -24,15 +26,10 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 /// Largest artifact that a job may hand over, bytes.
 const MAX_ARTIFACT: usize = 1 << 30;
-/// How much of a job's stderr is kept, bytes.
-const STDERR_KEPT: usize = 4096;
 
 /// How a preparation's process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +99,7 @@ impl JobRunner {
         Request {
             baseline: self.baseline,
             // A backstop for the case that this worker is too busy to look.
-            cpu_seconds: cpu_limit.as_secs() + 2,
+            cpu_seconds: cpu_limit.as_secs().saturating_add(2),
             executor_params: params.clone(),
             work,
         }
@@ -124,22 +121,21 @@ async fn run(exe: &Path, request: Request, cpu: Duration, threads: u32, max_body
     let start = Start {
         exe: exe.to_owned(),
         args: vec![ROLE.into(), std::process::id().to_string()],
-        env: vec![("RAYON_NUM_THREADS".into(), threads.to_string())],
         stdin: request_file(&request)?,
     };
     drop(request);
     let mut process = Process::start(start).await?;
     let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
-    let limits = Limits { cpu, wall: cpu * WALL_CLOCK_FACTOR, threads };
+    let limits = Limits { cpu, wall: cpu.saturating_mul(WALL_CLOCK_FACTOR), threads };
     let (overrun, reply, stderr) = {
         let reading = async {
-            let reply = read_bounded(stdout, max_body + REPLY_SLACK).await;
+            let reply = read_bounded(stdout, max_body + REPLY_SLACK, process.gone()).await;
             if reply.is_none() {
                 process.kill();
             }
             reply
         };
-        tokio::join!(watch(&process, limits), reading, read_tail(stderr))
+        tokio::join!(watch(&process, limits), reading, read_tail(stderr, process.gone()))
     };
     let overrun = overrun?;
     let end = process.reap()?;
@@ -148,26 +144,6 @@ async fn run(exe: &Path, request: Request, cpu: Duration, threads: u32, max_body
         tracing::debug!(pid_status = end.status, stderr = %stderr, "stderr of a job");
     }
     Ok(Ran { status: end.status, overrun, reply, stderr, usage })
-}
-
-/// Everything, or nothing if it is more than `max`.
-async fn read_bounded(from: Option<impl AsyncRead + Unpin>, max: usize) -> Option<Bytes> {
-    let mut bytes = Vec::new();
-    from?.take(max as u64 + 1).read_to_end(&mut bytes).await.ok()?;
-    (bytes.len() <= max).then(|| bytes.into())
-}
-
-/// The last few KiB.
-async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut from) = from else { return String::new() };
-    let mut kept = Vec::new();
-    let mut chunk = [0; 4096];
-    while let Ok(n @ 1..) = from.read(&mut chunk).await {
-        kept.extend_from_slice(&chunk[..n]);
-        let over = kept.len().saturating_sub(STDERR_KEPT);
-        kept.drain(..over);
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// The reply and what follows it.

@@ -44,7 +44,7 @@ fn ms(d: Duration) -> u64 {
 fn ending(ran: &Ran, cpu_limit: Duration) -> Ending {
     match ran.overrun {
         Some(Overrun::Cpu) => return Ending::TimedOut { limit_ms: ms(cpu_limit) },
-        Some(Overrun::Wall) => return Ending::TimedOut { limit_ms: ms(cpu_limit * WALL_CLOCK_FACTOR) },
+        Some(Overrun::Wall) => return Ending::TimedOut { limit_ms: ms(cpu_limit.saturating_mul(WALL_CLOCK_FACTOR)) },
         // The kernel's own account decides, also for a job that got its reply out in time to be read.
         None if ran.usage.cpu > cpu_limit => return Ending::TimedOut { limit_ms: ms(cpu_limit) },
         None => {}
@@ -113,8 +113,26 @@ pub(super) fn prepare_outcome(ran: &Ran, cpu_limit: Duration) -> Prepared {
     };
     match split_reply(&reply) {
         Some((Reply::Prepared { len }, artifact)) if artifact.len() as u64 == len => Prepared::Artifact(artifact),
-        Some((Reply::PrepareFailed(error), _)) => failed(error),
+        Some((Reply::PrepareFailed(error), _)) => failed(vetted(error)),
         _ => failed(PrepareError::Io(format!("the job's reply of {} bytes is not one", reply.len()))),
+    }
+}
+
+/// What a job may say of its preparation, in words that may be kept and shown.
+fn vetted(claimed: PrepareError) -> PrepareError {
+    let clean = |why: String| clean_reason(&why);
+    match claimed {
+        PrepareError::Prevalidation(why) => PrepareError::Prevalidation(clean(why)),
+        PrepareError::Preparation(why) => PrepareError::Preparation(clean(why)),
+        PrepareError::JobError(why) => PrepareError::JobError(clean(why)),
+        PrepareError::CouldNotDecompress(why) => PrepareError::CouldNotDecompress(clean(why)),
+        PrepareError::Io(why) => PrepareError::Io(clean(why)),
+        PrepareError::Kernel(why) => PrepareError::Kernel(clean(why)),
+        PrepareError::RuntimeConstruction(why) => PrepareError::RuntimeConstruction(clean(why)),
+        // Time, memory and death are the supervisor's to judge.
+        error @ (PrepareError::TimedOut { .. } | PrepareError::OutOfMemory | PrepareError::JobDied(_)) => {
+            PrepareError::JobDied(clean(format!("the job claims of itself: {error}")))
+        }
     }
 }
 
@@ -181,6 +199,12 @@ mod tests {
         ));
         let memory = prepare_outcome(&ran(EXIT_OUT_OF_MEMORY << 8, b""), LIMIT);
         assert_eq!(memory, Prepared::Failed(PrepareError::OutOfMemory));
+        let says = |error| prepare_outcome(&ran(0, &framed(&Reply::PrepareFailed(error), b"")), LIMIT);
+        let clean = PrepareError::Prevalidation("a b".into());
+        assert_eq!(says(PrepareError::Prevalidation("a\nb".into())), Prepared::Failed(clean));
+        for claim in [PrepareError::OutOfMemory, PrepareError::TimedOut { limit_ms: 1 }] {
+            assert!(matches!(says(claim), Prepared::Failed(PrepareError::JobDied(_))));
+        }
         assert!(matches!(prepare_outcome(&ran(libc::SIGSYS, b""), LIMIT), Prepared::Failed(PrepareError::JobDied(_))));
     }
 }

@@ -24,11 +24,32 @@ pub(super) struct End {
     pub(super) max_rss_kib: u64,
 }
 
+/// A child that has not been reaped: killed and reaped when dropped, wherever on its way that happens.
+struct Child(libc::pid_t);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SIGKILL cannot be put off; a moment is fine, a zombie is not.
+        // SAFETY: plain system calls on a child that has not been reaped, so the number is still its.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// A child that was just started, on its way to whoever asked for it.
+struct Started {
+    child: Child,
+    pidfd: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
 /// A running child.
 pub(super) struct Process {
-    pid: libc::pid_t,
+    child: Child,
     pidfd: AsyncFd<OwnedFd>,
-    reaped: bool,
     /// What it writes to stdout.
     pub(super) stdout: Option<pipe::Receiver>,
     /// What it writes to stderr.
@@ -39,11 +60,10 @@ pub(super) struct Process {
 pub(super) struct Start {
     pub(super) exe: std::path::PathBuf,
     pub(super) args: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
     pub(super) stdin: File,
 }
 
-type Answer = oneshot::Sender<Result<(libc::pid_t, OwnedFd, OwnedFd, OwnedFd)>>;
+type Answer = oneshot::Sender<Result<Started>>;
 
 /// Children are told to die when the *thread* that started them does, so that is one thread for ever, and not one
 /// of a runtime that comes and goes.
@@ -53,10 +73,11 @@ fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
         let (tx, rx) = mpsc::channel::<(Start, Answer)>();
         let serve = move || {
             for (start, answer) in rx {
-                if let Err(Ok((pid, ..))) = answer.send(spawn_now(start)) {
-                    // Nobody waits for it any more.
-                    kill_and_reap(pid);
+                if answer.is_closed() {
+                    continue;
                 }
+                // If nobody waits for it any more, dropping it ends it.
+                let _ = answer.send(spawn_now(start));
             }
         };
         // Without this thread no job can run at all; the senders' errors say so.
@@ -65,34 +86,22 @@ fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
     })
 }
 
-fn spawn_now(start: Start) -> Result<(libc::pid_t, OwnedFd, OwnedFd, OwnedFd)> {
+fn spawn_now(start: Start) -> Result<Started> {
     let mut command = Command::new(&start.exe);
-    command.args(&start.args).env_clear().envs(start.env).current_dir(Path::new("/"));
+    command.args(&start.args).env_clear().current_dir(Path::new("/"));
     command.stdin(start.stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    let pid = child.id() as libc::pid_t;
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        kill_and_reap(pid);
-        return Err(Error::other("a child without pipes"));
-    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let child = Child(child.id() as libc::pid_t);
+    let (Some(stdout), Some(stderr)) = (stdout, stderr) else { return Err(Error::other("a child without pipes")) };
     // SAFETY: a plain system call; the child cannot have been reaped, nobody else waits for it.
-    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, libc::O_NONBLOCK) };
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.0, libc::O_NONBLOCK) };
     if pidfd < 0 {
-        let error = Error::last_os_error();
-        kill_and_reap(pid);
-        return Err(error);
+        return Err(Error::last_os_error());
     }
     // SAFETY: the kernel just gave it to us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
-    Ok((pid, pidfd, stdout.into(), stderr.into()))
-}
-
-fn kill_and_reap(pid: libc::pid_t) {
-    // SAFETY: plain system calls on a child that has not been reaped.
-    unsafe {
-        libc::kill(pid, libc::SIGKILL);
-        libc::waitpid(pid, std::ptr::null_mut(), 0);
-    }
+    Ok(Started { child, pidfd, stdout: stdout.into(), stderr: stderr.into() })
 }
 
 impl Process {
@@ -101,21 +110,12 @@ impl Process {
         let (tx, rx) = oneshot::channel();
         let gone = || Error::other("the thread that starts processes is gone");
         spawner().send((start, tx)).map_err(|_| gone())?;
-        let (pid, pidfd, stdout, stderr) = rx.await.map_err(|_| gone())??;
-        let made = (|| {
-            // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
-            let pidfd = unsafe { AsyncFd::register(pidfd) }?;
-            Ok((pidfd, pipe::Receiver::from_owned_fd(stdout)?, pipe::Receiver::from_owned_fd(stderr)?))
-        })();
-        match made {
-            Ok((pidfd, stdout, stderr)) => {
-                Ok(Self { pid, pidfd, reaped: false, stdout: Some(stdout), stderr: Some(stderr) })
-            }
-            Err(error) => {
-                kill_and_reap(pid);
-                Err(error)
-            }
-        }
+        let Started { child, pidfd, stdout, stderr } = rx.await.map_err(|_| gone())??;
+        // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
+        let pidfd = unsafe { AsyncFd::register(pidfd) }?;
+        let stdout = Some(pipe::Receiver::from_owned_fd(stdout)?);
+        let stderr = Some(pipe::Receiver::from_owned_fd(stderr)?);
+        Ok(Self { child, pidfd, stdout, stderr })
     }
 
     /// SIGKILL, by pidfd: never to another process that got the same number.
@@ -133,7 +133,7 @@ impl Process {
         let mut time = MaybeUninit::<libc::timespec>::uninit();
         // SAFETY: the pointers are to live values; the child has not been reaped, so the number is still its.
         unsafe {
-            if libc::clock_getcpuclockid(self.pid, &raw mut clock) != 0
+            if libc::clock_getcpuclockid(self.child.0, &raw mut clock) != 0
                 || libc::clock_gettime(clock, time.as_mut_ptr()) != 0
             {
                 return None;
@@ -148,35 +148,29 @@ impl Process {
         self.pidfd.readable().await.map(|mut guard| guard.retain_ready())
     }
 
+    /// As [`Process::ended`], for those who leave an error of it to [`watch`].
+    pub(super) async fn gone(&self) {
+        let _ = self.ended().await;
+    }
+
     /// Reaps the ended process.
-    pub(super) fn reap(&mut self) -> Result<End> {
+    pub(super) fn reap(self) -> Result<End> {
         let mut status = 0;
         let mut usage = MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: the pointers are to live values, and the child is ours and not yet reaped.
         let usage = unsafe {
-            if libc::wait4(self.pid, &raw mut status, 0, usage.as_mut_ptr()) < 0 {
+            if libc::wait4(self.child.0, &raw mut status, 0, usage.as_mut_ptr()) < 0 {
                 return Err(Error::last_os_error());
             }
             usage.assume_init()
         };
-        self.reaped = true;
+        std::mem::forget(self.child);
         let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
         Ok(End {
             status,
             cpu: time(usage.ru_utime) + time(usage.ru_stime),
             max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
         })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if !self.reaped {
-            self.kill();
-            // SIGKILL cannot be put off; a moment is fine, a zombie is not.
-            // SAFETY: a plain system call on a child that has not been reaped.
-            unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
-        }
     }
 }
 

@@ -50,7 +50,8 @@ pub fn compile(
     baseline: CpuBaseline,
     threads: u32,
 ) -> Result<Vec<u8>, PrepareError> {
-    let engine = engine(params, baseline, threads).map_err(|e| preparation(format!("{e:#}")))?;
+    // Not the code's fault, and must not be kept as if it were.
+    let engine = engine(params, baseline, threads).map_err(|e| PrepareError::Kernel(format!("no engine: {e:#}")))?;
     engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))
 }
 
@@ -113,6 +114,14 @@ mod tests {
         let code = sp_maybe_compressed_blob::compress_weakly(&[0; 1000], 1000).unwrap();
         assert_eq!(decompress_code(&code, 1000).unwrap().len(), 1000);
         assert!(matches!(decompress_code(&code, 999), Err(PrepareError::CouldNotDecompress(_))));
+    }
+
+    #[test]
+    fn an_engine_that_cannot_be_made_is_not_the_codes_fault() {
+        let params = ExecutorParams(vec![pvf_shared::params::ExecutorParam::StackNativeMax(0)]);
+        let wasm = wat::parse_str("(module)").unwrap();
+        let error = prepare(prevalidate(&wasm).unwrap(), &params, CpuBaseline::V1, 1).unwrap_err();
+        assert!(matches!(error, PrepareError::Kernel(_)) && !error.is_deterministic(), "{error}");
     }
 
     #[test]

@@ -197,9 +197,11 @@ fn call(store: &mut Store<State>, instance: &Instance, params: &[u8]) -> Result<
     store.data_mut().allocator = Some(allocator);
 
     let packed = entry.call(&mut *store, (u32::from(ptr) as i32, len as i32)).map_err(|error| {
+        // The cause, not the frames above it: without names they say nothing.
+        let cause = error.root_cause();
         match store.data_mut().panic_message.take() {
-            Some(said) => CallError::invalid(format!("{said} ({error:#})")),
-            None => CallError::invalid(format!("{error:#}")),
+            Some(said) => CallError::invalid(format!("{said} ({cause})")),
+            None => CallError::invalid(cause),
         }
     })? as u64;
     output(store, memory, packed)
@@ -236,4 +238,43 @@ fn output(store: &Store<State>, memory: Memory, packed: u64) -> Result<Vec<u8>, 
     bytes.map(<[u8]>::to_vec).ok_or_else(|| {
         CallError::invalid(format!("output of {len} bytes at {ptr} is outside the memory of {} bytes", data.len()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    /// As wasmtime gives it: an error of the system below others.
+    fn failed(code: i32) -> wasmtime::Error {
+        wasmtime::Error::from(Error::from_raw_os_error(code)).context("cannot make the memory image")
+    }
+
+    #[test]
+    fn a_busy_memory_image_is_tried_again_and_nothing_else_is() {
+        let mut tries = 0;
+        let result = retry_ebusy(|| {
+            tries += 1;
+            if tries < 5 { Err(failed(libc::EBUSY)) } else { Ok(tries) }
+        });
+        assert_eq!(result.unwrap(), 5);
+        let mut tries = 0;
+        let result: wasmtime::Result<()> = retry_ebusy(|| {
+            tries += 1;
+            Err(failed(libc::ENOMEM))
+        });
+        assert!(result.is_err());
+        assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn a_memory_image_that_stays_busy_is_an_error() {
+        let mut tries = 0;
+        let result: wasmtime::Result<()> = retry_ebusy(|| {
+            tries += 1;
+            Err(failed(libc::EBUSY))
+        });
+        assert!(result.is_err());
+        assert_eq!(tries, EBUSY_RETRIES + 1);
+    }
 }

@@ -30,7 +30,7 @@ impl ReadRuntimeVersion for EmbeddedVersion {
 
 /// The section is a plain row of entries: id (8 bytes) and version (4 bytes, little endian).
 fn decode_apis(mut bytes: &[u8]) -> Result<Vec<Api>, String> {
-    if bytes.len() % 12 != 0 {
+    if !bytes.len().is_multiple_of(12) {
         return Err("runtime_apis: the section is not a row of 12-byte entries".into());
     }
     let mut apis = Vec::new();

@@ -1,0 +1,65 @@
+//! What a job writes: bounded while it is read, and read no longer than the job lives. A process that the job left
+//! behind may hold the other end for ever; what it writes is not waited for.
+
+use pvf_shared::Bytes;
+use std::future::Future;
+use tokio::{io::AsyncReadExt as _, net::unix::pipe};
+
+/// How much of a job's stderr is kept, bytes.
+const STDERR_KEPT: usize = 4096;
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
+/// A pipe holds at most 1 MiB, unless the job is privileged.
+const CHUNKS_IN_A_PIPE: usize = 16;
+
+/// Reads until the end, or until `keep` says that it is enough. When the process has `ended`, whatever it wrote is
+/// in the pipe already, and that is read and no more.
+async fn read(from: &mut pipe::Receiver, ended: impl Future<Output = ()>, mut keep: impl FnMut(&[u8]) -> bool) {
+    let mut chunk = vec![0; CHUNK];
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            read = from.read(&mut chunk) => match read {
+                Ok(n @ 1..) if keep(&chunk[..n]) => {}
+                _ => return,
+            },
+            () = &mut ended => break,
+        }
+    }
+    for _ in 0..CHUNKS_IN_A_PIPE {
+        // Not through tokio, which may not have noticed yet that there is something.
+        match rustix::io::read(&*from, &mut chunk[..]) {
+            Ok(n @ 1..) if keep(&chunk[..n]) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Everything, or nothing if it is more than `max`.
+pub(super) async fn read_bounded(
+    from: Option<pipe::Receiver>,
+    max: usize,
+    ended: impl Future<Output = ()>,
+) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    read(&mut from?, ended, |chunk| {
+        bytes.extend_from_slice(chunk);
+        bytes.len() <= max
+    })
+    .await;
+    (bytes.len() <= max).then(|| bytes.into())
+}
+
+/// The last few KiB.
+pub(super) async fn read_tail(from: Option<pipe::Receiver>, ended: impl Future<Output = ()>) -> String {
+    let Some(mut from) = from else { return String::new() };
+    let mut kept = Vec::new();
+    read(&mut from, ended, |chunk| {
+        kept.extend_from_slice(chunk);
+        let over = kept.len().saturating_sub(STDERR_KEPT);
+        kept.drain(..over);
+        true
+    })
+    .await;
+    String::from_utf8_lossy(&kept).into_owned()
+}
