@@ -1,8 +1,9 @@
 //! `pvf-bench-prepare [--json] [--functions N] [--runs N]`: what preparing costs beyond the bare wasmtime calls.
 //!
-//! Three ways to compile the same generated module, taken in turn, on all cores: the bare wasmtime calls in this
-//! process (engine, `precompile_module`); a job process of a worker; the whole embedded host, from asking to verdict.
-//! Medians of wall time, and their ratios to the first.
+//! Four ways to compile the same generated module, taken in turn, on all cores: the bare wasmtime calls (engine,
+//! `precompile_module`) in this process, whose memory is warm; the same calls, timed by themselves, in a process that
+//! was just started, as a job's is; a job process of a worker; the whole embedded host, from asking to verdict. Medians
+//! of wall time, and their ratios to both kinds of bare calls.
 
 use pvf::{Config, Metrics, Pvf};
 use pvf_guests::corpus::large;
@@ -28,6 +29,21 @@ fn argument(name: &str, default: u32) -> u32 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// The bare calls in a process that was just started: it is this executable, and it says how long they took.
+fn bare_elsewhere(code: &tempfile::NamedTempFile) -> f64 {
+    let us = std::env::current_exe().expect("a path");
+    let output = std::process::Command::new(us).arg("--bare").arg(code.path()).output().expect("a process");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a time")
+}
+
+fn bare(instrumented: &[u8]) -> (f64, usize) {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    let start = Instant::now();
+    let params = ExecutorParams::default();
+    let artifact = wasm::compile(instrumented, &params, CpuBaseline::of_this_machine(), threads).expect("compiled");
+    (start.elapsed().as_secs_f64(), artifact.len())
 }
 
 async fn job(runner: &JobRunner, code: &Bytes) -> usize {
@@ -65,38 +81,51 @@ async fn host(code: &Bytes) {
 
 #[tokio::main]
 async fn main() {
+    if let Some(file) = std::env::args().skip_while(|a| a != "--bare").nth(1) {
+        println!("{}", bare(&std::fs::read(file).expect("code")).0);
+        return;
+    }
     let (functions, runs) = (argument("--functions", 6000), argument("--runs", 5));
     let params = ExecutorParams::default();
-    let baseline = CpuBaseline::of_this_machine();
     let code = Bytes::from(large(functions));
     let instrumented = wasm::instrument(wasm::prevalidate(&code).expect("wasm"), &params).expect("instrumented");
-    let runner = JobRunner::new(Some(binary("pvf-prepare-worker")), baseline).expect("a runner");
-    let mut times = [vec![], vec![], vec![]];
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &instrumented).expect("written");
+    let runner = JobRunner::new(Some(binary("pvf-prepare-worker")), CpuBaseline::of_this_machine()).expect("a runner");
+    let mut times = [vec![], vec![], vec![], vec![]];
     let mut artifact = 0;
     for run in 0..runs {
         eprintln!("run {} of {runs}", run + 1);
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        let start = Instant::now();
-        artifact = wasm::compile(&instrumented, &params, baseline, threads).expect("compiled").len();
-        times[0].push(start.elapsed().as_secs_f64());
+        let warm = bare(&instrumented);
+        times[0].push(warm.0);
+        artifact = warm.1;
+        times[1].push(bare_elsewhere(&file));
         let start = Instant::now();
         assert_eq!(job(&runner, &code).await, artifact);
-        times[1].push(start.elapsed().as_secs_f64());
+        times[2].push(start.elapsed().as_secs_f64());
         let start = Instant::now();
         host(&code).await;
-        times[2].push(start.elapsed().as_secs_f64());
+        times[3].push(start.elapsed().as_secs_f64());
     }
-    let [bare, job, host] = times.map(median);
+    let [warm, fresh, job, host] = times.map(median);
     if std::env::args().any(|a| a == "--json") {
         let report = serde_json::json!({
-            "wasm_bytes": code.len(), "artifact_bytes": artifact, "runs": runs, "bare_s": bare, "job_s": job,
-            "host_s": host, "job_ratio": job / bare, "host_ratio": host / bare,
+            "wasm_bytes": code.len(), "artifact_bytes": artifact, "runs": runs,
+            "bare_s": warm, "bare_fresh_process_s": fresh, "job_s": job, "host_s": host,
+            "job_to_bare": job / warm, "host_to_bare": host / warm,
+            "job_to_bare_fresh": job / fresh, "host_to_bare_fresh": host / fresh,
         });
         println!("{report}");
-    } else {
-        println!("wasm {} bytes, artifact {artifact} bytes, median of {runs} runs", code.len());
-        println!("bare wasmtime calls   {bare:8.3} s   1.000");
-        println!("job process           {job:8.3} s   {:.3}", job / bare);
-        println!("whole embedded host   {host:8.3} s   {:.3}   (with the precheck's linking)", host / bare);
+        return;
+    }
+    println!("wasm {} bytes, artifact {artifact} bytes, median of {runs} runs", code.len());
+    println!("                                  wall   / bare   / bare in a fresh process");
+    for (name, time) in [
+        ("bare wasmtime calls", warm),
+        ("the same in a fresh process", fresh),
+        ("job process", job),
+        ("whole embedded host (precheck)", host),
+    ] {
+        println!("{name:31} {time:6.3} s {:7.3}  {:7.3}", time / warm, time / fresh);
     }
 }
