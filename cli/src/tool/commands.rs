@@ -140,7 +140,8 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<u8, Failure
     let target = Target::open(global).await?;
     let status = target.host.status().await?;
     if let Some(role) = args.health {
-        let host = WorkerConfig::new(WorkerKind::Execute, 1).host;
+        // As the workers of this machine name it.
+        let host = std::env::var("PVF_HOST").unwrap_or_else(|_| WorkerConfig::new(WorkerKind::Execute, 1).host);
         let well = health(&status, role, &host);
         println!(
             "{}",
