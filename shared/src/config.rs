@@ -26,8 +26,5 @@ impl Default for Timing {
     }
 }
 
-/// A worker takes this many jobs ahead of its free slots, so that no slot idles for a bus round trip.
-pub const JOBS_AHEAD: u32 = 0;
-
 /// Bytes of a message that are kept free for everything that is not code or PoV: ids, parameters, head data.
 pub const ENVELOPE_RESERVE: usize = 64 * 1024;

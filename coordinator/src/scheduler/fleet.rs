@@ -17,7 +17,6 @@ pub(super) struct Worker {
     pub(super) warm: HashSet<ArtifactId>,
     /// It refused or missed a dispatch: no more until it is heard of.
     pub(super) suspect: bool,
-    pub(super) last_heard: Moment,
 }
 
 impl Worker {

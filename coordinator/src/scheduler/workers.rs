@@ -28,8 +28,7 @@ impl Scheduler {
                 worker.suspect = false;
             }
             None => {
-                let worker =
-                    Worker { hello, jobs: HashMap::new(), warm: HashSet::new(), suspect: false, last_heard: now };
+                let worker = Worker { hello, jobs: HashMap::new(), warm: HashSet::new(), suspect: false };
                 self.fleet.workers.insert(id, worker);
             }
         }
@@ -40,9 +39,6 @@ impl Scheduler {
 
     fn heard_of(&mut self, worker: WorkerId, now: Moment) {
         self.timers.set(Timer::Silence(worker), now.after(self.config.timing.worker_silence));
-        if let Some(worker) = self.fleet.workers.get_mut(&worker) {
-            worker.last_heard = now;
-        }
     }
 
     pub(super) fn on_heartbeat(&mut self, heartbeat: Heartbeat, reply: Option<Subject>, now: Moment) {
