@@ -1,5 +1,6 @@
 //! Log output of the executables: always on stderr, because stdout is the result.
 
+use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// How much is logged if `PVF_LOG` does not say otherwise (same syntax as `RUST_LOG`).
@@ -11,7 +12,12 @@ pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
         _ => "debug".into(),
     };
     let filter = EnvFilter::try_from_env("PVF_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false);
     // A second initialisation in one process (tests) is no reason to stop.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }
