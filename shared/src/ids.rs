@@ -126,7 +126,7 @@ macro_rules! uuid_newtype {
 
         impl $name {
             /// A fresh id; ids made later sort later (UUID version 7).
-            #[allow(clippy::new_without_default)] // a default id would hide that each one is new
+            #[expect(clippy::new_without_default, reason = "a default id would hide that each one is new")]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }

@@ -1,5 +1,6 @@
 //! What must be so on both ways to run.
 
+use parity_scale_codec::Encode as _;
 use pvf::{Answer, ExecuteRequest, Pvf, ValidationHost};
 use pvf_guests::{
     adder::{ADDER, Block, Head},
@@ -332,14 +333,10 @@ async fn large_inputs_and_results(host: Host) {
         processed_downward_messages: 0,
         hrmp_watermark: 0,
     };
-    let code = corpus::returns(&pvf_tests_encode(&result));
+    let code = corpus::returns(&result.encode());
     assert!(code.len() > LARGE);
     let answer = execute(host.handle(), &Pvf::new(code, ExecutorParams::default()), good_block()).await;
     assert_eq!(valid(&answer), &result);
-}
-
-fn pvf_tests_encode(result: &ValidationResult) -> Vec<u8> {
-    parity_scale_codec::Encode::encode(result)
 }
 
 async fn broken_code_is_not_tried_again(host: Host) {

@@ -1,66 +1,30 @@
 //! Every guest of the corpus, prepared and executed in real job processes, against its expected verdict.
 
+mod common;
+
+use common::{execute_job, prepare_job, worker};
 use pvf_guests::corpus::{self, Case, Expect};
 use pvf_shared::{
     Bytes,
-    candidate::{BlockDataForm, CandidateContext},
-    ids::{ArtifactId, CodeHash, EngineId, StorageRoot},
-    job::{BlobRef, ExecuteJob, ExecuteOutcome, PrepareJob},
+    job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::ExecutorParams,
-    units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
     verdict::{AmbiguousReason, InvalidReason, PrepareError},
 };
-use pvf_worker::{
-    supervise::{JobRunner, Prepared},
-    wasm::CpuBaseline,
-};
+use pvf_worker::supervise::Prepared;
 use std::time::Duration;
 
-fn runner() -> JobRunner {
-    JobRunner::new(Some(env!("CARGO_BIN_EXE_pvf-execute-worker").into()), CpuBaseline::of_this_machine()).unwrap()
-}
-
-fn artifact_id(code: &[u8]) -> ArtifactId {
-    ArtifactId {
-        code_hash: CodeHash::of(code),
-        prep_hash: ExecutorParams::default().prep_hash(),
-        engine: EngineId::parse("test").unwrap(),
-    }
-}
-
 async fn prepare(code: &[u8], precheck: bool) -> Prepared {
-    let code = Bytes::copy_from_slice(code);
-    let job = PrepareJob {
-        artifact: artifact_id(&code),
-        code: BlobRef::Inline(code.clone()),
-        executor_params: ExecutorParams::default(),
-        cpu_limit: Duration::from_secs(60),
-        code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
-        precheck,
-        threads: 1,
-    };
-    runner().prepare(&job, code).await.0
+    let cpu_limit = Duration::from_secs(60);
+    let job = PrepareJob { precheck, cpu_limit, ..prepare_job(code, ExecutorParams::default()) };
+    worker().prepare(&job, Bytes::copy_from_slice(code)).await.0
 }
 
 async fn execute(artifact: &[u8]) -> ExecuteOutcome {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), artifact).unwrap();
-    let job = ExecuteJob {
-        artifact: artifact_id(b""),
-        mac: None,
-        context: CandidateContext {
-            parent_head: Bytes::from_static(b"head"),
-            relay_parent_number: 1,
-            relay_parent_storage_root: StorageRoot([0; 32]),
-            extension: None,
-            block_data_form: BlockDataForm::MaybeCompressed,
-        },
-        block_data: BlobRef::Inline(Bytes::new()),
-        executor_params: ExecutorParams::default(),
-        cpu_limit: Duration::from_millis(700),
-        pov_bomb_limit: POV_BOMB_LIMIT,
-    };
-    runner().execute(&job, file.path(), Bytes::from_static(b"block")).await.0
+    let cpu_limit = Duration::from_millis(700);
+    let job = ExecuteJob { cpu_limit, ..execute_job(b"", ExecutorParams::default()) };
+    worker().execute(&job, file.path(), Bytes::from_static(b"block")).await.0
 }
 
 fn prepare_error(error: &PrepareError) -> Option<Expect> {
