@@ -59,7 +59,8 @@ pub(crate) async fn demo(global: &Global) -> Result<u8, Failure> {
         None => "the embedded host (coordinator and workers in this process, each job in a process of its own)".into(),
     };
     say(global, &format!("A parachain that adds numbers, on {place}."));
-    if global.nats.is_some() || global.store.is_some() {
+    // Against a fleet, its artifacts are where its workers put them, and not for us to say.
+    if global.nats.is_none() && global.store.is_some() {
         say(global, &format!("Artifacts: {}", store_url(global)?));
     }
     let pvf = Pvf::new(ADDER, ExecutorParams::default());
