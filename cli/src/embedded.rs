@@ -1,7 +1,7 @@
 //! The embedded host: coordinator and workers as tasks of one process.
 
 use crate::Metrics;
-use pvf_coordinator::{Coordinator, CoordinatorError};
+use pvf_coordinator::{Coordinator, CoordinatorConfig, CoordinatorError};
 use pvf_shared::{
     ValidationHost,
     bus::{SharedBus, local::LocalBus},
@@ -32,6 +32,8 @@ pub struct Config {
     pub worker_exe: Option<PathBuf>,
     /// How long a request waits for its verdict if it does not say.
     pub answer_within: Duration,
+    /// How the queues are run.
+    pub coordinator: CoordinatorConfig,
     /// The clockwork; the default is right unless a test says otherwise.
     pub timing: Timing,
 }
@@ -47,6 +49,7 @@ impl Config {
             execute_slots: u32::try_from(cores).unwrap_or(1),
             worker_exe: None,
             answer_within: Duration::from_secs(1800),
+            coordinator: CoordinatorConfig::default(),
             timing: Timing::default(),
         }
     }
@@ -84,6 +87,7 @@ pub async fn start(
     let coordinator = Coordinator {
         fleet: fleet.clone(),
         timing: config.timing,
+        config: config.coordinator.clone(),
         bus: bus.clone(),
         store: store.clone(),
         counters: metrics.0,

@@ -1,6 +1,6 @@
 //! The command line of `pvf-coordinator`.
 
-use crate::Coordinator;
+use crate::{Coordinator, CoordinatorConfig};
 use clap::Parser;
 use pvf_shared::{
     bus::nats::NatsBus,
@@ -27,6 +27,9 @@ struct Args {
     /// File with the fleet's secret for artifact seals, the same for the whole fleet
     #[arg(long, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
     seal_key_file: Option<PathBuf>,
+    /// Settings of the queues, TOML; a sample with every key is in compose/coordinator.toml
+    #[arg(long, env = "PVF_COORDINATOR_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
     /// Log as JSON
     #[arg(long)]
     json_logs: bool,
@@ -42,6 +45,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
     let key = match SealKey::from_file(args.seal_key_file.as_deref()) {
         Ok(key) => key,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let config = match CoordinatorConfig::load(args.config.as_deref()) {
+        Ok(config) => config,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(2);
@@ -63,7 +73,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let ran = runtime.block_on(async {
         let shutdown = Shutdown::catch().map_err(|e| format!("signals: {e}"))?;
-        run(&args, store, shutdown).await.map_err(|e| e.to_string())
+        run(&args, config, store, shutdown).await.map_err(|e| e.to_string())
     });
     match ran {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,11 +84,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn run(args: &Args, store: BlobStore, mut shutdown: Shutdown) -> Result<(), crate::CoordinatorError> {
+async fn run(
+    args: &Args,
+    config: CoordinatorConfig,
+    store: BlobStore,
+    mut shutdown: Shutdown,
+) -> Result<(), crate::CoordinatorError> {
     let bus = NatsBus::connect(&args.nats, "pvf-coordinator", Duration::from_secs(10)).await?;
     let coordinator = Coordinator {
         fleet: args.fleet.clone(),
         timing: Timing::default(),
+        config,
         bus: Arc::new(bus),
         store,
         counters: Arc::default(),

@@ -1,6 +1,7 @@
 //! The only loop: one event in, all effects out.
 
 use crate::{
+    config::CoordinatorConfig,
     egress::Egress,
     ingress::{Ingress, KnownCode},
     metrics::Counters,
@@ -13,7 +14,14 @@ use pvf_shared::{
     store::{BlobStore, StoreError},
     subjects,
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -29,6 +37,8 @@ pub struct Coordinator {
     pub fleet: FleetName,
     /// Its fleet's clockwork.
     pub timing: Timing,
+    /// How it runs its queues, and what it may hold.
+    pub config: CoordinatorConfig,
     /// Where its fleet talks.
     pub bus: SharedBus,
     /// Where its fleet leaves things.
@@ -51,6 +61,8 @@ pub enum CoordinatorError {
 /// A coordinator that listens, and may be run.
 pub struct Listening {
     scheduler: Scheduler,
+    clock: Clock,
+    held_bytes: Arc<AtomicU64>,
     bus: SharedBus,
     counters: Arc<Counters>,
     events: mpsc::UnboundedReceiver<Event>,
@@ -76,30 +88,45 @@ impl Coordinator {
             known_code: known_code.clone(),
             outbox,
         };
-        let ingress =
-            Ingress { bus: self.bus.clone(), store: self.store, fleet: self.fleet, events: sender, known_code };
+        let held_bytes = Arc::<AtomicU64>::default();
+        let ingress = Ingress {
+            bus: self.bus.clone(),
+            store: self.store,
+            fleet: self.fleet,
+            events: sender,
+            known_code,
+            held_bytes: held_bytes.clone(),
+            inline_budget: self.config.inline_budget,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(ingress.clone().nodes(from_nodes));
         tasks.spawn(ingress.workers(from_workers));
         tasks.spawn(egress.clone().post(posted));
-        let scheduler = Scheduler::new(SchedulerConfig {
-            token: new_token(),
+        let clock = Clock::start();
+        let config = SchedulerConfig {
+            token: clock.token(),
             timing: self.timing,
+            policy: self.config.policy,
             version: env!("CARGO_PKG_VERSION").into(),
-        });
-        Ok(Listening { scheduler, bus: self.bus, counters: self.counters, events, egress, tasks })
+        };
+        let scheduler = Scheduler::new(config, clock.now());
+        Ok(Listening { scheduler, clock, held_bytes, bus: self.bus, counters: self.counters, events, egress, tasks })
     }
 }
 
 impl Listening {
     /// Coordinates until `shutdown` completes.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let start = Instant::now();
         let mut link = tokio::time::interval(LINK_CHECK);
         link.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_up = true;
         tokio::pin!(shutdown);
         loop {
+            while let Some(effect) = self.scheduler.poll_effect() {
+                self.egress.perform(effect);
+            }
+            self.counters.set(self.scheduler.counts());
+            self.held_bytes.store(self.scheduler.held_bytes(), Ordering::Relaxed);
             let due = self.scheduler.poll_timeout();
             let event = tokio::select! {
                 biased;
@@ -110,17 +137,13 @@ impl Listening {
                     let changed = up != std::mem::replace(&mut was_up, up);
                     changed.then_some(Event::Link { up })
                 }
-                () = sleep_until(start, due), if due.is_some() => None,
+                () = self.clock.reach(due), if due.is_some() => None,
             };
-            let now = Moment(start.elapsed());
+            let now = self.clock.now();
             match event {
                 Some(event) => self.scheduler.handle(event, now),
                 None => self.scheduler.handle_timeout(now),
             }
-            while let Some(effect) = self.scheduler.poll_effect() {
-                self.egress.perform(effect);
-            }
-            self.counters.set(self.scheduler.counts());
         }
         tracing::info!("coordinator ends");
         self.tasks.shutdown().await;
@@ -128,14 +151,31 @@ impl Listening {
     }
 }
 
-async fn sleep_until(start: Instant, due: Option<Moment>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(start + due.0).await;
-    }
+/// Says what time it is for the scheduler: since 1970 by the system's clock at the start, steady from there on.
+struct Clock {
+    start: Instant,
+    started: Duration,
 }
 
-/// Higher than every earlier coordinator's: milliseconds since 1970.
-fn new_token() -> FencingToken {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    FencingToken(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+impl Clock {
+    fn start() -> Self {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), started }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::at(self.started + self.start.elapsed())
+    }
+
+    /// Completes at this moment.
+    async fn reach(&self, moment: Option<Moment>) {
+        if let Some(moment) = moment {
+            tokio::time::sleep_until(self.start + moment.since(Moment::at(self.started))).await;
+        }
+    }
+
+    /// Higher than every earlier coordinator's: milliseconds since 1970.
+    fn token(&self) -> FencingToken {
+        FencingToken(u64::try_from(self.started.as_millis()).unwrap_or(u64::MAX))
+    }
 }

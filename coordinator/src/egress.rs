@@ -2,7 +2,7 @@
 
 use crate::{
     ingress::KnownCode,
-    scheduler::{Answer, Delivery, Effect, Event},
+    scheduler::{Answer, Command, Delivery, Effect, Event, Listed},
 };
 use pvf_shared::{
     bus::{BusError, SharedBus},
@@ -15,6 +15,9 @@ use pvf_shared::{
     wire::{self, Dispatch, DispatchReply, ToNode, ToWorker, Verdict},
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+/// Artifacts in one event.
+const LISTED_AT_ONCE: usize = 64;
 
 /// What does as the scheduler says.
 #[derive(Clone)]
@@ -63,11 +66,21 @@ impl Egress {
             Effect::Drop { artifact } => {
                 let this = self.clone();
                 tokio::spawn(async move {
-                    tracing::warn!(%artifact, "artifact is dropped, to be prepared again");
+                    tracing::info!(%artifact, "artifact is dropped: damaged, or nobody needed it");
                     if let Err(error) = this.store.delete_artifact(&artifact).await {
                         tracing::error!(%error, %artifact, "artifact could not be dropped; it will be written over");
                     }
                     let _ = this.events.send(Event::Dropped { artifact });
+                });
+            }
+            Effect::ListArtifacts => drop(tokio::spawn(self.clone().list_artifacts())),
+            Effect::SaveNeeded { idle } => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    let needed = idle.iter().map(|(id, idle)| ((**id).clone(), *idle));
+                    if let Err(error) = this.store.save_needed(needed.collect()).await {
+                        tracing::warn!(%error, "when artifacts were needed could not be saved");
+                    }
                 });
             }
             Effect::ForgetCode { code } => self.known_code.forget(&code),
@@ -103,16 +116,37 @@ impl Egress {
         self.bus.publish(&to, message).await
     }
 
+    /// Tells the scheduler what the store has, in pieces.
+    async fn list_artifacts(self) {
+        match self.store.list_artifacts().await {
+            Ok(listed) => {
+                tracing::info!(artifacts = listed.len(), "artifacts in the store");
+                for some in listed.chunks(LISTED_AT_ONCE) {
+                    let listed = some.iter().map(|(artifact, bytes, idle)| Listed {
+                        artifact: artifact.clone(),
+                        bytes: *bytes,
+                        idle: *idle,
+                    });
+                    let _ = self.events.send(Event::Listed(listed.collect()));
+                }
+            }
+            // Each is still found when it is needed; those that are not needed are not pruned.
+            Err(error) => tracing::warn!(%error, "the store's artifacts cannot be listed"),
+        }
+    }
+
     async fn command(self, worker: WorkerId, message: ToWorker) {
-        let (job, attempt, cancel) = match &message {
-            ToWorker::Dispatch(d) => (d.job, d.attempt, false),
-            ToWorker::Cancel { job, attempt, .. } => (*job, *attempt, true),
+        let (job, attempt, command) = match &message {
+            ToWorker::Dispatch(d) => (d.job, d.attempt, Command::Dispatch),
+            ToWorker::Cancel { job, attempt, .. } => (*job, *attempt, Command::Cancel),
+            ToWorker::Recall { job, attempt, .. } => (*job, *attempt, Command::Recall),
         };
         let delivery = self.deliver(worker, message).await;
-        if delivery != Delivery::Taken {
-            tracing::warn!(%worker, %job, attempt, cancel, ?delivery, "message to a worker");
+        let refused_recall = command == Command::Recall && matches!(delivery, Delivery::Refused(_));
+        if delivery != Delivery::Taken && !refused_recall {
+            tracing::warn!(%worker, %job, attempt, ?command, ?delivery, "message to a worker");
         }
-        let _ = self.events.send(Event::Delivered { worker, job, attempt, cancel, delivery });
+        let _ = self.events.send(Event::Delivered { worker, job, attempt, command, delivery });
     }
 
     async fn deliver(&self, worker: WorkerId, message: ToWorker) -> Delivery {

@@ -9,11 +9,14 @@ use pvf_shared::{
     job::BlobRef,
     store::{BlobStore, StoreError},
     subjects::Subject,
-    wire::{self, FromNode, FromWorker, Refusal, Submission, SubmitReply, Work, WorkerReply},
+    wire::{self, FromNode, FromWorker, MAX_ASKED, Refusal, Submission, SubmitReply, Work, WorkerReply},
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -51,6 +54,10 @@ pub(crate) struct Ingress {
     pub(crate) fleet: FleetName,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) known_code: KnownCode,
+    /// Bytes that the scheduler's requests hold.
+    pub(crate) held_bytes: Arc<AtomicU64>,
+    /// Above this many, block data is moved into the store.
+    pub(crate) inline_budget: u64,
 }
 
 impl Ingress {
@@ -62,10 +69,13 @@ impl Ingress {
                     tokio::spawn(self.clone().admit(submission, reply));
                     continue;
                 }
-                Ok(FromNode::Ask { request, .. }) => Event::Ask { request, reply },
+                Ok(FromNode::Ask { node, mut requests }) => {
+                    requests.truncate(MAX_ASKED);
+                    Event::Ask { node, requests, reply }
+                }
                 Ok(FromNode::Cancel { request, node }) => Event::Cancel { request, node, reply },
                 Ok(FromNode::Leaves { node, update }) => Event::Leaves { node, update, reply },
-                Ok(FromNode::Status) => Event::Status { reply },
+                Ok(FromNode::Status { host }) => Event::Status { host, reply },
                 Err(error) => {
                     tracing::warn!(%error, fleet = %self.fleet, "message from a node is not understood");
                     let answer = SubmitReply::Refused(Refusal::Malformed(error.to_string()));
@@ -106,7 +116,8 @@ impl Ingress {
     async fn admit(self, mut submission: Box<Submission>, reply: Option<Subject>) {
         match self.secure(&mut submission).await {
             Ok(()) => {
-                let _ = self.events.send(Event::Submit { submission, reply });
+                let identity = submission.validation_key();
+                let _ = self.events.send(Event::Submit { submission, identity, reply });
             }
             Err(refusal) => {
                 tracing::info!(request = %submission.id, node = %submission.node, %refusal, "request refused");
@@ -126,8 +137,14 @@ impl Ingress {
                 blob
             }
         };
-        if let Work::Execute(execute) = &submission.work {
+        if let Work::Execute(execute) = &mut submission.work {
             self.must_have("block data", &execute.block_data).await?;
+            let BlobRef::Inline(bytes) = &execute.block_data else { return Ok(()) };
+            let held = self.held_bytes.load(Ordering::Relaxed);
+            if held.saturating_add(bytes.len() as u64) > self.inline_budget {
+                // The queues hold enough: from here on inputs wait in the store.
+                execute.block_data = self.store.put_blob(bytes.clone()).await.map_err(unavailable)?;
+            }
         }
         Ok(())
     }

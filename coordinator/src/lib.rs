@@ -5,11 +5,13 @@
 //! only loop.
 
 pub mod cli;
+mod config;
 mod driver;
 mod egress;
 mod ingress;
 mod metrics;
 pub mod scheduler;
 
+pub use config::CoordinatorConfig;
 pub use driver::{Coordinator, CoordinatorError, Listening};
 pub use metrics::Counters;

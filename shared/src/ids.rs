@@ -99,6 +99,11 @@ hash_newtype! {
     BlobHash
 }
 hash_newtype! {
+    /// BLAKE3 of everything that decides about an execution's verdict: two requests with the same are answered by
+    /// one execution. See [`crate::wire::Submission::validation_key`].
+    ValidationKey
+}
+hash_newtype! {
     /// Root hash of the relay parent's storage trie.
     StorageRoot
 }

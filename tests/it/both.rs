@@ -267,6 +267,8 @@ fn sparse_memory(wasm: Vec<u8>) -> Vec<u8> {
 async fn two_executions_at_once(host: Host) {
     let mut request = good_block();
     request.exec_timeout = Some(Duration::from_secs(100));
+    // The same twice would be one execution.
+    request.fresh = true;
     let ask = || host.handle().execute_pvf(endless(), request.clone());
     let both_run = until("two executions run", async || {
         let status = host.status().await;

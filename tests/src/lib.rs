@@ -5,3 +5,5 @@ pub mod ask;
 pub mod fleet;
 pub mod host;
 pub mod processes;
+#[path = "../sim/mod.rs"]
+pub mod sim;

@@ -173,15 +173,43 @@ async fn what_a_worker_refuses() {
     let why = stage.refused((TOKEN, 1), JobSpec::Execute(Box::new(other))).await;
     assert!(why.contains("engine"), "{why}");
     assert_eq!(stage.dispatch((TOKEN, 1), endless.clone()).await, DispatchReply::Taken);
-    assert!(stage.refused((TOKEN, 2), endless.clone()).await.contains("slot"));
-    assert!(stage.refused((FencingToken(6), 3), endless.clone()).await.contains("token"));
+    for waiting in 2..=9 {
+        assert_eq!(stage.dispatch((TOKEN, waiting), endless.clone()).await, DispatchReply::Taken);
+    }
+    assert!(stage.refused((TOKEN, 10), endless.clone()).await.contains("slot"));
+    assert!(stage.refused((FencingToken(6), 11), endless.clone()).await.contains("token"));
     // Somebody took over: from now on only they count.
-    assert!(stage.refused((FencingToken(8), 4), endless.clone()).await.contains("slot"));
-    assert!(stage.refused((TOKEN, 5), endless).await.contains("token"));
+    assert!(stage.refused((FencingToken(8), 12), endless.clone()).await.contains("slot"));
+    assert!(stage.refused((TOKEN, 13), endless).await.contains("token"));
     let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(1), attempt: 1 };
     assert!(matches!(stage.tell(cancel).await, DispatchReply::Refused(_)));
-    while !matches!(stage.next().await.0, FromWorker::Heartbeat(beat) if beat.running.len() == 1) {}
+    while !matches!(stage.next().await.0, FromWorker::Heartbeat(beat) if beat.running.len() == 9) {}
     stage.worker.abort();
+}
+
+/// A job that is held ahead waits for the slot, begins by itself when there is one, the most urgent first, and can be
+/// given back as long as it waits.
+#[tokio::test]
+async fn jobs_that_wait_at_a_worker_begin_by_urgency_or_are_given_back() {
+    let mut stage = Stage::new(WorkerKind::Execute).await;
+    let runs = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
+    let attempt = |job, urgency, spec: &JobSpec| {
+        let (token, job, spec) = (TOKEN, JobId(job), spec.clone());
+        ToWorker::Dispatch(Box::new(Dispatch { token, job, attempt: 1, urgency, request: None, spec }))
+    };
+    let recall = |job| ToWorker::Recall { token: TOKEN, job: JobId(job), attempt: 1 };
+    let endless = stage.endless().await;
+    assert_eq!(stage.tell(attempt(1, 4, &endless)).await, DispatchReply::Taken);
+    for (job, urgency) in [(2, 4), (3, 4), (4, 1)] {
+        assert_eq!(stage.tell(attempt(job, urgency, &runs)).await, DispatchReply::Taken);
+    }
+    assert!(matches!(stage.tell(recall(1)).await, DispatchReply::Refused(_)), "it has begun");
+    assert_eq!(stage.tell(recall(2)).await, DispatchReply::Taken);
+    assert!(matches!(stage.tell(recall(2)).await, DispatchReply::Refused(_)), "it was given back");
+    let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(1), attempt: 1 };
+    assert_eq!(stage.tell(cancel).await, DispatchReply::Taken);
+    let order = [stage.report().await.job, stage.report().await.job];
+    assert_eq!(order, [JobId(4), JobId(3)]);
 }
 
 #[tokio::test]
@@ -189,7 +217,7 @@ async fn another_attempt_takes_the_place_of_the_earlier_one() {
     let mut stage = Stage::new(WorkerKind::Execute).await;
     assert_eq!(stage.dispatch((TOKEN, 1), stage.endless().await).await, DispatchReply::Taken);
     let spec = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
-    let again = Dispatch { token: TOKEN, job: JobId(1), attempt: 2, request: None, spec };
+    let again = Dispatch { token: TOKEN, job: JobId(1), attempt: 2, urgency: 0, request: None, spec };
     assert_eq!(stage.tell(ToWorker::Dispatch(Box::new(again))).await, DispatchReply::Taken);
     let report = stage.report().await;
     assert_eq!((report.job, report.attempt), (JobId(1), 2));

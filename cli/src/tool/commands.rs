@@ -10,6 +10,7 @@ use crate::{Answer, ClientError, Pvf};
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvf_shared::{
+    units::human_bytes,
     verdict::Outcome,
     wire::{FleetStatus, WorkerKind},
 };
@@ -138,10 +139,10 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<u8, Failure
         ));
     }
     let target = Target::open(global).await?;
-    let status = target.host.status().await?;
     if let Some(role) = args.health {
         // As the workers of this machine name it.
         let host = std::env::var("PVF_HOST").unwrap_or_else(|_| WorkerConfig::new(WorkerKind::Execute, 1).host);
+        let status = target.host.status_of(&host).await?;
         let well = health(&status, role, &host);
         println!(
             "{}",
@@ -150,6 +151,16 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<u8, Failure
         target.close().await;
         return Ok(if well { 0 } else { 3 });
     }
+    let status = target.host.status().await?;
+    let empty = status.workers.is_empty();
+    show_status(global, &status);
+    target.close().await;
+    Ok(if empty { 3 } else { 0 })
+}
+
+fn show_status(global: &Global, status: &FleetStatus) {
+    let [background, normal, critical] = status.prepare_queue;
+    let [dispute, approval, system, backing] = status.execute_queue;
     if global.json {
         let workers: Vec<_> = status
             .workers
@@ -157,28 +168,56 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<u8, Failure
             .map(|w| {
                 serde_json::json!({
                     "id": w.id.to_string(), "kind": w.kind.to_string(), "slots": w.slots, "running": w.running,
-                    "engine": w.engine.as_str(), "host": w.host,
+                    "engine": w.engine.as_str(), "host": w.host, "version": w.version, "draining": w.draining,
+                    "secure": w.security.secure, "missing_security": w.security.missing,
                 })
             })
             .collect();
         println!(
             "{}",
             serde_json::json!({
-                "version": status.version, "token": status.token.0, "workers": workers, "requests": status.requests,
-                "prepare_queue": status.prepare_queue, "execute_queue": status.execute_queue,
+                "version": status.version, "token": status.token.0, "workers": workers,
+                "prepare_workers": status.prepare.workers, "prepare_slots": status.prepare.slots,
+                "execute_workers": status.execute.workers, "execute_slots": status.execute.slots,
+                "requests": status.requests, "request_bytes": status.request_bytes, "clients": status.clients,
+                "prepare_queue": {"background": background, "normal": normal, "critical": critical},
+                "execute_queue": {
+                    "dispute": dispute, "approval": approval, "backing_system": system, "backing": backing,
+                },
+                "artifacts": status.artifacts, "artifact_bytes": status.artifact_bytes,
                 "prepared": status.prepared, "executed": status.executed,
+                "coalesced": status.coalesced, "overloaded": status.overloaded,
             })
         );
     } else {
         println!("coordinator {} (token {})", status.version, status.token.0);
         println!(
-            "requests {}, waiting to prepare {}, waiting to execute {}, dispatched so far: {} preparations, {} executions",
-            status.requests, status.prepare_queue, status.execute_queue, status.prepared, status.executed
+            "requests {} of {} clients, {} held in memory; artifacts {}, {}",
+            status.requests,
+            status.clients,
+            human_bytes(status.request_bytes),
+            status.artifacts,
+            human_bytes(status.artifact_bytes)
+        );
+        println!("waiting to prepare: {critical} critical, {normal} normal, {background} background");
+        println!(
+            "waiting to execute: {dispute} disputes, {approval} approvals, {system} system backing, {backing} backing"
+        );
+        println!(
+            "so far: {} preparations, {} executions, {} requests answered by another's execution, {} turned away",
+            status.prepared, status.executed, status.coalesced, status.overloaded
+        );
+        let (prepare, execute) = (status.prepare, status.execute);
+        println!(
+            "{} prepare workers with {} slots, {} execute workers with {} slots",
+            prepare.workers, prepare.slots, execute.workers, execute.slots
         );
         for w in &status.workers {
-            println!("{} worker {} on {}: {}/{} slots, engine {}", w.kind, w.id, w.host, w.running, w.slots, w.engine);
+            let state = if w.draining { ", going away" } else { "" };
+            println!(
+                "{} worker {} on {}: {}/{} slots, engine {}{state}",
+                w.kind, w.id, w.host, w.running, w.slots, w.engine
+            );
         }
     }
-    target.close().await;
-    Ok(if status.workers.is_empty() { 3 } else { 0 })
 }

@@ -5,7 +5,7 @@ use super::{
     args::{Global, Up},
     target::{Target, store_url},
 };
-use pvf_shared::{signals::Shutdown, wire::WorkerKind};
+use pvf_shared::signals::Shutdown;
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -122,8 +122,7 @@ async fn start_roles(fleet: &Global, prepare: u32, execute: u32, roles: &mut Vec
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
         let Ok(status) = target.host.status().await else { continue };
-        let there = |kind| status.workers.iter().filter(|w| w.kind == kind).count() as u32;
-        if there(WorkerKind::Prepare) >= prepare && there(WorkerKind::Execute) >= execute {
+        if status.prepare.workers >= prepare.into() && status.execute.workers >= execute.into() {
             return Ok(());
         }
         if Instant::now() > deadline {

@@ -1,28 +1,42 @@
-//! The artifact table: which artifacts there are, which are being made, and who waits for them.
+//! The artifact table: which artifacts there are, where they are at hand, and who waits for them.
 
-use super::{Scheduler, Stage, dispatch::Job, effect::Effect, fleet::Avoid, prepare_queue, timers::Moment};
+use super::{fleet::EngineKey, pool::HOMES, programs::Program, timers::Moment};
 use pvf_shared::{
-    ids::{ArtifactId, JobId, RequestId},
-    job::{ArtifactInfo, BlobRef},
-    params::ExecutorParams,
+    ids::{ArtifactId, CodeHash, JobId, PrepHash, RequestId, WorkerId},
+    job::ArtifactInfo,
     priority::PreparePriority,
-    store::Found,
-    verdict::{InternalError, Outcome, PrepareError},
-    wire::Work,
+    verdict::{InternalError, PrepareError},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-/// A preparation that failed for a reason that may pass is tried again when it is asked for after this.
-pub(super) const FAILURE_COOL_DOWN: Duration = Duration::from_secs(15 * 60);
-/// And at most this many times.
-pub(super) const MAX_FAILURES: u32 = 5;
+/// `last_needed` is not moved more often than this; whoever asks for an age is given this much less.
+const COARSE: Duration = Duration::from_secs(1);
+
+/// An artifact, by the number that it got when it was first needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ArtifactKey(pub(super) u64);
+
+/// Who goes on when an artifact is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Waiter {
+    /// An execution.
+    Execution(JobId),
+    /// A precheck, or a heads-up.
+    Preparation(RequestId),
+}
 
 /// Where an artifact is in its life.
 #[derive(Debug, Clone)]
 pub(super) enum State {
+    /// It was seen in the store; what it is has not been looked at.
+    Listed,
     /// The store was asked for it.
     LookingUp,
-    /// It is being dropped from the store, to be prepared again.
+    /// It is being dropped from the store.
     Dropping,
     /// It is being prepared.
     Preparing(JobId),
@@ -30,186 +44,171 @@ pub(super) enum State {
     Prepared(ArtifactInfo),
     /// It cannot be made.
     Failed { error: PrepareError, at: Moment, failures: u32 },
+    /// We could not even try; whoever still waits is told, then it is forgotten.
+    Abandoned(InternalError),
 }
 
 /// One artifact.
 #[derive(Debug)]
 pub(super) struct Artifact {
+    pub(super) id: Arc<ArtifactId>,
+    pub(super) engine: EngineKey,
     pub(super) state: State,
-    /// Requests that go on when it is there.
-    pub(super) waiters: BTreeSet<RequestId>,
-    /// How to make it.
-    pub(super) recipe: Recipe,
-}
-
-/// What a preparation needs.
-#[derive(Debug, Clone)]
-pub(super) struct Recipe {
-    pub(super) code: BlobRef,
-    pub(super) executor_params: ExecutorParams,
-    pub(super) code_bomb_limit: u32,
-    pub(super) prepare_timeout: Option<Duration>,
+    /// Who goes on when it is there.
+    pub(super) waiters: BTreeSet<Waiter>,
+    /// Executions that are queued or running.
+    pub(super) users: u32,
+    /// How to make it; absent until somebody needs it.
+    pub(super) program: Option<Arc<Program>>,
     pub(super) priority: PreparePriority,
     /// Nobody but pre-checks asked for it so far.
     pub(super) precheck: bool,
     /// Earlier preparations that failed for a reason that may pass.
     pub(super) failures: u32,
+    /// If it was prepared here (not found in the store): when that was dispatched last, and when it ended.
+    pub(super) prepare_times: Option<(Moment, Moment)>,
+    pub(super) last_needed: Moment,
+    /// What it takes up in the store.
+    pub(super) bytes: u64,
+    /// Workers that have it linked, so that it runs at once.
+    pub(super) warm: BTreeSet<WorkerId>,
+    /// Workers that have a copy on their disk.
+    pub(super) on_disk: BTreeSet<WorkerId>,
+    /// Where it goes while nobody has it, and for which composition of the pool that was computed.
+    pub(super) homes: Option<(u64, [Option<WorkerId>; HOMES])>,
 }
 
-/// A preparation in the queue or at a worker.
-#[derive(Debug)]
-pub(super) struct PrepareTask {
-    pub(super) artifact: ArtifactId,
-    pub(super) avoid: Avoid,
-    /// Attempts that failed for our own reasons.
-    pub(super) our_failures: u32,
-    pub(super) last_attempt: u32,
-    pub(super) dispatched: Option<Moment>,
-}
+impl Artifact {
+    /// Whether nobody waits for it, runs it, or is doing anything with it.
+    pub(super) fn is_idle(&self) -> bool {
+        let settled = matches!(self.state, State::Listed | State::Prepared(_) | State::Failed { .. });
+        settled && self.users == 0 && self.waiters.is_empty()
+    }
 
-impl Recipe {
-    fn join(&mut self, other: &Self) {
-        self.priority = self.priority.max(other.priority);
-        self.precheck &= other.precheck;
+    /// How long nobody needed it, at the least.
+    pub(super) fn age(&self, now: Moment) -> Duration {
+        now.since(self.last_needed).saturating_sub(COARSE)
     }
 }
 
-impl Scheduler {
-    /// A request needs an artifact: it goes on at once, or waits.
-    pub(super) fn need_artifact(&mut self, request: RequestId, now: Moment) {
-        let Some(r) = self.requests.get_mut(&request) else { return };
-        let Some(id) = r.artifact.clone() else { return };
-        let recipe = r.recipe.clone();
-        let precheck = matches!(r.work, Work::Precheck);
-        r.stage = Stage::WaitingForArtifact { since: now };
-        let artifact = self.artifacts.entry(id.clone()).or_insert_with(|| {
-            self.effects.push_back(Effect::LookUp { artifact: id.clone() });
-            Artifact { state: State::LookingUp, waiters: BTreeSet::new(), recipe: recipe.clone() }
-        });
-        match &artifact.state {
-            State::LookingUp | State::Dropping => {
-                artifact.recipe.join(&recipe);
-                artifact.waiters.insert(request);
-            }
-            State::Preparing(job) => {
-                artifact.recipe.join(&recipe);
-                artifact.waiters.insert(request);
-                self.prepare_queue.raise(*job, prepare_queue::urgency(artifact.recipe.priority));
-            }
-            State::Prepared(info) => {
-                let info = *info;
-                self.artifact_ready(request, info, true, now);
-            }
-            State::Failed { error, at, failures } => {
-                let again = !error.is_deterministic()
-                    && !precheck
-                    && *failures < MAX_FAILURES
-                    && now.since(*at) >= FAILURE_COOL_DOWN;
-                if again {
-                    artifact.recipe = Recipe { failures: *failures, ..recipe };
-                    artifact.waiters.insert(request);
-                    self.enqueue_preparation(&id);
-                } else {
-                    let error = error.clone();
-                    self.finish(request, Outcome::PreparationFailed(error), None, now);
-                }
-            }
+/// The artifact table.
+#[derive(Debug, Default)]
+pub(super) struct Artifacts {
+    by_key: HashMap<ArtifactKey, Artifact>,
+    by_name: HashMap<(CodeHash, PrepHash, EngineKey), ArtifactKey>,
+    /// Least recently needed first.
+    by_need: BTreeSet<(Moment, ArtifactKey)>,
+    last: u64,
+    bytes: u64,
+}
+
+impl Artifacts {
+    pub(super) fn get(&self, key: ArtifactKey) -> Option<&Artifact> {
+        self.by_key.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: ArtifactKey) -> Option<&mut Artifact> {
+        self.by_key.get_mut(&key)
+    }
+
+    pub(super) fn find(&self, code: CodeHash, prep: PrepHash, engine: EngineKey) -> Option<ArtifactKey> {
+        self.by_name.get(&(code, prep, engine)).copied()
+    }
+
+    /// Adds an artifact that is not there yet.
+    pub(super) fn add(&mut self, id: ArtifactId, engine: EngineKey, state: State, last_needed: Moment) -> ArtifactKey {
+        self.last += 1;
+        let key = ArtifactKey(self.last);
+        self.by_name.insert((id.code_hash, id.prep_hash, engine), key);
+        self.by_need.insert((last_needed, key));
+        let artifact = Artifact {
+            id: Arc::new(id),
+            engine,
+            state,
+            waiters: BTreeSet::new(),
+            users: 0,
+            program: None,
+            priority: PreparePriority::Background,
+            precheck: true,
+            failures: 0,
+            prepare_times: None,
+            last_needed,
+            bytes: 0,
+            warm: BTreeSet::new(),
+            on_disk: BTreeSet::new(),
+            homes: None,
+        };
+        self.by_key.insert(key, artifact);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: ArtifactKey) -> Option<Artifact> {
+        let artifact = self.by_key.remove(&key)?;
+        self.by_name.remove(&(artifact.id.code_hash, artifact.id.prep_hash, artifact.engine));
+        self.by_need.remove(&(artifact.last_needed, key));
+        self.bytes -= artifact.bytes;
+        Some(artifact)
+    }
+
+    /// It is needed now.
+    pub(super) fn touch(&mut self, key: ArtifactKey, now: Moment) {
+        let Some(artifact) = self.by_key.get_mut(&key) else { return };
+        if now.since(artifact.last_needed) >= COARSE {
+            self.by_need.remove(&(artifact.last_needed, key));
+            artifact.last_needed = now;
+            self.by_need.insert((now, key));
         }
     }
 
-    /// The store answered.
-    pub(super) fn on_looked_up(&mut self, id: ArtifactId, found: Result<Option<Found>, String>, now: Moment) {
-        let Some(artifact) = self.artifacts.get_mut(&id) else { return };
-        if !matches!(artifact.state, State::LookingUp) {
-            return;
-        }
-        match found {
-            Ok(Some(Found::Prepared(info))) => {
-                artifact.state = State::Prepared(info);
-                self.release(&id, |s, r| s.artifact_ready(r, info, true, now));
-            }
-            Ok(Some(Found::Failed(error))) => self.fail_artifact(&id, error, now),
-            Ok(Some(Found::Damaged)) => self.drop_artifact(&id),
-            Ok(None) => self.enqueue_preparation(&id),
-            Err(why) => self.abandon_artifact(&id, InternalError::Store(why), now),
+    /// What it takes up in the store.
+    pub(super) fn set_bytes(&mut self, key: ArtifactKey, bytes: u64) {
+        if let Some(artifact) = self.by_key.get_mut(&key) {
+            self.bytes = self.bytes - artifact.bytes + bytes;
+            artifact.bytes = bytes;
         }
     }
 
-    /// Puts an artifact's preparation into the queue.
-    pub(super) fn enqueue_preparation(&mut self, id: &ArtifactId) {
-        let job = self.next_job();
-        let Some(artifact) = self.artifacts.get_mut(id) else { return };
-        artifact.state = State::Preparing(job);
-        let urgency = prepare_queue::urgency(artifact.recipe.priority);
-        self.jobs.insert(
-            job,
-            Job::Prepare(PrepareTask {
-                artifact: id.clone(),
-                avoid: Vec::new(),
-                our_failures: 0,
-                last_attempt: 0,
-                dispatched: None,
-            }),
-        );
-        self.counts.prepare_enqueued += 1;
-        self.prepare_queue.push(&id.engine, urgency, job);
+    /// What all of them take up in the store.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// The artifact in the store is not to be trusted (or not there): drop it and prepare it again.
-    pub(super) fn drop_artifact(&mut self, id: &ArtifactId) {
-        if let Some(artifact) = self.artifacts.get_mut(id) {
-            artifact.state = State::Dropping;
-            self.effects.push_back(Effect::Drop { artifact: id.clone() });
-            for worker in self.fleet.workers.values_mut() {
-                worker.warm.remove(id);
-            }
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// From the least recently needed on, after this one.
+    pub(super) fn least_needed(
+        &self,
+        after: Option<(Moment, ArtifactKey)>,
+    ) -> impl Iterator<Item = (Moment, ArtifactKey)> + '_ {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        self.by_need.range((from, Unbounded)).copied()
+    }
+
+    /// A worker has an artifact linked (`warm`) or on its disk.
+    pub(super) fn held(&mut self, key: ArtifactKey, worker: WorkerId, warm: bool) {
+        if let Some(artifact) = self.by_key.get_mut(&key) {
+            let (to, from) = match warm {
+                true => (&mut artifact.warm, &mut artifact.on_disk),
+                false => (&mut artifact.on_disk, &mut artifact.warm),
+            };
+            from.remove(&worker);
+            to.insert(worker);
         }
     }
 
-    /// An attempt found the artifact missing, damaged or unusable; `info` is what it was given.
-    pub(super) fn suspect_artifact(&mut self, id: &ArtifactId, info: Option<ArtifactInfo>) {
-        let Some(artifact) = self.artifacts.get(id) else { return };
-        // Somebody else may have had it replaced meanwhile.
-        if let State::Prepared(current) = artifact.state
-            && info.is_none_or(|info| info == current)
-        {
-            self.drop_artifact(id);
+    /// A worker does not have an artifact any more.
+    pub(super) fn not_held(&mut self, key: ArtifactKey, worker: WorkerId) {
+        if let Some(artifact) = self.by_key.get_mut(&key) {
+            artifact.warm.remove(&worker);
+            artifact.on_disk.remove(&worker);
         }
     }
 
-    /// The store has dropped it.
-    pub(super) fn on_dropped(&mut self, id: ArtifactId, now: Moment) {
-        let Some(artifact) = self.artifacts.get(&id) else { return };
-        if !matches!(artifact.state, State::Dropping) {
-            return;
-        }
-        if artifact.waiters.is_empty() {
-            self.artifacts.remove(&id);
-        } else {
-            self.enqueue_preparation(&id);
-            self.pump(now);
-        }
-    }
-
-    /// Preparation failed: everybody who waits is told, and the failure is kept.
-    pub(super) fn fail_artifact(&mut self, id: &ArtifactId, error: PrepareError, now: Moment) {
-        let Some(artifact) = self.artifacts.get_mut(id) else { return };
-        let failures = artifact.recipe.failures + 1;
-        artifact.state = State::Failed { error: error.clone(), at: now, failures };
-        self.release(id, |s, r| s.finish(r, Outcome::PreparationFailed(error.clone()), None, now));
-    }
-
-    /// We could not even try: everybody who waits is told, and nothing is kept.
-    pub(super) fn abandon_artifact(&mut self, id: &ArtifactId, error: InternalError, now: Moment) {
-        self.release(id, |s, r| s.finish(r, Outcome::Internal(error.clone()), None, now));
-        self.artifacts.remove(id);
-    }
-
-    /// Takes everybody who waits for an artifact and does something with each.
-    pub(super) fn release(&mut self, id: &ArtifactId, mut each: impl FnMut(&mut Self, RequestId)) {
-        let Some(artifact) = self.artifacts.get_mut(id) else { return };
-        for request in std::mem::take(&mut artifact.waiters) {
-            each(self, request);
-        }
+    /// Every artifact, in no order that means anything: for checks only.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ArtifactKey, &Artifact)> {
+        self.by_key.iter()
     }
 }

@@ -1,125 +1,276 @@
-//! From the queues to the workers: a job leaves its queue only when a worker has a free slot for it.
+//! From the queues to the workers: a job leaves its queue only when a worker has room for it.
 
 use super::{
-    Effect, Moment, Scheduler, Stage,
-    artifacts::PrepareTask,
-    event::Delivery,
-    execute_queue::ExecuteQueue,
-    fleet::{Pick, Slot},
-    prepare_queue,
+    Effect, Moment, Scheduler,
+    artifacts::{ArtifactKey, State, Waiter},
+    event::{Command, Delivery},
+    executions::Stage,
+    fleet::EngineKey,
     results::Loss,
 };
 use pvf_shared::{
-    ids::{Attempt, EngineId, JobId, RequestId, WorkerId},
+    ids::{Attempt, JobId, RequestId, WorkerId},
     job::{ExecuteJob, JobSpec, PrepareJob},
     params::PvfPrepKind,
-    priority::PreparePriority,
-    wire::{Dispatch, ToWorker, Work, WorkerKind},
+    priority::{ExecuteKind, PreparePriority},
+    verdict::Outcome,
+    wire::{Dispatch, ToWorker, WorkerKind},
 };
 
-/// A job that must not go to the only free worker lets this many others pass at the most.
+/// Jobs that are looked at for one that may go to a free worker.
 const LOOK_AHEAD: usize = 16;
+/// Workers that have an artifact and are looked at for a free one.
+const LOOK_AT_HOLDERS: usize = 16;
+/// Dispatches after one event; more follow after the next.
+const DISPATCHES: usize = 32;
 
-/// What a job id stands for.
-#[derive(Debug)]
-pub(super) enum Job {
-    Prepare(PrepareTask),
-    Execute(RequestId),
+/// A kind's rank among the jobs that wait at workers: from 1, most urgent first. Rank 0 is never given up for a
+/// more urgent one: its dispatch was a share that it has to get.
+fn rank_of(kind: ExecuteKind) -> u8 {
+    kind as u8 + 1
 }
 
 impl Scheduler {
-    /// Dispatches whatever can be.
+    /// Dispatches what can be; a long backlog in several goes.
     pub(super) fn pump(&mut self, now: Moment) {
-        for engine in self.prepare_queue.engines() {
-            while let Some((job, worker)) = self.next_for(WorkerKind::Prepare, &engine) {
-                self.prepare_queue.remove(job);
-                self.dispatch_preparation(job, worker, now);
+        let mut left = DISPATCHES;
+        for engine in self.fleet.engines() {
+            self.pump_preparations(engine, &mut left, now);
+            self.pump_executions(engine, &mut left, now);
+            if left > 0 {
+                self.ask_back(engine);
             }
         }
-        for engine in self.execute_queue.engines() {
-            while let Some((job, worker)) = self.next_for(WorkerKind::Execute, &engine) {
-                self.execute_queue.remove(job);
-                self.dispatch_execution(job, worker, now);
-            }
+        self.more_to_dispatch = left == 0;
+    }
+
+    fn pump_preparations(&mut self, engine: EngineKey, left: &mut usize, now: Moment) {
+        while *left > 0 && self.fleet.pool(WorkerKind::Prepare, engine).has_free() {
+            let Some((job, worker)) = self.next_preparation(engine, now) else { return };
+            *left -= 1;
+            self.dispatch_preparation(job, worker, now);
         }
     }
 
-    /// The most urgent job that can go to a worker now, and which.
-    fn next_for(&self, kind: WorkerKind, engine: &EngineId) -> Option<(JobId, WorkerId)> {
-        let jobs: &mut dyn Iterator<Item = JobId> = match kind {
-            WorkerKind::Prepare => &mut self.prepare_queue.in_order(engine),
-            WorkerKind::Execute => &mut self.execute_queue.in_order(engine),
-        };
-        for job in jobs.take(LOOK_AHEAD) {
-            let pick = match self.jobs.get(&job)? {
-                Job::Prepare(task) => self.fleet.pick(kind, &task.artifact, &task.avoid),
-                Job::Execute(request) => {
-                    let r = self.requests.get(request)?;
-                    self.fleet.pick(kind, r.artifact.as_ref()?, &r.avoid)
-                }
+    /// The most urgent preparation that may be dispatched now, and to whom.
+    fn next_preparation(&self, engine: EngineKey, now: Moment) -> Option<(JobId, WorkerId)> {
+        if self.prepare_queue.is_empty(engine) {
+            return None;
+        }
+        let pool = self.fleet.pool(WorkerKind::Prepare, engine);
+        let policy = &self.config.policy;
+        let aging = Some(policy.prepare_aging).filter(|aging| !aging.is_zero());
+        let soft = (pool.slots() * u64::from(policy.prepare_soft_percent) / 100).max(1);
+        for turn in self.prepare_queue.first(engine, LOOK_AHEAD, now, aging) {
+            if turn.priority < PreparePriority::Critical && pool.busy() >= soft {
+                continue;
+            }
+            let task = self.preparations.get(&turn.place.1)?;
+            let worker = match task.avoid.is_empty() {
+                true => pool.least_loaded(),
+                false => pool.elsewhere(&task.avoid, |id| self.host_of(id)),
             };
-            match pick {
-                Pick::Worker(worker) => return Some((job, worker)),
-                Pick::NoSlot => return None,
-                Pick::OnlyAvoided => {}
+            if let Some(worker) = worker {
+                return Some((turn.place.1, worker));
             }
         }
         None
     }
 
+    fn pump_executions(&mut self, engine: EngineKey, left: &mut usize, now: Moment) {
+        while *left > 0 && self.fleet.pool(WorkerKind::Execute, engine).has_room() {
+            let Some((kind, job, worker)) = self.next_execution(engine) else { return };
+            *left -= 1;
+            self.dispatch_execution(kind, job, worker, now);
+        }
+    }
+
+    /// The execution whose turn it is, and to whom it goes.
+    fn next_execution(&mut self, engine: EngineKey) -> Option<(ExecuteKind, JobId, WorkerId)> {
+        let kinds: smallvec::SmallVec<[ExecuteKind; 4]> = self.execute_queue.order(engine).collect();
+        for kind in kinds {
+            for (_, job) in self.execute_queue.retries(engine, kind).take(LOOK_AHEAD) {
+                let pool = self.fleet.pool(WorkerKind::Execute, engine);
+                let execution = self.executions.get(&job)?;
+                if let Some(worker) = pool.elsewhere(&execution.avoid, |id| self.host_of(id)) {
+                    return Some((kind, job, worker));
+                }
+            }
+            if let Some(job) = self.execute_queue.next(engine, kind) {
+                let key = self.executions.get(&job)?.errand.artifact?;
+                let worker = self.best_worker(engine, key)?;
+                return Some((kind, job, worker));
+            }
+        }
+        None
+    }
+
+    /// Who should run this artifact: a worker with room that has it warm, then on disk; the one where it is to be
+    /// if nobody has it; the least loaded. A worker with a free slot comes before any that is only ahead.
+    fn best_worker(&mut self, engine: EngineKey, key: ArtifactKey) -> Option<WorkerId> {
+        let free = self.fleet.pool(WorkerKind::Execute, engine).has_free();
+        let artifact = self.artifacts.get(key)?;
+        let room = |id: &WorkerId| {
+            use super::fleet::Indexed::{Ahead, Free, Nowhere};
+            match (self.fleet.workers.get(id)?.indexed, free) {
+                (Free(load), _) => Some((load, *id)),
+                (Ahead(n), false) => Some((n, *id)),
+                (Ahead(_), true) | (Nowhere, _) => None,
+            }
+        };
+        for holders in [&artifact.warm, &artifact.on_disk] {
+            if let Some((_, id)) = holders.iter().take(LOOK_AT_HOLDERS).filter_map(room).min() {
+                return Some(id);
+            }
+        }
+        let pool = self.fleet.pool(WorkerKind::Execute, engine);
+        if pool.len() > 1 && free {
+            let epoch = pool.epoch();
+            let homes = match artifact.homes {
+                Some((at, homes)) if at == epoch => homes,
+                _ => pool.homes(&*artifact.id),
+            };
+            let home = homes.iter().flatten().find(|id| room(id).is_some()).copied();
+            if let Some(artifact) = self.artifacts.get_mut(key) {
+                artifact.homes = Some((epoch, homes));
+            }
+            if home.is_some() {
+                return home;
+            }
+        }
+        self.fleet.pool(WorkerKind::Execute, engine).least_loaded()
+    }
+
     fn dispatch_preparation(&mut self, job: JobId, worker: WorkerId, now: Moment) {
-        let Some(Job::Prepare(task)) = self.jobs.get_mut(&job) else { return };
-        let Some(artifact) = self.artifacts.get(&task.artifact) else { return };
-        let recipe = &artifact.recipe;
-        let kind = if recipe.precheck { PvfPrepKind::Precheck } else { PvfPrepKind::Prepare };
+        let Some(task) = self.preparations.get_mut(&job) else { return };
+        let Some(artifact) = self.artifacts.get(task.artifact) else { return };
+        let Some(program) = artifact.program.clone() else { return };
+        if let Some(turn) = task.turn.take() {
+            self.prepare_queue.remove(artifact.engine, turn);
+        }
+        let kind = if artifact.precheck { PvfPrepKind::Precheck } else { PvfPrepKind::Prepare };
+        let params = &program.executor_params;
         let spec = PrepareJob {
-            artifact: task.artifact.clone(),
-            code: recipe.code.clone(),
-            executor_params: recipe.executor_params.clone(),
-            cpu_limit: recipe.prepare_timeout.unwrap_or_else(|| recipe.executor_params.prep_timeout(kind)),
-            code_bomb_limit: recipe.code_bomb_limit,
-            precheck: recipe.precheck,
-            threads: if recipe.priority == PreparePriority::Background { 1 } else { 0 },
+            artifact: (*artifact.id).clone(),
+            code: program.code_blob(),
+            executor_params: params.clone(),
+            cpu_limit: program.prepare_timeout.unwrap_or_else(|| params.prep_timeout(kind)),
+            code_bomb_limit: program.code_bomb_limit,
+            precheck: artifact.precheck,
+            threads: if artifact.priority == PreparePriority::Background { 1 } else { 0 },
         };
         task.last_attempt += 1;
         task.dispatched = Some(now);
-        let (attempt, request) = (task.last_attempt, artifact.waiters.first().copied());
+        let attempt = task.last_attempt;
+        let request = artifact.waiters.first().and_then(|waiter| match waiter {
+            Waiter::Preparation(request) => Some(*request),
+            Waiter::Execution(job) => self.executions.get(job).and_then(|e| e.waiters.first().copied()),
+        });
         self.counts.prepare_dispatched += 1;
-        self.send_job(worker, (job, attempt), request, JobSpec::Prepare(Box::new(spec)));
+        self.send_job(worker, (job, attempt), (0, request), JobSpec::Prepare(Box::new(spec)));
     }
 
-    fn dispatch_execution(&mut self, job: JobId, worker: WorkerId, now: Moment) {
-        let Some(Job::Execute(id)) = self.jobs.get(&job) else { return };
-        let id = *id;
-        let Some(r) = self.requests.get_mut(&id) else { return };
-        let (Work::Execute(execute), Some(artifact)) = (&r.work, r.artifact.clone()) else { return };
-        let params = &r.recipe.executor_params;
-        let spec = ExecuteJob {
-            artifact,
-            mac: r.info.map(|info| info.mac),
-            context: execute.context.clone(),
-            block_data: execute.block_data.clone(),
-            executor_params: params.clone(),
-            cpu_limit: execute.exec_timeout.unwrap_or_else(|| params.exec_timeout(execute.kind.exec_timeout_kind())),
-            pov_bomb_limit: execute.pov_bomb_limit,
+    fn dispatch_execution(&mut self, kind: ExecuteKind, job: JobId, worker: WorkerId, now: Moment) {
+        if !self.is_wanted(job, now) {
+            return;
+        }
+        let Some(execution) = self.executions.get_mut(&job) else { return };
+        let (Stage::Queued(spot), Some(key)) = (execution.stage.clone(), execution.errand.artifact) else { return };
+        let Some(artifact) = self.artifacts.get(key) else { return };
+        let State::Prepared(info) = artifact.state else {
+            // Dropped while it waited: it has to be made again first.
+            let (program, priority) = (execution.errand.program.clone(), kind.prepare_priority());
+            self.withdraw_execution(job, now);
+            if let Some(execution) = self.executions.get_mut(&job) {
+                (execution.stage, execution.errand.since) = (Stage::Waiting, now);
+            }
+            self.need_artifact(key, Waiter::Execution(job), (&program, priority, false), now);
+            return;
         };
-        r.attempts += 1;
-        let attempt = r.attempts;
-        if let Stage::Queued { since, .. } = r.stage {
-            r.timings.queued += now.since(since);
-        }
-        r.stage = Stage::Executing { since: now, job, attempt, worker };
+        let (engine, params) = (artifact.engine, &execution.errand.program.executor_params);
+        let timeout = || params.exec_timeout(kind.exec_timeout_kind());
+        let spec = ExecuteJob {
+            artifact: (*artifact.id).clone(),
+            mac: Some(info.mac),
+            context: execution.work.context.clone(),
+            block_data: execution.work.block_data.clone(),
+            executor_params: params.clone(),
+            cpu_limit: execution.work.exec_timeout.unwrap_or_else(timeout),
+            pov_bomb_limit: execution.work.pov_bomb_limit,
+        };
+        execution.attempts += 1;
+        let (attempt, request) = (execution.attempts, execution.waiters.first().copied());
+        execution.errand.timings.queued += now.since(execution.errand.since);
+        execution.errand.since = now;
+        execution.used = Some(info);
+        execution.stage = Stage::Running { worker, attempt };
+        // Dispatched although something more urgent waits: this is its share, and it is not taken back.
+        let share = self.execute_queue.order(engine).any(|other| other < kind);
+        self.execute_queue.dispatch(engine, kind, spot);
         self.counts.execute_dispatched += 1;
-        self.send_job(worker, (job, attempt), Some(id), JobSpec::Execute(Box::new(spec)));
+        self.counts.execute_selected[kind as usize] += 1;
+        let rank = if share { 0 } else { rank_of(kind) };
+        self.send_job(worker, (job, attempt), (rank, request), JobSpec::Execute(Box::new(spec)));
+        self.note_held(key, worker, false);
     }
 
-    fn send_job(&mut self, to: WorkerId, (job, attempt): (JobId, Attempt), request: Option<RequestId>, spec: JobSpec) {
-        if let Some(worker) = self.fleet.workers.get_mut(&to) {
-            worker.jobs.insert(job, Slot { attempt, taken: None });
+    /// Whether anybody still waits for a queued execution: requests that are too late are told so, and those of
+    /// clients that have gone are dropped.
+    fn is_wanted(&mut self, job: JobId, now: Moment) -> bool {
+        let Some(execution) = self.executions.get(&job) else { return false };
+        let stale = |id: &RequestId| {
+            let Some(request) = self.requests.get(id) else { return Some((*id, None)) };
+            let orphaned = request.leaf.is_some_and(|leaf| self.clients.is_retired(&request.node, &leaf));
+            if request.deadline <= now || orphaned {
+                Some((*id, Some(Outcome::ExecutionDeadline)))
+            } else {
+                self.clients.is_gone(&request.node).then_some((*id, None))
+            }
+        };
+        let stale: Vec<_> = execution.waiters.iter().filter_map(stale).collect();
+        for (id, outcome) in stale {
+            self.end_request(id, outcome, now);
         }
-        let dispatch = Dispatch { token: self.config.token, job, attempt, request, spec };
+        self.executions.contains_key(&job)
+    }
+
+    fn send_job(
+        &mut self,
+        to: WorkerId,
+        (job, attempt): (JobId, Attempt),
+        (urgency, request): (u8, Option<RequestId>),
+        spec: JobSpec,
+    ) {
+        self.fleet.occupy(to, job, attempt, urgency);
+        let dispatch = Dispatch { token: self.config.token, job, attempt, urgency, request, spec };
         let message = ToWorker::Dispatch(Box::new(dispatch));
         self.effects.push_back(Effect::ToWorker { worker: to, message });
+    }
+
+    /// Asks jobs back that wait at a worker: for a more urgent one in the queue, or because another worker has
+    /// nothing to do.
+    fn ask_back(&mut self, engine: EngineKey) {
+        let pool = self.fleet.pool(WorkerKind::Execute, engine);
+        if pool.last_waiting().is_none() {
+            return;
+        }
+        let (wanted, above) = match self.execute_queue.order(engine).next() {
+            Some(kind) if !pool.has_room() => (self.execute_queue.len_of(engine, kind), rank_of(kind)),
+            Some(_) => (0, 0),
+            None => (pool.free(), 0),
+        };
+        let any = above == 0;
+        let mut wanted = wanted.saturating_sub(pool.recalled()).min(DISPATCHES);
+        while wanted > 0
+            && let Some(((rank, job), worker)) = self.fleet.pool(WorkerKind::Execute, engine).last_waiting()
+            && (any || rank > above)
+            && let Some(attempt) = self.fleet.mark_recalled(worker, job)
+        {
+            wanted -= 1;
+            self.counts.recalled += 1;
+            let message = ToWorker::Recall { token: self.config.token, job, attempt };
+            self.effects.push_back(Effect::ToWorker { worker, message });
+        }
     }
 
     /// Stops an attempt. Its slot stays taken until the worker has said so.
@@ -128,66 +279,38 @@ impl Scheduler {
         self.effects.push_back(Effect::ToWorker { worker, message });
     }
 
-    pub(super) fn on_dispatch_delivered(
+    pub(super) fn on_delivered(
         &mut self,
         id: WorkerId,
-        (job, attempt): (JobId, Attempt),
+        (command, job, attempt): (Command, JobId, Attempt),
         delivery: Delivery,
         now: Moment,
     ) {
         let Some(worker) = self.fleet.workers.get_mut(&id) else { return };
-        let Some(slot) = worker.jobs.get_mut(&job).filter(|slot| slot.attempt == attempt) else { return };
-        match delivery {
-            Delivery::Taken => slot.taken = Some(now),
-            Delivery::Refused(_) | Delivery::Nobody => {
-                worker.jobs.remove(&job);
+        let from = (id, worker.hello.host.clone());
+        let Some(slot) = worker.slot(job, attempt) else { return };
+        match (command, delivery) {
+            (Command::Dispatch, Delivery::Taken) => slot.taken = Some(now),
+            (Command::Dispatch, Delivery::Refused(_) | Delivery::Nobody) => {
                 worker.suspect = true;
-                self.attempt_lost(id, (job, attempt), Loss::NotBegun, now);
+                self.fleet.vacate(id, job, attempt);
+                self.attempt_lost(from, (job, attempt), Loss::NotBegun, now);
             }
-            Delivery::Unknown(why) => {
+            (Command::Dispatch, Delivery::Unknown(why)) => {
                 worker.suspect = true;
+                self.fleet.reindex(id);
                 self.send_cancel(id, (job, attempt));
-                self.attempt_lost(id, (job, attempt), Loss::GivenBack(why), now);
+                self.attempt_lost(from, (job, attempt), Loss::GivenBack(why), now);
             }
-        }
-    }
-
-    pub(super) fn on_cancel_delivered(&mut self, worker: WorkerId, (job, attempt): (JobId, Attempt)) {
-        if let Some(worker) = self.fleet.workers.get_mut(&worker)
-            && worker.jobs.get(&job).is_some_and(|slot| slot.attempt == attempt)
-        {
-            worker.jobs.remove(&job);
-        }
-    }
-
-    /// Puts a request's execution into the queue.
-    pub(super) fn enqueue_execution(&mut self, id: RequestId, job: Option<JobId>, now: Moment) {
-        let new = self.next_job();
-        let Some(r) = self.requests.get_mut(&id) else { return };
-        let (Work::Execute(execute), Some(artifact)) = (&r.work, &r.artifact) else { return };
-        let queue: &mut ExecuteQueue = &mut self.execute_queue;
-        let job = match job {
-            Some(job) => {
-                queue.push_front(&artifact.engine, execute.kind, job);
-                job
+            // Whatever became of it: the worker, if it is there, will not be believed about this attempt.
+            (Command::Cancel, _) => drop(self.fleet.vacate(id, job, attempt)),
+            (Command::Recall, Delivery::Taken) => {
+                self.fleet.vacate(id, job, attempt);
+                self.attempt_lost(from, (job, attempt), Loss::NotBegun, now);
             }
-            None => {
-                queue.push(&artifact.engine, execute.kind, new);
-                self.jobs.insert(new, Job::Execute(id));
-                new
+            (Command::Recall, Delivery::Refused(_) | Delivery::Nobody | Delivery::Unknown(_)) => {
+                self.fleet.has_begun(id, job, attempt);
             }
-        };
-        r.stage = Stage::Queued { since: now, job };
-        self.counts.execute_enqueued += 1;
-    }
-
-    /// Puts a preparation that came back into the queue again.
-    pub(super) fn requeue_preparation(&mut self, job: JobId) {
-        let Some(Job::Prepare(task)) = self.jobs.get_mut(&job) else { return };
-        task.dispatched = None;
-        if let Some(artifact) = self.artifacts.get(&task.artifact) {
-            let urgency = prepare_queue::urgency(artifact.recipe.priority);
-            self.prepare_queue.push_front(&task.artifact.engine, urgency, job);
         }
     }
 }

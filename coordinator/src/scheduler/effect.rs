@@ -5,6 +5,7 @@ use pvf_shared::{
     subjects::Subject,
     wire::{AskReply, FleetStatus, SubmitReply, ToWorker, Verdict, WorkerReply},
 };
+use std::{sync::Arc, time::Duration};
 
 /// Something to be done outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,12 +34,19 @@ pub enum Effect {
     /// See whether the store has an artifact; comes back as `Event::LookedUp`.
     LookUp {
         /// The artifact.
-        artifact: ArtifactId,
+        artifact: Arc<ArtifactId>,
     },
     /// Drop an artifact from the store; comes back as `Event::Dropped`.
     Drop {
         /// The artifact.
-        artifact: ArtifactId,
+        artifact: Arc<ArtifactId>,
+    },
+    /// Say what artifacts the store has; comes back as `Event::Listed`, in pieces.
+    ListArtifacts,
+    /// Keep in the store for how long nobody needed each artifact, for the next coordinator.
+    SaveNeeded {
+        /// Each artifact and its idle time.
+        idle: Vec<(Arc<ArtifactId>, Duration)>,
     },
     /// This code is not in the store after all: do not believe it next time.
     ForgetCode {

@@ -1,11 +1,12 @@
 //! What can happen to the scheduler: one event at a time, made by the shell (`ingress.rs`, `egress.rs`).
 
 use pvf_shared::{
-    ids::{ArtifactId, Attempt, JobId, NodeId, RequestId, WorkerId},
+    ids::{ArtifactId, Attempt, JobId, NodeId, RequestId, ValidationKey, WorkerId},
     store::Found,
     subjects::Subject,
     wire::{ActiveLeavesUpdate, Heartbeat, JobReport, Submission, WorkerHello},
 };
+use std::{sync::Arc, time::Duration};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -14,13 +15,17 @@ pub enum Event {
     Submit {
         /// The request.
         submission: Box<Submission>,
+        /// What makes it the same as another execution ([`Submission::validation_key`]).
+        identity: Option<ValidationKey>,
         /// Where the acknowledgement goes.
         reply: Option<Subject>,
     },
-    /// A node asks where its verdict is.
+    /// A node asks where its verdicts are; it is alive.
     Ask {
-        /// Of this request.
-        request: RequestId,
+        /// Which node.
+        node: NodeId,
+        /// Of these requests.
+        requests: Vec<RequestId>,
         /// Where the answer goes.
         reply: Option<Subject>,
     },
@@ -44,6 +49,8 @@ pub enum Event {
     },
     /// Somebody asks how the fleet is.
     Status {
+        /// And wants to see only this machine's workers.
+        host: Option<String>,
         /// Where the answer goes.
         reply: Option<Subject>,
     },
@@ -83,28 +90,52 @@ pub enum Event {
         job: JobId,
         /// And attempt.
         attempt: Attempt,
-        /// Whether it was a cancellation.
-        cancel: bool,
+        /// Which message.
+        command: Command,
         /// What became of it.
         delivery: Delivery,
     },
     /// What the store has for an artifact.
     LookedUp {
         /// The artifact.
-        artifact: ArtifactId,
+        artifact: Arc<ArtifactId>,
         /// What there is, or why that is not known.
         found: Result<Option<Found>, String>,
     },
     /// An artifact was dropped from the store (or could not be; then it will be written over).
     Dropped {
         /// The artifact.
-        artifact: ArtifactId,
+        artifact: Arc<ArtifactId>,
     },
+    /// Some of the artifacts that the store has.
+    Listed(Vec<Listed>),
     /// The link to the bus came up or went down.
     Link {
         /// Whether it is up.
         up: bool,
     },
+}
+
+/// A message to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Do this.
+    Dispatch,
+    /// Stop this.
+    Cancel,
+    /// Give this back if it has not begun.
+    Recall,
+}
+
+/// An artifact that the store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which.
+    pub artifact: ArtifactId,
+    /// Its size.
+    pub bytes: u64,
+    /// For how long nobody needed it.
+    pub idle: Duration,
 }
 
 /// What became of a message to a worker.

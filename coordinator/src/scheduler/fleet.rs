@@ -1,112 +1,252 @@
 //! The workers: who is there, what each has, and whom to give a job.
 
-use super::timers::Moment;
+use super::{artifacts::ArtifactKey, pool::Pool, timers::Moment};
 use pvf_shared::{
-    ids::{ArtifactId, Attempt, EngineId, JobId, WorkerId},
+    ids::{Attempt, EngineId, JobId, WorkerId},
     wire::{WorkerHello, WorkerKind, WorkerStatus},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Workers that are listed in a status; the totals count all.
+const MAX_LISTED: usize = 256;
+/// Artifacts that are remembered of a worker; the ones heard of first are forgotten first.
+const MAX_HELD: usize = 512;
+
+/// An engine, by the number that it got when it was first heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct EngineKey(pub(super) u32);
 
 /// One worker.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) hello: WorkerHello,
-    /// Jobs that take up its slots: dispatched and neither reported nor known to be stopped.
-    pub(super) jobs: HashMap<JobId, Slot>,
-    /// Artifacts that it has executed, so that it has them at hand.
-    pub(super) warm: HashSet<ArtifactId>,
+    pub(super) engine: EngineKey,
+    /// Jobs that it has: dispatched and neither reported nor known to be stopped.
+    pub(super) jobs: Vec<Slot>,
     /// It refused or missed a dispatch: no more until it is heard of.
     pub(super) suspect: bool,
+    /// It finishes what it has and goes.
+    pub(super) draining: bool,
+    /// When its silence timer goes off.
+    pub(super) silence: Moment,
+    pub(super) held: VecDeque<ArtifactKey>,
+    /// Under what its pool has it.
+    pub(super) indexed: Indexed,
 }
 
-impl Worker {
-    fn free(&self) -> bool {
-        !self.suspect && (self.jobs.len() as u32) < self.hello.slots
-    }
+/// Under what a pool has a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Indexed {
+    /// It gets nothing.
+    #[default]
+    Nowhere,
+    /// It has a free slot; its load.
+    Free(u32),
+    /// It may hold one more ahead; how many it holds.
+    Ahead(u32),
 }
 
-/// A slot that is taken.
+/// A job at a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
+    pub(super) job: JobId,
     pub(super) attempt: Attempt,
     /// When the worker said that it has the job.
     pub(super) taken: Option<Moment>,
+    /// Its rank among the jobs that wait at the worker for one of its slots; absent: it runs.
+    pub(super) ahead: Option<Rank>,
+    /// It is asked back.
+    pub(super) recalled: bool,
+}
+
+/// Which of the jobs that wait at workers is given up first: the greatest. Less urgent ones, then later ones.
+pub(super) type Rank = (u8, JobId);
+
+impl Worker {
+    pub(super) fn slot(&mut self, job: JobId, attempt: Attempt) -> Option<&mut Slot> {
+        self.jobs.iter_mut().find(|slot| (slot.job, slot.attempt) == (job, attempt))
+    }
+
+    /// Where a pool should have it.
+    pub(super) fn index(&self, ahead: u32) -> Indexed {
+        let (jobs, slots) = (self.jobs.len() as u32, self.hello.slots);
+        if self.suspect || self.draining {
+            Indexed::Nowhere
+        } else if jobs < slots {
+            Indexed::Free(jobs * 1024 / slots)
+        } else if self.hello.kind == WorkerKind::Execute && jobs < slots + ahead {
+            Indexed::Ahead(jobs - slots)
+        } else {
+            Indexed::Nowhere
+        }
+    }
 }
 
 /// Workers that a job should not go to again, with their machines.
 pub(super) type Avoid = Vec<(WorkerId, String)>;
 
 /// All workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fleet {
-    pub(super) workers: BTreeMap<WorkerId, Worker>,
-}
-
-/// What became of the search for a worker.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pick {
-    /// This one.
-    Worker(WorkerId),
-    /// No worker of this engine has a free slot.
-    NoSlot,
-    /// A slot is free, but only where this job should not go while there is another worker.
-    OnlyAvoided,
+    pub(super) workers: HashMap<WorkerId, Worker>,
+    engines: Vec<EngineId>,
+    by_name: BTreeMap<EngineId, EngineKey>,
+    pools: Vec<[Pool; 2]>,
+    /// Jobs that an execute worker may hold ahead of its free slots.
+    pub(super) ahead: u32,
 }
 
 impl Fleet {
-    /// Whether any worker of this kind and engine is there, busy or not.
-    pub(super) fn has(&self, kind: WorkerKind, engine: &EngineId) -> bool {
-        self.of(kind, engine).next().is_some()
+    pub(super) fn new(ahead: u32) -> Self {
+        Self { workers: HashMap::new(), engines: Vec::new(), by_name: BTreeMap::new(), pools: Vec::new(), ahead }
     }
 
-    fn of<'a>(&'a self, kind: WorkerKind, engine: &'a EngineId) -> impl Iterator<Item = (&'a WorkerId, &'a Worker)> {
-        self.workers.iter().filter(move |(_, w)| w.hello.kind == kind && w.hello.engine == *engine)
+    /// The number of an engine.
+    pub(super) fn engine_key(&mut self, engine: &EngineId) -> EngineKey {
+        if let Some(key) = self.by_name.get(engine) {
+            return *key;
+        }
+        let key = EngineKey(self.engines.len() as u32);
+        self.engines.push(engine.clone());
+        self.pools.push(Default::default());
+        self.by_name.insert(engine.clone(), key);
+        key
     }
 
-    /// The engine with the most slots of this kind.
-    pub(super) fn main_engine(&self, kind: WorkerKind) -> Option<EngineId> {
-        let mut slots = BTreeMap::<&EngineId, u64>::new();
-        for worker in self.workers.values().filter(|w| w.hello.kind == kind) {
-            *slots.entry(&worker.hello.engine).or_default() += u64::from(worker.hello.slots);
-        }
-        slots.into_iter().max_by_key(|(_, n)| *n).map(|(engine, _)| engine.clone())
+    pub(super) fn engine(&self, key: EngineKey) -> &EngineId {
+        &self.engines[key.0 as usize]
     }
 
-    /// The best free worker: not one to be avoided, on another machine than those, with the artifact at hand,
-    /// least loaded.
-    pub(super) fn pick(&self, kind: WorkerKind, artifact: &ArtifactId, avoid: &Avoid) -> Pick {
-        let mut others = 0;
-        let mut best = None;
-        for (id, worker) in self.of(kind, &artifact.engine) {
-            let avoided = avoid.iter().any(|(w, _)| w == id);
-            others += usize::from(!avoided);
-            if !worker.free() {
-                continue;
-            }
-            let same_host = avoid.iter().any(|(_, host)| *host == worker.hello.host);
-            let load = worker.jobs.len() as u64 * 1000 / u64::from(worker.hello.slots.max(1));
-            let score = (avoided, same_host, !worker.warm.contains(artifact), load);
-            if best.is_none_or(|(s, _)| score < s) {
-                best = Some((score, *id));
-            }
+    pub(super) fn engines(&self) -> impl Iterator<Item = EngineKey> + use<> {
+        (0..self.engines.len() as u32).map(EngineKey)
+    }
+
+    /// The workers of a kind and an engine.
+    pub(super) fn pool(&self, kind: WorkerKind, engine: EngineKey) -> &Pool {
+        &self.pools[engine.0 as usize][kind as usize]
+    }
+
+    pub(super) fn add(&mut self, hello: WorkerHello, silence: Moment) {
+        let (id, engine) = (hello.worker, self.engine_key(&hello.engine));
+        let worker = Worker {
+            hello,
+            engine,
+            jobs: Vec::new(),
+            suspect: false,
+            draining: false,
+            silence,
+            held: VecDeque::new(),
+            indexed: Indexed::Nowhere,
+        };
+        self.pools[engine.0 as usize][worker.hello.kind as usize].join(id, &worker.hello);
+        self.workers.insert(id, worker);
+        self.reindex(id);
+    }
+
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        pool.index(id, worker.indexed, Indexed::Nowhere);
+        for slot in &worker.jobs {
+            pool.forget(id, slot);
         }
-        match best {
-            None => Pick::NoSlot,
-            Some(((true, ..), _)) if others > 0 => Pick::OnlyAvoided,
-            Some((_, id)) => Pick::Worker(id),
+        pool.leave(id, &worker.hello);
+        Some(worker)
+    }
+
+    /// After anything about a worker changed that decides whether it gets jobs.
+    pub(super) fn reindex(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let index = worker.index(self.ahead);
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        pool.index(id, std::mem::replace(&mut worker.indexed, index), index);
+    }
+
+    /// A worker gets a job.
+    pub(super) fn occupy(&mut self, id: WorkerId, job: JobId, attempt: Attempt, urgency: u8) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let waits = worker.jobs.len() as u32 >= worker.hello.slots;
+        let slot = Slot { job, attempt, taken: None, ahead: waits.then_some((urgency, job)), recalled: false };
+        worker.jobs.push(slot);
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        pool.remember(id, &slot);
+        self.reindex(id);
+    }
+
+    /// A worker does not have an attempt any more; gives what it was, if it was there.
+    pub(super) fn vacate(&mut self, id: WorkerId, job: JobId, attempt: Attempt) -> Option<Slot> {
+        let worker = self.workers.get_mut(&id)?;
+        let at = worker.jobs.iter().position(|slot| (slot.job, slot.attempt) == (job, attempt))?;
+        let gone = worker.jobs.swap_remove(at);
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        pool.forget(id, &gone);
+        // The most urgent of those that wait there begins.
+        let running = worker.jobs.iter().filter(|slot| slot.ahead.is_none()).count() as u32;
+        if running < worker.hello.slots
+            && let Some(next) = worker.jobs.iter_mut().filter(|s| s.ahead.is_some()).min_by_key(|s| s.ahead)
+        {
+            pool.forget(id, next);
+            next.ahead = None;
+            pool.remember(id, next);
         }
+        self.reindex(id);
+        Some(gone)
+    }
+
+    /// A job that was thought to wait at its worker has begun there.
+    pub(super) fn has_begun(&mut self, id: WorkerId, job: JobId, attempt: Attempt) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (engine, kind) = (worker.engine, worker.hello.kind);
+        let Some(slot) = worker.slot(job, attempt) else { return };
+        let before = *slot;
+        (slot.ahead, slot.recalled) = (None, false);
+        let after = *slot;
+        let pool = &mut self.pools[engine.0 as usize][kind as usize];
+        pool.forget(id, &before);
+        pool.remember(id, &after);
+    }
+
+    /// A job that waits at its worker is asked back; gives its attempt.
+    pub(super) fn mark_recalled(&mut self, id: WorkerId, job: JobId) -> Option<Attempt> {
+        let worker = self.workers.get_mut(&id)?;
+        let (engine, kind) = (worker.engine, worker.hello.kind);
+        let slot = worker.jobs.iter_mut().find(|slot| slot.job == job && !slot.recalled)?;
+        let pool = &mut self.pools[engine.0 as usize][kind as usize];
+        pool.forget(id, slot);
+        slot.recalled = true;
+        pool.remember(id, slot);
+        Some(slot.attempt)
+    }
+
+    /// Notes that a worker has an artifact; gives one that is forgotten for it.
+    pub(super) fn hold(&mut self, id: WorkerId, artifact: ArtifactKey) -> Option<ArtifactKey> {
+        let held = &mut self.workers.get_mut(&id)?.held;
+        if held.contains(&artifact) {
+            return None;
+        }
+        held.push_back(artifact);
+        if held.len() > MAX_HELD { held.pop_front() } else { None }
     }
 
     /// What a person wants to know.
-    pub(super) fn status(&self) -> Vec<WorkerStatus> {
-        let status = |(id, w): (&WorkerId, &Worker)| WorkerStatus {
-            id: *id,
+    pub(super) fn status(&self, host: Option<&str>) -> Vec<WorkerStatus> {
+        let all = self.pools.iter().flatten().flat_map(Pool::members).filter_map(|id| self.workers.get(id));
+        let status = |w: &Worker| WorkerStatus {
+            id: w.hello.worker,
             kind: w.hello.kind,
             slots: w.hello.slots,
-            running: w.jobs.len() as u32,
+            running: w.jobs.iter().filter(|slot| slot.ahead.is_none()).count() as u32,
             engine: w.hello.engine.clone(),
             host: w.hello.host.clone(),
+            version: w.hello.version.clone(),
+            security: w.hello.security.clone(),
+            draining: w.draining,
         };
-        self.workers.iter().map(status).collect()
+        all.filter(|w| host.is_none_or(|host| w.hello.host == host)).take(MAX_LISTED).map(status).collect()
+    }
+
+    /// How many workers of a kind there are, and how many slots they have.
+    pub(super) fn totals(&self, kind: WorkerKind) -> (u64, u64) {
+        self.pools.iter().map(|p| &p[kind as usize]).fold((0, 0), |(n, s), p| (n + p.len() as u64, s + p.slots()))
     }
 }

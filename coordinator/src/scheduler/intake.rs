@@ -1,17 +1,31 @@
 //! What nodes say: submissions, questions, cancellations, leaf updates.
 
-use super::{Answer, Effect, Moment, Request, Scheduler, Stage, artifacts::Recipe, timers::Timer};
-use pvf_shared::{
-    ids::{ArtifactId, NodeId, RequestId},
-    priority::PreparePriority,
-    subjects::Subject,
-    verdict::Outcome,
-    wire::{ActiveLeavesUpdate, AskReply, FleetStatus, Refusal, Submission, SubmitReply, Timings, Work, WorkerKind},
+use super::{
+    Answer, Effect, Moment, Scheduler,
+    artifacts::State,
+    chores::Chore,
+    executions::{Execution, Stage},
+    fleet::EngineKey,
+    programs::Program,
+    requests::{Errand, Request, Wants},
+    timers::Timer,
 };
-use std::time::Duration;
+use pvf_shared::{
+    ids::{NodeId, RequestId, ValidationKey},
+    priority::{ExecuteKind, PreparePriority},
+    subjects::Subject,
+    verdict::{AmbiguousReason, Outcome},
+    wire::{ActiveLeavesUpdate, AskReply, ExecuteSubmission, Refusal, Submission, SubmitReply, Work, WorkerKind},
+};
+use std::{sync::Arc, time::Duration};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const MAX_BOMB_LIMIT: u64 = 1 << 30;
+/// How long a node without requests is remembered.
+const FORGET_CLIENT: Duration = Duration::from_secs(600);
+/// An engine that has an artifact is preferred as long as its queue is not longer than this for each slot: about
+/// what a preparation would take.
+const ARTIFACT_IS_WORTH: u64 = 16;
 
 /// Whether a submission keeps every rule; the refusal names the field and the limit.
 pub fn check(submission: &Submission) -> Result<(), Refusal> {
@@ -42,131 +56,230 @@ fn in_range(field: &str, value: u64, (min, max): (u64, u64), unit: &str) -> Resu
 }
 
 impl Scheduler {
-    pub(super) fn on_submit(&mut self, submission: Submission, reply: Option<Subject>, now: Moment) {
+    pub(super) fn on_submit(
+        &mut self,
+        submission: Submission,
+        identity: Option<ValidationKey>,
+        reply: Option<Subject>,
+        now: Moment,
+    ) {
+        let answer = match self.admit(&submission, now) {
+            Ok(true) => {
+                self.accept(submission, identity, now);
+                SubmitReply::Accepted
+            }
+            Ok(false) => SubmitReply::Accepted,
+            Err(refusal) => SubmitReply::Refused(refusal),
+        };
+        self.reply(reply, Answer::Submit(answer));
+    }
+
+    /// Whether a submission is new; if it is, whether there is room for it.
+    fn admit(&mut self, submission: &Submission, now: Moment) -> Result<bool, Refusal> {
         let id = submission.id;
+        if self.requests.contains_key(&id) {
+            self.client_heard_of(submission.node, now);
+            return Ok(false);
+        }
         if let Some(verdict) = self.verdicts.get(&id) {
             let (node, verdict) = (submission.node, Box::new(verdict.clone()));
             self.effects.push_back(Effect::Verdict { node, verdict });
-        } else if !self.requests.contains_key(&id) {
-            if let Err(refusal) = check(&submission) {
-                self.reply(reply, Answer::Submit(SubmitReply::Refused(refusal)));
+            return Ok(false);
+        }
+        if self.cancelled.take(id) {
+            return Ok(false);
+        }
+        check(submission)?;
+        let (kind, bytes) = weight(&submission.work);
+        let policy = &self.config.policy;
+        if let Some(what) = self.clients.full(&submission.node, kind, bytes, (policy.per_kind, policy.per_client)) {
+            self.counts.overloaded += 1;
+            return Err(Refusal::Overloaded { what, retry_after: policy.retry_after });
+        }
+        Ok(true)
+    }
+
+    fn accept(&mut self, submission: Submission, identity: Option<ValidationKey>, now: Moment) {
+        let (id, node) = (submission.id, submission.node);
+        self.client_heard_of(node, now);
+        let deadline = now.after(submission.answer_within);
+        let program = self.programs.of(&submission);
+        match submission.work {
+            Work::Execute(work) => {
+                let identity = identity.unwrap_or(ValidationKey(pvf_shared::ids::BlobHash::of(id.0.as_bytes()).0));
+                let leaf = work.relay_leaf.filter(|_| work.kind.prepare_priority() == PreparePriority::Normal);
+                self.accept_execution((id, node), *work, program, (identity, leaf), (now, deadline));
+            }
+            Work::Precheck | Work::HeadsUp => {
+                let heads_up = matches!(submission.work, Work::HeadsUp);
+                let errand = Errand { heads_up, ..Errand::new(program, now) };
+                let wants = Wants::Preparation(Box::new(errand));
+                self.add_request(id, Request { node, arrived: now, deadline, leaf: None, wants });
+                self.house_preparation(id, now);
+            }
+        }
+    }
+
+    fn add_request(&mut self, id: RequestId, request: Request) {
+        let kind = match &request.wants {
+            Wants::Execution(_, kind) => Some(*kind),
+            Wants::Preparation(_) => None,
+        };
+        self.clients.admit(request.node, kind, request.leaf.map(|leaf| (leaf, id)));
+        self.timers.set(Timer::Deadline(id), request.deadline);
+        self.requests.insert(id, request);
+    }
+
+    fn accept_execution(
+        &mut self,
+        (id, node): (RequestId, NodeId),
+        work: ExecuteSubmission,
+        program: Arc<Program>,
+        (identity, leaf): (ValidationKey, Option<[u8; 32]>),
+        (now, deadline): (Moment, Moment),
+    ) {
+        let kind = work.kind;
+        let joined = (!work.fresh).then(|| self.identities.get(&identity).copied()).flatten();
+        let job = joined.unwrap_or_else(|| self.next_job());
+        let wants = Wants::Execution(job, kind);
+        self.add_request(id, Request { node, arrived: now, deadline, leaf, wants });
+        if joined.is_some() {
+            self.programs.release(program);
+            self.join_execution(job, id, (kind, deadline), now);
+        } else {
+            let bytes = weight_of(&work);
+            self.clients.charge_bytes((node, kind), bytes);
+            let shared = !work.fresh;
+            if shared {
+                self.identities.insert(identity, job);
+            }
+            let execution = Execution {
+                errand: Errand::new(program, now),
+                kind,
+                deadline,
+                work: Box::new(work),
+                identity,
+                shared,
+                waiters: std::iter::once(id).collect(),
+                client: node,
+                bytes,
+                charged: (node, kind),
+                stage: Stage::Homeless,
+                attempts: 0,
+                not_begun: 0,
+                used: None,
+                avoid: Vec::new(),
+                ambiguous: 0,
+                our_failures: 0,
+            };
+            self.executions.insert(job, execution);
+            if self.quarantine.holds(&identity, self.config.policy.max_deaths, now) {
+                let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
+                self.finish_execution(job, outcome, None, now);
                 return;
             }
-            self.timers.set(Timer::Deadline(id), now.after(submission.answer_within));
-            self.requests.insert(id, new_request(submission, now));
-            self.reply(reply, Answer::Submit(SubmitReply::Accepted));
-            self.choose_engine(id, now);
-            return;
+            self.house_execution(job, now);
         }
-        self.reply(reply, Answer::Submit(SubmitReply::Accepted));
-    }
-
-    /// Decides for which engine a request's artifact is to be, by the workers that are there.
-    pub(super) fn choose_engine(&mut self, id: RequestId, now: Moment) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
-        let decides = match request.work {
-            Work::Execute(_) => WorkerKind::Execute,
-            Work::Precheck | Work::HeadsUp => WorkerKind::Prepare,
-        };
-        let Some(engine) = self.fleet.main_engine(decides) else {
-            self.waiting_for_fleet.insert(id);
-            return;
-        };
-        self.waiting_for_fleet.remove(&id);
-        if let Stage::WaitingForFleet { since } = request.stage {
-            request.timings.queued += now.since(since);
-        }
-        request.artifact = Some(ArtifactId { code_hash: request.code_hash, prep_hash: request.prep_hash, engine });
-        let heads_up = matches!(request.work, Work::HeadsUp);
-        self.need_artifact(id, now);
-        if heads_up {
-            self.finish(id, Outcome::HeadsUpTaken, None, now);
+        if let Some(leaf) = leaf
+            && self.clients.is_retired(&node, &leaf)
+            && !self.is_running(id)
+        {
+            self.end_request(id, Some(Outcome::ExecutionDeadline), now);
         }
     }
 
-    pub(super) fn on_ask(&mut self, request: RequestId, reply: Option<Subject>) {
-        let answer = match self.verdicts.get(&request) {
-            Some(verdict) => AskReply::Done(Box::new(verdict.clone())),
-            None if self.requests.contains_key(&request) => AskReply::Pending,
-            None => AskReply::Unknown,
+    /// For which engine work is to be done: one that has workers, with regard to what waits for each and to whether
+    /// the artifact is there already. An engine that cannot get the artifact is not chosen while another can.
+    pub(super) fn choose_engine(&self, kind: WorkerKind, program: &Program) -> Option<EngineKey> {
+        let mut candidates = self.fleet.engines().filter(|engine| !self.fleet.pool(kind, *engine).is_empty());
+        let first = candidates.next()?;
+        let Some(second) = candidates.next() else { return Some(first) };
+        let cost = |engine: &EngineKey| {
+            let slots = self.fleet.pool(kind, *engine).slots().max(1);
+            let artifact = self.artifacts.find(program.code.hash, program.prep_hash, *engine);
+            let artifact = artifact.and_then(|key| self.artifacts.get(key));
+            let there = artifact.is_some_and(|a| !matches!(a.state, State::Listed | State::Failed { .. }));
+            let possible = there || !self.fleet.pool(WorkerKind::Prepare, *engine).is_empty();
+            let busy = self.fleet.pool(kind, *engine).busy();
+            let waiting = match kind {
+                WorkerKind::Execute => self.execute_queue.len(*engine) as u64,
+                WorkerKind::Prepare => 0,
+            };
+            let load = (waiting + busy) * 4 / slots + if there { 0 } else { ARTIFACT_IS_WORTH * 4 };
+            (!possible, load, std::cmp::Reverse(slots))
         };
-        self.reply(reply, Answer::Ask(answer));
+        [first, second].into_iter().chain(candidates).min_by_key(cost)
+    }
+
+    pub(super) fn client_heard_of(&mut self, node: NodeId, now: Moment) {
+        if let Some(at) = self.clients.heard_of(node, self.config.policy.client_silence, now) {
+            self.timers.set(Timer::Gone(node), at);
+        }
+    }
+
+    /// A client's silence timer went off.
+    pub(super) fn on_client_silence(&mut self, node: NodeId, now: Moment) {
+        let silence = self.config.policy.client_silence;
+        let link = self.link_up_since.map(|up| now.since(up));
+        let Some(client) = self.clients.get_mut(&node) else { return };
+        let silent = now.since(client.last_heard);
+        if !client.has_requests() && silent >= FORGET_CLIENT.max(silence) {
+            self.clients.forget(&node);
+            return;
+        }
+        // It is judged only by a coordinator whose own link was up all the while.
+        client.gone = silent >= silence && link.is_some_and(|up| up >= silence);
+        client.silence = now.after(if silent >= silence { silence } else { silence - silent });
+        let at = client.silence;
+        self.timers.set(Timer::Gone(node), at);
+    }
+
+    pub(super) fn on_ask(&mut self, node: NodeId, requests: &[RequestId], reply: Option<Subject>, now: Moment) {
+        self.client_heard_of(node, now);
+        let mut unknown = Vec::new();
+        for id in requests {
+            if let Some(verdict) = self.verdicts.get(id) {
+                self.effects.push_back(Effect::Verdict { node, verdict: Box::new(verdict.clone()) });
+            } else if !self.requests.contains_key(id) {
+                unknown.push(*id);
+            }
+        }
+        self.reply(reply, Answer::Ask(AskReply { unknown }));
     }
 
     pub(super) fn on_cancel(&mut self, id: RequestId, node: NodeId, reply: Option<Subject>, now: Moment) {
         self.reply(reply, Answer::Submit(SubmitReply::Accepted));
-        if self.requests.get(&id).is_some_and(|r| r.node == node) {
-            self.withdraw(id, now);
-            self.requests.remove(&id);
+        match self.requests.get(&id) {
+            Some(request) if request.node == node => self.end_request(id, None, now),
+            Some(_) => {}
+            // It may have overtaken its submission.
+            None => self.cancelled.note(id),
         }
-    }
-
-    /// Too late: an execution that is running is stopped.
-    pub(super) fn on_deadline(&mut self, id: RequestId, now: Moment) {
-        self.finish(id, Outcome::ExecutionDeadline, None, now);
     }
 
     pub(super) fn on_leaves(&mut self, node: NodeId, update: &ActiveLeavesUpdate, reply: Option<Subject>, now: Moment) {
-        self.leaves.update(node, update);
+        self.client_heard_of(node, now);
         self.reply(reply, Answer::Submit(SubmitReply::Accepted));
-        let unwanted = |r: &Request| {
-            let Work::Execute(execute) = &r.work else { return false };
-            let backing = execute.kind.prepare_priority() == PreparePriority::Normal;
-            let waiting = !matches!(r.stage, Stage::Executing { .. });
-            let orphaned = execute.relay_leaf.is_some_and(|leaf| !self.leaves.wanted(&node, &leaf));
-            r.node == node && backing && waiting && orphaned
-        };
-        let mut gone: Vec<_> = self.requests.iter().filter(|(_, r)| unwanted(r)).map(|(id, _)| *id).collect();
-        gone.sort_unstable();
-        for id in gone {
-            self.finish(id, Outcome::ExecutionDeadline, None, now);
+        for leaf in self.clients.update_leaves(node, update) {
+            self.chores.push_back(Chore::Orphans(node, leaf, None));
         }
     }
 
-    pub(super) fn on_status(&mut self, reply: Option<Subject>) {
-        let status = FleetStatus {
-            token: self.config.token,
-            version: self.config.version.clone(),
-            workers: self.fleet.status(),
-            requests: self.requests.len() as u64,
-            prepare_queue: self.prepare_queue.len() as u64,
-            execute_queue: self.execute_queue.len() as u64,
-            prepared: self.counts.prepare_dispatched,
-            executed: self.counts.execute_dispatched,
-        };
-        self.reply(reply, Answer::Status(status));
+    /// Whether a worker has what this request waits for.
+    pub(super) fn is_running(&self, id: RequestId) -> bool {
+        let Some(Request { wants: Wants::Execution(job, _), .. }) = self.requests.get(&id) else { return false };
+        self.executions.get(job).is_some_and(|e| matches!(e.stage, Stage::Running { .. }))
     }
 }
 
-fn new_request(submission: Submission, now: Moment) -> Request {
-    let priority = match &submission.work {
-        Work::HeadsUp => PreparePriority::Background,
-        Work::Precheck => PreparePriority::Normal,
-        Work::Execute(execute) => execute.kind.prepare_priority(),
-    };
-    Request {
-        node: submission.node,
-        code_hash: submission.code.hash,
-        prep_hash: submission.executor_params.prep_hash(),
-        recipe: Recipe {
-            code: submission.code.blob,
-            executor_params: submission.executor_params,
-            code_bomb_limit: submission.code_bomb_limit,
-            prepare_timeout: submission.prepare_timeout,
-            priority,
-            precheck: matches!(submission.work, Work::Precheck),
-            failures: 0,
-        },
-        work: submission.work,
-        arrived: now,
-        stage: Stage::WaitingForFleet { since: now },
-        artifact: None,
-        summary: None,
-        info: None,
-        timings: Timings::default(),
-        attempts: 0,
-        avoid: Vec::new(),
-        ambiguous: 0,
-        our_failures: 0,
+/// As what and with how many bytes a submission counts for the limits.
+fn weight(work: &Work) -> (Option<ExecuteKind>, u64) {
+    match work {
+        Work::Execute(work) => (Some(work.kind), weight_of(work)),
+        Work::Precheck | Work::HeadsUp => (None, 0),
     }
+}
+
+fn weight_of(work: &ExecuteSubmission) -> u64 {
+    (work.block_data.inline_len() + work.context.parent_head.len()) as u64
 }

@@ -4,49 +4,72 @@
 //! [`Scheduler::poll_effect`] until it gives nothing, then wait until the next event or until
 //! [`Scheduler::poll_timeout`]. Time is an argument. Nothing that comes off the network can make it panic.
 //!
-//! The life of a request: `intake` accepts it and chooses an engine; it waits for its artifact
-//! (`artifacts`); an execution then waits in `execute_queue`; `dispatch` gives jobs to workers with free
-//! slots (`fleet`); `results` reads reports, retries by the blame table and gives the verdict.
+//! The life of a request: `intake` accepts it, has it join an execution that does the same (`executions`), and
+//! chooses an engine; it waits for its artifact (`artifacts`, made in `preparations`); the execution then waits in
+//! `execute_queue`; `dispatch` gives jobs to workers with room (`fleet`); `results` reads reports and retries by
+//! the blame table; `requests` gives the verdict. What may take long is done piece by piece (`chores`).
 
 mod artifacts;
+mod chores;
+mod clients;
 mod dispatch;
 mod effect;
 mod event;
 mod execute_queue;
+mod executions;
+mod fair;
 mod fleet;
 mod intake;
 mod invariants;
-mod leaves;
+mod policy;
+mod pool;
+mod preparations;
 mod prepare_queue;
-mod queue;
+mod programs;
+mod quarantine;
+mod requests;
 mod results;
+mod shares;
+mod status;
+mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod verdicts;
 mod workers;
 
+pub use clients::Limit;
 pub use effect::{Answer, Effect};
-pub use event::{Delivery, Event};
+pub use event::{Command, Delivery, Event, Listed};
 pub use intake::check;
+pub use policy::Policy;
+pub use shares::Shares;
+pub use status::Counts;
 pub use timers::Moment;
 
-use artifacts::{Artifact, Recipe};
-use dispatch::Job;
+use artifacts::{Artifacts, State, Waiter};
+use chores::Chore;
+use clients::Clients;
 use execute_queue::ExecuteQueue;
-use fleet::{Avoid, Fleet};
-use leaves::Leaves;
+use executions::Execution;
+use fleet::Fleet;
+use preparations::Preparation;
 use prepare_queue::PrepareQueue;
+use programs::Programs;
 use pvf_shared::{
     config::Timing,
-    ids::{ArtifactId, Attempt, CodeHash, FencingToken, JobId, NodeId, PrepHash, RequestId, WorkerId},
-    job::ArtifactInfo,
+    ids::{FencingToken, JobId, RequestId, ValidationKey},
     subjects::Subject,
-    wire::{ArtifactSummary, Timings, Work},
 };
+use quarantine::Quarantine;
+use requests::Request;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use table::Table;
 use timers::{Timer, Timers};
-use verdicts::Verdicts;
+use verdicts::{Cancelled, Verdicts};
+
+/// Timers that are looked at after one event; more follow after the next.
+const TIMERS: usize = 64;
 
 /// What the scheduler must know from the start.
 #[derive(Debug, Clone)]
@@ -55,137 +78,114 @@ pub struct SchedulerConfig {
     pub token: FencingToken,
     /// The fleet's clockwork.
     pub timing: Timing,
+    /// How the queues are run.
+    pub policy: Policy,
     /// The coordinator's version, for people.
     pub version: String,
-}
-
-/// What was counted since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Preparations put into the queue.
-    pub prepare_enqueued: u64,
-    /// Preparations dispatched, each attempt.
-    pub prepare_dispatched: u64,
-    /// Preparations that ended with a report.
-    pub prepare_concluded: u64,
-    /// Executions put into the queue.
-    pub execute_enqueued: u64,
-    /// Executions dispatched, each attempt.
-    pub execute_dispatched: u64,
-    /// Executions that ended with a report.
-    pub execute_finished: u64,
-}
-
-/// Where a request is in its life.
-#[derive(Debug, Clone, PartialEq)]
-enum Stage {
-    /// No worker is there that could say which engine to use.
-    WaitingForFleet { since: Moment },
-    /// Its artifact is looked up or prepared.
-    WaitingForArtifact { since: Moment },
-    /// Its execution waits for a slot.
-    Queued { since: Moment, job: JobId },
-    /// It is executed.
-    Executing { since: Moment, job: JobId, attempt: Attempt, worker: WorkerId },
-}
-
-/// A request without a verdict.
-#[derive(Debug)]
-struct Request {
-    node: NodeId,
-    code_hash: CodeHash,
-    prep_hash: PrepHash,
-    recipe: Recipe,
-    work: Work,
-    arrived: Moment,
-    stage: Stage,
-    artifact: Option<ArtifactId>,
-    summary: Option<ArtifactSummary>,
-    info: Option<ArtifactInfo>,
-    timings: Timings,
-    attempts: Attempt,
-    avoid: Avoid,
-    ambiguous: u32,
-    our_failures: u32,
 }
 
 /// The scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
-    requests: HashMap<RequestId, Request>,
-    waiting_for_fleet: BTreeSet<RequestId>,
-    artifacts: HashMap<ArtifactId, Artifact>,
-    jobs: HashMap<JobId, Job>,
+    requests: Table<RequestId, Request>,
+    executions: Table<JobId, Execution>,
+    /// Executions that others may join.
+    identities: Table<ValidationKey, JobId>,
+    preparations: HashMap<JobId, Preparation>,
+    artifacts: Artifacts,
+    programs: Programs,
     prepare_queue: PrepareQueue,
     execute_queue: ExecuteQueue,
+    /// Whoever waits for the first worker of a kind.
+    homeless: BTreeSet<Waiter>,
+    clients: Clients,
     fleet: Fleet,
+    quarantine: Quarantine,
     timers: Timers,
     verdicts: Verdicts,
+    cancelled: Cancelled,
+    chores: VecDeque<Chore>,
+    more_to_dispatch: bool,
     effects: VecDeque<Effect>,
     last_job: u64,
-    leaves: Leaves,
     link_up_since: Option<Moment>,
     counts: Counts,
 }
 
 impl Scheduler {
-    /// An empty scheduler.
-    pub fn new(config: SchedulerConfig) -> Self {
+    /// A scheduler that knows nothing yet. Its first effect asks what the store has.
+    pub fn new(config: SchedulerConfig, now: Moment) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Prune, now.after(config.policy.prune_interval));
         Self {
-            config,
-            requests: HashMap::new(),
-            waiting_for_fleet: BTreeSet::new(),
-            artifacts: HashMap::new(),
-            jobs: HashMap::new(),
+            requests: Table::default(),
+            executions: Table::default(),
+            identities: Table::default(),
+            preparations: HashMap::new(),
+            artifacts: Artifacts::default(),
+            programs: Programs::default(),
             prepare_queue: PrepareQueue::default(),
-            execute_queue: ExecuteQueue::default(),
-            fleet: Fleet::default(),
-            timers: Timers::default(),
+            execute_queue: ExecuteQueue::new(config.policy.shares),
+            homeless: BTreeSet::new(),
+            clients: Clients::default(),
+            fleet: Fleet::new(config.policy.ahead),
+            quarantine: Quarantine::default(),
+            timers,
             verdicts: Verdicts::default(),
-            effects: VecDeque::new(),
+            cancelled: Cancelled::default(),
+            chores: VecDeque::new(),
+            more_to_dispatch: false,
+            effects: VecDeque::from([Effect::ListArtifacts]),
             last_job: 0,
-            leaves: Leaves::default(),
-            link_up_since: Some(Moment::default()),
+            link_up_since: Some(now),
             counts: Counts::default(),
+            config,
         }
     }
 
     /// Something happened.
     pub fn handle(&mut self, event: Event, now: Moment) {
+        self.fire_timers(now);
         match event {
-            Event::Submit { submission, reply } => self.on_submit(*submission, reply, now),
-            Event::Ask { request, reply } => self.on_ask(request, reply),
+            Event::Submit { submission, identity, reply } => self.on_submit(*submission, identity, reply, now),
+            Event::Ask { node, requests, reply } => self.on_ask(node, &requests, reply, now),
             Event::Cancel { request, node, reply } => self.on_cancel(request, node, reply, now),
             Event::Leaves { node, update, reply } => self.on_leaves(node, &update, reply, now),
-            Event::Status { reply } => self.on_status(reply),
+            Event::Status { host, reply } => self.on_status(host.as_deref(), reply),
             Event::Hello { hello, reply } => self.on_hello(hello, reply, now),
             Event::Heartbeat { heartbeat, reply } => self.on_heartbeat(heartbeat, reply, now),
             Event::Report { report, reply } => self.on_report(*report, reply, now),
             Event::Goodbye { worker, reply } => self.on_goodbye(worker, reply, now),
-            Event::Delivered { worker, job, attempt, cancel, delivery } => {
-                if cancel {
-                    self.on_cancel_delivered(worker, (job, attempt));
-                } else {
-                    self.on_dispatch_delivered(worker, (job, attempt), delivery, now);
-                }
+            Event::Delivered { worker, job, attempt, command, delivery } => {
+                self.on_delivered(worker, (command, job, attempt), delivery, now);
             }
-            Event::LookedUp { artifact, found } => self.on_looked_up(artifact, found, now),
-            Event::Dropped { artifact } => self.on_dropped(artifact, now),
+            Event::LookedUp { artifact, found } => self.on_looked_up(&artifact, found, now),
+            Event::Dropped { artifact } => self.on_dropped(&artifact, now),
+            Event::Listed(listed) => self.on_listed(listed, now),
             Event::Link { up } => self.link_up_since = up.then_some(self.link_up_since.unwrap_or(now)),
         }
+        self.do_chores(now);
         self.pump(now);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Moment) {
-        while let Some(timer) = self.timers.pop_due(now) {
-            match timer {
-                Timer::Deadline(request) => self.on_deadline(request, now),
-                Timer::Silence(worker) => self.on_silence(worker, now),
+        self.fire_timers(now);
+        self.do_chores(now);
+        self.pump(now);
+    }
+
+    fn fire_timers(&mut self, now: Moment) {
+        for _ in 0..TIMERS {
+            match self.timers.pop_due(now) {
+                Some(Timer::Deadline(request)) => self.on_deadline(request, now),
+                Some(Timer::Silence(worker)) => self.on_silence(worker, now),
+                Some(Timer::Gone(node)) => self.on_client_silence(node, now),
+                Some(Timer::Prune) => self.on_prune(now),
+                None => break,
             }
         }
-        self.pump(now);
     }
 
     /// The next thing to be done outside.
@@ -193,14 +193,25 @@ impl Scheduler {
         self.effects.pop_front()
     }
 
-    /// When [`Scheduler::handle_timeout`] is to be called at the latest.
+    /// When [`Scheduler::handle_timeout`] is to be called at the latest; in the past, if there is more to be done
+    /// at once.
     pub fn poll_timeout(&self) -> Option<Moment> {
+        if self.more_to_dispatch || !self.chores.is_empty() {
+            return Some(Moment::default());
+        }
         self.timers.next()
     }
 
-    /// What was counted since the start.
-    pub fn counts(&self) -> Counts {
-        self.counts
+    /// Artifacts that the store has, and for how long nobody needed each.
+    fn on_listed(&mut self, listed: Vec<Listed>, now: Moment) {
+        for Listed { artifact, bytes, idle } in listed {
+            let engine = self.fleet.engine_key(&artifact.engine);
+            let known = self.artifacts.find(artifact.code_hash, artifact.prep_hash, engine);
+            if known.is_none() {
+                let key = self.artifacts.add(artifact, engine, State::Listed, now.before(idle));
+                self.artifacts.set_bytes(key, bytes);
+            }
+        }
     }
 
     fn next_job(&mut self) -> JobId {

@@ -5,7 +5,7 @@ use super::*;
 use pvf_shared::{
     Bytes,
     candidate::{BlockDataForm, CandidateContext},
-    ids::{BlobHash, EngineId, StorageRoot},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, NodeId, StorageRoot, WorkerId},
     job::*,
     params::{ExecutorParam, ExecutorParams},
     priority::ExecuteKind,
@@ -31,6 +31,10 @@ mod uuid_of {
 
 const TOKEN: FencingToken = FencingToken(7);
 
+fn heartbeat(n: u64, running: Vec<RunningJob>) -> Heartbeat {
+    Heartbeat { worker: worker(n), running, draining: false, holdings: vec![] }
+}
+
 fn engine(name: &str) -> EngineId {
     EngineId::parse(name).unwrap()
 }
@@ -48,8 +52,16 @@ struct Env {
 
 impl Env {
     fn new() -> Self {
-        let config = SchedulerConfig { token: TOKEN, timing: Timing::default(), version: "t".into() };
-        Self { scheduler: Scheduler::new(config), now: Moment::default(), effects: VecDeque::new() }
+        Self::with(Policy::default())
+    }
+
+    fn with(policy: Policy) -> Self {
+        let config = SchedulerConfig { token: TOKEN, timing: Timing::default(), policy, version: "t".into() };
+        let now = Moment::at(Duration::from_secs(1_000_000));
+        let mut env = Self { scheduler: Scheduler::new(config, now), now, effects: VecDeque::new() };
+        env.drain();
+        assert_eq!(env.next(), Effect::ListArtifacts);
+        env
     }
 
     fn drain(&mut self) {
@@ -62,11 +74,17 @@ impl Env {
                     let ToNode::Verdict(verdict) = decode(&encode(&ToNode::Verdict(verdict))).unwrap();
                     Effect::Verdict { node, verdict }
                 }
+                Effect::SaveNeeded { .. } => continue,
                 other => other,
             };
             self.effects.push_back(effect);
         }
         self.scheduler.assert_invariants();
+        // What is to be done in pieces is done before anything else happens.
+        if self.scheduler.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.scheduler.handle_timeout(self.now);
+            self.drain();
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -96,6 +114,9 @@ impl Env {
             engine: engine("e"),
             host: host.into(),
             version: "t".into(),
+            cpu_baseline: "v3".into(),
+            security: SecurityStatus::default(),
+            holds: vec![],
             running: vec![],
         };
         let FromWorker::Hello(hello) = decode(&encode(&FromWorker::Hello(hello))).unwrap() else { panic!() };
@@ -119,15 +140,17 @@ impl Env {
         };
         let message = FromNode::Submit(Box::new(submission));
         let FromNode::Submit(submission) = decode(&encode(&message)).unwrap() else { panic!() };
-        self.event(Event::Submit { submission, reply: None });
+        let identity = submission.validation_key();
+        self.event(Event::Submit { submission, identity, reply: None });
     }
 
-    fn artifact(code: u8) -> ArtifactId {
-        ArtifactId {
+    fn artifact(code: u8) -> std::sync::Arc<ArtifactId> {
+        let id = ArtifactId {
             code_hash: CodeHash([code; 32]),
             prep_hash: ExecutorParams::default().prep_hash(),
             engine: engine("e"),
-        }
+        };
+        id.into()
     }
 
     /// The store answers the look-up that must be next.
@@ -152,7 +175,7 @@ impl Env {
         };
         assert_eq!(dispatch.token, TOKEN);
         let (job, attempt) = (dispatch.job, dispatch.attempt);
-        self.event(Event::Delivered { worker, job, attempt, cancel: false, delivery: Delivery::Taken });
+        self.event(Event::Delivered { worker, job, attempt, command: Command::Dispatch, delivery: Delivery::Taken });
         (worker, *dispatch)
     }
 
@@ -201,6 +224,7 @@ fn execute(kind: ExecuteKind) -> Work {
         pov_bomb_limit: 1000,
         exec_timeout: None,
         relay_leaf: None,
+        fresh: true,
     }))
 }
 
@@ -208,9 +232,14 @@ fn valid() -> ExecuteOutcome {
     ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"r")))
 }
 
+/// As the seed and the existing host do it: no job ahead of a free slot, and clients never go.
+fn strict() -> Policy {
+    Policy { ahead: 0, client_silence: Duration::from_secs(100_000), ..Policy::default() }
+}
+
 /// One prepare worker (1) and two execute workers (2, 3) of one slot, on three hosts.
 fn small_fleet() -> Env {
-    let mut env = Env::new();
+    let mut env = Env::with(strict());
     env.worker(1, WorkerKind::Prepare, 1);
     env.worker(2, WorkerKind::Execute, 1);
     env.worker(3, WorkerKind::Execute, 1);
@@ -228,3 +257,5 @@ fn warm_fleet() -> Env {
 
 mod behaviour;
 mod faults;
+mod preparing;
+mod queues;

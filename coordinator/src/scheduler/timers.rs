@@ -1,25 +1,37 @@
 //! Every point in time that the scheduler waits for: one enum, one table.
 
-use pvf_shared::ids::{RequestId, WorkerId};
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use pvf_shared::ids::{NodeId, RequestId, WorkerId};
+use std::{collections::BTreeSet, time::Duration};
 
-/// A point in time: since the coordinator's start. The scheduler has no clock of its own.
+/// A point in time, nanoseconds since 1970 by the coordinator's clock. The scheduler has no clock of its own: its
+/// shell says what time it is, and never says an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Moment(pub Duration);
+pub struct Moment(u64);
 
 impl Moment {
+    /// This long after 1970.
+    pub fn at(since_1970: Duration) -> Self {
+        Self(nanos(since_1970))
+    }
+
     /// This long after.
     pub fn after(self, d: Duration) -> Self {
-        Self(self.0.saturating_add(d))
+        Self(self.0.saturating_add(nanos(d)))
+    }
+
+    /// This long before; not before 1970.
+    pub fn before(self, d: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(d)))
     }
 
     /// Time since an earlier moment; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What is waited for.
@@ -29,47 +41,41 @@ pub(super) enum Timer {
     Deadline(RequestId),
     /// A worker was silent for too long.
     Silence(WorkerId),
+    /// A client was silent for too long.
+    Gone(NodeId),
+    /// Artifacts that nobody needs are dropped.
+    Prune,
 }
 
-/// The table.
+/// The table. Whoever sets a timer remembers for when, to be able to unset it.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
-    by_time: BTreeSet<(Moment, Timer)>,
-    armed: HashMap<Timer, Moment>,
-}
+pub(super) struct Timers(BTreeSet<(Moment, Timer)>);
 
 impl Timers {
-    /// Sets a timer; it replaces the same timer's earlier setting.
+    /// Sets a timer.
     pub(super) fn set(&mut self, timer: Timer, at: Moment) {
-        self.clear(timer);
-        self.armed.insert(timer, at);
-        self.by_time.insert((at, timer));
+        self.0.insert((at, timer));
     }
 
-    /// Unsets a timer.
-    pub(super) fn clear(&mut self, timer: Timer) {
-        if let Some(at) = self.armed.remove(&timer) {
-            self.by_time.remove(&(at, timer));
-        }
+    /// Unsets a timer that was set for this time; does nothing if it went off.
+    pub(super) fn clear(&mut self, timer: Timer, at: Moment) {
+        self.0.remove(&(at, timer));
     }
 
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Moment> {
-        self.by_time.first().map(|(at, _)| *at)
+        self.0.first().map(|(at, _)| *at)
     }
 
     /// Takes the next one that is due.
     pub(super) fn pop_due(&mut self, now: Moment) -> Option<Timer> {
-        let (at, timer) = *self.by_time.first()?;
-        if at > now {
-            return None;
-        }
-        self.clear(timer);
-        Some(timer)
+        let first = self.0.first().filter(|(at, _)| *at <= now).copied()?;
+        self.0.remove(&first);
+        Some(first.1)
     }
 
     /// How many are set.
     pub(super) fn len(&self) -> usize {
-        self.armed.len()
+        self.0.len()
     }
 }

@@ -1,44 +1,87 @@
 //! What workers say about themselves, and what their silence says.
 
-use super::{Answer, Moment, Scheduler, Stage, fleet::Worker, results::Loss, timers::Timer};
+use super::{Answer, Moment, Scheduler, chores::Chore, results::Loss, timers::Timer};
 use pvf_shared::{
-    ids::{EngineId, RequestId, WorkerId},
+    ids::WorkerId,
     subjects::Subject,
-    wire::{Heartbeat, Work, WorkerHello, WorkerKind, WorkerReply},
+    wire::{Heartbeat, Holding, WorkerHello, WorkerKind, WorkerReply},
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// Most slots that one worker may claim.
-const MAX_SLOTS: u32 = 4096;
+const MAX_SLOTS: u32 = 1024;
+/// Most artifacts that one hello or heartbeat may speak of.
+const MAX_HOLDINGS: usize = 512;
+/// Most workers.
+const MAX_WORKERS: usize = 100_000;
 
 impl Scheduler {
     pub(super) fn on_hello(&mut self, hello: WorkerHello, reply: Option<Subject>, now: Moment) {
-        if hello.slots == 0 || hello.slots > MAX_SLOTS {
-            let why = format!("slots: {} is outside 1..={MAX_SLOTS}", hello.slots);
+        let refusal = if hello.slots == 0 || hello.slots > MAX_SLOTS {
+            Some(format!("slots: {} is outside 1..={MAX_SLOTS}", hello.slots))
+        } else if self.fleet.workers.len() >= MAX_WORKERS {
+            Some(format!("this fleet has {MAX_WORKERS} workers already"))
+        } else {
+            None
+        };
+        if let Some(why) = refusal {
             self.reply(reply, Answer::Worker(WorkerReply::Refused(why)));
             return;
         }
         let id = hello.worker;
         self.reply(reply, Answer::Worker(WorkerReply::Welcome { token: self.config.token }));
-        self.heard_of(id, now);
-        match self.fleet.workers.get_mut(&id) {
+        let holds: Vec<_> = hello.holds.iter().take(MAX_HOLDINGS).cloned().collect();
+        if self.fleet.workers.contains_key(&id) {
             // It says hello again because it missed our answer; it may have jobs.
-            Some(worker) => {
-                worker.hello = hello;
-                worker.suspect = false;
-            }
-            None => {
-                let worker = Worker { hello, jobs: HashMap::new(), warm: HashSet::new(), suspect: false };
-                self.fleet.workers.insert(id, worker);
-            }
+            self.heard_of(id, now);
+        } else {
+            let silence = now.after(self.config.timing.worker_silence);
+            self.timers.set(Timer::Silence(id), silence);
+            self.fleet.add(hello, silence);
         }
-        for request in std::mem::take(&mut self.waiting_for_fleet) {
-            self.choose_engine(request, now);
+        for holding in holds {
+            self.note_holding(id, &holding);
+        }
+        if !self.homeless.is_empty() {
+            self.chores.push_back(Chore::House);
+        }
+        self.rehome_stranded();
+    }
+
+    /// Work for engines that have no workers may have a new home.
+    fn rehome_stranded(&mut self) {
+        for engine in self.fleet.engines() {
+            let stranded = |kind| self.fleet.pool(kind, engine).is_empty();
+            if stranded(WorkerKind::Execute) && self.execute_queue.len(engine) > 0
+                || stranded(WorkerKind::Prepare) && !self.prepare_queue.is_empty(engine)
+            {
+                self.chores.push_back(Chore::Rehome(engine));
+            }
         }
     }
 
-    fn heard_of(&mut self, worker: WorkerId, now: Moment) {
-        self.timers.set(Timer::Silence(worker), now.after(self.config.timing.worker_silence));
+    /// A worker is alive: it may get jobs, and its silence counts from now.
+    fn heard_of(&mut self, id: WorkerId, now: Moment) {
+        let Some(worker) = self.fleet.workers.get_mut(&id) else { return };
+        let (old, new) = (worker.silence, now.after(self.config.timing.worker_silence));
+        worker.silence = new;
+        let was_suspect = std::mem::take(&mut worker.suspect);
+        self.timers.clear(Timer::Silence(id), old);
+        self.timers.set(Timer::Silence(id), new);
+        if was_suspect {
+            self.fleet.reindex(id);
+        }
+    }
+
+    fn note_holding(&mut self, id: WorkerId, holding: &Holding) {
+        match holding {
+            Holding::Warm(artifact) | Holding::OnDisk(artifact) => {
+                if let Some(key) = self.artifact_key(artifact) {
+                    self.note_held(key, id, matches!(holding, Holding::Warm(_)));
+                }
+            }
+            Holding::Gone(artifact) => self.note_not_held(artifact, id),
+        }
     }
 
     pub(super) fn on_heartbeat(&mut self, heartbeat: Heartbeat, reply: Option<Subject>, now: Moment) {
@@ -47,27 +90,31 @@ impl Scheduler {
             self.reply(reply, Answer::Worker(WorkerReply::SayHello));
             return;
         };
-        worker.suspect = false;
-        let has: HashSet<_> =
-            heartbeat.running.iter().filter(|r| r.token == self.config.token).map(|r| (r.job, r.attempt)).collect();
+        let drains = std::mem::replace(&mut worker.draining, heartbeat.draining) != heartbeat.draining;
         // It took the job a while ago and has neither it nor an unacknowledged report: it lost it.
         let grace = self.config.timing.heartbeat * 2 + self.config.timing.ack;
-        let mut lost: Vec<_> = worker
-            .jobs
-            .iter()
-            .filter(|(job, slot)| {
-                slot.taken.is_some_and(|at| now.since(at) > grace) && !has.contains(&(**job, slot.attempt))
-            })
-            .map(|(job, slot)| (*job, slot.attempt))
-            .collect();
-        lost.sort_unstable();
-        for (job, _) in &lost {
-            worker.jobs.remove(job);
+        let mut lost = Vec::new();
+        if worker.jobs.iter().any(|slot| slot.taken.is_some_and(|at| now.since(at) > grace)) {
+            let ours = heartbeat.running.iter().filter(|r| r.token == self.config.token);
+            let has: HashSet<_> = ours.map(|r| (r.job, r.attempt)).collect();
+            let gone = worker.jobs.iter().filter(|slot| {
+                slot.taken.is_some_and(|at| now.since(at) > grace) && !has.contains(&(slot.job, slot.attempt))
+            });
+            lost.extend(gone.map(|slot| (slot.job, slot.attempt)));
+            lost.sort_unstable();
         }
+        let from = (id, if lost.is_empty() { String::new() } else { worker.hello.host.clone() });
         self.heard_of(id, now);
+        if drains {
+            self.fleet.reindex(id);
+        }
         self.reply(reply, Answer::Worker(WorkerReply::Ack));
+        for holding in heartbeat.holdings.iter().take(MAX_HOLDINGS) {
+            self.note_holding(id, holding);
+        }
         for (job, attempt) in lost {
-            self.attempt_lost(id, (job, attempt), Loss::GivenBack("worker lost the job".into()), now);
+            self.fleet.vacate(id, job, attempt);
+            self.attempt_lost(from.clone(), (job, attempt), Loss::GivenBack("worker lost the job".into()), now);
         }
     }
 
@@ -77,48 +124,33 @@ impl Scheduler {
     }
 
     /// A silence timer ran out. The worker is lost only if our own link was up all the while.
-    pub(super) fn on_silence(&mut self, worker: WorkerId, now: Moment) {
+    pub(super) fn on_silence(&mut self, id: WorkerId, now: Moment) {
         let silence = self.config.timing.worker_silence;
         match self.link_up_since {
-            Some(up) if now.since(up) >= silence => self.remove_worker(worker, &Loss::WorkerDied, now),
-            _ => self.timers.set(Timer::Silence(worker), now.after(silence)),
+            Some(up) if now.since(up) >= silence => self.remove_worker(id, &Loss::WorkerDied, now),
+            up => {
+                if let Some(worker) = self.fleet.workers.get_mut(&id) {
+                    worker.silence = up.unwrap_or(now).after(silence);
+                    self.timers.set(Timer::Silence(id), worker.silence);
+                }
+            }
         }
     }
 
     fn remove_worker(&mut self, id: WorkerId, loss: &Loss, now: Moment) {
-        self.timers.clear(Timer::Silence(id));
-        let Some(worker) = self.fleet.workers.remove(&id) else { return };
-        let mut jobs: Vec<_> = worker.jobs.into_iter().map(|(job, slot)| (job, slot.attempt)).collect();
-        jobs.sort_unstable();
-        for (job, attempt) in jobs {
-            self.attempt_lost(id, (job, attempt), loss.clone(), now);
+        let Some(worker) = self.fleet.remove(id) else { return };
+        self.timers.clear(Timer::Silence(id), worker.silence);
+        for key in &worker.held {
+            self.artifacts.not_held(*key, id);
         }
-        if !self.fleet.has(worker.hello.kind, &worker.hello.engine) {
-            self.rehome(worker.hello.kind, &worker.hello.engine, now);
+        let from = (id, worker.hello.host.clone());
+        let mut jobs = worker.jobs;
+        jobs.sort_unstable_by_key(|slot| slot.job);
+        for slot in jobs {
+            // What waited for one of its slots never began.
+            let loss = if slot.ahead.is_some() { &Loss::NotBegun } else { loss };
+            self.attempt_lost(from.clone(), (slot.job, slot.attempt), loss.clone(), now);
         }
-    }
-
-    /// The last worker of a kind and engine is gone: whoever comes next may have another engine, so what waits
-    /// for this one chooses again.
-    fn rehome(&mut self, kind: WorkerKind, engine: &EngineId, now: Moment) {
-        let mut homeless: Vec<RequestId> = Vec::new();
-        for (id, r) in &self.requests {
-            let decides = match r.work {
-                Work::Execute(_) => WorkerKind::Execute,
-                Work::Precheck | Work::HeadsUp => WorkerKind::Prepare,
-            };
-            let waits = matches!(r.stage, Stage::WaitingForArtifact { .. } | Stage::Queued { .. });
-            if decides == kind && waits && r.artifact.as_ref().is_some_and(|a| a.engine == *engine) {
-                homeless.push(*id);
-            }
-        }
-        homeless.sort_unstable();
-        for id in homeless {
-            self.withdraw_from_stage(id, now);
-            if let Some(r) = self.requests.get_mut(&id) {
-                r.stage = Stage::WaitingForFleet { since: now };
-            }
-            self.choose_engine(id, now);
-        }
+        self.rehome_stranded();
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 use outbound::Outbound;
 use parity_scale_codec::DecodeAll as _;
-use pending::Pending;
+use pending::{Note, Pending};
 use std::{sync::Arc, time::Duration};
 
 /// Why a request has no verdict.
@@ -91,17 +91,17 @@ impl Default for ClientConfig {
 
 struct Inner {
     node: NodeId,
-    out: Outbound,
+    out: Arc<Outbound>,
     pending: Arc<Pending>,
     config: ClientConfig,
-    listener: tokio::task::AbortHandle,
+    tasks: [tokio::task::AbortHandle; 2],
     /// Closed when the last handle is dropped.
     alive: tokio::sync::watch::Sender<()>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.listener.abort();
+        self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
     }
 }
 
@@ -121,8 +121,10 @@ impl ValidationHost {
         let listener = tokio::spawn(pending::listen(verdicts, pending.clone())).abort_handle();
         let out =
             Outbound { bus, store, fleet: config.fleet.clone(), timing: config.timing, patience: config.patience };
+        let out = Arc::new(out);
+        let keeper = tokio::spawn(pending::keep_asking(node, out.clone(), pending.clone())).abort_handle();
         let alive = tokio::sync::watch::Sender::new(());
-        Ok(Self { inner: Arc::new(Inner { node, out, pending, config, listener, alive }) })
+        Ok(Self { inner: Arc::new(Inner { node, out, pending, config, tasks: [listener, keeper], alive }) })
     }
 
     /// Completes when the last handle is dropped; is no handle itself.
@@ -163,7 +165,12 @@ impl ValidationHost {
 
     /// The fleet as its coordinator sees it.
     pub async fn status(&self) -> Result<FleetStatus, ClientError> {
-        self.inner.out.ask::<FleetStatus>(&FromNode::Status).await
+        self.inner.out.ask::<FleetStatus>(&FromNode::Status { host: None }).await
+    }
+
+    /// The same, but of the workers only those of this machine are listed.
+    pub async fn status_of(&self, host: &str) -> Result<FleetStatus, ClientError> {
+        self.inner.out.ask::<FleetStatus>(&FromNode::Status { host: Some(host.into()) }).await
     }
 
     async fn run(&self, pvf: Pvf, work: Work, within: Option<Duration>) -> Result<Answer, ClientError> {
@@ -180,7 +187,7 @@ impl ValidationHost {
             answer_within,
             work,
         };
-        let mut waiting = Waiting { host: self.clone(), id, verdict: inner.pending.expect(id), answered: false };
+        let mut waiting = Waiting { host: self.clone(), id, notes: inner.pending.expect(id), answered: false };
         let deadline = tokio::time::Instant::now() + answer_within + inner.config.timing.ask_again;
         let result = tokio::time::timeout_at(deadline, waiting.obtain(submission)).await;
         match result {
@@ -235,7 +242,7 @@ impl ValidationHost {
 struct Waiting {
     host: ValidationHost,
     id: RequestId,
-    verdict: tokio::sync::oneshot::Receiver<Verdict>,
+    notes: tokio::sync::mpsc::UnboundedReceiver<Note>,
     answered: bool,
 }
 
@@ -243,25 +250,15 @@ impl Waiting {
     async fn obtain(&mut self, submission: Submission) -> Result<Verdict, ClientError> {
         let inner = self.host.inner.clone();
         let message = inner.out.fit(submission).await?;
-        inner.out.submit(&message).await?;
         loop {
-            match tokio::time::timeout(inner.config.timing.ask_again, &mut self.verdict).await {
-                Ok(Ok(verdict)) => return Ok(verdict),
-                Ok(Err(_)) => return Err(ClientError::Ended),
-                Err(_) => {}
-            }
-            // Not yet: lost on the way, or its coordinator was replaced?
-            let question = FromNode::Ask { request: self.id, node: inner.node };
-            match inner.out.ask::<wire::AskReply>(&question).await {
-                Ok(wire::AskReply::Pending) => {}
-                Ok(wire::AskReply::Done(verdict)) => return Ok(*verdict),
-                Ok(wire::AskReply::Unknown) => {
+            inner.out.submit(&message).await?;
+            inner.pending.accepted(&self.id, true);
+            match self.notes.recv().await {
+                Some(Note::Verdict(verdict)) => return Ok(*verdict),
+                Some(Note::Unknown) => {
                     tracing::info!(request = %self.id, "the coordinator does not know this request: submitting it again");
-                    inner.out.submit(&message).await?;
                 }
-                Err(error) => {
-                    tracing::warn!(request = %self.id, %error, "cannot ask for a verdict, will try again");
-                }
+                None => return Err(ClientError::Ended),
             }
         }
     }

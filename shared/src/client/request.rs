@@ -69,6 +69,8 @@ pub struct ExecuteRequest {
     pub relay_leaf: Option<[u8; 32]>,
     /// How long to wait for the verdict; absent: the client's default.
     pub answer_within: Option<Duration>,
+    /// Run it for this request alone, even if the same validation is under way for somebody else.
+    pub fresh: bool,
 }
 
 impl ExecuteRequest {
@@ -82,6 +84,7 @@ impl ExecuteRequest {
             exec_timeout: None,
             relay_leaf: None,
             answer_within: None,
+            fresh: false,
         }
     }
 
@@ -93,6 +96,7 @@ impl ExecuteRequest {
             pov_bomb_limit: self.pov_bomb_limit,
             exec_timeout: self.exec_timeout,
             relay_leaf: self.relay_leaf,
+            fresh: self.fresh,
         }
     }
 }

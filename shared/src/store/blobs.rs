@@ -10,6 +10,7 @@ use crate::{
     verdict::PrepareError,
 };
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _, PutPayload, path::Path};
 use std::{path::PathBuf, sync::Arc};
 use url::Url;
@@ -153,14 +154,27 @@ impl BlobStore {
         }
     }
 
-    async fn get(&self, key: &Path) -> Result<Bytes, StoreError> {
+    pub(super) async fn get(&self, key: &Path) -> Result<Bytes, StoreError> {
         let got = self.inner.get(&self.full(key)).await.map_err(|e| self.error("read", key, e))?;
         got.bytes().await.map_err(|e| self.error("read", key, e))
     }
 
-    async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), StoreError> {
+    pub(super) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), StoreError> {
         let put = self.inner.put(&self.full(key), PutPayload::from_bytes(bytes)).await;
         put.map(drop).map_err(|e| self.error("write", key, e))
+    }
+
+    /// The objects under a prefix: key, size in bytes, and when each was written, seconds since 1970.
+    pub(super) fn list(&self, under: &Path) -> impl Stream<Item = Result<(Path, u64, u64), StoreError>> + '_ {
+        let under = under.clone();
+        let skip = self.prefix.parts().count();
+        self.inner.list(Some(&self.full(&under))).map(move |object| match object {
+            Ok(object) => {
+                let key = object.location.parts().skip(skip).collect();
+                Ok((key, object.size, u64::try_from(object.last_modified.timestamp()).unwrap_or(0)))
+            }
+            Err(error) => Err(self.error("list", &under, error)),
+        })
     }
 
     async fn delete(&self, key: &Path) -> Result<(), StoreError> {

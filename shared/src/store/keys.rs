@@ -13,6 +13,14 @@ pub fn artifact(id: &ArtifactId) -> Path {
     Path::from(format!("artifacts/{}/{}-{}", id.engine, id.code_hash, id.prep_hash))
 }
 
+/// Where all artifacts are.
+pub const ARTIFACTS: &str = "artifacts";
+
+/// When each artifact was last needed: a text file of seconds since 1970 and keys.
+pub fn last_needed() -> Path {
+    Path::from("meta/last-needed")
+}
+
 /// Where all artifacts of an engine are.
 pub fn artifacts_of(engine: &EngineId) -> Path {
     Path::from(format!("artifacts/{engine}"))

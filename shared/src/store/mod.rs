@@ -1,6 +1,7 @@
 //! The object store: what the fleet shares besides messages.
 
 pub mod blobs;
+mod inventory;
 pub mod keys;
 pub mod seal;
 

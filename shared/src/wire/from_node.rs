@@ -1,9 +1,9 @@
 //! What nodes send to the coordinator, and its answers.
 
-use super::{Verdict, WorkerKind};
+use super::{SecurityStatus, WorkerKind};
 use crate::{
     candidate::CandidateContext,
-    ids::{CodeHash, EngineId, FencingToken, NodeId, RequestId, WorkerId},
+    ids::{BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, ValidationKey, WorkerId},
     job::BlobRef,
     params::{ExecutorParams, ParamsError},
     priority::ExecuteKind,
@@ -17,12 +17,13 @@ use std::time::Duration;
 pub enum FromNode {
     /// A request for a verdict; answered by [`SubmitReply`].
     Submit(Box<Submission>),
-    /// Where is my verdict? Answered by [`AskReply`].
+    /// Where are my verdicts? Answered by [`AskReply`]; verdicts that are there come again as if they were new.
+    /// Also says that the node is alive.
     Ask {
-        /// The request.
-        request: RequestId,
-        /// Whose it is.
+        /// Whose they are.
         node: NodeId,
+        /// The requests, at most [`MAX_ASKED`].
+        requests: Vec<RequestId>,
     },
     /// Nobody waits for this any more; answered by [`SubmitReply`].
     Cancel {
@@ -39,8 +40,14 @@ pub enum FromNode {
         update: ActiveLeavesUpdate,
     },
     /// How is the fleet? Answered by [`FleetStatus`].
-    Status,
+    Status {
+        /// List only this machine's workers.
+        host: Option<String>,
+    },
 }
+
+/// Requests that one question may ask for.
+pub const MAX_ASKED: usize = 1024;
 
 /// Validation code: its hash and where its bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +106,26 @@ pub struct ExecuteSubmission {
     pub exec_timeout: Option<Duration>,
     /// The relay leaf that backing work belongs to.
     pub relay_leaf: Option<[u8; 32]>,
+    /// Run it for this request alone, even if the same validation is under way for another.
+    pub fresh: bool,
+}
+
+impl Submission {
+    /// What makes two validations the same: code, parameters, limits, time-out, candidate and PoV. Absent for what
+    /// is not an execution. Hashes the PoV, so not for free.
+    pub fn validation_key(&self) -> Option<ValidationKey> {
+        let Work::Execute(execute) = &self.work else { return None };
+        let block_data = match &execute.block_data {
+            BlobRef::Inline(bytes) => BlobHash::of(bytes),
+            BlobRef::Stored { hash, .. } => *hash,
+        };
+        let timeout = || self.executor_params.exec_timeout(execute.kind.exec_timeout_kind());
+        let same = (
+            (&self.code.hash, &self.executor_params, self.code_bomb_limit, self.prepare_timeout),
+            (&execute.context, block_data, execute.pov_bomb_limit, execute.exec_timeout.unwrap_or_else(timeout)),
+        );
+        Some(ValidationKey(BlobHash::of(&super::encode_part(&same)).0))
+    }
 }
 
 /// Whether a request was taken.
@@ -166,16 +193,12 @@ pub enum Refusal {
     Malformed(String),
 }
 
-/// Where a verdict is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AskReply {
-    /// It is being worked on.
-    Pending,
-    /// Here.
-    Done(Box<Verdict>),
-    /// This coordinator knows nothing of it: submit it again.
-    Unknown,
+/// Where verdicts are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskReply {
+    /// This coordinator knows nothing of these: submit them again. The others are being worked on, or their
+    /// verdicts are on the way.
+    pub unknown: Vec<RequestId>,
 }
 
 /// Activated and deactivated leaves of the relay chain.
@@ -203,18 +226,49 @@ pub struct FleetStatus {
     pub token: FencingToken,
     /// The coordinator's version.
     pub version: String,
-    /// Its workers.
+    /// Its workers, the first 256.
     pub workers: Vec<WorkerStatus>,
+    /// All its prepare workers.
+    pub prepare: Capacity,
+    /// All its execute workers.
+    pub execute: Capacity,
     /// Requests without a verdict.
     pub requests: u64,
-    /// Preparations waiting for a slot.
-    pub prepare_queue: u64,
-    /// Executions waiting for a slot.
-    pub execute_queue: u64,
+    /// Bytes that they hold in the coordinator.
+    pub request_bytes: u64,
+    /// Nodes that asked lately.
+    pub clients: u64,
+    /// Preparations waiting for a slot: background, normal, critical.
+    pub prepare_queue: [u64; 3],
+    /// Executions waiting for a slot: dispute, approval, backing of a system parachain, other backing.
+    pub execute_queue: [u64; 4],
+    /// Artifacts that the coordinator knows of, failures included.
+    pub artifacts: u64,
+    /// What they take up in the store, bytes.
+    pub artifact_bytes: u64,
     /// Preparations dispatched since the coordinator started (each attempt counts).
     pub prepared: u64,
     /// Executions dispatched since the coordinator started (each attempt counts).
     pub executed: u64,
+    /// Requests that were answered by an execution that was under way for another.
+    pub coalesced: u64,
+    /// Requests that were turned away because something was full.
+    pub overloaded: u64,
+}
+
+/// Workers of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// How many there are.
+    pub workers: u64,
+    /// Jobs that they run at once, together.
+    pub slots: u64,
+}
+
+impl From<(u64, u64)> for Capacity {
+    fn from((workers, slots): (u64, u64)) -> Self {
+        Self { workers, slots }
+    }
 }
 
 /// One worker as its coordinator sees it.
@@ -226,10 +280,16 @@ pub struct WorkerStatus {
     pub kind: WorkerKind,
     /// How many jobs it runs at once.
     pub slots: u32,
-    /// How many it has now.
+    /// How many of them are taken.
     pub running: u32,
     /// Its engine.
     pub engine: EngineId,
     /// Its machine.
     pub host: String,
+    /// Its version.
+    pub version: String,
+    /// How well its jobs are locked up.
+    pub security: SecurityStatus,
+    /// Whether it is going away.
+    pub draining: bool,
 }

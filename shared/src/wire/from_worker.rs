@@ -1,7 +1,7 @@
 //! What workers send to the coordinator, and its answer.
 
 use crate::{
-    ids::{Attempt, EngineId, FencingToken, JobId, WorkerId},
+    ids::{ArtifactId, Attempt, EngineId, FencingToken, JobId, WorkerId},
     job::{JobOutcome, JobUsage},
 };
 use serde::{Deserialize, Serialize};
@@ -57,8 +57,35 @@ pub struct WorkerHello {
     pub host: String,
     /// Its version, for people.
     pub version: String,
+    /// What its compiled code may use, for people; part of the engine's name.
+    pub cpu_baseline: String,
+    /// How well its jobs are locked up.
+    pub security: SecurityStatus,
+    /// Artifacts that it has, at most 512.
+    pub holds: Vec<Holding>,
     /// What it still works on (after the coordinator was replaced).
     pub running: Vec<RunningJob>,
+}
+
+/// How well a worker's jobs are locked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityStatus {
+    /// Every mechanism is on.
+    pub secure: bool,
+    /// Those that are not.
+    pub missing: Vec<String>,
+}
+
+/// What a worker has of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holding {
+    /// Mapped and linked: it runs at once.
+    Warm(ArtifactId),
+    /// A copy on its disk.
+    OnDisk(ArtifactId),
+    /// Nothing any more.
+    Gone(ArtifactId),
 }
 
 /// A job that a worker has.
@@ -77,8 +104,12 @@ pub struct RunningJob {
 pub struct Heartbeat {
     /// Who.
     pub worker: WorkerId,
-    /// What it works on, jobs whose report is not acknowledged included.
+    /// What it works on, jobs that wait for a slot and jobs whose report is not acknowledged included.
     pub running: Vec<RunningJob>,
+    /// It finishes what it has and takes nothing new.
+    pub draining: bool,
+    /// What changed about the artifacts that it has since the heartbeat before, at most 512.
+    pub holdings: Vec<Holding>,
 }
 
 /// A job ended.

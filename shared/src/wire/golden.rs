@@ -96,9 +96,20 @@ fn report(outcome: JobOutcome) -> FromWorker {
     }))
 }
 
+fn security() -> SecurityStatus {
+    SecurityStatus { secure: false, missing: vec!["landlock".into()] }
+}
+
 fn dispatch(spec: JobSpec) -> ToWorker {
     let request = Some(RequestId(uuid(1)));
-    ToWorker::Dispatch(Box::new(Dispatch { token: FencingToken(17), job: JobId(18), attempt: 2, request, spec }))
+    ToWorker::Dispatch(Box::new(Dispatch {
+        token: FencingToken(17),
+        job: JobId(18),
+        attempt: 2,
+        urgency: 3,
+        request,
+        spec,
+    }))
 }
 
 fn nodes(book: &mut Book) {
@@ -111,17 +122,18 @@ fn nodes(book: &mut Book) {
         pov_bomb_limit: 19,
         exec_timeout: None,
         relay_leaf: Some([20; 32]),
+        fresh: true,
     };
     book.add("submit execute", &submission(Work::Execute(Box::new(execute))));
     let (request, node) = (RequestId(uuid(1)), NodeId(uuid(2)));
-    book.add("ask", &FromNode::Ask { request, node });
+    book.add("ask", &FromNode::Ask { node, requests: vec![request] });
     book.add("cancel", &FromNode::Cancel { request, node });
     let activated = Some(ActiveLeaf { hash: [21; 32], ancestors: vec![[22; 32]] });
     book.add(
         "leaves",
         &FromNode::Leaves { node, update: ActiveLeavesUpdate { activated, deactivated: vec![[23; 32]] } },
     );
-    book.add("status request", &FromNode::Status);
+    book.add("status request", &FromNode::Status { host: Some("h".into()) });
     book.add("accepted", &SubmitReply::Accepted);
     for (name, refusal) in [
         ("params", Refusal::Params(crate::params::ParamsError::Duplicate("StackLogicalMax".into()))),
@@ -134,9 +146,7 @@ fn nodes(book: &mut Book) {
     ] {
         book.add(&format!("refused {name}"), &SubmitReply::Refused(refusal));
     }
-    book.add("ask reply pending", &AskReply::Pending);
-    book.add("ask reply unknown", &AskReply::Unknown);
-    book.add("ask reply done", &AskReply::Done(Box::new(verdict(Outcome::PrecheckOk))));
+    book.add("ask reply", &AskReply { unknown: vec![request] });
     let worker = WorkerStatus {
         id: WorkerId(uuid(3)),
         kind: WorkerKind::Prepare,
@@ -144,6 +154,9 @@ fn nodes(book: &mut Book) {
         running: 1,
         engine: artifact().engine,
         host: "h".into(),
+        version: "v".into(),
+        security: security(),
+        draining: true,
     };
     book.add(
         "status",
@@ -151,11 +164,19 @@ fn nodes(book: &mut Book) {
             token: FencingToken(17),
             version: "v".into(),
             workers: vec![worker],
+            prepare: Capacity { workers: 1, slots: 2 },
+            execute: Capacity { workers: 3, slots: 4 },
             requests: 1,
-            prepare_queue: 2,
-            execute_queue: 3,
+            request_bytes: 6,
+            clients: 7,
+            prepare_queue: [1, 2, 3],
+            execute_queue: [4, 5, 6, 7],
+            artifacts: 8,
+            artifact_bytes: 9,
             prepared: 4,
             executed: 5,
+            coalesced: 10,
+            overloaded: 11,
         },
     );
 }
@@ -193,10 +214,21 @@ fn workers(book: &mut Book) {
         engine: artifact().engine,
         host: "h".into(),
         version: "v".into(),
+        cpu_baseline: "x86_64-v3".into(),
+        security: security(),
+        holds: vec![Holding::Warm(artifact()), Holding::OnDisk(artifact())],
         running: running.clone(),
     };
     book.add("hello", &FromWorker::Hello(hello));
-    book.add("heartbeat", &FromWorker::Heartbeat(Heartbeat { worker, running }));
+    book.add(
+        "heartbeat",
+        &FromWorker::Heartbeat(Heartbeat {
+            worker,
+            running,
+            draining: true,
+            holdings: vec![Holding::Gone(artifact())],
+        }),
+    );
     book.add("goodbye", &FromWorker::Goodbye { worker });
     let info = ArtifactInfo { bytes: 13, mac: Mac([24; 32]) };
     let why = || "why".to_owned();
@@ -258,6 +290,7 @@ fn workers(book: &mut Book) {
         pov_bomb_limit: 19,
     };
     book.add("dispatch execute", &dispatch(JobSpec::Execute(Box::new(execute))));
+    book.add("recall job", &ToWorker::Recall { token: FencingToken(17), job: JobId(18), attempt: 2 });
     book.add("cancel job", &ToWorker::Cancel { token: FencingToken(17), job: JobId(18), attempt: 2 });
     book.add("taken", &DispatchReply::Taken);
     book.add("dispatch refused", &DispatchReply::Refused(why()));

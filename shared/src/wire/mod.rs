@@ -13,10 +13,12 @@ mod to_node;
 mod to_worker;
 
 pub use from_node::{
-    ActiveLeaf, ActiveLeavesUpdate, AskReply, CodeRef, ExecuteSubmission, FleetStatus, FromNode, Refusal, Submission,
-    SubmitReply, Work, WorkerStatus,
+    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, CodeRef, ExecuteSubmission, FleetStatus, FromNode, MAX_ASKED,
+    Refusal, Submission, SubmitReply, Work, WorkerStatus,
 };
-pub use from_worker::{FromWorker, Heartbeat, JobReport, RunningJob, WorkerHello, WorkerKind, WorkerReply};
+pub use from_worker::{
+    FromWorker, Heartbeat, Holding, JobReport, RunningJob, SecurityStatus, WorkerHello, WorkerKind, WorkerReply,
+};
 pub use to_node::{ArtifactSummary, Timings, ToNode, Verdict};
 pub use to_worker::{Dispatch, DispatchReply, ToWorker};
 
@@ -24,7 +26,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version that this build speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// A message that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +77,14 @@ impl WireMessage for FromWorker {}
 impl WireMessage for WorkerReply {}
 impl WireMessage for ToWorker {}
 impl WireMessage for DispatchReply {}
+
+/// The bytes of a part of a message, to be hashed.
+fn encode_part(part: &impl Serialize) -> Vec<u8> {
+    match rmp_serde::to_vec(part) {
+        Ok(bytes) => bytes,
+        Err(e) => unreachable!("part of a message cannot be encoded: {e}"),
+    }
+}
 
 /// The bytes of a message.
 pub fn encode<T: WireMessage>(message: &T) -> Bytes {

@@ -12,6 +12,15 @@ use serde::{Deserialize, Serialize};
 pub enum ToWorker {
     /// Do this job.
     Dispatch(Box<Dispatch>),
+    /// Give this attempt back if it waits for a slot still; refused if it has begun (or ended).
+    Recall {
+        /// The sender's token.
+        token: FencingToken,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// Stop this attempt; no report is wanted.
     Cancel {
         /// The sender's token.
@@ -32,6 +41,8 @@ pub struct Dispatch {
     pub job: JobId,
     /// Which try it is, from 1.
     pub attempt: Attempt,
+    /// Its place among the jobs that wait at the worker for a slot, most urgent first.
+    pub urgency: u8,
     /// One of the requests it is for, for logs.
     pub request: Option<RequestId>,
     /// What is to be done.

@@ -56,6 +56,8 @@ pub(super) struct ArtifactCache {
     store: BlobStore,
     folder: tempfile::TempDir,
     entries: Mutex<Entries>,
+    /// Evicted, and not told the coordinator yet.
+    gone: Mutex<Vec<ArtifactId>>,
 }
 
 impl ArtifactCache {
@@ -63,7 +65,17 @@ impl ArtifactCache {
     pub(super) fn new(store: BlobStore) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("pvf-artifacts-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700))?;
-        Ok(Self { store, folder, entries: Mutex::default() })
+        Ok(Self { store, folder, entries: Mutex::default(), gone: Mutex::default() })
+    }
+
+    /// Artifacts that may have a copy here.
+    pub(super) fn list(&self) -> Vec<ArtifactId> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).1.keys().cloned().collect()
+    }
+
+    /// Artifacts that were evicted since this was asked last.
+    pub(super) fn take_gone(&self) -> Vec<ArtifactId> {
+        std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn entry(&self, id: &ArtifactId) -> Arc<Entry> {
@@ -76,6 +88,7 @@ impl ArtifactCache {
         while map.len() > MAX_COPIES {
             let Some(oldest) = map.iter().min_by_key(|(_, (used, _))| *used).map(|(id, _)| id.clone()) else { break };
             map.remove(&oldest);
+            self.gone.lock().unwrap_or_else(PoisonError::into_inner).push(oldest);
         }
         entry
     }

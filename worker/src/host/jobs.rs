@@ -40,7 +40,7 @@ pub(super) async fn work(
     dispatch: Dispatch,
     done: Arc<AtomicBool>,
 ) {
-    let Dispatch { token, job, attempt, request, spec } = dispatch;
+    let Dispatch { token, job, attempt, request, spec, urgency: _ } = dispatch;
     let artifact = match &spec {
         JobSpec::Prepare(spec) => spec.artifact.to_string(),
         JobSpec::Execute(spec) => spec.artifact.to_string(),
@@ -51,6 +51,7 @@ pub(super) async fn work(
         let (outcome, mut usage) = context.outcome(&spec).await;
         usage.io = started.elapsed().saturating_sub(usage.wall);
         done.store(true, Ordering::Relaxed);
+        link.slot_free();
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
             max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
         link.report(JobReport { worker, token, job, attempt, outcome, usage }).await;

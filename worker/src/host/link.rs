@@ -5,7 +5,7 @@ use pvf_shared::{
     config::Timing,
     ids::{Attempt, FencingToken, FleetName, JobId, WorkerId},
     subjects,
-    wire::{self, FromWorker, Heartbeat, JobReport, RunningJob, WorkerHello, WorkerReply},
+    wire::{self, FromWorker, Heartbeat, JobReport, WorkerHello, WorkerReply},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,6 +16,8 @@ pub(super) enum Note {
     Welcome(FencingToken),
     /// It does not know us.
     Unknown,
+    /// A job's process has ended: its slot is free.
+    SlotFree,
     /// It heard us.
     Heard,
     /// Nobody answered.
@@ -70,8 +72,13 @@ impl Link {
     }
 
     /// Says that the worker is alive.
-    pub(super) fn heartbeat(self: Arc<Self>, worker: WorkerId, running: Vec<RunningJob>) {
-        self.talk(FromWorker::Heartbeat(Heartbeat { worker, running }));
+    pub(super) fn heartbeat(self: Arc<Self>, heartbeat: Heartbeat) {
+        self.talk(FromWorker::Heartbeat(heartbeat));
+    }
+
+    /// Tells the worker that a slot is free.
+    pub(super) fn slot_free(&self) {
+        let _ = self.notes.send(Note::SlotFree);
     }
 
     /// Says goodbye; nobody has to hear it.

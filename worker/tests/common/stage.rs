@@ -76,7 +76,7 @@ impl Stage {
     }
 
     pub async fn dispatch(&self, (token, job): (FencingToken, u64), spec: JobSpec) -> DispatchReply {
-        let dispatch = Dispatch { token, job: JobId(job), attempt: 1, request: None, spec };
+        let dispatch = Dispatch { token, job: JobId(job), attempt: 1, urgency: 0, request: None, spec };
         self.tell(ToWorker::Dispatch(Box::new(dispatch))).await
     }
 

@@ -10,7 +10,7 @@ fn prepare_then_execute_then_verdict() {
     let prepare = env.dispatched();
     let JobSpec::Prepare(spec) = &prepare.1.spec else { panic!() };
     assert_eq!(
-        (spec.artifact.clone(), spec.cpu_limit, spec.precheck),
+        (std::sync::Arc::new(spec.artifact.clone()), spec.cpu_limit, spec.precheck),
         (Env::artifact(1), Duration::from_secs(360), false)
     );
     env.quiet();
@@ -105,7 +105,7 @@ fn a_failure_that_may_pass_is_retried_after_its_cool_down_but_not_by_a_precheck(
         for _ in 0..=900 {
             env.pass(Duration::from_secs(1));
             for n in 1..=3 {
-                let heartbeat = Heartbeat { worker: worker(n), running: vec![] };
+                let heartbeat = heartbeat(n, vec![]);
                 env.event(Event::Heartbeat { heartbeat, reply: None });
             }
         }
@@ -159,7 +159,7 @@ fn a_later_request_raises_a_queued_preparation() {
     env.prepared(&first, 1);
     let (_, second) = env.dispatched();
     let JobSpec::Prepare(spec) = second.spec else { panic!() };
-    assert_eq!(spec.artifact, Env::artifact(3));
+    assert_eq!(spec.artifact, *Env::artifact(3));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn it_waits_for_the_other_worker_rather_than_asking_the_same_one() {
 
 #[test]
 fn alone_it_asks_the_same_worker() {
-    let mut env = Env::new();
+    let mut env = Env::with(strict());
     env.worker(1, WorkerKind::Execute, 1);
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, Some(Found::Prepared(info(1))));
@@ -52,7 +52,7 @@ fn alone_it_asks_the_same_worker() {
 
 #[test]
 fn another_host_is_preferred_to_another_worker() {
-    let mut env = Env::new();
+    let mut env = Env::with(strict());
     env.worker_on(1, WorkerKind::Execute, 1, "a");
     env.worker_on(2, WorkerKind::Execute, 1, "a");
     env.worker_on(3, WorkerKind::Execute, 1, "b");
@@ -128,7 +128,7 @@ fn a_lost_worker_is_an_ambiguous_death() {
     // Only the other one keeps talking.
     for _ in 0..7 {
         env.pass(Duration::from_secs(1));
-        let heartbeat = Heartbeat { worker: worker(other), running: vec![] };
+        let heartbeat = heartbeat(other, vec![]);
         env.event(Event::Heartbeat { heartbeat, reply: None });
     }
     let second = env.dispatched();
@@ -161,14 +161,14 @@ fn a_dispatch_that_nobody_took_costs_no_attempt_at_blame() {
     for _ in 0..2 {
         let Effect::ToWorker { worker, message: ToWorker::Dispatch(d) } = env.next() else { panic!() };
         let (job, attempt) = (d.job, d.attempt);
-        env.event(Event::Delivered { worker, job, attempt, cancel: false, delivery: Delivery::Nobody });
+        env.event(Event::Delivered { worker, job, attempt, command: Command::Dispatch, delivery: Delivery::Nobody });
     }
     // Both are suspect now, until one is heard of.
     env.quiet();
-    env.event(Event::Heartbeat { heartbeat: Heartbeat { worker: worker(3), running: vec![] }, reply: None });
+    env.event(Event::Heartbeat { heartbeat: heartbeat(3, vec![]), reply: None });
     let run = env.dispatched();
     env.executed(&run, ambiguous());
-    env.event(Event::Heartbeat { heartbeat: Heartbeat { worker: worker(2), running: vec![] }, reply: None });
+    env.event(Event::Heartbeat { heartbeat: heartbeat(2, vec![]), reply: None });
     let run = env.dispatched();
     env.executed(&run, valid());
     assert!(matches!(env.verdict().outcome, Outcome::Valid(_)));
@@ -181,7 +181,7 @@ fn an_unacknowledged_dispatch_is_stopped_and_its_slot_kept_until_then() {
     let Effect::ToWorker { worker: first, message: ToWorker::Dispatch(d) } = env.next() else { panic!() };
     let (job, attempt) = (d.job, d.attempt);
     let delivery = Delivery::Unknown("timeout".into());
-    env.event(Event::Delivered { worker: first, job, attempt, cancel: false, delivery });
+    env.event(Event::Delivered { worker: first, job, attempt, command: Command::Dispatch, delivery });
     let Effect::ToWorker { worker, message: ToWorker::Cancel { attempt: cancelled, .. } } = env.next() else {
         panic!()
     };
@@ -189,7 +189,7 @@ fn an_unacknowledged_dispatch_is_stopped_and_its_slot_kept_until_then() {
     let second = env.dispatched();
     assert_ne!(second.0, first);
     assert_eq!(env.scheduler.fleet.workers[&first].jobs.len(), 1);
-    env.event(Event::Delivered { worker: first, job, attempt: 1, cancel: true, delivery: Delivery::Taken });
+    env.event(Event::Delivered { worker: first, job, attempt: 1, command: Command::Cancel, delivery: Delivery::Taken });
     assert_eq!(env.scheduler.fleet.workers[&first].jobs.len(), 0);
     env.executed(&second, valid());
     env.verdict();
@@ -197,7 +197,7 @@ fn an_unacknowledged_dispatch_is_stopped_and_its_slot_kept_until_then() {
 
 #[test]
 fn a_cancelled_request_frees_its_slot() {
-    let mut env = Env::new();
+    let mut env = Env::with(strict());
     env.worker(1, WorkerKind::Execute, 1);
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, Some(Found::Prepared(info(1))));
@@ -209,23 +209,23 @@ fn a_cancelled_request_frees_its_slot() {
     assert!(matches!(env.next(), Effect::ToWorker { message: ToWorker::Cancel { .. }, .. }));
     env.quiet();
     let (job, attempt) = (run.1.job, run.1.attempt);
-    env.event(Event::Delivered { worker: run.0, job, attempt, cancel: true, delivery: Delivery::Taken });
+    env.event(Event::Delivered { worker: run.0, job, attempt, command: Command::Cancel, delivery: Delivery::Taken });
     assert_eq!(env.dispatched().1.request, Some(request(2)));
 }
 
 #[test]
 fn past_its_deadline_a_request_is_answered_and_stopped() {
-    let mut env = Env::new();
+    let mut env = Env::with(strict());
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.pass(Duration::from_secs(601));
     assert_eq!(env.verdict().outcome, Outcome::ExecutionDeadline);
     env.quiet();
-    assert_eq!(env.scheduler.poll_timeout(), None);
+    assert_eq!(env.scheduler.requests.len(), 0);
 }
 
 #[test]
 fn a_code_that_kills_prepare_workers_is_not_tried_for_ever() {
-    let mut env = Env::new();
+    let mut env = Env::with(strict());
     for n in 1..=4 {
         env.worker(n, WorkerKind::Prepare, 1);
     }
@@ -237,7 +237,7 @@ fn a_code_that_kills_prepare_workers_is_not_tried_for_ever() {
         for _ in 0..7 {
             env.pass(Duration::from_secs(1));
             for n in 1..=4 {
-                let heartbeat = Heartbeat { worker: uuid_of::worker(n), running: vec![] };
+                let heartbeat = heartbeat(n, vec![]);
                 if heartbeat.worker != worker && env.scheduler.fleet.workers.contains_key(&heartbeat.worker) {
                     env.event(Event::Heartbeat { heartbeat, reply: None });
                 }
@@ -292,7 +292,7 @@ fn a_job_that_a_worker_forgot_is_given_to_another() {
     for _ in 0..5 {
         env.pass(Duration::from_secs(1));
         for n in 1..=3 {
-            env.event(Event::Heartbeat { heartbeat: Heartbeat { worker: worker(n), running: vec![] }, reply: None });
+            env.event(Event::Heartbeat { heartbeat: heartbeat(n, vec![]), reply: None });
         }
     }
     let again = env.dispatched();
@@ -303,8 +303,8 @@ fn a_job_that_a_worker_forgot_is_given_to_another() {
 
 #[test]
 fn unknown_workers_are_asked_to_say_hello() {
-    let mut env = Env::new();
-    let heartbeat = Heartbeat { worker: worker(5), running: vec![] };
+    let mut env = Env::with(strict());
+    let heartbeat = heartbeat(5, vec![]);
     let reply = Some(pvf_shared::subjects::from_worker(&pvf_shared::ids::FleetName::default()));
     env.event(Event::Heartbeat { heartbeat, reply });
     assert!(matches!(env.next(), Effect::Reply { answer: Answer::Worker(WorkerReply::SayHello), .. }));

@@ -1,0 +1,104 @@
+//! What artifacts the store has, and when each was last needed: what the next coordinator needs to know in order
+//! to prepare nothing twice and to prune what nobody needs.
+
+use super::{
+    blobs::{BlobStore, StoreError},
+    keys,
+};
+use crate::ids::ArtifactId;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// An artifact in the store: its size in bytes, and for how long nobody needed it as far as is known.
+pub type Stocked = (ArtifactId, u64, Duration);
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl BlobStore {
+    /// Every artifact that the store has, of every engine. Objects that are not artifacts are left alone.
+    pub async fn list_artifacts(&self) -> Result<Vec<Stocked>, StoreError> {
+        let needed = self.needed().await?;
+        let now = unix_now();
+        let objects: Vec<_> = self.list(&Path::from(keys::ARTIFACTS)).try_collect().await?;
+        let stocked = objects.into_iter().filter_map(|(key, len, written)| {
+            let id = keys::parse_artifact(&key)?;
+            let last = needed.get(key.as_ref()).copied().unwrap_or(0).max(written);
+            Some((id, len, Duration::from_secs(now.saturating_sub(last))))
+        });
+        Ok(stocked.collect())
+    }
+
+    /// Keeps for how long nobody needed each artifact.
+    pub async fn save_needed(&self, idle: Vec<(ArtifactId, Duration)>) -> Result<(), StoreError> {
+        let now = unix_now();
+        let mut text = String::new();
+        for (id, idle) in idle {
+            let _ = writeln!(text, "{} {}", now.saturating_sub(idle.as_secs()), keys::artifact(&id));
+        }
+        self.put(&keys::last_needed(), Bytes::from(text)).await
+    }
+
+    /// Seconds since 1970, by key. A line that is not understood says nothing.
+    async fn needed(&self) -> Result<HashMap<String, u64>, StoreError> {
+        let text = match self.get(&keys::last_needed()).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::NotFound { .. }) => return Ok(HashMap::new()),
+            Err(error) => return Err(error),
+        };
+        let line = |line: &str| {
+            let (at, key) = line.split_once(' ')?;
+            Some((key.to_owned(), at.parse().ok()?))
+        };
+        Ok(String::from_utf8_lossy(&text).lines().filter_map(line).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{CodeHash, EngineId, PrepHash},
+        store::seal::SealKey,
+        verdict::PrepareError,
+    };
+
+    fn id(n: u8, engine: &str) -> ArtifactId {
+        ArtifactId {
+            code_hash: CodeHash([n; 32]),
+            prep_hash: PrepHash([0; 32]),
+            engine: EngineId::parse(engine).unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn artifacts_are_listed_with_the_time_since_somebody_needed_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for url in ["memory://", dir.path().to_str().unwrap()] {
+            let store = BlobStore::open(url, SealKey::unkeyed()).unwrap();
+            assert_eq!(store.list_artifacts().await.unwrap(), []);
+            store.put_artifact(&id(1, "a"), b"code").await.unwrap();
+            store.put_failure(&id(2, "b"), &PrepareError::OutOfMemory).await.unwrap();
+            store.put_blob(Bytes::from_static(b"pov")).await.unwrap();
+            // What was needed is known from before; but an object is never older than when it was written.
+            let idle = vec![(id(1, "a"), Duration::from_secs(500)), (id(3, "gone"), Duration::ZERO)];
+            store.save_needed(idle).await.unwrap();
+            let mut listed = store.list_artifacts().await.unwrap();
+            listed.sort_by_key(|(id, ..)| id.code_hash);
+            let [(first, bytes, idle), (second, ..)] = &listed[..] else { panic!("{listed:?}") };
+            assert_eq!((first, second), (&id(1, "a"), &id(2, "b")));
+            assert!(*bytes > 4 && *idle < Duration::from_secs(60), "{listed:?}");
+        }
+        let manifest = dir.path().join(keys::last_needed().as_ref());
+        std::fs::write(&manifest, "nonsense\nx y\n12\n").unwrap();
+        let store = BlobStore::open(dir.path().to_str().unwrap(), SealKey::unkeyed()).unwrap();
+        assert_eq!(store.list_artifacts().await.unwrap().len(), 2);
+    }
+}
