@@ -91,10 +91,11 @@ impl Coordinator {
         let held_bytes = Arc::<AtomicU64>::default();
         let ingress = Ingress {
             bus: self.bus.clone(),
-            store: self.store,
+            store: self.store.clone(),
             fleet: self.fleet,
             events: sender,
             known_code,
+            admitting: Ingress::room(),
             held_bytes: held_bytes.clone(),
             inline_budget: self.config.inline_budget,
         };
@@ -103,8 +104,10 @@ impl Coordinator {
         tasks.spawn(ingress.workers(from_workers));
         tasks.spawn(egress.clone().post(posted));
         let clock = Clock::start();
+        // Higher than that of every earlier coordinator, whatever its clock said.
+        let token = FencingToken(self.store.next_token(clock.millis()).await?);
         let config = SchedulerConfig {
-            token: clock.token(),
+            token,
             timing: self.timing,
             policy: self.config.policy,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -174,8 +177,8 @@ impl Clock {
         }
     }
 
-    /// Higher than every earlier coordinator's: milliseconds since 1970.
-    fn token(&self) -> FencingToken {
-        FencingToken(u64::try_from(self.started.as_millis()).unwrap_or(u64::MAX))
+    /// Milliseconds since 1970, at the start.
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.as_millis()).unwrap_or(u64::MAX)
     }
 }

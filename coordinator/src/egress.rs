@@ -7,15 +7,18 @@ use crate::{
 use pvf_shared::{
     bus::{BusError, SharedBus},
     config::Timing,
-    ids::{FleetName, NodeId, WorkerId},
+    ids::{ArtifactId, FleetName, NodeId, WorkerId},
     job::{BlobRef, JobSpec},
-    store::BlobStore,
+    store::{BlobStore, Found},
     subjects::{self, Subject},
     verdict::Outcome,
     wire::{self, Dispatch, DispatchReply, ToNode, ToWorker, Verdict},
 };
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+/// How often the store is asked for an artifact.
+const LOOK_UPS: u32 = 3;
 /// Artifacts in one event.
 const LISTED_AT_ONCE: usize = 64;
 
@@ -37,7 +40,7 @@ pub(crate) enum Outgoing {
     /// The answer to a bus request.
     Answer(Subject, Answer),
     /// A verdict.
-    Verdict(NodeId, Box<Verdict>),
+    Verdict(NodeId, Arc<Verdict>),
 }
 
 impl Egress {
@@ -59,7 +62,7 @@ impl Egress {
             Effect::LookUp { artifact } => {
                 let this = self.clone();
                 tokio::spawn(async move {
-                    let found = this.store.look_up(&artifact).await.map_err(|e| e.to_string());
+                    let found = this.look_up(&artifact).await;
                     let _ = this.events.send(Event::LookedUp { artifact, found });
                 });
             }
@@ -83,7 +86,17 @@ impl Egress {
                     }
                 });
             }
-            Effect::ForgetCode { code } => self.known_code.forget(&code),
+            Effect::ForgetCode { code } => {
+                // Whoever asks next brings it again; what is damaged must not be in the way of that.
+                if let Some(blob) = self.known_code.forget(&code) {
+                    let this = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = this.store.delete_blob(&blob).await {
+                            tracing::warn!(%error, %code, "a damaged code could not be deleted");
+                        }
+                    });
+                }
+            }
         }
     }
 
@@ -92,7 +105,7 @@ impl Egress {
         while let Some(outgoing) = outbox.recv().await {
             let sent = match outgoing {
                 Outgoing::Answer(to, answer) => self.bus.publish(&to, encode(&answer)).await,
-                Outgoing::Verdict(node, verdict) => self.send_verdict(node, *verdict).await,
+                Outgoing::Verdict(node, verdict) => self.send_verdict(node, (*verdict).clone()).await,
             };
             if let Err(error) = sent {
                 // Whoever waits for it asks again.
@@ -114,6 +127,20 @@ impl Egress {
             return self.bus.publish(&to, wire::encode(&ToNode::Verdict(Box::new(verdict)))).await;
         }
         self.bus.publish(&to, message).await
+    }
+
+    /// What the store has for an artifact; one that does not answer is asked again.
+    async fn look_up(&self, artifact: &ArtifactId) -> Result<Option<Found>, String> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.store.look_up(artifact).await {
+                Ok(found) => return Ok(found),
+                Err(error) if tries == LOOK_UPS => return Err(error.to_string()),
+                Err(error) => tracing::warn!(%error, "the store cannot be asked, trying again"),
+            }
+            tokio::time::sleep(Duration::from_millis(100) * tries).await;
+        }
     }
 
     /// Tells the scheduler what the store has, in pieces.

@@ -17,19 +17,29 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender};
 
 /// Codes that are known to be in the store; more than these are looked up again.
 const MAX_KNOWN_CODES: usize = 16_384;
 
+/// A code that was seen in the store longer ago is looked for again: somebody may have tidied up there.
+const SEEN_LATELY: Duration = Duration::from_secs(600);
+/// Largest code or PoV that may be left in the store, bytes.
+const MAX_REFERENCED: u64 = 256 << 20;
+/// Bytes of messages that may wait for the store at once, KiB.
+const MAX_ADMITTING_KIB: usize = 512 * 1024;
+
 /// Codes that are known to be in the store.
 #[derive(Clone, Default)]
-pub(crate) struct KnownCode(Arc<Mutex<HashMap<CodeHash, BlobRef>>>);
+pub(crate) struct KnownCode(Arc<Mutex<HashMap<CodeHash, (BlobRef, Instant)>>>);
 
 impl KnownCode {
-    fn get(&self, code: &CodeHash) -> Option<BlobRef> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(code).cloned()
+    /// The code's blob, and whether that was seen lately.
+    fn get(&self, code: &CodeHash) -> Option<(BlobRef, bool)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(code).map(|(blob, seen)| (blob.clone(), seen.elapsed() < SEEN_LATELY))
     }
 
     fn insert(&self, code: CodeHash, blob: BlobRef) {
@@ -37,12 +47,12 @@ impl KnownCode {
         if known.len() >= MAX_KNOWN_CODES {
             known.clear();
         }
-        known.insert(code, blob);
+        known.insert(code, (blob, Instant::now()));
     }
 
     /// It is not there after all.
-    pub(crate) fn forget(&self, code: &CodeHash) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(code);
+    pub(crate) fn forget(&self, code: &CodeHash) -> Option<BlobRef> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(code).map(|(blob, _)| blob)
     }
 }
 
@@ -54,6 +64,8 @@ pub(crate) struct Ingress {
     pub(crate) fleet: FleetName,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) known_code: KnownCode,
+    /// Room for messages that wait for the store, KiB.
+    pub(crate) admitting: Arc<Semaphore>,
     /// Bytes that the scheduler's requests hold.
     pub(crate) held_bytes: Arc<AtomicU64>,
     /// Above this many, block data is moved into the store.
@@ -61,12 +73,25 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
+    /// Room for messages that wait for the store.
+    pub(crate) fn room() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(MAX_ADMITTING_KIB))
+    }
+
     /// Reads what nodes send, until the bus ends.
     pub(crate) async fn nodes(self, mut messages: Subscription) {
         while let Some(Message { payload, reply }) = messages.next().await {
             let event = match wire::decode::<FromNode>(&payload) {
                 Ok(FromNode::Submit(submission)) => {
-                    tokio::spawn(self.clone().admit(submission, reply));
+                    let kib = u32::try_from(payload.len() / 1024 + 1).unwrap_or(u32::MAX);
+                    match self.admitting.clone().try_acquire_many_owned(kib) {
+                        Ok(room) => drop(tokio::spawn(self.clone().admit(submission, reply, room))),
+                        Err(_) => {
+                            let what = format!("requests that wait for the store (limit {MAX_ADMITTING_KIB} KiB)");
+                            let refusal = Refusal::Overloaded { what, retry_after: Duration::from_secs(1) };
+                            self.answer(reply, wire::encode(&SubmitReply::Refused(refusal))).await;
+                        }
+                    }
                     continue;
                 }
                 Ok(FromNode::Ask { node, mut requests }) => {
@@ -113,7 +138,7 @@ impl Ingress {
         }
     }
 
-    async fn admit(self, mut submission: Box<Submission>, reply: Option<Subject>) {
+    async fn admit(self, mut submission: Box<Submission>, reply: Option<Subject>, _room: OwnedSemaphorePermit) {
         match self.secure(&mut submission).await {
             Ok(()) => {
                 let identity = submission.validation_key();
@@ -129,7 +154,12 @@ impl Ingress {
     async fn secure(&self, submission: &mut Submission) -> Result<(), Refusal> {
         check(submission)?;
         let code = &mut submission.code;
-        code.blob = match self.known_code.get(&code.hash) {
+        let known = match self.known_code.get(&code.hash) {
+            Some((blob, false)) => self.must_have("code", &blob).await.is_ok().then_some(blob),
+            Some((blob, true)) => Some(blob),
+            None => None,
+        };
+        code.blob = match known {
             Some(blob) => blob,
             None => {
                 let blob = self.secure_code(code.hash, &code.blob).await?;
@@ -164,6 +194,10 @@ impl Ingress {
 
     async fn must_have(&self, field: &str, blob: &BlobRef) -> Result<(), Refusal> {
         let BlobRef::Stored { hash, len } = blob else { return Ok(()) };
+        if *len > MAX_REFERENCED {
+            let (field, unit) = (field.into(), "bytes".into());
+            return Err(Refusal::OutOfRange { field, value: *len, min: 0, max: MAX_REFERENCED, unit });
+        }
         if self.store.has_blob(hash, *len).await.map_err(unavailable)? {
             return Ok(());
         }

@@ -4,7 +4,7 @@
 //! no raw id.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
 /// Text or bytes that are not what the named id looks like.
@@ -193,9 +193,8 @@ pub struct FencingToken(pub u64);
 
 /// What an artifact was compiled for: wasmtime's version, its configuration, target triple and CPU baseline.
 /// A worker can only map artifacts of its own engine.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct EngineId(String);
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EngineId(Arc<str>);
 
 impl EngineId {
     /// Parses an engine id: 1 to 64 letters, digits, `.`, `-` or `_`, so that it can stand in a key.
@@ -204,7 +203,7 @@ impl EngineId {
             && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
             && !s.starts_with('.');
         if fine {
-            Ok(Self(s.to_owned()))
+            Ok(Self(s.into()))
         } else {
             Err(IdError { what: "EngineId", expected: "1 to 64 of [A-Za-z0-9._-]", got: shorten(s) })
         }
@@ -216,6 +215,11 @@ impl EngineId {
     }
 }
 
+impl Serialize for EngineId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
 impl<'de> Deserialize<'de> for EngineId {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         Self::parse(&String::deserialize(d)?).map_err(D::Error::custom)

@@ -96,6 +96,12 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
+    /// Whether another request, with another bomb limit or memory limit, might fare better: neither limit is part of
+    /// an artifact's name.
+    pub fn depends_on_limits(&self) -> bool {
+        matches!(self, Self::CouldNotDecompress(_) | Self::OutOfMemory)
+    }
+
     /// Whether the same code fails the same way everywhere, so that it is never tried again.
     pub fn is_deterministic(&self) -> bool {
         match self {

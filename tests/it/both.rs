@@ -4,7 +4,8 @@ use parity_scale_codec::Encode as _;
 use pvf::{Answer, ExecuteRequest, Pvf, ValidationHost};
 use pvf_guests::{
     adder::{ADDER, Block, Head},
-    corpus, distinct_adder,
+    corpus::{self, wants_length},
+    distinct_adder,
 };
 use pvf_shared::{
     candidate::{BlockDataForm, ValidationParamsExtension, ValidationResult},
@@ -139,11 +140,21 @@ async fn bombs_are_refused_to_the_byte(host: Host) {
 }
 
 async fn what_version_3_descriptors_append(host: Host) {
-    let mut request = good_block();
-    request.context.extension =
-        Some(ValidationParamsExtension::V3 { relay_parent: [1; 32], scheduling_parent: [2; 32] });
-    let answer = execute(host.handle(), &adder(), request).await;
-    valid(&answer);
+    let extension = ValidationParamsExtension::V3 { relay_parent: [1; 32], scheduling_parent: [2; 32] };
+    let plain = 1 + 4 + 1 + 5 + 4 + 32;
+    // A guest that accepts only parameters of one length.
+    for (wanted, sent, good) in [
+        (plain + 65, Some(extension.clone()), true),
+        (plain + 65, None, false),
+        (plain, Some(extension.clone()), false),
+        (plain, None, true),
+    ] {
+        let mut request = backing(&b"head"[..], &b"block"[..]);
+        request.context.extension = sent;
+        let pvf = Pvf::new(wants_length(wanted), ExecutorParams::default());
+        let answer = execute(host.handle(), &pvf, request).await;
+        assert_eq!(matches!(answer.outcome, Outcome::Valid(_)), good, "{wanted}: {:?}", answer.outcome);
+    }
 }
 
 async fn parameters_and_their_effect_on_the_artifact(host: Host) {

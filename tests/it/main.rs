@@ -7,5 +7,7 @@ mod bus;
 mod cloud;
 mod faults;
 mod load;
+mod queues;
+mod simulation;
 mod tool;
 mod tool_fleet;

@@ -252,7 +252,13 @@ impl Checks {
         if self.verdicts.contains_key(&submission.id) || self.live.contains_key(&submission.id) {
             return;
         }
-        self.needed.insert(submission.code.hash, now);
+        let kind = match &submission.work {
+            Work::Execute(_) => WorkerKind::Execute,
+            Work::Precheck | Work::HeadsUp => WorkerKind::Prepare,
+        };
+        if self.has_workers(kind) {
+            self.needed.insert(submission.code.hash, now);
+        }
         self.live.entry(submission.id).or_insert_with(|| Live {
             node: submission.node,
             code: submission.code.hash,
@@ -296,7 +302,9 @@ impl Checks {
             assert!(live.deadline > now, "{request:?} is dispatched too late");
         }
         match &dispatch.spec {
-            JobSpec::Prepare(spec) if spec.threads == 1 && self.engines == 1 && self.has_execute_workers() => {
+            JobSpec::Prepare(spec)
+                if spec.threads == 1 && self.engines == 1 && self.has_workers(WorkerKind::Execute) =>
+            {
                 let asks = |l: &Live| {
                     l.code == artifact.code_hash && !matches!(l.work, Work::HeadsUp) && self.is_there(l, now)
                 };
@@ -309,9 +317,9 @@ impl Checks {
         self.leases.insert(job, lease);
     }
 
-    /// Without any, nobody can say for which engine an execution needs its artifact.
-    fn has_execute_workers(&self) -> bool {
-        self.fleet.values().any(|k| k.hello.kind == WorkerKind::Execute)
+    /// Without any, nobody can say for which engine an artifact is needed.
+    fn has_workers(&self, kind: WorkerKind) -> bool {
+        self.fleet.values().any(|k| k.hello.kind == kind)
     }
 
     /// What failed is tried on another machine if there is one, else on another worker if there is one.

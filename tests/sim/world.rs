@@ -24,6 +24,7 @@ use pvf_shared::{
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 use uuid::Uuid;
@@ -81,7 +82,7 @@ enum Happening {
     Shell(u64, Event),
     Answered(Asker, Answer),
     Command(u64, WorkerId, ToWorker),
-    Verdict(Box<Verdict>, NodeId),
+    Verdict(Arc<Verdict>, NodeId),
     ClientTick(NodeId),
     WorkerTick(WorkerId),
     JobEnds(WorkerId, Key),
@@ -407,16 +408,6 @@ impl World {
 
     fn tell(&mut self, event: Event) {
         self.checks.before(&event, self.now);
-        if !matches!(
-            event,
-            Event::Submit { .. }
-                | Event::Ask { .. }
-                | Event::Report { .. }
-                | Event::Delivered { command: Command::Dispatch, delivery: Delivery::Taken, .. }
-        ) {
-            // What came back without having begun does not count as a share.
-            self.history.clear();
-        }
         let submitted = match &event {
             Event::Submit { submission, reply, .. } => Some((submission.clone(), reply.clone())),
             _ => None,
@@ -554,7 +545,8 @@ impl World {
         // Some may be retries that cannot go to a worker yet.
         let backlogged = before.iter().chain(&waiting).all(|n| *n >= 3);
         let shares = self.policy.shares;
-        let judged = self.engines.len() == 1 && !shares.restart && counts.recalled == last.recalled;
+        // What came back without having begun does not count as a share.
+        let judged = self.engines.len() == 1 && !shares.restart && counts.came_back == last.came_back;
         if !judged || !backlogged || dispatched > 1 {
             self.history.clear();
             return;

@@ -86,7 +86,12 @@ pub struct Fleet {
     /// Its execute workers.
     pub execute: Vec<Process>,
     store: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
+}
+
+fn coordinator(nats: &str, store: &Path, dir: &Path) -> Process {
+    let settings = dir.join("coordinator.toml");
+    Process::start(command("pvf-coordinator", nats, store).env("PVF_COORDINATOR_CONFIG", settings))
 }
 
 impl Fleet {
@@ -97,13 +102,22 @@ impl Fleet {
 
     /// The same with another `max_payload`, bytes.
     pub async fn with_payload(prepare: usize, execute: usize, max_payload: usize) -> Self {
-        let nats = Nats::start(max_payload).await;
+        Self::start_on(Nats::start(max_payload).await, (prepare, execute), "").await
+    }
+
+    /// So many workers, and a coordinator with these settings.
+    pub async fn start_with(prepare: usize, execute: usize, settings: &str) -> Self {
+        Self::start_on(Nats::start(1024 * 1024).await, (prepare, execute), settings).await
+    }
+
+    async fn start_on(nats: Nats, (prepare, execute): (usize, usize), settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("coordinator.toml"), settings).unwrap();
         // A folder that does not exist is made.
         let store = dir.path().join("not/there/yet");
-        let coordinator = Process::start(&mut command("pvf-coordinator", &nats.url, &store));
+        let coordinator = coordinator(&nats.url, &store, dir.path());
         let host = client(&nats.url, Some(&store)).await;
-        let mut fleet = Self { nats, host, coordinator, prepare: vec![], execute: vec![], store, _dir: dir };
+        let mut fleet = Self { nats, host, coordinator, prepare: vec![], execute: vec![], store, dir };
         for _ in 0..prepare {
             fleet.add(Role::Prepare);
         }
@@ -112,6 +126,12 @@ impl Fleet {
         }
         fleet.complete(prepare, execute).await;
         fleet
+    }
+
+    /// Kills the coordinator and starts another.
+    pub fn replace_coordinator(&mut self) {
+        // Dropping the old one kills it.
+        self.coordinator = coordinator(&self.nats.url, &self.store, self.dir.path());
     }
 
     /// Starts one more worker.

@@ -19,13 +19,13 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc, time::Dura
 #[command(version)]
 struct Args {
     /// The NATS server, for instance nats://127.0.0.1:4222
-    #[arg(long, env = "PVF_NATS", value_name = "URL")]
+    #[arg(long, env = "PVF_NATS", hide_env_values = true, value_name = "URL")]
     nats: String,
     /// The object store that the fleet shares: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]
     store: String,
     /// Jobs that run at once [default: 1 for preparing (a job uses all cores), one for each core for executing]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
     /// The fleet's name; several fleets may share one NATS
     #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]

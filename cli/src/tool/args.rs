@@ -20,7 +20,7 @@ const EXIT_CODES: &str = "Exit codes: 0 valid or ok; 1 invalid or rejected; 2 us
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Global {
     /// Use the fleet behind this NATS server (nats://host:4222) instead of the embedded host
-    #[arg(long, global = true, env = "PVF_NATS", value_name = "URL")]
+    #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL")]
     pub(crate) nats: Option<String>,
     /// Artifacts and large inputs: a folder, file:///path, memory://, s3://bucket/prefix, gs://…, az://…
     /// [default: pvf/store in the user's cache folder]
@@ -128,6 +128,9 @@ pub(crate) struct Execute {
     /// CPU time limit, for instance 2s [default: what the executor parameters say for the kind]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Execute it even if the same validation is under way for somebody else
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Executor parameters: JSON or SCALE
     #[arg(long, value_name = "FILE")]
     pub(crate) executor_params: Option<PathBuf>,

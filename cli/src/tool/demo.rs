@@ -9,6 +9,7 @@ use super::{
 use crate::{Answer, ExecuteRequest, Pvf};
 use pvf_guests::adder::{ADDER, Block, Head};
 use pvf_shared::{
+    bus::nats::without_secrets,
     candidate::{BlockDataForm, CandidateContext},
     ids::StorageRoot,
     params::ExecutorParams,
@@ -55,7 +56,7 @@ pub(crate) async fn demo(global: &Global) -> Result<u8, Failure> {
         _ => Target::open(global).await?,
     };
     let place = match &global.nats {
-        Some(url) => format!("the fleet behind {url}"),
+        Some(url) => format!("the fleet behind {}", without_secrets(url)),
         None => "the embedded host (coordinator and workers in this process, each job in a process of its own)".into(),
     };
     say(global, &format!("A parachain that adds numbers, on {place}."));

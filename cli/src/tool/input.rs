@@ -52,6 +52,7 @@ pub(crate) fn requests(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, 
     let mut requests = if args.params.is_empty() { from_parts(args)? } else { from_params(args)? };
     for (_, request) in &mut requests {
         request.exec_timeout = args.timeout;
+        request.fresh = args.fresh;
     }
     Ok(requests)
 }

@@ -5,7 +5,7 @@ use super::{
     args::{Global, Up},
     target::{Target, store_url},
 };
-use pvf_shared::signals::Shutdown;
+use pvf_shared::{bus::nats::without_secrets, signals::Shutdown};
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -67,6 +67,7 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<u8, Failure> {
 
 fn announce(fleet: &Global, nats: &str, (prepare, execute): (u32, u32)) {
     let store = fleet.store.as_deref().unwrap_or_default();
+    let nats = without_secrets(nats);
     if fleet.json {
         println!(
             "{}",

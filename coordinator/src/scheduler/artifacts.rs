@@ -1,6 +1,7 @@
 //! The artifact table: which artifacts there are, where they are at hand, and who waits for them.
 
 use super::{fleet::EngineKey, pool::HOMES, programs::Program, timers::Moment};
+use hashbrown::HashMap;
 use pvf_shared::{
     ids::{ArtifactId, CodeHash, JobId, PrepHash, RequestId, WorkerId},
     job::ArtifactInfo,
@@ -8,13 +9,16 @@ use pvf_shared::{
     verdict::{InternalError, PrepareError},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 /// `last_needed` is not moved more often than this; whoever asks for an age is given this much less.
 const COARSE: Duration = Duration::from_secs(1);
+
+/// Workers that are remembered to have an artifact.
+const MAX_HOLDERS: usize = 16;
 
 /// An artifact, by the number that it got when it was first needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,10 +74,8 @@ pub(super) struct Artifact {
     pub(super) last_needed: Moment,
     /// What it takes up in the store.
     pub(super) bytes: u64,
-    /// Workers that have it linked, so that it runs at once.
-    pub(super) warm: BTreeSet<WorkerId>,
-    /// Workers that have a copy on their disk.
-    pub(super) on_disk: BTreeSet<WorkerId>,
+    /// Workers that got it lately, the last one at the end; whether one still has it, it says itself.
+    pub(super) holders: VecDeque<WorkerId>,
     /// Where it goes while nobody has it, and for which composition of the pool that was computed.
     pub(super) homes: Option<(u64, [Option<WorkerId>; HOMES])>,
 }
@@ -83,6 +85,16 @@ impl Artifact {
     pub(super) fn is_idle(&self) -> bool {
         let settled = matches!(self.state, State::Listed | State::Prepared(_) | State::Failed { .. });
         settled && self.users == 0 && self.waiters.is_empty()
+    }
+
+    /// A worker got it.
+    pub(super) fn note_holder(&mut self, worker: WorkerId) {
+        if !self.holders.contains(&worker) {
+            self.holders.push_back(worker);
+            if self.holders.len() > MAX_HOLDERS {
+                self.holders.pop_front();
+            }
+        }
     }
 
     /// How long nobody needed it, at the least.
@@ -134,8 +146,7 @@ impl Artifacts {
             prepare_times: None,
             last_needed,
             bytes: 0,
-            warm: BTreeSet::new(),
-            on_disk: BTreeSet::new(),
+            holders: VecDeque::new(),
             homes: None,
         };
         self.by_key.insert(key, artifact);
@@ -185,26 +196,6 @@ impl Artifacts {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         self.by_need.range((from, Unbounded)).copied()
-    }
-
-    /// A worker has an artifact linked (`warm`) or on its disk.
-    pub(super) fn held(&mut self, key: ArtifactKey, worker: WorkerId, warm: bool) {
-        if let Some(artifact) = self.by_key.get_mut(&key) {
-            let (to, from) = match warm {
-                true => (&mut artifact.warm, &mut artifact.on_disk),
-                false => (&mut artifact.on_disk, &mut artifact.warm),
-            };
-            from.remove(&worker);
-            to.insert(worker);
-        }
-    }
-
-    /// A worker does not have an artifact any more.
-    pub(super) fn not_held(&mut self, key: ArtifactKey, worker: WorkerId) {
-        if let Some(artifact) = self.by_key.get_mut(&key) {
-            artifact.warm.remove(&worker);
-            artifact.on_disk.remove(&worker);
-        }
     }
 
     /// Every artifact, in no order that means anything: for checks only.

@@ -2,13 +2,14 @@
 //! active, and whether it is still there.
 
 use super::timers::Moment;
+use hashbrown::HashMap;
 use pvf_shared::{
     ids::{NodeId, RequestId},
     priority::ExecuteKind,
     wire::ActiveLeavesUpdate,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 

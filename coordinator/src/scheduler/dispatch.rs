@@ -19,8 +19,6 @@ use pvf_shared::{
 
 /// Jobs that are looked at for one that may go to a free worker.
 const LOOK_AHEAD: usize = 16;
-/// Workers that have an artifact and are looked at for a free one.
-const LOOK_AT_HOLDERS: usize = 16;
 /// Dispatches after one event; more follow after the next.
 const DISPATCHES: usize = 32;
 
@@ -108,29 +106,35 @@ impl Scheduler {
     /// Who should run this artifact: a worker with room that has it warm, then on disk; the one where it is to be
     /// if nobody has it; the least loaded. A worker with a free slot comes before any that is only ahead.
     fn best_worker(&mut self, engine: EngineKey, key: ArtifactKey) -> Option<WorkerId> {
-        let free = self.fleet.pool(WorkerKind::Execute, engine).has_free();
-        let artifact = self.artifacts.get(key)?;
-        let room = |id: &WorkerId| {
-            use super::fleet::Indexed::{Ahead, Free, Nowhere};
-            match (self.fleet.workers.get(id)?.indexed, free) {
-                (Free(load), _) => Some((load, *id)),
-                (Ahead(n), false) => Some((n, *id)),
-                (Ahead(_), true) | (Nowhere, _) => None,
-            }
-        };
-        for holders in [&artifact.warm, &artifact.on_disk] {
-            if let Some((_, id)) = holders.iter().take(LOOK_AT_HOLDERS).filter_map(room).min() {
-                return Some(id);
-            }
-        }
         let pool = self.fleet.pool(WorkerKind::Execute, engine);
+        let free = pool.has_free();
+        let artifact = self.artifacts.get(key)?;
+        // Whether it has room, and how well it suits: warm, then on disk, then by load.
+        let suits = |id: &WorkerId| {
+            use super::fleet::Indexed::{Ahead, Free, Nowhere};
+            let worker = self.fleet.workers.get(id)?;
+            let load = match (worker.indexed, free) {
+                (Free(load), _) => load,
+                (Ahead(n), false) => n,
+                (Ahead(_), true) | (Nowhere, _) => return None,
+            };
+            worker.held.get(&key).map(|warm| (!warm, load, *id))
+        };
+        // Whichever are fewer: workers that have room, or workers that got it lately.
+        let best = match pool.few_with_room() {
+            Some(few) => few.filter_map(|id| suits(&id)).min(),
+            None => artifact.holders.iter().filter_map(suits).min(),
+        };
+        if let Some((_, _, id)) = best {
+            return Some(id);
+        }
         if pool.len() > 1 && free {
             let epoch = pool.epoch();
             let homes = match artifact.homes {
                 Some((at, homes)) if at == epoch => homes,
-                _ => pool.homes(&*artifact.id),
+                _ => pool.homes(&artifact.id),
             };
-            let home = homes.iter().flatten().find(|id| room(id).is_some()).copied();
+            let home = homes.iter().flatten().find(|id| self.fleet.has_free_slot(id)).copied();
             if let Some(artifact) = self.artifacts.get_mut(key) {
                 artifact.homes = Some((epoch, homes));
             }
@@ -262,9 +266,9 @@ impl Scheduler {
         let any = above == 0;
         let mut wanted = wanted.saturating_sub(pool.recalled()).min(DISPATCHES);
         while wanted > 0
-            && let Some(((rank, job), worker)) = self.fleet.pool(WorkerKind::Execute, engine).last_waiting()
+            && let Some(((rank, job, attempt), worker)) = self.fleet.pool(WorkerKind::Execute, engine).last_waiting()
             && (any || rank > above)
-            && let Some(attempt) = self.fleet.mark_recalled(worker, job)
+            && self.fleet.mark_recalled(worker, job, attempt)
         {
             wanted -= 1;
             self.counts.recalled += 1;

@@ -22,7 +22,7 @@ pub enum Effect {
         /// To this node.
         node: NodeId,
         /// The verdict.
-        verdict: Box<Verdict>,
+        verdict: Arc<Verdict>,
     },
     /// Send a message to a worker; what became of it comes back as `Event::Delivered`.
     ToWorker {

@@ -5,8 +5,9 @@
 //! earliest deadline decides, so that clients that ask no more than their share are served by deadline alone.
 
 use super::timers::Moment;
+use hashbrown::HashMap;
 use pvf_shared::ids::{JobId, NodeId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// A job's place among those of its client: earliest deadline, then arrival (jobs are numbered in that order).
 pub(super) type Place = (Moment, JobId);

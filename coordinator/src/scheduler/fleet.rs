@@ -1,16 +1,17 @@
 //! The workers: who is there, what each has, and whom to give a job.
 
 use super::{artifacts::ArtifactKey, pool::Pool, timers::Moment};
+use hashbrown::HashMap;
 use pvf_shared::{
     ids::{Attempt, EngineId, JobId, WorkerId},
     wire::{WorkerHello, WorkerKind, WorkerStatus},
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Workers that are listed in a status; the totals count all.
 const MAX_LISTED: usize = 256;
 /// Artifacts that are remembered of a worker; the ones heard of first are forgotten first.
-const MAX_HELD: usize = 512;
+const MAX_HELD: usize = 256;
 
 /// An engine, by the number that it got when it was first heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,9 +28,12 @@ pub(super) struct Worker {
     pub(super) suspect: bool,
     /// It finishes what it has and goes.
     pub(super) draining: bool,
-    /// When its silence timer goes off.
+    /// When it was heard of last, and when its silence timer goes off.
+    pub(super) heard: Moment,
     pub(super) silence: Moment,
-    pub(super) held: VecDeque<ArtifactKey>,
+    /// Artifacts that it has, and whether each is linked so that it runs at once.
+    pub(super) held: HashMap<ArtifactKey, bool>,
+    held_order: VecDeque<ArtifactKey>,
     /// Under what its pool has it.
     pub(super) indexed: Indexed,
 }
@@ -60,7 +64,7 @@ pub(super) struct Slot {
 }
 
 /// Which of the jobs that wait at workers is given up first: the greatest. Less urgent ones, then later ones.
-pub(super) type Rank = (u8, JobId);
+pub(super) type Rank = (u8, JobId, Attempt);
 
 impl Worker {
     pub(super) fn slot(&mut self, job: JobId, attempt: Attempt) -> Option<&mut Slot> {
@@ -126,7 +130,7 @@ impl Fleet {
         &self.pools[engine.0 as usize][kind as usize]
     }
 
-    pub(super) fn add(&mut self, hello: WorkerHello, silence: Moment) {
+    pub(super) fn add(&mut self, hello: WorkerHello, heard: Moment, silence: Moment) {
         let (id, engine) = (hello.worker, self.engine_key(&hello.engine));
         let worker = Worker {
             hello,
@@ -134,8 +138,10 @@ impl Fleet {
             jobs: Vec::new(),
             suspect: false,
             draining: false,
+            heard,
             silence,
-            held: VecDeque::new(),
+            held: HashMap::new(),
+            held_order: VecDeque::new(),
             indexed: Indexed::Nowhere,
         };
         self.pools[engine.0 as usize][worker.hello.kind as usize].join(id, &worker.hello);
@@ -162,11 +168,16 @@ impl Fleet {
         pool.index(id, std::mem::replace(&mut worker.indexed, index), index);
     }
 
+    /// Whether a worker has a free slot and may get a job for it.
+    pub(super) fn has_free_slot(&self, id: &WorkerId) -> bool {
+        self.workers.get(id).is_some_and(|worker| matches!(worker.indexed, Indexed::Free(_)))
+    }
+
     /// A worker gets a job.
     pub(super) fn occupy(&mut self, id: WorkerId, job: JobId, attempt: Attempt, urgency: u8) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let waits = worker.jobs.len() as u32 >= worker.hello.slots;
-        let slot = Slot { job, attempt, taken: None, ahead: waits.then_some((urgency, job)), recalled: false };
+        let slot = Slot { job, attempt, taken: None, ahead: waits.then_some((urgency, job, attempt)), recalled: false };
         worker.jobs.push(slot);
         let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
         pool.remember(id, &slot);
@@ -206,26 +217,33 @@ impl Fleet {
         pool.remember(id, &after);
     }
 
-    /// A job that waits at its worker is asked back; gives its attempt.
-    pub(super) fn mark_recalled(&mut self, id: WorkerId, job: JobId) -> Option<Attempt> {
-        let worker = self.workers.get_mut(&id)?;
+    /// A job that waits at its worker is asked back; whether it was there.
+    pub(super) fn mark_recalled(&mut self, id: WorkerId, job: JobId, attempt: Attempt) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
         let (engine, kind) = (worker.engine, worker.hello.kind);
-        let slot = worker.jobs.iter_mut().find(|slot| slot.job == job && !slot.recalled)?;
+        let Some(slot) = worker.slot(job, attempt) else { return false };
         let pool = &mut self.pools[engine.0 as usize][kind as usize];
         pool.forget(id, slot);
         slot.recalled = true;
         pool.remember(id, slot);
-        Some(slot.attempt)
+        true
     }
 
-    /// Notes that a worker has an artifact; gives one that is forgotten for it.
-    pub(super) fn hold(&mut self, id: WorkerId, artifact: ArtifactKey) -> Option<ArtifactKey> {
-        let held = &mut self.workers.get_mut(&id)?.held;
-        if held.contains(&artifact) {
-            return None;
+    /// Notes that a worker has an artifact; whether that is new.
+    pub(super) fn hold(&mut self, id: WorkerId, artifact: ArtifactKey, warm: bool) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        if let Some(known) = worker.held.get_mut(&artifact) {
+            *known |= warm;
+            return false;
         }
-        held.push_back(artifact);
-        if held.len() > MAX_HELD { held.pop_front() } else { None }
+        worker.held.insert(artifact, warm);
+        worker.held_order.push_back(artifact);
+        if worker.held_order.len() > MAX_HELD
+            && let Some(oldest) = worker.held_order.pop_front()
+        {
+            worker.held.remove(&oldest);
+        }
+        true
     }
 
     /// What a person wants to know.

@@ -82,11 +82,11 @@ impl Scheduler {
             return Ok(false);
         }
         if let Some(verdict) = self.verdicts.get(&id) {
-            let (node, verdict) = (submission.node, Box::new(verdict.clone()));
+            let (node, verdict) = (submission.node, verdict.clone());
             self.effects.push_back(Effect::Verdict { node, verdict });
             return Ok(false);
         }
-        if self.cancelled.take(id) {
+        if self.cancelled.has(id) {
             return Ok(false);
         }
         check(submission)?;
@@ -239,7 +239,7 @@ impl Scheduler {
         let mut unknown = Vec::new();
         for id in requests {
             if let Some(verdict) = self.verdicts.get(id) {
-                self.effects.push_back(Effect::Verdict { node, verdict: Box::new(verdict.clone()) });
+                self.effects.push_back(Effect::Verdict { node, verdict: verdict.clone() });
             } else if !self.requests.contains_key(id) {
                 unknown.push(*id);
             }

@@ -53,6 +53,7 @@ use clients::Clients;
 use execute_queue::ExecuteQueue;
 use executions::Execution;
 use fleet::Fleet;
+use hashbrown::HashMap;
 use preparations::Preparation;
 use prepare_queue::PrepareQueue;
 use programs::Programs;
@@ -63,7 +64,7 @@ use pvf_shared::{
 };
 use quarantine::Quarantine;
 use requests::Request;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use table::Table;
 use timers::{Timer, Timers};
 use verdicts::{Cancelled, Verdicts};

@@ -1,14 +1,16 @@
 //! The workers of one kind and one engine, indexed so that a job's worker is found without looking at all.
 
 use super::fleet::{Avoid, Indexed, Rank, Slot};
-use pvf_shared::{ids::WorkerId, wire::WorkerHello};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::{Hash, Hasher},
+use pvf_shared::{
+    ids::{ArtifactId, WorkerId},
+    wire::WorkerHello,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A retry looks at this many free workers for one that it may go to; among more than that there is one.
 const LOOK: usize = 64;
+/// So many workers are looked at one by one.
+const FEW: usize = 16;
 /// Workers that an artifact is sent to first.
 pub(super) const HOMES: usize = 3;
 
@@ -16,6 +18,8 @@ pub(super) const HOMES: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     members: BTreeSet<WorkerId>,
+    /// The same, with their hashes, in no order.
+    hashes: Vec<(WorkerId, u64)>,
     hosts: BTreeMap<String, u32>,
     slots: u64,
     busy: u64,
@@ -41,6 +45,7 @@ enum Distance {
 impl Pool {
     pub(super) fn join(&mut self, id: WorkerId, hello: &WorkerHello) {
         self.members.insert(id);
+        self.hashes.push((id, hash_of(id.0.into_bytes())));
         *self.hosts.entry(hello.host.clone()).or_default() += 1;
         self.slots += u64::from(hello.slots);
         self.epoch += 1;
@@ -48,6 +53,7 @@ impl Pool {
 
     pub(super) fn leave(&mut self, id: WorkerId, hello: &WorkerHello) {
         self.members.remove(&id);
+        self.hashes.retain(|(other, _)| *other != id);
         if let Some(n) = self.hosts.get_mut(&hello.host) {
             *n -= 1;
             if *n == 0 {
@@ -142,6 +148,12 @@ impl Pool {
         self.epoch
     }
 
+    /// The workers that take a job, the least loaded first, if they are few.
+    pub(super) fn few_with_room(&self) -> Option<impl Iterator<Item = WorkerId> + '_> {
+        let with_room = if self.free.is_empty() { &self.ahead } else { &self.free };
+        (with_room.len() <= FEW).then(|| with_room.iter().map(|(_, id)| *id))
+    }
+
     /// The least loaded worker that takes a job.
     pub(super) fn least_loaded(&self) -> Option<WorkerId> {
         self.free.first().or_else(|| self.ahead.first()).map(|(_, id)| *id)
@@ -173,10 +185,12 @@ impl Pool {
 
     /// Where an artifact goes that nobody has: rendezvous hashing, so that it is the same few workers each time
     /// and a change of the fleet moves few artifacts.
-    pub(super) fn homes(&self, artifact: &impl Hash) -> [Option<WorkerId>; HOMES] {
+    pub(super) fn homes(&self, artifact: &ArtifactId) -> [Option<WorkerId>; HOMES] {
+        let name = artifact.code_hash.0.into_iter().chain(artifact.prep_hash.0).chain(artifact.engine.as_str().bytes());
+        let artifact = hash_of(name);
         let mut best = [(0, None); HOMES];
-        for id in &self.members {
-            let weight = weight(artifact, id);
+        for (id, hash) in &self.hashes {
+            let weight = weight(artifact, *hash);
             if weight > best[HOMES - 1].0 {
                 best[HOMES - 1] = (weight, Some(*id));
                 best.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
@@ -196,22 +210,14 @@ impl Pool {
     }
 }
 
-/// The same in every coordinator: a fixed hash function (FNV-1a with a final mix), no keys of the process.
-fn weight(artifact: &impl Hash, worker: &WorkerId) -> u64 {
-    struct Fnv(u64);
-    impl Hasher for Fnv {
-        fn write(&mut self, bytes: &[u8]) {
-            for b in bytes {
-                self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-        fn finish(&self) -> u64 {
-            let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-            (mixed ^ (mixed >> 32)) | 1
-        }
-    }
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    artifact.hash(&mut hasher);
-    hasher.write(worker.0.as_bytes());
-    hasher.finish()
+/// Hash of a name, the same in every coordinator: FNV-1a, no keys of the process.
+fn hash_of(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// How much a worker wants an artifact, by the hashes of both.
+fn weight(artifact: u64, worker: u64) -> u64 {
+    let mixed = (artifact ^ worker).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed ^ (mixed >> 32)) | 1
 }

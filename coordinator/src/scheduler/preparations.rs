@@ -2,11 +2,12 @@
 
 use super::{
     Effect, Moment, Scheduler,
-    artifacts::{ArtifactKey, State, Waiter},
+    artifacts::{Artifact, ArtifactKey, State, Waiter},
     chores::Chore,
     fleet::Avoid,
     prepare_queue::Turn,
     programs::Program,
+    requests::Wants,
 };
 use pvf_shared::{
     ids::{ArtifactId, Attempt, JobId},
@@ -16,6 +17,13 @@ use pvf_shared::{
     verdict::{InternalError, Outcome, PrepareError},
 };
 use std::sync::Arc;
+
+/// Whether an artifact could not be made because of limits that are not those of this program.
+fn failed_by_limits(artifact: &Artifact, program: &Program) -> bool {
+    let made = artifact.program.as_deref();
+    matches!(&artifact.state, State::Failed { error, .. } if error.depends_on_limits())
+        && made.is_some_and(|made| !made.same_limits(program))
+}
 
 /// A preparation in the queue or at a worker.
 #[derive(Debug)]
@@ -45,10 +53,9 @@ impl Scheduler {
         let Some(artifact) = self.artifacts.get_mut(key) else { return };
         if artifact.program.is_none() || artifact.is_idle() {
             // Whoever asks first after a pause says how it is to be made, should it have to be made again.
-            let old = artifact.program.replace(program.clone());
             (artifact.priority, artifact.precheck) = (priority, precheck);
-            if let Some(old) = old {
-                self.programs.release(old);
+            if !failed_by_limits(artifact, program) {
+                self.set_program(key, program);
             }
         }
         let Some(artifact) = self.artifacts.get_mut(key) else { return };
@@ -67,6 +74,11 @@ impl Scheduler {
                 self.raise(job, priority);
             }
             State::Prepared(_) => self.waiter_served(waiter, key, true, now),
+            State::Failed { .. } if failed_by_limits(artifact, program) => {
+                artifact.waiters.insert(waiter);
+                self.set_program(key, program);
+                self.enqueue_preparation(key, now);
+            }
             State::Failed { error, at, failures } => {
                 let policy = &self.config.policy;
                 let again = !error.is_deterministic()
@@ -81,6 +93,24 @@ impl Scheduler {
                     self.waiter_served(waiter, key, true, now);
                 }
             }
+        }
+    }
+
+    fn set_program(&mut self, key: ArtifactKey, program: &Arc<Program>) {
+        let Some(artifact) = self.artifacts.get_mut(key) else { return };
+        if let Some(old) = artifact.program.replace(program.clone()) {
+            self.programs.release(old);
+        }
+    }
+
+    /// The program that a waiter asked for.
+    fn program_of(&self, waiter: Waiter) -> Option<Arc<Program>> {
+        match waiter {
+            Waiter::Execution(job) => self.executions.get(&job).map(|e| e.errand.program.clone()),
+            Waiter::Preparation(request) => match &self.requests.get(&request)?.wants {
+                Wants::Preparation(errand) => Some(errand.program.clone()),
+                Wants::Execution(..) => None,
+            },
         }
     }
 
@@ -175,8 +205,7 @@ impl Scheduler {
         self.artifacts.set_bytes(key, 0);
         let Some(artifact) = self.artifacts.get_mut(key) else { return };
         artifact.state = State::Dropping;
-        artifact.warm.clear();
-        artifact.on_disk.clear();
+        artifact.holders.clear();
         self.effects.push_back(Effect::Drop { artifact: artifact.id.clone() });
     }
 
@@ -238,7 +267,12 @@ impl Scheduler {
             }
             let Some(waiter) = artifact.waiters.pop_first() else {
                 if matches!(artifact.state, State::Abandoned(_)) {
-                    self.forget_artifact(key);
+                    if artifact.users == 0 {
+                        self.forget_artifact(key);
+                    } else {
+                        // Queued executions mean to use it: when their turn comes they ask for it again.
+                        artifact.state = State::Listed;
+                    }
                 }
                 return false;
             };
@@ -250,6 +284,15 @@ impl Scheduler {
 
     /// Somebody goes on, with an artifact whose state is settled. `cached`: it did not have to wait for it.
     fn waiter_served(&mut self, waiter: Waiter, key: ArtifactKey, cached: bool, now: Moment) {
+        if let (Some(program), Some(artifact)) = (self.program_of(waiter), self.artifacts.get_mut(key))
+            && failed_by_limits(artifact, &program)
+        {
+            // It was made with somebody else's limits: now with this one's.
+            artifact.waiters.insert(waiter);
+            self.set_program(key, &program);
+            self.enqueue_preparation(key, now);
+            return;
+        }
         let Some(artifact) = self.artifacts.get(key) else { return };
         let times = artifact.prepare_times.filter(|_| !cached);
         let outcome = match &artifact.state {

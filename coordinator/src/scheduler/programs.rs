@@ -1,12 +1,13 @@
 //! Validation code with everything that its preparation depends on, kept once for all requests that use it.
 
+use hashbrown::HashMap;
 use pvf_shared::{
     ids::{CodeHash, PrepHash},
     job::BlobRef,
     params::ExecutorParams,
     wire::{CodeRef, Submission},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// Validation code and how to prepare it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,10 @@ impl Programs {
 
     /// Somebody does not need this any more.
     pub(super) fn release(&mut self, program: Arc<Program>) {
+        // The table's, the one that is given up here, and somebody else's.
+        if Arc::strong_count(&program) > 2 {
+            return;
+        }
         let code = program.code.hash;
         drop(program);
         if let Some(programs) = self.0.get_mut(&code) {
@@ -66,6 +71,12 @@ impl Programs {
 }
 
 impl Program {
+    /// Whether both are prepared within the same limits.
+    pub(super) fn same_limits(&self, other: &Self) -> bool {
+        let memory = |p: &Self| p.executor_params.prechecking_max_memory();
+        self.code_bomb_limit == other.code_bomb_limit && memory(self) == memory(other)
+    }
+
     /// The code without the bytes themselves, if they are in the store.
     pub(super) fn code_blob(&self) -> BlobRef {
         self.code.blob.clone()

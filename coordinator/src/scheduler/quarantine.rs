@@ -1,11 +1,9 @@
 //! Validations that killed workers: after a few deaths they are answered, not tried on yet another worker.
 
 use super::timers::Moment;
+use hashbrown::HashMap;
 use pvf_shared::ids::ValidationKey;
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 const MAX_REMEMBERED: usize = 4096;
 /// How long deaths are remembered.

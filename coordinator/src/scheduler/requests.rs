@@ -165,7 +165,7 @@ impl Scheduler {
             execute: own(ending.timings.execute),
             total,
         };
-        let verdict = Verdict {
+        let verdict = Arc::new(Verdict {
             request: id,
             outcome: ending.outcome.clone(),
             code_hash: ending.code_hash,
@@ -173,9 +173,9 @@ impl Scheduler {
             timings,
             worker: ending.worker,
             attempts: ending.attempts,
-        };
-        self.verdicts.keep(&verdict);
-        self.effects.push_back(Effect::Verdict { node, verdict: Box::new(verdict) });
+        });
+        self.verdicts.keep(verdict.clone());
+        self.effects.push_back(Effect::Verdict { node, verdict });
     }
 
     /// Nobody waits for this request any more, or it is answered; gives whose it is and when it came.

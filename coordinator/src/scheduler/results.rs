@@ -204,6 +204,7 @@ impl Scheduler {
     fn execution_came_back(&mut self, job: JobId, now: Moment) {
         let Some(execution) = self.executions.get_mut(&job) else { return };
         execution.not_begun += 1;
+        self.counts.came_back += 1;
         let kind = execution.kind;
         if let Some(artifact) = execution.errand.artifact.and_then(|key| self.artifacts.get(key)) {
             let engine = artifact.engine;
@@ -226,23 +227,19 @@ impl Scheduler {
 
     /// A worker has an artifact linked (`warm`) or on its disk.
     pub(super) fn note_held(&mut self, key: ArtifactKey, worker: WorkerId, warm: bool) {
-        let Some(artifact) = self.artifacts.get(key) else { return };
-        if artifact.warm.contains(&worker) || (!warm && artifact.on_disk.contains(&worker)) {
-            return;
+        if self.fleet.hold(worker, key, warm)
+            && let Some(artifact) = self.artifacts.get_mut(key)
+        {
+            artifact.note_holder(worker);
         }
-        if let Some(forgotten) = self.fleet.hold(worker, key) {
-            self.artifacts.not_held(forgotten, worker);
-        }
-        self.artifacts.held(key, worker, warm);
     }
 
     /// A worker does not have an artifact any more.
     pub(super) fn note_not_held(&mut self, id: &ArtifactId, worker: WorkerId) {
-        if let Some(key) = self.artifact_key(id) {
-            self.artifacts.not_held(key, worker);
-            if let Some(worker) = self.fleet.workers.get_mut(&worker) {
-                worker.held.retain(|held| *held != key);
-            }
+        if let Some(key) = self.artifact_key(id)
+            && let Some(worker) = self.fleet.workers.get_mut(&worker)
+        {
+            worker.held.remove(&key);
         }
     }
 }

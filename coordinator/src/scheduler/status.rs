@@ -27,6 +27,8 @@ pub struct Counts {
     pub coalesced: u64,
     /// Executions tried once more after a failure.
     pub retried: u64,
+    /// Executions that came back without having begun.
+    pub came_back: u64,
     /// Jobs asked back from a worker where they waited.
     pub recalled: u64,
     /// Preparations given up because they killed workers.

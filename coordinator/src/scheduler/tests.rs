@@ -71,8 +71,9 @@ impl Env {
                     Effect::ToWorker { worker, message: decode(&encode(&message)).unwrap() }
                 }
                 Effect::Verdict { node, verdict } => {
-                    let ToNode::Verdict(verdict) = decode(&encode(&ToNode::Verdict(verdict))).unwrap();
-                    Effect::Verdict { node, verdict }
+                    let sent = ToNode::Verdict(Box::new((*verdict).clone()));
+                    let ToNode::Verdict(verdict) = decode(&encode(&sent)).unwrap();
+                    Effect::Verdict { node, verdict: (*verdict).into() }
                 }
                 Effect::SaveNeeded { .. } => continue,
                 other => other,
@@ -203,7 +204,7 @@ impl Env {
 
     fn verdict(&mut self) -> Verdict {
         match self.next() {
-            Effect::Verdict { verdict, .. } => *verdict,
+            Effect::Verdict { verdict, .. } => (*verdict).clone(),
             other => panic!("expected a verdict, got {other:?}"),
         }
     }

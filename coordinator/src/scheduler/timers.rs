@@ -49,33 +49,41 @@ pub(super) enum Timer {
 
 /// The table. Whoever sets a timer remembers for when, to be able to unset it.
 #[derive(Debug, Default)]
-pub(super) struct Timers(BTreeSet<(Moment, Timer)>);
+pub(super) struct Timers {
+    all: BTreeSet<(Moment, Timer)>,
+    /// The first of them: this is looked at after every event.
+    first: Option<(Moment, Timer)>,
+}
 
 impl Timers {
     /// Sets a timer.
     pub(super) fn set(&mut self, timer: Timer, at: Moment) {
-        self.0.insert((at, timer));
+        self.all.insert((at, timer));
+        self.first = Some(self.first.map_or((at, timer), |first| first.min((at, timer))));
     }
 
     /// Unsets a timer that was set for this time; does nothing if it went off.
     pub(super) fn clear(&mut self, timer: Timer, at: Moment) {
-        self.0.remove(&(at, timer));
+        self.all.remove(&(at, timer));
+        if self.first == Some((at, timer)) {
+            self.first = self.all.first().copied();
+        }
     }
 
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Moment> {
-        self.0.first().map(|(at, _)| *at)
+        self.first.map(|(at, _)| at)
     }
 
     /// Takes the next one that is due.
     pub(super) fn pop_due(&mut self, now: Moment) -> Option<Timer> {
-        let first = self.0.first().filter(|(at, _)| *at <= now).copied()?;
-        self.0.remove(&first);
-        Some(first.1)
+        let (at, timer) = self.first.filter(|(at, _)| *at <= now)?;
+        self.clear(timer, at);
+        Some(timer)
     }
 
     /// How many are set.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 }

@@ -37,7 +37,7 @@ impl Scheduler {
         } else {
             let silence = now.after(self.config.timing.worker_silence);
             self.timers.set(Timer::Silence(id), silence);
-            self.fleet.add(hello, silence);
+            self.fleet.add(hello, now, silence);
         }
         for holding in holds {
             self.note_holding(id, &holding);
@@ -63,12 +63,9 @@ impl Scheduler {
     /// A worker is alive: it may get jobs, and its silence counts from now.
     fn heard_of(&mut self, id: WorkerId, now: Moment) {
         let Some(worker) = self.fleet.workers.get_mut(&id) else { return };
-        let (old, new) = (worker.silence, now.after(self.config.timing.worker_silence));
-        worker.silence = new;
-        let was_suspect = std::mem::take(&mut worker.suspect);
-        self.timers.clear(Timer::Silence(id), old);
-        self.timers.set(Timer::Silence(id), new);
-        if was_suspect {
+        // Its timer stays as it is: when it goes off it sees that this was heard.
+        worker.heard = now;
+        if std::mem::take(&mut worker.suspect) {
             self.fleet.reindex(id);
         }
     }
@@ -126,23 +123,19 @@ impl Scheduler {
     /// A silence timer ran out. The worker is lost only if our own link was up all the while.
     pub(super) fn on_silence(&mut self, id: WorkerId, now: Moment) {
         let silence = self.config.timing.worker_silence;
-        match self.link_up_since {
-            Some(up) if now.since(up) >= silence => self.remove_worker(id, &Loss::WorkerDied, now),
-            up => {
-                if let Some(worker) = self.fleet.workers.get_mut(&id) {
-                    worker.silence = up.unwrap_or(now).after(silence);
-                    self.timers.set(Timer::Silence(id), worker.silence);
-                }
-            }
+        let Some(worker) = self.fleet.workers.get_mut(&id) else { return };
+        let since = worker.heard.max(self.link_up_since.unwrap_or(now));
+        if now.since(since) >= silence {
+            self.remove_worker(id, &Loss::WorkerDied, now);
+        } else {
+            worker.silence = since.after(silence);
+            self.timers.set(Timer::Silence(id), worker.silence);
         }
     }
 
     fn remove_worker(&mut self, id: WorkerId, loss: &Loss, now: Moment) {
         let Some(worker) = self.fleet.remove(id) else { return };
         self.timers.clear(Timer::Silence(id), worker.silence);
-        for key in &worker.held {
-            self.artifacts.not_held(*key, id);
-        }
         let from = (id, worker.hello.host.clone());
         let mut jobs = worker.jobs;
         jobs.sort_unstable_by_key(|slot| slot.job);

@@ -84,7 +84,8 @@ fn reconnect_delay(attempts: usize) -> Duration {
     Duration::from_millis(base / 2 + u64::from(nanos) % base)
 }
 
-fn without_secrets(url: &str) -> String {
+/// A URL as it may be shown: without user and password.
+pub fn without_secrets(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((before, host)) => {
             let scheme = before.split_once("://").map_or("", |(s, _)| s);

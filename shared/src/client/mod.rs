@@ -205,7 +205,7 @@ impl ValidationHost {
     }
 
     async fn parse(&self, verdict: Verdict) -> Result<Answer, ClientError> {
-        let outcome = self.parse_outcome(verdict.outcome).await;
+        let outcome = self.parse_outcome(verdict.outcome).await?;
         Ok(Answer {
             request: verdict.request,
             outcome,
@@ -217,16 +217,17 @@ impl ValidationHost {
         })
     }
 
-    async fn parse_outcome(&self, outcome: WireOutcome) -> Outcome {
-        match outcome {
-            Outcome::Valid(blob) => match self.inner.out.fetch(&blob).await {
-                Ok(bytes) => match ValidationResult::decode_all(&mut &bytes[..]) {
+    async fn parse_outcome(&self, outcome: WireOutcome) -> Result<Outcome, ClientError> {
+        Ok(match outcome {
+            Outcome::Valid(blob) => {
+                // How large its result is the guest decides: if we cannot get it, that is no verdict.
+                let bytes = self.inner.out.fetch(&blob).await?;
+                match ValidationResult::decode_all(&mut &bytes[..]) {
                     Ok(result) => Outcome::Valid(Box::new(result)),
                     // The worker decoded it: if we cannot, it was changed on the way.
                     Err(e) => Outcome::Internal(InternalError::Store(format!("result does not decode: {e}"))),
-                },
-                Err(e) => Outcome::Internal(InternalError::Store(format!("result: {e}"))),
-            },
+                }
+            }
             Outcome::PrecheckOk => Outcome::PrecheckOk,
             Outcome::HeadsUpTaken => Outcome::HeadsUpTaken,
             Outcome::Invalid(reason) => Outcome::Invalid(reason),
@@ -234,7 +235,7 @@ impl ValidationHost {
             Outcome::PreparationFailed(reason) => Outcome::PreparationFailed(reason),
             Outcome::Internal(reason) => Outcome::Internal(reason),
             Outcome::ExecutionDeadline => Outcome::ExecutionDeadline,
-        }
+        })
     }
 }
 
@@ -250,16 +251,32 @@ impl Waiting {
     async fn obtain(&mut self, submission: Submission) -> Result<Verdict, ClientError> {
         let inner = self.host.inner.clone();
         let message = inner.out.fit(submission).await?;
+        inner.out.submit(&message).await?;
         loop {
-            inner.out.submit(&message).await?;
             inner.pending.accepted(&self.id, true);
             match self.notes.recv().await {
                 Some(Note::Verdict(verdict)) => return Ok(*verdict),
                 Some(Note::Unknown) => {
                     tracing::info!(request = %self.id, "the coordinator does not know this request: submitting it again");
+                    self.submit_again(&message).await?;
                 }
                 None => return Err(ClientError::Ended),
             }
+        }
+    }
+}
+
+impl Waiting {
+    /// Submits what was accepted before, until somebody has it: only the request's own deadline ends this.
+    async fn submit_again(&self, message: &bytes::Bytes) -> Result<(), ClientError> {
+        let inner = &self.host.inner;
+        loop {
+            match inner.out.submit(message).await {
+                Ok(()) => return Ok(()),
+                Err(ClientError::Refused(refusal)) => return Err(refusal.into()),
+                Err(error) => tracing::warn!(request = %self.id, %error, "cannot submit again, will try once more"),
+            }
+            tokio::time::sleep(inner.config.timing.ask_again).await;
         }
     }
 }

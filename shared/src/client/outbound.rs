@@ -6,13 +6,16 @@ use crate::{
     config::{ENVELOPE_RESERVE, Timing},
     ids::FleetName,
     job::BlobRef,
-    store::{BlobStore, StoreError},
+    store::BlobStore,
     subjects,
     wire::{self, FromNode, Refusal, Submission, SubmitReply, WireMessage, Work},
 };
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// How often a result is tried to be fetched.
+const FETCHES: u32 = 3;
 
 /// The way out of a node.
 pub(super) struct Outbound {
@@ -99,14 +102,23 @@ impl Outbound {
         }
     }
 
-    /// The bytes of a result.
-    pub(super) async fn fetch(&self, blob: &BlobRef) -> Result<Bytes, StoreError> {
-        match (blob, &self.store) {
-            (BlobRef::Inline(bytes), _) => Ok(bytes.clone()),
-            (BlobRef::Stored { .. }, Some(store)) => store.fetch(blob).await,
-            (BlobRef::Stored { hash, .. }, None) => {
-                Err(StoreError::NotFound { url: "(none configured, see --store)".into(), key: hash.to_string() })
+    /// The bytes of a result. A store that does not answer is asked again.
+    pub(super) async fn fetch(&self, blob: &BlobRef) -> Result<Bytes, ClientError> {
+        let (BlobRef::Stored { len, .. }, store) = (blob, &self.store) else {
+            let BlobRef::Inline(bytes) = blob else { unreachable!("seen above") };
+            return Ok(bytes.clone());
+        };
+        let limit = self.bus.max_payload() as u64;
+        let Some(store) = store else { return Err(ClientError::TooLarge { field: "result", len: *len, limit }) };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match store.fetch(blob).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) if tries == FETCHES => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "a result cannot be fetched, trying again"),
             }
+            tokio::time::sleep(Duration::from_millis(200) * tries).await;
         }
     }
 }

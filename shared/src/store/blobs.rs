@@ -202,6 +202,14 @@ impl BlobStore {
         Ok(BlobRef::Stored { hash, len })
     }
 
+    /// Deletes a blob, if it is there.
+    pub async fn delete_blob(&self, blob: &BlobRef) -> Result<(), StoreError> {
+        match blob {
+            BlobRef::Inline(_) => Ok(()),
+            BlobRef::Stored { hash, .. } => self.delete(&keys::blob(hash)).await,
+        }
+    }
+
     /// Whether a blob of this name and length is there.
     pub async fn has_blob(&self, hash: &BlobHash, len: u64) -> Result<bool, StoreError> {
         let key = keys::blob(hash);

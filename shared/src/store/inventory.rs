@@ -46,6 +46,19 @@ impl BlobStore {
         self.put(&keys::last_needed(), Bytes::from(text)).await
     }
 
+    /// A number higher than every one that this gave before, and at least `least`; kept in the store, so that a
+    /// clock that goes back does no harm.
+    pub async fn next_token(&self, least: u64) -> Result<u64, StoreError> {
+        let last: u64 = match self.get(&keys::fencing_token()).await {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).trim().parse().unwrap_or(0),
+            Err(StoreError::NotFound { .. }) => 0,
+            Err(error) => return Err(error),
+        };
+        let next = least.max(last.saturating_add(1));
+        self.put(&keys::fencing_token(), Bytes::from(next.to_string())).await?;
+        Ok(next)
+    }
+
     /// Seconds since 1970, by key. A line that is not understood says nothing.
     async fn needed(&self) -> Result<HashMap<String, u64>, StoreError> {
         let text = match self.get(&keys::last_needed()).await {
@@ -76,6 +89,16 @@ mod tests {
             prep_hash: PrepHash([0; 32]),
             engine: EngineId::parse(engine).unwrap(),
         }
+    }
+
+    #[tokio::test]
+    async fn tokens_grow_even_if_the_clock_does_not() {
+        let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
+        let mut given = Vec::new();
+        for least in [100, 50, 100, 1000, 3] {
+            given.push(store.next_token(least).await.unwrap());
+        }
+        assert_eq!(given, [100, 101, 102, 1000, 1001]);
     }
 
     #[tokio::test]

@@ -21,6 +21,11 @@ pub fn last_needed() -> Path {
     Path::from("meta/last-needed")
 }
 
+/// The fencing token of the last coordinator, as text.
+pub fn fencing_token() -> Path {
+    Path::from("meta/fencing-token")
+}
+
 /// Where all artifacts of an engine are.
 pub fn artifacts_of(engine: &EngineId) -> Path {
     Path::from(format!("artifacts/{engine}"))

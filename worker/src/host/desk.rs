@@ -126,11 +126,12 @@ impl Desk {
             }
             Note::SlotFree => self.start_waiting(),
             Note::Heard | Note::Silence => self.talking = false,
-            Note::Reported { job, attempt } => {
-                if self.running.get(&job).is_some_and(|r| r.attempt == attempt)
-                    && let Some(ended) = self.running.remove(&job)
-                {
-                    self.remember(ended.token, job, attempt);
+            Note::Reported { token, job, attempt } => {
+                // Another coordinator may have given the same numbers to another job.
+                if self.running.get(&job).is_some_and(|r| (r.token, r.attempt) == (token, attempt)) {
+                    self.running.remove(&job);
+                    self.remember(token, job, attempt);
+                    self.start_waiting();
                 }
             }
         }

@@ -120,7 +120,8 @@ impl JobContext {
                 Ok(mac) => PrepareOutcome::Prepared(ArtifactInfo { bytes: code.len() as u64, mac }),
                 Err(error) => store(error),
             },
-            Prepared::Failed(error) if error.is_deterministic() => {
+            // Kept for everybody, unless it was this request's limits.
+            Prepared::Failed(error) if error.is_deterministic() && !error.depends_on_limits() => {
                 match self.store.put_failure(&job.artifact, &error).await {
                     Ok(()) => PrepareOutcome::Failed(error),
                     Err(error) => store(error),

@@ -24,6 +24,8 @@ pub(super) enum Note {
     Silence,
     /// A report was acknowledged.
     Reported {
+        /// Of the coordinator that dispatched it.
+        token: FencingToken,
         /// Of this job.
         job: JobId,
         /// And attempt.
@@ -91,7 +93,7 @@ impl Link {
 
     /// Reports until somebody has acknowledged it.
     pub(super) async fn report(&self, report: JobReport) {
-        let (job, attempt) = (report.job, report.attempt);
+        let (token, job, attempt) = (report.token, report.job, report.attempt);
         let message = FromWorker::Report(Box::new(report));
         let mut pause = Duration::from_millis(20);
         loop {
@@ -106,6 +108,6 @@ impl Link {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
-        let _ = self.notes.send(Note::Reported { job, attempt });
+        let _ = self.notes.send(Note::Reported { token, job, attempt });
     }
 }

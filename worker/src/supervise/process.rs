@@ -1,11 +1,12 @@
 //! One child process: started, watched by the kernel's account of its CPU time and by the wall clock, killed,
 //! reaped. Never a zombie, never a leaked descriptor, also when the future is dropped.
 
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::{
     fs::File,
     io::{Error, Result},
     mem::MaybeUninit,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
     path::Path,
     process::{Command, Stdio},
     sync::{OnceLock, mpsc},
@@ -143,6 +144,12 @@ impl Process {
         }
     }
 
+    /// Whether the process has ended, asked of the kernel. Does not reap it.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::PidFd(self.pidfd.get_ref().as_fd()), options), Ok(Some(_)))
+    }
+
     /// Waits until the process has ended. Does not reap it.
     pub(super) async fn ended(&self) -> Result<()> {
         self.pidfd.readable().await.map(|mut guard| guard.retain_ready())
@@ -206,6 +213,10 @@ pub(super) async fn watch(process: &Process, limits: Limits) -> Result<Option<Ov
             None
         };
         if overrun.is_some() {
+            if process.has_ended() {
+                // It was us who did not look for too long. Its CPU time is the kernel's to tell.
+                return Ok(None);
+            }
             process.kill();
             process.ended().await?;
             return Ok(overrun);
@@ -213,6 +224,7 @@ pub(super) async fn watch(process: &Process, limits: Limits) -> Result<Option<Ov
         let earliest = (limits.cpu - cpu) / limits.threads.max(1);
         let pause = earliest.min(limits.wall - wall).max(Duration::from_millis(1));
         tokio::select! {
+            biased;
             ended = process.ended() => return ended.map(|()| None),
             () = tokio::time::sleep(pause) => {}
         }

@@ -68,6 +68,10 @@ fn own_memory(mut module: Module) -> Result<Module, PrepareError> {
             _ => true,
         });
     }
+    if !imported.is_empty() && module.memory_section().is_some() {
+        // Even an empty one: the conversion adds a section of its own.
+        return Err(preparation("an imported memory, and a memory section as well"));
+    }
     // Imported memories come first in the index space.
     for (index, (memory, field)) in imported.into_iter().enumerate() {
         match module.memory_section_mut() {

@@ -21,6 +21,8 @@ pub(super) type Rfc163HostFunctions = sp_crypto_ec_utils::HostFunctionsRfc163;
 /// What belongs to one instance.
 pub(super) struct State {
     pub(super) limits: StoreLimits,
+    /// How far the memory may grow, pages: the allocator doubles it up to here.
+    pub(super) max_pages: u32,
     /// Known once the guest is instantiated.
     pub(super) memory: Option<Memory>,
     /// Known once the parameters are written.
@@ -32,7 +34,7 @@ pub(super) struct State {
 /// The guest's memory as the allocator sees it.
 pub(super) struct GuestMemory<C>(pub(super) Memory, pub(super) C);
 
-impl<C: AsContextMut> sc_allocator::Memory for GuestMemory<C> {
+impl<C: AsContextMut<Data = State>> sc_allocator::Memory for GuestMemory<C> {
     fn with_access_mut<R>(&mut self, run: impl FnOnce(&mut [u8]) -> R) -> R {
         run(self.0.data_mut(&mut self.1))
     }
@@ -47,7 +49,9 @@ impl<C: AsContextMut> sc_allocator::Memory for GuestMemory<C> {
         self.0.size(&self.1) as u32
     }
     fn max_pages(&self) -> Option<u32> {
-        self.0.ty(&self.1).maximum().map(|pages| pages as u32)
+        // Not the memory type's, which was dropped: without this limit the allocator's doubling would go over the
+        // store's and be refused, although there is room.
+        Some(self.1.as_context().data().max_pages)
     }
 }
 

@@ -138,7 +138,8 @@ impl Runtime {
         let instantiated = catch_unwind(AssertUnwindSafe(|| {
             retry_ebusy(|| {
                 let limits = StoreLimitsBuilder::new().memory_size(self.memory_limit).build();
-                let state = State { limits, memory: None, allocator: None, panic_message: None };
+                let max_pages = (self.memory_limit / PAGE) as u32;
+                let state = State { limits, max_pages, memory: None, allocator: None, panic_message: None };
                 let mut store = Store::new(&self.engine, state);
                 store.limiter(|state| &mut state.limits);
                 let instance = self.linked.instantiate(&mut store)?;

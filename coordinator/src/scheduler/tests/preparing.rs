@@ -17,7 +17,8 @@ impl Env {
             self.pass(Duration::from_secs(1));
             for n in workers.clone() {
                 let jobs = self.scheduler.fleet.workers.get(&worker(n)).map(|w| w.jobs.clone()).unwrap_or_default();
-                let running = jobs.iter().map(|s| RunningJob { token: TOKEN, job: s.job, attempt: s.attempt }).collect();
+                let running =
+                    jobs.iter().map(|s| RunningJob { token: TOKEN, job: s.job, attempt: s.attempt }).collect();
                 self.event(Event::Heartbeat { heartbeat: heartbeat(n, running), reply: None });
             }
         }
@@ -144,11 +145,8 @@ fn artifacts_are_pruned_by_size_and_age_but_never_one_that_is_needed() {
     let mut env = Env::with(policy);
     env.worker(1, WorkerKind::Prepare, 1);
     env.worker(2, WorkerKind::Execute, 1);
-    let listed = |code, idle| Listed {
-        artifact: (*Env::artifact(code)).clone(),
-        bytes: 1000,
-        idle: Duration::from_secs(idle),
-    };
+    let listed =
+        |code, idle| Listed { artifact: (*Env::artifact(code)).clone(), bytes: 1000, idle: Duration::from_secs(idle) };
     // Four of 1000 bytes; the oldest is needed by a job.
     env.event(Event::Listed(vec![listed(1, 5000), listed(2, 4000), listed(3, 500), listed(4, 100)]));
     env.submit(1, 1, execute(ExecuteKind::Backing));

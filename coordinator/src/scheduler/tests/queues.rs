@@ -205,7 +205,9 @@ fn one_job_waits_ahead_and_a_more_urgent_one_overtakes_it() {
     env.quiet();
     env.submit(4, 1, execute(ExecuteKind::Dispute));
     let effect = env.next();
-    let Effect::ToWorker { worker, message: ToWorker::Recall { job, attempt, .. } } = effect else { panic!("{effect:?}") };
+    let Effect::ToWorker { worker, message: ToWorker::Recall { job, attempt, .. } } = effect else {
+        panic!("{effect:?}")
+    };
     assert_eq!((worker, job), (ahead.0, ahead.1.job));
     env.quiet();
     env.event(Event::Delivered { worker, job, attempt, command: Command::Recall, delivery: Delivery::Taken });
@@ -243,7 +245,9 @@ fn a_job_that_waits_ahead_goes_to_a_worker_that_has_nothing_to_do() {
     let (_, ahead) = env.dispatched();
     env.worker(3, WorkerKind::Execute, 1);
     let effect = env.next();
-    let Effect::ToWorker { worker, message: ToWorker::Recall { job, attempt, .. } } = effect else { panic!("{effect:?}") };
+    let Effect::ToWorker { worker, message: ToWorker::Recall { job, attempt, .. } } = effect else {
+        panic!("{effect:?}")
+    };
     assert_eq!(job, ahead.job);
     // It has begun meanwhile: nothing happens.
     let refused = Delivery::Refused("it has begun".into());

@@ -114,3 +114,9 @@ pub fn nan_bits() -> Vec<u8> {
         packed = packed(1024, result.len() as u32),
     ))
 }
+
+/// A guest that is content with parameters of `len` bytes only.
+pub fn wants_length(len: usize) -> Vec<u8> {
+    let content = format!("(if (i32.ne (local.get 1) (i32.const {len})) (then unreachable))");
+    guest("", "", &content)
+}

@@ -34,6 +34,15 @@ pub(super) const CASES: &[Case] = &[
     Case::valid("heap_gives_its_largest_block", "32 MiB; memory grows for it", || {
         with_heap("(i64.store offset=33554424 (call $malloc (i32.const 33554432)) (i64.const 1))")
     }),
+    Case::valid("heap_over_half_the_limit_of_memory", "90 MiB in blocks, of 130", || {
+        with_heap(
+            "(local $n i32)
+             (loop $again
+                 (i64.store (call $malloc (i32.const 900000)) (i64.const 1))
+                 (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                 (br_if $again (i32.lt_u (local.get $n) (i32.const 90))))",
+        )
+    }),
     Case::invalid("heap_refuses_a_larger_block", "32 MiB and a byte is too much at once", || {
         with_heap("(drop (call $malloc (i32.const 33554433)))")
     }),

@@ -5,6 +5,24 @@ use super::{
     text::{HEAP_BASE, MEMORY, guest, module, raw_guest, result_segment},
 };
 
+/// Where a section of this number belongs: before the first with a higher one.
+fn section_after(wasm: &[u8], number: u8) -> usize {
+    let mut at = 8;
+    while at < wasm.len() && wasm[at] < number {
+        let (mut len, mut shift, mut next) = (0_usize, 0, at + 1);
+        loop {
+            len |= usize::from(wasm[next] & 0x7f) << shift;
+            shift += 7;
+            next += 1;
+            if wasm[next - 1] & 0x80 == 0 {
+                break;
+            }
+        }
+        at = next + len;
+    }
+    at
+}
+
 pub(super) const CASES: &[Case] = &[
     Case::valid("import_missing_not_called", "an unknown function of env links to a stub", || {
         guest(r#"(import "env" "no_such_function" (func (param i32) (result i64)))"#, "", "")
@@ -112,6 +130,17 @@ pub(super) const CASES: &[Case] = &[
         Expect::Preparation,
         "there is a memory section already, and only one may be",
         || raw_guest(r#"(import "env" "memory" (memory 2))"#, &format!("(memory 1) {HEAP_BASE}"), ""),
+    ),
+    Case::valid(
+        "import_memory_beside_an_empty_section",
+        "the stack limiter, which comes first, leaves out sections without entries",
+        || {
+            let items = format!("{HEAP_BASE} {}", result_segment());
+            let mut wasm = raw_guest(r#"(import "env" "memory" (memory 2))"#, &items, "");
+            let at = section_after(&wasm, 5);
+            wasm.splice(at..at, [5, 1, 0]);
+            wasm
+        },
     ),
     Case::refused("import_two_memories", Expect::Preparation, "the first is converted, the second makes two", || {
         raw_guest(r#"(import "env" "memory" (memory 2)) (import "env" "more" (memory 2))"#, HEAP_BASE, "")

@@ -47,6 +47,10 @@ pub(super) const CASES: &[Case] = &[
             ),
         )
     }),
+    Case::valid("memory_over_half_the_limit", "the allocator doubles it no further than the limit", || {
+        let items = r#"(memory (export "memory") 1100) (global (export "__heap_base") i32 (i32.const 72089600))"#;
+        raw_guest("", &format!("{items} {}", result_segment()), "")
+    }),
     Case::valid("memory_does_not_grow_past_the_limit", "memory.grow says -1, and life goes on", || {
         let too_much = format!("(i32.sub (i32.const {}) (memory.size))", LIMIT + 1);
         declared(

@@ -25,7 +25,7 @@ mod traps;
 #[cfg(test)]
 mod tests;
 
-pub use helpers::{NAN_BITS, RESULT, busy, echo_like, nan_bits, returns};
+pub use helpers::{NAN_BITS, RESULT, busy, echo_like, nan_bits, returns, wants_length};
 pub use large::large;
 
 /// What a host must say about a code.

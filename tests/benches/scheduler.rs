@@ -1,0 +1,374 @@
+//! `pvf-bench-scheduler`: the scheduler alone, on one core, with very long queues. Prints events a second, the
+//! slowest operation, memory a queued request, and how the cost of an event grows with the length of the queue.
+
+use pvf_coordinator::scheduler::{
+    Answer, Command, Delivery, Effect, Event, Limit, Moment, Policy, Scheduler, SchedulerConfig,
+};
+use pvf_shared::{
+    Bytes,
+    candidate::{BlockDataForm, CandidateContext},
+    config::Timing,
+    ids::{BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, StorageRoot, ValidationKey, WorkerId},
+    job::{ArtifactInfo, BlobRef, ExecuteOutcome, JobOutcome, JobUsage},
+    params::ExecutorParams,
+    priority::ExecuteKind,
+    store::{Found, seal::Mac},
+    wire::{
+        CodeRef, Dispatch, ExecuteSubmission, Heartbeat, JobReport, SecurityStatus, Submission, SubmitReply, ToWorker,
+        Work, WorkerHello, WorkerKind,
+    },
+};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    collections::VecDeque,
+    process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+const USAGE: &str = "usage: pvf-bench-scheduler [--queued N] [--workers N] [--artifacts N] [--events N] [--json]";
+
+/// Counts what is allocated.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands everything on to the system's allocator and only counts.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[derive(Clone, Copy)]
+struct Size {
+    queued: u64,
+    workers: u64,
+    artifacts: u64,
+    events: u64,
+}
+
+struct Bench {
+    scheduler: Scheduler,
+    now: Moment,
+    effects: VecDeque<Effect>,
+    running: VecDeque<(WorkerId, Dispatch)>,
+    size: Size,
+    next: u64,
+    /// Time spent in the scheduler, events it handled, and the slowest of them.
+    spent: Duration,
+    handled: u64,
+    slow: Vec<Duration>,
+}
+
+fn request(n: u64) -> RequestId {
+    // As version 7 has it: the time first, chance behind.
+    RequestId(Uuid::from_u128((u128::from(n) << 80) | u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))))
+}
+
+fn worker(n: u64) -> WorkerId {
+    WorkerId(Uuid::from_u128(u128::from(n) << 64 | 7))
+}
+
+fn node(n: u64) -> NodeId {
+    NodeId(Uuid::from_u128(u128::from(n) << 64 | 9))
+}
+
+fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
+    WorkerHello {
+        worker: worker(n),
+        kind,
+        slots: 2,
+        engine: EngineId::parse("wt36.0.20-x86_64-v3-0011223344556677").expect("an engine"),
+        host: format!("host{}", n / 4),
+        version: "bench".into(),
+        cpu_baseline: "v3".into(),
+        security: SecurityStatus::default(),
+        holds: vec![],
+        running: vec![],
+    }
+}
+
+impl Bench {
+    fn new(size: Size) -> Self {
+        let large = Limit { requests: u64::MAX, bytes: u64::MAX };
+        let policy = Policy {
+            per_kind: large,
+            per_client: large,
+            client_silence: Duration::from_secs(1_000_000),
+            ..Policy::default()
+        };
+        let now = Moment::at(Duration::from_secs(1_700_000_000));
+        let config = SchedulerConfig {
+            token: FencingToken(1),
+            timing: Timing { worker_silence: Duration::from_secs(1_000_000), ..Timing::default() },
+            policy,
+            version: "bench".into(),
+        };
+        Self {
+            scheduler: Scheduler::new(config, now),
+            now,
+            effects: VecDeque::new(),
+            running: VecDeque::new(),
+            size,
+            next: 0,
+            spent: Duration::ZERO,
+            handled: 0,
+            slow: Vec::new(),
+        }
+    }
+
+    /// One event, and whatever the scheduler still has to do after it: each is an operation.
+    fn event(&mut self, event: Event) {
+        self.now = self.now.after(Duration::from_micros(1));
+        let now = self.now;
+        self.operation(|scheduler| scheduler.handle(event, now));
+        self.handled += 1;
+        while self.scheduler.poll_timeout().is_some_and(|due| due <= now) {
+            self.operation(|scheduler| scheduler.handle_timeout(now));
+        }
+    }
+
+    fn operation(&mut self, operation: impl FnOnce(&mut Scheduler)) {
+        let started = Instant::now();
+        operation(&mut self.scheduler);
+        while let Some(effect) = self.scheduler.poll_effect() {
+            self.effects.push_back(effect);
+        }
+        let took = started.elapsed();
+        self.spent += took;
+        self.slow.push(took);
+    }
+
+    /// Answers what the scheduler wants, but for jobs, which stay at their workers until told to end.
+    fn answer(&mut self) {
+        while let Some(effect) = self.effects.pop_front() {
+            match effect {
+                Effect::LookUp { artifact } => {
+                    let found = Ok(Some(Found::Prepared(ArtifactInfo { bytes: 1000, mac: Mac([1; 32]) })));
+                    self.event(Event::LookedUp { artifact, found });
+                }
+                Effect::ToWorker { worker, message: ToWorker::Dispatch(dispatch) } => {
+                    let (job, attempt) = (dispatch.job, dispatch.attempt);
+                    self.running.push_back((worker, *dispatch));
+                    let delivery = Delivery::Taken;
+                    self.event(Event::Delivered { worker, job, attempt, command: Command::Dispatch, delivery });
+                }
+                Effect::ToWorker { worker, message: ToWorker::Recall { job, attempt, .. } } => {
+                    let delivery = Delivery::Refused("it has begun".into());
+                    self.event(Event::Delivered { worker, job, attempt, command: Command::Recall, delivery });
+                }
+                Effect::Reply { answer: Answer::Submit(SubmitReply::Refused(why)), .. } => panic!("refused: {why}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The submission of request `n`; made outside of the time that is measured.
+    fn submission(&self, n: u64) -> (Box<Submission>, Option<ValidationKey>) {
+        let code = n.wrapping_mul(0x9e37_79b9) % self.size.artifacts;
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&code.to_le_bytes());
+        let context = CandidateContext {
+            parent_head: Bytes::from_static(b"parent head"),
+            relay_parent_number: 1,
+            relay_parent_storage_root: StorageRoot([0; 32]),
+            extension: None,
+            block_data_form: BlockDataForm::MaybeCompressed,
+        };
+        let work = ExecuteSubmission {
+            kind: ExecuteKind::ALL[(n % 4) as usize],
+            context,
+            block_data: BlobRef::Stored { hash: BlobHash([(n % 251) as u8; 32]), len: n },
+            pov_bomb_limit: 1000,
+            exec_timeout: None,
+            relay_leaf: (n % 4 > 1).then_some([(n % 13) as u8; 32]),
+            fresh: false,
+        };
+        let submission = Submission {
+            id: request(n),
+            node: node(n % 300),
+            code: CodeRef { hash: CodeHash(hash), blob: BlobRef::Stored { hash: BlobHash(hash), len: 5 } },
+            code_bomb_limit: 1000,
+            executor_params: ExecutorParams::default(),
+            prepare_timeout: None,
+            answer_within: Duration::from_millis(10_000_000 + n.wrapping_mul(7919) % 1_000_000),
+            work: Work::Execute(Box::new(work)),
+        };
+        let identity = submission.validation_key();
+        (Box::new(submission), identity)
+    }
+
+    fn submit(&mut self) {
+        self.next += 1;
+        let (submission, identity) = self.submission(self.next);
+        self.event(Event::Submit { submission, identity, reply: None });
+        self.answer();
+    }
+
+    fn finish_one(&mut self) {
+        let Some((worker, dispatch)) = self.running.pop_front() else { return };
+        let result = ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")));
+        let report = Box::new(JobReport {
+            worker,
+            token: dispatch.token,
+            job: dispatch.job,
+            attempt: dispatch.attempt,
+            outcome: JobOutcome::Execute(result),
+            usage: JobUsage::default(),
+        });
+        self.event(Event::Report { report, reply: None });
+        self.answer();
+    }
+
+    /// Fills the fleet and the queue; gives memory a queued request, bytes.
+    fn fill(&mut self) -> f64 {
+        for n in 0..self.size.workers {
+            let kind = if n % 10 == 0 { WorkerKind::Prepare } else { WorkerKind::Execute };
+            self.event(Event::Hello { hello: hello(n, kind), reply: None });
+        }
+        // Every worker is busy, and every artifact known, before memory is counted.
+        let slots = (self.size.workers - self.size.workers.div_ceil(10)) * 3;
+        for _ in 0..slots.max(self.size.artifacts) {
+            self.submit();
+        }
+        self.slow = Vec::new();
+        self.effects.shrink_to_fit();
+        let before = ALLOCATED.load(Ordering::Relaxed);
+        for _ in 0..self.size.queued {
+            self.submit();
+            // The measurements are not the scheduler's.
+            self.slow.clear();
+        }
+        self.slow.shrink_to(0);
+        let after = ALLOCATED.load(Ordering::Relaxed);
+        (after - before) as f64 / self.size.queued as f64
+    }
+
+    /// The steady state: a job ends, another request comes, and now and then a worker says that it is alive, a node
+    /// asks or takes something back.
+    fn run(&mut self) {
+        (self.spent, self.handled) = (Duration::ZERO, 0);
+        self.slow = Vec::with_capacity(self.size.events as usize * 2);
+        let mut n = 0;
+        while self.handled < self.size.events {
+            n += 1;
+            self.submit();
+            self.finish_one();
+            if n % 2 == 0 {
+                let heartbeat = Heartbeat {
+                    worker: worker(n % self.size.workers),
+                    running: vec![],
+                    draining: false,
+                    holdings: vec![],
+                };
+                self.event(Event::Heartbeat { heartbeat, reply: None });
+            }
+            if n % 20 == 0 {
+                let of = self.next - n % self.size.queued.max(1);
+                self.event(Event::Ask { node: node(of % 300), requests: vec![request(of)], reply: None });
+                self.event(Event::Cancel { request: request(of), node: node(of % 300), reply: None });
+                // The queue stays as long as it is.
+                self.submit();
+            }
+            self.answer();
+        }
+    }
+}
+
+struct Figures {
+    queued: u64,
+    per_second: f64,
+    slowest_us: f64,
+    p999_us: f64,
+    over_1ms: usize,
+    bytes: f64,
+}
+
+fn measure(size: Size) -> Figures {
+    let mut bench = Bench::new(size);
+    let bytes = bench.fill();
+    bench.run();
+    bench.slow.sort_unstable();
+    let us = |d: Duration| d.as_secs_f64() * 1e6;
+    Figures {
+        queued: size.queued,
+        per_second: bench.handled as f64 / bench.spent.as_secs_f64(),
+        slowest_us: bench.slow.last().copied().map_or(0.0, us),
+        p999_us: us(bench.slow[bench.slow.len() * 999 / 1000]),
+        over_1ms: bench.slow.iter().filter(|d| **d > Duration::from_millis(1)).count(),
+        bytes,
+    }
+}
+
+fn main() -> ExitCode {
+    let mut size = Size { queued: 1_000_000, workers: 10_000, artifacts: 5_000, events: 2_000_000 };
+    let mut json = false;
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || args.next().and_then(|n| n.replace('_', "").parse().ok()).filter(|n| *n > 0);
+        let target = match arg.as_str() {
+            "--json" => {
+                json = true;
+                continue;
+            }
+            "--queued" => &mut size.queued,
+            "--workers" => &mut size.workers,
+            "--artifacts" => &mut size.artifacts,
+            "--events" => &mut size.events,
+            _ => {
+                eprintln!("error: {arg}: unknown\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        };
+        let Some(value) = number() else {
+            eprintln!("error: {arg}: a number of at least 1 is needed\n{USAGE}");
+            return ExitCode::from(2);
+        };
+        *target = value;
+    }
+    let mut sizes: Vec<u64> = [1_000, 10_000, 100_000].into_iter().filter(|n| *n < size.queued).collect();
+    sizes.push(size.queued);
+    let mut lines = Vec::new();
+    let mut first = 0.0;
+    for queued in sizes {
+        let f = measure(Size { queued, ..size });
+        if first == 0.0 {
+            first = f.per_second;
+        }
+        if json {
+            lines.push(format!(
+                "{{\"queued\":{},\"workers\":{},\"artifacts\":{},\"events_per_second\":{:.0},\"slowest_us\":{:.1},\"p999_us\":{:.1},\"over_1ms\":{},\"bytes_per_queued_request\":{:.0}}}",
+                f.queued, size.workers, size.artifacts, f.per_second, f.slowest_us, f.p999_us, f.over_1ms, f.bytes
+            ));
+        } else {
+            println!(
+                "{:>9} queued, {} workers, {} artifacts: {:>9.0} events/s ({:.2} x the cost at the shortest), slowest {:.0} us, 99.9 % under {:.1} us, {} over 1 ms, {:.0} bytes a queued request",
+                f.queued,
+                size.workers,
+                size.artifacts,
+                f.per_second,
+                first / f.per_second,
+                f.slowest_us,
+                f.p999_us,
+                f.over_1ms,
+                f.bytes
+            );
+        }
+    }
+    if json {
+        println!("[{}]", lines.join(","));
+    }
+    ExitCode::SUCCESS
+}
