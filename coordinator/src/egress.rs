@@ -38,7 +38,7 @@ pub(crate) struct Egress {
 /// A message that is not answered.
 pub(crate) enum Outgoing {
     /// The answer to a bus request.
-    Answer(Subject, Answer),
+    Answer(Subject, Box<Answer>),
     /// A verdict.
     Verdict(NodeId, Arc<Verdict>),
 }
@@ -48,7 +48,7 @@ impl Egress {
     pub(crate) fn perform(&self, effect: Effect) {
         match effect {
             Effect::Reply { to, answer } => {
-                let _ = self.outbox.send(Outgoing::Answer(to, answer));
+                let _ = self.outbox.send(Outgoing::Answer(to, Box::new(answer)));
             }
             Effect::Verdict { node, verdict } => {
                 tracing::info!(request = %verdict.request, verdict = verdict.outcome.name(),

@@ -157,10 +157,8 @@ impl Checks {
             Event::LookedUp { artifact, found: Ok(Some(pvf_shared::store::Found::Damaged)) } => {
                 self.suspected.insert((**artifact).clone());
             }
-            Event::Cancel { request, node, .. } => {
-                if self.live.get(request).is_some_and(|live| live.node == *node) {
-                    self.live.remove(request);
-                }
+            Event::Cancel { request, node, .. } if self.live.get(request).is_some_and(|l| l.node == *node) => {
+                self.live.remove(request);
             }
             Event::Link { up } => self.link_up_since = up.then_some(self.link_up_since.unwrap_or(now)),
             _ => {}

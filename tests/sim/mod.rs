@@ -1,11 +1,15 @@
 //! The real scheduler among modelled clients, workers and a modelled store, on a virtual clock and with every kind
 //! of fault. A seed decides everything: the same seed gives the same run, to the last effect.
 //!
-//! `ops` generates what happens and shrinks a list of it that fails, `world` makes it happen, `clients`, `workers`
+//! `ops` generates what happens and shrinks a list of it that fails, `world`
+//! makes it happen (`deeds`, `effects`, `happenings`), `clients`, `workers`
 //! and `store` are the models, `checks` knows what must hold, whatever the scheduler thinks of itself.
 
 mod checks;
 mod clients;
+mod deeds;
+mod effects;
+mod happenings;
 mod ops;
 mod store;
 mod truth;

@@ -54,10 +54,10 @@ impl Scheduler {
     fn do_some(&mut self, chore: Chore, pieces: usize, now: Moment) -> Option<Chore> {
         match chore {
             Chore::Release(key) => self.release_some(key, pieces, now).then_some(Chore::Release(key)),
-            Chore::Orphans(node, leaf, after) => self.drop_orphans(node, leaf, after, pieces, now),
+            Chore::Orphans(node, leaf, after) => self.drop_orphans((node, leaf), after, pieces, now),
             Chore::Answer(mut requests, ending) => {
                 for _ in 0..pieces {
-                    let Some(request) = requests.pop() else { return None };
+                    let request = requests.pop()?;
                     self.answer(request, &ending, now);
                 }
                 Some(Chore::Answer(requests, ending))
@@ -70,8 +70,7 @@ impl Scheduler {
 
     fn drop_orphans(
         &mut self,
-        node: NodeId,
-        leaf: [u8; 32],
+        (node, leaf): (NodeId, [u8; 32]),
         mut after: Option<RequestId>,
         pieces: usize,
         now: Moment,

@@ -108,7 +108,7 @@ impl Scheduler {
             Work::Execute(work) => {
                 let identity = identity.unwrap_or(ValidationKey(pvf_shared::ids::BlobHash::of(id.0.as_bytes()).0));
                 let leaf = work.relay_leaf.filter(|_| work.kind.prepare_priority() == PreparePriority::Normal);
-                self.accept_execution((id, node), *work, program, (identity, leaf), (now, deadline));
+                self.accept_execution((id, node), (*work, program), (identity, leaf), (now, deadline));
             }
             Work::Precheck | Work::HeadsUp => {
                 let heads_up = matches!(submission.work, Work::HeadsUp);
@@ -133,8 +133,7 @@ impl Scheduler {
     fn accept_execution(
         &mut self,
         (id, node): (RequestId, NodeId),
-        work: ExecuteSubmission,
-        program: Arc<Program>,
+        (work, program): (ExecuteSubmission, Arc<Program>),
         (identity, leaf): (ValidationKey, Option<[u8; 32]>),
         (now, deadline): (Moment, Moment),
     ) {

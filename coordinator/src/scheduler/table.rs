@@ -6,9 +6,11 @@ use std::hash::{BuildHasher as _, Hash};
 
 const PARTS: usize = 1024;
 
+type Part<K, V> = HashTable<Box<(K, V)>>;
+
 /// A hash map whose entries are boxed, so that growing a part moves pointers only.
 pub(super) struct Table<K, V> {
-    parts: Box<[HashTable<Box<(K, V)>>]>,
+    parts: Box<[Part<K, V>]>,
     hasher: DefaultHashBuilder,
     len: usize,
 }
