@@ -162,7 +162,12 @@ impl World {
     pub(super) fn begin(&mut self, id: WorkerId, begun: Vec<Key>) {
         let prepares = self.workers.get(&id).is_some_and(|w| w.hello.kind == WorkerKind::Prepare);
         for key in begun {
-            let time = if prepares { self.millis(100..3000) } else { self.millis(1..150) };
+            let time = match (prepares, self.rng.u8(0..20)) {
+                (true, _) => self.millis(100..3000),
+                // Now and then one outlives the patience with its worker.
+                (false, 0) => self.millis(3000..15_000),
+                (false, _) => self.millis(1..150),
+            };
             self.after(time, Happening::JobEnds(id, key));
         }
     }

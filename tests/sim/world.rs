@@ -214,9 +214,11 @@ impl World {
         let reply = subjects::node(&FleetName::default(), &NodeId(self.name()));
         self.askers.insert(reply.clone(), asker);
         let copies = 1 + u8::from(self.rng.u8(0..100) < self.doubled);
-        for _ in 0..copies {
+        for copy in 0..copies {
             if !self.is_lost() {
-                let latency = self.latency();
+                // A copy may come very late: after its sender was given up, or to another coordinator.
+                let late = copy > 0 && self.rng.u8(0..2) == 0;
+                let latency = if late { self.millis(0..20_000) } else { self.latency() };
                 self.after(latency, Happening::Arrives(event(Some(reply.clone()))));
             }
         }

@@ -4,6 +4,7 @@ use super::{
     Answer, Effect, Moment, Scheduler,
     artifacts::State,
     chores::Chore,
+    deadlines::Entry,
     executions::{Execution, Stage},
     fleet::EngineKey,
     programs::Program,
@@ -114,19 +115,22 @@ impl Scheduler {
                 let heads_up = matches!(submission.work, Work::HeadsUp);
                 let errand = Errand { heads_up, ..Errand::new(program, now) };
                 let wants = Wants::Preparation(Box::new(errand));
-                self.add_request(id, Request { node, arrived: now, deadline, leaf: None, wants });
+                self.add_request(
+                    id,
+                    Request { node, arrived: now, deadline, entry: Entry::default(), leaf: None, wants },
+                );
                 self.house_preparation(id, now);
             }
         }
     }
 
-    fn add_request(&mut self, id: RequestId, request: Request) {
+    fn add_request(&mut self, id: RequestId, mut request: Request) {
+        request.entry = self.deadlines.set(id, request.deadline, request.arrived);
         let kind = match &request.wants {
             Wants::Execution(_, kind) => Some(*kind),
             Wants::Preparation(_) => None,
         };
         self.clients.admit(request.node, kind, request.leaf.map(|leaf| (leaf, id)));
-        self.timers.set(Timer::Deadline(id), request.deadline);
         self.requests.insert(id, request);
     }
 
@@ -141,7 +145,7 @@ impl Scheduler {
         let joined = (!work.fresh).then(|| self.identities.get(&identity).copied()).flatten();
         let job = joined.unwrap_or_else(|| self.next_job());
         let wants = Wants::Execution(job, kind);
-        self.add_request(id, Request { node, arrived: now, deadline, leaf, wants });
+        self.add_request(id, Request { node, arrived: now, deadline, entry: Entry::default(), leaf, wants });
         if joined.is_some() {
             self.programs.release(program);
             self.join_execution(job, id, (kind, deadline), now);

@@ -19,9 +19,10 @@ impl Scheduler {
         self.check_executions();
         self.check_artifacts();
         self.check_fleet();
-        let timers = self.requests.len() + self.fleet.workers.len() + self.clients.len() + 1;
+        let timers = self.fleet.workers.len() + self.clients.len() + 1;
         assert!(self.timers.len() <= timers, "{} timers for {timers} things", self.timers.len());
-        assert!(self.timers.len() >= self.requests.len() + self.fleet.workers.len(), "a timer is missing");
+        assert!(self.timers.len() > self.fleet.workers.len(), "a timer is missing");
+        assert_eq!(self.deadlines.len(), self.requests.len(), "deadlines and requests do not agree");
     }
 
     fn check_requests(&self) {

@@ -12,6 +12,7 @@
 mod artifacts;
 mod chores;
 mod clients;
+mod deadlines;
 mod dispatch;
 mod effect;
 mod event;
@@ -50,6 +51,7 @@ pub use timers::Moment;
 use artifacts::{Artifacts, State, Waiter};
 use chores::Chore;
 use clients::Clients;
+use deadlines::Deadlines;
 use execute_queue::ExecuteQueue;
 use executions::Execution;
 use fleet::Fleet;
@@ -104,6 +106,7 @@ pub struct Scheduler {
     fleet: Fleet,
     quarantine: Quarantine,
     timers: Timers,
+    deadlines: Deadlines,
     verdicts: Verdicts,
     cancelled: Cancelled,
     chores: VecDeque<Chore>,
@@ -133,6 +136,7 @@ impl Scheduler {
             fleet: Fleet::new(config.policy.ahead),
             quarantine: Quarantine::default(),
             timers,
+            deadlines: Deadlines::default(),
             verdicts: Verdicts::default(),
             cancelled: Cancelled::default(),
             chores: VecDeque::new(),
@@ -180,11 +184,16 @@ impl Scheduler {
     fn fire_timers(&mut self, now: Moment) {
         for _ in 0..TIMERS {
             match self.timers.pop_due(now) {
-                Some(Timer::Deadline(request)) => self.on_deadline(request, now),
                 Some(Timer::Silence(worker)) => self.on_silence(worker, now),
                 Some(Timer::Gone(node)) => self.on_client_silence(node, now),
                 Some(Timer::Prune) => self.on_prune(now),
                 None => break,
+            }
+        }
+        for _ in 0..TIMERS {
+            let Some((id, entry)) = self.deadlines.pop_due(now) else { break };
+            if self.requests.get(&id).is_some_and(|request| request.entry == entry) {
+                self.on_deadline(id, now);
             }
         }
     }
@@ -200,7 +209,7 @@ impl Scheduler {
         if self.more_to_dispatch || !self.chores.is_empty() {
             return Some(Moment::default());
         }
-        self.timers.next()
+        [self.timers.next(), self.deadlines.next()].into_iter().flatten().min()
     }
 
     /// Artifacts that the store has, and for how long nobody needed each.

@@ -4,8 +4,8 @@ use super::{
     Effect, Moment, Scheduler,
     artifacts::{ArtifactKey, Waiter},
     chores::Chore,
+    deadlines::Entry,
     programs::Program,
-    timers::Timer,
 };
 use pvf_shared::{
     ids::{CodeHash, JobId, NodeId, RequestId, WorkerId},
@@ -24,6 +24,8 @@ pub(super) struct Request {
     pub(super) node: NodeId,
     pub(super) arrived: Moment,
     pub(super) deadline: Moment,
+    /// Where its deadline stands in the calendar.
+    pub(super) entry: Entry,
     /// The relay leaf that it belongs to, if it may be orphaned.
     pub(super) leaf: Option<[u8; 32]>,
     pub(super) wants: Wants,
@@ -181,7 +183,10 @@ impl Scheduler {
     /// Nobody waits for this request any more, or it is answered; gives whose it is and when it came.
     fn forget_request(&mut self, id: RequestId) -> Option<(NodeId, Moment)> {
         let request = self.requests.remove(&id)?;
-        self.timers.clear(Timer::Deadline(id), request.deadline);
+        if self.deadlines.clear(request.entry) {
+            let requests = &self.requests;
+            self.deadlines.tidy(request.entry, |id| requests.get(id).is_some_and(|r| r.entry == request.entry));
+        }
         let kind = match request.wants {
             Wants::Execution(_, kind) => Some(kind),
             Wants::Preparation(errand) => {

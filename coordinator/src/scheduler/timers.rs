@@ -1,6 +1,7 @@
-//! Every point in time that the scheduler waits for: one enum, one table.
+//! Every point in time that the scheduler waits for, but for the deadlines of requests (`deadlines`): one enum, one
+//! table.
 
-use pvf_shared::ids::{NodeId, RequestId, WorkerId};
+use pvf_shared::ids::{NodeId, WorkerId};
 use std::{collections::BTreeSet, time::Duration};
 
 /// A point in time, nanoseconds since 1970 by the coordinator's clock. The scheduler has no clock of its own: its
@@ -24,6 +25,11 @@ impl Moment {
         Self(self.0.saturating_sub(nanos(d)))
     }
 
+    /// The next multiple of so many nanoseconds since 1970.
+    pub(super) fn round_up(self, nanos: u64) -> Self {
+        Self(self.0.div_ceil(nanos).saturating_mul(nanos))
+    }
+
     /// Time since an earlier moment; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -37,8 +43,6 @@ fn nanos(d: Duration) -> u64 {
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Timer {
-    /// A request's answer is too late.
-    Deadline(RequestId),
     /// A worker was silent for too long.
     Silence(WorkerId),
     /// A client was silent for too long.

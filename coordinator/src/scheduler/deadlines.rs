@@ -1,0 +1,157 @@
+//! When requests are too late: a calendar of short lists, so that a request among a million costs as little as one
+//! among a thousand. A deadline is rounded up, by at most a thirty-second of the wait and a quarter of a second; what
+//! is dispatched is checked against the exact one.
+
+use super::timers::Moment;
+use pvf_shared::ids::RequestId;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Requests in one list.
+const LIST: usize = 256;
+/// A list with so many is tidied when most of its requests are gone.
+const TIDY: usize = 32;
+
+/// Where a request stands in the calendar.
+pub(super) type Entry = (Moment, u32);
+
+#[derive(Debug, Default)]
+struct List {
+    /// Also requests that have ended, until they are tidied away.
+    ids: Vec<RequestId>,
+    live: u32,
+}
+
+/// The calendar.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    lists: BTreeMap<Entry, List>,
+    live: usize,
+}
+
+/// The end of the interval that a deadline falls into.
+fn rounded(deadline: Moment, now: Moment) -> Moment {
+    let wait = deadline.since(now) / 32;
+    let least = Duration::from_millis(1);
+    let step = wait.clamp(least, Duration::from_millis(256)).as_nanos() as u64;
+    // A power of two, so that waits of about the same length share intervals.
+    deadline.round_up(1 << (63 - step.leading_zeros()))
+}
+
+impl Deadlines {
+    /// Enters a request; whoever does remembers where.
+    pub(super) fn set(&mut self, id: RequestId, deadline: Moment, now: Moment) -> Entry {
+        let at = rounded(deadline, now);
+        let last = self.lists.range((at, 0)..=(at, u32::MAX)).next_back();
+        let number = last.map_or(0, |((_, n), list)| if list.ids.len() < LIST { *n } else { n + 1 });
+        let list = self.lists.entry((at, number)).or_default();
+        list.ids.push(id);
+        list.live += 1;
+        self.live += 1;
+        (at, number)
+    }
+
+    /// A request has ended. Gives whether its list is to be tidied.
+    pub(super) fn clear(&mut self, entry: Entry) -> bool {
+        self.live -= 1;
+        let Some(list) = self.lists.get_mut(&entry) else { return false };
+        list.live = list.live.saturating_sub(1);
+        if list.live == 0 {
+            self.lists.remove(&entry);
+            return false;
+        }
+        list.ids.len() >= TIDY && list.live as usize * 4 < list.ids.len()
+    }
+
+    /// Leaves only the requests in a list that have not ended.
+    pub(super) fn tidy(&mut self, entry: Entry, is_live: impl Fn(&RequestId) -> bool) {
+        if let Some(list) = self.lists.get_mut(&entry) {
+            list.ids.retain(is_live);
+            list.ids.shrink_to_fit();
+        }
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Moment> {
+        self.lists.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes the next one that is due; it may have ended already.
+    pub(super) fn pop_due(&mut self, now: Moment) -> Option<(RequestId, Entry)> {
+        let mut first = self.lists.first_entry()?;
+        let entry = *first.key();
+        if entry.0 > now {
+            return None;
+        }
+        let id = first.get_mut().ids.pop();
+        if first.get().ids.is_empty() {
+            first.remove();
+        }
+        id.map(|id| (id, entry))
+    }
+
+    /// How many have not ended.
+    pub(super) fn len(&self) -> usize {
+        self.live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hashbrown::HashSet;
+
+    fn id(n: u128) -> RequestId {
+        RequestId(uuid::Uuid::from_u128(n))
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment::at(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn never_early_and_not_much_late() {
+        for wait in [1, 7, 100, 1_000, 60_000, 86_400_000] {
+            let rounded = rounded(at(wait + 12_345), at(12_345));
+            let late = rounded.since(at(wait + 12_345));
+            assert!(rounded >= at(wait + 12_345), "{wait}");
+            assert!(late <= Duration::from_millis(wait / 32 + 1).min(Duration::from_millis(256)), "{wait}: {late:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_due_comes_out_once() {
+        let mut calendar = Deadlines::default();
+        let entries: Vec<_> = (0..2000).map(|n| calendar.set(id(n), at(1000 + n as u64 % 300), at(0))).collect();
+        // Every other one ends before.
+        let mut ended = HashSet::new();
+        for n in (0..2000).step_by(2) {
+            ended.insert(id(n));
+            if calendar.clear(entries[n as usize]) {
+                calendar.tidy(entries[n as usize], |id| !ended.contains(id));
+            }
+        }
+        assert_eq!(calendar.len(), 1000);
+        assert_eq!(calendar.pop_due(at(999)), None);
+        let mut due = HashSet::new();
+        while let Some((id, _)) = calendar.pop_due(at(2000)) {
+            if !ended.contains(&id) {
+                assert!(due.insert(id));
+            }
+        }
+        assert_eq!((due.len(), calendar.next()), (1000, None));
+    }
+
+    #[test]
+    fn what_has_ended_takes_no_room() {
+        let mut calendar = Deadlines::default();
+        let live: HashSet<_> = (0..10).map(id).collect();
+        let entries: Vec<_> = (0..10_000).map(|n| calendar.set(id(n), at(80_000_000), at(0))).collect();
+        for n in 10..10_000 {
+            if calendar.clear(entries[n]) {
+                calendar.tidy(entries[n], |id| live.contains(id) || id.0.as_u128() > n as u128);
+            }
+        }
+        let kept: usize = calendar.lists.values().map(|list| list.ids.len()).sum();
+        assert!(kept <= 40 && calendar.lists.len() == 1, "{kept} in {} lists", calendar.lists.len());
+    }
+}
