@@ -146,9 +146,9 @@ mod tests {
         let mut calendar = Deadlines::default();
         let live: HashSet<_> = (0..10).map(id).collect();
         let entries: Vec<_> = (0..10_000).map(|n| calendar.set(id(n), at(80_000_000), at(0))).collect();
-        for n in 10..10_000 {
-            if calendar.clear(entries[n]) {
-                calendar.tidy(entries[n], |id| live.contains(id) || id.0.as_u128() > n as u128);
+        for (n, entry) in entries.into_iter().enumerate().skip(10) {
+            if calendar.clear(entry) {
+                calendar.tidy(entry, |id| live.contains(id) || id.0.as_u128() > n as u128);
             }
         }
         let kept: usize = calendar.lists.values().map(|list| list.ids.len()).sum();

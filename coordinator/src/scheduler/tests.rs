@@ -260,3 +260,4 @@ mod behaviour;
 mod faults;
 mod preparing;
 mod queues;
+mod reproductions;

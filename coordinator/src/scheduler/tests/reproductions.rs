@@ -1,0 +1,105 @@
+//! What the simulation has found, each as short as it gets.
+
+use super::*;
+
+/// Its artifact could not be made again while another execution was queued for it: that one lost its way.
+#[test]
+fn an_artifact_that_is_given_up_is_asked_for_again_by_who_is_queued() {
+    let mut env = Env::with(strict());
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.worker(2, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, Some(Found::Prepared(info(1))));
+    let run = env.dispatched();
+    env.submit(2, 1, execute(ExecuteKind::Dispute));
+    env.submit(3, 1, execute(ExecuteKind::Backing));
+    // The only slot is kept busy, so that both stay in the queue; then the artifact turns out to be gone.
+    env.event(Event::Heartbeat {
+        heartbeat: Heartbeat {
+            draining: true,
+            ..heartbeat(2, vec![RunningJob { token: TOKEN, job: run.1.job, attempt: 1 }])
+        },
+        reply: None,
+    });
+    env.executed(&run, ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into())));
+    assert_eq!(env.next(), Effect::Drop { artifact: Env::artifact(1) });
+    env.event(Event::Dropped { artifact: Env::artifact(1) });
+    for _ in 0..3 {
+        let prepare = env.dispatched();
+        let failed = PrepareOutcome::Internal(InternalError::Kernel("full".into()));
+        env.report(&prepare, JobOutcome::Prepare(failed));
+    }
+    assert!(matches!(env.verdict().outcome, Outcome::Internal(_)), "who waited for it is told");
+    env.quiet();
+    env.event(Event::Heartbeat { heartbeat: heartbeat(2, vec![]), reply: None });
+    env.looked_up(1, None);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 2);
+    for _ in 0..2 {
+        let run = env.dispatched();
+        env.executed(&run, valid());
+        assert!(matches!(env.verdict().outcome, Outcome::Valid(_)));
+    }
+}
+
+/// Two attempts of one job at one worker, the first still being stopped, both waiting there for a slot.
+#[test]
+fn two_attempts_of_a_job_may_wait_at_one_worker() {
+    let mut env = Env::with(Policy { ahead: 2, ..strict() });
+    env.worker(1, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, Some(Found::Prepared(info(1))));
+    env.dispatched();
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    let Effect::ToWorker { worker: at, message: ToWorker::Dispatch(d) } = env.next() else { panic!() };
+    let (job, attempt) = (d.job, d.attempt);
+    let delivery = Delivery::Unknown("lost".into());
+    env.event(Event::Delivered { worker: at, job, attempt, command: Command::Dispatch, delivery });
+    assert!(matches!(env.next(), Effect::ToWorker { message: ToWorker::Cancel { .. }, .. }));
+    let running = env.scheduler.fleet.workers[&at].jobs.iter().map(|s| RunningJob {
+        token: TOKEN,
+        job: s.job,
+        attempt: s.attempt,
+    });
+    let running = running.collect();
+    env.event(Event::Heartbeat { heartbeat: heartbeat(1, running), reply: None });
+    let (again, second) = env.dispatched();
+    assert_eq!((again, second.job, second.attempt), (at, job, 2));
+    // What is swept after each event would see that one of them cannot be asked back.
+    assert_eq!(env.scheduler.fleet.workers[&at].jobs.len(), 3);
+    env.event(Event::Delivered { worker: at, job, attempt, command: Command::Cancel, delivery: Delivery::Taken });
+    assert_eq!(env.scheduler.fleet.workers[&at].jobs.len(), 2);
+}
+
+/// A new coordinator knew the artifacts from the store, but no worker yet, and pruned what the requests that waited
+/// for one were going to need.
+#[test]
+fn nothing_is_pruned_while_nobody_can_say_what_is_needed() {
+    let mut env = Env::with(Policy { artifact_ttl: Duration::from_secs(24 * 3600), ..strict() });
+    let idle = Duration::from_secs(100 * 24 * 3600);
+    env.event(Event::Listed(vec![Listed { artifact: (*Env::artifact(1)).clone(), bytes: 1000, idle }]));
+    env.submit_with(1, 1, ExecutorParams::default(), execute(ExecuteKind::Backing));
+    env.scheduler.on_prune(env.now);
+    env.drain();
+    env.quiet();
+    env.worker(1, WorkerKind::Execute, 1);
+    env.looked_up(1, Some(Found::Prepared(info(1))));
+    env.dispatched();
+}
+
+/// Whoever joins an execution needs its artifact as much as who asked first.
+#[test]
+fn joining_counts_as_need() {
+    let mut env = Env::with(strict());
+    env.worker(1, WorkerKind::Execute, 1);
+    let Work::Execute(mut work) = execute(ExecuteKind::Backing) else { unreachable!() };
+    work.fresh = false;
+    let work = Work::Execute(work);
+    env.submit(1, 1, work.clone());
+    env.looked_up(1, Some(Found::Prepared(info(1))));
+    env.dispatched();
+    env.pass(Duration::from_secs(5));
+    env.submit(2, 1, work);
+    let needed = env.scheduler.artifacts.iter().map(|(_, a)| a.last_needed).max();
+    assert_eq!(needed, Some(env.now));
+}
