@@ -131,7 +131,7 @@ impl Scheduler {
             Wants::Preparation(_) => None,
         };
         self.clients.admit(request.node, kind, request.leaf.map(|leaf| (leaf, id)));
-        self.requests.insert(id, request);
+        self.requests.insert(id, Box::new(request));
     }
 
     fn accept_execution(
@@ -175,7 +175,7 @@ impl Scheduler {
                 ambiguous: 0,
                 our_failures: 0,
             };
-            self.executions.insert(job, execution);
+            self.executions.insert(job, Box::new(execution));
             if self.quarantine.holds(&identity, self.config.policy.max_deaths, now) {
                 let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
                 self.finish_execution(job, outcome, None, now);
@@ -270,7 +270,9 @@ impl Scheduler {
 
     /// Whether a worker has what this request waits for.
     pub(super) fn is_running(&self, id: RequestId) -> bool {
-        let Some(Request { wants: Wants::Execution(job, _), .. }) = self.requests.get(&id) else { return false };
+        let Some(Request { wants: Wants::Execution(job, _), .. }) = self.requests.get(&id).map(|r| &**r) else {
+            return false;
+        };
         self.executions.get(job).is_some_and(|e| matches!(e.stage, Stage::Running { .. }))
     }
 }

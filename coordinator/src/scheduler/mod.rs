@@ -91,8 +91,8 @@ pub struct SchedulerConfig {
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
-    requests: Table<RequestId, Request>,
-    executions: Table<JobId, Execution>,
+    requests: Table<RequestId, Box<Request>>,
+    executions: Table<JobId, Box<Execution>>,
     /// Executions that others may join.
     identities: Table<ValidationKey, JobId>,
     preparations: HashMap<JobId, Preparation>,

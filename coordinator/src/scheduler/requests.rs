@@ -85,11 +85,16 @@ pub(super) struct Ending {
 impl Scheduler {
     /// A precheck or a heads-up asks for its artifact.
     pub(super) fn house_preparation(&mut self, id: RequestId, now: Moment) {
-        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get(&id) else { return };
+        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get(&id).map(|r| &**r) else {
+            return;
+        };
         let (program, heads_up) = (errand.program.clone(), errand.heads_up);
         let key =
             self.choose_engine(WorkerKind::Prepare, &program).map(|engine| self.artifact_for(&program, engine, now));
-        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id) else { return };
+        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id).map(|r| &mut **r)
+        else {
+            return;
+        };
         errand.artifact = key;
         match key {
             None => drop(self.homeless.insert(Waiter::Preparation(id))),
@@ -128,7 +133,7 @@ impl Scheduler {
         times: Option<(Moment, Moment)>,
         now: Moment,
     ) {
-        if let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id) {
+        if let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id).map(|r| &mut **r) {
             errand.artifact_is_there(times, now);
             let errand = (**errand).clone();
             let outcome = match outcome {

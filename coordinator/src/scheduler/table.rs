@@ -6,11 +6,9 @@ use std::hash::{BuildHasher as _, Hash};
 
 const PARTS: usize = 1024;
 
-type Part<K, V> = HashTable<Box<(K, V)>>;
-
-/// A hash map whose entries are boxed, so that growing a part moves pointers only.
+/// A hash map. Large values are best boxed, so that growing a part moves little.
 pub(super) struct Table<K, V> {
-    parts: Box<[Part<K, V>]>,
+    parts: Box<[HashTable<(K, V)>]>,
     hasher: DefaultHashBuilder,
     len: usize,
 }
@@ -56,7 +54,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
         }
         let (hash, part) = self.place(&key);
         let hasher = self.hasher.clone();
-        self.parts[part].insert_unique(hash, Box::new((key, value)), |e| hasher.hash_one(&e.0));
+        self.parts[part].insert_unique(hash, (key, value), |e| hasher.hash_one(&e.0));
         self.len += 1;
         None
     }

@@ -122,7 +122,8 @@ impl Submission {
         let timeout = || self.executor_params.exec_timeout(execute.kind.exec_timeout_kind());
         let same = (
             (&self.code.hash, &self.executor_params, self.code_bomb_limit, self.prepare_timeout),
-            (&execute.context, block_data, execute.pov_bomb_limit, execute.exec_timeout.unwrap_or_else(timeout)),
+            (&execute.context, block_data, execute.pov_bomb_limit),
+            (execute.kind.exec_timeout_kind(), execute.exec_timeout.unwrap_or_else(timeout)),
         );
         Some(ValidationKey(BlobHash::of(&super::encode_part(&same)).0))
     }
