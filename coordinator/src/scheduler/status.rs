@@ -84,7 +84,7 @@ impl Scheduler {
             artifacts: self.artifacts.len() as u64,
             artifact_bytes: self.artifacts.bytes(),
             prepared: self.counts.prepare_dispatched,
-            executed: self.counts.execute_dispatched,
+            executed: self.counts.execute_dispatched - self.counts.came_back,
             coalesced: self.counts.coalesced,
             overloaded: self.counts.overloaded,
         };

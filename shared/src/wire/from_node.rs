@@ -249,7 +249,7 @@ pub struct FleetStatus {
     pub artifact_bytes: u64,
     /// Preparations dispatched since the coordinator started (each attempt counts).
     pub prepared: u64,
-    /// Executions dispatched since the coordinator started (each attempt counts).
+    /// Executions begun since the coordinator started (each attempt counts; what came back unbegun does not).
     pub executed: u64,
     /// Requests that were answered by an execution that was under way for another.
     pub coalesced: u64,
