@@ -14,15 +14,16 @@ pub const POV_BOMB_LIMIT: u32 = (40 * MIB) as u32;
 /// The wall clock may run this many times as long as the CPU time limit before a job is ended.
 pub const WALL_CLOCK_FACTOR: u32 = 4;
 
-/// Parses `250ms`, `2s`, `1.5s`, `3m`.
+/// Parses `250ms`, `2s`, `1.5s`, `3m`, `1h`.
 pub fn parse_duration(s: &str) -> Result<Duration, String> {
-    let wrong = || format!("duration: {s:?} is not a number followed by ms, s or m (for instance 2s)");
+    let wrong = || format!("duration: {s:?} is not a number followed by ms, s, m or h (for instance 2s)");
     let split = s.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
     let number: f64 = s[..split].trim().parse().map_err(|_| wrong())?;
     let unit = match &s[split..] {
         "ms" => 0.001,
         "s" => 1.0,
         "m" => 60.0,
+        "h" => 3600.0,
         _ => return Err(wrong()),
     };
     let seconds = number * unit;
@@ -50,7 +51,7 @@ mod tests {
         assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(parse_duration("2s").unwrap(), Duration::from_secs(2));
         assert_eq!(parse_duration("1.5m").unwrap(), Duration::from_secs(90));
-        for bad in ["", "2", "s", "-1s", "0s", "2h", "nans", "1e99s"] {
+        for bad in ["", "2", "s", "-1s", "0s", "2d", "25h", "nans", "1e99s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

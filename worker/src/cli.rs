@@ -6,7 +6,7 @@ use crate::{
 };
 use clap::Parser;
 use pvf_shared::{
-    bus::nats::NatsBus,
+    bus::nats::{NatsBus, parse_url},
     ids::FleetName,
     signals::Shutdown,
     store::{BlobStore, seal::SealKey},
@@ -19,7 +19,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc, time::Dura
 #[command(version)]
 struct Args {
     /// The NATS server, for instance nats://127.0.0.1:4222
-    #[arg(long, env = "PVF_NATS", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
     nats: String,
     /// The object store that the fleet shares: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]

@@ -1,7 +1,7 @@
 //! What can be typed after `pvf`.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use pvf_shared::{ids::FleetName, priority::ExecuteKind, units::parse_duration};
+use pvf_shared::{bus::nats::parse_url, ids::FleetName, priority::ExecuteKind, units::parse_duration};
 use std::{path::PathBuf, time::Duration};
 
 /// Prepares and executes parachain validation functions (PVFs): embedded in this process, or on a fleet.
@@ -20,7 +20,7 @@ const EXIT_CODES: &str = "Exit codes: 0 valid or ok; 1 invalid or rejected; 2 us
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Global {
     /// Use the fleet behind this NATS server (nats://host:4222) instead of the embedded host
-    #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL")]
+    #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
     pub(crate) nats: Option<String>,
     /// Artifacts and large inputs: a folder, file:///path, memory://, s3://bucket/prefix, gs://…, az://…
     /// [default: pvf/store in the user's cache folder]

@@ -13,6 +13,8 @@ const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 
 /// How long the server may take to answer us ourselves.
 const ROUND_TRIP: Duration = Duration::from_secs(10);
+/// How long a flush may take.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// A connection to NATS.
 pub struct NatsBus {
@@ -84,6 +86,20 @@ fn reconnect_delay(attempts: usize) -> Duration {
     Duration::from_millis(base / 2 + u64::from(nanos) % base)
 }
 
+/// Whether this can be the URL of a NATS server: `nats://host:4222`, `tls://…`, `ws://…`, `wss://…` or a bare
+/// `host:port`. For the command line; whether somebody listens there only connecting shows.
+pub fn parse_url(text: &str) -> Result<String, String> {
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
+    let url = url::Url::parse(&with_scheme).map_err(|e| format!("not the URL of a NATS server: {e}"))?;
+    if !matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") {
+        return Err(format!("scheme {:?} is none of nats, tls, ws, wss", url.scheme()));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("no host".into());
+    }
+    Ok(text.to_owned())
+}
+
 /// A URL as it may be shown: without user and password.
 pub fn without_secrets(url: &str) -> String {
     match url.rsplit_once('@') {
@@ -141,7 +157,9 @@ impl Bus for NatsBus {
     }
 
     async fn flush(&self) -> Result<(), BusError> {
-        self.client.flush().await.map_err(|e| self.failed(&e))
+        // Without a server a flush would wait for one for ever, and whoever ends would not end.
+        let flushed = tokio::time::timeout(FLUSH_LIMIT, self.client.flush()).await;
+        flushed.map_err(|e| self.failed(&e))?.map_err(|e| self.failed(&e))
     }
 
     fn is_connected(&self) -> bool {
@@ -152,6 +170,16 @@ impl Bus for NatsBus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_of_servers() {
+        for good in ["nats://host:4222", "host:4222", "127.0.0.1:4222", "tls://user:pw@host"] {
+            assert_eq!(parse_url(good).unwrap(), good);
+        }
+        for bad in ["", "foo://x", "http://host:4222", "nats://127.0.0.1:99999", "nats://"] {
+            assert!(parse_url(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn urls_are_shown_without_secrets() {
