@@ -57,7 +57,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let store = match BlobStore::open(&args.store, key) {
+    let store = match BlobStore::open_shared(&args.store, key) {
         Ok(store) => store,
         Err(error) => {
             eprintln!("error: {error}");

@@ -155,18 +155,18 @@ impl Ingress {
         check(submission)?;
         let code = &mut submission.code;
         let known = match self.known_code.get(&code.hash) {
-            Some((blob, false)) => self.must_have("code", &blob).await.is_ok().then_some(blob),
-            Some((blob, true)) => Some(blob),
-            None => None,
+            Some((blob, true)) => Some((blob, true)),
+            Some((blob, false)) if self.must_have("code", &blob).await.is_ok() => Some((blob, false)),
+            _ => None,
         };
-        code.blob = match known {
-            Some(blob) => blob,
-            None => {
-                let blob = self.secure_code(code.hash, &code.blob).await?;
-                self.known_code.insert(code.hash, blob.clone());
-                blob
-            }
+        let (blob, lately) = match known {
+            Some(known) => known,
+            None => (self.secure_code(code.hash, &code.blob).await?, false),
         };
+        if !lately {
+            self.known_code.insert(code.hash, blob.clone());
+        }
+        code.blob = blob;
         if let Work::Execute(execute) = &mut submission.work {
             self.must_have("block data", &execute.block_data).await?;
             let BlobRef::Inline(bytes) = &execute.block_data else { return Ok(()) };

@@ -14,7 +14,20 @@ pub const POV_BOMB_LIMIT: u32 = (40 * MIB) as u32;
 /// The wall clock may run this many times as long as the CPU time limit before a job is ended.
 pub const WALL_CLOCK_FACTOR: u32 = 4;
 
-/// Parses `250ms`, `2s`, `1.5s`, `3m`, `1h`.
+/// The longest CPU time limit that a request may ask for.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The longest wait for an answer that a request may ask for.
+pub const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Parses a CPU time limit: 1 ms to [`MAX_TIMEOUT`].
+pub fn parse_timeout(s: &str) -> Result<Duration, String> {
+    match parse_duration(s)? {
+        time if time > MAX_TIMEOUT => Err(format!("duration: {s:?} is outside 1ms to 1h")),
+        time => Ok(time),
+    }
+}
+
+/// Parses `250ms`, `2s`, `1.5s`, `3m`, `1h`: 1 ms to [`MAX_WAIT`].
 pub fn parse_duration(s: &str) -> Result<Duration, String> {
     let wrong = || format!("duration: {s:?} is not a number followed by ms, s, m or h (for instance 2s)");
     let split = s.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
@@ -27,8 +40,8 @@ pub fn parse_duration(s: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let seconds = number * unit;
-    if !seconds.is_finite() || !(0.001..=86_400.0).contains(&seconds) {
-        return Err(format!("duration: {s:?} is outside 1ms to 24 hours"));
+    if !seconds.is_finite() || !(0.001..=MAX_WAIT.as_secs_f64()).contains(&seconds) {
+        return Err(format!("duration: {s:?} is outside 1ms to 24h"));
     }
     Ok(Duration::from_secs_f64(seconds))
 }
@@ -51,6 +64,9 @@ mod tests {
         assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(parse_duration("2s").unwrap(), Duration::from_secs(2));
         assert_eq!(parse_duration("1.5m").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("24h").unwrap(), MAX_WAIT);
+        assert_eq!(parse_timeout("1h").unwrap(), MAX_TIMEOUT);
+        assert_eq!(parse_timeout("61m").unwrap_err(), "duration: \"61m\" is outside 1ms to 1h");
         for bad in ["", "2", "s", "-1s", "0s", "2d", "25h", "nans", "1e99s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

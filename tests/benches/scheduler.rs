@@ -6,9 +6,8 @@ use pvf_coordinator::scheduler::{
 };
 use pvf_shared::{
     Bytes,
-    candidate::{BlockDataForm, CandidateContext},
     config::Timing,
-    ids::{BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, StorageRoot, ValidationKey, WorkerId},
+    ids::{BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, ValidationKey, WorkerId},
     job::{ArtifactInfo, BlobRef, ExecuteOutcome, JobOutcome, JobUsage},
     params::ExecutorParams,
     priority::ExecuteKind,
@@ -18,6 +17,7 @@ use pvf_shared::{
         Work, WorkerHello, WorkerKind,
     },
 };
+use pvf_tests::ask::context;
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     collections::VecDeque,
@@ -180,16 +180,9 @@ impl Bench {
         let code = n.wrapping_mul(0x9e37_79b9) % self.size.artifacts;
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&code.to_le_bytes());
-        let context = CandidateContext {
-            parent_head: Bytes::from_static(b"parent head"),
-            relay_parent_number: 1,
-            relay_parent_storage_root: StorageRoot([0; 32]),
-            extension: None,
-            block_data_form: BlockDataForm::MaybeCompressed,
-        };
         let work = ExecuteSubmission {
             kind: ExecuteKind::ALL[(n % 4) as usize],
-            context,
+            context: context(&b"parent head"[..]),
             block_data: BlobRef::Stored { hash: BlobHash([(n % 251) as u8; 32]), len: n },
             pov_bomb_limit: 1000,
             exec_timeout: None,

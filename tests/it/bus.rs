@@ -13,6 +13,7 @@ use pvf_shared::{
 use pvf_tests::{
     ask::{adder, backing, good_block},
     fleet::{Fleet, Nats, client},
+    processes::{signal, until},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -105,4 +106,18 @@ async fn without_workers_the_deadline_is_the_answer() {
     request.answer_within = Some(Duration::from_millis(300));
     let answer = fleet.host.execute_pvf(adder(), request).await.unwrap();
     assert_eq!(answer.outcome, Outcome::ExecutionDeadline);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_end_when_asked_though_the_bus_is_gone() {
+    let mut fleet = Fleet::start(1, 1).await;
+    fleet.nats.kill();
+    let roles = [&mut fleet.coordinator, &mut fleet.prepare[0], &mut fleet.execute[0]];
+    for role in &roles {
+        signal(role.pid(), libc::SIGTERM);
+    }
+    for role in roles {
+        let ended = until("the role ends", async || role.0.try_wait().unwrap()).await;
+        assert!(ended.success(), "{ended}");
+    }
 }

@@ -74,9 +74,13 @@ fn the_demo_shows_a_valid_chain_and_an_invalid_block() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("5 valid blocks, the state is 15, and 1 invalid block"), "{stdout}");
-    let objects = desk.json(&["demo"], 0);
-    let verdicts: Vec<_> = objects.iter().map(|o| o["verdict"].as_str().unwrap()).collect();
-    assert_eq!(verdicts, ["ok", "valid", "valid", "valid", "valid", "valid", "invalid"]);
+    let verdicts =
+        |objects: &[Value]| -> Vec<_> { objects.iter().map(|o| o["verdict"].as_str().unwrap().to_owned()).collect() };
+    let objects = desk.json(&["demo", "--files", "try"], 0);
+    assert_eq!(verdicts(&objects), ["ok", "valid", "valid", "valid", "valid", "valid", "invalid"]);
+    let again =
+        ["execute", "try/adder.wasm", "--params", "try/block-1.params", "try/block-5.params", "try/bad-block.params"];
+    assert_eq!(verdicts(&desk.json(&again, 1)), ["valid", "valid", "invalid"]);
 }
 
 #[test]
@@ -223,9 +227,15 @@ fn bad_input_names_the_field_and_exits_with_2() {
     hex("xyz", "00", &["--parent-head", "not hex"]);
     hex("00", "@absent", &["--block-data", "absent"]);
     desk.fails(&["execute", "code.wasm"], 2, &["--params"]);
-    desk.fails(&["execute", "code.wasm", "--params", "good", "--timeout", "2h"], 2, &["--timeout", "ms, s or m"]);
+    let timeout = |time: &str, words: &[&str]| {
+        desk.fails(&["execute", "code.wasm", "--params", "good", "--timeout", time], 2, words);
+    };
+    timeout("2h", &["--timeout", "outside 1ms to 1h"]);
+    timeout("2d", &["--timeout", "ms, s, m or h"]);
     desk.fails(&["execute", "code.wasm", "--params", "good", "--kind", "fun"], 2, &["--kind", "backing-system"]);
     desk.fails(&["precheck", "code.wasm", "--store", "ftp://x"], 2, &["ftp", "unknown scheme"]);
+    let elsewhere = ["precheck", "code.wasm", "--nats", "nats://127.0.0.1:1", "--store", "memory://"];
+    desk.fails(&elsewhere, 2, &["memory://", "memory of one process"]);
     desk.fails(&["frobnicate"], 2, &["frobnicate"]);
     desk.fails(&["status"], 2, &["--nats"]);
 }

@@ -3,7 +3,7 @@
 use crate::tool::Desk;
 use pvf_tests::{
     fleet::Fleet,
-    processes::{binary, signal},
+    processes::{Process, binary, children_of, lives, signal, until},
 };
 use std::{
     io::{BufRead as _, BufReader},
@@ -44,12 +44,10 @@ async fn a_fleet_without_a_coordinator_exits_with_3() {
     desk.fails(&["precheck", "code.wasm", "--nats", &fleet.nats.url], 3, &["no coordinator answers"]);
 }
 
-#[test]
-fn up_starts_a_whole_fleet_and_ends_it() {
-    let desk = Desk::new();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+/// `pvf up` on a port, when it says that it is ready, and what it says.
+fn start_up(desk: &Desk, port: &str) -> (Process, serde_json::Value) {
     let mut command = Command::new(binary("pvf"));
-    command.args(["up", "--prepare-workers", "1", "--execute-workers", "2", "--port", &port, "--json"]);
+    command.args(["up", "--prepare-workers", "1", "--execute-workers", "2", "--port", port, "--json"]);
     if let Some(server) = std::env::var_os("PVF_NATS_SERVER") {
         let dir = std::path::Path::new(&server).parent().unwrap().to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -62,12 +60,34 @@ fn up_starts_a_whole_fleet_and_ends_it() {
     BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(ready["ready"], true);
+    (Process(up), ready)
+}
+
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn up_starts_a_whole_fleet_and_ends_it() {
+    let (desk, port) = (Desk::new(), free_port());
+    let (mut up, ready) = start_up(&desk, &port);
     let (nats, store) = (ready["nats"].as_str().unwrap(), ready["store"].as_str().unwrap());
     let answer = &desk.json(&["execute", "code.wasm", "--params", "good", "--nats", nats, "--store", store], 0)[0];
     assert_eq!(answer["verdict"], "valid");
     let taken = desk.pvf(&["up", "--port", &port]);
     assert!(taken.status.code() == Some(2), "{}", String::from_utf8_lossy(&taken.stderr));
-    signal(i32::try_from(up.id()).unwrap(), libc::SIGINT);
-    assert!(up.wait().unwrap().success());
+    signal(up.pid(), libc::SIGINT);
+    assert!(up.0.wait().unwrap().success());
     desk.fails(&["precheck", "code.wasm", "--nats", nats], 3, &[nats]);
+}
+
+#[tokio::test]
+async fn up_that_is_killed_leaves_nobody_behind() {
+    let (desk, port) = (Desk::new(), free_port());
+    let (mut up, _) = start_up(&desk, &port);
+    let roles = children_of(up.pid());
+    // nats-server, the coordinator, one prepare worker and two execute workers.
+    assert_eq!(roles.len(), 5);
+    up.kill();
+    until("its roles are gone", async || (!roles.iter().any(|pid| lives(*pid))).then_some(())).await;
 }

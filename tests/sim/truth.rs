@@ -2,8 +2,7 @@
 
 use pvf_shared::{
     Bytes,
-    candidate::{BlockDataForm, CandidateContext},
-    ids::{BlobHash, CodeHash, NodeId, RequestId, StorageRoot},
+    ids::{BlobHash, CodeHash, NodeId, RequestId},
     job::BlobRef,
     params::ExecutorParams,
     priority::ExecuteKind,
@@ -86,16 +85,9 @@ pub fn submission(id: RequestId, node: NodeId, code: u8, answer_within: Duration
 
 /// The execution of candidate `n`.
 pub fn execution(kind: ExecuteKind, n: u32, relay_leaf: Option<u8>, fresh: bool) -> Work {
-    let context = CandidateContext {
-        parent_head: Bytes::from_static(b"parent"),
-        relay_parent_number: 1,
-        relay_parent_storage_root: StorageRoot([0; 32]),
-        extension: None,
-        block_data_form: BlockDataForm::MaybeCompressed,
-    };
     Work::Execute(Box::new(ExecuteSubmission {
         kind,
-        context,
+        context: crate::ask::context(&b"parent"[..]),
         block_data: BlobRef::Inline(Bytes::copy_from_slice(&n.to_le_bytes())),
         pov_bomb_limit: 1 << 20,
         exec_timeout: None,

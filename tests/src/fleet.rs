@@ -31,7 +31,7 @@ fn nats_server() -> PathBuf {
 pub struct Nats {
     /// Its URL.
     pub url: String,
-    _process: Process,
+    process: Process,
     _dir: TempDir,
 }
 
@@ -57,10 +57,17 @@ impl Nats {
                 tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok().then_some(true)
             });
             if up.await {
-                return Self { url, _process: process, _dir: dir };
+                return Self { url, process, _dir: dir };
             }
         }
         panic!("nats-server does not start");
+    }
+}
+
+impl Nats {
+    /// Kills the server.
+    pub fn kill(&mut self) {
+        self.process.kill();
     }
 }
 

@@ -52,22 +52,33 @@ pub fn signal(pid: i32, signal: i32) {
     assert_eq!(sent, 0, "kill({pid}, {signal}): {}", std::io::Error::last_os_error());
 }
 
+/// State and parent of a process, if there is such a process.
+fn stat(pid: i32) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Whether a process is there and not only waiting to be reaped.
+pub fn lives(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// The processes that this process has started and that still live.
+pub fn children_of(parent: i32) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(state, ppid)| ppid == parent && state != 'Z')).collect()
+}
+
 /// The job processes that this process has started and that still live.
 pub fn jobs_of(parent: i32) -> Vec<i32> {
-    let mut jobs = Vec::new();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return jobs };
-    for pid in entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()) {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        // The name in parentheses may hold anything.
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let mut fields = rest.split(' ');
-        let (state, ppid) = (fields.next(), fields.next().and_then(|p| p.parse::<i32>().ok()));
-        let Ok(cmdline) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
-        let is_job = cmdline.split(|b| *b == 0).any(|word| word == b"__pvf-job");
-        if ppid == Some(parent) && state != Some("Z") && is_job {
-            jobs.push(pid);
-        }
-    }
+    let mut jobs = children_of(parent);
+    jobs.retain(|pid| {
+        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        cmdline.split(|b| *b == 0).any(|word| word == b"__pvf-job")
+    });
     jobs
 }
 

@@ -73,7 +73,7 @@ pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = Args::parse_from(std::iter::once(OsString::from(format!("pvf-{role}"))).chain(args));
     pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
     let opened = SealKey::from_file(args.seal_key_file.as_deref())
-        .and_then(|key| BlobStore::open(&args.store, key).map_err(|e| e.to_string()));
+        .and_then(|key| BlobStore::open_shared(&args.store, key).map_err(|e| e.to_string()));
     let store = match opened {
         Ok(store) => store,
         Err(error) => return fail(2, &error),

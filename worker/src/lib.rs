@@ -38,6 +38,18 @@ macro_rules! worker_main {
     };
 }
 
+/// Has the process that this starts asked to end (SIGTERM) when the thread that starts it ends, however that ends.
+pub fn ends_with_us(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: a plain system call, which may be made between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
+
 /// Asks a process to end (SIGTERM).
 pub fn terminate(pid: i32) {
     // SAFETY: a plain system call.

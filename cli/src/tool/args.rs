@@ -1,7 +1,12 @@
 //! What can be typed after `pvf`.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use pvf_shared::{bus::nats::parse_url, ids::FleetName, priority::ExecuteKind, units::parse_duration};
+use pvf_shared::{
+    bus::nats::parse_url,
+    ids::FleetName,
+    priority::ExecuteKind,
+    units::{parse_duration, parse_timeout},
+};
 use std::{path::PathBuf, time::Duration};
 
 /// Prepares and executes parachain validation functions (PVFs): embedded in this process, or on a fleet.
@@ -56,7 +61,7 @@ pub(crate) enum Command {
     /// A whole fleet on this machine
     Up(Up),
     /// Prepare a bundled PVF, execute a chain of blocks and a bad one, and show what happened
-    Demo,
+    Demo(Demo),
     /// The coordinator's role (as pvf-coordinator)
     #[command(disable_help_flag = true)]
     Coordinator,
@@ -125,8 +130,8 @@ pub(crate) struct Execute {
     /// Why: backing, backing-system, approval, dispute
     #[arg(long, default_value = "backing")]
     pub(crate) kind: ExecuteKind,
-    /// CPU time limit, for instance 2s [default: what the executor parameters say for the kind]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// CPU time limit, 1ms to 1h [default: what the executor parameters say for the kind]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     pub(crate) timeout: Option<Duration>,
     /// Execute it even if the same validation is under way for somebody else
     #[arg(long)]
@@ -134,6 +139,13 @@ pub(crate) struct Execute {
     /// Executor parameters: JSON or SCALE
     #[arg(long, value_name = "FILE")]
     pub(crate) executor_params: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Demo {
+    /// Also write the code and each block's parameters to this folder, to try the other commands on them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -2,7 +2,7 @@
 
 use super::{
     Failure,
-    args::Global,
+    args::{Demo, Global},
     output,
     target::{Target, store_url},
 };
@@ -17,6 +17,7 @@ use pvf_shared::{
     units::human_bytes,
     verdict::Outcome,
 };
+use std::path::Path;
 
 /// Blocks of the chain that is shown.
 const BLOCKS: u64 = 5;
@@ -46,9 +47,37 @@ fn show(global: &Global, name: &str, answer: &Answer) {
     }
 }
 
+/// Where the demo's inputs are written for whoever wants to try the other commands on them.
+struct Files<'a>(Option<&'a Path>);
+
+impl<'a> Files<'a> {
+    fn new(folder: Option<&'a Path>) -> Result<Self, Failure> {
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder).map_err(|e| Self::failed(folder, &e))?;
+        }
+        Ok(Self(folder))
+    }
+
+    fn failed(path: &Path, error: &std::io::Error) -> Failure {
+        Failure::Input(format!("--files: {}: {error}", path.display()))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(folder) = self.0 else { return Ok(()) };
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).map_err(|e| Self::failed(&path, &e))
+    }
+
+    fn write_params(&self, name: &str, request: &ExecuteRequest) -> Result<(), Failure> {
+        self.write(name, &request.context.encode_with(request.block_data.to_vec()))
+    }
+}
+
 /// Prepares the bundled adder, executes a chain of blocks and a bad one. Exit code 0 only if the chain is valid
 /// and the bad block is not.
-pub(crate) async fn demo(global: &Global) -> Result<u8, Failure> {
+pub(crate) async fn demo(global: &Global, args: &Demo) -> Result<u8, Failure> {
+    let files = Files::new(args.files.as_deref())?;
+    files.write("adder.wasm", ADDER)?;
     // A folder of its own, so that there is something to prepare each time.
     let folder = tempfile::tempdir().map_err(|e| Failure::NotAnswered(format!("no temporary folder: {e}")))?;
     let target = match (&global.nats, &global.store) {
@@ -82,7 +111,9 @@ pub(crate) async fn demo(global: &Global) -> Result<u8, Failure> {
     let mut state = 0;
     for n in 1..=BLOCKS {
         let block = Block { state, increment: n };
-        let answer = target.host.execute_pvf(pvf.clone(), request(n as u32, &head, &block)).await?;
+        let request = request(n as u32, &head, &block);
+        files.write_params(&format!("block-{n}.params"), &request)?;
+        let answer = target.host.execute_pvf(pvf.clone(), request).await?;
         show(global, &format!("block {n} ({state} + {n})"), &answer);
         let expected = head.next(&block);
         fine &= matches!(&answer.outcome, Outcome::Valid(result) if result.head_data == expected.encode());
@@ -92,13 +123,19 @@ pub(crate) async fn demo(global: &Global) -> Result<u8, Failure> {
 
     say(global, "\n3. Validate a bad block: it claims a state that its parent does not have");
     let bad = Block { state: state + 1, increment: 1 };
-    let answer = target.host.execute_pvf(pvf, request(BLOCKS as u32 + 1, &head, &bad)).await?;
+    let request = request(BLOCKS as u32 + 1, &head, &bad);
+    files.write_params("bad-block.params", &request)?;
+    let answer = target.host.execute_pvf(pvf, request).await?;
     show(global, "bad block", &answer);
     fine &= matches!(answer.outcome, Outcome::Invalid(_));
     target.close().await;
 
     if fine {
         say(global, &format!("\nAs it should be: {BLOCKS} valid blocks, the state is {state}, and 1 invalid block."));
+        if let Some(folder) = &args.files {
+            let folder = folder.display();
+            say(global, &format!("Try it yourself: pvf execute {folder}/adder.wasm --params {folder}/*.params"));
+        }
         Ok(0)
     } else {
         Err(Failure::NotAnswered("the demo did not go as it should: see above".into()))

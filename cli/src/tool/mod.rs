@@ -32,7 +32,8 @@ pub fn main() -> ExitCode {
         _ => {}
     }
     let args = Args::parse();
-    pvf_shared::telemetry::init(args.global.verbose, "error", false);
+    // That the fleet's bus is gone is worth a line: nothing else would be said until the wait is over.
+    pvf_shared::telemetry::init(args.global.verbose, "error,pvf_shared::bus=warn", false);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
             Command::HeadsUp(a) => commands::heads_up(&args.global, a).await,
             Command::Status(a) => commands::status(&args.global, a).await,
             Command::Up(a) => up::up(&args.global, a).await,
-            Command::Demo => demo::demo(&args.global).await,
+            Command::Demo(a) => demo::demo(&args.global, a).await,
             // Answered above, before the arguments were parsed: the workers have their own.
             Command::Coordinator | Command::PrepareWorker | Command::ExecuteWorker => Ok(0),
         }

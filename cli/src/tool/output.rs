@@ -59,9 +59,12 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
     })
 }
 
-/// A request without a verdict, as JSON.
+/// A request without a verdict, as JSON: the same fields.
 pub(crate) fn json_unanswered(input: &str, error: &str) -> Value {
-    json!({"input": input, "verdict": "internal", "reason": error, "result": null})
+    json!({
+        "input": input, "request": null, "verdict": "internal", "reason": error, "result": null, "code_hash": null,
+        "artifact": null, "timings_ms": null, "worker": null, "attempts": 0,
+    })
 }
 
 /// One answer as a line.

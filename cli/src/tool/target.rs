@@ -89,10 +89,10 @@ impl Target {
     }
 
     async fn fleet(global: &Global, url: &str) -> Result<Self, Failure> {
+        let store = BlobStore::open_shared(&store_url(global)?, seal_key(global)?)?;
         let bus = NatsBus::connect(url, "pvf", Duration::from_secs(5))
             .await
             .map_err(|e| Failure::NotAnswered(e.to_string()))?;
-        let store = BlobStore::open(&store_url(global)?, seal_key(global)?)?;
         let config =
             ClientConfig { fleet: global.fleet.clone(), answer_within: global.wait, ..ClientConfig::default() };
         let host = ValidationHost::connect(Arc::new(bus), Some(store), config).await?;

@@ -151,6 +151,8 @@ fn role(fleet: &Global, word: &str, name: String, more: &[&str]) -> Result<Role,
 fn spawn(name: String, mut command: Command) -> Result<Role, Failure> {
     // A process group of its own: Ctrl-C reaches only us, and we end the roles in order.
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).process_group(0).kill_on_drop(true);
+    // Killed, we cannot end them; this runs on the main thread, which lives as long as we do.
+    pvf_worker::ends_with_us(command.as_std_mut());
     let child = command.spawn().map_err(|e| Failure::NotAnswered(format!("{name}: cannot be started: {e}")))?;
     Ok(Role { name, child })
 }

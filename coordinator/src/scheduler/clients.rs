@@ -86,8 +86,11 @@ pub(super) fn name(kind: Option<ExecuteKind>) -> &'static str {
 }
 
 impl Clients {
-    /// A node was heard of. Gives when its silence timer is to go off, if it is new.
+    /// A node was heard of. Gives when its silence timer is to go off, if it is new (and not one too many).
     pub(super) fn heard_of(&mut self, node: NodeId, silence: Duration, now: Moment) -> Option<Moment> {
+        if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&node) {
+            return None;
+        }
         let client = self.clients.entry(node).or_default();
         (client.last_heard, client.gone) = (now, false);
         (client.silence == Moment::default()).then(|| {
@@ -171,7 +174,7 @@ impl Clients {
 
     /// A node's view of the relay chain moved; gives the leaves whose work is not wanted any more.
     pub(super) fn update_leaves(&mut self, node: NodeId, update: &ActiveLeavesUpdate) -> Vec<Hash> {
-        let client = self.clients.entry(node).or_default();
+        let Some(client) = self.clients.get_mut(&node) else { return Vec::new() };
         for gone in &update.deactivated {
             client.active.remove(gone);
             client.retired.push_back(*gone);

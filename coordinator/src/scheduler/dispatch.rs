@@ -156,7 +156,7 @@ impl Scheduler {
         let params = &program.executor_params;
         let spec = PrepareJob {
             artifact: (*artifact.id).clone(),
-            code: program.code_blob(),
+            code: program.code.blob.clone(),
             executor_params: params.clone(),
             cpu_limit: program.prepare_timeout.unwrap_or_else(|| params.prep_timeout(kind)),
             code_bomb_limit: program.code_bomb_limit,

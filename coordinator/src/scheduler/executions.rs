@@ -61,6 +61,13 @@ pub(super) struct Execution {
     pub(super) our_failures: u32,
 }
 
+impl Execution {
+    /// Attempts that began.
+    pub(super) fn begun(&self) -> u32 {
+        self.attempts - self.not_begun
+    }
+}
+
 impl Scheduler {
     /// Chooses for which engine an execution's artifact is to be, and asks for the artifact.
     pub(super) fn house_execution(&mut self, job: JobId, now: Moment) {

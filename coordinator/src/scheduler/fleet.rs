@@ -105,7 +105,12 @@ impl Fleet {
         Self { workers: HashMap::new(), engines: Vec::new(), by_name: BTreeMap::new(), pools: Vec::new(), ahead }
     }
 
-    /// The number of an engine.
+    /// The number of an engine that was heard of.
+    pub(super) fn find_engine(&self, engine: &EngineId) -> Option<EngineKey> {
+        self.by_name.get(engine).copied()
+    }
+
+    /// The number of an engine; it gets one if it is new.
     pub(super) fn engine_key(&mut self, engine: &EngineId) -> EngineKey {
         if let Some(key) = self.by_name.get(engine) {
             return *key;

@@ -15,12 +15,12 @@ use pvf_shared::{
     ids::{NodeId, RequestId, ValidationKey},
     priority::{ExecuteKind, PreparePriority},
     subjects::Subject,
+    units::{MAX_TIMEOUT, MAX_WAIT},
     verdict::{AmbiguousReason, Outcome},
     wire::{ActiveLeavesUpdate, AskReply, ExecuteSubmission, Refusal, Submission, SubmitReply, Work, WorkerKind},
 };
 use std::{sync::Arc, time::Duration};
 
-const DAY_MS: u64 = 24 * 3600 * 1000;
 const MAX_BOMB_LIMIT: u64 = 1 << 30;
 /// How long a node without requests is remembered.
 const FORGET_CLIENT: Duration = Duration::from_secs(600);
@@ -32,18 +32,19 @@ const ARTIFACT_IS_WORTH: u64 = 16;
 pub fn check(submission: &Submission) -> Result<(), Refusal> {
     submission.executor_params.check_consistency().map_err(Refusal::Params)?;
     let bytes = |field, value: u64| in_range(field, value, (1, MAX_BOMB_LIMIT), "bytes");
-    let ms = |field, value: Duration, max| {
-        in_range(field, u64::try_from(value.as_millis()).unwrap_or(u64::MAX), (1, max), "ms")
+    let ms = |field, value: Duration, max: Duration| {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        in_range(field, ms(value), (1, ms(max)), "ms")
     };
     bytes("code bomb limit", submission.code_bomb_limit.into())?;
-    ms("answer_within", submission.answer_within, DAY_MS)?;
+    ms("answer_within", submission.answer_within, MAX_WAIT)?;
     if let Some(timeout) = submission.prepare_timeout {
-        ms("prepare timeout", timeout, 3_600_000)?;
+        ms("prepare timeout", timeout, MAX_TIMEOUT)?;
     }
     if let Work::Execute(execute) = &submission.work {
         bytes("PoV bomb limit", execute.pov_bomb_limit.into())?;
         if let Some(timeout) = execute.exec_timeout {
-            ms("execution timeout", timeout, 3_600_000)?;
+            ms("execution timeout", timeout, MAX_TIMEOUT)?;
         }
     }
     Ok(())
@@ -177,6 +178,7 @@ impl Scheduler {
             };
             self.executions.insert(job, Box::new(execution));
             if self.quarantine.holds(&identity, self.config.policy.max_deaths, now) {
+                self.counts.quarantined += 1;
                 let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
                 self.finish_execution(job, outcome, None, now);
                 return;

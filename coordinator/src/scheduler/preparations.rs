@@ -144,8 +144,8 @@ impl Scheduler {
     }
 
     /// The number of an artifact that is in the table.
-    pub(super) fn artifact_key(&mut self, id: &ArtifactId) -> Option<ArtifactKey> {
-        let engine = self.fleet.engine_key(&id.engine);
+    pub(super) fn artifact_key(&self, id: &ArtifactId) -> Option<ArtifactKey> {
+        let engine = self.fleet.find_engine(&id.engine)?;
         self.artifacts.find(id.code_hash, id.prep_hash, engine)
     }
 

@@ -3,7 +3,6 @@
 use hashbrown::HashMap;
 use pvf_shared::{
     ids::{CodeHash, PrepHash},
-    job::BlobRef,
     params::ExecutorParams,
     wire::{CodeRef, Submission},
 };
@@ -75,10 +74,5 @@ impl Program {
     pub(super) fn same_limits(&self, other: &Self) -> bool {
         let memory = |p: &Self| p.executor_params.prechecking_max_memory();
         self.code_bomb_limit == other.code_bomb_limit && memory(self) == memory(other)
-    }
-
-    /// The code without the bytes themselves, if they are in the store.
-    pub(super) fn code_blob(&self) -> BlobRef {
-        self.code.blob.clone()
     }
 }

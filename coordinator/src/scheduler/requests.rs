@@ -149,8 +149,7 @@ impl Scheduler {
     /// An execution that is in no stage ends: everybody who waits for it gets the verdict.
     pub(super) fn finish_execution(&mut self, job: JobId, outcome: WireOutcome, worker: Option<WorkerId>, now: Moment) {
         let Some(execution) = self.executions.get(&job) else { return };
-        let begun = execution.attempts - execution.not_begun;
-        let ending = self.ending(&execution.errand, outcome, worker, begun);
+        let ending = self.ending(&execution.errand, outcome, worker, execution.begun());
         let Some(waiters) = self.forget_execution(job) else { return };
         if waiters.len() <= ANSWERED_AT_ONCE {
             for request in waiters {
@@ -222,8 +221,7 @@ impl Scheduler {
                     // Its answer is among the chores already.
                     return;
                 };
-                let begun = execution.attempts - execution.not_begun;
-                let ending = outcome.map(|outcome| self.ending(&execution.errand, outcome, None, begun));
+                let ending = outcome.map(|outcome| self.ending(&execution.errand, outcome, None, execution.begun()));
                 self.leave_execution(job, id, now);
                 ending
             }

@@ -26,6 +26,8 @@ pub(super) type Origin = (WorkerId, String);
 pub(super) enum Loss {
     /// It never began.
     NotBegun,
+    /// Its worker vanished while it waited there for a slot, as far as we know: it may just have begun.
+    PerhapsBegun,
     /// Its worker gave it back, or we could not talk to it.
     GivenBack(String),
     /// Its worker vanished.
@@ -52,12 +54,12 @@ impl Scheduler {
         self.counts.prepare_concluded += 1;
         match outcome {
             PrepareOutcome::Prepared(info) => {
-                self.add_prepare_times(at.0, key, now);
+                self.note_prepare_times(at.0, key, now);
                 self.preparations.remove(&at.0);
                 self.artifact_is_there(key, info, true);
             }
             PrepareOutcome::Failed(error) => {
-                self.add_prepare_times(at.0, key, now);
+                self.note_prepare_times(at.0, key, now);
                 self.preparations.remove(&at.0);
                 self.fail_artifact(key, error, now);
             }
@@ -179,7 +181,7 @@ impl Scheduler {
     pub(super) fn attempt_lost(&mut self, from: Origin, at: (JobId, Attempt), loss: Loss, now: Moment) {
         if let Some(key) = self.current_preparation(at) {
             match loss {
-                Loss::NotBegun => self.requeue_preparation(at.0),
+                Loss::NotBegun | Loss::PerhapsBegun => self.requeue_preparation(at.0),
                 Loss::GivenBack(why) => self.preparation_failed_us(from, at.0, InternalError::WorkerDraining(why)),
                 Loss::WorkerDied => self.preparation_killed_worker(from, at.0, key, now),
             }
@@ -187,17 +189,27 @@ impl Scheduler {
             self.attempt_over(job, now);
             match loss {
                 Loss::NotBegun => self.execution_came_back(job, now),
+                Loss::PerhapsBegun if self.note_death(job, now) => {
+                    let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
+                    self.finish_execution(job, outcome, Some(from.0), now);
+                }
+                Loss::PerhapsBegun => self.execution_came_back(job, now),
                 Loss::GivenBack(why) => {
                     self.execution_failed_us(job, from, InternalError::WorkerDraining(why), now);
                 }
                 Loss::WorkerDied => {
-                    if let Some(identity) = self.executions.get(&job).map(|e| e.identity) {
-                        self.quarantine.note_death(identity, now);
-                    }
+                    self.note_death(job, now);
                     self.ambiguous(job, from, AmbiguousReason::WorkerDeath, now);
                 }
             }
         }
+    }
+
+    /// A worker died that had this; whether that were as many as may.
+    fn note_death(&mut self, job: JobId, now: Moment) -> bool {
+        let Some(identity) = self.executions.get(&job).map(|e| e.identity) else { return false };
+        self.quarantine.note_death(identity, now);
+        self.quarantine.holds(&identity, self.config.policy.max_deaths, now)
     }
 
     /// A dispatched execution came back without having begun: it costs no attempt and no share.
@@ -217,8 +229,8 @@ impl Scheduler {
         self.fleet.workers.get(worker).map(|w| w.hello.host.clone())
     }
 
-    /// Splits what the waiters of a preparation waited into queueing and preparing.
-    fn add_prepare_times(&mut self, job: JobId, key: ArtifactKey, now: Moment) {
+    /// Notes when an artifact's preparation was dispatched and when it ended, for those who waited for it.
+    fn note_prepare_times(&mut self, job: JobId, key: ArtifactKey, now: Moment) {
         let Some(dispatched) = self.preparations.get(&job).and_then(|task| task.dispatched) else { return };
         if let Some(artifact) = self.artifacts.get_mut(key) {
             artifact.prepare_times = Some((dispatched, now));

@@ -31,7 +31,7 @@ pub struct Counts {
     pub came_back: u64,
     /// Jobs asked back from a worker where they waited.
     pub recalled: u64,
-    /// Preparations given up because they killed workers.
+    /// Preparations and executions not tried (again) because they killed workers.
     pub quarantined: u64,
     /// Requests turned away because something was full.
     pub overloaded: u64,

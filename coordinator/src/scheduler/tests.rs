@@ -31,6 +31,22 @@ mod uuid_of {
 
 const TOKEN: FencingToken = FencingToken(7);
 
+/// The hello of a worker of one slot, on a machine of its own.
+fn hello(n: u64, kind: WorkerKind, name: &str) -> WorkerHello {
+    WorkerHello {
+        worker: worker(n),
+        kind,
+        slots: 1,
+        engine: engine(name),
+        host: format!("host{n}"),
+        version: "t".into(),
+        cpu_baseline: "v3".into(),
+        security: SecurityStatus::default(),
+        holds: vec![],
+        running: vec![],
+    }
+}
+
 fn heartbeat(n: u64, running: Vec<RunningJob>) -> Heartbeat {
     Heartbeat { worker: worker(n), running, draining: false, holdings: vec![] }
 }
@@ -108,18 +124,7 @@ impl Env {
     }
 
     fn worker_on(&mut self, n: u64, kind: WorkerKind, slots: u32, host: &str) {
-        let hello = WorkerHello {
-            worker: worker(n),
-            kind,
-            slots,
-            engine: engine("e"),
-            host: host.into(),
-            version: "t".into(),
-            cpu_baseline: "v3".into(),
-            security: SecurityStatus::default(),
-            holds: vec![],
-            running: vec![],
-        };
+        let hello = WorkerHello { slots, host: host.into(), ..hello(n, kind, "e") };
         let FromWorker::Hello(hello) = decode(&encode(&FromWorker::Hello(hello))).unwrap() else { panic!() };
         self.event(Event::Hello { hello, reply: None });
     }

@@ -140,9 +140,12 @@ impl Scheduler {
         let mut jobs = worker.jobs;
         jobs.sort_unstable_by_key(|slot| slot.job);
         for slot in jobs {
-            // What waited for one of its slots never began.
-            let loss = if slot.ahead.is_some() { &Loss::NotBegun } else { loss };
-            self.attempt_lost(from.clone(), (slot.job, slot.attempt), loss.clone(), now);
+            let loss = match (slot.ahead, loss) {
+                (None, loss) => loss.clone(),
+                (Some(_), Loss::WorkerDied) => Loss::PerhapsBegun,
+                (Some(_), _) => Loss::NotBegun,
+            };
+            self.attempt_lost(from.clone(), (slot.job, slot.attempt), loss, now);
         }
         self.rehome_stranded();
     }

@@ -37,8 +37,9 @@ impl NatsBus {
                 let url = shown.clone();
                 move |event| {
                     match event {
-                        Event::Connected => tracing::info!(%url, "bus: connected"),
+                        Event::Connected | Event::Draining | Event::Closed => tracing::info!(%url, "bus: {event}"),
                         Event::SlowConsumer(_) => tracing::error!(%url, "bus: SLOW CONSUMER, messages were dropped"),
+                        Event::Disconnected => tracing::warn!(%url, "bus: disconnected, trying again until it is back"),
                         other => tracing::warn!(%url, "bus: {other}"),
                     }
                     futures::future::ready(())

@@ -117,6 +117,16 @@ impl BlobStore {
         }
     }
 
+    /// As [`BlobStore::open`], for what is in a process of its own: a store in the memory of one process is refused,
+    /// because nobody else would find anything in it.
+    pub fn open_shared(url: &str, key: SealKey) -> Result<Self, StoreError> {
+        if url.starts_with("memory:") {
+            let why = "is in the memory of one process, a fleet needs a store that all its processes can reach".into();
+            return Err(StoreError::Url { url: url.to_owned(), why });
+        }
+        Self::open(url, key)
+    }
+
     fn open_folder(url: &str, path: PathBuf, key: SealKey) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Failed {
             url: url.to_owned(),

@@ -92,23 +92,11 @@ fn what_a_running_preparation_is_raised_to_counts_when_it_has_to_be_repeated() {
 #[test]
 fn each_engine_gets_its_own_preparation() {
     let mut env = Env::with(strict());
-    let hello = |env: &mut Env, n, kind, name: &str| {
-        let hello = WorkerHello {
-            worker: worker(n),
-            kind,
-            slots: 1,
-            engine: engine(name),
-            host: format!("host{n}"),
-            version: "t".into(),
-            cpu_baseline: "v3".into(),
-            security: SecurityStatus::default(),
-            holds: vec![],
-            running: vec![],
-        };
-        env.event(Event::Hello { hello, reply: None });
+    let arrive = |env: &mut Env, n, kind, name: &str| {
+        env.event(Event::Hello { hello: hello(n, kind, name), reply: None });
     };
-    hello(&mut env, 1, WorkerKind::Prepare, "a");
-    hello(&mut env, 2, WorkerKind::Execute, "a");
+    arrive(&mut env, 1, WorkerKind::Prepare, "a");
+    arrive(&mut env, 2, WorkerKind::Execute, "a");
     env.submit(1, 1, execute(ExecuteKind::Backing));
     let Effect::LookUp { artifact } = env.next() else { panic!() };
     env.event(Event::LookedUp { artifact, found: Ok(None) });
@@ -117,8 +105,8 @@ fn each_engine_gets_its_own_preparation() {
     let run = env.dispatched();
     // The fleet is replaced by one with another engine, and nothing fails.
     env.event(Event::Goodbye { worker: worker(1), reply: None });
-    hello(&mut env, 3, WorkerKind::Prepare, "b");
-    hello(&mut env, 4, WorkerKind::Execute, "b");
+    arrive(&mut env, 3, WorkerKind::Prepare, "b");
+    arrive(&mut env, 4, WorkerKind::Execute, "b");
     env.event(Event::Goodbye { worker: worker(2), reply: None });
     assert_eq!(run.0, worker(2));
     let Effect::LookUp { artifact } = env.next() else { panic!("{:?}", env.effects) };
@@ -251,24 +239,7 @@ fn long_work_is_done_in_pieces() {
     for n in 0..500 {
         env.submit(n, 1, Work::Precheck);
     }
-    env.scheduler.handle(
-        Event::Hello {
-            hello: WorkerHello {
-                worker: worker(1),
-                kind: WorkerKind::Prepare,
-                slots: 1,
-                engine: engine("e"),
-                host: "h".into(),
-                version: "t".into(),
-                cpu_baseline: "v3".into(),
-                security: SecurityStatus::default(),
-                holds: vec![],
-                running: vec![],
-            },
-            reply: None,
-        },
-        env.now,
-    );
+    env.scheduler.handle(Event::Hello { hello: hello(1, WorkerKind::Prepare, "e"), reply: None }, env.now);
     assert!(env.scheduler.homeless.len() > 400, "one event does only a piece");
     env.drain();
     assert_eq!(env.scheduler.homeless.len(), 0);

@@ -103,3 +103,34 @@ fn joining_counts_as_need() {
     let needed = env.scheduler.artifacts.iter().map(|(_, a)| a.last_needed).max();
     assert_eq!(needed, Some(env.now));
 }
+
+/// Found by reading: what waits at a worker that dies was always taken for unbegun. One that kills its workers in the
+/// moment in which it begins would have been tried for ever, and others blamed for it.
+#[test]
+fn what_waits_at_dying_workers_again_and_again_is_not_tried_for_ever() {
+    let mut env =
+        Env::with(Policy { client_silence: Duration::from_secs(100_000), max_deaths: 2, ..Policy::default() });
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 2, execute(ExecuteKind::Backing));
+    let mut endings = Vec::new();
+    for n in 1..=4 {
+        env.worker(n, WorkerKind::Execute, 1);
+        while let Some(effect) = env.effects.pop_front() {
+            match effect {
+                Effect::LookUp { artifact } => {
+                    env.event(Event::LookedUp { artifact, found: Ok(Some(Found::Prepared(info(1)))) });
+                }
+                Effect::Verdict { verdict, .. } => endings.push(verdict.outcome.clone()),
+                _ => {}
+            }
+        }
+        // It has one job and holds the other, and dies.
+        env.pass(Duration::from_secs(7));
+    }
+    while let Some(effect) = env.effects.pop_front() {
+        if let Effect::Verdict { verdict, .. } = effect {
+            endings.push(verdict.outcome.clone());
+        }
+    }
+    assert_eq!(endings, vec![Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath); 2]);
+}
