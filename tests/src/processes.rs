@@ -72,12 +72,14 @@ pub fn children_of(parent: i32) -> Vec<i32> {
     pids.filter(|pid| stat(*pid).is_some_and(|(state, ppid)| ppid == parent && state != 'Z')).collect()
 }
 
-/// The job processes that this process has started and that still live.
-pub fn jobs_of(parent: i32) -> Vec<i32> {
-    let mut jobs = children_of(parent);
+/// The processes of this worker that do a job: its own children or forks of its templates, but no template and no
+/// spare fork.
+pub fn jobs_of(worker: i32) -> Vec<i32> {
+    let mut jobs = children_of(worker);
+    jobs.extend(jobs.clone().into_iter().flat_map(children_of));
     jobs.retain(|pid| {
-        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        cmdline.split(|b| *b == 0).any(|word| word == b"__pvf-job")
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        matches!(name.trim_end(), "pvf-prepare" | "pvf-execute")
     });
     jobs
 }

@@ -4,6 +4,7 @@
 //! one, `wasm` is the only user of wasmtime. [`worker_main!`] declares an executable that is all of it.
 
 pub mod cli;
+mod end;
 pub mod host;
 mod job;
 pub mod supervise;

@@ -4,7 +4,7 @@ mod common;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{AMPLE, WORKER, execute_job, own_worker, prepare_job, processes_of, until};
+use common::{AMPLE, WORKER, execute_job, jobs_of, own_worker, prepare_job, until};
 use futures::StreamExt as _;
 use pvf_guests::{
     adder::result,
@@ -228,11 +228,11 @@ async fn a_cancelled_job_is_killed_and_not_reported() {
     let exe = own_worker("cancel");
     let mut stage = Stage::with(config(WorkerKind::Execute, &exe), LocalBus::new()).await;
     assert_eq!(stage.dispatch((TOKEN, 1), stage.endless().await).await, DispatchReply::Taken);
-    until(|| processes_of(&exe).first().copied()).await;
+    until(|| jobs_of(&exe).first().copied()).await;
     let cancel = || ToWorker::Cancel { token: TOKEN, job: JobId(1), attempt: 1 };
     assert_eq!(stage.tell(cancel()).await, DispatchReply::Taken);
     assert_eq!(stage.tell(cancel()).await, DispatchReply::Taken);
-    until(|| processes_of(&exe).is_empty().then_some(())).await;
+    until(|| jobs_of(&exe).is_empty().then_some(())).await;
     // A dispatch that was overtaken by its cancellation is not done.
     assert_eq!(stage.dispatch((TOKEN, 1), stage.endless().await).await, DispatchReply::Taken);
     let job = stage.execution(&returns(RESULT)).await;
@@ -315,11 +315,11 @@ async fn a_worker_does_not_wait_longer_than_it_may() {
     let config = WorkerConfig { drain: Duration::ZERO, ..config(WorkerKind::Execute, &exe) };
     let mut stage = Stage::with(config, LocalBus::new()).await;
     assert_eq!(stage.dispatch((TOKEN, 1), stage.endless().await).await, DispatchReply::Taken);
-    until(|| processes_of(&exe).first().copied()).await;
+    until(|| jobs_of(&exe).first().copied()).await;
     stage.stop.take();
     assert_goodbye(&mut stage).await;
     stage.worker.await.unwrap();
-    until(|| processes_of(&exe).is_empty().then_some(())).await;
+    until(|| jobs_of(&exe).is_empty().then_some(())).await;
     std::fs::remove_file(exe).unwrap();
 }
 
@@ -328,9 +328,9 @@ async fn a_worker_that_is_dropped_takes_its_jobs_with_it() {
     let exe = own_worker("dropped");
     let stage = Stage::with(config(WorkerKind::Execute, &exe), LocalBus::new()).await;
     assert_eq!(stage.dispatch((TOKEN, 1), stage.endless().await).await, DispatchReply::Taken);
-    until(|| processes_of(&exe).first().copied()).await;
+    until(|| jobs_of(&exe).first().copied()).await;
     stage.worker.abort();
-    until(|| processes_of(&exe).is_empty().then_some(())).await;
+    until(|| jobs_of(&exe).is_empty().then_some(())).await;
     std::fs::remove_file(exe).unwrap();
 }
 

@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{AMPLE, artifact, children, execute_bad, execute_job, own_worker, processes_of, runner, until};
+use common::{
+    AMPLE, artifact, children, execute_hostile, execute_job, hostile, jobs_of, own_worker, processes_of, runner, until,
+};
 use futures::FutureExt as _;
 use pvf_guests::corpus::busy;
 use pvf_shared::{Bytes, params::ExecutorParams};
@@ -34,18 +36,23 @@ async fn nothing_is_left_of_a_job() {
             // Under way.
             _ => tokio::select! {
                 ended = &mut execution => panic!("it does not end: {ended:?}"),
-                _ = until(|| processes_of(&exe).first().copied()) => {}
+                _ = until(|| jobs_of(&exe).first().copied()) => {}
             },
         }
         drop(execution);
-        until(|| children().is_empty().then_some(())).await;
+        until(|| jobs_of(&exe).is_empty().then_some(())).await;
+        drop(runner);
+        until(|| (children().is_empty() && processes_of(&exe).is_empty()).then_some(())).await;
     }
-    for name in ["silent", "odd_status", "killed", "floods"] {
-        execute_bad(name, AMPLE).await;
-        assert!(children().is_empty(), "{name}");
+    let exe_of_hostile = hostile();
+    let runner = runner(&exe_of_hostile);
+    for deed in ["silent", "odd_status", "killed", "floods", "kills_its_parent"] {
+        execute_hostile(&runner, deed, AMPLE).await;
     }
-    execute_bad("sleeps", Duration::from_millis(20)).await;
-    assert!(children().is_empty());
+    execute_hostile(&runner, "sleeps", Duration::from_millis(20)).await;
+    assert!(jobs_of(&exe_of_hostile).is_empty());
+    drop(runner);
+    until(|| children().is_empty().then_some(())).await;
     until(|| (descriptors() <= before).then_some(())).await;
     fs::remove_file(exe).unwrap();
 }

@@ -94,11 +94,17 @@ impl ArtifactCache {
     }
 
     /// A verified copy of the artifact, and no other than the one with this MAC, if one is given.
-    pub(super) async fn get(&self, id: &ArtifactId, mac: Option<Mac>) -> Result<Arc<Copy>, ExecuteOutcome> {
+    /// One that `is_mapped` already is not read again.
+    pub(super) async fn get(
+        &self,
+        id: &ArtifactId,
+        mac: Option<Mac>,
+        is_mapped: impl Fn(&Path) -> bool,
+    ) -> Result<Arc<Copy>, ExecuteOutcome> {
         let entry = self.entry(id);
         let mut slot = entry.copy.lock().await;
         if let Some(copy) = slot.as_ref().filter(|copy| mac.is_none_or(|mac| mac == copy.mac)) {
-            if intact(copy.clone()).await {
+            if is_mapped(&copy.path) || intact(copy.clone()).await {
                 return Ok(copy.clone());
             }
             tracing::warn!(artifact = %id, "the copy of an artifact on this disk is damaged: fetching it again");
@@ -179,13 +185,13 @@ mod tests {
     async fn copies_are_private_and_kept() {
         let (store, cache) = cache();
         let mac = store.put_artifact(&id(), b"code").await.unwrap();
-        let copy = cache.get(&id(), Some(mac)).await.ok().unwrap();
+        let copy = cache.get(&id(), Some(mac), |_| false).await.ok().unwrap();
         assert_eq!(fs::read(copy.path()).unwrap(), b"code");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(copy.path()), mode(cache.folder.path())), (0o400, 0o700));
         // From the disk: the store has it no more.
         store.delete_artifact(&id()).await.unwrap();
-        let again = cache.get(&id(), None).await.ok().unwrap();
+        let again = cache.get(&id(), None, |_| false).await.ok().unwrap();
         assert_eq!(again.path(), copy.path());
     }
 
@@ -194,12 +200,12 @@ mod tests {
         let (store, cache) = cache();
         let mac = store.put_artifact(&id(), b"code").await.unwrap();
         for damage in [Some(&b"c0de"[..]), Some(b"cod"), None] {
-            let copy = cache.get(&id(), Some(mac)).await.ok().unwrap();
+            let copy = cache.get(&id(), Some(mac), |_| false).await.ok().unwrap();
             fs::remove_file(copy.path()).unwrap();
             if let Some(bytes) = damage {
                 fs::write(copy.path(), bytes).unwrap();
             }
-            let again = cache.get(&id(), Some(mac)).await.ok().unwrap();
+            let again = cache.get(&id(), Some(mac), |_| false).await.ok().unwrap();
             assert_eq!(fs::read(again.path()).unwrap(), b"code");
         }
     }
@@ -207,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_store_has_instead() {
         let (store, cache) = cache();
-        let get = async |mac| cache.get(&id(), mac).await.err().unwrap();
+        let get = async |mac| cache.get(&id(), mac, |_| false).await.err().unwrap();
         assert!(matches!(get(None).await, ExecuteOutcome::Internal(InternalError::ArtifactMissing(_))));
         store.put_failure(&id(), &PrepareError::OutOfMemory).await.unwrap();
         assert!(matches!(get(None).await, ExecuteOutcome::Internal(InternalError::ArtifactMissing(_))));
@@ -220,9 +226,9 @@ mod tests {
     async fn a_copy_lives_as_long_as_somebody_uses_it() {
         let (store, cache) = cache();
         let mac = store.put_artifact(&id(), b"code").await.unwrap();
-        let copy = cache.get(&id(), Some(mac)).await.ok().unwrap();
+        let copy = cache.get(&id(), Some(mac), |_| false).await.ok().unwrap();
         let new = store.put_artifact(&id(), b"other").await.unwrap();
-        cache.get(&id(), Some(new)).await.ok().unwrap();
+        cache.get(&id(), Some(new), |_| false).await.ok().unwrap();
         let path = copy.path().to_owned();
         assert!(path.exists(), "a job may not have mapped it yet");
         drop(copy);

@@ -15,6 +15,7 @@ use pvf_shared::{
 };
 use std::{
     panic::AssertUnwindSafe,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -138,7 +139,8 @@ impl JobContext {
             Ok(data) => data,
             Err(error) => return (ExecuteOutcome::Internal(error), JobUsage::default()),
         };
-        let artifact = match self.cache.get(&job.artifact, job.mac).await {
+        let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
+        let artifact = match self.cache.get(&job.artifact, job.mac, is_mapped).await {
             Ok(artifact) => artifact,
             Err(outcome) => return (outcome, JobUsage::default()),
         };

@@ -1,45 +1,20 @@
-//! An execution, inside its process.
+//! An execution, inside its fork of the template.
 
-use super::protocol::Reply;
-use crate::wasm::{CallError, CpuBaseline, Runtime};
+use super::protocol::{Execution, Reply};
+use crate::wasm::{CallError, Runtime};
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
-    Bytes,
-    candidate::{BlockDataForm, CandidateContext, ValidationResult},
-    params::ExecutorParams,
+    candidate::{BlockDataForm, ValidationResult},
     verdict::{InvalidReason, clean_reason},
 };
-use sp_wasm_interface::HostFunctions;
-use std::path::Path;
 
 /// Native stack that host functions have beyond what the guest may use, bytes.
-const HOST_STACK: usize = 2 * 1024 * 1024;
+pub(crate) const HOST_STACK: u64 = 2 * 1024 * 1024;
 
-/// What is to be executed.
-pub(super) struct Execution {
-    pub(super) artifact: std::path::PathBuf,
-    pub(super) context: Box<CandidateContext>,
-    pub(super) block_data: Bytes,
-    pub(super) pov_bomb_limit: u32,
-    pub(super) params: ExecutorParams,
-    pub(super) baseline: CpuBaseline,
-}
-
-/// Runs on a thread with the stack that the guest is promised.
-pub(super) fn run<H: HostFunctions>(job: Execution) -> Reply {
-    let stack = job.params.stack_native_max() as usize + HOST_STACK;
-    let thread = std::thread::Builder::new().name("guest".into()).stack_size(stack);
-    match thread.spawn(move || execute::<H>(&job)) {
-        Ok(handle) => {
-            handle.join().unwrap_or_else(|_| Reply::JobError("panic in the job (its stderr says more)".into()))
-        }
-        Err(error) => Reply::JobError(format!("no thread with a stack of {stack} bytes: {error}")),
-    }
-}
-
-fn execute<H: HostFunctions>(job: &Execution) -> Reply {
+/// On a stack that has the guest's limit and [`HOST_STACK`].
+pub(super) fn run(runtime: &Runtime, job: Execution) -> Reply {
     let block_data = match job.context.block_data_form {
-        BlockDataForm::Decompressed => job.block_data.to_vec(),
+        BlockDataForm::Decompressed => job.block_data.into(),
         BlockDataForm::MaybeCompressed => {
             match sp_maybe_compressed_blob::decompress(&job.block_data, job.pov_bomb_limit as usize) {
                 Ok(data) => data.into_owned(),
@@ -48,7 +23,7 @@ fn execute<H: HostFunctions>(job: &Execution) -> Reply {
         }
     };
     let params = job.context.encode_with(block_data);
-    match validate::<H>(&job.artifact, job, &params) {
+    match runtime.validate_block(&params) {
         Ok(output) => match ValidationResult::decode(&mut &output[..]) {
             Ok(result) => Reply::Valid(result.encode().into()),
             Err(error) => invalid(&format!("the result does not decode: {error}")),
@@ -60,10 +35,4 @@ fn execute<H: HostFunctions>(job: &Execution) -> Reply {
 
 fn invalid(why: &str) -> Reply {
     Reply::Invalid(InvalidReason::WorkerReported(clean_reason(why)))
-}
-
-fn validate<H: HostFunctions>(artifact: &Path, job: &Execution, params: &[u8]) -> Result<Vec<u8>, CallError> {
-    // SAFETY: the worker verified the seal of the file and keeps it in a folder that only it can write.
-    let runtime = unsafe { Runtime::from_file::<H>(artifact, &job.params, job.baseline) }?;
-    runtime.validate_block(params)
 }

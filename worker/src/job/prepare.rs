@@ -1,29 +1,22 @@
 //! A preparation, inside its process.
 
-use super::{allocator, protocol::Reply};
-use crate::wasm::{CpuBaseline, Runtime, decompress_code, prepare, prevalidate};
-use pvf_shared::{Bytes, params::ExecutorParams, verdict::PrepareError};
+use super::{
+    allocator,
+    protocol::{Preparation, Reply},
+};
+use crate::wasm::{Runtime, decompress_code, prepare, prevalidate};
+use pvf_shared::verdict::PrepareError;
 use sp_wasm_interface::HostFunctions;
 
-/// What is to be prepared.
-pub(super) struct Preparation<'a> {
-    pub(super) code: &'a Bytes,
-    pub(super) bomb_limit: u32,
-    pub(super) precheck: bool,
-    pub(super) threads: u32,
-    pub(super) params: &'a ExecutorParams,
-    pub(super) baseline: CpuBaseline,
-}
-
 /// The reply, and the artifact if there is one.
-pub(super) fn run<H: HostFunctions>(job: &Preparation<'_>) -> (Reply, Vec<u8>) {
+pub(super) fn run<H: HostFunctions>(job: &Preparation) -> (Reply, Vec<u8>) {
     match artifact::<H>(job) {
         Ok(artifact) => (Reply::Prepared { len: artifact.len() as u64 }, artifact),
         Err(error) => (Reply::PrepareFailed(error), Vec::new()),
     }
 }
 
-fn artifact<H: HostFunctions>(job: &Preparation<'_>) -> Result<Vec<u8>, PrepareError> {
+fn artifact<H: HostFunctions>(job: &Preparation) -> Result<Vec<u8>, PrepareError> {
     if job.threads > 1 {
         // wasmtime compiles on this pool. Left to itself, the pool panics when a thread cannot be started, and a
         // panic would count as the code's doing.
@@ -36,13 +29,13 @@ fn artifact<H: HostFunctions>(job: &Preparation<'_>) -> Result<Vec<u8>, PrepareE
         let why = "PrecheckingMaxMemory is set, but this executable was built without pvf_worker::JobAllocator";
         return Err(PrepareError::Kernel(why.into()));
     }
-    let code = decompress_code(job.code, job.bomb_limit)?;
+    let code = decompress_code(&job.code, job.bomb_limit)?;
     let module = prevalidate(&code)?;
     drop(code);
-    let artifact = prepare(module, job.params, job.baseline, job.threads)?;
+    let artifact = prepare(module, &job.params, job.baseline, job.threads)?;
     if job.precheck {
         // SAFETY: the compiler of this process made it just now.
-        unsafe { Runtime::from_bytes::<H>(&artifact, job.params, job.baseline) }.map_err(|error| {
+        unsafe { Runtime::from_bytes::<H>(&artifact, &job.params, job.baseline) }.map_err(|error| {
             let (crate::wasm::CallError::Construction(why) | crate::wasm::CallError::Invalid(why)) = error;
             PrepareError::RuntimeConstruction(why)
         })?;

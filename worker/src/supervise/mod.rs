@@ -6,27 +6,38 @@
 mod outcome;
 mod pipes;
 mod process;
+mod template;
+mod templates;
+mod watch;
 
 use crate::{
-    job::protocol::{REPLY_SLACK, ROLE, Reply, Request, Work},
+    end::End,
+    job::protocol::{Execution, PREPARE, Preparation, REPLY_SLACK, Reply},
     wasm::CpuBaseline,
 };
 use outcome::{Ran, execute_outcome, prepare_outcome};
 use pipes::{read_bounded, read_tail};
-use process::{Limits, Process, Start, watch};
+use process::{Process, Start};
 use pvf_shared::{
     Bytes,
     job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
+    params::ExecutorParams,
     units::WALL_CLOCK_FACTOR,
     verdict::{InternalError, PrepareError},
 };
+use serde::Serialize;
 use std::{
     fs::File,
     io::{Seek as _, Write as _},
+    os::fd::AsFd,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
-use tokio::time::Instant;
+use template::Done;
+use templates::Templates;
+use tokio::{io::AsyncRead, net::unix::pipe, time::Instant};
+use watch::{Handle, Limits, Overrun, watch};
 
 /// Largest artifact that a job may hand over, bytes.
 const MAX_ARTIFACT: usize = 1 << 30;
@@ -47,6 +58,7 @@ pub enum Prepared {
 pub struct JobRunner {
     exe: PathBuf,
     baseline: CpuBaseline,
+    templates: Arc<Templates>,
 }
 
 impl JobRunner {
@@ -60,7 +72,7 @@ impl JobRunner {
             None if own.exists() => own,
             None => std::env::current_exe()?,
         };
-        Ok(Self { exe, baseline })
+        Ok(Self { templates: Arc::new(Templates::new(exe.clone(), baseline)), exe, baseline })
     }
 
     /// Compiles `code` in a process of its own.
@@ -69,45 +81,68 @@ impl JobRunner {
             0 => std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1)),
             n => n,
         };
-        let work = Work::Prepare { code, bomb_limit: job.code_bomb_limit, precheck: job.precheck, threads };
-        let request = self.request(job.cpu_limit, &job.executor_params, work);
-        match run(&self.exe, request, job.cpu_limit, threads, MAX_ARTIFACT).await {
+        let preparation = Preparation {
+            baseline: self.baseline,
+            cpu_seconds: backstop(job.cpu_limit),
+            params: job.executor_params.clone(),
+            code,
+            bomb_limit: job.code_bomb_limit,
+            precheck: job.precheck,
+            threads,
+        };
+        match run_preparation(&self.exe, preparation, limits(job.cpu_limit, threads)).await {
             Ok(ran) => (prepare_outcome(&ran, job.cpu_limit), ran.usage),
             // The process was not even started: nothing to do with the code.
             Err(error) => (Prepared::Internal(InternalError::Kernel(error.to_string())), JobUsage::default()),
         }
     }
 
-    /// Executes a candidate in a process of its own. The artifact file must be one whose seal was verified.
+    /// Whether this artifact is mapped and linked for these parameters: then its file is not read again.
+    pub fn is_warm(&self, artifact: &Path, params: &ExecutorParams) -> bool {
+        self.templates.has(artifact, params)
+    }
+
+    /// Executes a candidate in a process of its own. The artifact file must be one whose seal was verified, unless it
+    /// [is warm](Self::is_warm).
     pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {
-        let work = Work::Execute {
-            artifact: artifact.to_owned(),
+        let execution = Execution {
+            cpu_seconds: backstop(job.cpu_limit),
             context: Box::new(job.context.clone()),
             block_data,
             pov_bomb_limit: job.pov_bomb_limit,
         };
-        let request = self.request(job.cpu_limit, &job.executor_params, work);
+        let started = Instant::now();
+        let fork = match self.templates.hand_over(artifact, &job.executor_params, &execution).await {
+            Ok(fork) => fork,
+            Err(error) => {
+                let usage = JobUsage { wall: started.elapsed(), ..JobUsage::default() };
+                return (outcome::no_fork(error), usage);
+            }
+        };
+        drop(execution);
         // A result lies in the guest's memory, so it cannot be larger.
         let max_reply = job.executor_params.memory_page_limit() as usize * 64 * 1024;
-        match run(&self.exe, request, job.cpu_limit, 1, max_reply).await {
-            Ok(ran) => (execute_outcome(&ran, job.cpu_limit), ran.usage),
-            Err(error) => (outcome::not_started(&error), JobUsage::default()),
-        }
-    }
-
-    fn request(&self, cpu_limit: Duration, params: &pvf_shared::params::ExecutorParams, work: Work) -> Request {
-        Request {
-            baseline: self.baseline,
-            // A backstop for the case that this worker is too busy to look.
-            cpu_seconds: cpu_limit.as_secs().saturating_add(2),
-            executor_params: params.clone(),
-            work,
+        match fork.done(limits(job.cpu_limit, 1), max_reply).await {
+            Ok(Done { overrun, reply, stderr, end }) => {
+                let ran = ran(end, overrun, reply, stderr, started);
+                (execute_outcome(&ran, job.cpu_limit), ran.usage)
+            }
+            Err(error) => (outcome::lost(&error), JobUsage { wall: started.elapsed(), ..JobUsage::default() }),
         }
     }
 }
 
-/// A memory file with the request, as a child's stdin: nobody has to write while the child reads.
-fn request_file(request: &Request) -> std::io::Result<File> {
+fn limits(cpu: Duration, threads: u32) -> Limits {
+    Limits { cpu, wall: cpu.saturating_mul(WALL_CLOCK_FACTOR), threads }
+}
+
+/// For the case that this worker is too busy to look: the kernel's own limit of CPU time, seconds.
+fn backstop(cpu_limit: Duration) -> u64 {
+    cpu_limit.as_secs().saturating_add(2)
+}
+
+/// A memory file with what a process is to do: nobody has to write while the process reads.
+fn request_file(request: &impl Serialize) -> std::io::Result<File> {
     let bytes = rmp_serde::to_vec_named(request).map_err(std::io::Error::other)?;
     let fd = rustix::fs::memfd_create("pvf-job", rustix::fs::MemfdFlags::CLOEXEC)?;
     let mut file = File::from(fd);
@@ -116,34 +151,46 @@ fn request_file(request: &Request) -> std::io::Result<File> {
     Ok(file)
 }
 
-async fn run(exe: &Path, request: Request, cpu: Duration, threads: u32, max_body: usize) -> std::io::Result<Ran> {
+async fn run_preparation(exe: &Path, job: Preparation, limits: Limits) -> std::io::Result<Ran> {
     let started = Instant::now();
     let start = Start {
         exe: exe.to_owned(),
-        args: vec![ROLE.into(), std::process::id().to_string()],
-        stdin: request_file(&request)?,
+        args: vec![PREPARE.into(), std::process::id().to_string()],
+        stdin: request_file(&job)?,
+        stdout: None,
+        stack: None,
     };
-    drop(request);
+    drop(job);
     let mut process = Process::start(start).await?;
-    let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
-    let limits = Limits { cpu, wall: cpu.saturating_mul(WALL_CLOCK_FACTOR), threads };
-    let (overrun, reply, stderr) = {
-        let reading = async {
-            let reply = read_bounded(stdout, max_body + REPLY_SLACK, process.gone()).await;
-            if reply.is_none() {
-                process.kill();
-            }
-            reply
-        };
-        tokio::join!(watch(&process, limits), reading, read_tail(stderr, process.gone()))
-    };
+    let (mut stdout, stderr) = (process.stdout.take(), process.stderr.take());
+    let (overrun, reply, stderr) = supervised(&process.handle, limits, (stdout.as_mut(), MAX_ARTIFACT), stderr).await;
     let overrun = overrun?;
-    let end = process.reap()?;
+    Ok(ran(process.reap()?, overrun, reply, stderr, started))
+}
+
+/// Waits for the end of a process and keeps what it writes; one that writes more than it may is killed.
+async fn supervised(
+    process: &Handle,
+    limits: Limits,
+    (reply_from, max_body): (Option<&mut (impl AsyncRead + AsFd + Unpin)>, usize),
+    stderr: Option<pipe::Receiver>,
+) -> (std::io::Result<Option<Overrun>>, Option<Bytes>, String) {
+    let reading = async {
+        let reply = read_bounded(reply_from, max_body + REPLY_SLACK, process.gone()).await;
+        if reply.is_none() {
+            process.kill();
+        }
+        reply
+    };
+    tokio::join!(watch(process, limits), reading, read_tail(stderr, process.gone()))
+}
+
+fn ran(end: End, overrun: Option<Overrun>, reply: Option<Bytes>, stderr: String, started: Instant) -> Ran {
     let usage = JobUsage { cpu: end.cpu, wall: started.elapsed(), max_rss_kib: end.max_rss_kib, io: Duration::ZERO };
     if !stderr.is_empty() {
         tracing::debug!(pid_status = end.status, stderr = %stderr, "stderr of a job");
     }
-    Ok(Ran { status: end.status, overrun, reply, stderr, usage })
+    Ran { status: end.status, overrun, reply, stderr, usage }
 }
 
 /// The reply and what follows it.

@@ -1,6 +1,6 @@
 //! What the end of a job process means: the blame table, `reference/pvf-semantics.md` section 5.
 
-use super::{Prepared, process::Overrun, split_reply};
+use super::{Prepared, split_reply, template::NoFork, watch::Overrun};
 use crate::job::protocol::{EXIT_OUT_OF_MEMORY, EXIT_SETUP, Reply};
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
@@ -65,8 +65,17 @@ fn exit_text(code: i32, stderr: &str) -> String {
     clean_reason(&format!("{what} ({code}): {}", stderr.trim()))
 }
 
-pub(super) fn not_started(error: &std::io::Error) -> ExecuteOutcome {
-    ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(format!("the job process could not be started: {error}")))
+/// What it means that there was no process for an execution.
+pub(super) fn no_fork(why: NoFork) -> ExecuteOutcome {
+    ExecuteOutcome::Ambiguous(match why {
+        NoFork::Construction(why) => AmbiguousReason::RuntimeConstruction(clean_reason(&why)),
+        NoFork::Gone(why) => AmbiguousReason::JobError(clean_reason(&format!("no process for the job: {why}"))),
+    })
+}
+
+/// What it means that nobody can say how the process of an execution ended.
+pub(super) fn lost(error: &std::io::Error) -> ExecuteOutcome {
+    ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(format!("the end of the job is not known: {error}")))
 }
 
 /// What an execution's process ending means.

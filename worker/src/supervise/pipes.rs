@@ -3,7 +3,11 @@
 
 use pvf_shared::Bytes;
 use std::future::Future;
-use tokio::{io::AsyncReadExt as _, net::unix::pipe};
+use std::os::fd::AsFd;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    net::unix::pipe,
+};
 
 /// How much of a job's stderr is kept, bytes.
 const STDERR_KEPT: usize = 4096;
@@ -14,7 +18,11 @@ const CHUNKS_IN_A_PIPE: usize = 16;
 
 /// Reads until the end, or until `keep` says that it is enough. When the process has `ended`, whatever it wrote is
 /// in the pipe already, and that is read and no more.
-async fn read(from: &mut pipe::Receiver, ended: impl Future<Output = ()>, mut keep: impl FnMut(&[u8]) -> bool) {
+async fn read(
+    from: &mut (impl AsyncRead + AsFd + Unpin),
+    ended: impl Future<Output = ()>,
+    mut keep: impl FnMut(&[u8]) -> bool,
+) {
     let mut chunk = vec![0; CHUNK];
     tokio::pin!(ended);
     loop {
@@ -37,12 +45,12 @@ async fn read(from: &mut pipe::Receiver, ended: impl Future<Output = ()>, mut ke
 
 /// Everything, or nothing if it is more than `max`.
 pub(super) async fn read_bounded(
-    from: Option<pipe::Receiver>,
+    from: Option<&mut (impl AsyncRead + AsFd + Unpin)>,
     max: usize,
     ended: impl Future<Output = ()>,
 ) -> Option<Bytes> {
     let mut bytes = Vec::new();
-    read(&mut from?, ended, |chunk| {
+    read(from?, ended, |chunk| {
         bytes.extend_from_slice(chunk);
         bytes.len() <= max
     })

@@ -1,29 +1,20 @@
-//! One child process: started, watched by the kernel's account of its CPU time and by the wall clock, killed,
-//! reaped. Never a zombie, never a leaked descriptor, also when the future is dropped.
+//! One child process: started, killed, reaped. Never a zombie, never a leaked descriptor, also when the future is
+//! dropped.
 
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use super::watch::Handle;
+use crate::end::End;
 use std::{
     fs::File,
     io::{Error, Result},
-    mem::MaybeUninit,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     path::Path,
     process::{Command, Stdio},
     sync::{OnceLock, mpsc},
-    time::Duration,
 };
-use tokio::{io::unix::AsyncFd, net::unix::pipe, sync::oneshot, time::Instant};
-
-/// How a process ended and what it used.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct End {
-    /// As `wait` gives it.
-    pub(super) status: libc::c_int,
-    /// CPU time, user and system, all threads.
-    pub(super) cpu: Duration,
-    /// Largest resident set, KiB.
-    pub(super) max_rss_kib: u64,
-}
+use tokio::{net::unix::pipe, sync::oneshot};
 
 /// A child that has not been reaped: killed and reaped when dropped, wherever on its way that happens.
 struct Child(libc::pid_t);
@@ -43,15 +34,16 @@ impl Drop for Child {
 struct Started {
     child: Child,
     pidfd: OwnedFd,
-    stdout: OwnedFd,
+    stdout: Option<OwnedFd>,
     stderr: OwnedFd,
 }
 
 /// A running child.
 pub(super) struct Process {
     child: Child,
-    pidfd: AsyncFd<OwnedFd>,
-    /// What it writes to stdout.
+    /// What it is watched by.
+    pub(super) handle: Handle,
+    /// What it writes to stdout, if that is a pipe.
     pub(super) stdout: Option<pipe::Receiver>,
     /// What it writes to stderr.
     pub(super) stderr: Option<pipe::Receiver>,
@@ -62,6 +54,10 @@ pub(super) struct Start {
     pub(super) exe: std::path::PathBuf,
     pub(super) args: Vec<String>,
     pub(super) stdin: File,
+    /// Its stdout; absent: a pipe.
+    pub(super) stdout: Option<OwnedFd>,
+    /// How large the stack of its first thread may become, bytes; absent: as ours.
+    pub(super) stack: Option<u64>,
 }
 
 type Answer = oneshot::Sender<Result<Started>>;
@@ -90,11 +86,17 @@ fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
 fn spawn_now(start: Start) -> Result<Started> {
     let mut command = Command::new(&start.exe);
     command.args(&start.args).env_clear().current_dir(Path::new("/"));
-    command.stdin(start.stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(start.stdin).stderr(Stdio::piped());
+    command.stdout(start.stdout.map_or_else(Stdio::piped, Stdio::from));
+    if let Some(stack) = start.stack {
+        // SAFETY: plain system calls, which may be made between fork and exec; the kernel lays out the address space
+        // of what is executed so that the stack can become that large.
+        unsafe { command.pre_exec(move || set_stack_limit(stack)) };
+    }
     let mut child = command.spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let child = Child(child.id() as libc::pid_t);
-    let (Some(stdout), Some(stderr)) = (stdout, stderr) else { return Err(Error::other("a child without pipes")) };
+    let Some(stderr) = stderr else { return Err(Error::other("a child without pipes")) };
     // SAFETY: a plain system call; the child cannot have been reaped, nobody else waits for it.
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.0, libc::O_NONBLOCK) };
     if pidfd < 0 {
@@ -102,7 +104,22 @@ fn spawn_now(start: Start) -> Result<Started> {
     }
     // SAFETY: the kernel just gave it to us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
-    Ok(Started { child, pidfd, stdout: stdout.into(), stderr: stderr.into() })
+    Ok(Started { child, pidfd, stdout: stdout.map(Into::into), stderr: stderr.into() })
+}
+
+fn set_stack_limit(bytes: u64) -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to a live value.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) != 0 {
+            return Err(Error::last_os_error());
+        }
+        limit.rlim_cur = bytes;
+        if libc::setrlimit(libc::RLIMIT_STACK, &raw const limit) != 0 {
+            return Err(Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 impl Process {
@@ -112,121 +129,16 @@ impl Process {
         let gone = || Error::other("the thread that starts processes is gone");
         spawner().send((start, tx)).map_err(|_| gone())?;
         let Started { child, pidfd, stdout, stderr } = rx.await.map_err(|_| gone())??;
-        // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
-        let pidfd = unsafe { AsyncFd::register(pidfd) }?;
-        let stdout = Some(pipe::Receiver::from_owned_fd(stdout)?);
+        let handle = Handle::new(child.0, pidfd)?;
+        let stdout = stdout.map(pipe::Receiver::from_owned_fd).transpose()?;
         let stderr = Some(pipe::Receiver::from_owned_fd(stderr)?);
-        Ok(Self { child, pidfd, stdout, stderr })
-    }
-
-    /// SIGKILL, by pidfd: never to another process that got the same number.
-    pub(super) fn kill(&self) {
-        let fd = self.pidfd.get_ref().as_raw_fd();
-        // SAFETY: a plain system call on an open descriptor.
-        unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, std::ptr::null::<libc::siginfo_t>(), 0)
-        };
-    }
-
-    /// CPU time of the process so far, by the kernel's clock for it.
-    pub(super) fn cpu(&self) -> Option<Duration> {
-        let mut clock = 0;
-        let mut time = MaybeUninit::<libc::timespec>::uninit();
-        // SAFETY: the pointers are to live values; the child has not been reaped, so the number is still its.
-        unsafe {
-            if libc::clock_getcpuclockid(self.child.0, &raw mut clock) != 0
-                || libc::clock_gettime(clock, time.as_mut_ptr()) != 0
-            {
-                return None;
-            }
-            let time = time.assume_init();
-            Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
-        }
-    }
-
-    /// Whether the process has ended, asked of the kernel. Does not reap it.
-    fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        matches!(waitid(WaitId::PidFd(self.pidfd.get_ref().as_fd()), options), Ok(Some(_)))
-    }
-
-    /// Waits until the process has ended. Does not reap it.
-    pub(super) async fn ended(&self) -> Result<()> {
-        self.pidfd.readable().await.map(|mut guard| guard.retain_ready())
-    }
-
-    /// As [`Process::ended`], for those who leave an error of it to [`watch`].
-    pub(super) async fn gone(&self) {
-        let _ = self.ended().await;
+        Ok(Self { child, handle, stdout, stderr })
     }
 
     /// Reaps the ended process.
     pub(super) fn reap(self) -> Result<End> {
-        let mut status = 0;
-        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: the pointers are to live values, and the child is ours and not yet reaped.
-        let usage = unsafe {
-            if libc::wait4(self.child.0, &raw mut status, 0, usage.as_mut_ptr()) < 0 {
-                return Err(Error::last_os_error());
-            }
-            usage.assume_init()
-        };
+        let end = End::wait(self.child.0)?;
         std::mem::forget(self.child);
-        let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-        Ok(End {
-            status,
-            cpu: time(usage.ru_utime) + time(usage.ru_stime),
-            max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
-        })
-    }
-}
-
-/// Why a process was killed by us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overrun {
-    /// More CPU time than it may use.
-    Cpu,
-    /// More time on the wall clock than it may take.
-    Wall,
-}
-
-/// Limits of a process.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) cpu: Duration,
-    pub(super) wall: Duration,
-    /// How many threads it may keep busy: its CPU time grows at most this many times as fast as the clock.
-    pub(super) threads: u32,
-}
-
-/// Waits for the end of a process and ends it when it goes over a limit.
-pub(super) async fn watch(process: &Process, limits: Limits) -> Result<Option<Overrun>> {
-    let start = Instant::now();
-    loop {
-        let cpu = process.cpu().unwrap_or_default();
-        let wall = start.elapsed();
-        let overrun = if cpu > limits.cpu {
-            Some(Overrun::Cpu)
-        } else if wall > limits.wall {
-            Some(Overrun::Wall)
-        } else {
-            None
-        };
-        if overrun.is_some() {
-            if process.has_ended() {
-                // It was us who did not look for too long. Its CPU time is the kernel's to tell.
-                return Ok(None);
-            }
-            process.kill();
-            process.ended().await?;
-            return Ok(overrun);
-        }
-        let earliest = (limits.cpu - cpu) / limits.threads.max(1);
-        let pause = earliest.min(limits.wall - wall).max(Duration::from_millis(1));
-        tokio::select! {
-            biased;
-            ended = process.ended() => return ended.map(|()| None),
-            () = tokio::time::sleep(pause) => {}
-        }
+        Ok(end)
     }
 }

@@ -7,7 +7,7 @@ use pvf_shared::{
     candidate::{BlockDataForm, CandidateContext},
     ids::{ArtifactId, CodeHash, StorageRoot},
     job::{BlobRef, ExecuteJob, ExecuteOutcome, PrepareJob},
-    params::ExecutorParams,
+    params::{ExecutorParam, ExecutorParams},
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
 };
 use pvf_worker::{
@@ -126,9 +126,36 @@ pub async fn execute(code: &[u8], limit: Duration) -> ExecuteOutcome {
     worker().execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0
 }
 
-/// What the supervisor makes of this program, as an execution.
-pub async fn execute_bad(name: &str, limit: Duration) -> ExecuteOutcome {
-    let job = ExecuteJob { cpu_limit: limit, ..execute_job(b"", ExecutorParams::default()) };
+/// The worker executable whose host functions misbehave.
+pub fn hostile() -> PathBuf {
+    let exe = Path::new(WORKER).parent().unwrap().join("examples/hostile-worker");
+    assert!(exe.is_file(), "{} is not there: `cargo build --workspace --examples` first", exe.display());
+    exe
+}
+
+/// A guest that calls this host function of the hostile worker.
+pub fn hostile_guest(deed: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+            (import "env" "ext_hostile_{deed}_version_1" (func $deed))
+            (memory (export "memory") 1)
+            (global (export "__heap_base") i32 (i32.const 1024))
+            (func (export "validate_block") (param i32 i32) (result i64) (call $deed) (unreachable)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// What the supervisor makes of an execution that does this.
+pub async fn execute_hostile(runner: &JobRunner, deed: &str, limit: Duration) -> ExecuteOutcome {
+    let artifact = artifact(&hostile_guest(deed)).await;
+    let params = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(1)]);
+    let job = ExecuteJob { cpu_limit: limit, ..execute_job(b"", params) };
+    runner.execute(&job, artifact.path(), Bytes::new()).await.0
+}
+
+/// What the supervisor makes of this program, as a template.
+pub async fn template_bad(name: &str) -> ExecuteOutcome {
+    let job = execute_job(b"", ExecutorParams::default());
     runner(&bad_job(name)).execute(&job, Path::new("/nowhere"), Bytes::new()).await.0
 }
 
@@ -150,6 +177,18 @@ pub fn processes_of(exe: &Path) -> Vec<i32> {
             found.push(pid);
         }
     }
+    found
+}
+
+/// What `ps` calls a process.
+pub fn name_of(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// Processes of this executable that do a job: neither a template nor a spare fork.
+pub fn jobs_of(exe: &Path) -> Vec<i32> {
+    let mut found = processes_of(exe);
+    found.retain(|pid| matches!(name_of(*pid).as_str(), "pvf-prepare" | "pvf-execute"));
     found
 }
 

@@ -1,0 +1,128 @@
+//! A template: one artifact, mapped and linked, in a process with one thread. It runs no guest; each job is a fork
+//! of it, which has a fresh instance and its own memory, and which dies after one reply.
+
+use super::{
+    control::{receive, send},
+    die_with_parent, execute, exit, failed,
+    protocol::{Command, Execution, Setup, Told, name},
+    said, set_limit, set_name, write_reply,
+};
+use crate::{
+    end::End,
+    job::protocol::Reply,
+    wasm::{CallError, Runtime},
+};
+use pvf_shared::verdict::clean_reason;
+use sp_wasm_interface::HostFunctions;
+use std::{
+    fs::File,
+    io::{Error, Read as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Links, says how that went, and forks and reaps as it is told, until the worker's end of `control` is closed.
+pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(), String> {
+    // SAFETY: the worker verified the seal of the file and keeps it in a folder that only it can write.
+    let linked = catch_unwind(AssertUnwindSafe(|| unsafe {
+        Runtime::from_file::<H>(&setup.artifact, &setup.params, setup.baseline)
+    }));
+    let runtime = match linked {
+        Ok(Ok(runtime)) => runtime,
+        Ok(Err(CallError::Construction(why) | CallError::Invalid(why))) => {
+            return tell(&control, &Told::Construction(why), &[]);
+        }
+        Err(panic) => return tell(&control, &Told::Construction(clean_reason(&said(&*panic))), &[]),
+    };
+    tell(&control, &Told::Ready, &[])?;
+    loop {
+        let (packet, descriptors) = receive(&control).map_err(failed("control socket"))?;
+        if packet.is_empty() {
+            return Ok(());
+        }
+        let command = rmp_serde::from_slice(&packet).map_err(|e| format!("command: {e}"))?;
+        match (command, <[OwnedFd; 2]>::try_from(descriptors)) {
+            (Command::Fork, Ok([socket, stderr])) => match fork() {
+                Ok(Forked::Child { parent }) => {
+                    // Nobody else's descriptors: only the worker and the template talk to each other there.
+                    drop(control);
+                    exit(serve(&runtime, socket, stderr, parent))
+                }
+                Ok(Forked::Parent { pid, pidfd }) => tell(&control, &Told::Forked(pid), &[pidfd.as_fd()])?,
+                Err(error) => tell(&control, &failure(&error), &[])?,
+            },
+            (Command::Fork, Err(_)) => return Err("a fork is asked for without its descriptors".into()),
+            // The worker saw its end, so this does not wait.
+            (Command::Reap(pid), _) => {
+                tell(&control, &End::wait(pid).map_or_else(|e| failure(&e), Told::Reaped), &[])?;
+            }
+        }
+    }
+}
+
+fn tell(control: &OwnedFd, what: &Told, descriptors: &[BorrowedFd<'_>]) -> Result<(), String> {
+    let bytes = rmp_serde::to_vec(what).map_err(|e| format!("answer: {e}"))?;
+    send(control, &bytes, descriptors).map_err(failed("control socket"))
+}
+
+fn failure(error: &Error) -> Told {
+    Told::Failed(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+enum Forked {
+    Child { parent: i32 },
+    Parent { pid: i32, pidfd: OwnedFd },
+}
+
+fn fork() -> Result<Forked, Error> {
+    // SAFETY: this process has one thread, so the child's copy of everything is consistent. The child has not been
+    // reaped when its pidfd is made, so the number is its own; the kernel gives that descriptor to us alone.
+    unsafe {
+        let parent = libc::getpid();
+        match libc::fork() {
+            0 => Ok(Forked::Child { parent }),
+            pid if pid > 0 => match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
+                fd if fd >= 0 => Ok(Forked::Parent { pid, pidfd: OwnedFd::from_raw_fd(fd as i32) }),
+                _ => {
+                    let error = Error::last_os_error();
+                    libc::kill(pid, libc::SIGKILL);
+                    libc::waitpid(pid, std::ptr::null_mut(), 0);
+                    Err(error)
+                }
+            },
+            _ => Err(Error::last_os_error()),
+        }
+    }
+}
+
+/// A fork: waits for its job, does it, replies.
+fn serve(runtime: &Runtime, socket: OwnedFd, stderr: OwnedFd, parent: i32) -> Result<(), String> {
+    die_with_parent(Some(parent))?;
+    set_name(name::SPARE);
+    // Descriptors 0 to 2 were the template's. The image of the guest's memory is behind others, which stay open.
+    for (from, to) in [(&socket, 0), (&stderr, 1), (&stderr, 2)] {
+        // SAFETY: a plain system call on descriptors that are open.
+        if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(from), to) } < 0 {
+            return Err(failed("descriptors")(Error::last_os_error()));
+        }
+    }
+    drop(stderr);
+    let (packet, files) = receive(&socket).map_err(failed("request"))?;
+    if packet.is_empty() {
+        // The worker does not need it any more.
+        return Ok(());
+    }
+    set_name(name::EXECUTE);
+    let mut bytes = Vec::new();
+    let file = files.into_iter().next().ok_or("a request without its file")?;
+    File::from(file).read_to_end(&mut bytes).map_err(failed("request"))?;
+    let job: Execution = rmp_serde::from_slice(&bytes).map_err(|e| format!("request: {e}"))?;
+    drop(bytes);
+    set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
+    let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, job)));
+    let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));
+    write_reply(&mut UnixStream::from(socket), &reply, &[])
+}

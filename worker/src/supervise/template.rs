@@ -1,0 +1,260 @@
+//! A template process and its forks, as the worker sees them. The template makes and reaps its forks; the worker
+//! watches them by the descriptors that it got of them, and ends them.
+
+use super::{
+    pipes::read_tail,
+    process::{Process, Start},
+    request_file, supervised,
+    watch::{Handle, Limits, Overrun, has_ended},
+};
+use crate::{
+    end::End,
+    job::{
+        control::{receive, send},
+        execute::HOST_STACK,
+        protocol::{Command, Execution, Setup, TEMPLATE, Told},
+    },
+};
+use pvf_shared::Bytes;
+use rustix::{
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    pipe::{PipeFlags, pipe_with},
+};
+use std::{
+    fmt,
+    io::{Error, ErrorKind, Result},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::{UnixStream, unix::pipe},
+    sync::{mpsc, oneshot},
+};
+
+/// How long a template may take for anything that it is told; linking a large artifact takes some 20 ms.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Why there is no fork.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoFork {
+    /// The artifact cannot be linked.
+    Construction(String),
+    /// The template is gone or was never there: it may be worth another try.
+    Gone(String),
+}
+
+impl From<Error> for NoFork {
+    fn from(error: Error) -> Self {
+        Self::Gone(error.to_string())
+    }
+}
+
+impl fmt::Display for NoFork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Construction(why) | Self::Gone(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// What the task that keeps a template is asked for.
+enum Ask {
+    /// A fork, which asks this keeper for its end.
+    Fork(oneshot::Sender<Result<Fork>>, Keeper),
+    /// The end of this fork, which has ended or was killed.
+    Reap(Handle, Option<oneshot::Sender<Result<End>>>),
+}
+
+type Keeper = mpsc::UnboundedSender<Ask>;
+
+/// A template that has its artifact linked. Its process ends when this and all its forks are gone.
+#[derive(Clone)]
+pub(super) struct Template {
+    keeper: Keeper,
+    /// Tells when its process ends.
+    pidfd: Arc<OwnedFd>,
+}
+
+impl Template {
+    /// Starts one and waits until it is ready.
+    pub(super) async fn start(exe: &Path, setup: &Setup) -> std::result::Result<Self, NoFork> {
+        let (ours, its) = pair(SocketType::SEQPACKET)?;
+        let mut process = Process::start(Start {
+            exe: exe.to_owned(),
+            args: vec![TEMPLATE.into(), std::process::id().to_string()],
+            stdin: request_file(setup)?,
+            stdout: Some(its),
+            stack: Some(u64::from(setup.params.stack_native_max()) + HOST_STACK),
+        })
+        .await?;
+        // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
+        let control = Control(unsafe { AsyncFd::register(ours) }.map_err(Error::from)?);
+        let why = match control.told().await {
+            Ok((Told::Ready, _)) => {
+                let (keeper, asks) = mpsc::unbounded_channel();
+                let pidfd = Arc::new(process.handle.pidfd().try_clone_to_owned()?);
+                tokio::spawn(keep(process, control, asks));
+                return Ok(Self { keeper, pidfd });
+            }
+            Ok((Told::Construction(why), _)) => return Err(NoFork::Construction(why)),
+            Ok((other, _)) => format!("it said {other:?}"),
+            Err(error) => error.to_string(),
+        };
+        process.handle.kill();
+        let words = read_tail(process.stderr.take(), process.handle.gone()).await;
+        process.handle.ended().await?;
+        let status = process.reap()?.status;
+        let what = "the process that was to map the artifact did not get ready";
+        Err(NoFork::Gone(format!("{what}: {why}; wait status {status:#x}; it wrote: {}", words.trim())))
+    }
+
+    /// One more fork.
+    pub(super) async fn fork(&self) -> Result<Fork> {
+        let (answer, answered) = oneshot::channel();
+        self.keeper.send(Ask::Fork(answer, self.keeper.clone())).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Whether it can still fork.
+    pub(super) fn lives(&self) -> bool {
+        !self.keeper.is_closed() && !has_ended(&*self.pidfd)
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::BrokenPipe, "the process that has the artifact mapped is gone")
+}
+
+/// Two connected sockets; the first does not block.
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+    let (ours, its) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours, its))
+}
+
+/// Owns a template's process and talks to it, one thing after the other, until nobody can ask any more.
+async fn keep(process: Process, control: Control, mut asks: mpsc::UnboundedReceiver<Ask>) {
+    while let Some(ask) = asks.recv().await {
+        let well = match ask {
+            Ask::Fork(answer, _) if answer.is_closed() => Ok(()),
+            // If nobody waits for it any more, dropping it ends it.
+            Ask::Fork(answer, keeper) => control.fork(keeper).await.map(|made| {
+                let _ = answer.send(made);
+            }),
+            Ask::Reap(fork, answer) => control.reap(&fork).await.map(|end| {
+                let _ = answer.map(|answer| answer.send(end));
+            }),
+        };
+        if let Err(error) = well {
+            // Its forks die with it.
+            tracing::warn!(%error, pid = process.handle.pid(), "a process with a mapped artifact ended or hangs");
+            break;
+        }
+    }
+}
+
+/// The worker's end of a template's control socket.
+struct Control(AsyncFd<OwnedFd>);
+
+impl Control {
+    /// The next thing that the template says, and what comes along.
+    async fn told(&self) -> Result<(Told, Vec<OwnedFd>)> {
+        let receiving = self.0.async_io(Interest::READABLE, |socket| receive(socket));
+        let (packet, descriptors) = tokio::time::timeout(LIMIT, receiving).await.map_err(|_| hangs())??;
+        if packet.is_empty() {
+            return Err(gone());
+        }
+        Ok((rmp_serde::from_slice(&packet).map_err(Error::other)?, descriptors))
+    }
+
+    async fn ask(&self, command: Command, descriptors: &[BorrowedFd<'_>]) -> Result<(Told, Vec<OwnedFd>)> {
+        let packet = rmp_serde::to_vec(&command).map_err(Error::other)?;
+        let sending = self.0.async_io(Interest::WRITABLE, |socket| send(socket, &packet, descriptors));
+        tokio::time::timeout(LIMIT, sending).await.map_err(|_| hangs())??;
+        self.told().await
+    }
+
+    /// The outer error is the template's end.
+    async fn fork(&self, keeper: Keeper) -> Result<Result<Fork>> {
+        let (Ok((socket, its_socket)), Ok((stderr, its_stderr))) =
+            (pair(SocketType::STREAM), pipe_with(PipeFlags::CLOEXEC))
+        else {
+            return Ok(Err(Error::last_os_error()));
+        };
+        let (told, descriptors) = self.ask(Command::Fork, &[its_socket.as_fd(), its_stderr.as_fd()]).await?;
+        let (pid, pidfd) = match (told, descriptors.into_iter().next()) {
+            (Told::Forked(pid), Some(pidfd)) => (pid, pidfd),
+            (Told::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
+            (other, _) => return Err(Error::other(format!("asked for a fork, it said {other:?}"))),
+        };
+        let body = Some((Handle::new(pid, pidfd)?, keeper));
+        let socket = UnixStream::from_std(socket.into())?;
+        Ok(Ok(Fork { body, socket, stderr: Some(pipe::Receiver::from_owned_fd(stderr)?) }))
+    }
+
+    async fn reap(&self, fork: &Handle) -> Result<Result<End>> {
+        tokio::time::timeout(LIMIT, fork.ended()).await.map_err(|_| hangs())??;
+        match self.ask(Command::Reap(fork.pid()), &[]).await?.0 {
+            Told::Reaped(end) => Ok(Ok(end)),
+            Told::Failed(errno) => Ok(Err(Error::from_raw_os_error(errno))),
+            other => Err(Error::other(format!("asked for an end, it said {other:?}"))),
+        }
+    }
+}
+
+fn hangs() -> Error {
+    Error::new(ErrorKind::TimedOut, format!("no answer within {} s", LIMIT.as_secs()))
+}
+
+/// A fork of a template, ready for a job: killed and reaped when dropped, wherever on its way that happens.
+pub(super) struct Fork {
+    body: Option<(Handle, Keeper)>,
+    socket: UnixStream,
+    stderr: Option<pipe::Receiver>,
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        if let Some((handle, keeper)) = self.body.take() {
+            handle.kill();
+            // If there is no keeper any more, its template is gone, and forks go with it.
+            let _ = keeper.send(Ask::Reap(handle, None));
+        }
+    }
+}
+
+/// What a fork did.
+pub(super) struct Done {
+    pub(super) overrun: Option<Overrun>,
+    pub(super) reply: Option<Bytes>,
+    pub(super) stderr: String,
+    pub(super) end: End,
+}
+
+impl Fork {
+    /// Whether it ended while it waited for a job.
+    pub(super) fn has_ended(&self) -> bool {
+        self.body.as_ref().is_none_or(|(handle, _)| handle.has_ended())
+    }
+
+    /// Hands it its job.
+    pub(super) fn begin(&self, job: &Execution) -> Result<()> {
+        send(&self.socket, b"job", &[request_file(job)?.as_fd()])
+    }
+
+    /// Watches it do its job.
+    pub(super) async fn done(mut self, limits: Limits, max_reply: usize) -> Result<Done> {
+        let stderr = self.stderr.take();
+        let Self { body, socket, .. } = &mut self;
+        let (handle, _) = body.as_ref().ok_or_else(gone)?;
+        let (overrun, reply, stderr) = supervised(handle, limits, (Some(socket), max_reply), stderr).await;
+        let overrun = overrun?;
+        let (answer, answered) = oneshot::channel();
+        let Some((handle, keeper)) = self.body.take() else { return Err(gone()) };
+        keeper.send(Ask::Reap(handle, Some(answer))).map_err(|_| gone())?;
+        let end = answered.await.map_err(|_| gone())??;
+        Ok(Done { overrun, reply, stderr, end })
+    }
+}
