@@ -40,6 +40,7 @@ pub fn run(seed: u64, steps: u64) -> Result<Summary, Box<Failure>> {
     match attempt(seed, &mut generate(seed), steps, &mut done) {
         Ok(summary) => Ok(summary),
         Err((message, steps)) => {
+            eprintln!("seed {seed} failed after {steps} steps: {message}\nlooking for a shorter list of operations");
             // The same failure, not another one that shows up on the way.
             let kind = |message: &str| message.split(['(', ':', '/']).next().unwrap_or_default().to_owned();
             let fails = |ops: &[Op]| {

@@ -7,7 +7,7 @@ use super::{
     workers::{self, Key, Worker},
 };
 use pvf_coordinator::scheduler::{
-    Answer, Command, Counts, Delivery, Event, Moment, Policy, Scheduler, SchedulerConfig,
+    Answer, Beyond, Command, Counts, Delivery, Event, Moment, Policy, Scheduler, SchedulerConfig,
 };
 use pvf_shared::{
     config::Timing,
@@ -342,6 +342,7 @@ fn policy(rng: &mut fastrand::Rng) -> Policy {
         ..Policy::default()
     };
     policy.shares.restart = rng.u8(0..4) == 0;
+    policy.shares.beyond = if rng.bool() { Beyond::MostUrgent } else { Beyond::LeastUrgent };
     if rng.u8(0..4) == 0 {
         policy.per_client.requests = 60;
         policy.per_kind.requests = 100;

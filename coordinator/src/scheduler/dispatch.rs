@@ -13,7 +13,7 @@ use pvf_shared::{
     job::{ExecuteJob, JobSpec, PrepareJob},
     params::PvfPrepKind,
     priority::{ExecuteKind, PreparePriority},
-    verdict::Outcome,
+    verdict::{Outcome, WireOutcome},
     wire::{Dispatch, ToWorker, WorkerKind},
 };
 
@@ -145,7 +145,29 @@ impl Scheduler {
         self.fleet.pool(WorkerKind::Execute, engine).least_loaded()
     }
 
+    /// The first request that still waits for an artifact; those before it that are too late or of clients that have
+    /// gone end here. A few are looked at: the others end at their time.
+    fn first_waiter(&mut self, key: ArtifactKey, now: Moment) -> Option<RequestId> {
+        for _ in 0..LOOK_AHEAD {
+            match self.artifacts.get(key)?.waiters.first().copied()? {
+                Waiter::Execution(job) => {
+                    if self.is_wanted(job, now) {
+                        return self.executions.get(&job)?.waiters.first().copied();
+                    }
+                }
+                Waiter::Preparation(request) => match self.staleness(&request, now) {
+                    None => return Some(request),
+                    Some(outcome) => self.end_request(request, outcome, now),
+                },
+            }
+        }
+        None
+    }
+
+    /// A preparation is dispatched even if nobody waits for it any more: the next one who asks has it.
     fn dispatch_preparation(&mut self, job: JobId, worker: WorkerId, now: Moment) {
+        let Some(key) = self.preparations.get(&job).map(|task| task.artifact) else { return };
+        let request = self.first_waiter(key, now);
         let Some(task) = self.preparations.get_mut(&job) else { return };
         let Some(artifact) = self.artifacts.get(task.artifact) else { return };
         let Some(program) = artifact.program.clone() else { return };
@@ -166,10 +188,6 @@ impl Scheduler {
         task.last_attempt += 1;
         task.dispatched = Some(now);
         let attempt = task.last_attempt;
-        let request = artifact.waiters.first().and_then(|waiter| match waiter {
-            Waiter::Preparation(request) => Some(*request),
-            Waiter::Execution(job) => self.executions.get(job).and_then(|e| e.waiters.first().copied()),
-        });
         self.counts.prepare_dispatched += 1;
         self.send_job(worker, (job, attempt), (0, request), JobSpec::Prepare(Box::new(spec)));
     }
@@ -222,20 +240,22 @@ impl Scheduler {
     /// clients that have gone are dropped.
     fn is_wanted(&mut self, job: JobId, now: Moment) -> bool {
         let Some(execution) = self.executions.get(&job) else { return false };
-        let stale = |id: &RequestId| {
-            let Some(request) = self.requests.get(id) else { return Some((*id, None)) };
-            let orphaned = request.leaf.is_some_and(|leaf| self.clients.is_retired(&request.node, &leaf));
-            if request.deadline <= now || orphaned {
-                Some((*id, Some(Outcome::ExecutionDeadline)))
-            } else {
-                self.clients.is_gone(&request.node).then_some((*id, None))
-            }
-        };
+        let stale = |id: &RequestId| self.staleness(id, now).map(|outcome| (*id, outcome));
         let stale: Vec<_> = execution.waiters.iter().filter_map(stale).collect();
         for (id, outcome) in stale {
             self.end_request(id, outcome, now);
         }
         self.executions.contains_key(&job)
+    }
+
+    /// Whether a request is not to be worked for any more, and if so what it is told.
+    fn staleness(&self, id: &RequestId, now: Moment) -> Option<Option<WireOutcome>> {
+        let Some(request) = self.requests.get(id) else { return Some(None) };
+        let orphaned = request.leaf.is_some_and(|leaf| self.clients.is_retired(&request.node, &leaf));
+        if request.deadline <= now || orphaned {
+            return Some(Some(Outcome::ExecutionDeadline));
+        }
+        self.clients.is_gone(&request.node).then_some(None)
     }
 
     fn send_job(

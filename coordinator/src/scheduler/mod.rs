@@ -44,7 +44,7 @@ pub use effect::{Answer, Effect};
 pub use event::{Command, Delivery, Event, Listed};
 pub use intake::check;
 pub use policy::Policy;
-pub use shares::Shares;
+pub use shares::{Beyond, Shares};
 pub use status::Counts;
 pub use timers::Moment;
 

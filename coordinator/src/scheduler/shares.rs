@@ -1,13 +1,22 @@
 //! Which kind of execution goes next: the share window.
 //!
 //! A kind yields to the less urgent ones once it has had its share of what it and they got within the last
-//! dispatches; the share of an idle kind goes to the others. Rule and numbers are the existing host's, with one
-//! difference: where every kind that waits has had its share it goes back to the most urgent one, so that backing
-//! beside disputes gets one dispatch in twelve; here the least urgent one has nobody to yield to and gets the 30 %
-//! that disputes leave.
+//! dispatches; the share of an idle kind goes to the others. Rule and numbers are the existing host's; the window
+//! slides unless it is to start again as there.
 
 use pvf_shared::priority::ExecuteKind;
 use std::collections::VecDeque;
+
+/// Who goes when every kind that waits has had its share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Beyond {
+    /// The most urgent one, as in the existing host: backing beside disputes gets one dispatch in twelve.
+    #[default]
+    MostUrgent,
+    /// The least urgent one, which has nobody to yield to: backing beside disputes gets the 30 % that they leave.
+    LeastUrgent,
+}
 
 /// The share window's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -21,11 +30,13 @@ pub struct Shares {
     /// `true`: the window starts again from nothing when it is full, as in the existing host. `false`: it
     /// slides, so that a dispute that comes after much backing goes ahead until it has had its share.
     pub restart: bool,
+    /// Who goes when every kind that waits has had its share.
+    pub beyond: Beyond,
 }
 
 impl Default for Shares {
     fn default() -> Self {
-        Self { window: 12, percent: [70, 80, 100, 100], restart: false }
+        Self { window: 12, percent: [70, 80, 100, 100], restart: false, beyond: Beyond::MostUrgent }
     }
 }
 
@@ -38,10 +49,13 @@ pub(super) struct Window {
 
 impl Window {
     /// The kinds that have something `waiting`, in the order in which they should be tried: first those that do
-    /// not yield, the most urgent first. The least urgent has nobody to yield to.
+    /// not yield, the most urgent first.
     pub(super) fn order(&self, waiting: [bool; 4], shares: &Shares) -> impl Iterator<Item = ExecuteKind> + use<> {
-        let least_urgent = ExecuteKind::ALL.into_iter().rfind(|kind| waiting[*kind as usize]);
-        let yields = |kind: ExecuteKind| Some(kind) != least_urgent && self.had_share(kind, shares);
+        let never_yields = match shares.beyond {
+            Beyond::MostUrgent => None,
+            Beyond::LeastUrgent => ExecuteKind::ALL.into_iter().rfind(|kind| waiting[*kind as usize]),
+        };
+        let yields = |kind: ExecuteKind| Some(kind) != never_yields && self.had_share(kind, shares);
         let mut kinds = ExecuteKind::ALL;
         kinds.sort_by_key(|kind| (yields(*kind), *kind));
         kinds.into_iter().filter(move |kind| waiting[*kind as usize])
@@ -106,10 +120,18 @@ mod tests {
         let again = run(&shares, &ExecuteKind::ALL, 24);
         assert_eq!(again[12..], again[..12], "the window starts again");
         let two = run(&shares, &[Dispute, Backing], 12);
-        assert_eq!(two[..6], [Dispute, Backing, Dispute, Dispute, Backing, Dispute]);
-        assert_eq!(count(&two, Dispute), 8);
+        assert_eq!(two[..2], [Dispute, Backing]);
+        assert_eq!(count(&two, Dispute), 11);
         let low = run(&shares, &[BackingSystem, Backing], 12);
         assert_eq!(count(&low, BackingSystem), 11, "at 100 % it yields when it had everything so far");
+    }
+
+    #[test]
+    fn beyond_their_shares_the_least_urgent_may_go() {
+        let shares = Shares { restart: true, beyond: Beyond::LeastUrgent, ..Shares::default() };
+        let two = run(&shares, &[Dispute, Backing], 12);
+        assert_eq!(two[..6], [Dispute, Backing, Dispute, Dispute, Backing, Dispute]);
+        assert_eq!(count(&two, Dispute), 8);
     }
 
     #[test]
@@ -123,20 +145,23 @@ mod tests {
 
     #[test]
     fn sliding_window_makes_up_for_a_late_dispute_and_then_holds_the_share() {
-        let shares = Shares::default();
-        let mut window = Window::default();
-        for _ in 0..100 {
-            window.took(Backing, &shares);
-        }
-        let mut run = Vec::new();
-        for _ in 0..60 {
-            let kind = window.order([true, false, false, true], &shares).next().unwrap();
-            window.took(kind, &shares);
-            run.push(kind);
-        }
-        assert_eq!(count(&run[..9], Dispute), 9, "{run:?}");
-        for twelve in run[9..].windows(12) {
-            assert!((8..=9).contains(&count(twelve, Dispute)), "{twelve:?}");
+        for (beyond, disputes) in [(Beyond::MostUrgent, 11..=12), (Beyond::LeastUrgent, 8..=9)] {
+            let shares = Shares { beyond, ..Shares::default() };
+            let mut window = Window::default();
+            for _ in 0..100 {
+                window.took(Backing, &shares);
+            }
+            let mut run = Vec::new();
+            for _ in 0..60 {
+                let kind = window.order([true, false, false, true], &shares).next().unwrap();
+                window.took(kind, &shares);
+                run.push(kind);
+            }
+            assert_eq!(count(&run[..9], Dispute), 9, "{run:?}");
+            for twelve in run[12..].windows(12) {
+                assert!(disputes.contains(&count(twelve, Dispute)), "{beyond:?}: {twelve:?}");
+            }
+            assert!(count(&run, Backing) >= 4, "{run:?}");
         }
     }
 

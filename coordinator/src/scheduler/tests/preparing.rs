@@ -12,7 +12,7 @@ impl Env {
         self.event(Event::LookedUp { artifact: Self::artifact(code), found: Ok(None) });
     }
 
-    fn keep_alive(&mut self, workers: std::ops::RangeInclusive<u64>, seconds: u64) {
+    pub(super) fn keep_alive(&mut self, workers: std::ops::RangeInclusive<u64>, seconds: u64) {
         for _ in 0..seconds {
             self.pass(Duration::from_secs(1));
             for n in workers.clone() {

@@ -134,3 +134,34 @@ fn what_waits_at_dying_workers_again_and_again_is_not_tried_for_ever() {
     }
     assert_eq!(endings, vec![Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath); 2]);
 }
+
+/// Found by seed 35: a preparation was dispatched for a request whose deadline had just passed. It is prepared, because
+/// somebody else may want it, but for nobody by name, and the request is told before that it is too late.
+#[test]
+fn a_preparation_is_not_dispatched_for_a_request_that_is_too_late() {
+    let mut env = small_fleet();
+    for code in [1, 2, 3] {
+        env.submit(code.into(), code, if code == 3 { Work::Precheck } else { execute(ExecuteKind::Backing) });
+        env.event(Event::LookedUp { artifact: Env::artifact(code), found: Ok(None) });
+    }
+    env.effects.retain(|e| matches!(e, Effect::ToWorker { .. }));
+    let first = env.dispatched();
+    env.keep_alive(1..=3, 600);
+    assert!(env.effects.is_empty(), "no timer has gone off yet: {:?}", env.effects);
+    env.prepared(&first, 1);
+    let mut told = 0;
+    while let Some(effect) = env.effects.pop_front() {
+        match effect {
+            Effect::Verdict { verdict, .. } if verdict.request != request(1) => {
+                assert_eq!(verdict.outcome, Outcome::ExecutionDeadline);
+                told += 1;
+            }
+            Effect::ToWorker { message: ToWorker::Dispatch(dispatch), .. } => {
+                assert_eq!((dispatch.request, told), (None, 1), "{dispatch:?}");
+                return;
+            }
+            _ => {}
+        }
+    }
+    panic!("the next one is prepared");
+}
