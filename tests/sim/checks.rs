@@ -19,6 +19,8 @@ use std::{
 struct Known {
     hello: WorkerHello,
     heard: Moment,
+    /// Attempts that were cancelled; each has its slot until the worker has said so.
+    stopping: HashSet<(JobId, Attempt)>,
 }
 
 #[derive(Debug)]
@@ -114,7 +116,8 @@ impl Checks {
         match event {
             Event::Hello { hello, .. } => {
                 let hello = hello.clone();
-                let known = self.fleet.entry(hello.worker).or_insert(Known { hello, heard: now });
+                let known =
+                    self.fleet.entry(hello.worker).or_insert(Known { hello, heard: now, stopping: HashSet::new() });
                 known.heard = now;
             }
             Event::Heartbeat { heartbeat, .. } => {
@@ -136,6 +139,9 @@ impl Checks {
             }
             Event::Goodbye { worker, .. } => self.worker_gone(*worker, false),
             Event::Delivered { worker, job, attempt, command, delivery } => {
+                if *command == Command::Cancel {
+                    self.stopped(*worker, (*job, *attempt));
+                }
                 let Some(lease) = self.leases.get_mut(job) else { return };
                 if (lease.worker, lease.attempt) != (*worker, *attempt) {
                     return;
@@ -184,7 +190,8 @@ impl Checks {
     fn worker_gone(&mut self, id: WorkerId, died: bool) {
         let jobs: Vec<_> = self.leases.iter().filter(|(_, l)| l.worker == id).map(|(job, _)| *job).collect();
         // What waited there for a slot has not failed, and from outside nobody can tell which that was.
-        let certain = self.fleet.get(&id).is_some_and(|k| jobs.len() as u32 <= k.hello.slots);
+        let has = |k: &Known| (jobs.len() + k.stopping.len()) as u32;
+        let certain = self.fleet.get(&id).is_some_and(|k| has(k) <= k.hello.slots);
         for job in jobs {
             self.end_lease(job, died, certain);
         }
@@ -209,7 +216,14 @@ impl Checks {
         }
     }
 
+    fn stopped(&mut self, worker: WorkerId, at: (JobId, Attempt)) {
+        if let Some(known) = self.fleet.get_mut(&worker) {
+            known.stopping.remove(&at);
+        }
+    }
+
     fn on_report(&mut self, report: &JobReport) {
+        self.stopped(report.worker, (report.job, report.attempt));
         let lease = self.leases.get(&report.job);
         let valid = report.token == self.token
             && lease.is_some_and(|l| (l.worker, l.attempt) == (report.worker, report.attempt));
@@ -272,6 +286,9 @@ impl Checks {
             ToWorker::Cancel { job, attempt, .. } => {
                 if self.leases.get(job).is_some_and(|l| (l.worker, l.attempt) == (worker, *attempt)) {
                     self.leases.remove(job);
+                }
+                if let Some(known) = self.fleet.get_mut(&worker) {
+                    known.stopping.insert((*job, *attempt));
                 }
             }
             ToWorker::Recall { .. } => {}

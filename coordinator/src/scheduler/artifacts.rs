@@ -1,6 +1,6 @@
 //! The artifact table: which artifacts there are, where they are at hand, and who waits for them.
 
-use super::{fleet::EngineKey, pool::HOMES, programs::Program, timers::Moment};
+use super::{fleet::EngineKey, numbered::Numbered, pool::HOMES, programs::Program, timers::Moment};
 use hashbrown::HashMap;
 use pvf_shared::{
     ids::{ArtifactId, CodeHash, JobId, PrepHash, RequestId, WorkerId},
@@ -22,7 +22,7 @@ const MAX_HOLDERS: usize = 16;
 
 /// An artifact, by the number that it got when it was first needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ArtifactKey(pub(super) u64);
+pub(super) struct ArtifactKey(pub(super) u32);
 
 /// Who goes on when an artifact is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,13 +87,11 @@ impl Artifact {
         settled && self.users == 0 && self.waiters.is_empty()
     }
 
-    /// A worker got it.
+    /// A worker got it that did not have it.
     pub(super) fn note_holder(&mut self, worker: WorkerId) {
-        if !self.holders.contains(&worker) {
-            self.holders.push_back(worker);
-            if self.holders.len() > MAX_HOLDERS {
-                self.holders.pop_front();
-            }
+        self.holders.push_back(worker);
+        if self.holders.len() > MAX_HOLDERS {
+            self.holders.pop_front();
         }
     }
 
@@ -106,11 +104,11 @@ impl Artifact {
 /// The artifact table.
 #[derive(Debug, Default)]
 pub(super) struct Artifacts {
-    by_key: HashMap<ArtifactKey, Artifact>,
+    by_key: Numbered<ArtifactKey, Artifact>,
     by_name: HashMap<(CodeHash, PrepHash, EngineKey), ArtifactKey>,
     /// Least recently needed first.
     by_need: BTreeSet<(Moment, ArtifactKey)>,
-    last: u64,
+    last: u32,
     bytes: u64,
 }
 
@@ -149,11 +147,11 @@ impl Artifacts {
             holders: VecDeque::new(),
             homes: None,
         };
-        self.by_key.insert(key, artifact);
+        self.by_key.insert(key, Box::new(artifact));
         key
     }
 
-    pub(super) fn remove(&mut self, key: ArtifactKey) -> Option<Artifact> {
+    pub(super) fn remove(&mut self, key: ArtifactKey) -> Option<Box<Artifact>> {
         let artifact = self.by_key.remove(&key)?;
         self.by_name.remove(&(artifact.id.code_hash, artifact.id.prep_hash, artifact.engine));
         self.by_need.remove(&(artifact.last_needed, key));
@@ -199,7 +197,7 @@ impl Artifacts {
     }
 
     /// Every artifact, in no order that means anything: for checks only.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&ArtifactKey, &Artifact)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ArtifactKey, &Artifact)> {
         self.by_key.iter()
     }
 }

@@ -23,7 +23,7 @@ pub(super) enum Chore {
     /// Everybody who waits for this artifact goes on, or is told that it cannot be made.
     Release(ArtifactKey),
     /// The requests of this leaf are answered: nobody wants their work any more.
-    Orphans(NodeId, [u8; 32], Option<RequestId>),
+    Orphans(NodeId, [u8; 32]),
     /// These get their verdict.
     Answer(Vec<RequestId>, Box<Ending>),
     /// Whoever waits for a fleet looks whether there is one now.
@@ -54,7 +54,9 @@ impl Scheduler {
     fn do_some(&mut self, chore: Chore, pieces: usize, now: Moment) -> Option<Chore> {
         match chore {
             Chore::Release(key) => self.release_some(key, pieces, now).then_some(Chore::Release(key)),
-            Chore::Orphans(node, leaf, after) => self.drop_orphans((node, leaf), after, pieces, now),
+            Chore::Orphans(node, leaf) => {
+                self.drop_orphans(node, leaf, pieces, now).then_some(Chore::Orphans(node, leaf))
+            }
             Chore::Answer(mut requests, ending) => {
                 for _ in 0..pieces {
                     let request = requests.pop()?;
@@ -68,22 +70,16 @@ impl Scheduler {
         }
     }
 
-    fn drop_orphans(
-        &mut self,
-        (node, leaf): (NodeId, [u8; 32]),
-        mut after: Option<RequestId>,
-        pieces: usize,
-        now: Moment,
-    ) -> Option<Chore> {
+    fn drop_orphans(&mut self, node: NodeId, leaf: [u8; 32], pieces: usize, now: Moment) -> bool {
         for _ in 0..pieces {
-            let id = self.clients.next_orphan(&node, &leaf, after)?;
-            after = Some(id);
-            // What runs already may end.
-            if !self.is_running(id) {
+            let Some((id, entry)) = self.clients.next_orphan(&node, &leaf) else { return false };
+            let there = self.requests.get(&id).is_some_and(|r| r.node == node && r.leaf == Some(entry));
+            // What runs already may end; should it come back, it is not dispatched again.
+            if there && !self.is_running(id) {
                 self.end_request(id, Some(Outcome::ExecutionDeadline), now);
             }
         }
-        Some(Chore::Orphans(node, leaf, after))
+        true
     }
 
     fn house_some(&mut self, pieces: usize, now: Moment) -> bool {

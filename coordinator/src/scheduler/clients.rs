@@ -1,17 +1,14 @@
 //! The nodes that ask: what each has here, how much more it may bring, which relay chain leaves it holds to be
 //! active, and whether it is still there.
 
-use super::timers::Moment;
+use super::{lists::Lists, timers::Moment};
 use hashbrown::HashMap;
 use pvf_shared::{
     ids::{NodeId, RequestId},
     priority::ExecuteKind,
     wire::ActiveLeavesUpdate,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 /// Nodes that are remembered; more than these are turned away.
 pub(super) const MAX_CLIENTS: usize = 65_536;
@@ -21,6 +18,9 @@ const MAX_LEAVES: usize = 256;
 const KINDS: usize = 5;
 
 type Hash = [u8; 32];
+
+/// A leaf, and in which list of it a request stands.
+pub(super) type LeafEntry = (Hash, u32);
 
 /// How much may be here at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -56,7 +56,7 @@ pub(super) struct Client {
     active: HashMap<Hash, Vec<Hash>>,
     retired: VecDeque<Hash>,
     /// Its requests that belong to a leaf.
-    by_leaf: BTreeMap<Hash, BTreeSet<RequestId>>,
+    by_leaf: Lists<Hash>,
 }
 
 impl Client {
@@ -133,28 +133,34 @@ impl Clients {
         }
     }
 
-    /// A request was admitted; `leaf` if it may be orphaned.
-    pub(super) fn admit(&mut self, node: NodeId, kind: Option<ExecuteKind>, leaf: Option<(Hash, RequestId)>) {
+    /// A request was admitted; `leaf` if it may be orphaned. Gives where it stands among those of the leaf.
+    pub(super) fn admit(
+        &mut self,
+        node: NodeId,
+        kind: Option<ExecuteKind>,
+        leaf: Option<(Hash, RequestId)>,
+    ) -> Option<LeafEntry> {
         self.kinds[at(kind)].requests += 1;
         let client = self.clients.entry(node).or_default();
         client.usage.requests += 1;
-        if let Some((leaf, id)) = leaf {
-            client.by_leaf.entry(leaf).or_default().insert(id);
-        }
+        leaf.map(|(leaf, id)| (leaf, client.by_leaf.add(leaf, id)))
     }
 
     /// The reverse of [`Clients::admit`].
-    pub(super) fn release(&mut self, node: NodeId, kind: Option<ExecuteKind>, leaf: Option<(Hash, RequestId)>) {
+    pub(super) fn release(
+        &mut self,
+        node: NodeId,
+        kind: Option<ExecuteKind>,
+        leaf: Option<LeafEntry>,
+        is_live: impl Fn(&RequestId) -> bool,
+    ) {
         self.kinds[at(kind)].requests -= 1;
         let Some(client) = self.clients.get_mut(&node) else { return };
         client.usage.requests -= 1;
-        if let Some((leaf, id)) = leaf
-            && let Some(requests) = client.by_leaf.get_mut(&leaf)
+        if let Some(entry) = leaf
+            && client.by_leaf.clear(entry)
         {
-            requests.remove(&id);
-            if requests.is_empty() {
-                client.by_leaf.remove(&leaf);
-            }
+            client.by_leaf.tidy(entry, is_live);
         }
     }
 
@@ -190,7 +196,7 @@ impl Clients {
         while client.retired.len() > MAX_LEAVES {
             client.retired.pop_front();
         }
-        client.by_leaf.keys().filter(|leaf| !client.wants(leaf)).copied().collect()
+        client.by_leaf.keys().filter(|leaf| !client.wants(leaf)).collect()
     }
 
     /// Whether a leaf is known to be in no active fork any more.
@@ -198,14 +204,13 @@ impl Clients {
         self.clients.get(node).is_some_and(|client| client.retired.contains(leaf) && !client.wants(leaf))
     }
 
-    /// The next request of a leaf after this one, if its work is still not wanted.
-    pub(super) fn next_orphan(&self, node: &NodeId, leaf: &Hash, after: Option<RequestId>) -> Option<RequestId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let client = self.clients.get(node)?;
+    /// Takes the next request of a leaf out, if its work is still not wanted; it may have ended already.
+    pub(super) fn next_orphan(&mut self, node: &NodeId, leaf: &Hash) -> Option<(RequestId, LeafEntry)> {
+        let client = self.clients.get_mut(node)?;
         if client.wants(leaf) {
             return None;
         }
-        client.by_leaf.get(leaf)?.range((after.map_or(Unbounded, Excluded), Unbounded)).next().copied()
+        client.by_leaf.take(*leaf).map(|(id, list)| (id, (*leaf, list)))
     }
 
     /// What all requests of each kind hold here, bytes.

@@ -2,29 +2,17 @@
 //! among a thousand. A deadline is rounded up, by at most a thirty-second of the wait and a quarter of a second; what
 //! is dispatched is checked against the exact one.
 
-use super::timers::Moment;
+use super::{lists::Lists, timers::Moment};
 use pvf_shared::ids::RequestId;
-use std::{collections::BTreeMap, time::Duration};
-
-/// Requests in one list.
-const LIST: usize = 256;
-/// A list with so many is tidied when most of its requests are gone.
-const TIDY: usize = 32;
+use std::time::Duration;
 
 /// Where a request stands in the calendar.
 pub(super) type Entry = (Moment, u32);
 
-#[derive(Debug, Default)]
-struct List {
-    /// Also requests that have ended, until they are tidied away.
-    ids: Vec<RequestId>,
-    live: u32,
-}
-
 /// The calendar.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    lists: BTreeMap<Entry, List>,
+    lists: Lists<Moment>,
     live: usize,
 }
 
@@ -41,52 +29,32 @@ impl Deadlines {
     /// Enters a request; whoever does remembers where.
     pub(super) fn set(&mut self, id: RequestId, deadline: Moment, now: Moment) -> Entry {
         let at = rounded(deadline, now);
-        let last = self.lists.range((at, 0)..=(at, u32::MAX)).next_back();
-        let number = last.map_or(0, |((_, n), list)| if list.ids.len() < LIST { *n } else { n + 1 });
-        let list = self.lists.entry((at, number)).or_default();
-        list.ids.push(id);
-        list.live += 1;
         self.live += 1;
-        (at, number)
+        (at, self.lists.add(at, id))
     }
 
     /// A request has ended. Gives whether its list is to be tidied.
     pub(super) fn clear(&mut self, entry: Entry) -> bool {
         self.live -= 1;
-        let Some(list) = self.lists.get_mut(&entry) else { return false };
-        list.live = list.live.saturating_sub(1);
-        if list.live == 0 {
-            self.lists.remove(&entry);
-            return false;
-        }
-        list.ids.len() >= TIDY && list.live as usize * 4 < list.ids.len()
+        self.lists.clear(entry)
     }
 
     /// Leaves only the requests in a list that have not ended.
     pub(super) fn tidy(&mut self, entry: Entry, is_live: impl Fn(&RequestId) -> bool) {
-        if let Some(list) = self.lists.get_mut(&entry) {
-            list.ids.retain(is_live);
-            list.ids.shrink_to_fit();
-        }
+        self.lists.tidy(entry, is_live);
     }
 
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Moment> {
-        self.lists.first_key_value().map(|((at, _), _)| *at)
+        self.lists.first_key()
     }
 
     /// Takes the next one that is due; it may have ended already.
     pub(super) fn pop_due(&mut self, now: Moment) -> Option<(RequestId, Entry)> {
-        let mut first = self.lists.first_entry()?;
-        let entry = *first.key();
-        if entry.0 > now {
+        if self.next()? > now {
             return None;
         }
-        let id = first.get_mut().ids.pop();
-        if first.get().ids.is_empty() {
-            first.remove();
-        }
-        id.map(|id| (id, entry))
+        self.lists.take_first()
     }
 
     /// How many have not ended.
@@ -151,7 +119,7 @@ mod tests {
                 calendar.tidy(entry, |id| live.contains(id) || id.0.as_u128() > n as u128);
             }
         }
-        let kept: usize = calendar.lists.values().map(|list| list.ids.len()).sum();
-        assert!(kept <= 40 && calendar.lists.len() == 1, "{kept} in {} lists", calendar.lists.len());
+        let (lists, kept) = calendar.lists.size();
+        assert!(kept <= 40 && lists == 1, "{kept} in {lists} lists");
     }
 }

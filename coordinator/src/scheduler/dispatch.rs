@@ -9,7 +9,7 @@ use super::{
     results::Loss,
 };
 use pvf_shared::{
-    ids::{Attempt, JobId, RequestId, WorkerId},
+    ids::{Attempt, JobId, NodeId, RequestId, WorkerId},
     job::{ExecuteJob, JobSpec, PrepareJob},
     params::PvfPrepKind,
     priority::{ExecuteKind, PreparePriority},
@@ -209,10 +209,11 @@ impl Scheduler {
             self.need_artifact(key, Waiter::Execution(job), (&program, priority, false), now);
             return;
         };
-        let (engine, params) = (artifact.engine, &execution.errand.program.executor_params);
+        let (engine, program) = (artifact.engine, &execution.errand.program);
+        let params = &program.executor_params;
         let timeout = || params.exec_timeout(kind.exec_timeout_kind());
         let spec = ExecuteJob {
-            artifact: (*artifact.id).clone(),
+            artifact: program.artifact_id(self.fleet.engine(engine)),
             mac: Some(info.mac),
             context: execution.work.context.clone(),
             block_data: execution.work.block_data.clone(),
@@ -240,6 +241,14 @@ impl Scheduler {
     /// clients that have gone are dropped.
     fn is_wanted(&mut self, job: JobId, now: Moment) -> bool {
         let Some(execution) = self.executions.get(&job) else { return false };
+        // Most are for one request, of which the execution has all that matters.
+        if let [_] = execution.waiters[..]
+            && self
+                .staleness_of((&execution.client, execution.work.relay_leaf.as_ref(), execution.deadline), now)
+                .is_none()
+        {
+            return true;
+        }
         let stale = |id: &RequestId| self.staleness(id, now).map(|outcome| (*id, outcome));
         let stale: Vec<_> = execution.waiters.iter().filter_map(stale).collect();
         for (id, outcome) in stale {
@@ -251,11 +260,19 @@ impl Scheduler {
     /// Whether a request is not to be worked for any more, and if so what it is told.
     fn staleness(&self, id: &RequestId, now: Moment) -> Option<Option<WireOutcome>> {
         let Some(request) = self.requests.get(id) else { return Some(None) };
-        let orphaned = request.leaf.is_some_and(|leaf| self.clients.is_retired(&request.node, &leaf));
-        if request.deadline <= now || orphaned {
+        self.staleness_of((&request.node, request.leaf.as_ref().map(|(leaf, _)| leaf), request.deadline), now)
+    }
+
+    fn staleness_of(
+        &self,
+        (node, leaf, deadline): (&NodeId, Option<&[u8; 32]>, Moment),
+        now: Moment,
+    ) -> Option<Option<WireOutcome>> {
+        let orphaned = leaf.is_some_and(|leaf| self.clients.is_retired(node, leaf));
+        if deadline <= now || orphaned {
             return Some(Some(Outcome::ExecutionDeadline));
         }
-        self.clients.is_gone(&request.node).then_some(None)
+        self.clients.is_gone(node).then_some(None)
     }
 
     fn send_job(
@@ -311,10 +328,14 @@ impl Scheduler {
         now: Moment,
     ) {
         let Some(worker) = self.fleet.workers.get_mut(&id) else { return };
-        let from = (id, worker.hello.host.clone());
         let Some(slot) = worker.slot(job, attempt) else { return };
+        if let (Command::Dispatch, Delivery::Taken) = (command, &delivery) {
+            slot.taken = Some(now);
+            return;
+        }
+        let from = (id, worker.hello.host.clone());
         match (command, delivery) {
-            (Command::Dispatch, Delivery::Taken) => slot.taken = Some(now),
+            (Command::Dispatch, Delivery::Taken) => {}
             (Command::Dispatch, Delivery::Refused(_) | Delivery::Nobody) => {
                 worker.suspect = true;
                 self.fleet.vacate(id, job, attempt);

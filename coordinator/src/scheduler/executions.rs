@@ -38,10 +38,11 @@ pub(super) struct Execution {
     pub(super) kind: ExecuteKind,
     /// The earliest deadline of those who wait.
     pub(super) deadline: Moment,
+    /// As it was submitted, but for `relay_leaf`: that of the first who waits, if it may be orphaned.
     pub(super) work: Box<ExecuteSubmission>,
     /// What makes two validations the same.
     pub(super) identity: ValidationKey,
-    /// Others with the same identity join this one.
+    /// Others with the same identity join this one, which is among the scheduler's `identities`.
     pub(super) shared: bool,
     pub(super) waiters: SmallVec<[RequestId; 1]>,
     /// Whose turns it takes: the client of the first who waits.
@@ -68,7 +69,19 @@ impl Execution {
     }
 }
 
+/// The short form under which an identity is looked up: whoever finds something compares the whole. Two that share
+/// a tag, by an accident that nobody will see, just run twice.
+pub(super) fn tag(identity: &ValidationKey) -> u64 {
+    identity.0.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+}
+
 impl Scheduler {
+    /// The execution under way that is the same validation.
+    pub(super) fn same_execution(&self, identity: &ValidationKey) -> Option<JobId> {
+        let job = *self.identities.get(&tag(identity))?;
+        self.executions.get(&job).is_some_and(|execution| execution.identity == *identity).then_some(job)
+    }
+
     /// Chooses for which engine an execution's artifact is to be, and asks for the artifact.
     pub(super) fn house_execution(&mut self, job: JobId, now: Moment) {
         let Some(execution) = self.executions.get(&job) else { return };
@@ -88,16 +101,20 @@ impl Scheduler {
 
     /// The artifact of a program for an engine, added to the table if it is new there.
     pub(super) fn artifact_for(&mut self, program: &Arc<Program>, engine: EngineKey, now: Moment) -> ArtifactKey {
-        let code = program.code.hash;
-        if let Some(key) = self.artifacts.find(code, program.prep_hash, engine) {
+        if let Some(key) = program.found(engine)
+            && self.artifacts.get(key).is_some()
+        {
             return key;
         }
-        let id = pvf_shared::ids::ArtifactId {
-            code_hash: code,
-            prep_hash: program.prep_hash,
-            engine: self.fleet.engine(engine).clone(),
+        let key = match self.artifacts.find(program.code.hash, program.prep_hash, engine) {
+            Some(key) => key,
+            None => {
+                let id = program.artifact_id(self.fleet.engine(engine));
+                self.artifacts.add(id, engine, State::Listed, now)
+            }
         };
-        self.artifacts.add(id, engine, State::Listed, now)
+        program.note_found(engine, key);
+        key
     }
 
     /// An execution's artifact is there: it is queued.
@@ -215,7 +232,7 @@ impl Scheduler {
     pub(super) fn forget_execution(&mut self, job: JobId) -> Option<SmallVec<[RequestId; 1]>> {
         let execution = self.executions.remove(&job)?;
         if execution.shared {
-            self.identities.remove(&execution.identity);
+            self.identities.remove(&tag(&execution.identity));
         }
         self.clients.release_bytes(execution.charged, execution.bytes);
         self.programs.release(execution.errand.program);

@@ -5,7 +5,7 @@ use super::{
     artifacts::State,
     chores::Chore,
     deadlines::Entry,
-    executions::{Execution, Stage},
+    executions::{Execution, Stage, tag},
     fleet::EngineKey,
     programs::Program,
     requests::{Errand, Request, Wants},
@@ -79,8 +79,11 @@ impl Scheduler {
     /// Whether a submission is new; if it is, whether there is room for it.
     fn admit(&mut self, submission: &Submission, now: Moment) -> Result<bool, Refusal> {
         let id = submission.id;
-        if self.requests.contains_key(&id) {
+        if self.clients.get_mut(&submission.node).is_some() {
+            // Whatever becomes of it: its client is there.
             self.client_heard_of(submission.node, now);
+        }
+        if self.requests.contains_key(&id) {
             return Ok(false);
         }
         if let Some(verdict) = self.verdicts.get(&id) {
@@ -107,61 +110,61 @@ impl Scheduler {
         let deadline = now.after(submission.answer_within);
         let program = self.programs.of(&submission);
         match submission.work {
-            Work::Execute(work) => {
+            Work::Execute(mut work) => {
                 let identity = identity.unwrap_or(ValidationKey(pvf_shared::ids::BlobHash::of(id.0.as_bytes()).0));
                 let leaf = work.relay_leaf.filter(|_| work.kind.prepare_priority() == PreparePriority::Normal);
-                self.accept_execution((id, node), (*work, program), (identity, leaf), (now, deadline));
+                work.relay_leaf = leaf;
+                self.accept_execution((id, node), (work, program), (identity, leaf), (now, deadline));
             }
             Work::Precheck | Work::HeadsUp => {
                 let heads_up = matches!(submission.work, Work::HeadsUp);
                 let errand = Errand { heads_up, ..Errand::new(program, now) };
                 let wants = Wants::Preparation(Box::new(errand));
-                self.add_request(
-                    id,
-                    Request { node, arrived: now, deadline, entry: Entry::default(), leaf: None, wants },
-                );
+                let request = Request { node, arrived: now, deadline, entry: Entry::default(), leaf: None, wants };
+                self.add_request(id, request, None);
                 self.house_preparation(id, now);
             }
         }
     }
 
-    fn add_request(&mut self, id: RequestId, mut request: Request) {
+    fn add_request(&mut self, id: RequestId, mut request: Request, leaf: Option<[u8; 32]>) {
         request.entry = self.deadlines.set(id, request.deadline, request.arrived);
         let kind = match &request.wants {
             Wants::Execution(_, kind) => Some(*kind),
             Wants::Preparation(_) => None,
         };
-        self.clients.admit(request.node, kind, request.leaf.map(|leaf| (leaf, id)));
+        request.leaf = self.clients.admit(request.node, kind, leaf.map(|leaf| (leaf, id)));
         self.requests.insert(id, Box::new(request));
     }
 
     fn accept_execution(
         &mut self,
         (id, node): (RequestId, NodeId),
-        (work, program): (ExecuteSubmission, Arc<Program>),
+        (work, program): (Box<ExecuteSubmission>, Arc<Program>),
         (identity, leaf): (ValidationKey, Option<[u8; 32]>),
         (now, deadline): (Moment, Moment),
     ) {
         let kind = work.kind;
-        let joined = (!work.fresh).then(|| self.identities.get(&identity).copied()).flatten();
+        let joined = (!work.fresh).then(|| self.same_execution(&identity)).flatten();
         let job = joined.unwrap_or_else(|| self.next_job());
         let wants = Wants::Execution(job, kind);
-        self.add_request(id, Request { node, arrived: now, deadline, entry: Entry::default(), leaf, wants });
+        let request = Request { node, arrived: now, deadline, entry: Entry::default(), leaf: None, wants };
+        self.add_request(id, request, leaf);
         if joined.is_some() {
             self.programs.release(program);
             self.join_execution(job, id, (kind, deadline), now);
         } else {
             let bytes = weight_of(&work);
             self.clients.charge_bytes((node, kind), bytes);
-            let shared = !work.fresh;
+            let shared = !work.fresh && !self.identities.contains_key(&tag(&identity));
             if shared {
-                self.identities.insert(identity, job);
+                self.identities.insert(tag(&identity), job);
             }
             let execution = Execution {
                 errand: Errand::new(program, now),
                 kind,
                 deadline,
-                work: Box::new(work),
+                work,
                 identity,
                 shared,
                 waiters: std::iter::once(id).collect(),
@@ -266,7 +269,7 @@ impl Scheduler {
         self.client_heard_of(node, now);
         self.reply(reply, Answer::Submit(SubmitReply::Accepted));
         for leaf in self.clients.update_leaves(node, update) {
-            self.chores.push_back(Chore::Orphans(node, leaf, None));
+            self.chores.push_back(Chore::Orphans(node, leaf));
         }
     }
 

@@ -4,7 +4,7 @@ use super::{
     Scheduler,
     artifacts::{State, Waiter},
     chores::Chore,
-    executions::Stage,
+    executions::{Stage, tag},
     fleet::Indexed,
     requests::Wants,
 };
@@ -57,16 +57,16 @@ impl Scheduler {
             assert!(!execution.waiters.is_empty(), "{job} is for nobody");
             for waiter in &execution.waiters {
                 let wants = self.requests.get(waiter).map(|r| &r.wants);
-                assert!(matches!(wants, Some(Wants::Execution(j, _)) if j == job), "{job}: {waiter:?} does not know");
+                assert!(matches!(wants, Some(Wants::Execution(j, _)) if *j == job), "{job}: {waiter:?} does not know");
             }
             if execution.shared {
-                assert_eq!(self.identities.get(&execution.identity), Some(job), "{job} cannot be found");
+                assert_eq!(self.identities.get(&tag(&execution.identity)), Some(&job), "{job} cannot be found");
             }
             let artifact = execution.errand.artifact.and_then(|key| self.artifacts.get(key));
             match &execution.stage {
-                Stage::Homeless => assert!(self.homeless.contains(&Waiter::Execution(*job)), "{job} is nowhere"),
+                Stage::Homeless => assert!(self.homeless.contains(&Waiter::Execution(job)), "{job} is nowhere"),
                 Stage::Waiting => {
-                    let waits = artifact.is_some_and(|a| a.waiters.contains(&Waiter::Execution(*job)));
+                    let waits = artifact.is_some_and(|a| a.waiters.contains(&Waiter::Execution(job)));
                     assert!(waits, "{job} waits for an artifact that does not know");
                 }
                 Stage::Queued(_) => {
@@ -75,7 +75,7 @@ impl Scheduler {
                 }
                 Stage::Running { worker, attempt } => {
                     let worker = self.fleet.workers.get(worker);
-                    let there = worker.is_some_and(|w| w.jobs.iter().any(|s| (s.job, s.attempt) == (*job, *attempt)));
+                    let there = worker.is_some_and(|w| w.jobs.iter().any(|s| (s.job, s.attempt) == (job, *attempt)));
                     assert!(there, "{job} runs where it has no slot");
                     assert!(artifact.is_some_and(|a| a.users > 0), "{job} runs on an artifact that may go");
                 }
@@ -95,17 +95,17 @@ impl Scheduler {
             }
         }
         for (key, artifact) in self.artifacts.iter() {
-            assert_eq!(artifact.users, users.get(&Some(*key)).copied().unwrap_or(0), "{key:?} has other users");
+            assert_eq!(artifact.users, users.get(&Some(key)).copied().unwrap_or(0), "{key:?} has other users");
             let settled = matches!(
                 artifact.state,
                 State::Listed | State::Prepared(_) | State::Failed { .. } | State::Abandoned(_)
             );
             if settled && !artifact.waiters.is_empty() {
-                let released = self.chores.iter().any(|chore| matches!(chore, Chore::Release(k) if k == key));
+                let released = self.chores.iter().any(|chore| matches!(chore, Chore::Release(k) if *k == key));
                 assert!(released, "{key:?} is waited for and nothing happens");
             }
             if let State::Preparing(job) = &artifact.state {
-                assert!(self.preparations.get(job).is_some_and(|task| task.artifact == *key));
+                assert!(self.preparations.get(job).is_some_and(|task| task.artifact == key));
             }
         }
         let mut waiting = 0;

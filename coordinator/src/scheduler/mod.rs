@@ -22,6 +22,8 @@ mod fair;
 mod fleet;
 mod intake;
 mod invariants;
+mod lists;
+mod numbered;
 mod policy;
 mod pool;
 mod preparations;
@@ -56,12 +58,13 @@ use execute_queue::ExecuteQueue;
 use executions::Execution;
 use fleet::Fleet;
 use hashbrown::HashMap;
+use numbered::Numbered;
 use preparations::Preparation;
 use prepare_queue::PrepareQueue;
 use programs::Programs;
 use pvf_shared::{
     config::Timing,
-    ids::{FencingToken, JobId, RequestId, ValidationKey},
+    ids::{FencingToken, JobId, RequestId},
     subjects::Subject,
 };
 use quarantine::Quarantine;
@@ -92,9 +95,9 @@ pub struct SchedulerConfig {
 pub struct Scheduler {
     config: SchedulerConfig,
     requests: Table<RequestId, Box<Request>>,
-    executions: Table<JobId, Box<Execution>>,
-    /// Executions that others may join.
-    identities: Table<ValidationKey, JobId>,
+    executions: Numbered<JobId, Execution>,
+    /// Executions that others may join, by the tag of what makes two validations the same.
+    identities: Table<u64, JobId>,
     preparations: HashMap<JobId, Preparation>,
     artifacts: Artifacts,
     programs: Programs,
@@ -124,7 +127,7 @@ impl Scheduler {
         timers.set(Timer::Prune, now.after(config.policy.prune_interval));
         Self {
             requests: Table::default(),
-            executions: Table::default(),
+            executions: Numbered::default(),
             identities: Table::default(),
             preparations: HashMap::new(),
             artifacts: Artifacts::default(),

@@ -1,26 +1,36 @@
 //! Validation code with everything that its preparation depends on, kept once for all requests that use it.
 
+use super::{artifacts::ArtifactKey, fleet::EngineKey};
 use hashbrown::HashMap;
 use pvf_shared::{
-    ids::{CodeHash, PrepHash},
+    ids::{ArtifactId, CodeHash, EngineId, PrepHash},
     params::ExecutorParams,
     wire::{CodeRef, Submission},
 };
-use std::{sync::Arc, time::Duration};
+use smallvec::SmallVec;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// Validation code and how to prepare it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Program {
     pub(super) code: CodeRef,
     pub(super) executor_params: ExecutorParams,
     pub(super) code_bomb_limit: u32,
     pub(super) prepare_timeout: Option<Duration>,
     pub(super) prep_hash: PrepHash,
+    /// The number of the artifact that was found for it last, and for which engine.
+    found: AtomicU64,
 }
 
 /// Programs that live requests use.
 #[derive(Debug, Default)]
-pub(super) struct Programs(HashMap<CodeHash, Vec<Arc<Program>>>);
+pub(super) struct Programs(HashMap<CodeHash, SmallVec<[Arc<Program>; 1]>>);
 
 impl Programs {
     /// The program of a submission.
@@ -41,6 +51,7 @@ impl Programs {
             code_bomb_limit: submission.code_bomb_limit,
             prepare_timeout: submission.prepare_timeout,
             prep_hash: submission.executor_params.prep_hash(),
+            found: AtomicU64::new(0),
         });
         programs.push(program.clone());
         program
@@ -65,11 +76,28 @@ impl Programs {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
+        self.0.values().map(|programs| programs.len()).sum()
     }
 }
 
 impl Program {
+    /// The artifact that was found for it last, if it was for this engine; whether it is still there is another
+    /// question.
+    pub(super) fn found(&self, engine: EngineKey) -> Option<ArtifactKey> {
+        let found = self.found.load(Ordering::Relaxed);
+        (found != 0 && found >> 32 == u64::from(engine.0)).then_some(ArtifactKey(found as u32))
+    }
+
+    /// Its artifact for an engine.
+    pub(super) fn note_found(&self, engine: EngineKey, artifact: ArtifactKey) {
+        self.found.store(u64::from(engine.0) << 32 | u64::from(artifact.0), Ordering::Relaxed);
+    }
+
+    /// The name of its artifact for an engine.
+    pub(super) fn artifact_id(&self, engine: &EngineId) -> ArtifactId {
+        ArtifactId { code_hash: self.code.hash, prep_hash: self.prep_hash, engine: engine.clone() }
+    }
+
     /// Whether both are prepared within the same limits.
     pub(super) fn same_limits(&self, other: &Self) -> bool {
         let memory = |p: &Self| p.executor_params.prechecking_max_memory();

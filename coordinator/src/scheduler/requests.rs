@@ -4,6 +4,7 @@ use super::{
     Effect, Moment, Scheduler,
     artifacts::{ArtifactKey, Waiter},
     chores::Chore,
+    clients::LeafEntry,
     deadlines::Entry,
     programs::Program,
 };
@@ -26,8 +27,8 @@ pub(super) struct Request {
     pub(super) deadline: Moment,
     /// Where its deadline stands in the calendar.
     pub(super) entry: Entry,
-    /// The relay leaf that it belongs to, if it may be orphaned.
-    pub(super) leaf: Option<[u8; 32]>,
+    /// The relay leaf that it belongs to, if it may be orphaned, and where it stands there.
+    pub(super) leaf: Option<LeafEntry>,
     pub(super) wants: Wants,
 }
 
@@ -116,7 +117,7 @@ impl Scheduler {
             worker,
             code_hash: errand.program.code.hash,
             artifact: artifact.map(|a| ArtifactSummary {
-                id: (*a.id).clone(),
+                id: errand.program.artifact_id(self.fleet.engine(a.engine)),
                 bytes: a.bytes,
                 cached: errand.cached && a.bytes > 0,
             }),
@@ -198,7 +199,9 @@ impl Scheduler {
                 None
             }
         };
-        self.clients.release(request.node, kind, request.leaf.map(|leaf| (leaf, id)));
+        let requests = &self.requests;
+        let is_live = |id: &RequestId| requests.get(id).is_some_and(|r| r.leaf == request.leaf);
+        self.clients.release(request.node, kind, request.leaf, is_live);
         Some((request.node, request.arrived))
     }
 
@@ -240,8 +243,8 @@ impl Scheduler {
             self.forget_execution(job);
             return;
         };
-        let client = heir.node;
-        self.rearrange(job, |execution| execution.client = client);
+        let (client, leaf) = (heir.node, heir.leaf.map(|(leaf, _)| leaf));
+        self.rearrange(job, |execution| (execution.client, execution.work.relay_leaf) = (client, leaf));
     }
 
     /// Too late: an execution that nobody else waits for is stopped.

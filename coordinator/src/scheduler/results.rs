@@ -42,14 +42,18 @@ impl Scheduler {
         if report.token != self.config.token || self.fleet.vacate(report.worker, job, attempt).is_none() {
             return;
         }
-        let from = (report.worker, self.host_of(&report.worker).unwrap_or_default());
         match report.outcome {
-            JobOutcome::Prepare(outcome) => self.on_prepared(from, (job, attempt), outcome, now),
-            JobOutcome::Execute(outcome) => self.on_executed(from, (job, attempt), outcome, now),
+            JobOutcome::Prepare(outcome) => self.on_prepared(report.worker, (job, attempt), outcome, now),
+            JobOutcome::Execute(outcome) => self.on_executed(report.worker, (job, attempt), outcome, now),
         }
     }
 
-    fn on_prepared(&mut self, from: Origin, at: (JobId, Attempt), outcome: PrepareOutcome, now: Moment) {
+    /// Where a worker is that is here.
+    fn origin(&self, worker: WorkerId) -> Origin {
+        (worker, self.host_of(&worker).unwrap_or_default())
+    }
+
+    fn on_prepared(&mut self, worker: WorkerId, at: (JobId, Attempt), outcome: PrepareOutcome, now: Moment) {
         let Some(key) = self.current_preparation(at) else { return };
         self.counts.prepare_concluded += 1;
         match outcome {
@@ -63,7 +67,7 @@ impl Scheduler {
                 self.preparations.remove(&at.0);
                 self.fail_artifact(key, error, now);
             }
-            PrepareOutcome::Internal(error) => self.preparation_failed_us(from, at.0, error),
+            PrepareOutcome::Internal(error) => self.preparation_failed_us(self.origin(worker), at.0, error),
         }
     }
 
@@ -108,18 +112,18 @@ impl Scheduler {
         }
     }
 
-    fn on_executed(&mut self, from: Origin, at: (JobId, Attempt), outcome: ExecuteOutcome, now: Moment) {
+    fn on_executed(&mut self, worker: WorkerId, at: (JobId, Attempt), outcome: ExecuteOutcome, now: Moment) {
         let Some(job) = self.current_execution(at) else { return };
         self.counts.execute_finished += 1;
         if let Some(key) = self.executions.get(&job).and_then(|e| e.errand.artifact) {
-            self.note_held(key, from.0, true);
+            self.note_held(key, worker, true);
         }
         self.attempt_over(job, now);
         match outcome {
-            ExecuteOutcome::Valid(result) => self.finish_execution(job, Outcome::Valid(result), Some(from.0), now),
-            ExecuteOutcome::Invalid(reason) => self.finish_execution(job, Outcome::Invalid(reason), Some(from.0), now),
-            ExecuteOutcome::Ambiguous(reason) => self.ambiguous(job, from, reason, now),
-            ExecuteOutcome::Internal(error) => self.execution_failed_us(job, from, error, now),
+            ExecuteOutcome::Valid(result) => self.finish_execution(job, Outcome::Valid(result), Some(worker), now),
+            ExecuteOutcome::Invalid(reason) => self.finish_execution(job, Outcome::Invalid(reason), Some(worker), now),
+            ExecuteOutcome::Ambiguous(reason) => self.ambiguous(job, self.origin(worker), reason, now),
+            ExecuteOutcome::Internal(error) => self.execution_failed_us(job, self.origin(worker), error, now),
         }
     }
 

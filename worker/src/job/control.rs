@@ -1,7 +1,6 @@
 //! Packets with descriptors on the sockets between a worker, its templates and their forks: blocking, for the inside
 //! of those processes.
 
-use super::protocol::MAX_PACKET;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -15,9 +14,9 @@ use std::{
 /// Most descriptors that come with one packet.
 const MAX_DESCRIPTORS: usize = 2;
 
-/// One packet and what came along; empty at the end.
-pub(crate) fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; MAX_PACKET];
+/// One packet of at most so many bytes and what came along; empty at the end.
+pub(crate) fn receive(socket: impl AsFd, max: usize) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut bytes = vec![0; max];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {

@@ -1,7 +1,7 @@
 //! An execution, inside its fork of the template.
 
 use super::protocol::{Execution, Reply};
-use crate::wasm::{CallError, Runtime};
+use crate::wasm::{CallError, Ready, Runtime};
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
     candidate::{BlockDataForm, ValidationResult},
@@ -12,7 +12,8 @@ use pvf_shared::{
 pub(crate) const HOST_STACK: u64 = 2 * 1024 * 1024;
 
 /// On a stack that has the guest's limit and [`HOST_STACK`].
-pub(super) fn run(runtime: &Runtime, job: Execution) -> Reply {
+/// On the instance that is `ready`, if there is one.
+pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, job: Execution) -> Reply {
     let block_data = match job.context.block_data_form {
         BlockDataForm::Decompressed => job.block_data.into(),
         BlockDataForm::MaybeCompressed => {
@@ -23,7 +24,11 @@ pub(super) fn run(runtime: &Runtime, job: Execution) -> Reply {
         }
     };
     let params = job.context.encode_with(block_data);
-    match runtime.validate_block(&params) {
+    let done = match ready {
+        Some(ready) => ready.validate_block(&params),
+        None => runtime.validate_block(&params),
+    };
+    match done {
         Ok(output) => match ValidationResult::decode(&mut &output[..]) {
             Ok(result) => Reply::Valid(result.encode().into()),
             Err(error) => invalid(&format!("the result does not decode: {error}")),

@@ -4,7 +4,8 @@
 //! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout: it says whether it is
 //!   ready, forks when it is told to ([`Command::Fork`], with the two descriptors that the fork is to have), and reaps
 //!   the fork when the worker has seen its end. Only the template can: a fork is its child.
-//! * A **fork** waits on its socket for one packet with a memory file, the execution, and writes its reply there.
+//! * A **fork** waits on its socket for its execution, one packet (or a memory file with it), and writes its reply
+//!   there.
 //!
 //! A reply is four bytes of length, little endian, the reply, and for a preparation the artifact behind it.
 
@@ -28,6 +29,8 @@ pub(crate) const EXIT_OUT_OF_MEMORY: i32 = 97;
 pub(crate) const EXIT_SETUP: i32 = 98;
 /// Largest part of a reply that is not the artifact or the result, bytes.
 pub(crate) const REPLY_SLACK: usize = 64 * 1024;
+/// Largest execution that is sent as it is, bytes; what is larger comes in a memory file.
+pub(crate) const MAX_INLINE: usize = 4096;
 /// Largest packet on a control socket, bytes.
 pub(crate) const MAX_PACKET: usize = 16 * 1024;
 

@@ -4,13 +4,13 @@
 use super::{
     control::{receive, send},
     die_with_parent, execute, exit, failed,
-    protocol::{Command, Execution, Setup, Told, name},
+    protocol::{Command, Execution, MAX_INLINE, MAX_PACKET, Setup, Told, name},
     said, set_limit, set_name, write_reply,
 };
 use crate::{
     end::End,
     job::protocol::Reply,
-    wasm::{CallError, Runtime},
+    wasm::{CallError, Ready, Runtime},
 };
 use pvf_shared::verdict::clean_reason;
 use sp_wasm_interface::HostFunctions;
@@ -37,9 +37,11 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
         }
         Err(panic) => return tell(&control, &Told::Construction(clean_reason(&said(&*panic))), &[]),
     };
+    // It has run nothing, and each fork gets it as it is.
+    let mut ready = runtime.ready();
     tell(&control, &Told::Ready, &[])?;
     loop {
-        let (packet, descriptors) = receive(&control).map_err(failed("control socket"))?;
+        let (packet, descriptors) = receive(&control, MAX_PACKET).map_err(failed("control socket"))?;
         if packet.is_empty() {
             return Ok(());
         }
@@ -49,7 +51,7 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
                 Ok(Forked::Child { parent }) => {
                     // Nobody else's descriptors: only the worker and the template talk to each other there.
                     drop(control);
-                    exit(serve(&runtime, socket, stderr, parent))
+                    exit(serve(&runtime, ready.take(), socket, stderr, parent))
                 }
                 Ok(Forked::Parent { pid, pidfd }) => tell(&control, &Told::Forked(pid), &[pidfd.as_fd()])?,
                 Err(error) => tell(&control, &failure(&error), &[])?,
@@ -99,7 +101,7 @@ fn fork() -> Result<Forked, Error> {
 }
 
 /// A fork: waits for its job, does it, replies.
-fn serve(runtime: &Runtime, socket: OwnedFd, stderr: OwnedFd, parent: i32) -> Result<(), String> {
+fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, stderr: OwnedFd, parent: i32) -> Result<(), String> {
     die_with_parent(Some(parent))?;
     set_name(name::SPARE);
     // Descriptors 0 to 2 were the template's. The image of the guest's memory is behind others, which stay open.
@@ -110,19 +112,20 @@ fn serve(runtime: &Runtime, socket: OwnedFd, stderr: OwnedFd, parent: i32) -> Re
         }
     }
     drop(stderr);
-    let (packet, files) = receive(&socket).map_err(failed("request"))?;
-    if packet.is_empty() {
+    let (mut bytes, files) = receive(&socket, MAX_INLINE).map_err(failed("request"))?;
+    if bytes.is_empty() {
         // The worker does not need it any more.
         return Ok(());
     }
     set_name(name::EXECUTE);
-    let mut bytes = Vec::new();
-    let file = files.into_iter().next().ok_or("a request without its file")?;
-    File::from(file).read_to_end(&mut bytes).map_err(failed("request"))?;
+    if let Some(file) = files.into_iter().next() {
+        bytes.clear();
+        File::from(file).read_to_end(&mut bytes).map_err(failed("request"))?;
+    }
     let job: Execution = rmp_serde::from_slice(&bytes).map_err(|e| format!("request: {e}"))?;
     drop(bytes);
     set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
-    let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, job)));
+    let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, job)));
     let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));
     write_reply(&mut UnixStream::from(socket), &reply, &[])
 }

@@ -142,11 +142,18 @@ fn backstop(cpu_limit: Duration) -> u64 {
 }
 
 /// A memory file with what a process is to do: nobody has to write while the process reads.
-fn request_file(request: &impl Serialize) -> std::io::Result<File> {
-    let bytes = rmp_serde::to_vec_named(request).map_err(std::io::Error::other)?;
+fn request_file(of: &impl Serialize) -> std::io::Result<File> {
+    memory_file(&request(of)?)
+}
+
+fn request(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
+    rmp_serde::to_vec_named(of).map_err(std::io::Error::other)
+}
+
+fn memory_file(bytes: &[u8]) -> std::io::Result<File> {
     let fd = rustix::fs::memfd_create("pvf-job", rustix::fs::MemfdFlags::CLOEXEC)?;
     let mut file = File::from(fd);
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     file.rewind()?;
     Ok(file)
 }

@@ -11,10 +11,11 @@ use tokio::{
 
 /// How much of a job's stderr is kept, bytes.
 const STDERR_KEPT: usize = 4096;
-/// Bytes that are read at once.
+/// Bytes that are read at once, at the most; small to begin with, because most replies are.
 const CHUNK: usize = 64 * 1024;
+const FIRST_CHUNK: usize = 1024;
 /// A pipe holds at most 1 MiB, unless the job is privileged.
-const CHUNKS_IN_A_PIPE: usize = 16;
+const FULL_PIPE: usize = 1024 * 1024;
 
 /// Reads until the end, or until `keep` says that it is enough. When the process has `ended`, whatever it wrote is
 /// in the pipe already, and that is read and no more.
@@ -23,22 +24,30 @@ async fn read(
     ended: impl Future<Output = ()>,
     mut keep: impl FnMut(&[u8]) -> bool,
 ) {
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = vec![0; FIRST_CHUNK];
     tokio::pin!(ended);
     loop {
         tokio::select! {
             read = from.read(&mut chunk) => match read {
-                Ok(n @ 1..) if keep(&chunk[..n]) => {}
+                Ok(n @ 1..) if keep(&chunk[..n]) => {
+                    if n == chunk.len() {
+                        chunk.resize(CHUNK, 0);
+                    }
+                }
                 _ => return,
             },
             () = &mut ended => break,
         }
     }
-    for _ in 0..CHUNKS_IN_A_PIPE {
-        // Not through tokio, which may not have noticed yet that there is something.
-        match rustix::io::read(&*from, &mut chunk[..]) {
-            Ok(n @ 1..) if keep(&chunk[..n]) => {}
-            _ => return,
+    let mut left = FULL_PIPE;
+    // Not through tokio, which may not have noticed yet that there is something.
+    while left > 0
+        && let Ok(n @ 1..) = rustix::io::read(&*from, &mut chunk[..])
+        && keep(&chunk[..n])
+    {
+        left = left.saturating_sub(n);
+        if n == chunk.len() {
+            chunk.resize(CHUNK, 0);
         }
     }
 }

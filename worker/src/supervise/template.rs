@@ -2,9 +2,10 @@
 //! watches them by the descriptors that it got of them, and ends them.
 
 use super::{
+    memory_file,
     pipes::read_tail,
     process::{Process, Start},
-    request_file, supervised,
+    request, request_file, supervised,
     watch::{Handle, Limits, Overrun, has_ended},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     job::{
         control::{receive, send},
         execute::HOST_STACK,
-        protocol::{Command, Execution, Setup, TEMPLATE, Told},
+        protocol::{Command, Execution, MAX_INLINE, MAX_PACKET, Setup, TEMPLATE, Told},
     },
 };
 use pvf_shared::Bytes;
@@ -161,7 +162,7 @@ struct Control(AsyncFd<OwnedFd>);
 impl Control {
     /// The next thing that the template says, and what comes along.
     async fn told(&self) -> Result<(Told, Vec<OwnedFd>)> {
-        let receiving = self.0.async_io(Interest::READABLE, |socket| receive(socket));
+        let receiving = self.0.async_io(Interest::READABLE, |socket| receive(socket, MAX_PACKET));
         let (packet, descriptors) = tokio::time::timeout(LIMIT, receiving).await.map_err(|_| hangs())??;
         if packet.is_empty() {
             return Err(gone());
@@ -241,7 +242,12 @@ impl Fork {
 
     /// Hands it its job.
     pub(super) fn begin(&self, job: &Execution) -> Result<()> {
-        send(&self.socket, b"job", &[request_file(job)?.as_fd()])
+        let bytes = request(job)?;
+        if bytes.len() <= MAX_INLINE {
+            send(&self.socket, &bytes, &[])
+        } else {
+            send(&self.socket, b"file", &[memory_file(&bytes)?.as_fd()])
+        }
     }
 
     /// Watches it do its job.

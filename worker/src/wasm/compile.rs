@@ -1,6 +1,9 @@
 //! From validation code to an artifact: decompress, parse, instrument, compile.
 
-use super::config::{CpuBaseline, engine};
+use super::{
+    config::{CpuBaseline, engine},
+    start,
+};
 use pvf_shared::{
     params::ExecutorParams,
     verdict::{PrepareError, clean_reason},
@@ -52,7 +55,9 @@ pub fn compile(
 ) -> Result<Vec<u8>, PrepareError> {
     // Not the code's fault, and must not be kept as if it were.
     let engine = engine(params, baseline, threads).map_err(|e| PrepareError::Kernel(format!("no engine: {e:#}")))?;
-    engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))
+    let mut artifact = engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))?;
+    start::say(&mut artifact, code);
+    Ok(artifact)
 }
 
 /// Turns imported memories into defined ones that are exported under the import's field name, and drops the

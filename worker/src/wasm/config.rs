@@ -11,6 +11,9 @@ use wasmtime::{Config, Engine, OptLevel, ProfilingStrategy, Strategy};
 /// wasmtime's version, from the lock file of this build.
 const WASMTIME_VERSION: &str = env!("PVF_WASMTIME_VERSION");
 
+/// Changes with what we add to an artifact of wasmtime's.
+const ARTIFACT_VERSION: u32 = 1;
+
 /// What CPU features compiled code may use: the x86-64 micro-architecture levels. Set explicitly, because code
 /// that was compiled for a richer machine fails on a poorer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -145,6 +148,7 @@ pub fn engine_id(baseline: CpuBaseline) -> Result<EngineId, String> {
     let engine = engine(&ExecutorParams::default(), baseline, 1).map_err(|e| format!("{e:#}"))?;
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    ARTIFACT_VERSION.hash(&mut hasher);
     let id = format!("wt{WASMTIME_VERSION}-{}-{baseline}-{:016x}", std::env::consts::ARCH, hasher.finish());
     EngineId::parse(&id).map_err(|e| e.to_string())
 }

@@ -5,6 +5,7 @@ use super::{
     config::{CpuBaseline, engine},
     externalities::ValidationExternalities,
     host_functions::{GuestMemory, PvfHostFunctions, Registry, Rfc163HostFunctions, State},
+    start,
 };
 use pvf_shared::{params::ExecutorParams, verdict::clean_reason};
 use sc_allocator::FreeingBumpHeapAllocator;
@@ -47,6 +48,14 @@ pub struct Runtime {
     engine: Engine,
     linked: InstancePre<State>,
     memory_limit: usize,
+    /// Making an instance runs code of the guest.
+    starts: bool,
+}
+
+/// A fresh instance that has run nothing, made ahead of its call.
+pub struct Ready {
+    store: Store<State>,
+    instance: Instance,
 }
 
 impl Runtime {
@@ -65,7 +74,8 @@ impl Runtime {
             unsafe { Module::deserialize_file(&engine, artifact) }
         });
         let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
-        Self::link::<H>(engine, &module, params)
+        let starts = start::said_in(artifact).map_err(CallError::construction)?;
+        Self::link::<H>(engine, &module, params, starts)
     }
 
     /// Links an artifact that was just compiled.
@@ -81,10 +91,16 @@ impl Runtime {
         // SAFETY: see above.
         let module = unsafe { Module::deserialize(&engine, artifact) };
         let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
-        Self::link::<H>(engine, &module, params)
+        let starts = start::said(artifact).map_err(CallError::construction)?;
+        Self::link::<H>(engine, &module, params, starts)
     }
 
-    fn link<H: HostFunctions>(engine: Engine, module: &Module, params: &ExecutorParams) -> Result<Self, CallError> {
+    fn link<H: HostFunctions>(
+        engine: Engine,
+        module: &Module,
+        params: &ExecutorParams,
+        starts: bool,
+    ) -> Result<Self, CallError> {
         let mut wanted = HashMap::new();
         for import in module.imports() {
             let (from, name) = (import.module(), import.name());
@@ -118,23 +134,28 @@ impl Runtime {
             linker.func_new("env", &name, ty, stub).map_err(|e| CallError::construction(format!("{e:#}")))?;
         }
         let linked = linker.instantiate_pre(module).map_err(|e| CallError::construction(format!("{e:#}")))?;
-        Ok(Self { engine, linked, memory_limit: params.memory_page_limit() as usize * PAGE })
+        Ok(Self { engine, linked, memory_limit: params.memory_page_limit() as usize * PAGE, starts })
     }
 
     /// Calls `validate_block` in a fresh instance. Must run on a thread whose stack is larger than the native
     /// stack limit.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
-        let mut externalities = ValidationExternalities::new();
-        sp_externalities::set_and_run_with_externalities(&mut externalities, || {
-            let (mut store, instance) = self.instantiate()?;
-            let called = catch_unwind(AssertUnwindSafe(|| call(&mut store, &instance, params)));
-            called.unwrap_or_else(|panic| {
-                Err(CallError::invalid(format!("panic in a host function: {}", message(&*panic))))
-            })
+        with_externalities(|| {
+            let Ready { mut store, instance } = self.instantiate()?;
+            guarded_call(&mut store, &instance, params)
         })
     }
 
-    fn instantiate(&self) -> Result<(Store<State>, Instance), CallError> {
+    /// A fresh instance for a call in a fork of this process: everything that can be done for it before. None if
+    /// making one runs code of the guest, or fails: then [`Runtime::validate_block`] does, and says why.
+    pub fn ready(&self) -> Option<Ready> {
+        // Whatever they keep for each thread is made now as well.
+        Engine::tls_eager_initialize();
+        with_externalities(|| ());
+        if self.starts { None } else { self.instantiate().ok() }
+    }
+
+    fn instantiate(&self) -> Result<Ready, CallError> {
         let instantiated = catch_unwind(AssertUnwindSafe(|| {
             retry_ebusy(|| {
                 let limits = StoreLimitsBuilder::new().memory_size(self.memory_limit).build();
@@ -143,15 +164,33 @@ impl Runtime {
                 let mut store = Store::new(&self.engine, state);
                 store.limiter(|state| &mut state.limits);
                 let instance = self.linked.instantiate(&mut store)?;
-                Ok((store, instance))
+                Ok(Ready { store, instance })
             })
         }));
         match instantiated {
-            Ok(Ok(pair)) => Ok(pair),
+            Ok(Ok(ready)) => Ok(ready),
             Ok(Err(error)) => Err(CallError::construction(format!("cannot instantiate: {error:#}"))),
             Err(panic) => Err(CallError::construction(format!("panic while instantiating: {}", message(&*panic)))),
         }
     }
+}
+
+impl Ready {
+    /// As [`Runtime::validate_block`]. The instance is not taken apart after the call: the process is to end.
+    pub fn validate_block(self, params: &[u8]) -> Result<Vec<u8>, CallError> {
+        let mut store = std::mem::ManuallyDrop::new(self.store);
+        with_externalities(|| guarded_call(&mut store, &self.instance, params))
+    }
+}
+
+/// Runs with what host functions find around them.
+fn with_externalities<T>(run: impl FnOnce() -> T) -> T {
+    sp_externalities::set_and_run_with_externalities(&mut ValidationExternalities::new(), run)
+}
+
+fn guarded_call(store: &mut Store<State>, instance: &Instance, params: &[u8]) -> Result<Vec<u8>, CallError> {
+    let called = catch_unwind(AssertUnwindSafe(|| call(store, instance, params)));
+    called.unwrap_or_else(|panic| Err(CallError::invalid(format!("panic in a host function: {}", message(&*panic)))))
 }
 
 fn retry_ebusy<T>(mut run: impl FnMut() -> wasmtime::Result<T>) -> wasmtime::Result<T> {

@@ -7,7 +7,8 @@ mod externalities;
 mod host_functions;
 mod instance;
 mod runtime_version;
+mod start;
 
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id};
-pub use instance::{CallError, Runtime};
+pub use instance::{CallError, Ready, Runtime};

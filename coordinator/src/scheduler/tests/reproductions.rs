@@ -165,3 +165,29 @@ fn a_preparation_is_not_dispatched_for_a_request_that_is_too_late() {
     }
     panic!("the next one is prepared");
 }
+
+/// Found by seed 338: a client that asked again for what was answered, or was turned away, counted as silent, and what
+/// it waited for was dropped.
+#[test]
+fn whatever_a_client_submits_is_a_sign_of_life() {
+    let one = Limit { requests: 2, bytes: 1000 };
+    let mut env = Env::with(Policy { client_silence: Duration::from_secs(30), per_client: one, ..strict() });
+    env.worker(2, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, Some(Found::Prepared(info(1))));
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    env.verdict();
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    let run = env.dispatched();
+    env.submit(3, 1, execute(ExecuteKind::Backing));
+    for n in [1, 4] {
+        env.keep_alive(2..=2, 20);
+        env.submit(n, 1, execute(ExecuteKind::Backing));
+    }
+    assert_eq!(env.verdict().request, request(1), "kept for who did not hear it");
+    env.keep_alive(2..=2, 20);
+    env.executed(&run, valid());
+    env.verdict();
+    assert_eq!(env.dispatched().1.request, Some(request(3)));
+}
