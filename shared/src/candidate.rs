@@ -174,6 +174,15 @@ impl CandidateContext {
         };
         encode_params(&params, self.extension.as_ref())
     }
+
+    /// The bytes for the guest that come before the block data, and those behind.
+    pub fn around_block_data(&self) -> (Vec<u8>, Vec<u8>) {
+        let before = self.parent_head[..].encode();
+        let mut behind = self.encode_with(Vec::new());
+        // Of an empty block there is only its length.
+        behind.drain(..before.len() + 1);
+        (before, behind)
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +214,25 @@ mod tests {
         let bytes = encode_params(&params, Some(&v3));
         assert_eq!(hex::encode(&bytes), format!("040108020304000000{root}03{}{}", "06".repeat(32), "07".repeat(32)));
         assert_eq!(decode_params(&bytes).unwrap(), (params, Some(v3)));
+    }
+
+    #[test]
+    fn what_is_around_the_block_data_is_the_rest() {
+        for extension in
+            [None, Some(ValidationParamsExtension::V3 { relay_parent: [6; 32], scheduling_parent: [7; 32] })]
+        {
+            let context = CandidateContext {
+                parent_head: vec![1; 70].into(),
+                relay_parent_number: 4,
+                relay_parent_storage_root: StorageRoot([5; 32]),
+                extension,
+                block_data_form: BlockDataForm::Decompressed,
+            };
+            let (mut bytes, behind) = context.around_block_data();
+            bytes.extend(vec![9; 20_000].encode());
+            bytes.extend(behind);
+            assert_eq!(bytes, context.encode_with(vec![9; 20_000]));
+        }
     }
 
     #[test]

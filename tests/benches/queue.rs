@@ -14,7 +14,11 @@ use pvf_shared::{
     priority::ExecuteKind,
     verdict::Outcome,
 };
-use pvf_tests::{ask::backing, fleet::Fleet, processes::until};
+use pvf_tests::{
+    ask::backing,
+    fleet::{Fleet, Role},
+    processes::until,
+};
 use pvf_worker::wasm::{self, CpuBaseline, Runtime};
 use std::time::{Duration, Instant};
 
@@ -87,7 +91,9 @@ fn main() {
 }
 
 async fn queue(iterations: u64, n_backing: u64, n_disputes: u64) -> (Duration, String) {
-    let fleet = Fleet::start(1, 2).await;
+    let mut fleet = Fleet::start(1, 0).await;
+    fleet.add_with_slots(Role::Execute, 2);
+    fleet.complete(1, 1).await;
     let pvf = Pvf::new(busy(iterations), ExecutorParams::default());
     fleet.host.precheck_pvf(pvf.clone()).await.expect("prepared");
     let ask = |kind, n| {

@@ -141,13 +141,18 @@ impl Fleet {
         self.coordinator = coordinator(&self.nats.url, &self.store, self.dir.path());
     }
 
-    /// Starts one more worker.
+    /// Starts one more worker of one slot.
     pub fn add(&mut self, role: Role) {
+        self.add_with_slots(role, 1);
+    }
+
+    /// Starts one more worker of so many slots.
+    pub fn add_with_slots(&mut self, role: Role, slots: u32) {
         let (name, list) = match role {
             Role::Prepare => ("pvf-prepare-worker", &mut self.prepare),
             Role::Execute => ("pvf-execute-worker", &mut self.execute),
         };
-        list.push(Process::start(command(name, &self.nats.url, &self.store).args(["--slots", "1"])));
+        list.push(Process::start(command(name, &self.nats.url, &self.store).args(["--slots", &slots.to_string()])));
     }
 
     /// Waits until the coordinator knows exactly so many workers.

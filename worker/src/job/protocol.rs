@@ -7,12 +7,12 @@
 //! * A **fork** waits on its socket for its execution, one packet (or a memory file with it), and writes its reply
 //!   there.
 //!
-//! A reply is four bytes of length, little endian, the reply, and for a preparation the artifact behind it.
+//! A reply is four bytes of length, little endian, the reply, and for a preparation the artifact behind it; a length
+//! of 0 is that of a valid candidate, whose result follows.
 
 use crate::{end::End, wasm::CpuBaseline};
 use pvf_shared::{
     Bytes,
-    candidate::CandidateContext,
     params::ExecutorParams,
     verdict::{InvalidReason, PrepareError},
 };
@@ -31,6 +31,8 @@ pub(crate) const EXIT_SETUP: i32 = 98;
 pub(crate) const REPLY_SLACK: usize = 64 * 1024;
 /// Largest execution that is sent as it is, bytes; what is larger comes in a memory file.
 pub(crate) const MAX_INLINE: usize = 4096;
+/// Largest command, bytes.
+pub(crate) const MAX_COMMAND: usize = 64;
 /// Largest packet on a control socket, bytes.
 pub(crate) const MAX_PACKET: usize = 16 * 1024;
 
@@ -76,17 +78,57 @@ pub(crate) struct Setup {
     pub(crate) artifact: PathBuf,
 }
 
-/// What a fork executes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Execution {
+/// What a fork executes. Of its own form, numbers little endian: reading it must cost next to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Execution<'a> {
     /// CPU time after which the kernel ends the process in any case, seconds.
     pub(crate) cpu_seconds: u64,
-    /// The candidate.
-    pub(crate) context: Box<CandidateContext>,
-    /// Its block data.
-    pub(crate) block_data: Bytes,
-    /// Decompressed PoV may not be larger, bytes.
-    pub(crate) pov_bomb_limit: u32,
+    /// Decompressed PoV may not be larger, bytes; absent: the block data is as the guest is to see it.
+    pub(crate) pov_bomb_limit: Option<u32>,
+    /// The guest's parameters before the block data and behind it.
+    pub(crate) around: [&'a [u8]; 2],
+    /// The block data.
+    pub(crate) block_data: &'a [u8],
+}
+
+impl<'a> Execution<'a> {
+    /// How many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        25 + self.around[0].len() + self.around[1].len() + self.block_data.len()
+    }
+
+    /// Puts it into bytes.
+    pub(crate) fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.cpu_seconds.to_le_bytes());
+        to.push(self.pov_bomb_limit.is_some().into());
+        to.extend(self.pov_bomb_limit.unwrap_or_default().to_le_bytes());
+        for part in self.around {
+            to.extend((part.len() as u32).to_le_bytes());
+            to.extend_from_slice(part);
+        }
+        to.extend((self.block_data.len() as u32).to_le_bytes());
+        to.extend_from_slice(self.block_data);
+    }
+
+    /// The reverse of [`Execution::write`], with nothing left over.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (cpu_seconds, rest) = bytes.split_first_chunk()?;
+        let ([limited], rest) = rest.split_first_chunk()?;
+        let (limit, mut rest) = rest.split_first_chunk()?;
+        let mut part = || {
+            let (len, from) = rest.split_first_chunk()?;
+            let (part, behind) = from.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            rest = behind;
+            Some(part)
+        };
+        let (around, block_data) = ([part()?, part()?], part()?);
+        rest.is_empty().then_some(Self {
+            cpu_seconds: u64::from_le_bytes(*cpu_seconds),
+            pov_bomb_limit: (*limited == 1).then_some(u32::from_le_bytes(*limit)),
+            around,
+            block_data,
+        })
+    }
 }
 
 /// What a worker says to a template.
@@ -131,4 +173,24 @@ pub(crate) enum Reply {
     Construction(String),
     /// A panic of our own code.
     JobError(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executions_are_read_as_they_were_written_and_nothing_else_is() {
+        let mut of =
+            Execution { cpu_seconds: 7, pov_bomb_limit: Some(9), around: [b"head", b""], block_data: b"block" };
+        for _ in 0..2 {
+            let mut bytes = Vec::new();
+            of.write(&mut bytes);
+            assert_eq!((bytes.len(), Execution::read(&bytes)), (of.size(), Some(of.clone())));
+            assert!((0..bytes.len()).all(|end| Execution::read(&bytes[..end]).is_none()));
+            bytes.push(0);
+            assert_eq!(Execution::read(&bytes), None);
+            of = Execution { pov_bomb_limit: None, around: [b"", b"root"], block_data: b"", ..of };
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use super::{
     control::{receive, send},
     die_with_parent, execute, exit, failed,
-    protocol::{Command, Execution, MAX_INLINE, MAX_PACKET, Setup, Told, name},
+    protocol::{Command, Execution, MAX_COMMAND, MAX_INLINE, Setup, Told, name},
     said, set_limit, set_name, write_reply,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
     let mut ready = runtime.ready();
     tell(&control, &Told::Ready, &[])?;
     loop {
-        let (packet, descriptors) = receive(&control, MAX_PACKET).map_err(failed("control socket"))?;
+        let (packet, descriptors) = receive(&control, MAX_COMMAND).map_err(failed("control socket"))?;
         if packet.is_empty() {
             return Ok(());
         }
@@ -122,10 +122,9 @@ fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, stderr: Owned
         bytes.clear();
         File::from(file).read_to_end(&mut bytes).map_err(failed("request"))?;
     }
-    let job: Execution = rmp_serde::from_slice(&bytes).map_err(|e| format!("request: {e}"))?;
-    drop(bytes);
+    let job = Execution::read(&bytes).ok_or("a request that is none")?;
     set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
-    let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, job)));
+    let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, &job)));
     let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));
     write_reply(&mut UnixStream::from(socket), &reply, &[])
 }

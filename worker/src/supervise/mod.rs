@@ -20,6 +20,7 @@ use pipes::{read_bounded, read_tail};
 use process::{Process, Start};
 use pvf_shared::{
     Bytes,
+    candidate::BlockDataForm,
     job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
     params::ExecutorParams,
     units::WALL_CLOCK_FACTOR,
@@ -105,11 +106,15 @@ impl JobRunner {
     /// Executes a candidate in a process of its own. The artifact file must be one whose seal was verified, unless it
     /// [is warm](Self::is_warm).
     pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {
+        let (before, behind) = job.context.around_block_data();
         let execution = Execution {
             cpu_seconds: backstop(job.cpu_limit),
-            context: Box::new(job.context.clone()),
-            block_data,
-            pov_bomb_limit: job.pov_bomb_limit,
+            pov_bomb_limit: match job.context.block_data_form {
+                BlockDataForm::MaybeCompressed => Some(job.pov_bomb_limit),
+                BlockDataForm::Decompressed => None,
+            },
+            around: [&before, &behind],
+            block_data: &block_data,
         };
         let started = Instant::now();
         let fork = match self.templates.hand_over(artifact, &job.executor_params, &execution).await {
@@ -119,7 +124,7 @@ impl JobRunner {
                 return (outcome::no_fork(error), usage);
             }
         };
-        drop(execution);
+        drop(block_data);
         // A result lies in the guest's memory, so it cannot be larger.
         let max_reply = job.executor_params.memory_page_limit() as usize * 64 * 1024;
         match fork.done(limits(job.cpu_limit, 1), max_reply).await {
@@ -143,11 +148,7 @@ fn backstop(cpu_limit: Duration) -> u64 {
 
 /// A memory file with what a process is to do: nobody has to write while the process reads.
 fn request_file(of: &impl Serialize) -> std::io::Result<File> {
-    memory_file(&request(of)?)
-}
-
-fn request(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
-    rmp_serde::to_vec_named(of).map_err(std::io::Error::other)
+    memory_file(&rmp_serde::to_vec_named(of).map_err(std::io::Error::other)?)
 }
 
 fn memory_file(bytes: &[u8]) -> std::io::Result<File> {
@@ -203,6 +204,9 @@ fn ran(end: End, overrun: Option<Overrun>, reply: Option<Bytes>, stderr: String,
 /// The reply and what follows it.
 fn split_reply(bytes: &Bytes) -> Option<(Reply, Bytes)> {
     let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    if len == 0 {
+        return Some((Reply::Valid(bytes.slice(4..)), Bytes::new()));
+    }
     let end = 4usize.checked_add(len)?;
     let reply = rmp_serde::from_slice(bytes.get(4..end)?).ok()?;
     Some((reply, bytes.slice(end..)))

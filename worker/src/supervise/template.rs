@@ -5,7 +5,7 @@ use super::{
     memory_file,
     pipes::read_tail,
     process::{Process, Start},
-    request, request_file, supervised,
+    request_file, supervised,
     watch::{Handle, Limits, Overrun, has_ended},
 };
 use crate::{
@@ -241,8 +241,9 @@ impl Fork {
     }
 
     /// Hands it its job.
-    pub(super) fn begin(&self, job: &Execution) -> Result<()> {
-        let bytes = request(job)?;
+    pub(super) fn begin(&self, job: &Execution<'_>) -> Result<()> {
+        let mut bytes = Vec::with_capacity(job.size());
+        job.write(&mut bytes);
         if bytes.len() <= MAX_INLINE {
             send(&self.socket, &bytes, &[])
         } else {

@@ -84,7 +84,7 @@ impl Templates {
         &self,
         artifact: &Path,
         params: &ExecutorParams,
-        job: &Execution,
+        job: &Execution<'_>,
     ) -> Result<Fork, NoFork> {
         let entry = self.entry((artifact.to_owned(), params.hash()));
         let mut why = String::new();
