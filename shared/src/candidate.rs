@@ -229,7 +229,7 @@ mod tests {
                 block_data_form: BlockDataForm::Decompressed,
             };
             let (mut bytes, behind) = context.around_block_data();
-            bytes.extend(vec![9; 20_000].encode());
+            bytes.extend(vec![9_u8; 20_000].encode());
             bytes.extend(behind);
             assert_eq!(bytes, context.encode_with(vec![9; 20_000]));
         }

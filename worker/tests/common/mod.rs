@@ -9,6 +9,7 @@ use pvf_shared::{
     job::{BlobRef, ExecuteJob, ExecuteOutcome, PrepareJob},
     params::{ExecutorParam, ExecutorParams},
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
+    verdict::AmbiguousReason,
 };
 use pvf_worker::{
     supervise::{JobRunner, Prepared},
@@ -210,4 +211,16 @@ pub async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
         }
     };
     tokio::time::timeout(AMPLE, wait).await.expect("what is waited for never happens")
+}
+
+/// The result of a valid candidate, inline.
+pub fn valid(outcome: ExecuteOutcome) -> Bytes {
+    let ExecuteOutcome::Valid(BlobRef::Inline(result)) = outcome else { panic!("{outcome:?}") };
+    result
+}
+
+/// What an error of the job says.
+pub fn job_error(outcome: ExecuteOutcome) -> String {
+    let ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(why)) = outcome else { panic!("{outcome:?}") };
+    why
 }
