@@ -22,7 +22,7 @@ const MAX_HOLDERS: usize = 16;
 
 /// An artifact, by the number that it got when it was first needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ArtifactKey(pub(super) u32);
+pub(super) struct ArtifactKey(pub(super) u64);
 
 /// Who goes on when an artifact is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +108,7 @@ pub(super) struct Artifacts {
     by_name: HashMap<(CodeHash, PrepHash, EngineKey), ArtifactKey>,
     /// Least recently needed first.
     by_need: BTreeSet<(Moment, ArtifactKey)>,
-    last: u32,
+    last: u64,
     bytes: u64,
 }
 

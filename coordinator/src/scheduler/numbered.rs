@@ -25,10 +25,10 @@ impl Number for JobId {
 
 impl Number for ArtifactKey {
     fn number(self) -> u64 {
-        self.0.into()
+        self.0
     }
     fn from_number(number: u64) -> Self {
-        Self(number as u32)
+        Self(number)
     }
 }
 

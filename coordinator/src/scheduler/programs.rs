@@ -16,6 +16,9 @@ use std::{
     time::Duration,
 };
 
+/// Bits of an artifact's number beside its engine's.
+const NUMBER: u32 = 48;
+
 /// Validation code and how to prepare it.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -85,12 +88,15 @@ impl Program {
     /// question.
     pub(super) fn found(&self, engine: EngineKey) -> Option<ArtifactKey> {
         let found = self.found.load(Ordering::Relaxed);
-        (found != 0 && found >> 32 == u64::from(engine.0)).then_some(ArtifactKey(found as u32))
+        (found != 0 && found >> NUMBER == u64::from(engine.0)).then_some(ArtifactKey(found & ((1 << NUMBER) - 1)))
     }
 
     /// Its artifact for an engine.
     pub(super) fn note_found(&self, engine: EngineKey, artifact: ArtifactKey) {
-        self.found.store(u64::from(engine.0) << 32 | u64::from(artifact.0), Ordering::Relaxed);
+        // Numbers that do not fit are looked up each time.
+        if artifact.0 >> NUMBER == 0 && engine.0 >> (64 - NUMBER) == 0 {
+            self.found.store(u64::from(engine.0) << NUMBER | artifact.0, Ordering::Relaxed);
+        }
     }
 
     /// The name of its artifact for an engine.
