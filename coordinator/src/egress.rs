@@ -12,7 +12,7 @@ use pvf_shared::{
     store::{BlobStore, Found},
     subjects::{self, Subject},
     verdict::Outcome,
-    wire::{self, Dispatch, DispatchReply, ToNode, ToWorker, Verdict},
+    wire::{self, Dispatch, DispatchReply, JobReport, ToNode, ToWorker, Verdict},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -167,8 +167,15 @@ impl Egress {
             ToWorker::Dispatch(d) => (d.job, d.attempt, Command::Dispatch),
             ToWorker::Cancel { job, attempt, .. } => (*job, *attempt, Command::Cancel),
             ToWorker::Recall { job, attempt, .. } => (*job, *attempt, Command::Recall),
+            ToWorker::Acknowledge { .. } => return self.tell(worker, &message).await,
         };
-        let delivery = self.deliver(worker, message).await;
+        let delivery = match self.deliver(worker, message).await {
+            Ok(report) => {
+                let _ = self.events.send(Event::Report { report, reply: None });
+                return;
+            }
+            Err(delivery) => delivery,
+        };
         let refused_recall = command == Command::Recall && matches!(delivery, Delivery::Refused(_));
         if delivery != Delivery::Taken && !refused_recall {
             tracing::warn!(%worker, %job, attempt, ?command, ?delivery, "message to a worker");
@@ -176,24 +183,34 @@ impl Egress {
         let _ = self.events.send(Event::Delivered { worker, job, attempt, command, delivery });
     }
 
-    async fn deliver(&self, worker: WorkerId, message: ToWorker) -> Delivery {
+    /// Sends what no answer is waited for.
+    async fn tell(&self, worker: WorkerId, message: &ToWorker) {
+        if let Err(error) = self.bus.publish(&subjects::worker(&self.fleet, &worker), wire::encode(message)).await {
+            tracing::warn!(%error, %worker, "a message to a worker could not be sent");
+        }
+    }
+
+    /// Sends a message and waits for the answer: the report of a job that was done at once, or what became of the
+    /// message.
+    async fn deliver(&self, worker: WorkerId, message: ToWorker) -> Result<Box<JobReport>, Delivery> {
         let to = subjects::worker(&self.fleet, &worker);
         let mut sent = self.bus.request(&to, wire::encode(&message), self.timing.ack).await;
         if let (Err(BusError::TooLarge { .. }), ToWorker::Dispatch(dispatch)) = (&sent, message) {
             sent = match self.by_reference(*dispatch).await {
                 Ok(smaller) => self.bus.request(&to, wire::encode(&smaller), self.timing.ack).await,
-                Err(why) => return Delivery::Refused(why),
+                Err(why) => return Err(Delivery::Refused(why)),
             };
         }
-        match sent {
+        Err(match sent {
             Ok(answer) => match wire::decode::<DispatchReply>(&answer) {
+                Ok(DispatchReply::Done(report)) => return Ok(report),
                 Ok(DispatchReply::Taken) => Delivery::Taken,
                 Ok(DispatchReply::Refused(why)) => Delivery::Refused(why),
                 Err(error) => Delivery::Unknown(error.to_string()),
             },
             Err(BusError::NoResponders(_)) => Delivery::Nobody,
             Err(error) => Delivery::Unknown(error.to_string()),
-        }
+        })
     }
 
     /// The same dispatch with its block data in the store.

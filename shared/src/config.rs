@@ -26,5 +26,16 @@ impl Default for Timing {
     }
 }
 
+impl Timing {
+    /// How long a worker may hold back that it has taken a job: one that ends within this is answered by its report,
+    /// and a message less goes over the bus.
+    pub fn hold_back(&self) -> Duration {
+        self.ack / 40
+    }
+}
+
+/// Jobs that a worker holds ahead of its slots at the most, whatever the coordinator's policy.
+pub const MAX_AHEAD: u32 = 64;
+
 /// Bytes of a message that are kept free for everything that is not code or PoV: ids, parameters, head data.
 pub const ENVELOPE_RESERVE: usize = 64 * 1024;

@@ -13,6 +13,8 @@ pub mod job;
 pub mod params;
 pub mod priority;
 #[cfg(feature = "executable")]
+pub mod runtime;
+#[cfg(feature = "executable")]
 pub mod signals;
 pub mod store;
 pub mod subjects;

@@ -147,8 +147,7 @@ impl Checks {
                     return;
                 }
                 match (command, delivery) {
-                    (Command::Dispatch, Delivery::Taken) => lease.taken = Some(now),
-                    (Command::Dispatch, Delivery::Unknown(_)) => self.end_lease(*job, false, true),
+                    (Command::Dispatch, Delivery::Taken | Delivery::Unknown(_)) => lease.taken = Some(now),
                     (Command::Dispatch, _) | (Command::Recall, Delivery::Taken) | (Command::Cancel, _) => {
                         drop(self.leases.remove(job));
                     }
@@ -291,7 +290,7 @@ impl Checks {
                     known.stopping.insert((*job, *attempt));
                 }
             }
-            ToWorker::Recall { .. } => {}
+            ToWorker::Recall { .. } | ToWorker::Acknowledge { .. } => {}
         }
     }
 
@@ -307,7 +306,7 @@ impl Checks {
         };
         assert_eq!((known.hello.kind, &known.hello.engine), (kind, &artifact.engine), "a job for the wrong worker");
         let busy = self.leases.values().filter(|l| l.worker == id).count() as u32;
-        let ahead = if kind == WorkerKind::Execute { self.ahead } else { 0 };
+        let ahead = if kind == WorkerKind::Execute { self.ahead * known.hello.slots } else { 0 };
         assert!(busy < known.hello.slots + ahead, "{id:?} is above its credit");
         if let Some(past) = self.past.get(&job) {
             self.check_elsewhere(job, past, known, (kind, &artifact.engine));

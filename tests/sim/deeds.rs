@@ -4,9 +4,9 @@ use super::{
     clients::{Client, Waiting},
     ops::Op,
     truth,
-    world::{Asker, Happening, World, scheduler, timing},
+    world::{Asker, Happening, World, dispatch_is, scheduler, timing},
 };
-use pvf_coordinator::scheduler::{Counts, Event};
+use pvf_coordinator::scheduler::{Counts, Delivery, Event};
 use pvf_shared::{
     ids::{FencingToken, NodeId, RequestId, WorkerId},
     priority::ExecuteKind,
@@ -127,6 +127,10 @@ impl World {
 
     pub(super) fn worker_dies(&mut self, id: WorkerId, back: Duration) {
         let Some(dead) = self.workers.remove(&id) else { return };
+        for (key, incarnation) in dead.unanswered {
+            let event = dispatch_is(id, key, Delivery::Unknown("no answer".into()));
+            self.shell_after(timing().ack, incarnation, event);
+        }
         let host = dead.hello.host.trim_start_matches("host").parse().unwrap_or(0);
         let next = (dead.hello.kind, dead.hello.slots, dead.hello.engine.as_str().to_owned(), host);
         self.after(back, Happening::NewWorker(Box::new(next)));

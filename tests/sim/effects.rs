@@ -99,7 +99,7 @@ impl World {
     pub(super) fn send_command(&mut self, incarnation: u64, worker: WorkerId, message: ToWorker) {
         if self.is_lost() {
             let event = delivered(worker, &message, Delivery::Unknown("lost".into()));
-            self.after(timing().ack, Happening::Shell(incarnation, event));
+            self.shell_after(timing().ack, incarnation, event);
             return;
         }
         if self.rng.u8(0..100) < self.doubled {

@@ -1,8 +1,8 @@
 //! What happens when its time has come: messages arrive, clocks tick, jobs end.
 
 use super::{
-    workers::{End, Key, Worker},
-    world::{Asker, Happening, World, delivered, timing},
+    workers::{self, End, Key, Worker},
+    world::{Asker, Happening, World, delivered, dispatch_is, timing},
 };
 use pvf_coordinator::scheduler::{Answer, Delivery, Event, Moment};
 use pvf_shared::{
@@ -31,6 +31,7 @@ impl World {
             Happening::ClientTick(node) => self.client_tick(node),
             Happening::WorkerTick(id) => self.worker_tick(id),
             Happening::JobEnds(id, key) => self.job_ends(id, key),
+            Happening::AnswerDue(id, key) => self.answer_due(id, key),
             Happening::ReportAgain(id, key) => self.report(id, key),
             Happening::Submit(node, id) => {
                 if self.waiting(node, id).is_some_and(|w| w.accepted.is_none()) {
@@ -137,7 +138,7 @@ impl World {
             // Nobody answers in time; the worker reads it when it goes on.
             if rest > timing().ack {
                 let event = delivered(id, &message, Delivery::Unknown("no answer".into()));
-                self.after(timing().ack, Happening::Shell(incarnation, event));
+                self.shell_after(timing().ack, incarnation, event);
                 self.after(rest, Happening::Command(0, id, message));
             } else {
                 self.after(rest, Happening::Command(incarnation, id, message));
@@ -145,18 +146,46 @@ impl World {
             return;
         }
         let Some(worker) = self.workers.get_mut(&id) else {
-            self.after(Duration::ZERO, Happening::Shell(incarnation, delivered(id, &message, Delivery::Nobody)));
+            self.shell_after(Duration::ZERO, incarnation, delivered(id, &message, Delivery::Nobody));
             return;
         };
         let (reply, begun) = worker.on_command(message.clone());
+        match (&reply, &message) {
+            // It is answered when it is done, or after a moment.
+            (None, ToWorker::Dispatch(dispatch)) => {
+                let key = workers::key(dispatch);
+                worker.unanswered.insert(key, incarnation);
+                self.after(timing().hold_back(), Happening::AnswerDue(id, key));
+            }
+            (_, ToWorker::Cancel { token, job, attempt } | ToWorker::Recall { token, job, attempt }) => {
+                self.answer_due(id, (*token, *job, *attempt));
+            }
+            _ => {}
+        }
         self.begin(id, begun);
         let delivery = match reply {
-            DispatchReply::Taken => Delivery::Taken,
-            DispatchReply::Refused(why) => Delivery::Refused(why),
+            None => return,
+            Some(DispatchReply::Taken | DispatchReply::Done(_)) => Delivery::Taken,
+            Some(DispatchReply::Refused(why)) => Delivery::Refused(why),
         };
-        let (delay, delivery) =
-            if self.is_lost() { (timing().ack, Delivery::Unknown("lost".into())) } else { (self.latency(), delivery) };
-        self.after(delay, Happening::Shell(incarnation, delivered(id, &message, delivery)));
+        let (delay, delivery) = self.answered(delivery);
+        self.shell_after(delay, incarnation, delivered(id, &message, delivery));
+    }
+
+    /// An answer to a command is on its way, or gets lost.
+    fn answered(&mut self, delivery: Delivery) -> (Duration, Delivery) {
+        if self.is_lost() { (timing().ack, Delivery::Unknown("lost".into())) } else { (self.latency(), delivery) }
+    }
+
+    /// A dispatch is answered, if it is not yet, although its job is not done.
+    fn answer_due(&mut self, id: WorkerId, key: Key) {
+        if let Some(rest) = self.stands_still(id) {
+            self.after(rest, Happening::AnswerDue(id, key));
+            return;
+        }
+        let Some(incarnation) = self.workers.get_mut(&id).and_then(|w| w.unanswered.remove(&key)) else { return };
+        let (delay, delivery) = self.answered(Delivery::Taken);
+        self.shell_after(delay, incarnation, dispatch_is(id, key, delivery));
     }
 
     pub(super) fn begin(&mut self, id: WorkerId, begun: Vec<Key>) {
@@ -186,8 +215,20 @@ impl World {
                 return;
             }
             Some(End::Report(outcome)) => {
-                worker.keep_report(key, *outcome);
-                self.report(id, key);
+                let report = worker.keep_report(key, *outcome);
+                match worker.unanswered.remove(&key) {
+                    // The report is the answer to the dispatch.
+                    Some(incarnation) => {
+                        self.after(timing().ack, Happening::ReportAgain(id, key));
+                        let (delay, event) = if self.is_lost() {
+                            (timing().ack, dispatch_is(id, key, Delivery::Unknown("lost".into())))
+                        } else {
+                            (self.latency(), Event::Report { report: Box::new(report), reply: None })
+                        };
+                        self.shell_after(delay, incarnation, event);
+                    }
+                    None => self.report(id, key),
+                }
             }
         }
         let begun = self.workers.get_mut(&id).map(Worker::begin).unwrap_or_default();

@@ -31,6 +31,8 @@ pub struct Worker {
     pub running: BTreeMap<Key, Dispatch>,
     pub waiting: Vec<Dispatch>,
     pub reports: BTreeMap<Key, JobReport>,
+    /// Dispatches that are not answered yet, and by which coordinator each waits for it.
+    pub unanswered: BTreeMap<Key, u64>,
     ended: HashSet<Key>,
     copies: HashMap<ArtifactId, Option<Mac>>,
 }
@@ -41,7 +43,7 @@ pub enum End {
     WorkerDies,
 }
 
-fn key(d: &Dispatch) -> Key {
+pub fn key(d: &Dispatch) -> Key {
     (d.token, d.job, d.attempt)
 }
 
@@ -56,6 +58,7 @@ impl Worker {
             running: BTreeMap::new(),
             waiting: Vec::new(),
             reports: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             ended: HashSet::new(),
             copies: HashMap::new(),
         }
@@ -72,14 +75,18 @@ impl Worker {
         Heartbeat { worker: self.hello.worker, running, draining: self.draining, holdings: vec![] }
     }
 
-    /// A command comes; gives the answer, and the attempts that begin.
-    pub fn on_command(&mut self, message: ToWorker) -> (DispatchReply, Vec<Key>) {
-        let token = match &message {
-            ToWorker::Dispatch(d) => d.token,
-            ToWorker::Cancel { token, .. } | ToWorker::Recall { token, .. } => *token,
+    /// A command comes; gives the answer, if there is one already, and the attempts that begin.
+    pub fn on_command(&mut self, message: ToWorker) -> (Option<DispatchReply>, Vec<Key>) {
+        let (token, acknowledged) = match &message {
+            ToWorker::Dispatch(d) => (d.token, &d.acknowledged[..]),
+            ToWorker::Cancel { token, .. } | ToWorker::Recall { token, .. } => (*token, &[][..]),
+            ToWorker::Acknowledge { reports } => (self.token, &reports[..]),
         };
+        for report in acknowledged {
+            self.reports.remove(&(report.token, report.job, report.attempt));
+        }
         if token < self.token {
-            return (DispatchReply::Refused("old token".into()), vec![]);
+            return (Some(DispatchReply::Refused("old token".into())), vec![]);
         }
         self.token = token;
         match message {
@@ -89,37 +96,38 @@ impl Worker {
                 self.running.remove(&key);
                 self.waiting.retain(|d| self::key(d) != key);
                 self.ended.insert(key);
-                (DispatchReply::Taken, self.begin())
+                (Some(DispatchReply::Taken), self.begin())
             }
+            ToWorker::Acknowledge { .. } => (None, vec![]),
             ToWorker::Recall { token, job, attempt } => {
                 let before = self.waiting.len();
                 self.waiting.retain(|d| key(d) != (token, job, attempt));
                 if self.waiting.len() == before {
-                    return (DispatchReply::Refused("it does not wait".into()), vec![]);
+                    return (Some(DispatchReply::Refused("it does not wait".into())), vec![]);
                 }
                 self.ended.insert((token, job, attempt));
-                (DispatchReply::Taken, vec![])
+                (Some(DispatchReply::Taken), vec![])
             }
         }
     }
 
-    fn on_dispatch(&mut self, dispatch: Dispatch) -> (DispatchReply, Vec<Key>) {
+    fn on_dispatch(&mut self, dispatch: Dispatch) -> (Option<DispatchReply>, Vec<Key>) {
         let key = key(&dispatch);
         let has = self.running.contains_key(&key)
             || self.reports.contains_key(&key)
             || self.ended.contains(&key)
             || self.waiting.iter().any(|d| self::key(d) == key);
         if has {
-            return (DispatchReply::Taken, vec![]);
+            return (Some(DispatchReply::Taken), vec![]);
         }
         if self.draining {
-            return (DispatchReply::Refused("going away".into()), vec![]);
+            return (Some(DispatchReply::Refused("going away".into())), vec![]);
         }
         self.running.retain(|k, _| k.1 != dispatch.job);
         self.waiting.retain(|d| d.job != dispatch.job);
         let at = self.waiting.partition_point(|d| d.urgency <= dispatch.urgency);
         self.waiting.insert(at, dispatch);
-        (DispatchReply::Taken, self.begin())
+        (None, self.begin())
     }
 
     /// Begins what waits, as far as there are slots.
@@ -137,6 +145,7 @@ impl Worker {
         self.running.clear();
         self.waiting.clear();
         self.reports.clear();
+        self.unanswered.clear();
     }
 
     pub fn is_idle(&self) -> bool {
@@ -161,10 +170,11 @@ impl Worker {
     }
 
     /// Keeps the report until it is acknowledged.
-    pub fn keep_report(&mut self, (token, job, attempt): Key, outcome: JobOutcome) {
+    pub fn keep_report(&mut self, (token, job, attempt): Key, outcome: JobOutcome) -> JobReport {
         let usage = JobUsage::default();
         let report = JobReport { worker: self.hello.worker, token, job, attempt, outcome, usage };
-        self.reports.insert((token, job, attempt), report);
+        self.reports.insert((token, job, attempt), report.clone());
+        report
     }
 
     fn execute(&mut self, job: &ExecuteJob, key: Key, store: &Store) -> Option<ExecuteOutcome> {

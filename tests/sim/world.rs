@@ -81,6 +81,8 @@ pub(super) enum Happening {
     ClientTick(NodeId),
     WorkerTick(WorkerId),
     JobEnds(WorkerId, Key),
+    /// A worker does not wait any longer with the answer to a dispatch.
+    AnswerDue(WorkerId, Key),
     ReportAgain(WorkerId, Key),
     Submit(NodeId, RequestId),
     NewWorker(Box<(WorkerKind, u32, String, u32)>),
@@ -188,6 +190,13 @@ impl World {
 
     pub(super) fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.rng.u64(range))
+    }
+
+    /// The coordinator's shell learns what became of a message, or of nothing.
+    pub(super) fn shell_after(&mut self, delay: Duration, incarnation: u64, event: impl Into<Option<Event>>) {
+        if let Some(event) = event.into() {
+            self.after(delay, Happening::Shell(incarnation, event));
+        }
     }
 
     pub(super) fn after(&mut self, delay: Duration, happening: Happening) {
@@ -320,13 +329,20 @@ impl World {
     }
 }
 
-pub(super) fn delivered(worker: WorkerId, message: &ToWorker, delivery: Delivery) -> Event {
+/// What became of a message; nobody asks what became of an acknowledgement.
+pub(super) fn delivered(worker: WorkerId, message: &ToWorker, delivery: Delivery) -> Option<Event> {
     let (job, attempt, command) = match message {
         ToWorker::Dispatch(d) => (d.job, d.attempt, Command::Dispatch),
         ToWorker::Cancel { job, attempt, .. } => (*job, *attempt, Command::Cancel),
         ToWorker::Recall { job, attempt, .. } => (*job, *attempt, Command::Recall),
+        ToWorker::Acknowledge { .. } => return None,
     };
-    Event::Delivered { worker, job, attempt, command, delivery }
+    Some(Event::Delivered { worker, job, attempt, command, delivery })
+}
+
+/// The answer to a dispatch.
+pub(super) fn dispatch_is(worker: WorkerId, (_, job, attempt): Key, delivery: Delivery) -> Event {
+    Event::Delivered { worker, job, attempt, command: Command::Dispatch, delivery }
 }
 
 /// A policy: mostly the defaults, with times that a run can reach.

@@ -39,6 +39,9 @@ struct Args {
     /// This machine's name: a second opinion is asked of another one [default: the host name]
     #[arg(long, env = "PVF_HOST", value_name = "NAME")]
     host: Option<String>,
+    /// Processes of each artifact in use that are kept ready for a job, 0 to 64 [default: --slots, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=64))]
+    spares: Option<u32>,
     /// Log as JSON
     #[arg(long)]
     json_logs: bool,
@@ -78,7 +81,7 @@ pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(store) => store,
         Err(error) => return fail(2, &error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match pvf_shared::runtime::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(3, &error),
     };
@@ -104,6 +107,7 @@ async fn run(kind: WorkerKind, args: Args, store: BlobStore) -> Result<(), Strin
     });
     let mut config = WorkerConfig { fleet: args.fleet, ..WorkerConfig::new(kind, slots) };
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
+    config.spares = args.spares.unwrap_or(config.spares);
     config.host = args.host.unwrap_or(config.host);
     let worker = Worker::new(config, bus, store).map_err(|e| e.to_string())?;
     worker.run(async move { shutdown.asked().await }).await.map_err(|e| e.to_string())

@@ -151,12 +151,12 @@ async fn a_repeated_dispatch_is_one_job() {
     assert_eq!(stage.report().await.job, JobId(1));
     assert_eq!(stage.dispatch((TOKEN, 1), job.clone()).await, DispatchReply::Taken);
     // The next report would be of job 1 if that had been done again.
-    until_taken(&stage, 2, &job).await;
+    until_taken(&mut stage, 2, &job).await;
     assert_eq!(stage.report().await.job, JobId(2));
 }
 
 /// A slot is free a moment after its job's report was acknowledged at the latest.
-async fn until_taken(stage: &Stage, job: u64, spec: &JobSpec) {
+async fn until_taken(stage: &mut Stage, job: u64, spec: &JobSpec) {
     while stage.dispatch((TOKEN, job), spec.clone()).await != DispatchReply::Taken {
         tokio::task::yield_now().await;
     }
@@ -195,7 +195,8 @@ async fn jobs_that_wait_at_a_worker_begin_by_urgency_or_are_given_back() {
     let runs = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
     let attempt = |job, urgency, spec: &JobSpec| {
         let (token, job, spec) = (TOKEN, JobId(job), spec.clone());
-        ToWorker::Dispatch(Box::new(Dispatch { token, job, attempt: 1, urgency, request: None, spec }))
+        let acknowledged = vec![];
+        ToWorker::Dispatch(Box::new(Dispatch { token, job, attempt: 1, urgency, request: None, spec, acknowledged }))
     };
     let recall = |job| ToWorker::Recall { token: TOKEN, job: JobId(job), attempt: 1 };
     let endless = stage.endless().await;
@@ -217,7 +218,8 @@ async fn another_attempt_takes_the_place_of_the_earlier_one() {
     let mut stage = Stage::new(WorkerKind::Execute).await;
     assert_eq!(stage.dispatch((TOKEN, 1), stage.endless().await).await, DispatchReply::Taken);
     let spec = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
-    let again = Dispatch { token: TOKEN, job: JobId(1), attempt: 2, urgency: 0, request: None, spec };
+    let acknowledged = vec![];
+    let again = Dispatch { token: TOKEN, job: JobId(1), attempt: 2, urgency: 0, request: None, spec, acknowledged };
     assert_eq!(stage.tell(ToWorker::Dispatch(Box::new(again))).await, DispatchReply::Taken);
     let report = stage.report().await;
     assert_eq!((report.job, report.attempt), (JobId(1), 2));

@@ -283,7 +283,9 @@ impl Scheduler {
         spec: JobSpec,
     ) {
         self.fleet.occupy(to, job, attempt, urgency);
-        let dispatch = Dispatch { token: self.config.token, job, attempt, urgency, request, spec };
+        let acknowledged = self.acknowledged.extract_if(.., |(worker, _)| *worker == to).map(|(_, report)| report);
+        let acknowledged = acknowledged.collect();
+        let dispatch = Dispatch { token: self.config.token, job, attempt, urgency, request, spec, acknowledged };
         let message = ToWorker::Dispatch(Box::new(dispatch));
         self.effects.push_back(Effect::ToWorker { worker: to, message });
     }
@@ -329,23 +331,23 @@ impl Scheduler {
     ) {
         let Some(worker) = self.fleet.workers.get_mut(&id) else { return };
         let Some(slot) = worker.slot(job, attempt) else { return };
-        if let (Command::Dispatch, Delivery::Taken) = (command, &delivery) {
-            slot.taken = Some(now);
-            return;
+        match (command, &delivery) {
+            (Command::Dispatch, Delivery::Taken) => return slot.taken = Some(now),
+            // It may have begun, and may be what silenced the worker: its heartbeats, or their absence, will tell.
+            (Command::Dispatch, Delivery::Unknown(_)) => {
+                slot.taken = Some(now);
+                worker.suspect = true;
+                return self.fleet.reindex(id);
+            }
+            _ => {}
         }
         let from = (id, worker.hello.host.clone());
         match (command, delivery) {
-            (Command::Dispatch, Delivery::Taken) => {}
+            (Command::Dispatch, Delivery::Taken | Delivery::Unknown(_)) => {}
             (Command::Dispatch, Delivery::Refused(_) | Delivery::Nobody) => {
                 worker.suspect = true;
                 self.fleet.vacate(id, job, attempt);
                 self.attempt_lost(from, (job, attempt), Loss::NotBegun, now);
-            }
-            (Command::Dispatch, Delivery::Unknown(why)) => {
-                worker.suspect = true;
-                self.fleet.reindex(id);
-                self.send_cancel(id, (job, attempt));
-                self.attempt_lost(from, (job, attempt), Loss::GivenBack(why), now);
             }
             // Whatever became of it: the worker, if it is there, will not be believed about this attempt.
             (Command::Cancel, _) => drop(self.fleet.vacate(id, job, attempt)),

@@ -72,7 +72,8 @@ pub enum Event {
     Report {
         /// How.
         report: Box<JobReport>,
-        /// Where the acknowledgement goes.
+        /// Where the acknowledgement goes; absent: to the worker's own subject, because the report was the answer to
+        /// the dispatch.
         reply: Option<Subject>,
     },
     /// A worker goes.

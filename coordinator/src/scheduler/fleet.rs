@@ -3,6 +3,7 @@
 use super::{artifacts::ArtifactKey, pool::Pool, timers::Moment};
 use hashbrown::HashMap;
 use pvf_shared::{
+    config::MAX_AHEAD,
     ids::{Attempt, EngineId, JobId, WorkerId},
     wire::{WorkerHello, WorkerKind, WorkerStatus},
 };
@@ -71,6 +72,15 @@ impl Worker {
         self.jobs.iter_mut().find(|slot| (slot.job, slot.attempt) == (job, attempt))
     }
 
+    /// How many jobs it may have, if an execute worker may hold so many ahead of each slot.
+    pub(super) fn credit(&self, ahead: u32) -> u32 {
+        let slots = self.hello.slots;
+        match self.hello.kind {
+            WorkerKind::Execute => slots + (slots * ahead).min(MAX_AHEAD),
+            WorkerKind::Prepare => slots,
+        }
+    }
+
     /// Where a pool should have it.
     pub(super) fn index(&self, ahead: u32) -> Indexed {
         let (jobs, slots) = (self.jobs.len() as u32, self.hello.slots);
@@ -78,7 +88,7 @@ impl Worker {
             Indexed::Nowhere
         } else if jobs < slots {
             Indexed::Free(jobs * 1024 / slots)
-        } else if self.hello.kind == WorkerKind::Execute && jobs < slots + ahead {
+        } else if jobs < self.credit(ahead) {
             Indexed::Ahead(jobs - slots)
         } else {
             Indexed::Nowhere
@@ -96,7 +106,7 @@ pub(super) struct Fleet {
     engines: Vec<EngineId>,
     by_name: BTreeMap<EngineId, EngineKey>,
     pools: Vec<[Pool; 2]>,
-    /// Jobs that an execute worker may hold ahead of its free slots.
+    /// Jobs that an execute worker may hold ahead of each slot.
     pub(super) ahead: u32,
 }
 

@@ -123,8 +123,7 @@ impl Scheduler {
 
     fn check_fleet(&self) {
         for (id, worker) in &self.fleet.workers {
-            let ahead = if worker.hello.kind == WorkerKind::Execute { self.fleet.ahead } else { 0 };
-            assert!(worker.jobs.len() as u32 <= worker.hello.slots + ahead, "{id:?} is above its credit");
+            assert!(worker.jobs.len() as u32 <= worker.credit(self.fleet.ahead), "{id:?} is above its credit");
             assert_eq!(worker.indexed, worker.index(self.fleet.ahead), "{id:?} is indexed wrongly");
             let pool = self.fleet.pool(worker.hello.kind, worker.engine);
             for slot in &worker.jobs {

@@ -64,8 +64,9 @@ use prepare_queue::PrepareQueue;
 use programs::Programs;
 use pvf_shared::{
     config::Timing,
-    ids::{FencingToken, JobId, RequestId},
+    ids::{FencingToken, JobId, RequestId, WorkerId},
     subjects::Subject,
+    wire::{RunningJob, ToWorker},
 };
 use quarantine::Quarantine;
 use requests::Request;
@@ -114,6 +115,8 @@ pub struct Scheduler {
     cancelled: Cancelled,
     chores: VecDeque<Chore>,
     more_to_dispatch: bool,
+    /// Reports to be acknowledged with the next dispatch to their worker, or at the end of this event.
+    acknowledged: Vec<(WorkerId, RunningJob)>,
     effects: VecDeque<Effect>,
     last_job: u64,
     link_up_since: Option<Moment>,
@@ -144,6 +147,7 @@ impl Scheduler {
             cancelled: Cancelled::default(),
             chores: VecDeque::new(),
             more_to_dispatch: false,
+            acknowledged: Vec::new(),
             effects: VecDeque::from([Effect::ListArtifacts]),
             last_job: 0,
             link_up_since: Some(now),
@@ -175,6 +179,7 @@ impl Scheduler {
         }
         self.do_chores(now);
         self.pump(now);
+        self.acknowledge();
     }
 
     /// Time has passed.
@@ -182,6 +187,14 @@ impl Scheduler {
         self.fire_timers(now);
         self.do_chores(now);
         self.pump(now);
+    }
+
+    /// Reports of this event that no dispatch acknowledged.
+    fn acknowledge(&mut self) {
+        while let Some((worker, report)) = self.acknowledged.pop() {
+            let message = ToWorker::Acknowledge { reports: vec![report] };
+            self.effects.push_back(Effect::ToWorker { worker, message });
+        }
     }
 
     fn fire_timers(&mut self, now: Moment) {

@@ -15,7 +15,7 @@ pub struct Policy {
     /// How long a preparation waits until it counts as one priority higher; zero: never.
     #[serde(with = "humantime_serde")]
     pub prepare_aging: Duration,
-    /// Jobs that an execute worker may hold ahead of its free slots, 0 to 4.
+    /// Jobs that an execute worker may hold ahead of each of its slots (at most 64 in all), 0 to 4.
     pub ahead: u32,
     /// How much of one kind may be here at once (all executions of a kind, or all preparations).
     pub per_kind: Limit,

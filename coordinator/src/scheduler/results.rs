@@ -10,7 +10,7 @@ use pvf_shared::{
     job::{ExecuteOutcome, JobOutcome, PrepareOutcome},
     subjects::Subject,
     verdict::{AmbiguousReason, InternalError, Outcome, PrepareError},
-    wire::{JobReport, WorkerReply},
+    wire::{JobReport, RunningJob, WorkerReply},
 };
 
 /// Attempts that may fail for our own reasons before the verdict says so.
@@ -36,8 +36,12 @@ pub(super) enum Loss {
 
 impl Scheduler {
     pub(super) fn on_report(&mut self, report: JobReport, reply: Option<Subject>, now: Moment) {
-        self.reply(reply, Answer::Worker(WorkerReply::Ack));
         let (job, attempt) = (report.job, report.attempt);
+        match reply {
+            Some(_) => self.reply(reply, Answer::Worker(WorkerReply::Ack)),
+            // It came as the answer to its dispatch.
+            None => self.acknowledged.push((report.worker, RunningJob { token: report.token, job, attempt })),
+        }
         // The lease: only the attempt that holds a slot here, by this coordinator's word, has a say.
         if report.token != self.config.token || self.fleet.vacate(report.worker, job, attempt).is_none() {
             return;

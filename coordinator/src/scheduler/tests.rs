@@ -185,7 +185,15 @@ impl Env {
         (worker, *dispatch)
     }
 
-    fn report(&mut self, (worker, dispatch): &(WorkerId, Dispatch), outcome: JobOutcome) {
+    /// A job's report comes; it is acknowledged.
+    fn report(&mut self, at: &(WorkerId, Dispatch), outcome: JobOutcome) {
+        let (before, reply) = (self.effects.len(), subjects::from_worker(&FleetName::default()));
+        self.reported(at, outcome, Some(reply.clone()));
+        let ack = Effect::Reply { to: reply, answer: Answer::Worker(WorkerReply::Ack) };
+        assert_eq!(self.effects.remove(before), Some(ack));
+    }
+
+    fn reported(&mut self, (worker, dispatch): &(WorkerId, Dispatch), outcome: JobOutcome, reply: Option<Subject>) {
         let report = JobReport {
             worker: *worker,
             token: dispatch.token,
@@ -196,7 +204,7 @@ impl Env {
         };
         let message = FromWorker::Report(Box::new(report));
         let FromWorker::Report(report) = decode(&encode(&message)).unwrap() else { panic!() };
-        self.event(Event::Report { report, reply: None });
+        self.event(Event::Report { report, reply });
     }
 
     fn prepared(&mut self, at: &(WorkerId, Dispatch), n: u8) {

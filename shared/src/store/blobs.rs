@@ -262,7 +262,10 @@ impl BlobStore {
     pub async fn get_artifact(&self, id: &ArtifactId) -> Result<Sealed, StoreError> {
         let key = keys::artifact(id);
         let object = self.get(&key).await?;
-        seal::open(&self.key, id, &object).map_err(|source| StoreError::Seal {
+        // Large ones take some time: not on a thread that others wait for.
+        let (seal_key, artifact) = (self.key.clone(), id.clone());
+        let opened = tokio::task::spawn_blocking(move || seal::open(&seal_key, &artifact, &object)).await;
+        opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())).map_err(|source| StoreError::Seal {
             url: self.url.to_string(),
             key: key.to_string(),
             source,

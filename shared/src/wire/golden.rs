@@ -84,16 +84,18 @@ fn verdict(outcome: WireOutcome) -> Verdict {
     }
 }
 
-fn report(outcome: JobOutcome) -> FromWorker {
+fn job_report(outcome: JobOutcome) -> Box<JobReport> {
     let usage = JobUsage { cpu: Duration::from_millis(15), max_rss_kib: 16, ..JobUsage::default() };
-    FromWorker::Report(Box::new(JobReport {
-        worker: WorkerId(uuid(3)),
-        token: FencingToken(17),
-        job: JobId(18),
-        attempt: 2,
-        outcome,
-        usage,
-    }))
+    let worker = WorkerId(uuid(3));
+    Box::new(JobReport { worker, token: FencingToken(17), job: JobId(18), attempt: 2, outcome, usage })
+}
+
+fn report(outcome: JobOutcome) -> FromWorker {
+    FromWorker::Report(job_report(outcome))
+}
+
+fn running_job() -> RunningJob {
+    RunningJob { token: FencingToken(17), job: JobId(18), attempt: 2 }
 }
 
 fn security() -> SecurityStatus {
@@ -109,6 +111,7 @@ fn dispatch(spec: JobSpec) -> ToWorker {
         urgency: 3,
         request,
         spec,
+        acknowledged: vec![running_job()],
     }))
 }
 
@@ -206,7 +209,7 @@ fn verdicts(book: &mut Book) {
 
 fn workers(book: &mut Book) {
     let worker = WorkerId(uuid(3));
-    let running = vec![RunningJob { token: FencingToken(17), job: JobId(18), attempt: 2 }];
+    let running = vec![running_job()];
     let hello = WorkerHello {
         worker,
         kind: WorkerKind::Execute,
@@ -292,7 +295,10 @@ fn workers(book: &mut Book) {
     book.add("dispatch execute", &dispatch(JobSpec::Execute(Box::new(execute))));
     book.add("recall job", &ToWorker::Recall { token: FencingToken(17), job: JobId(18), attempt: 2 });
     book.add("cancel job", &ToWorker::Cancel { token: FencingToken(17), job: JobId(18), attempt: 2 });
+    book.add("acknowledge", &ToWorker::Acknowledge { reports: vec![running_job()] });
     book.add("taken", &DispatchReply::Taken);
+    let outcome = JobOutcome::Execute(ExecuteOutcome::Invalid(InvalidReason::PovDecompression));
+    book.add("done", &DispatchReply::Done(job_report(outcome)));
     book.add("dispatch refused", &DispatchReply::Refused(why()));
 }
 

@@ -3,10 +3,11 @@
 use crate::{
     ids::{Attempt, FencingToken, JobId, RequestId},
     job::JobSpec,
+    wire::{JobReport, RunningJob},
 };
 use serde::{Deserialize, Serialize};
 
-/// To a worker. Each is sent as a bus request and answered by [`DispatchReply`].
+/// To a worker. Each but [`ToWorker::Acknowledge`] is sent as a bus request and answered by [`DispatchReply`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToWorker {
@@ -20,6 +21,11 @@ pub enum ToWorker {
         job: JobId,
         /// The attempt.
         attempt: Attempt,
+    },
+    /// These reports were taken note of. Not answered: a worker whose report is not acknowledged sends it again.
+    Acknowledge {
+        /// Attempts that this worker has reported.
+        reports: Vec<RunningJob>,
     },
     /// Stop this attempt; no report is wanted.
     Cancel {
@@ -47,6 +53,8 @@ pub struct Dispatch {
     pub request: Option<RequestId>,
     /// What is to be done.
     pub spec: JobSpec,
+    /// Reports of this worker that were taken note of, as in [`ToWorker::Acknowledge`].
+    pub acknowledged: Vec<RunningJob>,
 }
 
 /// A worker's answer.
@@ -55,6 +63,9 @@ pub struct Dispatch {
 pub enum DispatchReply {
     /// It will report (or has stopped what it was to stop). Also the answer to a repeated dispatch.
     Taken,
+    /// It has done the job already. It may hold its answer back for [`crate::config::Timing::hold_back`] to be able to
+    /// say so.
+    Done(Box<JobReport>),
     /// It will not: no free slot, going away, another engine, or an old token.
     Refused(String),
 }

@@ -2,45 +2,60 @@
 
 use super::{
     Worker, jobs,
-    link::{Link, Note},
+    link::{Key, Link, Note},
 };
 use pvf_shared::{
     bus::Message,
+    config::MAX_AHEAD,
     ids::{Attempt, FencingToken, JobId},
     job::JobSpec,
+    subjects::Subject,
     wire::{
-        self, Dispatch, DispatchReply, Heartbeat, Holding, RunningJob, SecurityStatus, ToWorker, WorkerHello,
-        WorkerKind,
+        self, Dispatch, DispatchReply, Heartbeat, Holding, JobReport, RunningJob, SecurityStatus, ToWorker,
+        WorkerHello, WorkerKind,
     },
 };
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 use tokio::{task::AbortHandle, time::Instant};
 
 /// Attempts that are remembered after their end, so that a repeated dispatch is not done again.
 const REMEMBERED: usize = 4096;
-/// Jobs that may wait here for a slot.
-const MAX_WAITING: usize = 8;
 
 /// A job that a worker has: running, or its report is not acknowledged.
 pub(super) struct Running {
     token: FencingToken,
     attempt: Attempt,
-    /// Set when the process has ended and only the report is under way: its slot is free again.
-    done: Arc<AtomicBool>,
-    task: AbortHandle,
+    /// Where its dispatch waits for an answer still.
+    answer: Option<Subject>,
+    /// Its process has ended: its slot is free again.
+    free: bool,
+    /// How it ended; only the report is under way.
+    report: Option<Box<JobReport>>,
+    /// Does the job, or repeats the report.
+    task: Option<AbortHandle>,
 }
 
 impl Drop for Running {
     /// Ends what of it still runs: dropping a job's future kills its process.
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
     }
+}
+
+/// A dispatch that waits for a slot.
+pub(super) struct Waiting {
+    dispatch: Dispatch,
+    /// Where it waits for an answer still.
+    answer: Option<Subject>,
+}
+
+fn key_of(dispatch: &Dispatch) -> Key {
+    (dispatch.token, dispatch.job, dispatch.attempt)
 }
 
 /// A worker's state while it runs.
@@ -55,8 +70,12 @@ pub(super) struct Desk {
     talking: bool,
     pub(super) running: HashMap<JobId, Running>,
     /// Jobs that wait for a slot, the most urgent first.
-    pub(super) waiting: Vec<Dispatch>,
-    ended: VecDeque<(FencingToken, JobId, Attempt)>,
+    pub(super) waiting: Vec<Waiting>,
+    /// By when each dispatch is answered, whether its job has ended or not.
+    unanswered: VecDeque<(Instant, Key)>,
+    /// By when each report is repeated, as a message of its own, if it is not acknowledged.
+    unacknowledged: VecDeque<(Instant, Key)>,
+    ended: VecDeque<Key>,
 }
 
 impl Desk {
@@ -70,14 +89,16 @@ impl Desk {
             talking: false,
             running: HashMap::new(),
             waiting: Vec::new(),
+            unanswered: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
             ended: VecDeque::new(),
         }
     }
 
     fn running_jobs(&self) -> Vec<RunningJob> {
         let running = self.running.iter().map(|(job, r)| RunningJob { token: r.token, job: *job, attempt: r.attempt });
-        let waiting = self.waiting.iter().map(|d| RunningJob { token: d.token, job: d.job, attempt: d.attempt });
-        running.chain(waiting).collect()
+        let waiting = self.waiting.iter().map(|w| key_of(&w.dispatch));
+        running.chain(waiting.map(|(token, job, attempt)| RunningJob { token, job, attempt })).collect()
     }
 
     /// Says hello until welcomed, and that it is alive from then on.
@@ -112,7 +133,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn on_note(&mut self, note: Note) {
+    pub(super) async fn on_note(&mut self, note: Note) {
         match note {
             Note::Welcome(token) => {
                 self.talking = false;
@@ -124,16 +145,87 @@ impl Desk {
                 self.welcomed = false;
                 self.beat();
             }
-            Note::SlotFree => self.start_waiting(),
-            Note::Heard | Note::Silence => self.talking = false,
-            Note::Reported { token, job, attempt } => {
-                // Another coordinator may have given the same numbers to another job.
-                if self.running.get(&job).is_some_and(|r| (r.token, r.attempt) == (token, attempt)) {
-                    self.running.remove(&job);
-                    self.remember(token, job, attempt);
+            Note::SlotFree((token, job, attempt)) => {
+                let same = |r: &&mut Running| (r.token, r.attempt) == (token, attempt);
+                if let Some(running) = self.running.get_mut(&job).filter(same) {
+                    running.free = true;
                     self.start_waiting();
                 }
             }
+            Note::Ended(report) => self.on_ended(report).await,
+            Note::Heard | Note::Silence => self.talking = false,
+            Note::Reported { token, job, attempt } => self.on_acknowledged(&RunningJob { token, job, attempt }),
+        }
+    }
+
+    /// What came of a job is known.
+    async fn on_ended(&mut self, report: Box<JobReport>) {
+        let key = (report.token, report.job, report.attempt);
+        let Some(job) = self.running.get_mut(&key.1).filter(|r| (r.token, r.attempt) == (key.0, key.2)) else { return };
+        job.free = true;
+        job.report = Some(report.clone());
+        job.task = None;
+        let answer = job.answer.take();
+        // The next one begins before anything is said about this one.
+        self.start_waiting();
+        match answer {
+            Some(to) => {
+                self.unacknowledged.push_back((Instant::now() + self.worker.config.timing.ack, key));
+                self.answer(&to, &DispatchReply::Done(report)).await;
+            }
+            None => self.report(key),
+        }
+    }
+
+    /// Reports as a message of its own, until it is acknowledged.
+    fn report(&mut self, (token, job, attempt): Key) {
+        let Some(entry) = self.running.get_mut(&job).filter(|r| (r.token, r.attempt) == (token, attempt)) else {
+            return;
+        };
+        if let (Some(report), None) = (&entry.report, &entry.task) {
+            entry.task = Some(tokio::spawn(self.link.clone().report(report.clone())).abort_handle());
+        }
+    }
+
+    /// The coordinator has taken note of a report. Another coordinator may have given the same numbers to another
+    /// job.
+    fn on_acknowledged(&mut self, RunningJob { token, job, attempt }: &RunningJob) {
+        let same = |r: &Running| (r.token, r.attempt) == (*token, *attempt) && r.report.is_some();
+        if self.running.get(job).is_some_and(same) {
+            self.running.remove(job);
+            self.remember(*token, *job, *attempt);
+        }
+    }
+
+    /// When [`Desk::on_time`] is to be called.
+    pub(super) fn due(&self) -> Option<Instant> {
+        [&self.unanswered, &self.unacknowledged].into_iter().filter_map(|due| due.front().map(|(at, _)| *at)).min()
+    }
+
+    /// Answers dispatches whose jobs are not done yet, and repeats reports.
+    pub(super) async fn on_time(&mut self) {
+        let now = Instant::now();
+        while let Some((_, key)) = self.unanswered.pop_front_if(|(at, _)| *at <= now) {
+            self.answer_dispatch(key).await;
+        }
+        while let Some((_, key)) = self.unacknowledged.pop_front_if(|(at, _)| *at <= now) {
+            self.report(key);
+        }
+    }
+
+    /// Answers a dispatch, if it has no answer yet, although its job is not done.
+    async fn answer_dispatch(&mut self, key: Key) {
+        if let Some(to) = self.take_answer(key) {
+            self.answer(&to, &DispatchReply::Taken).await;
+        }
+    }
+
+    /// Where the answer to a dispatch goes, if it has none yet.
+    fn take_answer(&mut self, key: Key) -> Option<Subject> {
+        let running = self.running.get_mut(&key.1).filter(|r| (r.token, r.attempt) == (key.0, key.2));
+        match running {
+            Some(running) => running.answer.take(),
+            None => self.waiting.iter_mut().find(|w| key_of(&w.dispatch) == key)?.answer.take(),
         }
     }
 
@@ -146,9 +238,21 @@ impl Desk {
 
     pub(super) async fn on_command(&mut self, message: Message) {
         let reply = match wire::decode::<ToWorker>(&message.payload) {
-            Ok(ToWorker::Dispatch(dispatch)) => self.on_dispatch(*dispatch),
-            Ok(ToWorker::Recall { token, job, attempt }) => self.on_recall(token, job, attempt),
-            Ok(ToWorker::Cancel { token, job, attempt }) => self.on_cancel(token, job, attempt),
+            Ok(ToWorker::Dispatch(dispatch)) => match self.on_dispatch(*dispatch, message.reply.clone()) {
+                Some(reply) => reply,
+                None => return,
+            },
+            Ok(ToWorker::Acknowledge { reports }) => {
+                return reports.iter().for_each(|report| self.on_acknowledged(report));
+            }
+            Ok(ToWorker::Recall { token, job, attempt }) => {
+                self.answer_dispatch((token, job, attempt)).await;
+                self.on_recall(token, job, attempt)
+            }
+            Ok(ToWorker::Cancel { token, job, attempt }) => {
+                self.answer_dispatch((token, job, attempt)).await;
+                self.on_cancel(token, job, attempt)
+            }
             Err(error) => {
                 tracing::warn!(%error, "command is not understood");
                 DispatchReply::Refused(error.to_string())
@@ -157,9 +261,13 @@ impl Desk {
         if let DispatchReply::Refused(why) = &reply {
             tracing::info!(%why, "command refused");
         }
-        if let Some(to) = message.reply
-            && let Err(error) = self.worker.bus.publish(&to, wire::encode(&reply)).await
-        {
+        if let Some(to) = message.reply {
+            self.answer(&to, &reply).await;
+        }
+    }
+
+    async fn answer(&self, to: &Subject, reply: &DispatchReply) {
+        if let Err(error) = self.worker.bus.publish(to, wire::encode(reply)).await {
             tracing::warn!(%error, "answer to a command could not be sent");
         }
     }
@@ -174,63 +282,79 @@ impl Desk {
         Ok(())
     }
 
-    fn on_dispatch(&mut self, dispatch: Dispatch) -> DispatchReply {
-        if let Err(refused) = self.check_token(dispatch.token) {
-            return refused;
+    /// Takes a job, or refuses it; one that is new is answered when it is done or after a moment.
+    fn on_dispatch(&mut self, dispatch: Dispatch, answer: Option<Subject>) -> Option<DispatchReply> {
+        dispatch.acknowledged.iter().for_each(|report| self.on_acknowledged(report));
+        match self.admit(&dispatch) {
+            Ok(true) => self.take(dispatch, answer),
+            Ok(false) => Some(DispatchReply::Taken),
+            Err(refused) => Some(refused),
         }
-        let (token, job, attempt) = (dispatch.token, dispatch.job, dispatch.attempt);
+    }
+
+    /// Whether a dispatch is new, if it can be done here.
+    fn admit(&mut self, dispatch: &Dispatch) -> Result<bool, DispatchReply> {
+        self.check_token(dispatch.token)?;
+        let (token, job, attempt) = key_of(dispatch);
         let has = self.running.get(&job).is_some_and(|r| (r.token, r.attempt) == (token, attempt));
-        let waits = self.waiting.iter().any(|d| (d.token, d.job, d.attempt) == (token, job, attempt));
+        let waits = self.waiting.iter().any(|w| key_of(&w.dispatch) == (token, job, attempt));
         if has || waits || self.ended.contains(&(token, job, attempt)) {
-            return DispatchReply::Taken;
+            return Ok(false);
         }
+        let refuse = |why: String| Err(DispatchReply::Refused(why));
         if self.draining {
-            return DispatchReply::Refused("this worker is going away".into());
+            return refuse("this worker is going away".into());
         }
         let (kind, artifact) = match &dispatch.spec {
             JobSpec::Prepare(spec) => (WorkerKind::Prepare, &spec.artifact),
             JobSpec::Execute(spec) => (WorkerKind::Execute, &spec.artifact),
         };
         if kind != self.worker.config.kind {
-            return DispatchReply::Refused(format!("this is no {kind} worker"));
+            return refuse(format!("this is no {kind} worker"));
         }
         if artifact.engine != self.worker.engine {
-            return DispatchReply::Refused(format!("this worker's engine is {}", self.worker.engine));
+            return refuse(format!("this worker's engine is {}", self.worker.engine));
         }
+        Ok(true)
+    }
+
+    fn take(&mut self, dispatch: Dispatch, answer: Option<Subject>) -> Option<DispatchReply> {
+        let key = key_of(&dispatch);
         // Another attempt of the same job takes the place of the earlier one: whoever sent it does not want that
         // any more.
-        drop(self.running.remove(&job));
-        self.waiting.retain(|d| d.job != job);
+        drop(self.running.remove(&key.1));
+        self.waiting.retain(|w| w.dispatch.job != key.1);
+        let waiting = Waiting { dispatch, answer };
         if self.has_free_slot() {
-            self.start(dispatch);
-        } else if self.waiting.len() < MAX_WAITING {
-            let at = self.waiting.partition_point(|d| d.urgency <= dispatch.urgency);
-            self.waiting.insert(at, dispatch);
+            self.start(waiting);
+        } else if self.waiting.len() < MAX_AHEAD as usize {
+            let at = self.waiting.partition_point(|w| w.dispatch.urgency <= waiting.dispatch.urgency);
+            self.waiting.insert(at, waiting);
         } else {
-            return DispatchReply::Refused("no free slot".into());
+            return Some(DispatchReply::Refused("no free slot".into()));
         }
-        DispatchReply::Taken
+        self.unanswered.push_back((Instant::now() + self.worker.config.timing.hold_back(), key));
+        None
     }
 
     fn has_free_slot(&self) -> bool {
-        let busy = self.running.values().filter(|r| !r.done.load(Ordering::Relaxed)).count();
+        let busy = self.running.values().filter(|r| !r.free).count();
         busy < self.worker.config.slots as usize
     }
 
     /// A slot became free: who waits for one begins.
     fn start_waiting(&mut self) {
         while !self.waiting.is_empty() && self.has_free_slot() {
-            let dispatch = self.waiting.remove(0);
-            self.start(dispatch);
+            let waiting = self.waiting.remove(0);
+            self.start(waiting);
         }
     }
 
-    fn start(&mut self, dispatch: Dispatch) {
-        let (token, job, attempt) = (dispatch.token, dispatch.job, dispatch.attempt);
-        let done = Arc::new(AtomicBool::new(false));
-        let work = jobs::work(self.worker.jobs.clone(), self.link.clone(), self.worker.id, dispatch, done.clone());
-        let task = tokio::spawn(work).abort_handle();
-        self.running.insert(job, Running { token, attempt, done, task });
+    fn start(&mut self, Waiting { dispatch, answer }: Waiting) {
+        let (token, job, attempt) = key_of(&dispatch);
+        let work = jobs::work(self.worker.jobs.clone(), self.link.clone(), self.worker.id, dispatch);
+        let task = Some(tokio::spawn(work).abort_handle());
+        self.running.insert(job, Running { token, attempt, answer, free: false, report: None, task });
     }
 
     /// What has not begun is given back.
@@ -238,7 +362,7 @@ impl Desk {
         if let Err(refused) = self.check_token(token) {
             return refused;
         }
-        let at = self.waiting.iter().position(|d| (d.token, d.job, d.attempt) == (token, job, attempt));
+        let at = self.waiting.iter().position(|w| key_of(&w.dispatch) == (token, job, attempt));
         let Some(at) = at else { return DispatchReply::Refused("it does not wait for a slot".into()) };
         self.waiting.remove(at);
         self.remember(token, job, attempt);
@@ -253,7 +377,7 @@ impl Desk {
             self.running.remove(&job);
             self.start_waiting();
         }
-        self.waiting.retain(|d| (d.token, d.job, d.attempt) != (token, job, attempt));
+        self.waiting.retain(|w| key_of(&w.dispatch) != (token, job, attempt));
         self.remember(token, job, attempt);
         DispatchReply::Taken
     }

@@ -16,10 +16,7 @@ use pvf_shared::{
 use std::{
     panic::AssertUnwindSafe,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Instant,
 };
 use tracing::Instrument as _;
@@ -33,15 +30,9 @@ pub(super) struct JobContext {
     pub(super) max_inline: usize,
 }
 
-/// Does a job and reports it. `done` is set when its process has ended.
-pub(super) async fn work(
-    context: Arc<JobContext>,
-    link: Arc<Link>,
-    worker: WorkerId,
-    dispatch: Dispatch,
-    done: Arc<AtomicBool>,
-) {
-    let Dispatch { token, job, attempt, request, spec, urgency: _ } = dispatch;
+/// Does a job; its report goes to the worker's desk.
+pub(super) async fn work(context: Arc<JobContext>, link: Arc<Link>, worker: WorkerId, dispatch: Dispatch) {
+    let Dispatch { token, job, attempt, request, spec, urgency: _, acknowledged: _ } = dispatch;
     let artifact = match &spec {
         JobSpec::Prepare(spec) => spec.artifact.to_string(),
         JobSpec::Execute(spec) => spec.artifact.to_string(),
@@ -49,13 +40,12 @@ pub(super) async fn work(
     let span = tracing::info_span!("job", %job, attempt, request = request.map(|r| r.to_string()), %artifact);
     let started = Instant::now();
     async {
-        let (outcome, mut usage) = context.outcome(&spec).await;
+        let free = || link.slot_free((token, job, attempt));
+        let (outcome, mut usage) = context.outcome(&spec, free).await;
         usage.io = started.elapsed().saturating_sub(usage.wall);
-        done.store(true, Ordering::Relaxed);
-        link.slot_free();
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
             max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
-        link.report(JobReport { worker, token, job, attempt, outcome, usage }).await;
+        link.ended(JobReport { worker, token, job, attempt, outcome, usage });
     }
     .instrument(span)
     .await;
@@ -75,7 +65,8 @@ fn summary(outcome: &JobOutcome) -> String {
 
 impl JobContext {
     /// Whatever happens there is an outcome: a job without one would be running for ever.
-    async fn outcome(&self, spec: &JobSpec) -> (JobOutcome, JobUsage) {
+    /// `free` is called as soon as its process has ended.
+    async fn outcome(&self, spec: &JobSpec, free: impl FnOnce()) -> (JobOutcome, JobUsage) {
         let panicked = "panic of the worker itself (its log says more)";
         match spec {
             JobSpec::Prepare(job) => {
@@ -86,7 +77,7 @@ impl JobContext {
                 (JobOutcome::Prepare(outcome), usage)
             }
             JobSpec::Execute(job) => {
-                let caught = AssertUnwindSafe(self.execute(job)).catch_unwind().await;
+                let caught = AssertUnwindSafe(self.execute(job, free)).catch_unwind().await;
                 let (outcome, usage) = caught.unwrap_or_else(|_| {
                     let reason = AmbiguousReason::JobError(panicked.into());
                     (ExecuteOutcome::Ambiguous(reason), JobUsage::default())
@@ -134,7 +125,7 @@ impl JobContext {
         (outcome, usage)
     }
 
-    async fn execute(&self, job: &ExecuteJob) -> (ExecuteOutcome, JobUsage) {
+    async fn execute(&self, job: &ExecuteJob, free: impl FnOnce()) -> (ExecuteOutcome, JobUsage) {
         let block_data = match self.input(&job.block_data).await {
             Ok(data) => data,
             Err(error) => return (ExecuteOutcome::Internal(error), JobUsage::default()),
@@ -144,7 +135,7 @@ impl JobContext {
             Ok(artifact) => artifact,
             Err(outcome) => return (outcome, JobUsage::default()),
         };
-        let (outcome, usage) = self.runner.execute(job, artifact.path(), block_data).await;
+        let (outcome, usage) = self.runner.execute(job, artifact.path(), block_data, free).await;
         (self.fit(outcome).await, usage)
     }
 

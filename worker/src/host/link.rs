@@ -10,14 +10,19 @@ use pvf_shared::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::UnboundedSender;
 
+/// What names an attempt.
+pub(super) type Key = (FencingToken, JobId, Attempt);
+
 /// What came of talking to the coordinator.
 pub(super) enum Note {
     /// It knows us; nobody with a lower token is to be obeyed.
     Welcome(FencingToken),
     /// It does not know us.
     Unknown,
-    /// A job's process has ended: its slot is free.
-    SlotFree,
+    /// The process of a job has ended: its slot is free, whatever else there is to do for it.
+    SlotFree(Key),
+    /// A job is done: its slot is free, and this is to be reported.
+    Ended(Box<JobReport>),
     /// It heard us.
     Heard,
     /// Nobody answered.
@@ -78,9 +83,14 @@ impl Link {
         self.talk(FromWorker::Heartbeat(heartbeat));
     }
 
-    /// Tells the worker that a slot is free.
-    pub(super) fn slot_free(&self) {
-        let _ = self.notes.send(Note::SlotFree);
+    /// Tells the worker that the process of a job has ended.
+    pub(super) fn slot_free(&self, key: Key) {
+        let _ = self.notes.send(Note::SlotFree(key));
+    }
+
+    /// Tells the worker that a job is done.
+    pub(super) fn ended(&self, report: JobReport) {
+        let _ = self.notes.send(Note::Ended(Box::new(report)));
     }
 
     /// Says goodbye; nobody has to hear it.
@@ -92,9 +102,9 @@ impl Link {
     }
 
     /// Reports until somebody has acknowledged it.
-    pub(super) async fn report(&self, report: JobReport) {
+    pub(super) async fn report(self: Arc<Self>, report: Box<JobReport>) {
         let (token, job, attempt) = (report.token, report.job, report.attempt);
-        let message = FromWorker::Report(Box::new(report));
+        let message = FromWorker::Report(report);
         let mut pause = Duration::from_millis(20);
         loop {
             match self.ask(&message).await {

@@ -28,6 +28,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
+/// Forks that wait for a job, if nothing else is said, at the most: those of one template are made one after another.
+const MAX_SPARES: u32 = 8;
+
 /// How a worker is set up.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -45,6 +48,8 @@ pub struct WorkerConfig {
     pub baseline: CpuBaseline,
     /// The machine's name.
     pub host: String,
+    /// Forks of each artifact in use that wait for a job.
+    pub spares: u32,
     /// How long running jobs may go on when the worker is asked to end.
     pub drain: Duration,
 }
@@ -61,6 +66,7 @@ impl WorkerConfig {
             worker_exe: None,
             baseline: CpuBaseline::of_this_machine(),
             host: host.trim().to_owned(),
+            spares: slots.min(MAX_SPARES),
             drain: Duration::from_secs(15),
         }
     }
@@ -91,7 +97,8 @@ impl Worker {
     pub fn new(config: WorkerConfig, bus: SharedBus, store: BlobStore) -> Result<Self, WorkerError> {
         let setup = |what: &str, e: &dyn std::fmt::Display| WorkerError::Setup(format!("{what}: {e}"));
         let runner =
-            JobRunner::new(config.worker_exe.clone(), config.baseline).map_err(|e| setup("executable for jobs", &e))?;
+            JobRunner::new(config.worker_exe.clone(), config.baseline, config.spares as usize)
+                .map_err(|e| setup("executable for jobs", &e))?;
         let engine = engine_id(config.baseline).map_err(|e| setup("engine", &e))?;
         let cache = ArtifactCache::new(store.clone()).map_err(|e| setup("folder for artifacts", &e))?;
         let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
@@ -127,7 +134,8 @@ impl Worker {
                     Some(message) => desk.on_command(message).await,
                     None => break,
                 },
-                Some(note) = noted.recv() => desk.on_note(note),
+                Some(note) = noted.recv() => desk.on_note(note).await,
+                () = at(desk.due()) => desk.on_time().await,
                 _ = beat.tick() => desk.beat(),
             }
         }

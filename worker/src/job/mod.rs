@@ -6,6 +6,7 @@ pub(crate) mod control;
 pub(crate) mod execute;
 mod prepare;
 pub(crate) mod protocol;
+mod slice;
 mod template;
 
 pub use allocator::JobAllocator;
@@ -105,6 +106,7 @@ fn set_limit(what: libc::__rlimit_resource_t, value: u64) -> std::io::Result<()>
 
 fn prepare_job<H: HostFunctions>(job: Preparation, reply_to: OwnedFd) -> Result<(), String> {
     set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
+    slice::work_in_long_slices();
     let done = catch_unwind(AssertUnwindSafe(|| prepare::run::<H>(&job)));
     let (reply, artifact) = done.unwrap_or_else(|panic| {
         (Reply::PrepareFailed(PrepareError::JobError(clean_reason(&said(&*panic)))), Vec::new())

@@ -5,7 +5,9 @@ use super::{
     control::{receive, send},
     die_with_parent, execute, exit, failed,
     protocol::{Command, Execution, MAX_COMMAND, MAX_INLINE, Setup, Told, name},
-    said, set_limit, set_name, write_reply,
+    said, set_limit, set_name,
+    slice::work_in_long_slices,
+    write_reply,
 };
 use crate::{
     end::End,
@@ -104,6 +106,7 @@ fn fork() -> Result<Forked, Error> {
 fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, stderr: OwnedFd, parent: i32) -> Result<(), String> {
     die_with_parent(Some(parent))?;
     set_name(name::SPARE);
+    work_in_long_slices();
     // Descriptors 0 to 2 were the template's. The image of the guest's memory is behind others, which stay open.
     for (from, to) in [(&socket, 0), (&stderr, 1), (&stderr, 2)] {
         // SAFETY: a plain system call on descriptors that are open.

@@ -64,8 +64,8 @@ pub struct JobRunner {
 
 impl JobRunner {
     /// Jobs are run by this executable (absent: the current one), whose `main` begins with
-    /// [`crate::run_job_if_asked`].
-    pub fn new(exe: Option<PathBuf>, baseline: CpuBaseline) -> std::io::Result<Self> {
+    /// [`crate::run_job_if_asked`]. So many forks of each artifact in use wait for their job.
+    pub fn new(exe: Option<PathBuf>, baseline: CpuBaseline, spares: usize) -> std::io::Result<Self> {
         // Not the path: the file may be replaced while we run, and jobs must be of our own build.
         let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
         let exe = match exe {
@@ -73,7 +73,7 @@ impl JobRunner {
             None if own.exists() => own,
             None => std::env::current_exe()?,
         };
-        Ok(Self { templates: Arc::new(Templates::new(exe.clone(), baseline)), exe, baseline })
+        Ok(Self { templates: Arc::new(Templates::new(exe.clone(), baseline, spares)), exe, baseline })
     }
 
     /// Compiles `code` in a process of its own.
@@ -104,8 +104,14 @@ impl JobRunner {
     }
 
     /// Executes a candidate in a process of its own. The artifact file must be one whose seal was verified, unless it
-    /// [is warm](Self::is_warm).
-    pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {
+    /// [is warm](Self::is_warm). `ended` is called as soon as the process is gone, before all is known of it.
+    pub async fn execute(
+        &self,
+        job: &ExecuteJob,
+        artifact: &Path,
+        block_data: Bytes,
+        ended: impl FnOnce(),
+    ) -> (ExecuteOutcome, JobUsage) {
         let (before, behind) = job.context.around_block_data();
         let execution = Execution {
             cpu_seconds: backstop(job.cpu_limit),
@@ -127,7 +133,7 @@ impl JobRunner {
         drop(block_data);
         // A result lies in the guest's memory, so it cannot be larger.
         let max_reply = job.executor_params.memory_page_limit() as usize * 64 * 1024;
-        match fork.done(limits(job.cpu_limit, 1), max_reply).await {
+        match fork.done(limits(job.cpu_limit, 1), max_reply, ended).await {
             Ok(Done { overrun, reply, stderr, end }) => {
                 let ran = ran(end, overrun, reply, stderr, started);
                 (execute_outcome(&ran, job.cpu_limit), ran.usage)

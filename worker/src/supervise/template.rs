@@ -38,6 +38,9 @@ use tokio::{
 /// How long a template may take for anything that it is told; linking a large artifact takes some 20 ms.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Turns that other tasks get between a job's end and what is done about it.
+const YIELDS: usize = 3;
+
 /// Why there is no fork.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NoFork {
@@ -64,9 +67,12 @@ impl fmt::Display for NoFork {
 enum Ask {
     /// A fork, which asks this keeper for its end.
     Fork(oneshot::Sender<Result<Fork>>, Keeper),
-    /// The end of this fork, which has ended or was killed.
-    Reap(Handle, Option<oneshot::Sender<Result<End>>>),
+    /// The end of this fork, which has ended or was killed; and the next one, if somebody takes it.
+    Reap { fork: Handle, answer: Option<oneshot::Sender<Result<End>>>, next: Option<(Next, Keeper)> },
 }
+
+/// Takes the fork that is made when another one ends.
+pub(super) type Next = Box<dyn FnOnce(Fork) + Send>;
 
 type Keeper = mpsc::UnboundedSender<Ask>;
 
@@ -144,9 +150,7 @@ async fn keep(process: Process, control: Control, mut asks: mpsc::UnboundedRecei
             Ask::Fork(answer, keeper) => control.fork(keeper).await.map(|made| {
                 let _ = answer.send(made);
             }),
-            Ask::Reap(fork, answer) => control.reap(&fork).await.map(|end| {
-                let _ = answer.map(|answer| answer.send(end));
-            }),
+            Ask::Reap { fork, answer, next } => control.reap(&fork, answer, next).await,
         };
         if let Err(error) = well {
             // Its forks die with it.
@@ -170,21 +174,33 @@ impl Control {
         Ok((rmp_serde::from_slice(&packet).map_err(Error::other)?, descriptors))
     }
 
-    async fn ask(&self, command: Command, descriptors: &[BorrowedFd<'_>]) -> Result<(Told, Vec<OwnedFd>)> {
+    async fn say(&self, command: Command, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         let packet = rmp_serde::to_vec(&command).map_err(Error::other)?;
         let sending = self.0.async_io(Interest::WRITABLE, |socket| send(socket, &packet, descriptors));
-        tokio::time::timeout(LIMIT, sending).await.map_err(|_| hangs())??;
-        self.told().await
+        tokio::time::timeout(LIMIT, sending).await.map_err(|_| hangs())?
     }
 
     /// The outer error is the template's end.
     async fn fork(&self, keeper: Keeper) -> Result<Result<Fork>> {
+        match self.begin_fork().await? {
+            Ok(ends) => self.forked(ends, keeper).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Asks for a fork with the other ends of these.
+    async fn begin_fork(&self) -> Result<Result<Ends>> {
         let (Ok((socket, its_socket)), Ok((stderr, its_stderr))) =
             (pair(SocketType::STREAM), pipe_with(PipeFlags::CLOEXEC))
         else {
             return Ok(Err(Error::last_os_error()));
         };
-        let (told, descriptors) = self.ask(Command::Fork, &[its_socket.as_fd(), its_stderr.as_fd()]).await?;
+        self.say(Command::Fork, &[its_socket.as_fd(), its_stderr.as_fd()]).await?;
+        Ok(Ok(Ends { socket, stderr }))
+    }
+
+    async fn forked(&self, Ends { socket, stderr }: Ends, keeper: Keeper) -> Result<Result<Fork>> {
+        let (told, descriptors) = self.told().await?;
         let (pid, pidfd) = match (told, descriptors.into_iter().next()) {
             (Told::Forked(pid), Some(pidfd)) => (pid, pidfd),
             (Told::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
@@ -195,14 +211,40 @@ impl Control {
         Ok(Ok(Fork { body, socket, stderr: Some(pipe::Receiver::from_owned_fd(stderr)?) }))
     }
 
-    async fn reap(&self, fork: &Handle) -> Result<Result<End>> {
+    /// Reaps a fork and makes the next one; the template wakes once for both.
+    async fn reap(
+        &self,
+        fork: &Handle,
+        answer: Option<oneshot::Sender<Result<End>>>,
+        next: Option<(Next, Keeper)>,
+    ) -> Result<()> {
         tokio::time::timeout(LIMIT, fork.ended()).await.map_err(|_| hangs())??;
-        match self.ask(Command::Reap(fork.pid()), &[]).await?.0 {
-            Told::Reaped(end) => Ok(Ok(end)),
-            Told::Failed(errno) => Ok(Err(Error::from_raw_os_error(errno))),
-            other => Err(Error::other(format!("asked for an end, it said {other:?}"))),
+        self.say(Command::Reap(fork.pid()), &[]).await?;
+        let ends = match next {
+            Some(next) => self.begin_fork().await?.ok().map(|ends| (ends, next)),
+            None => None,
+        };
+        let end = match self.told().await?.0 {
+            Told::Reaped(end) => Ok(end),
+            Told::Failed(errno) => Err(Error::from_raw_os_error(errno)),
+            other => return Err(Error::other(format!("asked for an end, it said {other:?}"))),
+        };
+        let _ = answer.map(|answer| answer.send(end));
+        if let Some((ends, (next, keeper))) = ends {
+            match self.forked(ends, keeper).await? {
+                Ok(fork) => next(fork),
+                // The next job tries itself, and says so if it cannot be.
+                Err(error) => tracing::debug!(%error, "no spare fork"),
+            }
         }
+        Ok(())
     }
+}
+
+/// The worker's ends of what a fork gets.
+struct Ends {
+    socket: OwnedFd,
+    stderr: OwnedFd,
 }
 
 fn hangs() -> Error {
@@ -221,7 +263,7 @@ impl Drop for Fork {
         if let Some((handle, keeper)) = self.body.take() {
             handle.kill();
             // If there is no keeper any more, its template is gone, and forks go with it.
-            let _ = keeper.send(Ask::Reap(handle, None));
+            let _ = keeper.send(Ask::Reap { fork: handle, answer: None, next: None });
         }
     }
 }
@@ -251,16 +293,28 @@ impl Fork {
         }
     }
 
-    /// Watches it do its job.
-    pub(super) async fn done(mut self, limits: Limits, max_reply: usize) -> Result<Done> {
+    /// Watches it do its job. When it has `ended` another one may be made in its place.
+    pub(super) async fn done(
+        mut self,
+        limits: Limits,
+        max_reply: usize,
+        (ended, next): (impl FnOnce(), impl FnOnce() -> Option<Next>),
+    ) -> Result<Done> {
         let stderr = self.stderr.take();
         let Self { body, socket, .. } = &mut self;
         let (handle, _) = body.as_ref().ok_or_else(gone)?;
         let (overrun, reply, stderr) = supervised(handle, limits, (Some(socket), max_reply), stderr).await;
         let overrun = overrun?;
+        ended();
+        // Whoever waited for that goes first: the next job begins on the core that just became free, before the
+        // template and what it forks compete for it.
+        for _ in 0..YIELDS {
+            tokio::task::yield_now().await;
+        }
         let (answer, answered) = oneshot::channel();
-        let Some((handle, keeper)) = self.body.take() else { return Err(gone()) };
-        keeper.send(Ask::Reap(handle, Some(answer))).map_err(|_| gone())?;
+        let Some((fork, keeper)) = self.body.take() else { return Err(gone()) };
+        let next = next().map(|next| (next, keeper.clone()));
+        keeper.send(Ask::Reap { fork, answer: Some(answer), next }).map_err(|_| gone())?;
         let end = answered.await.map_err(|_| gone())??;
         Ok(Done { overrun, reply, stderr, end })
     }

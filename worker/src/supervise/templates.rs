@@ -1,7 +1,10 @@
-//! The templates of a worker: one for each artifact and parameters that are in use, each with a fork made ahead of
+//! The templates of a worker: one for each artifact and parameters that are in use, each with forks made ahead of
 //! time, the least recently used going first.
 
-use super::template::{Fork, NoFork, Template};
+use super::{
+    template::{Done, Fork, Next, NoFork, Template},
+    watch::Limits,
+};
 use crate::{
     job::protocol::{Execution, Setup},
     wasm::CpuBaseline,
@@ -12,16 +15,14 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
     },
 };
 use tokio::sync::Mutex as AsyncMutex;
 
 /// Templates that are kept.
 const MAX_TEMPLATES: usize = 64;
-/// Forks of each that wait for a job. They are refilled while the job runs, so that one is enough for a slot.
-const SPARES: usize = 1;
 /// How often a job is handed over that nobody took: a spare may have died unnoticed, and its template too.
 const TRIES: u32 = 3;
 
@@ -34,7 +35,44 @@ struct Entry {
     /// Only one job starts it.
     template: AsyncMutex<Option<Template>>,
     spares: Mutex<Vec<Fork>>,
-    refilling: AtomicBool,
+    /// Spares that are being made.
+    coming: AtomicUsize,
+}
+
+/// The place of a spare that is being made.
+struct Place(Arc<Entry>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Place {
+    fn fill(self, fork: Fork) {
+        self.0.spares().push(fork);
+    }
+}
+
+/// A fork that has a job.
+pub(super) struct Busy {
+    fork: Fork,
+    entry: Arc<Entry>,
+    spares: usize,
+}
+
+impl Busy {
+    /// Watches it do its job. When it has ended a spare is made in its place, if there are not enough.
+    pub(super) async fn done(
+        self,
+        limits: Limits,
+        max_reply: usize,
+        ended: impl FnOnce(),
+    ) -> std::io::Result<Done> {
+        let Self { fork, entry, spares } = self;
+        let next = move || entry.place(spares).map(|place| -> Next { Box::new(move |fork| place.fill(fork)) });
+        fork.done(limits, max_reply, (ended, next)).await
+    }
 }
 
 /// A counter of uses, and each entry with when it was used last.
@@ -44,6 +82,8 @@ type Entries = (u64, HashMap<Key, (u64, Arc<Entry>)>);
 pub(super) struct Templates {
     exe: PathBuf,
     baseline: CpuBaseline,
+    /// Forks of each that wait for a job.
+    spares: usize,
     entries: Mutex<Entries>,
 }
 
@@ -54,8 +94,8 @@ impl fmt::Debug for Templates {
 }
 
 impl Templates {
-    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline) -> Self {
-        Self { exe, baseline, entries: Mutex::default() }
+    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline, spares: usize) -> Self {
+        Self { exe, baseline, spares, entries: Mutex::default() }
     }
 
     /// Whether there is a template of this artifact for these parameters.
@@ -85,7 +125,7 @@ impl Templates {
         artifact: &Path,
         params: &ExecutorParams,
         job: &Execution<'_>,
-    ) -> Result<Fork, NoFork> {
+    ) -> Result<Busy, NoFork> {
         let entry = self.entry((artifact.to_owned(), params.hash()));
         let mut why = String::new();
         for _ in 0..TRIES {
@@ -95,8 +135,8 @@ impl Templates {
             };
             match fork.and_then(|fork| fork.begin(job).map(|()| fork)) {
                 Ok(fork) => {
-                    entry.refill();
-                    return Ok(fork);
+                    entry.refill(self.spares);
+                    return Ok(Busy { fork, entry, spares: self.spares });
                 }
                 Err(error) => why = error.to_string(),
             }
@@ -106,8 +146,12 @@ impl Templates {
 }
 
 impl Entry {
+    fn spares(&self) -> MutexGuard<'_, Vec<Fork>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn spare(&self) -> Option<Fork> {
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spares = self.spares();
         std::iter::from_fn(|| spares.pop()).find(|fork| !fork.has_ended())
     }
 
@@ -128,27 +172,32 @@ impl Entry {
         Ok(template)
     }
 
-    /// Makes the next job's fork while this one runs.
-    fn refill(self: &Arc<Self>) {
-        if self.refilling.swap(true, Ordering::AcqRel) {
+    /// A place for one more spare, if there are fewer than so many.
+    fn place(self: &Arc<Self>, spares: usize) -> Option<Place> {
+        let there = self.spares();
+        if there.len() + self.coming.load(Ordering::Acquire) >= spares {
+            return None;
+        }
+        self.coming.fetch_add(1, Ordering::AcqRel);
+        Some(Place(self.clone()))
+    }
+
+    /// Makes the next job's fork while this one runs, if there is none; else one is made when this one ends.
+    fn refill(self: &Arc<Self>, spares: usize) {
+        if spares == 0 || !self.spares().is_empty() || self.coming.load(Ordering::Acquire) > 0 {
             return;
         }
-        let entry = self.clone();
+        let Some(place) = self.place(spares) else { return };
         tokio::spawn(async move {
-            let template = entry.template.lock().await.clone();
-            while let Some(template) = &template
-                && entry.spares.lock().unwrap_or_else(PoisonError::into_inner).len() < SPARES
-            {
-                match template.fork().await {
-                    Ok(fork) => entry.spares.lock().unwrap_or_else(PoisonError::into_inner).push(fork),
-                    Err(error) => {
-                        // The next job tries itself, and says so if it cannot be.
-                        tracing::debug!(%error, "no spare fork");
-                        break;
-                    }
-                }
+            let template = place.0.template.lock().await.clone();
+            match template {
+                Some(template) => match template.fork().await {
+                    Ok(fork) => place.fill(fork),
+                    // The next job tries itself, and says so if it cannot be.
+                    Err(error) => tracing::debug!(%error, "no spare fork"),
+                },
+                None => {}
             }
-            entry.refilling.store(false, Ordering::Release);
         });
     }
 }

@@ -11,10 +11,13 @@ use pvf_shared::{
     params::ExecutorParams,
     store::{BlobStore, seal::SealKey},
     subjects::{self, Subject},
-    wire::{self, Dispatch, DispatchReply, FromWorker, JobReport, ToWorker, WorkerHello, WorkerKind, WorkerReply},
+    wire::{
+        self, Dispatch, DispatchReply, FromWorker, JobReport, RunningJob, ToWorker, WorkerHello, WorkerKind, WorkerReply,
+    },
 };
 use pvf_worker::host::{Worker, WorkerConfig};
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -32,6 +35,8 @@ pub struct Stage {
     pub hello: WorkerHello,
     pub worker: JoinHandle<()>,
     pub stop: Option<oneshot::Sender<()>>,
+    /// Reports that came as the answer to their dispatch.
+    early: VecDeque<JobReport>,
 }
 
 /// One slot, a quick heart, and time to finish its jobs.
@@ -61,7 +66,7 @@ impl Stage {
         });
         let message = heard.next().await.unwrap();
         let FromWorker::Hello(hello) = wire::decode(&message.payload).unwrap() else { panic!("a hello comes first") };
-        let stage = Self { bus, store, heard, hello, worker, stop: Some(stop) };
+        let stage = Self { bus, store, heard, hello, worker, stop: Some(stop), early: VecDeque::new() };
         stage.answer(&message.reply.unwrap(), WorkerReply::Welcome { token: TOKEN }).await;
         stage
     }
@@ -70,17 +75,25 @@ impl Stage {
         self.bus.publish(to, wire::encode(&reply)).await.unwrap();
     }
 
-    pub async fn tell(&self, message: ToWorker) -> DispatchReply {
+    /// What the worker answers; a report that comes as the answer is kept for [`Stage::report`].
+    pub async fn tell(&mut self, message: ToWorker) -> DispatchReply {
         let to = subjects::worker(&FleetName::default(), &self.hello.worker);
-        wire::decode(&self.bus.request(&to, wire::encode(&message), AMPLE).await.unwrap()).unwrap()
+        match wire::decode(&self.bus.request(&to, wire::encode(&message), AMPLE).await.unwrap()).unwrap() {
+            DispatchReply::Done(report) => {
+                self.early.push_back(*report);
+                DispatchReply::Taken
+            }
+            reply => reply,
+        }
     }
 
-    pub async fn dispatch(&self, (token, job): (FencingToken, u64), spec: JobSpec) -> DispatchReply {
-        let dispatch = Dispatch { token, job: JobId(job), attempt: 1, urgency: 0, request: None, spec };
+    pub async fn dispatch(&mut self, (token, job): (FencingToken, u64), spec: JobSpec) -> DispatchReply {
+        let (job, acknowledged) = (JobId(job), vec![]);
+        let dispatch = Dispatch { token, job, attempt: 1, urgency: 0, request: None, spec, acknowledged };
         self.tell(ToWorker::Dispatch(Box::new(dispatch))).await
     }
 
-    pub async fn refused(&self, at: (FencingToken, u64), spec: JobSpec) -> String {
+    pub async fn refused(&mut self, at: (FencingToken, u64), spec: JobSpec) -> String {
         let DispatchReply::Refused(why) = self.dispatch(at, spec).await else { panic!("it was taken") };
         why
     }
@@ -91,7 +104,8 @@ impl Stage {
         (wire::decode(&message.payload).unwrap(), message.reply.unwrap())
     }
 
-    /// The next report; heartbeats are answered, the report is not.
+    /// The next report that is a message of its own, as one becomes that is not acknowledged; heartbeats are answered,
+    /// the report is not.
     pub async fn unanswered(&mut self) -> (JobReport, Subject) {
         loop {
             match self.next().await {
@@ -103,6 +117,13 @@ impl Stage {
     }
 
     pub async fn report(&mut self) -> JobReport {
+        if let Some(report) = self.early.pop_front() {
+            let done = RunningJob { token: report.token, job: report.job, attempt: report.attempt };
+            let message = ToWorker::Acknowledge { reports: vec![done] };
+            let to = subjects::worker(&FleetName::default(), &self.hello.worker);
+            self.bus.publish(&to, wire::encode(&message)).await.unwrap();
+            return report;
+        }
         let (report, reply) = self.unanswered().await;
         self.answer(&reply, WorkerReply::Ack).await;
         report

@@ -174,25 +174,61 @@ fn a_dispatch_that_nobody_took_costs_no_attempt_at_blame() {
     assert!(matches!(env.verdict().outcome, Outcome::Valid(_)));
 }
 
-#[test]
-fn an_unacknowledged_dispatch_is_stopped_and_its_slot_kept_until_then() {
-    let mut env = warm_fleet();
+/// A dispatch whose fate is not known: the number of its worker, which gets nothing more until it is heard of.
+fn unanswered(env: &mut Env) -> u64 {
     env.submit(1, 1, execute(ExecuteKind::Backing));
     let Effect::ToWorker { worker: first, message: ToWorker::Dispatch(d) } = env.next() else { panic!() };
     let (job, attempt) = (d.job, d.attempt);
     let delivery = Delivery::Unknown("timeout".into());
     env.event(Event::Delivered { worker: first, job, attempt, command: Command::Dispatch, delivery });
-    let Effect::ToWorker { worker, message: ToWorker::Cancel { attempt: cancelled, .. } } = env.next() else {
-        panic!()
-    };
-    assert_eq!((worker, cancelled), (first, 1));
+    env.quiet();
+    assert!(env.scheduler.fleet.workers[&first].suspect);
+    if first == worker(2) { 2 } else { 3 }
+}
+
+#[test]
+fn whether_an_unanswered_dispatch_arrived_its_worker_says() {
+    let mut env = warm_fleet();
+    let first = unanswered(&mut env);
+    env.pass(Duration::from_secs(5));
+    env.event(Event::Heartbeat { heartbeat: heartbeat(first, vec![]), reply: None });
     let second = env.dispatched();
-    assert_ne!(second.0, first);
-    assert_eq!(env.scheduler.fleet.workers[&first].jobs.len(), 1);
-    env.event(Event::Delivered { worker: first, job, attempt: 1, command: Command::Cancel, delivery: Delivery::Taken });
-    assert_eq!(env.scheduler.fleet.workers[&first].jobs.len(), 0);
+    assert_ne!(second.0, worker(first));
+    assert_eq!(env.scheduler.fleet.workers[&worker(first)].jobs.len(), 0);
     env.executed(&second, valid());
+    assert_eq!(env.verdict().attempts, 2);
+}
+
+#[test]
+fn a_worker_that_vanished_before_it_answered_may_have_died_of_the_job() {
+    let mut env = warm_fleet();
+    let first = unanswered(&mut env);
+    env.pass(Duration::from_secs(5));
+    env.event(Event::Heartbeat { heartbeat: heartbeat(5 - first, vec![]), reply: None });
+    env.pass(Duration::from_secs(2));
+    let second = env.dispatched();
+    env.executed(&second, ambiguous());
+    assert!(matches!(env.verdict().outcome, Outcome::PossiblyInvalid(_)), "two attempts were asked");
+}
+
+#[test]
+fn a_report_that_answers_its_dispatch_is_acknowledged_with_the_next_one() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    env.submit(3, 1, execute(ExecuteKind::Backing));
+    let runs = [env.dispatched(), env.dispatched()];
+    let done = |run: &(WorkerId, Dispatch)| RunningJob { token: TOKEN, job: run.1.job, attempt: 1 };
+    env.reported(&runs[0], JobOutcome::Execute(valid()), None);
     env.verdict();
+    let third = env.dispatched();
+    assert_eq!((third.0, &third.1.acknowledged[..]), (runs[0].0, &[done(&runs[0])][..]));
+    // Nothing goes to that worker: the acknowledgement goes alone.
+    env.reported(&runs[1], JobOutcome::Execute(valid()), None);
+    env.verdict();
+    let message = ToWorker::Acknowledge { reports: vec![done(&runs[1])] };
+    assert_eq!(env.next(), Effect::ToWorker { worker: runs[1].0, message });
+    env.quiet();
 }
 
 #[test]
