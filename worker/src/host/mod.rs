@@ -97,7 +97,7 @@ impl Worker {
     pub fn new(config: WorkerConfig, bus: SharedBus, store: BlobStore) -> Result<Self, WorkerError> {
         let setup = |what: &str, e: &dyn std::fmt::Display| WorkerError::Setup(format!("{what}: {e}"));
         let runner =
-            JobRunner::new(config.worker_exe.clone(), config.baseline, config.spares as usize)
+            JobRunner::new(config.worker_exe.clone(), config.baseline, (config.slots as usize, config.spares as usize))
                 .map_err(|e| setup("executable for jobs", &e))?;
         let engine = engine_id(config.baseline).map_err(|e| setup("engine", &e))?;
         let cache = ArtifactCache::new(store.clone()).map_err(|e| setup("folder for artifacts", &e))?;

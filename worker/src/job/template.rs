@@ -15,6 +15,7 @@ use crate::{
     wasm::{CallError, Ready, Runtime},
 };
 use pvf_shared::verdict::clean_reason;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sp_wasm_interface::HostFunctions;
 use std::{
     fs::File,
@@ -41,6 +42,7 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
     };
     // It has run nothing, and each fork gets it as it is.
     let mut ready = runtime.ready();
+    let cores = sched_getaffinity(None).map_err(|e| failed("cores")(e.into()))?;
     tell(&control, &Told::Ready, &[])?;
     loop {
         let (packet, descriptors) = receive(&control, MAX_COMMAND).map_err(failed("control socket"))?;
@@ -53,7 +55,7 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
                 Ok(Forked::Child { parent }) => {
                     // Nobody else's descriptors: only the worker and the template talk to each other there.
                     drop(control);
-                    exit(serve(&runtime, ready.take(), socket, stderr, parent))
+                    exit(serve((&runtime, ready.take()), &cores, (socket, stderr), parent))
                 }
                 Ok(Forked::Parent { pid, pidfd }) => tell(&control, &Told::Forked(pid), &[pidfd.as_fd()])?,
                 Err(error) => tell(&control, &failure(&error), &[])?,
@@ -103,7 +105,12 @@ fn fork() -> Result<Forked, Error> {
 }
 
 /// A fork: waits for its job, does it, replies.
-fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, stderr: OwnedFd, parent: i32) -> Result<(), String> {
+fn serve(
+    (runtime, ready): (&Runtime, Option<Ready>),
+    cores: &CpuSet,
+    (socket, stderr): (OwnedFd, OwnedFd),
+    parent: i32,
+) -> Result<(), String> {
     die_with_parent(Some(parent))?;
     set_name(name::SPARE);
     work_in_long_slices();
@@ -121,6 +128,8 @@ fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, stderr: Owned
         return Ok(());
     }
     set_name(name::EXECUTE);
+    // Where it began its worker chose; from here on the kernel does.
+    let _ = sched_setaffinity(None, cores);
     if let Some(file) = files.into_iter().next() {
         bytes.clear();
         File::from(file).read_to_end(&mut bytes).map_err(failed("request"))?;

@@ -3,6 +3,7 @@
 //! Nothing that the job says about itself is believed: time and memory are the kernel's account, a claimed
 //! result is decoded again, and a process that ended oddly has no result, whatever it wrote.
 
+mod cores;
 mod outcome;
 mod pipes;
 mod process;
@@ -64,8 +65,13 @@ pub struct JobRunner {
 
 impl JobRunner {
     /// Jobs are run by this executable (absent: the current one), whose `main` begins with
-    /// [`crate::run_job_if_asked`]. So many forks of each artifact in use wait for their job.
-    pub fn new(exe: Option<PathBuf>, baseline: CpuBaseline, spares: usize) -> std::io::Result<Self> {
+    /// [`crate::run_job_if_asked`]. There will be so many jobs at once; so many forks of each artifact in use wait for
+    /// theirs.
+    pub fn new(
+        exe: Option<PathBuf>,
+        baseline: CpuBaseline,
+        (slots, spares): (usize, usize),
+    ) -> std::io::Result<Self> {
         // Not the path: the file may be replaced while we run, and jobs must be of our own build.
         let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
         let exe = match exe {
@@ -73,7 +79,7 @@ impl JobRunner {
             None if own.exists() => own,
             None => std::env::current_exe()?,
         };
-        Ok(Self { templates: Arc::new(Templates::new(exe.clone(), baseline, spares)), exe, baseline })
+        Ok(Self { templates: Arc::new(Templates::new(exe.clone(), baseline, (slots, spares))), exe, baseline })
     }
 
     /// Compiles `code` in a process of its own.

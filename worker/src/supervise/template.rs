@@ -2,6 +2,7 @@
 //! watches them by the descriptors that it got of them, and ends them.
 
 use super::{
+    cores::Core,
     memory_file,
     pipes::read_tail,
     process::{Process, Start},
@@ -282,8 +283,11 @@ impl Fork {
         self.body.as_ref().is_none_or(|(handle, _)| handle.has_ended())
     }
 
-    /// Hands it its job.
-    pub(super) fn begin(&self, job: &Execution<'_>) -> Result<()> {
+    /// Hands it its job, which begins on this core if one is given.
+    pub(super) fn begin(&self, job: &Execution<'_>, core: Option<&Core>) -> Result<()> {
+        if let (Some((handle, _)), Some(core)) = (&self.body, core) {
+            core.begin(handle.pid());
+        }
         let mut bytes = Vec::with_capacity(job.size());
         job.write(&mut bytes);
         if bytes.len() <= MAX_INLINE {

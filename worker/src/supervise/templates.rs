@@ -2,6 +2,7 @@
 //! time, the least recently used going first.
 
 use super::{
+    cores::{Core, Cores},
     template::{Done, Fork, Next, NoFork, Template},
     watch::Limits,
 };
@@ -59,6 +60,7 @@ pub(super) struct Busy {
     fork: Fork,
     entry: Arc<Entry>,
     spares: usize,
+    core: Option<Core>,
 }
 
 impl Busy {
@@ -69,7 +71,11 @@ impl Busy {
         max_reply: usize,
         ended: impl FnOnce(),
     ) -> std::io::Result<Done> {
-        let Self { fork, entry, spares } = self;
+        let Self { fork, entry, spares, core } = self;
+        let ended = || {
+            drop(core);
+            ended();
+        };
         let next = move || entry.place(spares).map(|place| -> Next { Box::new(move |fork| place.fill(fork)) });
         fork.done(limits, max_reply, (ended, next)).await
     }
@@ -84,6 +90,7 @@ pub(super) struct Templates {
     baseline: CpuBaseline,
     /// Forks of each that wait for a job.
     spares: usize,
+    cores: Arc<Cores>,
     entries: Mutex<Entries>,
 }
 
@@ -94,8 +101,8 @@ impl fmt::Debug for Templates {
 }
 
 impl Templates {
-    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline, spares: usize) -> Self {
-        Self { exe, baseline, spares, entries: Mutex::default() }
+    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline, (slots, spares): (usize, usize)) -> Self {
+        Self { exe, baseline, spares, cores: Cores::for_jobs(slots), entries: Mutex::default() }
     }
 
     /// Whether there is a template of this artifact for these parameters.
@@ -127,16 +134,17 @@ impl Templates {
         job: &Execution<'_>,
     ) -> Result<Busy, NoFork> {
         let entry = self.entry((artifact.to_owned(), params.hash()));
+        let core = self.cores.take();
         let mut why = String::new();
         for _ in 0..TRIES {
             let fork = match entry.spare() {
                 Some(fork) => Ok(fork),
                 None => entry.template(self, artifact, params).await?.fork().await,
             };
-            match fork.and_then(|fork| fork.begin(job).map(|()| fork)) {
+            match fork.and_then(|fork| fork.begin(job, core.as_ref()).map(|()| fork)) {
                 Ok(fork) => {
                     entry.refill(self.spares);
-                    return Ok(Busy { fork, entry, spares: self.spares });
+                    return Ok(Busy { fork, entry, spares: self.spares, core });
                 }
                 Err(error) => why = error.to_string(),
             }

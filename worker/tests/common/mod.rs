@@ -30,7 +30,7 @@ pub const AMPLE: Duration = Duration::from_secs(600);
 pub const WORKER: &str = env!("CARGO_BIN_EXE_pvf-execute-worker");
 
 pub fn runner(exe: &Path) -> JobRunner {
-    JobRunner::new(Some(exe.to_owned()), CpuBaseline::of_this_machine(), 1).unwrap()
+    JobRunner::new(Some(exe.to_owned()), CpuBaseline::of_this_machine(), (2, 1)).unwrap()
 }
 
 pub fn worker() -> JobRunner {
