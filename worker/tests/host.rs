@@ -173,17 +173,17 @@ async fn what_a_worker_refuses() {
     let why = stage.refused((TOKEN, 1), JobSpec::Execute(Box::new(other))).await;
     assert!(why.contains("engine"), "{why}");
     assert_eq!(stage.dispatch((TOKEN, 1), endless.clone()).await, DispatchReply::Taken);
-    for waiting in 2..=9 {
+    for waiting in 2..=1 + u64::from(MAX_AHEAD) {
         assert_eq!(stage.dispatch((TOKEN, waiting), endless.clone()).await, DispatchReply::Taken);
     }
-    assert!(stage.refused((TOKEN, 10), endless.clone()).await.contains("slot"));
-    assert!(stage.refused((FencingToken(6), 11), endless.clone()).await.contains("token"));
+    assert!(stage.refused((TOKEN, 100), endless.clone()).await.contains("slot"));
+    assert!(stage.refused((FencingToken(6), 101), endless.clone()).await.contains("token"));
     // Somebody took over: from now on only they count.
-    assert!(stage.refused((FencingToken(8), 12), endless.clone()).await.contains("slot"));
-    assert!(stage.refused((TOKEN, 13), endless).await.contains("token"));
+    assert!(stage.refused((FencingToken(8), 102), endless.clone()).await.contains("slot"));
+    assert!(stage.refused((TOKEN, 103), endless).await.contains("token"));
     let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(1), attempt: 1 };
     assert!(matches!(stage.tell(cancel).await, DispatchReply::Refused(_)));
-    while !matches!(stage.next().await.0, FromWorker::Heartbeat(beat) if beat.running.len() == 9) {}
+    while !matches!(stage.next().await.0, FromWorker::Heartbeat(beat) if beat.running.len() == 1 + MAX_AHEAD as usize) {}
     stage.worker.abort();
 }
 
@@ -328,7 +328,7 @@ async fn a_worker_does_not_wait_longer_than_it_may() {
 #[tokio::test]
 async fn a_worker_that_is_dropped_takes_its_jobs_with_it() {
     let exe = own_worker("dropped");
-    let stage = Stage::with(config(WorkerKind::Execute, &exe), LocalBus::new()).await;
+    let mut stage = Stage::with(config(WorkerKind::Execute, &exe), LocalBus::new()).await;
     assert_eq!(stage.dispatch((TOKEN, 1), stage.endless().await).await, DispatchReply::Taken);
     until(|| jobs_of(&exe).first().copied()).await;
     stage.worker.abort();

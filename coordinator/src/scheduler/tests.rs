@@ -5,11 +5,12 @@ use super::*;
 use pvf_shared::{
     Bytes,
     candidate::{BlockDataForm, CandidateContext},
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, NodeId, StorageRoot, WorkerId},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FleetName, NodeId, StorageRoot, WorkerId},
     job::*,
     params::{ExecutorParam, ExecutorParams},
     priority::ExecuteKind,
     store::{Found, seal::Mac},
+    subjects,
     verdict::*,
     wire::*,
 };

@@ -135,7 +135,7 @@ impl JobContext {
             Ok(artifact) => artifact,
             Err(outcome) => return (outcome, JobUsage::default()),
         };
-        let (outcome, usage) = self.runner.execute(job, artifact.path(), block_data, free).await;
+        let (outcome, usage) = self.runner.execute_until(job, artifact.path(), block_data, free).await;
         (self.fit(outcome).await, usage)
     }
 

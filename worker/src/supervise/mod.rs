@@ -110,8 +110,13 @@ impl JobRunner {
     }
 
     /// Executes a candidate in a process of its own. The artifact file must be one whose seal was verified, unless it
-    /// [is warm](Self::is_warm). `ended` is called as soon as the process is gone, before all is known of it.
-    pub async fn execute(
+    /// [is warm](Self::is_warm).
+    pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {
+        self.execute_until(job, artifact, block_data, || {}).await
+    }
+
+    /// The same; `ended` is called as soon as the process is gone, before all is known of it.
+    pub async fn execute_until(
         &self,
         job: &ExecuteJob,
         artifact: &Path,

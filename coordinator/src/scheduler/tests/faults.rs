@@ -341,7 +341,7 @@ fn a_job_that_a_worker_forgot_is_given_to_another() {
 fn unknown_workers_are_asked_to_say_hello() {
     let mut env = Env::with(strict());
     let heartbeat = heartbeat(5, vec![]);
-    let reply = Some(pvf_shared::subjects::from_worker(&pvf_shared::ids::FleetName::default()));
+    let reply = Some(subjects::from_worker(&FleetName::default()));
     env.event(Event::Heartbeat { heartbeat, reply });
     assert!(matches!(env.next(), Effect::Reply { answer: Answer::Worker(WorkerReply::SayHello), .. }));
 }

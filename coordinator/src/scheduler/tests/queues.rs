@@ -23,7 +23,7 @@ impl Env {
             answer_within: within,
             work,
         };
-        let reply = Some(pvf_shared::subjects::node(&pvf_shared::ids::FleetName::default(), &node(77)));
+        let reply = Some(subjects::node(&FleetName::default(), &node(77)));
         let identity = submission.validation_key();
         self.event(Event::Submit { submission: Box::new(submission), identity, reply });
         let at = self.effects.iter().position(|e| matches!(e, Effect::Reply { .. })).expect("an answer");
