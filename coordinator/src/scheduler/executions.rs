@@ -3,13 +3,14 @@
 use super::{
     Moment, Scheduler,
     artifacts::{ArtifactKey, State, Waiter},
+    clients::ClientKey,
     fair::Spot,
     fleet::{Avoid, EngineKey},
     programs::Program,
     requests::Errand,
 };
 use pvf_shared::{
-    ids::{Attempt, JobId, NodeId, RequestId, ValidationKey, WorkerId},
+    ids::{Attempt, JobId, RequestId, ValidationKey, WorkerId},
     job::ArtifactInfo,
     priority::ExecuteKind,
     wire::{ExecuteSubmission, WorkerKind},
@@ -46,10 +47,10 @@ pub(super) struct Execution {
     pub(super) shared: bool,
     pub(super) waiters: SmallVec<[RequestId; 1]>,
     /// Whose turns it takes: the client of the first who waits.
-    pub(super) client: NodeId,
+    pub(super) client: ClientKey,
     /// Bytes that it holds inline, and for which client and kind they count.
     pub(super) bytes: u64,
-    pub(super) charged: (NodeId, ExecuteKind),
+    pub(super) charged: (ClientKey, ExecuteKind),
     pub(super) stage: Stage,
     /// Dispatches so far.
     pub(super) attempts: Attempt,

@@ -22,6 +22,7 @@ mod fair;
 mod fleet;
 mod intake;
 mod invariants;
+mod leaves;
 mod lists;
 mod numbered;
 mod policy;
@@ -94,7 +95,7 @@ pub struct SchedulerConfig {
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
-    requests: Table<RequestId, Box<Request>>,
+    requests: Table<RequestId, Request>,
     executions: Numbered<JobId, Execution>,
     /// Executions that others may join, by the tag of what makes two validations the same.
     identities: Table<u64, JobId>,
@@ -188,7 +189,7 @@ impl Scheduler {
         for _ in 0..TIMERS {
             match self.timers.pop_due(now) {
                 Some(Timer::Silence(worker)) => self.on_silence(worker, now),
-                Some(Timer::Gone(node)) => self.on_client_silence(node, now),
+                Some(Timer::Gone(client)) => self.on_client_silence(client, now),
                 Some(Timer::Prune) => self.on_prune(now),
                 None => break,
             }

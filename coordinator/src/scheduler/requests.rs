@@ -4,8 +4,9 @@ use super::{
     Effect, Moment, Scheduler,
     artifacts::{ArtifactKey, Waiter},
     chores::Chore,
-    clients::LeafEntry,
+    clients::ClientKey,
     deadlines::Entry,
+    leaves::LeafEntry,
     programs::Program,
 };
 use pvf_shared::{
@@ -22,7 +23,7 @@ const ANSWERED_AT_ONCE: usize = 32;
 /// A request without a verdict.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) node: NodeId,
+    pub(super) client: ClientKey,
     pub(super) arrived: Moment,
     pub(super) deadline: Moment,
     /// Where its deadline stands in the calendar.
@@ -86,13 +87,13 @@ pub(super) struct Ending {
 impl Scheduler {
     /// A precheck or a heads-up asks for its artifact.
     pub(super) fn house_preparation(&mut self, id: RequestId, now: Moment) {
-        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get(&id).map(|r| &**r) else {
+        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get(&id) else {
             return;
         };
         let (program, heads_up) = (errand.program.clone(), errand.heads_up);
         let key =
             self.choose_engine(WorkerKind::Prepare, &program).map(|engine| self.artifact_for(&program, engine, now));
-        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id).map(|r| &mut **r)
+        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id)
         else {
             return;
         };
@@ -134,7 +135,7 @@ impl Scheduler {
         times: Option<(Moment, Moment)>,
         now: Moment,
     ) {
-        if let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id).map(|r| &mut **r) {
+        if let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id) {
             errand.artifact_is_there(times, now);
             let errand = (**errand).clone();
             let outcome = match outcome {
@@ -201,8 +202,9 @@ impl Scheduler {
         };
         let requests = &self.requests;
         let is_live = |id: &RequestId| requests.get(id).is_some_and(|r| r.leaf == request.leaf);
-        self.clients.release(request.node, kind, request.leaf, is_live);
-        Some((request.node, request.arrived))
+        self.clients.release(request.client, kind, request.leaf, is_live);
+        let node = self.clients.get(request.client).map(|client| client.node)?;
+        Some((node, request.arrived))
     }
 
     /// A single request ends before what it waits for: its own deadline, leaf or cancellation.
@@ -243,7 +245,8 @@ impl Scheduler {
             self.forget_execution(job);
             return;
         };
-        let (client, leaf) = (heir.node, heir.leaf.map(|(leaf, _)| leaf));
+        let client = heir.client;
+        let leaf = heir.leaf.and_then(|entry| self.clients.leaf(client, entry)).copied();
         self.rearrange(job, |execution| (execution.client, execution.work.relay_leaf) = (client, leaf));
     }
 

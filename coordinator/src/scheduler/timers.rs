@@ -1,7 +1,8 @@
 //! Every point in time that the scheduler waits for, but for the deadlines of requests (`deadlines`): one enum, one
 //! table.
 
-use pvf_shared::ids::{NodeId, WorkerId};
+use super::clients::ClientKey;
+use pvf_shared::ids::WorkerId;
 use std::{collections::BTreeSet, time::Duration};
 
 /// A point in time, nanoseconds since 1970 by the coordinator's clock. The scheduler has no clock of its own: its
@@ -46,7 +47,7 @@ pub(super) enum Timer {
     /// A worker was silent for too long.
     Silence(WorkerId),
     /// A client was silent for too long.
-    Gone(NodeId),
+    Gone(ClientKey),
     /// Artifacts that nobody needs are dropped.
     Prune,
 }
