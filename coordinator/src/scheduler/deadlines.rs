@@ -13,6 +13,8 @@ pub(super) type Entry = (Moment, u32);
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     lists: Lists<Moment>,
+    /// When the first of them is due: this is looked at after every event.
+    first: Option<Moment>,
     live: usize,
 }
 
@@ -30,13 +32,18 @@ impl Deadlines {
     pub(super) fn set(&mut self, id: RequestId, deadline: Moment, now: Moment) -> Entry {
         let at = rounded(deadline, now);
         self.live += 1;
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
         (at, self.lists.add(at, id))
     }
 
     /// A request has ended. Gives whether its list is to be tidied.
     pub(super) fn clear(&mut self, entry: Entry) -> bool {
         self.live -= 1;
-        self.lists.clear(entry)
+        let untidy = self.lists.clear(entry);
+        if self.first == Some(entry.0) {
+            self.first = self.lists.first_key();
+        }
+        untidy
     }
 
     /// Leaves only the requests in a list that have not ended.
@@ -46,7 +53,7 @@ impl Deadlines {
 
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Moment> {
-        self.lists.first_key()
+        self.first
     }
 
     /// Takes the next one that is due; it may have ended already.
@@ -54,7 +61,9 @@ impl Deadlines {
         if self.next()? > now {
             return None;
         }
-        self.lists.take_first()
+        let taken = self.lists.take_first();
+        self.first = self.lists.first_key();
+        taken
     }
 
     /// How many have not ended.

@@ -119,7 +119,7 @@ impl Scheduler {
                 (Ahead(n), false) => n,
                 (Ahead(_), true) | (Nowhere, _) => return None,
             };
-            worker.held.get(&key).map(|warm| (!warm, load, *id))
+            worker.held.get(key).map(|warm| (!warm, load, *id))
         };
         // Whichever are fewer: workers that have room, or workers that got it lately.
         let best = match pool.few_with_room() {
@@ -294,7 +294,10 @@ impl Scheduler {
     /// nothing to do.
     fn ask_back(&mut self, engine: EngineKey) {
         let pool = self.fleet.pool(WorkerKind::Execute, engine);
-        if pool.last_waiting().is_none() {
+        let Some(((last, ..), _)) = pool.last_waiting() else { return };
+        // After most events it is like this: every worker has what it may have, and nothing that waits there is less
+        // urgent than anything.
+        if last <= rank_of(ExecuteKind::ALL[0]) && !pool.has_room() {
             return;
         }
         let (wanted, above) = match self.execute_queue.order(engine).next() {

@@ -20,6 +20,7 @@ mod execute_queue;
 mod executions;
 mod fair;
 mod fleet;
+mod held;
 mod intake;
 mod invariants;
 mod leaves;

@@ -9,6 +9,7 @@ use pvf_shared::{
 };
 use smallvec::SmallVec;
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -88,14 +89,15 @@ impl Program {
     /// question.
     pub(super) fn found(&self, engine: EngineKey) -> Option<ArtifactKey> {
         let found = self.found.load(Ordering::Relaxed);
-        (found != 0 && found >> NUMBER == u64::from(engine.0)).then_some(ArtifactKey(found & ((1 << NUMBER) - 1)))
+        let number = NonZeroU64::new(found & ((1 << NUMBER) - 1)).filter(|_| found >> NUMBER == u64::from(engine.0))?;
+        Some(ArtifactKey(number))
     }
 
     /// Its artifact for an engine.
     pub(super) fn note_found(&self, engine: EngineKey, artifact: ArtifactKey) {
         // Numbers that do not fit are looked up each time.
-        if artifact.0 >> NUMBER == 0 && engine.0 >> (64 - NUMBER) == 0 {
-            self.found.store(u64::from(engine.0) << NUMBER | artifact.0, Ordering::Relaxed);
+        if artifact.0.get() >> NUMBER == 0 && engine.0 >> (64 - NUMBER) == 0 {
+            self.found.store(u64::from(engine.0) << NUMBER | artifact.0.get(), Ordering::Relaxed);
         }
     }
 

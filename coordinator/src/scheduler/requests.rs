@@ -8,6 +8,7 @@ use super::{
     deadlines::Entry,
     leaves::LeafEntry,
     programs::Program,
+    timers::Nanos,
 };
 use pvf_shared::{
     ids::{CodeHash, JobId, NodeId, RequestId, WorkerId},
@@ -51,14 +52,29 @@ pub(super) struct Errand {
     pub(super) heads_up: bool,
     /// The artifact was there each time.
     pub(super) cached: bool,
-    pub(super) timings: Timings,
+    pub(super) timings: Spent,
     /// Since when it is where it is.
     pub(super) since: Moment,
 }
 
+/// How long each stage took so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) queued: Nanos,
+    pub(super) prepare: Nanos,
+    pub(super) execute: Nanos,
+}
+
+impl From<Spent> for Timings {
+    fn from(spent: Spent) -> Self {
+        let (queued, prepare, execute) = (spent.queued.into(), spent.prepare.into(), spent.execute.into());
+        Self { queued, prepare, execute, total: Duration::ZERO }
+    }
+}
+
 impl Errand {
     pub(super) fn new(program: Arc<Program>, now: Moment) -> Self {
-        Self { program, artifact: None, heads_up: false, cached: true, timings: Timings::default(), since: now }
+        Self { program, artifact: None, heads_up: false, cached: true, timings: Spent::default(), since: now }
     }
 
     /// It waited for its artifact, and has it now. `times`: when its preparation was dispatched and when it ended,
@@ -122,7 +138,7 @@ impl Scheduler {
                 bytes: a.bytes,
                 cached: errand.cached && a.bytes > 0,
             }),
-            timings: errand.timings,
+            timings: errand.timings.into(),
             attempts,
         }
     }

@@ -37,6 +37,22 @@ impl Moment {
     }
 }
 
+/// A length of time, in half of the room that a `Duration` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Nanos(u64);
+
+impl std::ops::AddAssign<Duration> for Nanos {
+    fn add_assign(&mut self, more: Duration) {
+        self.0 = self.0.saturating_add(nanos(more));
+    }
+}
+
+impl From<Nanos> for Duration {
+    fn from(time: Nanos) -> Self {
+        Self::from_nanos(time.0)
+    }
+}
+
 fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
