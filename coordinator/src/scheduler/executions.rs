@@ -40,7 +40,7 @@ pub(super) struct Execution {
     /// The earliest deadline of those who wait.
     pub(super) deadline: Moment,
     /// As it was submitted, but for `relay_leaf`: that of the first who waits, if it may be orphaned.
-    pub(super) work: Box<ExecuteSubmission>,
+    pub(super) work: ExecuteSubmission,
     /// What makes two validations the same.
     pub(super) identity: ValidationKey,
     /// Others with the same identity join this one, which is among the scheduler's `identities`.

@@ -167,7 +167,7 @@ impl Scheduler {
                 errand: Errand::new(program, now),
                 kind,
                 deadline,
-                work,
+                work: *work,
                 identity,
                 shared,
                 waiters: std::iter::once(id).collect(),

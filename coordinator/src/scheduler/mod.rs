@@ -19,6 +19,7 @@ mod event;
 mod execute_queue;
 mod executions;
 mod fair;
+mod fetch;
 mod fleet;
 mod held;
 mod intake;
@@ -158,14 +159,20 @@ impl Scheduler {
     pub fn handle(&mut self, event: Event, now: Moment) {
         self.fire_timers(now);
         match event {
-            Event::Submit { submission, identity, reply } => self.on_submit(*submission, identity, reply, now),
+            Event::Submit { submission, identity, reply } => {
+                self.fetch_for_submission(&submission.id, identity.as_ref());
+                self.on_submit(*submission, identity, reply, now);
+            }
             Event::Ask { node, requests, reply } => self.on_ask(node, &requests, reply, now),
             Event::Cancel { request, node, reply } => self.on_cancel(request, node, reply, now),
             Event::Leaves { node, update, reply } => self.on_leaves(node, &update, reply, now),
             Event::Status { host, reply } => self.on_status(host.as_deref(), reply),
             Event::Hello { hello, reply } => self.on_hello(hello, reply, now),
             Event::Heartbeat { heartbeat, reply } => self.on_heartbeat(heartbeat, reply, now),
-            Event::Report { report, reply } => self.on_report(*report, reply, now),
+            Event::Report { report, reply } => {
+                self.fetch_for_report(&report);
+                self.on_report(*report, reply, now);
+            }
             Event::Goodbye { worker, reply } => self.on_goodbye(worker, reply, now),
             Event::Delivered { worker, job, attempt, command, delivery } => {
                 self.on_delivered(worker, (command, job, attempt), delivery, now);

@@ -1,0 +1,52 @@
+//! Reading ahead. With a million requests whatever an event needs lies in memory and in no cache. Piece by piece the
+//! processor would wait for each; asked for at the beginning, all in a row, they come at the same time. Nothing here
+//! changes or decides anything.
+
+use super::{
+    Scheduler,
+    executions::{Execution, tag},
+};
+use pvf_shared::{
+    ids::{JobId, RequestId, ValidationKey},
+    wire::JobReport,
+};
+use std::hint::black_box;
+
+impl Execution {
+    /// Reads from all over it.
+    fn fetch(&self) {
+        let work = &self.work;
+        black_box((self.errand.since, self.deadline, self.attempts, self.waiters.len()));
+        black_box((self.identity.0[0], self.bytes, self.used.is_some(), self.avoid.len()));
+        black_box((work.context.parent_head.len(), work.context.extension.is_some(), work.pov_bomb_limit));
+        black_box((work.block_data.len(), work.relay_leaf.is_some(), work.context.relay_parent_storage_root.0[0]));
+    }
+}
+
+impl Scheduler {
+    fn fetch_execution(&self, job: &JobId) -> Option<&Execution> {
+        let execution = self.executions.get(job)?;
+        execution.fetch();
+        Some(execution)
+    }
+
+    /// What a submission is looked up in.
+    pub(super) fn fetch_for_submission(&self, id: &RequestId, identity: Option<&ValidationKey>) {
+        black_box(identity.is_some_and(|identity| self.identities.contains_key(&tag(identity))));
+        black_box(self.requests.contains_key(id));
+    }
+
+    /// What a report is about, and what is dispatched next, most likely into the slot that becomes free.
+    pub(super) fn fetch_for_report(&self, report: &JobReport) {
+        let ended = self.fetch_execution(&report.job);
+        for engine in self.fleet.engines() {
+            let kind = self.execute_queue.order(engine).next();
+            let next = kind.and_then(|kind| self.execute_queue.next(engine, kind));
+            black_box(next.and_then(|job| self.fetch_execution(&job)).is_some());
+        }
+        if let Some(ended) = ended {
+            black_box(self.identities.contains_key(&tag(&ended.identity)));
+            black_box(ended.waiters.first().is_some_and(|id| self.requests.contains_key(id)));
+        }
+    }
+}
