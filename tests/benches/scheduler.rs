@@ -27,7 +27,8 @@ use std::{
 };
 use uuid::Uuid;
 
-const USAGE: &str = "usage: pvf-bench-scheduler [--queued N] [--workers N] [--artifacts N] [--events N] [--only] [--json]
+const USAGE: &str =
+    "usage: pvf-bench-scheduler [--queued N] [--workers N] [--artifacts N] [--events N] [--only] [--json]
 Measures with 1000, 10000, 100000 and --queued requests in the queue; with --only just the last.";
 
 /// An operation that took so long is looked at: was it the scheduler, or was the thread not running?

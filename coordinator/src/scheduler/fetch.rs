@@ -7,8 +7,8 @@ use super::{
     executions::{Execution, tag},
 };
 use pvf_shared::{
-    ids::{JobId, RequestId, ValidationKey},
-    wire::JobReport,
+    ids::{JobId, ValidationKey},
+    wire::{JobReport, Submission},
 };
 use std::hint::black_box;
 
@@ -31,14 +31,18 @@ impl Scheduler {
     }
 
     /// What a submission is looked up in.
-    pub(super) fn fetch_for_submission(&self, id: &RequestId, identity: Option<&ValidationKey>) {
+    pub(super) fn fetch_for_submission(&self, submission: &Submission, identity: Option<&ValidationKey>) {
         black_box(identity.is_some_and(|identity| self.identities.contains_key(&tag(identity))));
-        black_box(self.requests.contains_key(id));
+        black_box(self.requests.contains_key(&submission.id));
+        black_box(self.programs.find(&submission.code.hash).is_some());
+        black_box(self.clients.find(&submission.node).is_some_and(|client| self.clients.is_gone(client)));
     }
 
     /// What a report is about, and what is dispatched next, most likely into the slot that becomes free.
     pub(super) fn fetch_for_report(&self, report: &JobReport) {
         let ended = self.fetch_execution(&report.job);
+        let worker = self.fleet.workers.get(&report.worker);
+        black_box(worker.is_some_and(|worker| worker.suspect || worker.jobs.is_empty()));
         for engine in self.fleet.engines() {
             let kind = self.execute_queue.order(engine).next();
             let next = kind.and_then(|kind| self.execute_queue.next(engine, kind));

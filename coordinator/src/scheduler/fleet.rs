@@ -253,7 +253,8 @@ impl Fleet {
 
     /// What a person wants to know.
     pub(super) fn status(&self, host: Option<&str>) -> Vec<WorkerStatus> {
-        let all = self.pools.iter().flatten().flat_map(Pool::members).filter_map(|id| self.workers.get(id).map(|w| &**w));
+        let all =
+            self.pools.iter().flatten().flat_map(Pool::members).filter_map(|id| self.workers.get(id).map(|w| &**w));
         let status = |w: &Worker| WorkerStatus {
             id: w.hello.worker,
             kind: w.hello.kind,

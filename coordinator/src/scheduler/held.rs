@@ -1,4 +1,4 @@
-//! The artifacts that a worker has, in the order in which they were heard of. A few hundred at most, eight bytes each
+//! The artifacts that a worker has, in the order in which they were heard of. A few hundred at most, four bytes each
 //! and next to each other, so that looking through all of them costs less than a hash table that is in no cache.
 
 use super::artifacts::ArtifactKey;
@@ -7,19 +7,20 @@ use std::collections::VecDeque;
 /// Artifacts that are remembered of a worker; the ones heard of first are forgotten first.
 const MAX_HELD: usize = 256;
 /// So many are compared at once.
-const TOGETHER: usize = 8;
+const TOGETHER: usize = 16;
 
 /// The artifacts that a worker has.
 #[derive(Debug, Default)]
-pub(super) struct Held(VecDeque<u64>);
+pub(super) struct Held(VecDeque<u32>);
 
-/// An artifact, and in the lowest bit whether it is linked.
-fn packed(key: ArtifactKey, warm: bool) -> u64 {
-    key.0.get() << 1 | u64::from(warm)
+/// An artifact, and in the lowest bit whether it is linked. Two whose numbers differ by two thousand million look the
+/// same: then a worker is preferred for what it does not have.
+fn packed(key: ArtifactKey, warm: bool) -> u32 {
+    (key.0.get() as u32) << 1 | u32::from(warm)
 }
 
 /// Where one of a slice is, the last ones first: those are asked for most.
-fn rposition(entries: &[u64], cold: u64) -> Option<usize> {
+fn rposition(entries: &[u32], cold: u32) -> Option<usize> {
     let mut end = entries.len();
     for chunk in entries.rchunks(TOGETHER) {
         end -= chunk.len();
@@ -46,7 +47,7 @@ impl Held {
     /// Notes an artifact; whether it is new.
     pub(super) fn note(&mut self, key: ArtifactKey, warm: bool) -> bool {
         if let Some(at) = self.position(key) {
-            self.0[at] |= u64::from(warm);
+            self.0[at] |= u32::from(warm);
             return false;
         }
         if self.0.len() >= MAX_HELD {

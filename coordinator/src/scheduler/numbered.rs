@@ -179,7 +179,10 @@ mod tests {
         assert_eq!((map.get(&JobId(64)), map.get(&JobId(0)), map.len()), (Some(&128), None, 100_000));
         *map.get_mut(&JobId(7)).unwrap() = 1;
         assert_eq!(map.remove(&JobId(7)).as_deref(), Some(&1));
-        assert_eq!((map.remove(&JobId(7)), map.contains_key(&JobId(7)), map.get(&JobId(u64::MAX))), (None, false, None));
+        assert_eq!(
+            (map.remove(&JobId(7)), map.contains_key(&JobId(7)), map.get(&JobId(u64::MAX))),
+            (None, false, None)
+        );
         let mut all: Vec<_> = map.iter().map(|(key, value)| (key.0, *value)).collect();
         all.sort_unstable();
         assert_eq!((all.len(), all[6], all[99_998]), (99_999, (8, 16), (100_000, 200_000)));

@@ -61,6 +61,11 @@ impl Programs {
         program
     }
 
+    /// A program with this code.
+    pub(super) fn find(&self, code: &CodeHash) -> Option<&Program> {
+        self.0.get(code)?.first().map(|program| &**program).filter(|program| program.code_bomb_limit > 0)
+    }
+
     /// Somebody does not need this any more.
     pub(super) fn release(&mut self, program: Arc<Program>) {
         // The table's, the one that is given up here, and somebody else's.

@@ -109,8 +109,7 @@ impl Scheduler {
         let (program, heads_up) = (errand.program.clone(), errand.heads_up);
         let key =
             self.choose_engine(WorkerKind::Prepare, &program).map(|engine| self.artifact_for(&program, engine, now));
-        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id)
-        else {
+        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id) else {
             return;
         };
         errand.artifact = key;
