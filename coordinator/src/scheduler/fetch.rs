@@ -4,6 +4,7 @@
 
 use super::{
     Scheduler,
+    artifacts::ArtifactKey,
     executions::{Execution, tag},
 };
 use pvf_shared::{
@@ -30,11 +31,21 @@ impl Scheduler {
         Some(execution)
     }
 
+    fn fetch_artifact(&self, key: Option<ArtifactKey>) {
+        if let Some(artifact) = key.and_then(|key| self.artifacts.get(key)) {
+            black_box((artifact.engine, artifact.users, artifact.last_needed, artifact.holders.len()));
+            black_box((artifact.precheck, artifact.waiters.is_empty(), artifact.bytes, artifact.program.is_some()));
+        }
+    }
+
     /// What a submission is looked up in.
     pub(super) fn fetch_for_submission(&self, submission: &Submission, identity: Option<&ValidationKey>) {
         black_box(identity.is_some_and(|identity| self.identities.contains_key(&tag(identity))));
         black_box(self.requests.contains_key(&submission.id));
-        black_box(self.programs.find(&submission.code.hash).is_some());
+        if let Some(program) = self.programs.find(&submission.code.hash) {
+            self.fetch_artifact(program.found_last());
+            black_box((program.prep_hash.0[0], program.code.blob.len()));
+        }
         black_box(self.clients.find(&submission.node).is_some_and(|client| self.clients.is_gone(client)));
     }
 
@@ -46,9 +57,14 @@ impl Scheduler {
         for engine in self.fleet.engines() {
             let kind = self.execute_queue.order(engine).next();
             let next = kind.and_then(|kind| self.execute_queue.next(engine, kind));
-            black_box(next.and_then(|job| self.fetch_execution(&job)).is_some());
+            if let Some(next) = next.and_then(|job| self.fetch_execution(&job)) {
+                black_box(next.errand.program.prep_hash.0[0]);
+                self.fetch_artifact(next.errand.artifact);
+            }
         }
         if let Some(ended) = ended {
+            self.fetch_artifact(ended.errand.artifact);
+            black_box(ended.errand.program.prep_hash.0[0]);
             black_box(self.identities.contains_key(&tag(&ended.identity)));
             black_box(ended.waiters.first().is_some_and(|id| self.requests.contains_key(id)));
         }

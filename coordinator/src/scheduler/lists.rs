@@ -68,21 +68,6 @@ impl<K: Ord + Copy> Lists<K> {
         lists.find_map(|((_, number), list)| list.ids.pop().map(|id| (id, *number)))
     }
 
-    /// Takes one of the first key out; `None` when there are no more, and the key is gone.
-    pub(super) fn take_first(&mut self) -> Option<(RequestId, (K, u32))> {
-        let mut first = self.0.first_entry()?;
-        let entry = *first.key();
-        let id = first.get_mut().ids.pop();
-        if first.get().ids.is_empty() {
-            first.remove();
-        }
-        id.map(|id| (id, entry))
-    }
-
-    pub(super) fn first_key(&self) -> Option<K> {
-        self.0.first_key_value().map(|((key, _), _)| *key)
-    }
-
     /// How many lists there are, and what they hold.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
@@ -114,7 +99,6 @@ mod tests {
             lists.clear(entry);
         }
         assert_eq!(lists.size().0, 3);
-        assert_eq!((lists.first_key(), lists.take_first().map(|(_, at)| at)), (Some(0), Some((0, 1))));
     }
 
     #[test]

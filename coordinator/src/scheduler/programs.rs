@@ -94,8 +94,12 @@ impl Program {
     /// question.
     pub(super) fn found(&self, engine: EngineKey) -> Option<ArtifactKey> {
         let found = self.found.load(Ordering::Relaxed);
-        let number = NonZeroU64::new(found & ((1 << NUMBER) - 1)).filter(|_| found >> NUMBER == u64::from(engine.0))?;
-        Some(ArtifactKey(number))
+        self.found_last().filter(|_| found >> NUMBER == u64::from(engine.0))
+    }
+
+    /// The artifact that was found for it last, for whatever engine.
+    pub(super) fn found_last(&self) -> Option<ArtifactKey> {
+        NonZeroU64::new(self.found.load(Ordering::Relaxed) & ((1 << NUMBER) - 1)).map(ArtifactKey)
     }
 
     /// Its artifact for an engine.
