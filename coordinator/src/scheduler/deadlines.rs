@@ -98,6 +98,16 @@ impl Deadlines {
         (at, interval.last.number)
     }
 
+    /// Looks at where a request with this deadline would be entered: `fetch` says why. Gives what is there already.
+    pub(super) fn last_before(&self, deadline: Moment, now: Moment) -> Option<RequestId> {
+        self.intervals.get(&rounded(deadline, now))?.last.ids.last().copied()
+    }
+
+    /// The same for where it stands.
+    pub(super) fn is_known(&self, (at, _): Entry) -> bool {
+        self.intervals.get(&at).is_some_and(|interval| interval.last.live > 0)
+    }
+
     /// A request has ended. Gives whether its list is to be tidied.
     pub(super) fn clear(&mut self, (at, number): Entry) -> bool {
         self.live -= 1;

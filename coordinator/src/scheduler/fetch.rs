@@ -3,7 +3,7 @@
 //! changes or decides anything.
 
 use super::{
-    Scheduler,
+    Moment, Scheduler,
     artifacts::ArtifactKey,
     executions::{Execution, tag},
 };
@@ -39,13 +39,14 @@ impl Scheduler {
     }
 
     /// What a submission is looked up in.
-    pub(super) fn fetch_for_submission(&self, submission: &Submission, identity: Option<&ValidationKey>) {
+    pub(super) fn fetch_for_submission(&self, submission: &Submission, identity: Option<&ValidationKey>, now: Moment) {
         black_box(identity.is_some_and(|identity| self.identities.contains_key(&tag(identity))));
         black_box(self.requests.contains_key(&submission.id));
         if let Some(program) = self.programs.find(&submission.code.hash) {
             self.fetch_artifact(program.found_last());
             black_box((program.prep_hash.0[0], program.code.blob.len()));
         }
+        black_box(self.deadlines.last_before(now.after(submission.answer_within), now));
         black_box(self.clients.find(&submission.node).is_some_and(|client| self.clients.is_gone(client)));
     }
 
@@ -66,7 +67,8 @@ impl Scheduler {
             self.fetch_artifact(ended.errand.artifact);
             black_box(ended.errand.program.prep_hash.0[0]);
             black_box(self.identities.contains_key(&tag(&ended.identity)));
-            black_box(ended.waiters.first().is_some_and(|id| self.requests.contains_key(id)));
+            let request = ended.waiters.first().and_then(|id| self.requests.get(id));
+            black_box(request.is_some_and(|request| self.deadlines.is_known(request.entry)));
         }
     }
 }

@@ -160,7 +160,7 @@ impl Scheduler {
         self.fire_timers(now);
         match event {
             Event::Submit { submission, identity, reply } => {
-                self.fetch_for_submission(&submission, identity.as_ref());
+                self.fetch_for_submission(&submission, identity.as_ref(), now);
                 self.on_submit(*submission, identity, reply, now);
             }
             Event::Ask { node, requests, reply } => self.on_ask(node, &requests, reply, now),
