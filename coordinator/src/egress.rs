@@ -228,7 +228,7 @@ fn encode(answer: &Answer) -> bytes::Bytes {
     match answer {
         Answer::Submit(answer) => wire::encode(answer),
         Answer::Ask(answer) => wire::encode(answer),
-        Answer::Status(answer) => wire::encode(answer),
+        Answer::Status(answer) => wire::encode(&**answer),
         Answer::Worker(answer) => wire::encode(answer),
     }
 }

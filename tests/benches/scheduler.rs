@@ -27,7 +27,14 @@ use std::{
 };
 use uuid::Uuid;
 
-const USAGE: &str = "usage: pvf-bench-scheduler [--queued N] [--workers N] [--artifacts N] [--events N] [--json]";
+const USAGE: &str =
+    "usage: pvf-bench-scheduler [--queued N] [--workers N] [--artifacts N] [--events N] [--only] [--json]
+Measures with 1000, 10000, 100000 and --queued requests in the queue; with --only just the last.";
+
+/// An operation that took so long is looked at: was it the scheduler, or was the thread not running?
+const LONG: Duration = Duration::from_millis(1);
+/// How often the thread's account is read; a long operation is charged with all since it was read last.
+const ACCOUNT_EVERY: usize = 32;
 
 /// Counts what is allocated.
 struct Counting;
@@ -51,6 +58,44 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// What the kernel says about this thread so far.
+#[derive(Clone, Copy)]
+struct Account {
+    cpu: Duration,
+    user: Duration,
+    faults: u64,
+    switches: u64,
+}
+
+impl Account {
+    fn read() -> Self {
+        // SAFETY: all zeroes is a value of both, and the calls only write to them.
+        let (time, usage) = unsafe {
+            let (mut time, mut usage) = (std::mem::zeroed::<libc::timespec>(), std::mem::zeroed::<libc::rusage>());
+            libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time);
+            libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
+            (time, usage)
+        };
+        let user = usage.ru_utime;
+        Self {
+            cpu: Duration::new(time.tv_sec as u64, time.tv_nsec as u32),
+            user: Duration::from_secs(user.tv_sec as u64) + Duration::from_micros(user.tv_usec as u64),
+            faults: (usage.ru_minflt + usage.ru_majflt) as u64,
+            switches: (usage.ru_nivcsw + usage.ru_nvcsw) as u64,
+        }
+    }
+}
+
+/// An operation that took long by the clock on the wall, and what the thread's account says of it and of the few
+/// operations before it (which is an upper limit).
+struct Long {
+    wall: Duration,
+    cpu: Duration,
+    user: Duration,
+    faults: u64,
+    switches: u64,
+}
+
 #[derive(Clone, Copy)]
 struct Size {
     queued: u64,
@@ -70,6 +115,8 @@ struct Bench {
     spent: Duration,
     handled: u64,
     slow: Vec<Duration>,
+    account: Account,
+    long: Vec<Long>,
 }
 
 fn request(n: u64) -> RequestId {
@@ -126,6 +173,8 @@ impl Bench {
             spent: Duration::ZERO,
             handled: 0,
             slow: Vec::new(),
+            account: Account::read(),
+            long: Vec::new(),
         }
     }
 
@@ -141,6 +190,9 @@ impl Bench {
     }
 
     fn operation(&mut self, operation: impl FnOnce(&mut Scheduler)) {
+        if self.slow.len() % ACCOUNT_EVERY == 0 {
+            self.account = Account::read();
+        }
         let started = Instant::now();
         operation(&mut self.scheduler);
         while let Some(effect) = self.scheduler.poll_effect() {
@@ -149,6 +201,16 @@ impl Bench {
         let took = started.elapsed();
         self.spent += took;
         self.slow.push(took);
+        if took > LONG {
+            let (before, after) = (self.account, Account::read());
+            self.long.push(Long {
+                wall: took,
+                cpu: after.cpu - before.cpu,
+                user: after.user.saturating_sub(before.user),
+                faults: after.faults - before.faults,
+                switches: after.switches - before.switches,
+            });
+        }
     }
 
     /// Answers what the scheduler wants, but for jobs, which stay at their workers until told to end.
@@ -254,6 +316,7 @@ impl Bench {
     fn run(&mut self) {
         (self.spent, self.handled) = (Duration::ZERO, 0);
         self.slow = Vec::with_capacity(self.size.events as usize * 2);
+        self.long = Vec::new();
         let mut n = 0;
         while self.handled < self.size.events {
             n += 1;
@@ -286,7 +349,16 @@ struct Figures {
     slowest_us: f64,
     p999_us: f64,
     over_1ms: usize,
+    long: Vec<Long>,
     bytes: f64,
+}
+
+impl Figures {
+    /// Operations over 1 ms that kept the processor so long, the kernel's work for them counted or not.
+    fn busy(&self) -> (usize, usize) {
+        let over = |time: &dyn Fn(&Long) -> Duration| self.long.iter().filter(|long| time(long) > LONG).count();
+        (over(&|long| long.cpu), over(&|long| long.user.min(long.cpu)))
+    }
 }
 
 fn measure(size: Size) -> Figures {
@@ -300,7 +372,8 @@ fn measure(size: Size) -> Figures {
         per_second: bench.handled as f64 / bench.spent.as_secs_f64(),
         slowest_us: bench.slow.last().copied().map_or(0.0, us),
         p999_us: us(bench.slow[bench.slow.len() * 999 / 1000]),
-        over_1ms: bench.slow.iter().filter(|d| **d > Duration::from_millis(1)).count(),
+        over_1ms: bench.long.len(),
+        long: bench.long,
         bytes,
     }
 }
@@ -320,13 +393,17 @@ fn as_in_compose() {
 fn main() -> ExitCode {
     as_in_compose();
     let mut size = Size { queued: 1_000_000, workers: 10_000, artifacts: 5_000, events: 2_000_000 };
-    let mut json = false;
+    let (mut json, mut only) = (false, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.replace('_', "").parse().ok()).filter(|n| *n > 0);
         let target = match arg.as_str() {
             "--json" => {
                 json = true;
+                continue;
+            }
+            "--only" => {
+                only = true;
                 continue;
             }
             "--queued" => &mut size.queued,
@@ -344,7 +421,7 @@ fn main() -> ExitCode {
         };
         *target = value;
     }
-    let mut sizes: Vec<u64> = [1_000, 10_000, 100_000].into_iter().filter(|n| *n < size.queued).collect();
+    let mut sizes: Vec<u64> = [1_000, 10_000, 100_000].into_iter().filter(|n| *n < size.queued && !only).collect();
     sizes.push(size.queued);
     let mut lines = Vec::new();
     let mut first = 0.0;
@@ -353,14 +430,15 @@ fn main() -> ExitCode {
         if first == 0.0 {
             first = f.per_second;
         }
+        let (busy, busy_user) = f.busy();
         if json {
             lines.push(format!(
-                "{{\"queued\":{},\"workers\":{},\"artifacts\":{},\"events_per_second\":{:.0},\"slowest_us\":{:.1},\"p999_us\":{:.1},\"over_1ms\":{},\"bytes_per_queued_request\":{:.0}}}",
-                f.queued, size.workers, size.artifacts, f.per_second, f.slowest_us, f.p999_us, f.over_1ms, f.bytes
+                "{{\"queued\":{},\"workers\":{},\"artifacts\":{},\"events_per_second\":{:.0},\"slowest_us\":{:.1},\"p999_us\":{:.1},\"over_1ms\":{},\"over_1ms_of_processor_time\":{},\"over_1ms_of_user_time\":{},\"bytes_per_queued_request\":{:.0}}}",
+                f.queued, size.workers, size.artifacts, f.per_second, f.slowest_us, f.p999_us, f.over_1ms, busy, busy_user, f.bytes
             ));
         } else {
             println!(
-                "{:>9} queued, {} workers, {} artifacts: {:>9.0} events/s ({:.2} x the cost at the shortest), slowest {:.0} us, 99.9 % under {:.1} us, {} over 1 ms, {:.0} bytes a queued request",
+                "{:>9} queued, {} workers, {} artifacts: {:>9.0} events/s ({:.2} x the cost at the shortest), slowest {:.0} us, 99.9 % under {:.1} us, {} over 1 ms ({busy} of them by processor time, {busy_user} without the kernel's), {:.0} bytes a queued request",
                 f.queued,
                 size.workers,
                 size.artifacts,
@@ -371,6 +449,16 @@ fn main() -> ExitCode {
                 f.over_1ms,
                 f.bytes
             );
+            for long in &f.long {
+                println!(
+                    "          over 1 ms: {:.0} us by the clock; with up to {ACCOUNT_EVERY} others before it {:.0} us of processor time ({:.0} us outside of the kernel), {} page faults, {} switches to others",
+                    long.wall.as_secs_f64() * 1e6,
+                    long.cpu.as_secs_f64() * 1e6,
+                    long.user.as_secs_f64() * 1e6,
+                    long.faults,
+                    long.switches
+                );
+            }
         }
     }
     if json {

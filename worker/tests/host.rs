@@ -13,7 +13,7 @@ use pvf_guests::{
 use pvf_shared::{
     Bytes,
     bus::{Bus as _, local::LocalBus},
-    config::Timing,
+    config::{MAX_AHEAD, Timing},
     ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, FleetName, JobId, WorkerId},
     job::{BlobRef, ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, PrepareJob, PrepareOutcome},
     params::ExecutorParams,

@@ -10,6 +10,7 @@ use pvf_shared::{
 };
 use std::{
     collections::{BTreeSet, VecDeque},
+    num::NonZeroU64,
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +23,7 @@ const MAX_HOLDERS: usize = 16;
 
 /// An artifact, by the number that it got when it was first needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ArtifactKey(pub(super) u64);
+pub(super) struct ArtifactKey(pub(super) NonZeroU64);
 
 /// Who goes on when an artifact is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +102,13 @@ impl Artifact {
     }
 }
 
+impl Default for ArtifactKey {
+    /// The first of all.
+    fn default() -> Self {
+        Self(NonZeroU64::MIN)
+    }
+}
+
 /// The artifact table.
 #[derive(Debug, Default)]
 pub(super) struct Artifacts {
@@ -108,7 +116,8 @@ pub(super) struct Artifacts {
     by_name: HashMap<(CodeHash, PrepHash, EngineKey), ArtifactKey>,
     /// Least recently needed first.
     by_need: BTreeSet<(Moment, ArtifactKey)>,
-    last: u64,
+    /// The number of the next one.
+    next: ArtifactKey,
     bytes: u64,
 }
 
@@ -127,8 +136,8 @@ impl Artifacts {
 
     /// Adds an artifact that is not there yet.
     pub(super) fn add(&mut self, id: ArtifactId, engine: EngineKey, state: State, last_needed: Moment) -> ArtifactKey {
-        self.last += 1;
-        let key = ArtifactKey(self.last);
+        let key = self.next;
+        self.next = ArtifactKey(key.0.saturating_add(1));
         self.by_name.insert((id.code_hash, id.prep_hash, engine), key);
         self.by_need.insert((last_needed, key));
         let artifact = Artifact {

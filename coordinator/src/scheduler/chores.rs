@@ -3,16 +3,13 @@
 use super::{
     Effect, Moment, Scheduler,
     artifacts::{ArtifactKey, State, Waiter},
+    clients::ClientKey,
     fleet::EngineKey,
     prepare_queue::Turn,
     requests::Ending,
     timers::Timer,
 };
-use pvf_shared::{
-    ids::{NodeId, RequestId},
-    verdict::Outcome,
-    wire::WorkerKind,
-};
+use pvf_shared::{ids::RequestId, verdict::Outcome, wire::WorkerKind};
 
 /// Pieces of work after one event.
 const PIECES: usize = 48;
@@ -23,7 +20,7 @@ pub(super) enum Chore {
     /// Everybody who waits for this artifact goes on, or is told that it cannot be made.
     Release(ArtifactKey),
     /// The requests of this leaf are answered: nobody wants their work any more.
-    Orphans(NodeId, [u8; 32]),
+    Orphans(ClientKey, [u8; 32]),
     /// These get their verdict.
     Answer(Vec<RequestId>, Box<Ending>),
     /// Whoever waits for a fleet looks whether there is one now.
@@ -54,8 +51,8 @@ impl Scheduler {
     fn do_some(&mut self, chore: Chore, pieces: usize, now: Moment) -> Option<Chore> {
         match chore {
             Chore::Release(key) => self.release_some(key, pieces, now).then_some(Chore::Release(key)),
-            Chore::Orphans(node, leaf) => {
-                self.drop_orphans(node, leaf, pieces, now).then_some(Chore::Orphans(node, leaf))
+            Chore::Orphans(client, leaf) => {
+                self.drop_orphans(client, leaf, pieces, now).then_some(Chore::Orphans(client, leaf))
             }
             Chore::Answer(mut requests, ending) => {
                 for _ in 0..pieces {
@@ -70,10 +67,10 @@ impl Scheduler {
         }
     }
 
-    fn drop_orphans(&mut self, node: NodeId, leaf: [u8; 32], pieces: usize, now: Moment) -> bool {
+    fn drop_orphans(&mut self, client: ClientKey, leaf: [u8; 32], pieces: usize, now: Moment) -> bool {
         for _ in 0..pieces {
-            let Some((id, entry)) = self.clients.next_orphan(&node, &leaf) else { return false };
-            let there = self.requests.get(&id).is_some_and(|r| r.node == node && r.leaf == Some(entry));
+            let Some((id, entry)) = self.clients.next_orphan(client, &leaf) else { return false };
+            let there = self.requests.get(&id).is_some_and(|r| r.client == client && r.leaf == Some(entry));
             // What runs already may end; should it come back, it is not dispatched again.
             if there && !self.is_running(id) {
                 self.end_request(id, Some(Outcome::ExecutionDeadline), now);

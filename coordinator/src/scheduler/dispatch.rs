@@ -3,13 +3,14 @@
 use super::{
     Effect, Moment, Scheduler,
     artifacts::{ArtifactKey, State, Waiter},
+    clients::ClientKey,
     event::{Command, Delivery},
     executions::Stage,
     fleet::EngineKey,
     results::Loss,
 };
 use pvf_shared::{
-    ids::{Attempt, JobId, NodeId, RequestId, WorkerId},
+    ids::{Attempt, JobId, RequestId, WorkerId},
     job::{ExecuteJob, JobSpec, PrepareJob},
     params::PvfPrepKind,
     priority::{ExecuteKind, PreparePriority},
@@ -118,7 +119,7 @@ impl Scheduler {
                 (Ahead(n), false) => n,
                 (Ahead(_), true) | (Nowhere, _) => return None,
             };
-            worker.held.get(&key).map(|warm| (!warm, load, *id))
+            worker.held.get(key).map(|warm| (!warm, load, *id))
         };
         // Whichever are fewer: workers that have room, or workers that got it lately.
         let best = match pool.few_with_room() {
@@ -244,7 +245,7 @@ impl Scheduler {
         // Most are for one request, of which the execution has all that matters.
         if let [_] = execution.waiters[..]
             && self
-                .staleness_of((&execution.client, execution.work.relay_leaf.as_ref(), execution.deadline), now)
+                .staleness_of((execution.client, execution.work.relay_leaf.as_ref(), execution.deadline), now)
                 .is_none()
         {
             return true;
@@ -260,19 +261,20 @@ impl Scheduler {
     /// Whether a request is not to be worked for any more, and if so what it is told.
     fn staleness(&self, id: &RequestId, now: Moment) -> Option<Option<WireOutcome>> {
         let Some(request) = self.requests.get(id) else { return Some(None) };
-        self.staleness_of((&request.node, request.leaf.as_ref().map(|(leaf, _)| leaf), request.deadline), now)
+        let leaf = request.leaf.and_then(|entry| self.clients.leaf(request.client, entry));
+        self.staleness_of((request.client, leaf, request.deadline), now)
     }
 
     fn staleness_of(
         &self,
-        (node, leaf, deadline): (&NodeId, Option<&[u8; 32]>, Moment),
+        (client, leaf, deadline): (ClientKey, Option<&[u8; 32]>, Moment),
         now: Moment,
     ) -> Option<Option<WireOutcome>> {
-        let orphaned = leaf.is_some_and(|leaf| self.clients.is_retired(node, leaf));
+        let orphaned = leaf.is_some_and(|leaf| self.clients.is_retired(client, leaf));
         if deadline <= now || orphaned {
             return Some(Some(Outcome::ExecutionDeadline));
         }
-        self.clients.is_gone(node).then_some(None)
+        self.clients.is_gone(client).then_some(None)
     }
 
     fn send_job(
@@ -294,7 +296,10 @@ impl Scheduler {
     /// nothing to do.
     fn ask_back(&mut self, engine: EngineKey) {
         let pool = self.fleet.pool(WorkerKind::Execute, engine);
-        if pool.last_waiting().is_none() {
+        let Some(((last, ..), _)) = pool.last_waiting() else { return };
+        // After most events it is like this: every worker has what it may have, and nothing that waits there is less
+        // urgent than anything.
+        if last <= rank_of(ExecuteKind::ALL[0]) && !pool.has_room() {
             return;
         }
         let (wanted, above) = match self.execute_queue.order(engine).next() {

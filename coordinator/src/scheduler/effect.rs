@@ -63,7 +63,7 @@ pub enum Answer {
     /// To a question.
     Ask(AskReply),
     /// To a status request.
-    Status(FleetStatus),
+    Status(Box<FleetStatus>),
     /// To a worker.
     Worker(WorkerReply),
 }

@@ -2,6 +2,7 @@
 //! the share window that says which kind goes next.
 
 use super::{
+    clients::ClientKey,
     fair::{FairQueue, Place, Spot},
     fleet::EngineKey,
     shares::{Shares, Window},
@@ -76,6 +77,11 @@ impl ExecuteQueue {
     /// Any job of an engine.
     pub(super) fn any(&self, engine: EngineKey) -> Option<JobId> {
         self.engines.get(engine.0 as usize)?.kinds.iter().find_map(FairQueue::any)
+    }
+
+    /// Whether a client is still to be told from others: it has jobs here or had more than its share lately.
+    pub(super) fn remembers(&self, client: ClientKey) -> bool {
+        self.engines.iter().flat_map(|engine| &engine.kinds).any(|kind| kind.remembers(client))
     }
 
     /// How many wait for an engine.

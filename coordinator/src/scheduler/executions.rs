@@ -3,13 +3,14 @@
 use super::{
     Moment, Scheduler,
     artifacts::{ArtifactKey, State, Waiter},
+    clients::ClientKey,
     fair::Spot,
     fleet::{Avoid, EngineKey},
     programs::Program,
     requests::Errand,
 };
 use pvf_shared::{
-    ids::{Attempt, JobId, NodeId, RequestId, ValidationKey, WorkerId},
+    ids::{Attempt, JobId, RequestId, ValidationKey, WorkerId},
     job::ArtifactInfo,
     priority::ExecuteKind,
     wire::{ExecuteSubmission, WorkerKind},
@@ -39,17 +40,17 @@ pub(super) struct Execution {
     /// The earliest deadline of those who wait.
     pub(super) deadline: Moment,
     /// As it was submitted, but for `relay_leaf`: that of the first who waits, if it may be orphaned.
-    pub(super) work: Box<ExecuteSubmission>,
+    pub(super) work: ExecuteSubmission,
     /// What makes two validations the same.
     pub(super) identity: ValidationKey,
     /// Others with the same identity join this one, which is among the scheduler's `identities`.
     pub(super) shared: bool,
     pub(super) waiters: SmallVec<[RequestId; 1]>,
     /// Whose turns it takes: the client of the first who waits.
-    pub(super) client: NodeId,
+    pub(super) client: ClientKey,
     /// Bytes that it holds inline, and for which client and kind they count.
     pub(super) bytes: u64,
-    pub(super) charged: (NodeId, ExecuteKind),
+    pub(super) charged: (ClientKey, ExecuteKind),
     pub(super) stage: Stage,
     /// Dispatches so far.
     pub(super) attempts: Attempt,

@@ -4,9 +4,9 @@
 //! with the smallest goes next, and one that had nothing waiting begins at the present. Between equals the
 //! earliest deadline decides, so that clients that ask no more than their share are served by deadline alone.
 
-use super::timers::Moment;
+use super::{clients::ClientKey, timers::Moment};
 use hashbrown::HashMap;
-use pvf_shared::ids::{JobId, NodeId};
+use pvf_shared::ids::JobId;
 use std::collections::BTreeSet;
 
 /// A job's place among those of its client: earliest deadline, then arrival (jobs are numbered in that order).
@@ -17,7 +17,7 @@ pub(super) type Place = (Moment, JobId);
 pub(super) struct Spot {
     pub(super) place: Place,
     /// Whose turn it takes; a job that was dispatched before has had its turn.
-    pub(super) client: Option<NodeId>,
+    pub(super) client: Option<ClientKey>,
 }
 
 #[derive(Debug)]
@@ -30,13 +30,18 @@ struct Client {
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
     retries: BTreeSet<Place>,
-    clients: HashMap<NodeId, Client>,
+    clients: HashMap<ClientKey, Client>,
     /// Every client that has jobs here, with its first.
-    turns: BTreeSet<(u64, Place, NodeId)>,
+    turns: BTreeSet<(u64, Place, ClientKey)>,
     /// Clients without jobs that are still ahead of the present: coming back does not give them another turn.
-    idle: BTreeSet<(u64, NodeId)>,
+    idle: BTreeSet<(u64, ClientKey)>,
     present: u64,
     len: usize,
+}
+
+/// Takes one out that most of the time is the first, which is found without looking for it.
+fn remove<T: Ord>(set: &mut BTreeSet<T>, one: &T) -> bool {
+    if set.first() == Some(one) { set.pop_first().is_some() } else { set.remove(one) }
 }
 
 impl FairQueue {
@@ -80,16 +85,16 @@ impl FairQueue {
         self.len -= usize::from(there);
     }
 
-    fn take(&mut self, id: NodeId, place: Place, cost: u64) -> bool {
+    fn take(&mut self, id: ClientKey, place: Place, cost: u64) -> bool {
         let Some(client) = self.clients.get_mut(&id) else { return false };
         let Some(first) = client.jobs.first().copied() else { return false };
-        if !client.jobs.remove(&place) {
+        if !remove(&mut client.jobs, &place) {
             return false;
         }
         if place != first && cost == 0 {
             return true;
         }
-        self.turns.remove(&(client.virtual_time, first, id));
+        remove(&mut self.turns, &(client.virtual_time, first, id));
         if cost > 0 {
             self.present = self.present.max(client.virtual_time);
             client.virtual_time += cost;
@@ -111,6 +116,11 @@ impl FairQueue {
             self.idle.pop_first();
             self.clients.remove(&id);
         }
+    }
+
+    /// Whether a client has jobs here or is ahead of the present.
+    pub(super) fn remembers(&self, client: ClientKey) -> bool {
+        self.clients.contains_key(&client)
     }
 
     /// Jobs that were dispatched before, most urgent first.
@@ -143,12 +153,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn node(n: u128) -> NodeId {
-        NodeId(uuid::Uuid::from_u128(n))
-    }
-
-    fn spot(deadline: u64, job: u64, client: u128) -> Spot {
-        Spot { place: (Moment::at(Duration::from_secs(deadline)), JobId(job)), client: Some(node(client)) }
+    fn spot(deadline: u64, job: u64, client: u32) -> Spot {
+        let client = Some(ClientKey::of(client));
+        Spot { place: (Moment::at(Duration::from_secs(deadline)), JobId(job)), client }
     }
 
     fn drain(queue: &mut FairQueue, spots: &[Spot]) -> Vec<u64> {
@@ -206,7 +213,7 @@ mod tests {
 
     #[test]
     fn clients_that_ask_for_one_thing_each_are_served_by_deadline() {
-        let spots: Vec<_> = (0..10).map(|n| spot(100 - n, n, n.into())).collect();
+        let spots: Vec<_> = (0..10).map(|n| spot(100 - n, n, n as u32)).collect();
         let mut queue = FairQueue::default();
         spots.iter().for_each(|s| queue.push(*s));
         assert_eq!(drain(&mut queue, &spots), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);

@@ -1,18 +1,17 @@
 //! The workers: who is there, what each has, and whom to give a job.
 
-use super::{artifacts::ArtifactKey, pool::Pool, timers::Moment};
+use super::{artifacts::ArtifactKey, held::Held, pool::Pool, timers::Moment};
 use hashbrown::HashMap;
 use pvf_shared::{
     config::MAX_AHEAD,
     ids::{Attempt, EngineId, JobId, WorkerId},
     wire::{WorkerHello, WorkerKind, WorkerStatus},
 };
-use std::collections::{BTreeMap, VecDeque};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// Workers that are listed in a status; the totals count all.
 const MAX_LISTED: usize = 256;
-/// Artifacts that are remembered of a worker; the ones heard of first are forgotten first.
-const MAX_HELD: usize = 256;
 
 /// An engine, by the number that it got when it was first heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,10 +20,13 @@ pub(super) struct EngineKey(pub(super) u32);
 /// One worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) hello: WorkerHello,
+    /// What it said of itself; what is looked at for every job stands here as well.
+    pub(super) hello: Box<WorkerHello>,
+    pub(super) kind: WorkerKind,
+    pub(super) slots: u32,
     pub(super) engine: EngineKey,
     /// Jobs that it has: dispatched and neither reported nor known to be stopped.
-    pub(super) jobs: Vec<Slot>,
+    pub(super) jobs: SmallVec<[Slot; 3]>,
     /// It refused or missed a dispatch: no more until it is heard of.
     pub(super) suspect: bool,
     /// It finishes what it has and goes.
@@ -32,9 +34,8 @@ pub(super) struct Worker {
     /// When it was heard of last, and when its silence timer goes off.
     pub(super) heard: Moment,
     pub(super) silence: Moment,
-    /// Artifacts that it has, and whether each is linked so that it runs at once.
-    pub(super) held: HashMap<ArtifactKey, bool>,
-    held_order: VecDeque<ArtifactKey>,
+    /// Artifacts that it has.
+    pub(super) held: Held,
     /// Under what its pool has it.
     pub(super) indexed: Indexed,
 }
@@ -58,14 +59,21 @@ pub(super) struct Slot {
     pub(super) attempt: Attempt,
     /// When the worker said that it has the job.
     pub(super) taken: Option<Moment>,
-    /// Its rank among the jobs that wait at the worker for one of its slots; absent: it runs.
-    pub(super) ahead: Option<Rank>,
+    /// Its urgency among the jobs that wait at the worker for one of its slots; absent: it runs.
+    pub(super) ahead: Option<u8>,
     /// It is asked back.
     pub(super) recalled: bool,
 }
 
 /// Which of the jobs that wait at workers is given up first: the greatest. Less urgent ones, then later ones.
 pub(super) type Rank = (u8, JobId, Attempt);
+
+impl Slot {
+    /// Its rank among the jobs that wait at workers, if it does.
+    pub(super) fn rank(&self) -> Option<Rank> {
+        self.ahead.map(|urgency| (urgency, self.job, self.attempt))
+    }
+}
 
 impl Worker {
     pub(super) fn slot(&mut self, job: JobId, attempt: Attempt) -> Option<&mut Slot> {
@@ -74,16 +82,20 @@ impl Worker {
 
     /// How many jobs it may have, if an execute worker may hold so many ahead of each slot.
     pub(super) fn credit(&self, ahead: u32) -> u32 {
-        let slots = self.hello.slots;
-        match self.hello.kind {
-            WorkerKind::Execute => slots + (slots * ahead).min(MAX_AHEAD),
-            WorkerKind::Prepare => slots,
+        match self.kind {
+            WorkerKind::Execute => self.slots + (self.slots * ahead).min(MAX_AHEAD),
+            WorkerKind::Prepare => self.slots,
         }
+    }
+
+    fn reindex(&mut self, id: WorkerId, pool: &mut Pool, ahead: u32) {
+        let index = self.index(ahead);
+        pool.index(id, std::mem::replace(&mut self.indexed, index), index);
     }
 
     /// Where a pool should have it.
     pub(super) fn index(&self, ahead: u32) -> Indexed {
-        let (jobs, slots) = (self.jobs.len() as u32, self.hello.slots);
+        let (jobs, slots) = (self.jobs.len() as u32, self.slots);
         if self.suspect || self.draining {
             Indexed::Nowhere
         } else if jobs < slots {
@@ -102,7 +114,7 @@ pub(super) type Avoid = Vec<(WorkerId, String)>;
 /// All workers.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    pub(super) workers: HashMap<WorkerId, Worker>,
+    pub(super) workers: HashMap<WorkerId, Box<Worker>>,
     engines: Vec<EngineId>,
     by_name: BTreeMap<EngineId, EngineKey>,
     pools: Vec<[Pool; 2]>,
@@ -147,29 +159,30 @@ impl Fleet {
 
     pub(super) fn add(&mut self, hello: WorkerHello, heard: Moment, silence: Moment) {
         let (id, engine) = (hello.worker, self.engine_key(&hello.engine));
-        let worker = Worker {
-            hello,
+        let worker = Box::new(Worker {
+            kind: hello.kind,
+            slots: hello.slots,
+            hello: Box::new(hello),
             engine,
-            jobs: Vec::new(),
+            jobs: SmallVec::new(),
             suspect: false,
             draining: false,
             heard,
             silence,
-            held: HashMap::new(),
-            held_order: VecDeque::new(),
+            held: Held::default(),
             indexed: Indexed::Nowhere,
-        };
-        self.pools[engine.0 as usize][worker.hello.kind as usize].join(id, &worker.hello);
+        });
+        self.pools[engine.0 as usize][worker.kind as usize].join(id, &worker.hello);
         self.workers.insert(id, worker);
         self.reindex(id);
     }
 
-    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Box<Worker>> {
         let worker = self.workers.remove(&id)?;
-        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.kind as usize];
         pool.index(id, worker.indexed, Indexed::Nowhere);
         for slot in &worker.jobs {
-            pool.forget(id, slot);
+            pool.forget(slot);
         }
         pool.leave(id, &worker.hello);
         Some(worker)
@@ -178,9 +191,7 @@ impl Fleet {
     /// After anything about a worker changed that decides whether it gets jobs.
     pub(super) fn reindex(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let index = worker.index(self.ahead);
-        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
-        pool.index(id, std::mem::replace(&mut worker.indexed, index), index);
+        worker.reindex(id, &mut self.pools[worker.engine.0 as usize][worker.kind as usize], self.ahead);
     }
 
     /// Whether a worker has a free slot and may get a job for it.
@@ -191,12 +202,12 @@ impl Fleet {
     /// A worker gets a job.
     pub(super) fn occupy(&mut self, id: WorkerId, job: JobId, attempt: Attempt, urgency: u8) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let waits = worker.jobs.len() as u32 >= worker.hello.slots;
-        let slot = Slot { job, attempt, taken: None, ahead: waits.then_some((urgency, job, attempt)), recalled: false };
+        let waits = worker.jobs.len() as u32 >= worker.slots;
+        let slot = Slot { job, attempt, taken: None, ahead: waits.then_some(urgency), recalled: false };
         worker.jobs.push(slot);
-        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.kind as usize];
         pool.remember(id, &slot);
-        self.reindex(id);
+        worker.reindex(id, pool, self.ahead);
     }
 
     /// A worker does not have an attempt any more; gives what it was, if it was there.
@@ -204,41 +215,41 @@ impl Fleet {
         let worker = self.workers.get_mut(&id)?;
         let at = worker.jobs.iter().position(|slot| (slot.job, slot.attempt) == (job, attempt))?;
         let gone = worker.jobs.swap_remove(at);
-        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
-        pool.forget(id, &gone);
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.kind as usize];
+        pool.forget(&gone);
         // The most urgent of those that wait there begins.
         let running = worker.jobs.iter().filter(|slot| slot.ahead.is_none()).count() as u32;
-        if running < worker.hello.slots
-            && let Some(next) = worker.jobs.iter_mut().filter(|s| s.ahead.is_some()).min_by_key(|s| s.ahead)
+        if running < worker.slots
+            && let Some(next) = worker.jobs.iter_mut().filter(|s| s.ahead.is_some()).min_by_key(|s| s.rank())
         {
-            pool.forget(id, next);
+            pool.forget(next);
             next.ahead = None;
             pool.remember(id, next);
         }
-        self.reindex(id);
+        worker.reindex(id, pool, self.ahead);
         Some(gone)
     }
 
     /// A job that was thought to wait at its worker has begun there.
     pub(super) fn has_begun(&mut self, id: WorkerId, job: JobId, attempt: Attempt) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let (engine, kind) = (worker.engine, worker.hello.kind);
+        let (engine, kind) = (worker.engine, worker.kind);
         let Some(slot) = worker.slot(job, attempt) else { return };
         let before = *slot;
         (slot.ahead, slot.recalled) = (None, false);
         let after = *slot;
         let pool = &mut self.pools[engine.0 as usize][kind as usize];
-        pool.forget(id, &before);
+        pool.forget(&before);
         pool.remember(id, &after);
     }
 
     /// A job that waits at its worker is asked back; whether it was there.
     pub(super) fn mark_recalled(&mut self, id: WorkerId, job: JobId, attempt: Attempt) -> bool {
         let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let (engine, kind) = (worker.engine, worker.hello.kind);
+        let (engine, kind) = (worker.engine, worker.kind);
         let Some(slot) = worker.slot(job, attempt) else { return false };
         let pool = &mut self.pools[engine.0 as usize][kind as usize];
-        pool.forget(id, slot);
+        pool.forget(slot);
         slot.recalled = true;
         pool.remember(id, slot);
         true
@@ -246,24 +257,13 @@ impl Fleet {
 
     /// Notes that a worker has an artifact; whether that is new.
     pub(super) fn hold(&mut self, id: WorkerId, artifact: ArtifactKey, warm: bool) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
-        if let Some(known) = worker.held.get_mut(&artifact) {
-            *known |= warm;
-            return false;
-        }
-        worker.held.insert(artifact, warm);
-        worker.held_order.push_back(artifact);
-        if worker.held_order.len() > MAX_HELD
-            && let Some(oldest) = worker.held_order.pop_front()
-        {
-            worker.held.remove(&oldest);
-        }
-        true
+        self.workers.get_mut(&id).is_some_and(|worker| worker.held.note(artifact, warm))
     }
 
     /// What a person wants to know.
     pub(super) fn status(&self, host: Option<&str>) -> Vec<WorkerStatus> {
-        let all = self.pools.iter().flatten().flat_map(Pool::members).filter_map(|id| self.workers.get(id));
+        let all =
+            self.pools.iter().flatten().flat_map(Pool::members).filter_map(|id| self.workers.get(id).map(|w| &**w));
         let status = |w: &Worker| WorkerStatus {
             id: w.hello.worker,
             kind: w.hello.kind,

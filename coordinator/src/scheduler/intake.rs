@@ -4,6 +4,7 @@ use super::{
     Answer, Effect, Moment, Scheduler,
     artifacts::State,
     chores::Chore,
+    clients::ClientKey,
     deadlines::Entry,
     executions::{Execution, Stage, tag},
     fleet::EngineKey,
@@ -79,9 +80,10 @@ impl Scheduler {
     /// Whether a submission is new; if it is, whether there is room for it.
     fn admit(&mut self, submission: &Submission, now: Moment) -> Result<bool, Refusal> {
         let id = submission.id;
-        if self.clients.get_mut(&submission.node).is_some() {
+        let client = self.clients.find(&submission.node);
+        if let Some(client) = client {
             // Whatever becomes of it: its client is there.
-            self.client_heard_of(submission.node, now);
+            self.client_heard_of(client, now);
         }
         if self.requests.contains_key(&id) {
             return Ok(false);
@@ -97,7 +99,7 @@ impl Scheduler {
         check(submission)?;
         let (kind, bytes) = weight(&submission.work);
         let policy = &self.config.policy;
-        if let Some(what) = self.clients.full(&submission.node, kind, bytes, (policy.per_kind, policy.per_client)) {
+        if let Some(what) = self.clients.full(client, kind, bytes, (policy.per_kind, policy.per_client)) {
             self.counts.overloaded += 1;
             return Err(Refusal::Overloaded { what, retry_after: policy.retry_after });
         }
@@ -105,8 +107,9 @@ impl Scheduler {
     }
 
     fn accept(&mut self, submission: Submission, identity: Option<ValidationKey>, now: Moment) {
-        let (id, node) = (submission.id, submission.node);
-        self.client_heard_of(node, now);
+        let id = submission.id;
+        let Some(client) = self.clients.find_or_add(submission.node) else { return };
+        self.client_heard_of(client, now);
         let deadline = now.after(submission.answer_within);
         let program = self.programs.of(&submission);
         match submission.work {
@@ -114,13 +117,13 @@ impl Scheduler {
                 let identity = identity.unwrap_or(ValidationKey(pvf_shared::ids::BlobHash::of(id.0.as_bytes()).0));
                 let leaf = work.relay_leaf.filter(|_| work.kind.prepare_priority() == PreparePriority::Normal);
                 work.relay_leaf = leaf;
-                self.accept_execution((id, node), (work, program), (identity, leaf), (now, deadline));
+                self.accept_execution((id, client), (work, program), (identity, leaf), (now, deadline));
             }
             Work::Precheck | Work::HeadsUp => {
                 let heads_up = matches!(submission.work, Work::HeadsUp);
                 let errand = Errand { heads_up, ..Errand::new(program, now) };
                 let wants = Wants::Preparation(Box::new(errand));
-                let request = Request { node, arrived: now, deadline, entry: Entry::default(), leaf: None, wants };
+                let request = Request { client, arrived: now, deadline, entry: Entry::default(), leaf: None, wants };
                 self.add_request(id, request, None);
                 self.house_preparation(id, now);
             }
@@ -133,13 +136,13 @@ impl Scheduler {
             Wants::Execution(_, kind) => Some(*kind),
             Wants::Preparation(_) => None,
         };
-        request.leaf = self.clients.admit(request.node, kind, leaf.map(|leaf| (leaf, id)));
-        self.requests.insert(id, Box::new(request));
+        request.leaf = self.clients.admit(request.client, kind, leaf.map(|leaf| (leaf, id)));
+        self.requests.insert(id, request);
     }
 
     fn accept_execution(
         &mut self,
-        (id, node): (RequestId, NodeId),
+        (id, client): (RequestId, ClientKey),
         (work, program): (Box<ExecuteSubmission>, Arc<Program>),
         (identity, leaf): (ValidationKey, Option<[u8; 32]>),
         (now, deadline): (Moment, Moment),
@@ -148,14 +151,14 @@ impl Scheduler {
         let joined = (!work.fresh).then(|| self.same_execution(&identity)).flatten();
         let job = joined.unwrap_or_else(|| self.next_job());
         let wants = Wants::Execution(job, kind);
-        let request = Request { node, arrived: now, deadline, entry: Entry::default(), leaf: None, wants };
+        let request = Request { client, arrived: now, deadline, entry: Entry::default(), leaf: None, wants };
         self.add_request(id, request, leaf);
         if joined.is_some() {
             self.programs.release(program);
             self.join_execution(job, id, (kind, deadline), now);
         } else {
             let bytes = weight_of(&work);
-            self.clients.charge_bytes((node, kind), bytes);
+            self.clients.charge_bytes((client, kind), bytes);
             let shared = !work.fresh && !self.identities.contains_key(&tag(&identity));
             if shared {
                 self.identities.insert(tag(&identity), job);
@@ -164,13 +167,13 @@ impl Scheduler {
                 errand: Errand::new(program, now),
                 kind,
                 deadline,
-                work,
+                work: *work,
                 identity,
                 shared,
                 waiters: std::iter::once(id).collect(),
-                client: node,
+                client,
                 bytes,
-                charged: (node, kind),
+                charged: (client, kind),
                 stage: Stage::Homeless,
                 attempts: 0,
                 not_begun: 0,
@@ -189,7 +192,7 @@ impl Scheduler {
             self.house_execution(job, now);
         }
         if let Some(leaf) = leaf
-            && self.clients.is_retired(&node, &leaf)
+            && self.clients.is_retired(client, &leaf)
             && !self.is_running(id)
         {
             self.end_request(id, Some(Outcome::ExecutionDeadline), now);
@@ -219,31 +222,39 @@ impl Scheduler {
         [first, second].into_iter().chain(candidates).min_by_key(cost)
     }
 
-    pub(super) fn client_heard_of(&mut self, node: NodeId, now: Moment) {
-        if let Some(at) = self.clients.heard_of(node, self.config.policy.client_silence, now) {
-            self.timers.set(Timer::Gone(node), at);
+    fn client_heard_of(&mut self, client: ClientKey, now: Moment) {
+        if let Some(at) = self.clients.heard_of(client, self.config.policy.client_silence, now) {
+            self.timers.set(Timer::Gone(client), at);
         }
     }
 
+    /// A node said something that is no submission.
+    fn node_heard_of(&mut self, node: NodeId, now: Moment) -> Option<ClientKey> {
+        let client = self.clients.find_or_add(node)?;
+        self.client_heard_of(client, now);
+        Some(client)
+    }
+
     /// A client's silence timer went off.
-    pub(super) fn on_client_silence(&mut self, node: NodeId, now: Moment) {
+    pub(super) fn on_client_silence(&mut self, key: ClientKey, now: Moment) {
         let silence = self.config.policy.client_silence;
         let link = self.link_up_since.map(|up| now.since(up));
-        let Some(client) = self.clients.get_mut(&node) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
         let silent = now.since(client.last_heard);
-        if !client.has_requests() && silent >= FORGET_CLIENT.max(silence) {
-            self.clients.forget(&node);
+        // As long as it had more than its share it stays known, lest it come back as somebody else.
+        if !client.has_requests() && silent >= FORGET_CLIENT.max(silence) && !self.execute_queue.remembers(key) {
+            self.clients.forget(key);
             return;
         }
         // It is judged only by a coordinator whose own link was up all the while.
         client.gone = silent >= silence && link.is_some_and(|up| up >= silence);
         client.silence = now.after(if silent >= silence { silence } else { silence - silent });
         let at = client.silence;
-        self.timers.set(Timer::Gone(node), at);
+        self.timers.set(Timer::Gone(key), at);
     }
 
     pub(super) fn on_ask(&mut self, node: NodeId, requests: &[RequestId], reply: Option<Subject>, now: Moment) {
-        self.client_heard_of(node, now);
+        self.node_heard_of(node, now);
         let mut unknown = Vec::new();
         for id in requests {
             if let Some(verdict) = self.verdicts.get(id) {
@@ -258,7 +269,7 @@ impl Scheduler {
     pub(super) fn on_cancel(&mut self, id: RequestId, node: NodeId, reply: Option<Subject>, now: Moment) {
         self.reply(reply, Answer::Submit(SubmitReply::Accepted));
         match self.requests.get(&id) {
-            Some(request) if request.node == node => self.end_request(id, None, now),
+            Some(request) if Some(request.client) == self.clients.find(&node) => self.end_request(id, None, now),
             Some(_) => {}
             // It may have overtaken its submission.
             None => self.cancelled.note(id),
@@ -266,16 +277,17 @@ impl Scheduler {
     }
 
     pub(super) fn on_leaves(&mut self, node: NodeId, update: &ActiveLeavesUpdate, reply: Option<Subject>, now: Moment) {
-        self.client_heard_of(node, now);
+        let client = self.node_heard_of(node, now);
         self.reply(reply, Answer::Submit(SubmitReply::Accepted));
-        for leaf in self.clients.update_leaves(node, update) {
-            self.chores.push_back(Chore::Orphans(node, leaf));
+        let Some(client) = client else { return };
+        for leaf in self.clients.update_leaves(client, update) {
+            self.chores.push_back(Chore::Orphans(client, leaf));
         }
     }
 
     /// Whether a worker has what this request waits for.
     pub(super) fn is_running(&self, id: RequestId) -> bool {
-        let Some(Request { wants: Wants::Execution(job, _), .. }) = self.requests.get(&id).map(|r| &**r) else {
+        let Some(Request { wants: Wants::Execution(job, _), .. }) = self.requests.get(&id) else {
             return false;
         };
         self.executions.get(job).is_some_and(|e| matches!(e.stage, Stage::Running { .. }))

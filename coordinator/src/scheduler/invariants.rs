@@ -127,7 +127,7 @@ impl Scheduler {
             assert_eq!(worker.indexed, worker.index(self.fleet.ahead), "{id:?} is indexed wrongly");
             let pool = self.fleet.pool(worker.hello.kind, worker.engine);
             for slot in &worker.jobs {
-                if let (Some(rank), false) = (slot.ahead, slot.recalled) {
+                if let (Some(rank), false) = (slot.rank(), slot.recalled) {
                     assert!(pool.has_waiting(rank, *id), "{} waits at {id:?} and cannot be asked back", slot.job);
                 }
             }

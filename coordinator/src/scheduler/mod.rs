@@ -19,9 +19,12 @@ mod event;
 mod execute_queue;
 mod executions;
 mod fair;
+mod fetch;
 mod fleet;
+mod held;
 mod intake;
 mod invariants;
+mod leaves;
 mod lists;
 mod numbered;
 mod policy;
@@ -95,7 +98,7 @@ pub struct SchedulerConfig {
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
-    requests: Table<RequestId, Box<Request>>,
+    requests: Table<RequestId, Request>,
     executions: Numbered<JobId, Execution>,
     /// Executions that others may join, by the tag of what makes two validations the same.
     identities: Table<u64, JobId>,
@@ -160,14 +163,20 @@ impl Scheduler {
     pub fn handle(&mut self, event: Event, now: Moment) {
         self.fire_timers(now);
         match event {
-            Event::Submit { submission, identity, reply } => self.on_submit(*submission, identity, reply, now),
+            Event::Submit { submission, identity, reply } => {
+                self.fetch_for_submission(&submission, identity.as_ref(), now);
+                self.on_submit(*submission, identity, reply, now);
+            }
             Event::Ask { node, requests, reply } => self.on_ask(node, &requests, reply, now),
             Event::Cancel { request, node, reply } => self.on_cancel(request, node, reply, now),
             Event::Leaves { node, update, reply } => self.on_leaves(node, &update, reply, now),
             Event::Status { host, reply } => self.on_status(host.as_deref(), reply),
             Event::Hello { hello, reply } => self.on_hello(hello, reply, now),
             Event::Heartbeat { heartbeat, reply } => self.on_heartbeat(heartbeat, reply, now),
-            Event::Report { report, reply } => self.on_report(*report, reply, now),
+            Event::Report { report, reply } => {
+                self.fetch_for_report(&report);
+                self.on_report(*report, reply, now);
+            }
             Event::Goodbye { worker, reply } => self.on_goodbye(worker, reply, now),
             Event::Delivered { worker, job, attempt, command, delivery } => {
                 self.on_delivered(worker, (command, job, attempt), delivery, now);
@@ -201,7 +210,7 @@ impl Scheduler {
         for _ in 0..TIMERS {
             match self.timers.pop_due(now) {
                 Some(Timer::Silence(worker)) => self.on_silence(worker, now),
-                Some(Timer::Gone(node)) => self.on_client_silence(node, now),
+                Some(Timer::Gone(client)) => self.on_client_silence(client, now),
                 Some(Timer::Prune) => self.on_prune(now),
                 None => break,
             }

@@ -1,70 +1,92 @@
 //! Values by number, where numbers are given one after another: what came together lies together, and finding one
 //! among a million costs one cache miss. Memory follows what is there, not what has been.
 
-use super::{artifacts::ArtifactKey, table::Table};
+use super::artifacts::ArtifactKey;
 use pvf_shared::ids::JobId;
-use std::marker::PhantomData;
+use std::{collections::VecDeque, marker::PhantomData, num::NonZeroU64};
 
-/// Numbers of one page.
+/// Numbers of one page, and pages of one chapter.
 const PAGE: u64 = 256;
 
 /// A number that is given once.
 pub(super) trait Number: Copy {
     fn number(self) -> u64;
-    fn from_number(number: u64) -> Self;
+    fn from_number(number: u64) -> Option<Self>;
 }
 
 impl Number for JobId {
     fn number(self) -> u64 {
         self.0
     }
-    fn from_number(number: u64) -> Self {
-        Self(number)
+    fn from_number(number: u64) -> Option<Self> {
+        Some(Self(number))
     }
 }
 
 impl Number for ArtifactKey {
     fn number(self) -> u64 {
-        self.0
+        self.0.get()
     }
-    fn from_number(number: u64) -> Self {
-        Self(number)
+    fn from_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
     }
 }
 
+/// Some things in a row, and how many are there.
 #[derive(Debug)]
-struct Page<V> {
-    values: [Option<Box<V>>; PAGE as usize],
+struct Row<T> {
+    things: [Option<Box<T>>; PAGE as usize],
     live: u32,
 }
 
-/// Values by number.
+impl<T> Default for Row<T> {
+    fn default() -> Self {
+        Self { things: [const { None }; PAGE as usize], live: 0 }
+    }
+}
+
+type Page<V> = Row<V>;
+type Chapter<V> = Row<Page<V>>;
+
+/// Values by number. From the first to the last chapter that has any there is one word for each that has none: 65536
+/// numbers.
 #[derive(Debug)]
 pub(super) struct Numbered<K, V> {
-    pages: Table<u64, Box<Page<V>>>,
+    chapters: VecDeque<Option<Box<Chapter<V>>>>,
+    /// The number of the first of them.
+    first: u64,
     len: usize,
     keys: PhantomData<K>,
 }
 
 impl<K, V> Default for Numbered<K, V> {
     fn default() -> Self {
-        Self { pages: Table::default(), len: 0, keys: PhantomData }
+        Self { chapters: VecDeque::new(), first: 0, len: 0, keys: PhantomData }
     }
 }
 
-fn place(key: impl Number) -> (u64, usize) {
-    (key.number() / PAGE, (key.number() % PAGE) as usize)
+/// The chapter of a number, the page in it, and where it stands on that.
+fn place(key: impl Number) -> (u64, usize, usize) {
+    let number = key.number();
+    (number / (PAGE * PAGE), (number / PAGE % PAGE) as usize, (number % PAGE) as usize)
 }
 
 impl<K: Number, V> Numbered<K, V> {
+    fn chapter(&self, number: u64) -> Option<usize> {
+        number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok())
+    }
+
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        let (page, slot) = place(*key);
-        self.pages.get(&page)?.values[slot].as_deref()
+        let (chapter, page, slot) = place(*key);
+        let chapter = self.chapters.get(self.chapter(chapter)?)?.as_deref()?;
+        chapter.things[page].as_deref()?.things[slot].as_deref()
     }
 
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (page, slot) = place(*key);
-        self.pages.get_mut(&page)?.values[slot].as_deref_mut()
+        let (chapter, page, slot) = place(*key);
+        let at = self.chapter(chapter)?;
+        let chapter = self.chapters.get_mut(at)?.as_deref_mut()?;
+        chapter.things[page].as_deref_mut()?.things[slot].as_deref_mut()
     }
 
     pub(super) fn contains_key(&self, key: &K) -> bool {
@@ -73,27 +95,58 @@ impl<K: Number, V> Numbered<K, V> {
 
     /// Adds a value; what had its number before is gone.
     pub(super) fn insert(&mut self, key: K, value: Box<V>) {
-        let (at, slot) = place(key);
-        if self.pages.get(&at).is_none() {
-            self.pages.insert(at, Box::new(Page { values: [const { None }; PAGE as usize], live: 0 }));
+        let (number, page, slot) = place(key);
+        if self.chapters.is_empty() {
+            self.first = number;
         }
-        let Some(page) = self.pages.get_mut(&at) else { return };
-        if page.values[slot].replace(value).is_none() {
+        while self.first > number {
+            self.first -= 1;
+            self.chapters.push_front(None);
+        }
+        let at = (number - self.first) as usize;
+        while self.chapters.len() <= at {
+            self.chapters.push_back(None);
+        }
+        let chapter = self.chapters[at].get_or_insert_default();
+        let page = chapter.things[page].get_or_insert_with(|| {
+            chapter.live += 1;
+            Box::default()
+        });
+        if page.things[slot].replace(value).is_none() {
             page.live += 1;
             self.len += 1;
         }
     }
 
     pub(super) fn remove(&mut self, key: &K) -> Option<Box<V>> {
-        let (at, slot) = place(*key);
-        let page = self.pages.get_mut(&at)?;
-        let gone = page.values[slot].take()?;
-        page.live -= 1;
+        let (number, page, slot) = place(*key);
+        let at = self.chapter(number)?;
+        let whole = self.chapters.get_mut(at)?;
+        let chapter = whole.as_deref_mut()?;
+        let there = chapter.things[page].as_deref_mut()?;
+        let gone = there.things[slot].take()?;
         self.len -= 1;
-        if page.live == 0 {
-            self.pages.remove(&at);
+        there.live -= 1;
+        if there.live == 0 {
+            chapter.things[page] = None;
+            chapter.live -= 1;
+            if chapter.live == 0 {
+                *whole = None;
+                self.trim();
+            }
         }
         Some(gone)
+    }
+
+    /// Forgets chapters without values at both ends.
+    fn trim(&mut self) {
+        while let Some(None) = self.chapters.front() {
+            self.chapters.pop_front();
+            self.first += 1;
+        }
+        while let Some(None) = self.chapters.back() {
+            self.chapters.pop_back();
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -102,9 +155,13 @@ impl<K: Number, V> Numbered<K, V> {
 
     /// Every value, in no order that means anything: for checks only, never for a decision.
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
-        self.pages.iter().flat_map(|(page, values)| {
-            let values = values.values.iter().enumerate();
-            values.filter_map(move |(n, value)| Some((K::from_number(page * PAGE + n as u64), value.as_deref()?)))
+        let pages = (self.first..).zip(&self.chapters).flat_map(|(chapter, pages)| {
+            let pages = pages.iter().flat_map(|chapter| chapter.things.iter().enumerate());
+            pages.filter_map(move |(n, page)| Some((chapter * PAGE + n as u64, page.as_deref()?)))
+        });
+        pages.flat_map(|(page, values)| {
+            let values = values.things.iter().enumerate();
+            values.filter_map(move |(n, value)| Some((K::from_number(page * PAGE + n as u64)?, value.as_deref()?)))
         })
     }
 }
@@ -116,27 +173,31 @@ mod tests {
     #[test]
     fn is_a_map_by_number() {
         let mut map = Numbered::default();
-        for n in 1..=10_000 {
+        for n in (1..=100_000).rev() {
             map.insert(JobId(n), Box::new(n * 2));
         }
-        assert_eq!((map.get(&JobId(64)), map.get(&JobId(0)), map.len()), (Some(&128), None, 10_000));
+        assert_eq!((map.get(&JobId(64)), map.get(&JobId(0)), map.len()), (Some(&128), None, 100_000));
         *map.get_mut(&JobId(7)).unwrap() = 1;
         assert_eq!(map.remove(&JobId(7)).as_deref(), Some(&1));
-        assert_eq!((map.remove(&JobId(7)), map.contains_key(&JobId(7))), (None, false));
+        assert_eq!(
+            (map.remove(&JobId(7)), map.contains_key(&JobId(7)), map.get(&JobId(u64::MAX))),
+            (None, false, None)
+        );
         let mut all: Vec<_> = map.iter().map(|(key, value)| (key.0, *value)).collect();
         all.sort_unstable();
-        assert_eq!((all.len(), all[6]), (9_999, (8, 16)));
+        assert_eq!((all.len(), all[6], all[99_998]), (99_999, (8, 16), (100_000, 200_000)));
     }
 
     #[test]
     fn what_has_gone_takes_no_room() {
         let mut map = Numbered::default();
-        for n in 0..100_000 {
-            map.insert(ArtifactKey(n), Box::new(()));
-            drop(map.remove(&ArtifactKey(n.wrapping_sub(100))));
-            assert!(map.pages.len() <= 3, "{} pages", map.pages.len());
+        let pages = |map: &Numbered<JobId, ()>| map.chapters.iter().flatten().map(|c| c.live).sum::<u32>();
+        for n in 0..1_000_000 {
+            map.insert(JobId(n), Box::new(()));
+            drop(map.remove(&JobId(n.wrapping_sub(100))));
+            assert!(map.chapters.len() <= 2 && pages(&map) <= 2, "{} pages", pages(&map));
         }
-        (0..100_000).for_each(|n| drop(map.remove(&ArtifactKey(n))));
-        assert_eq!((map.len(), map.pages.len()), (0, 0));
+        (0..1_000_000).for_each(|n| drop(map.remove(&JobId(n))));
+        assert_eq!((map.len(), map.chapters.len()), (0, 0));
     }
 }

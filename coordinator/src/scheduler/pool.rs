@@ -28,7 +28,7 @@ pub(super) struct Pool {
     /// Workers without one that may hold a job ahead, by how many they hold.
     ahead: BTreeSet<(u32, WorkerId)>,
     /// Jobs that wait at a worker and can be asked back.
-    waiting: BTreeSet<(Rank, WorkerId)>,
+    waiting: BTreeMap<Rank, WorkerId>,
     recalled: usize,
     /// Changes whenever a worker comes or goes.
     epoch: u64,
@@ -82,19 +82,19 @@ impl Pool {
 
     /// A worker has a job.
     pub(super) fn remember(&mut self, id: WorkerId, slot: &Slot) {
-        match slot.ahead {
+        match slot.rank() {
             None => self.busy += 1,
             Some(_) if slot.recalled => self.recalled += 1,
-            Some(rank) => drop(self.waiting.insert((rank, id))),
+            Some(rank) => drop(self.waiting.insert(rank, id)),
         }
     }
 
     /// The reverse of [`Pool::remember`].
-    pub(super) fn forget(&mut self, id: WorkerId, slot: &Slot) {
-        match slot.ahead {
+    pub(super) fn forget(&mut self, slot: &Slot) {
+        match slot.rank() {
             None => self.busy -= 1,
             Some(_) if slot.recalled => self.recalled -= 1,
-            Some(rank) => drop(self.waiting.remove(&(rank, id))),
+            Some(rank) => drop(self.waiting.remove(&rank)),
         }
     }
 
@@ -136,7 +136,7 @@ impl Pool {
 
     /// The job that waits at a worker and is given up first.
     pub(super) fn last_waiting(&self) -> Option<(Rank, WorkerId)> {
-        self.waiting.last().copied()
+        self.waiting.last_key_value().map(|(rank, id)| (*rank, *id))
     }
 
     /// How many jobs are being asked back.
@@ -206,7 +206,7 @@ impl Pool {
 
     /// Every job that waits and its worker, for checks.
     pub(super) fn has_waiting(&self, rank: Rank, id: WorkerId) -> bool {
-        self.waiting.contains(&(rank, id))
+        self.waiting.get(&rank) == Some(&id)
     }
 }
 

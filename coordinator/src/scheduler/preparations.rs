@@ -284,7 +284,9 @@ impl Scheduler {
 
     /// Somebody goes on, with an artifact whose state is settled. `cached`: it did not have to wait for it.
     fn waiter_served(&mut self, waiter: Waiter, key: ArtifactKey, cached: bool, now: Moment) {
-        if let (Some(program), Some(artifact)) = (self.program_of(waiter), self.artifacts.get_mut(key))
+        let failed = self.artifacts.get(key).is_some_and(|artifact| matches!(artifact.state, State::Failed { .. }));
+        if failed
+            && let (Some(program), Some(artifact)) = (self.program_of(waiter), self.artifacts.get_mut(key))
             && failed_by_limits(artifact, &program)
         {
             // It was made with somebody else's limits: now with this one's.

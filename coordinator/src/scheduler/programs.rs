@@ -9,6 +9,7 @@ use pvf_shared::{
 };
 use smallvec::SmallVec;
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -60,6 +61,11 @@ impl Programs {
         program
     }
 
+    /// A program with this code.
+    pub(super) fn find(&self, code: &CodeHash) -> Option<&Program> {
+        self.0.get(code)?.first().map(|program| &**program).filter(|program| program.code_bomb_limit > 0)
+    }
+
     /// Somebody does not need this any more.
     pub(super) fn release(&mut self, program: Arc<Program>) {
         // The table's, the one that is given up here, and somebody else's.
@@ -88,14 +94,19 @@ impl Program {
     /// question.
     pub(super) fn found(&self, engine: EngineKey) -> Option<ArtifactKey> {
         let found = self.found.load(Ordering::Relaxed);
-        (found != 0 && found >> NUMBER == u64::from(engine.0)).then_some(ArtifactKey(found & ((1 << NUMBER) - 1)))
+        self.found_last().filter(|_| found >> NUMBER == u64::from(engine.0))
+    }
+
+    /// The artifact that was found for it last, for whatever engine.
+    pub(super) fn found_last(&self) -> Option<ArtifactKey> {
+        NonZeroU64::new(self.found.load(Ordering::Relaxed) & ((1 << NUMBER) - 1)).map(ArtifactKey)
     }
 
     /// Its artifact for an engine.
     pub(super) fn note_found(&self, engine: EngineKey, artifact: ArtifactKey) {
         // Numbers that do not fit are looked up each time.
-        if artifact.0 >> NUMBER == 0 && engine.0 >> (64 - NUMBER) == 0 {
-            self.found.store(u64::from(engine.0) << NUMBER | artifact.0, Ordering::Relaxed);
+        if artifact.0.get() >> NUMBER == 0 && engine.0 >> (64 - NUMBER) == 0 {
+            self.found.store(u64::from(engine.0) << NUMBER | artifact.0.get(), Ordering::Relaxed);
         }
     }
 

@@ -4,9 +4,11 @@ use super::{
     Effect, Moment, Scheduler,
     artifacts::{ArtifactKey, Waiter},
     chores::Chore,
-    clients::LeafEntry,
+    clients::ClientKey,
     deadlines::Entry,
+    leaves::LeafEntry,
     programs::Program,
+    timers::Nanos,
 };
 use pvf_shared::{
     ids::{CodeHash, JobId, NodeId, RequestId, WorkerId},
@@ -22,7 +24,7 @@ const ANSWERED_AT_ONCE: usize = 32;
 /// A request without a verdict.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) node: NodeId,
+    pub(super) client: ClientKey,
     pub(super) arrived: Moment,
     pub(super) deadline: Moment,
     /// Where its deadline stands in the calendar.
@@ -50,14 +52,29 @@ pub(super) struct Errand {
     pub(super) heads_up: bool,
     /// The artifact was there each time.
     pub(super) cached: bool,
-    pub(super) timings: Timings,
+    pub(super) timings: Spent,
     /// Since when it is where it is.
     pub(super) since: Moment,
 }
 
+/// How long each stage took so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) queued: Nanos,
+    pub(super) prepare: Nanos,
+    pub(super) execute: Nanos,
+}
+
+impl From<Spent> for Timings {
+    fn from(spent: Spent) -> Self {
+        let (queued, prepare, execute) = (spent.queued.into(), spent.prepare.into(), spent.execute.into());
+        Self { queued, prepare, execute, total: Duration::ZERO }
+    }
+}
+
 impl Errand {
     pub(super) fn new(program: Arc<Program>, now: Moment) -> Self {
-        Self { program, artifact: None, heads_up: false, cached: true, timings: Timings::default(), since: now }
+        Self { program, artifact: None, heads_up: false, cached: true, timings: Spent::default(), since: now }
     }
 
     /// It waited for its artifact, and has it now. `times`: when its preparation was dispatched and when it ended,
@@ -86,14 +103,13 @@ pub(super) struct Ending {
 impl Scheduler {
     /// A precheck or a heads-up asks for its artifact.
     pub(super) fn house_preparation(&mut self, id: RequestId, now: Moment) {
-        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get(&id).map(|r| &**r) else {
+        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get(&id) else {
             return;
         };
         let (program, heads_up) = (errand.program.clone(), errand.heads_up);
         let key =
             self.choose_engine(WorkerKind::Prepare, &program).map(|engine| self.artifact_for(&program, engine, now));
-        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id).map(|r| &mut **r)
-        else {
+        let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id) else {
             return;
         };
         errand.artifact = key;
@@ -121,7 +137,7 @@ impl Scheduler {
                 bytes: a.bytes,
                 cached: errand.cached && a.bytes > 0,
             }),
-            timings: errand.timings,
+            timings: errand.timings.into(),
             attempts,
         }
     }
@@ -134,7 +150,7 @@ impl Scheduler {
         times: Option<(Moment, Moment)>,
         now: Moment,
     ) {
-        if let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id).map(|r| &mut **r) {
+        if let Some(Request { wants: Wants::Preparation(errand), .. }) = self.requests.get_mut(&id) {
             errand.artifact_is_there(times, now);
             let errand = (**errand).clone();
             let outcome = match outcome {
@@ -201,8 +217,9 @@ impl Scheduler {
         };
         let requests = &self.requests;
         let is_live = |id: &RequestId| requests.get(id).is_some_and(|r| r.leaf == request.leaf);
-        self.clients.release(request.node, kind, request.leaf, is_live);
-        Some((request.node, request.arrived))
+        self.clients.release(request.client, kind, request.leaf, is_live);
+        let node = self.clients.get(request.client).map(|client| client.node)?;
+        Some((node, request.arrived))
     }
 
     /// A single request ends before what it waits for: its own deadline, leaf or cancellation.
@@ -243,7 +260,8 @@ impl Scheduler {
             self.forget_execution(job);
             return;
         };
-        let (client, leaf) = (heir.node, heir.leaf.map(|(leaf, _)| leaf));
+        let client = heir.client;
+        let leaf = heir.leaf.and_then(|entry| self.clients.leaf(client, entry)).copied();
         self.rearrange(job, |execution| (execution.client, execution.work.relay_leaf) = (client, leaf));
     }
 

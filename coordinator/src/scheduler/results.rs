@@ -259,7 +259,7 @@ impl Scheduler {
         if let Some(key) = self.artifact_key(id)
             && let Some(worker) = self.fleet.workers.get_mut(&worker)
         {
-            worker.held.remove(&key);
+            worker.held.remove(key);
         }
     }
 }

@@ -88,6 +88,6 @@ impl Scheduler {
             coalesced: self.counts.coalesced,
             overloaded: self.counts.overloaded,
         };
-        self.reply(reply, Answer::Status(status));
+        self.reply(reply, Answer::Status(Box::new(status)));
     }
 }

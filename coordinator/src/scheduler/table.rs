@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, Hash};
 
 const PARTS: usize = 1024;
 
-/// A hash map. Large values are best boxed, so that growing a part moves little.
+/// A hash map. Large values are best boxed, so that growing a part moves little: hundred kilobytes are little.
 pub(super) struct Table<K, V> {
     parts: Box<[HashTable<(K, V)>]>,
     hasher: DefaultHashBuilder,
@@ -49,12 +49,12 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     /// Adds an entry; gives back the one that it replaces.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(old) = self.get_mut(&key) {
-            return Some(std::mem::replace(old, value));
-        }
         let (hash, part) = self.place(&key);
-        let hasher = self.hasher.clone();
-        self.parts[part].insert_unique(hash, (key, value), |e| hasher.hash_one(&e.0));
+        let (hasher, part) = (&self.hasher, &mut self.parts[part]);
+        if let Some(old) = part.find_mut(hash, |e| e.0 == key) {
+            return Some(std::mem::replace(&mut old.1, value));
+        }
+        part.insert_unique(hash, (key, value), |e| hasher.hash_one(&e.0));
         self.len += 1;
         None
     }

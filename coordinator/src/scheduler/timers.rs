@@ -1,7 +1,8 @@
 //! Every point in time that the scheduler waits for, but for the deadlines of requests (`deadlines`): one enum, one
 //! table.
 
-use pvf_shared::ids::{NodeId, WorkerId};
+use super::clients::ClientKey;
+use pvf_shared::ids::WorkerId;
 use std::{collections::BTreeSet, time::Duration};
 
 /// A point in time, nanoseconds since 1970 by the coordinator's clock. The scheduler has no clock of its own: its
@@ -36,6 +37,22 @@ impl Moment {
     }
 }
 
+/// A length of time, in half of the room that a `Duration` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Nanos(u64);
+
+impl std::ops::AddAssign<Duration> for Nanos {
+    fn add_assign(&mut self, more: Duration) {
+        self.0 = self.0.saturating_add(nanos(more));
+    }
+}
+
+impl From<Nanos> for Duration {
+    fn from(time: Nanos) -> Self {
+        Self::from_nanos(time.0)
+    }
+}
+
 fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -46,7 +63,7 @@ pub(super) enum Timer {
     /// A worker was silent for too long.
     Silence(WorkerId),
     /// A client was silent for too long.
-    Gone(NodeId),
+    Gone(ClientKey),
     /// Artifacts that nobody needs are dropped.
     Prune,
 }
