@@ -3,20 +3,21 @@
 
 use super::{
     control::{receive, send},
-    die_with_parent, execute, exit, failed,
+    execute, exit, failed,
     protocol::{Command, Execution, MAX_COMMAND, MAX_INLINE, Setup, Told, name},
     said, set_limit, set_name, write_reply,
 };
 use crate::{
     end::End,
     job::protocol::Reply,
+    sandbox::{ForkLock, Limits, lock_template},
     wasm::{CallError, Ready, Runtime},
 };
 use pvf_shared::verdict::clean_reason;
 use sp_wasm_interface::HostFunctions;
 use std::{
     fs::File,
-    io::{Error, Read as _},
+    io::{Error, Read as _, Seek as _, SeekFrom},
     os::{
         fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::net::UnixStream,
@@ -39,6 +40,8 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
     };
     // It has run nothing, and each fork gets it as it is.
     let mut ready = runtime.ready();
+    // From here on it opens nothing, and what comes is a stranger's.
+    let lock = lock_template(setup.sandbox, &Limits::template(&setup.params))?;
     tell(&control, &Told::Ready, &[])?;
     loop {
         let (packet, descriptors) = receive(&control, MAX_COMMAND).map_err(failed("control socket"))?;
@@ -51,7 +54,10 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
                 Ok(Forked::Child { parent }) => {
                     // Nobody else's descriptors: only the worker and the template talk to each other there.
                     drop(control);
-                    exit(serve(&runtime, ready.take(), socket, stderr, parent))
+                    exit(await_job(&lock, [&socket, &stderr], parent).and_then(|()| {
+                        drop(stderr);
+                        serve(&runtime, ready.take(), socket, &lock)
+                    }))
                 }
                 Ok(Forked::Parent { pid, pidfd }) => tell(&control, &Told::Forked(pid), &[pidfd.as_fd()])?,
                 Err(error) => tell(&control, &failure(&error), &[])?,
@@ -100,18 +106,35 @@ fn fork() -> Result<Forked, Error> {
     }
 }
 
-/// A fork: waits for its job, does it, replies.
-fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, stderr: OwnedFd, parent: i32) -> Result<(), String> {
-    die_with_parent(Some(parent))?;
+/// A fork gets ready for its job, and is locked up for it.
+fn await_job(lock: &ForkLock, [socket, stderr]: [&OwnedFd; 2], parent: i32) -> Result<(), String> {
+    die_with(parent)?;
     set_name(name::SPARE);
     // Descriptors 0 to 2 were the template's. The image of the guest's memory is behind others, which stay open.
-    for (from, to) in [(&socket, 0), (&stderr, 1), (&stderr, 2)] {
+    for (from, to) in [(socket, 0), (stderr, 1), (stderr, 2)] {
         // SAFETY: a plain system call on descriptors that are open.
         if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(from), to) } < 0 {
             return Err(failed("descriptors")(Error::last_os_error()));
         }
     }
-    drop(stderr);
+    lock.lock()
+}
+
+fn die_with(parent: i32) -> Result<(), String> {
+    // SAFETY: plain system calls.
+    unsafe {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            return Err(failed("parent death signal")(Error::last_os_error()));
+        }
+        if parent != libc::getppid() {
+            return Err("the process that started this one is gone".into());
+        }
+    }
+    Ok(())
+}
+
+/// A fork: waits for its job, does it, replies.
+fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, lock: &ForkLock) -> Result<(), String> {
     let (mut bytes, files) = receive(&socket, MAX_INLINE).map_err(failed("request"))?;
     if bytes.is_empty() {
         // The worker does not need it any more.
@@ -119,12 +142,22 @@ fn serve(runtime: &Runtime, ready: Option<Ready>, socket: OwnedFd, stderr: Owned
     }
     set_name(name::EXECUTE);
     if let Some(file) = files.into_iter().next() {
-        bytes.clear();
-        File::from(file).read_to_end(&mut bytes).map_err(failed("request"))?;
+        bytes = whole(file).map_err(failed("request"))?;
     }
     let job = Execution::read(&bytes).ok_or("a request that is none")?;
     set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
+    lock.no_descriptors()?;
     let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, &job)));
     let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));
     write_reply(&mut UnixStream::from(socket), &reply, &[])
+}
+
+/// All of a file, with no other calls than a fork may make.
+fn whole(file: OwnedFd) -> Result<Vec<u8>, Error> {
+    let mut file = File::from(file);
+    let len = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    let mut bytes = Vec::with_capacity(len as usize);
+    file.take(len).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

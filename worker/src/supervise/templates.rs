@@ -4,6 +4,7 @@
 use super::template::{Fork, NoFork, Template};
 use crate::{
     job::protocol::{Execution, Setup},
+    sandbox::Plan,
     wasm::CpuBaseline,
 };
 use pvf_shared::{ids::ParamsHash, params::ExecutorParams};
@@ -44,6 +45,7 @@ type Entries = (u64, HashMap<Key, (u64, Arc<Entry>)>);
 pub(super) struct Templates {
     exe: PathBuf,
     baseline: CpuBaseline,
+    sandbox: Plan,
     entries: Mutex<Entries>,
 }
 
@@ -54,8 +56,8 @@ impl fmt::Debug for Templates {
 }
 
 impl Templates {
-    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline) -> Self {
-        Self { exe, baseline, entries: Mutex::default() }
+    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline, sandbox: Plan) -> Self {
+        Self { exe, baseline, sandbox, entries: Mutex::default() }
     }
 
     /// Whether there is a template of this artifact for these parameters.
@@ -122,7 +124,12 @@ impl Entry {
             return Ok(template.clone());
         }
         *slot = None;
-        let setup = Setup { baseline: templates.baseline, params: params.clone(), artifact: artifact.to_owned() };
+        let setup = Setup {
+            sandbox: templates.sandbox,
+            baseline: templates.baseline,
+            params: params.clone(),
+            artifact: artifact.to_owned(),
+        };
         let template = Template::start(&templates.exe, &setup).await?;
         *slot = Some(template.clone());
         Ok(template)
