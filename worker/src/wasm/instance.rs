@@ -74,6 +74,9 @@ impl Runtime {
             unsafe { Module::deserialize_file(&engine, artifact) }
         });
         let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
+        // Not with the first instance: where that is made, a file cannot be.
+        retry_ebusy(|| module.initialize_copy_on_write_image())
+            .map_err(|e| CallError::construction(format!("memory image: {e:#}")))?;
         let starts = start::said_in(artifact).map_err(CallError::construction)?;
         Self::link::<H>(engine, &module, params, starts)
     }
@@ -133,9 +136,6 @@ impl Runtime {
                 move |_: wasmtime::Caller<'_, State>, _: &[Val], _: &mut [Val]| Err(wasmtime::Error::msg(why.clone()));
             linker.func_new("env", &name, ty, stub).map_err(|e| CallError::construction(format!("{e:#}")))?;
         }
-        // Now, and not with the first instance: where that is made, files cannot be.
-        retry_ebusy(|| module.initialize_copy_on_write_image())
-            .map_err(|e| CallError::construction(format!("memory image: {e:#}")))?;
         let linked = linker.instantiate_pre(module).map_err(|e| CallError::construction(format!("{e:#}")))?;
         Ok(Self { engine, linked, memory_limit: params.memory_page_limit() as usize * PAGE, starts })
     }

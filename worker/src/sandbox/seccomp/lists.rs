@@ -46,12 +46,20 @@ const THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
 /// All that fork asks for besides the signal: where to write the number of the child's thread.
 const FORK_IDS: u64 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
 
+/// In builds with debug assertions the standard library makes sure that what it closes is open.
+const IS_OPEN: Rule = only(
+    libc::SYS_fcntl,
+    &[When::Bits(1, LOW, libc::F_GETFD as u64)],
+    "is a descriptor open? asked before it is closed, in builds with debug assertions",
+);
+
 /// A fork of a template, from when it waits for its job on.
 pub(super) const JOB: &[Rule] = &[
     any(libc::SYS_recvmsg, "waits for its job on its socket, and gets a memory file with a large one"),
     any(libc::SYS_read, "a large job's memory file"),
     any(libc::SYS_lseek, "how long that file is"),
     any(libc::SYS_close, "that file, when it is read; descriptors that are not needed"),
+    IS_OPEN,
     any(libc::SYS_write, "its reply; what a panic says, to stderr"),
     only(libc::SYS_sendto, &[When::Is(4, 0)], "its reply, where the standard library writes to a socket with it"),
     any(libc::SYS_brk, "malloc"),
@@ -107,6 +115,7 @@ const TEMPLATE: &[Rule] = &[
 pub(super) const PREPARATION: &[Rule] = &[
     any(libc::SYS_write, "the artifact; what a panic says, to stderr"),
     any(libc::SYS_close, "the end of the artifact"),
+    IS_OPEN,
     any(libc::SYS_brk, "malloc"),
     any(libc::SYS_munmap, "malloc; stacks of threads that end"),
     any(libc::SYS_mremap, "malloc of large blocks"),
