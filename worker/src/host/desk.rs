@@ -8,10 +8,7 @@ use pvf_shared::{
     bus::Message,
     ids::{Attempt, FencingToken, JobId},
     job::JobSpec,
-    wire::{
-        self, Dispatch, DispatchReply, Heartbeat, Holding, RunningJob, SecurityStatus, ToWorker, WorkerHello,
-        WorkerKind,
-    },
+    wire::{self, Dispatch, DispatchReply, Heartbeat, Holding, RunningJob, ToWorker, WorkerHello, WorkerKind},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -104,7 +101,7 @@ impl Desk {
                 host: self.worker.config.host.clone(),
                 version: env!("CARGO_PKG_VERSION").into(),
                 cpu_baseline: self.worker.config.baseline.to_string(),
-                security: SecurityStatus::default(),
+                security: self.worker.jobs.runner.sandbox().status(),
                 holds: self.worker.jobs.cache.list().into_iter().map(Holding::OnDisk).collect(),
                 running,
             };

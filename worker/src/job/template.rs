@@ -41,7 +41,11 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
     // It has run nothing, and each fork gets it as it is.
     let mut ready = runtime.ready();
     // From here on it opens nothing, and what comes is a stranger's.
-    let lock = lock_template(setup.sandbox, &Limits::template(&setup.params))?;
+    let lock = match lock_template(setup.sandbox, &Limits::template(&setup.params)) {
+        Ok(lock) => lock,
+        // Said before the worker sees the socket closed: it does not wait for words then.
+        Err(why) => exit(Err(why)),
+    };
     tell(&control, &Told::Ready, &[])?;
     loop {
         let (packet, descriptors) = receive(&control, MAX_COMMAND).map_err(failed("control socket"))?;

@@ -97,19 +97,14 @@ impl ForkLock {
 /// Everything but seccomp, in the only order that works: landlock forbids mounting, a process without capabilities
 /// cannot mount, and limits and landlock need calls that seccomp forbids.
 fn lock(plan: Plan, limits: &Limits) -> Result<(), String> {
-    let steps: [(Mechanism, &dyn Fn() -> Result<(), String>); 5] = [
-        (Mechanism::EmptyRoot, &root::enter),
-        (Mechanism::NoNewPrivileges, &privileges::none_new),
-        (Mechanism::Landlock, &landlock::restrict),
-        (Mechanism::Capabilities, &capabilities::drop_all),
-        (Mechanism::Limits, &|| limits.set()),
-    ];
-    for (mechanism, step) in steps {
-        if plan.has(mechanism) {
-            step().map_err(|why| format!("sandbox: {mechanism}: {why}"))?;
-        }
-    }
-    Ok(())
+    let step = |mechanism: Mechanism, take: &dyn Fn() -> Result<(), String>| {
+        if plan.has(mechanism) { take().map_err(|why| format!("sandbox: {mechanism}: {why}")) } else { Ok(()) }
+    };
+    step(Mechanism::EmptyRoot, &|| root::enter(plan))?;
+    step(Mechanism::NoNewPrivileges, &privileges::none_new)?;
+    step(Mechanism::Landlock, &landlock::restrict)?;
+    step(Mechanism::Capabilities, &capabilities::drop_all)?;
+    step(Mechanism::Limits, &|| limits.set())
 }
 
 /// An error of the system call that was made last.

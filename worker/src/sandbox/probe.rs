@@ -37,7 +37,7 @@ pub(crate) fn run(ask: &Ask) -> Report {
     for ((mechanism, inside), (_, outside)) in namespaces::current().into_iter().zip(&ask.outside) {
         found(mechanism, in_own_namespace(ask, mechanism, &inside, outside));
     }
-    found(Mechanism::EmptyRoot, root::enter().and_then(|()| root::is_empty()));
+    found(Mechanism::EmptyRoot, root::enter(ask.plan).and_then(|()| root::is_empty()));
     found(Mechanism::NoNewPrivileges, privileges::none_new().and_then(|()| privileges::are_off()));
     found(Mechanism::Landlock, landlock::restrict().and_then(|()| landlock::holds()));
     found(Mechanism::Capabilities, capabilities::drop_all().and_then(|()| capabilities::are_gone()));

@@ -1,13 +1,18 @@
 //! An empty root: the process's whole file system is one directory with nothing in it that cannot be written, and
 //! what was there before is not mounted any more. Files that are open or mapped stay so.
 
-use super::failed;
+use super::{Mechanism, Plan, failed};
 use std::{ffi::CStr, fs, path::Path, ptr::null};
 
 /// Some directory that is always there, to mount on: it is not seen by anybody else.
 const PLACE: &CStr = c"/proc";
 
-pub(super) fn enter() -> Result<(), String> {
+/// In a process that was cloned into the namespaces of this plan.
+pub(super) fn enter(plan: Plan) -> Result<(), String> {
+    if !plan.has(Mechanism::MountNamespace) {
+        // A worker that is root would take the machine's root away.
+        return Err("it needs a mount namespace of its own".into());
+    }
     let still = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: plain system calls with strings that end with 0; this process has one thread and its own mounts.
     unsafe {

@@ -57,6 +57,11 @@ pub enum Prepared {
     Internal(InternalError),
 }
 
+/// How this machine can lock up job processes: a child of this executable (absent: the current one) tries it.
+pub fn probe_sandbox(exe: Option<PathBuf>) -> std::io::Result<Report> {
+    executable(exe).map(|exe| probe::probe(&exe))
+}
+
 /// Starts job processes.
 #[derive(Debug, Clone)]
 pub struct JobRunner {
@@ -71,9 +76,8 @@ impl JobRunner {
     /// [`crate::run_job_if_asked`]. They are locked up as far as this machine can, which a child tries out first:
     /// whoever wants more than that looks at [`JobRunner::sandbox`].
     pub fn new(exe: Option<PathBuf>, baseline: CpuBaseline) -> std::io::Result<Self> {
-        let exe = executable(exe)?;
-        let report = probe::probe(&exe);
-        Self::with_sandbox(Some(exe), baseline, report)
+        let report = probe_sandbox(exe.clone())?;
+        Self::with_sandbox(exe, baseline, report)
     }
 
     /// As [`JobRunner::new`], with what is known of this machine: jobs are locked up by what works according to it.
@@ -154,7 +158,6 @@ fn executable(exe: Option<PathBuf>) -> std::io::Result<PathBuf> {
     // Not the path: the file may be replaced while we run, and jobs must be of our own build.
     let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     match exe {
-        Some(exe) if exe == own => Ok(exe),
         Some(exe) => exe.canonicalize(),
         None if own.exists() => Ok(own),
         None => std::env::current_exe(),

@@ -39,7 +39,8 @@ pub fn sandbox() -> &'static Report {
     })
 }
 
-fn runner_with(exe: &Path, sandbox: Report) -> JobRunner {
+/// Jobs are locked up by what works according to this.
+pub fn runner_with(exe: &Path, sandbox: Report) -> JobRunner {
     JobRunner::with_sandbox(Some(exe.to_owned()), CpuBaseline::of_this_machine(), sandbox).unwrap()
 }
 
@@ -58,9 +59,14 @@ pub fn worker() -> JobRunner {
 
 /// A worker executable that only this test uses, so that its processes can be told from those of others.
 pub fn own_worker(name: &str) -> PathBuf {
+    own_copy_of(Path::new(WORKER), name)
+}
+
+/// The same for another executable.
+pub fn own_copy_of(exe: &Path, name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pvf-execute-worker-{name}-{}", std::process::id()));
     let _ = fs::remove_file(&path);
-    fs::hard_link(WORKER, &path).unwrap();
+    fs::hard_link(exe, &path).unwrap();
     path
 }
 
