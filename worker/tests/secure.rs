@@ -58,7 +58,8 @@ fn where_jobs_cannot_be_locked_up_a_worker_does_not_start_and_says_what_helps() 
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
         let said = said(&output);
         for part in [
-            "user namespace: clone: Operation not permitted",
+            "user namespace, pid namespace, ",
+            "cgroup namespace: clone: Operation not permitted",
             "empty root: it needs a mount namespace",
             "fix: ",
             "compose/seccomp.json",

@@ -180,13 +180,13 @@ impl Report {
         SecurityStatus { secure: self.is_complete(), missing: missing.collect() }
     }
 
-    /// What is missing, why, and what helps: a line each.
+    /// What is missing, why, and what helps; what is missing for the same reason together.
     pub fn complaint(&self) -> String {
         let mut lines = Vec::new();
-        for finding in &self.findings {
-            if let Some(why) = &finding.missing {
-                lines.push(format!("  {}: {why}\n    fix: {}", finding.mechanism, finding.mechanism.fix()));
-            }
+        for why in self.findings.chunk_by(|one, next| one.missing == next.missing) {
+            let Some(Finding { mechanism: first, missing: Some(reason) }) = why.first() else { continue };
+            let names: Vec<_> = why.iter().map(|finding| finding.mechanism.name()).collect();
+            lines.push(format!("  {}: {reason}\n    fix: {}", names.join(", "), first.fix()));
         }
         lines.join("\n")
     }
