@@ -103,7 +103,6 @@ const TEMPLATE: &[Rule] = &[
     any(libc::SYS_dup2, "a fork puts its socket and stderr in place of the template's"),
     any(libc::SYS_dup3, "the same, where there is no dup2"),
     only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_PDEATHSIG as u64)], "a fork dies with its template"),
-    only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_NO_NEW_PRIVS as u64)], "comes with each filter"),
     only(
         libc::SYS_seccomp,
         &[When::Bits(0, LOW, libc::SECCOMP_SET_MODE_FILTER as u64)],

@@ -2,81 +2,47 @@
 //! the spot. The lists are data (`lists.rs`); a fork of a template is held by two of them.
 
 mod lists;
+mod program;
 
-use lists::{Rule, When};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
-};
-use std::collections::BTreeMap;
+use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, sock_filter, sock_fprog};
+use program::compile;
 
-/// A compiled list.
-pub(super) struct Filter(BpfProgram);
+/// A list as the kernel runs it.
+pub(super) struct Filter(Vec<sock_filter>);
 
 impl Filter {
     /// For a preparation: the first answers with an error what the C library asks and can do without, the second ends
     /// the process at anything that is not on its list. Of two filters the stricter decides.
     pub(super) fn preparation() -> Result<[Self; 2], String> {
-        let refused = SeccompAction::Errno(libc::ENOSYS as u32);
+        let refused = SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
         let allowed = lists::PREPARATION.iter().chain(lists::REFUSED);
         Ok([
-            Self::compile(lists::REFUSED, SeccompAction::Allow, refused)?,
-            Self::compile(allowed, SeccompAction::KillProcess, SeccompAction::Allow)?,
+            Self(compile(lists::REFUSED, refused, SECCOMP_RET_ALLOW)?),
+            Self(compile(allowed, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS)?),
         ])
     }
 
     /// For a template.
     pub(super) fn template() -> Result<Self, String> {
-        Self::compile(&lists::template(), SeccompAction::KillProcess, SeccompAction::Allow)
+        compile(&lists::template(), SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS).map(Self)
     }
 
     /// For a fork of a template.
     pub(super) fn job() -> Result<Self, String> {
-        Self::compile(lists::JOB, SeccompAction::KillProcess, SeccompAction::Allow)
+        compile(lists::JOB, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS).map(Self)
     }
 
-    fn compile<'a>(
-        list: impl IntoIterator<Item = &'a Rule>,
-        otherwise: SeccompAction,
-        listed: SeccompAction,
-    ) -> Result<Self, String> {
-        let mut rules = BTreeMap::<i64, Vec<SeccompRule>>::new();
-        let mut always = Vec::new();
-        for Rule { call, when, why } in list {
-            let forms = rules.entry(*call).or_default();
-            if when.is_empty() {
-                always.push(*call);
-            } else {
-                let form = conditions(when).and_then(SeccompRule::new);
-                forms.push(form.map_err(|error| format!("the rule for call {call} ({why}): {error}"))?);
-            }
-        }
-        // A call without conditions wins over its forms in another list.
-        for call in always {
-            rules.insert(call, Vec::new());
-        }
-        let compile = || {
-            let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-            BpfProgram::try_from(SeccompFilter::new(rules, otherwise, listed, arch)?)
-        };
-        compile().map(Self).map_err(|error: BackendError| format!("a list cannot be compiled: {error}"))
-    }
-
-    /// From now on, for this thread and those that it starts, for good.
+    /// From now on, for this thread and those that it starts, for good. New privileges must be off.
     pub(super) fn install(&self) -> Result<(), String> {
-        apply_filter(&self.0).map_err(|error| format!("seccomp: {error}"))
+        let len = u16::try_from(self.0.len()).map_err(|_| "a list is too long".to_owned())?;
+        // The kernel only reads it.
+        let program = sock_fprog { len, filter: self.0.as_ptr().cast_mut() };
+        // SAFETY: a plain system call; the pointer is to a program that lives longer than the call.
+        match unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) } {
+            0 => Ok(()),
+            _ => Err(super::failed("seccomp")),
+        }
     }
-}
-
-fn conditions(when: &[When]) -> Result<Vec<SeccompCondition>, BackendError> {
-    let condition = |when: &When| {
-        let (argument, operator, value) = match *when {
-            When::Is(argument, value) => (argument, SeccompCmpOp::Eq, value),
-            When::Bits(argument, mask, value) => (argument, SeccompCmpOp::MaskedEq(mask), value),
-        };
-        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)
-    };
-    when.iter().map(condition).collect()
 }
 
 /// For the probe: what each list must end a process for, by name.
