@@ -11,8 +11,16 @@ use pvf_shared::{
     store::{BlobStore, StoreError, seal::SealKey},
     wire::WorkerKind,
 };
-use pvf_worker::host::{Worker, WorkerConfig};
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use pvf_worker::{
+    host::{Worker, WorkerConfig},
+    supervise::probe_sandbox,
+};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::{sync::watch, task::JoinSet};
 
 /// How an embedded host is set up.
@@ -30,6 +38,9 @@ pub struct Config {
     /// The executable that runs the jobs; absent: this one, whose `main` begins with
     /// [`crate::run_job_if_asked`].
     pub worker_exe: Option<PathBuf>,
+    /// Whether the host does not start where jobs cannot be locked up with every mechanism of the sandbox. Otherwise
+    /// it goes on with those that work, and says so in its log and its metrics.
+    pub secure: bool,
     /// How long a request waits for its verdict if it does not say.
     pub answer_within: Duration,
     /// How the queues are run.
@@ -48,6 +59,7 @@ impl Config {
             prepare_slots: 1,
             execute_slots: u32::try_from(cores).unwrap_or(1),
             worker_exe: None,
+            secure: false,
             answer_within: Duration::from_secs(1800),
             coordinator: CoordinatorConfig::default(),
             timing: Timing::default(),
@@ -90,15 +102,20 @@ pub async fn start(
         config: config.coordinator.clone(),
         bus: bus.clone(),
         store: store.clone(),
-        counters: metrics.0,
+        counters: metrics.counters,
     };
     let listening = coordinator.listen().await?;
+    let sandbox = probe_sandbox(config.worker_exe.clone());
+    let sandbox = sandbox.map_err(|e| StartError::Worker(format!("executable for jobs: {e}")))?;
+    metrics.sandbox_missing.store(sandbox.status().missing.len() as u64, Ordering::Relaxed);
     let mut workers = Vec::new();
     for (kind, slots) in [(WorkerKind::Prepare, config.prepare_slots), (WorkerKind::Execute, config.execute_slots)] {
         let worker_config = WorkerConfig {
             fleet: fleet.clone(),
             timing: config.timing,
             worker_exe: config.worker_exe.clone(),
+            sandbox: Some(sandbox.clone()),
+            secure: config.secure,
             ..WorkerConfig::new(kind, slots)
         };
         let worker = Worker::new(worker_config, bus.clone(), store.clone());

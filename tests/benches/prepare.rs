@@ -91,7 +91,7 @@ async fn main() {
     let instrumented = wasm::instrument(wasm::prevalidate(&code).expect("wasm"), &params).expect("instrumented");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), &instrumented).expect("written");
-    let runner = JobRunner::new(Some(binary("pvf-prepare-worker")), CpuBaseline::of_this_machine(), (1, 0)).expect("a runner");
+    let runner = JobRunner::new(Some(binary("pvf-prepare-worker")), CpuBaseline::of_this_machine()).expect("a runner");
     let mut times = [vec![], vec![], vec![], vec![]];
     let mut artifact = 0;
     for run in 0..runs {

@@ -2,6 +2,8 @@
 
 use crate::{
     host::{Worker, WorkerConfig},
+    sandbox::Report,
+    supervise::probe_sandbox,
     wasm::CpuBaseline,
 };
 use clap::Parser;
@@ -42,6 +44,13 @@ struct Args {
     /// Processes of each artifact in use that are kept ready for a job, 0 to 64 [default: --slots, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=64))]
     spares: Option<u32>,
+    /// Do not start where jobs cannot be locked up with every mechanism of the sandbox (the default)
+    #[arg(long)]
+    secure: bool,
+    /// Go on with those mechanisms of the sandbox that work here: only where all code is trusted
+    #[arg(long, env = "PVF_INSECURE_BEST_EFFORT", overrides_with = "secure",
+        value_parser = clap::builder::FalseyValueParser::new())]
+    insecure_best_effort: bool,
     /// Log as JSON
     #[arg(long)]
     json_logs: bool,
@@ -70,7 +79,7 @@ pub fn worker_main() -> ExitCode {
 }
 
 /// Runs a worker of this role with these arguments (without the program's name) until SIGTERM or SIGINT. Exit code
-/// 2: wrong settings; 3: bus or store cannot be used.
+/// 2: wrong settings, or jobs cannot be locked up here; 3: bus or store cannot be used.
 pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let kind = if role == "prepare-worker" { WorkerKind::Prepare } else { WorkerKind::Execute };
     let args = Args::parse_from(std::iter::once(OsString::from(format!("pvf-{role}"))).chain(args));
@@ -81,11 +90,18 @@ pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(store) => store,
         Err(error) => return fail(2, &error),
     };
+    // Before anything else hears of this worker.
+    let secure = args.secure || !args.insecure_best_effort;
+    let sandbox = match probe_sandbox(None) {
+        Ok(report) if secure && !report.is_complete() => return fail(2, &refusal(&report)),
+        Ok(report) => report,
+        Err(error) => return fail(3, &format!("executable for jobs: {error}")),
+    };
     let runtime = match pvf_shared::runtime::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(3, &error),
     };
-    match runtime.block_on(run(kind, args, store)) {
+    match runtime.block_on(run(kind, args, store, sandbox)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(3, &error),
     }
@@ -96,7 +112,15 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn run(kind: WorkerKind, args: Args, store: BlobStore) -> Result<(), String> {
+fn refusal(report: &Report) -> String {
+    format!(
+        "jobs run code of strangers, and cannot be locked up on this machine; missing:\n{}\n\
+         To go on with what works, where all code is trusted: --insecure-best-effort",
+        report.complaint()
+    )
+}
+
+async fn run(kind: WorkerKind, args: Args, store: BlobStore, sandbox: Report) -> Result<(), String> {
     let mut shutdown = Shutdown::catch().map_err(|e| format!("signals: {e}"))?;
     let bus = NatsBus::connect(&args.nats, &format!("pvf-{kind}-worker"), Duration::from_secs(10)).await;
     let bus = Arc::new(bus.map_err(|e| e.to_string())?);
@@ -105,7 +129,7 @@ async fn run(kind: WorkerKind, args: Args, store: BlobStore) -> Result<(), Strin
         WorkerKind::Prepare => 1,
         WorkerKind::Execute => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
     });
-    let mut config = WorkerConfig { fleet: args.fleet, ..WorkerConfig::new(kind, slots) };
+    let mut config = WorkerConfig { fleet: args.fleet, sandbox: Some(sandbox), ..WorkerConfig::new(kind, slots) };
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
     config.spares = args.spares.unwrap_or(config.spares);
     config.host = args.host.unwrap_or(config.host);

@@ -1,12 +1,13 @@
 //! Workers: they take jobs off the bus, run each in a child process of its own, and report.
 //!
 //! `host` talks to the bus and the store, `supervise` starts and judges job processes, `job` is what runs inside
-//! one, `wasm` is the only user of wasmtime. [`worker_main!`] declares an executable that is all of it.
+//! one, `sandbox` holds it there, `wasm` is the only user of wasmtime. [`worker_main!`] declares an executable that is all of it.
 
 pub mod cli;
 mod end;
 pub mod host;
 mod job;
+pub mod sandbox;
 pub mod supervise;
 pub mod wasm;
 

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    AMPLE, artifact, children, execute_hostile, execute_job, hostile, jobs_of, own_worker, processes_of, runner, until,
+    AMPLE, artifact, children, execute_hostile, execute_job, hostile, jobs_of, own_worker, processes_of, runner,
+    unlocked, until,
 };
 use futures::FutureExt as _;
 use pvf_guests::corpus::busy;
@@ -45,7 +46,7 @@ async fn nothing_is_left_of_a_job() {
         until(|| (children().is_empty() && processes_of(&exe).is_empty()).then_some(())).await;
     }
     let exe_of_hostile = hostile();
-    let runner = runner(&exe_of_hostile);
+    let runner = unlocked(&exe_of_hostile);
     for deed in ["silent", "odd_status", "killed", "floods", "kills_its_parent"] {
         execute_hostile(&runner, deed, AMPLE).await;
     }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{
     AMPLE, artifact, execute_hostile, execute_job, hostile, job_error, name_of, own_worker, processes_of, runner,
-    template_bad, until, valid, worker,
+    template_bad, unlocked, until, valid, worker,
 };
 use pvf_guests::corpus::echo_like;
 use pvf_shared::{
@@ -38,7 +38,7 @@ async fn templates_and_their_spares_are_bounded() {
 #[tokio::test]
 async fn a_template_that_dies_is_replaced() {
     let exe = hostile();
-    let runner = runner(&exe);
+    let runner = unlocked(&exe);
     let code = echo_like();
     let good = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());

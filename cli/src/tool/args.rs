@@ -159,4 +159,7 @@ pub(crate) struct Up {
     /// Port of the NATS server that is started when --nats is not given
     #[arg(long, default_value_t = 4222, value_name = "PORT")]
     pub(crate) port: u16,
+    /// Workers go on with those mechanisms of the sandbox that work here: only where all code is trusted
+    #[arg(long)]
+    pub(crate) insecure_best_effort: bool,
 }

@@ -218,6 +218,11 @@ fn show_status(global: &Global, status: &FleetStatus) {
                 "{} worker {} on {}: {}/{} slots, engine {}{state}",
                 w.kind, w.id, w.host, w.running, w.slots, w.engine
             );
+            match w.security.missing.as_slice() {
+                [] if w.security.secure => println!("  sandbox: complete"),
+                [] => println!("  sandbox: NOT KNOWN"),
+                missing => println!("  sandbox: INSECURE, missing: {}", missing.join("; ")),
+            }
         }
     }
 }

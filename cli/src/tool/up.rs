@@ -44,7 +44,7 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<u8, Failure> {
         std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1))
     });
     let result = tokio::select! {
-        result = start_roles(&fleet, args.prepare_workers, execute_workers, &mut roles) => result,
+        result = start_roles(&fleet, args, execute_workers, &mut roles) => result,
         () = shutdown.asked() => Err(Failure::NotAnswered("stopped before the fleet was complete".into())),
     };
     if let Err(failure) = result {
@@ -107,13 +107,16 @@ async fn stop(roles: Vec<Role>) {
     }
 }
 
-async fn start_roles(fleet: &Global, prepare: u32, execute: u32, roles: &mut Vec<Role>) -> Result<(), Failure> {
+async fn start_roles(fleet: &Global, args: &Up, execute: u32, roles: &mut Vec<Role>) -> Result<(), Failure> {
+    let prepare = args.prepare_workers;
+    let settings: &[&str] =
+        if args.insecure_best_effort { &["--slots", "1", "--insecure-best-effort"] } else { &["--slots", "1"] };
     roles.push(role(fleet, "coordinator", "coordinator".into(), &[])?);
     for n in 1..=prepare {
-        roles.push(role(fleet, "prepare-worker", format!("prepare worker {n}"), &["--slots", "1"])?);
+        roles.push(role(fleet, "prepare-worker", format!("prepare worker {n}"), settings)?);
     }
     for n in 1..=execute {
-        roles.push(role(fleet, "execute-worker", format!("execute worker {n}"), &["--slots", "1"])?);
+        roles.push(role(fleet, "execute-worker", format!("execute worker {n}"), settings)?);
     }
     let deadline = Instant::now() + START_LIMIT;
     let target = Target::open(fleet).await?;

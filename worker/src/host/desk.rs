@@ -11,8 +11,8 @@ use pvf_shared::{
     job::JobSpec,
     subjects::Subject,
     wire::{
-        self, Dispatch, DispatchReply, Heartbeat, Holding, JobReport, RunningJob, SecurityStatus, ToWorker,
-        WorkerHello, WorkerKind,
+        self, Dispatch, DispatchReply, Heartbeat, Holding, JobReport, RunningJob, ToWorker, WorkerHello,
+        WorkerKind,
     },
 };
 use std::{
@@ -125,7 +125,7 @@ impl Desk {
                 host: self.worker.config.host.clone(),
                 version: env!("CARGO_PKG_VERSION").into(),
                 cpu_baseline: self.worker.config.baseline.to_string(),
-                security: SecurityStatus::default(),
+                security: self.worker.jobs.runner.sandbox().status(),
                 holds: self.worker.jobs.cache.list().into_iter().map(Holding::OnDisk).collect(),
                 running,
             };

@@ -6,6 +6,7 @@ mod jobs;
 mod link;
 
 use crate::{
+    sandbox::Report,
     supervise::JobRunner,
     wasm::{CpuBaseline, engine_id},
 };
@@ -44,6 +45,11 @@ pub struct WorkerConfig {
     pub timing: Timing,
     /// The executable that runs the jobs; absent: this one.
     pub worker_exe: Option<PathBuf>,
+    /// How jobs can be locked up here; absent: it is found out.
+    pub sandbox: Option<Report>,
+    /// Whether it does not begin where a mechanism of the sandbox is missing. Otherwise it says so, and goes on with
+    /// those that work.
+    pub secure: bool,
     /// What compiled code may use.
     pub baseline: CpuBaseline,
     /// The machine's name.
@@ -55,7 +61,7 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// The usual settings.
+    /// The usual settings, for jobs that are locked up as far as can be.
     pub fn new(kind: WorkerKind, slots: u32) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "unknown".into());
         Self {
@@ -64,6 +70,8 @@ impl WorkerConfig {
             fleet: FleetName::default(),
             timing: Timing::default(),
             worker_exe: None,
+            sandbox: None,
+            secure: false,
             baseline: CpuBaseline::of_this_machine(),
             host: host.trim().to_owned(),
             spares: slots.min(MAX_SPARES),
@@ -78,6 +86,9 @@ pub enum WorkerError {
     /// The bus failed.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// Jobs cannot be locked up as they are to be.
+    #[error("jobs cannot be locked up on this machine; missing:\n{0}")]
+    Insecure(String),
     /// The job executable or the cache folder cannot be used.
     #[error("worker: {0}")]
     Setup(String),
@@ -96,9 +107,14 @@ impl Worker {
     /// A worker that has not begun yet.
     pub fn new(config: WorkerConfig, bus: SharedBus, store: BlobStore) -> Result<Self, WorkerError> {
         let setup = |what: &str, e: &dyn std::fmt::Display| WorkerError::Setup(format!("{what}: {e}"));
-        let runner =
-            JobRunner::new(config.worker_exe.clone(), config.baseline, (config.slots as usize, config.spares as usize))
-                .map_err(|e| setup("executable for jobs", &e))?;
+        let (exe, baseline) = (config.worker_exe.clone(), config.baseline);
+        let runner = match config.sandbox.clone() {
+            Some(report) => JobRunner::with_sandbox(exe, baseline, report),
+            None => JobRunner::new(exe, baseline),
+        };
+        let runner = runner.map_err(|e| setup("executable for jobs", &e))?;
+        let runner = runner.of_size(config.slots as usize, config.spares as usize);
+        check(runner.sandbox(), config.secure)?;
         let engine = engine_id(config.baseline).map_err(|e| setup("engine", &e))?;
         let cache = ArtifactCache::new(store.clone()).map_err(|e| setup("folder for artifacts", &e))?;
         let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
@@ -142,6 +158,21 @@ impl Worker {
         desk.leave().await;
         Ok(())
     }
+}
+
+/// Whether a worker may begin where jobs can be locked up like this.
+fn check(sandbox: &Report, secure: bool) -> Result<(), WorkerError> {
+    if sandbox.is_complete() {
+        return Ok(());
+    }
+    if secure {
+        return Err(WorkerError::Insecure(sandbox.complaint()));
+    }
+    tracing::warn!(
+        "INSECURE: jobs run code of strangers without everything that is to hold it; missing:\n{}",
+        sandbox.complaint()
+    );
+    Ok(())
 }
 
 /// Completes at this time, if there is one.

@@ -11,6 +11,7 @@ mod template;
 
 pub use allocator::JobAllocator;
 
+use crate::sandbox::{self, Limits, probe};
 use protocol::{EXIT_SETUP, PREPARE, Preparation, Reply, TEMPLATE, name};
 use pvf_shared::verdict::{PrepareError, clean_reason};
 use serde::de::DeserializeOwned;
@@ -27,12 +28,11 @@ use std::{
 /// was started for and ends here; otherwise nothing happens. `H` are host functions beyond those of consensus, `()`
 /// for none.
 pub fn run_job_if_asked<H: HostFunctions>() {
-    let mut args = std::env::args_os().skip(1);
-    let role = args.next();
-    let mut parent = || args.next().and_then(|s| s.to_str().and_then(|s| s.parse().ok()));
+    let role = std::env::args_os().nth(1);
     let ended = match role.as_deref().and_then(|role| role.to_str()) {
-        Some(PREPARE) => begin(name::PREPARE, parent()).and_then(|(request, to)| prepare_job::<H>(request, to)),
-        Some(TEMPLATE) => begin(name::TEMPLATE, parent()).and_then(|(setup, to)| template::run::<H>(&setup, to)),
+        Some(PREPARE) => begin(name::PREPARE).and_then(|(request, to)| prepare_job::<H>(request, to)),
+        Some(TEMPLATE) => begin(name::TEMPLATE).and_then(|(setup, to)| template::run::<H>(&setup, to)),
+        Some(probe::PROBE) => begin(name::PROBE).and_then(|(ask, to)| answer_probe(&ask, to)),
         _ => return,
     };
     exit(ended)
@@ -55,9 +55,9 @@ fn failed(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
     move |error| format!("{what}: {error}")
 }
 
-/// Limits first, then what stdin holds is read, and stdout is taken away from whoever might print.
-fn begin<T: DeserializeOwned>(name: &CStr, parent: Option<i32>) -> Result<(T, OwnedFd), String> {
-    die_with_parent(parent)?;
+/// What stdin holds is read, and stdout is taken away from whoever might print. Whoever started this process saw to it
+/// that it ends with it.
+fn begin<T: DeserializeOwned>(name: &CStr) -> Result<(T, OwnedFd), String> {
     set_name(name);
     // SAFETY: only closes what this process does not know of; nothing was opened yet.
     unsafe { libc::close_range(3, u32::MAX, 0) };
@@ -80,19 +80,6 @@ fn begin<T: DeserializeOwned>(name: &CStr, parent: Option<i32>) -> Result<(T, Ow
     Ok((request, stdout))
 }
 
-fn die_with_parent(parent: Option<i32>) -> Result<(), String> {
-    // SAFETY: plain system calls.
-    unsafe {
-        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-            return Err(failed("parent death signal")(std::io::Error::last_os_error()));
-        }
-        if parent.is_none_or(|parent| parent != libc::getppid()) {
-            return Err("the process that started this one is gone".into());
-        }
-    }
-    Ok(())
-}
-
 fn set_name(name: &CStr) {
     // SAFETY: the pointer is to a string that ends with 0.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
@@ -107,11 +94,18 @@ fn set_limit(what: libc::__rlimit_resource_t, value: u64) -> std::io::Result<()>
 fn prepare_job<H: HostFunctions>(job: Preparation, reply_to: OwnedFd) -> Result<(), String> {
     set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
     slice::work_in_long_slices();
+    // The code has come in, but nobody has looked at it. Threads that are started from here on are held as well.
+    sandbox::lock_preparation(job.sandbox, &Limits::preparation(&job.params, job.threads))?;
     let done = catch_unwind(AssertUnwindSafe(|| prepare::run::<H>(&job)));
     let (reply, artifact) = done.unwrap_or_else(|panic| {
         (Reply::PrepareFailed(PrepareError::JobError(clean_reason(&said(&*panic)))), Vec::new())
     });
     write_reply(&mut File::from(reply_to), &reply, &artifact)
+}
+
+fn answer_probe(ask: &probe::Ask, answer_to: OwnedFd) -> Result<(), String> {
+    let answer = rmp_serde::to_vec_named(&probe::run(ask)).map_err(|e| format!("answer: {e}"))?;
+    File::from(answer_to).write_all(&answer).map_err(failed("answer"))
 }
 
 /// What a panic said.

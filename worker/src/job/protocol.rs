@@ -10,7 +10,7 @@
 //! A reply is four bytes of length, little endian, the reply, and for a preparation the artifact behind it; a length
 //! of 0 is that of a valid candidate, whose result follows.
 
-use crate::{end::End, wasm::CpuBaseline};
+use crate::{end::End, sandbox::Plan, wasm::CpuBaseline};
 use pvf_shared::{
     Bytes,
     params::ExecutorParams,
@@ -38,6 +38,8 @@ pub(crate) const MAX_PACKET: usize = 16 * 1024;
 
 /// What `ps` shows of a process: each is at most 15 bytes.
 pub(crate) mod name {
+    /// A process that tries out how it can be locked up.
+    pub(crate) const PROBE: &std::ffi::CStr = c"pvf-probe";
     /// A process that compiles.
     pub(crate) const PREPARE: &std::ffi::CStr = c"pvf-prepare";
     /// A process that has an artifact mapped and linked.
@@ -51,6 +53,8 @@ pub(crate) mod name {
 /// What a preparation is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Preparation {
+    /// What is to hold the process, beginning before it looks at the code.
+    pub(crate) sandbox: Plan,
     /// What compiled code may use.
     pub(crate) baseline: CpuBaseline,
     /// CPU time after which the kernel ends the process in any case, seconds.
@@ -70,6 +74,8 @@ pub(crate) struct Preparation {
 /// What a template has ready.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Setup {
+    /// What is to hold the process and its forks.
+    pub(crate) sandbox: Plan,
     /// What compiled code may use.
     pub(crate) baseline: CpuBaseline,
     /// The parameters.
@@ -147,7 +153,7 @@ pub(crate) enum Told {
     Ready,
     /// It cannot be linked.
     Construction(String),
-    /// A fork; its pidfd comes along.
+    /// A fork, by its number where the template is; its pidfd comes along.
     Forked(i32),
     /// A fork's end.
     Reaped(End),

@@ -3,7 +3,7 @@
 
 use super::{
     control::{receive, send},
-    die_with_parent, execute, exit, failed,
+    execute, exit, failed,
     protocol::{Command, Execution, MAX_COMMAND, MAX_INLINE, Setup, Told, name},
     said, set_limit, set_name,
     slice::work_in_long_slices,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     end::End,
     job::protocol::Reply,
+    sandbox::{ForkLock, Limits, lock_template},
     wasm::{CallError, Ready, Runtime},
 };
 use pvf_shared::verdict::clean_reason;
@@ -19,7 +20,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sp_wasm_interface::HostFunctions;
 use std::{
     fs::File,
-    io::{Error, Read as _},
+    io::{Error, Read as _, Seek as _, SeekFrom},
     os::{
         fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::net::UnixStream,
@@ -43,6 +44,12 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
     // It has run nothing, and each fork gets it as it is.
     let mut ready = runtime.ready();
     let cores = sched_getaffinity(None).map_err(|e| failed("cores")(e.into()))?;
+    // From here on it opens nothing, and what comes is a stranger's.
+    let lock = match lock_template(setup.sandbox, &Limits::template(&setup.params)) {
+        Ok(lock) => lock,
+        // Said before the worker sees the socket closed: it does not wait for words then.
+        Err(why) => exit(Err(why)),
+    };
     tell(&control, &Told::Ready, &[])?;
     loop {
         let (packet, descriptors) = receive(&control, MAX_COMMAND).map_err(failed("control socket"))?;
@@ -55,7 +62,10 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
                 Ok(Forked::Child { parent }) => {
                     // Nobody else's descriptors: only the worker and the template talk to each other there.
                     drop(control);
-                    exit(serve((&runtime, ready.take()), &cores, (socket, stderr), parent))
+                    exit(await_job(&lock, [&socket, &stderr], parent).and_then(|()| {
+                        drop(stderr);
+                        serve((&runtime, ready.take()), socket, (&lock, &cores))
+                    }))
                 }
                 Ok(Forked::Parent { pid, pidfd }) => tell(&control, &Told::Forked(pid), &[pidfd.as_fd()])?,
                 Err(error) => tell(&control, &failure(&error), &[])?,
@@ -104,24 +114,40 @@ fn fork() -> Result<Forked, Error> {
     }
 }
 
-/// A fork: waits for its job, does it, replies.
-fn serve(
-    (runtime, ready): (&Runtime, Option<Ready>),
-    cores: &CpuSet,
-    (socket, stderr): (OwnedFd, OwnedFd),
-    parent: i32,
-) -> Result<(), String> {
-    die_with_parent(Some(parent))?;
+/// A fork gets ready for its job, and is locked up for it.
+fn await_job(lock: &ForkLock, [socket, stderr]: [&OwnedFd; 2], parent: i32) -> Result<(), String> {
+    die_with(parent)?;
     set_name(name::SPARE);
     work_in_long_slices();
     // Descriptors 0 to 2 were the template's. The image of the guest's memory is behind others, which stay open.
-    for (from, to) in [(&socket, 0), (&stderr, 1), (&stderr, 2)] {
+    for (from, to) in [(socket, 0), (stderr, 1), (stderr, 2)] {
         // SAFETY: a plain system call on descriptors that are open.
         if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(from), to) } < 0 {
             return Err(failed("descriptors")(Error::last_os_error()));
         }
     }
-    drop(stderr);
+    lock.lock()
+}
+
+fn die_with(parent: i32) -> Result<(), String> {
+    // SAFETY: plain system calls.
+    unsafe {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            return Err(failed("parent death signal")(Error::last_os_error()));
+        }
+        if parent != libc::getppid() {
+            return Err("the process that started this one is gone".into());
+        }
+    }
+    Ok(())
+}
+
+/// A fork: waits for its job, does it, replies.
+fn serve(
+    (runtime, ready): (&Runtime, Option<Ready>),
+    socket: OwnedFd,
+    (lock, cores): (&ForkLock, &CpuSet),
+) -> Result<(), String> {
     let (mut bytes, files) = receive(&socket, MAX_INLINE).map_err(failed("request"))?;
     if bytes.is_empty() {
         // The worker does not need it any more.
@@ -131,12 +157,22 @@ fn serve(
     // Where it began its worker chose; from here on the kernel does.
     let _ = sched_setaffinity(None, cores);
     if let Some(file) = files.into_iter().next() {
-        bytes.clear();
-        File::from(file).read_to_end(&mut bytes).map_err(failed("request"))?;
+        bytes = whole(file).map_err(failed("request"))?;
     }
     let job = Execution::read(&bytes).ok_or("a request that is none")?;
     set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
+    lock.no_descriptors()?;
     let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, &job)));
     let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));
     write_reply(&mut UnixStream::from(socket), &reply, &[])
+}
+
+/// All of a file, with no other calls than a fork may make.
+fn whole(file: OwnedFd) -> Result<Vec<u8>, Error> {
+    let mut file = File::from(file);
+    let len = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    let mut bytes = Vec::with_capacity(len as usize);
+    file.take(len).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

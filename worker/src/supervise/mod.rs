@@ -4,8 +4,10 @@
 //! result is decoded again, and a process that ended oddly has no result, whatever it wrote.
 
 mod cores;
+mod launch;
 mod outcome;
 mod pipes;
+mod probe;
 mod process;
 mod template;
 mod templates;
@@ -14,6 +16,7 @@ mod watch;
 use crate::{
     end::End,
     job::protocol::{Execution, PREPARE, Preparation, REPLY_SLACK, Reply},
+    sandbox::Report,
     wasm::CpuBaseline,
 };
 use outcome::{Ran, execute_outcome, prepare_outcome};
@@ -55,31 +58,45 @@ pub enum Prepared {
     Internal(InternalError),
 }
 
+/// How this machine can lock up job processes: a child of this executable (absent: the current one) tries it.
+pub fn probe_sandbox(exe: Option<PathBuf>) -> std::io::Result<Report> {
+    executable(exe).map(|exe| probe::probe(&exe))
+}
+
 /// Starts job processes.
 #[derive(Debug, Clone)]
 pub struct JobRunner {
     exe: PathBuf,
     baseline: CpuBaseline,
     templates: Arc<Templates>,
+    sandbox: Arc<Report>,
 }
 
 impl JobRunner {
     /// Jobs are run by this executable (absent: the current one), whose `main` begins with
-    /// [`crate::run_job_if_asked`]. There will be so many jobs at once; so many forks of each artifact in use wait for
-    /// theirs.
-    pub fn new(
-        exe: Option<PathBuf>,
-        baseline: CpuBaseline,
-        (slots, spares): (usize, usize),
-    ) -> std::io::Result<Self> {
-        // Not the path: the file may be replaced while we run, and jobs must be of our own build.
-        let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
-        let exe = match exe {
-            Some(exe) => exe.canonicalize()?,
-            None if own.exists() => own,
-            None => std::env::current_exe()?,
-        };
-        Ok(Self { templates: Arc::new(Templates::new(exe.clone(), baseline, (slots, spares))), exe, baseline })
+    /// [`crate::run_job_if_asked`]. They are locked up as far as this machine can, which a child tries out first:
+    /// whoever wants more than that looks at [`JobRunner::sandbox`].
+    pub fn new(exe: Option<PathBuf>, baseline: CpuBaseline) -> std::io::Result<Self> {
+        let report = probe_sandbox(exe.clone())?;
+        Self::with_sandbox(exe, baseline, report)
+    }
+
+    /// As [`JobRunner::new`], with what is known of this machine: jobs are locked up by what works according to it.
+    pub fn with_sandbox(exe: Option<PathBuf>, baseline: CpuBaseline, sandbox: Report) -> std::io::Result<Self> {
+        let exe = executable(exe)?;
+        let templates = Arc::new(Templates::new(exe.clone(), baseline, sandbox.plan()));
+        Ok(Self { templates, exe, baseline, sandbox: Arc::new(sandbox) })
+    }
+
+    /// The same for so many jobs at once, with so many forks of each artifact in use that wait for theirs.
+    pub fn of_size(mut self, slots: usize, spares: usize) -> Self {
+        self.templates = Arc::new(Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).of_size(slots, spares));
+        self
+    }
+
+    /// How job processes are locked up.
+    pub fn sandbox(&self) -> &Report {
+        &self.sandbox
     }
 
     /// Compiles `code` in a process of its own.
@@ -89,6 +106,7 @@ impl JobRunner {
             n => n,
         };
         let preparation = Preparation {
+            sandbox: self.sandbox.plan(),
             baseline: self.baseline,
             cpu_seconds: backstop(job.cpu_limit),
             params: job.executor_params.clone(),
@@ -154,6 +172,16 @@ impl JobRunner {
     }
 }
 
+fn executable(exe: Option<PathBuf>) -> std::io::Result<PathBuf> {
+    // Not the path: the file may be replaced while we run, and jobs must be of our own build.
+    let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    match exe {
+        Some(exe) => exe.canonicalize(),
+        None if own.exists() => Ok(own),
+        None => std::env::current_exe(),
+    }
+}
+
 fn limits(cpu: Duration, threads: u32) -> Limits {
     Limits { cpu, wall: cpu.saturating_mul(WALL_CLOCK_FACTOR), threads }
 }
@@ -180,10 +208,11 @@ async fn run_preparation(exe: &Path, job: Preparation, limits: Limits) -> std::i
     let started = Instant::now();
     let start = Start {
         exe: exe.to_owned(),
-        args: vec![PREPARE.into(), std::process::id().to_string()],
+        args: vec![PREPARE.into()],
         stdin: request_file(&job)?,
         stdout: None,
         stack: None,
+        plan: job.sandbox,
     };
     drop(job);
     let mut process = Process::start(start).await?;

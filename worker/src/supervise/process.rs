@@ -1,17 +1,16 @@
 //! One child process: started, killed, reaped. Never a zombie, never a leaked descriptor, also when the future is
 //! dropped.
 
-use super::watch::Handle;
-use crate::end::End;
+use super::{
+    launch::{Launch, Launched, launch},
+    watch::Handle,
+};
+use crate::{end::End, sandbox::Plan};
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::{
     fs::File,
     io::{Error, Result},
-    os::{
-        fd::{FromRawFd as _, OwnedFd},
-        unix::process::CommandExt as _,
-    },
-    path::Path,
-    process::{Command, Stdio},
+    os::fd::OwnedFd,
     sync::{OnceLock, mpsc},
 };
 use tokio::{net::unix::pipe, sync::oneshot};
@@ -58,6 +57,8 @@ pub(super) struct Start {
     pub(super) stdout: Option<OwnedFd>,
     /// How large the stack of its first thread may become, bytes; absent: as ours.
     pub(super) stack: Option<u64>,
+    /// What is to hold it.
+    pub(super) plan: Plan,
 }
 
 type Answer = oneshot::Sender<Result<Started>>;
@@ -84,42 +85,19 @@ fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
 }
 
 fn spawn_now(start: Start) -> Result<Started> {
-    let mut command = Command::new(&start.exe);
-    command.args(&start.args).env_clear().current_dir(Path::new("/"));
-    command.stdin(start.stdin).stderr(Stdio::piped());
-    command.stdout(start.stdout.map_or_else(Stdio::piped, Stdio::from));
-    if let Some(stack) = start.stack {
-        // SAFETY: plain system calls, which may be made between fork and exec; the kernel lays out the address space
-        // of what is executed so that the stack can become that large.
-        unsafe { command.pre_exec(move || set_stack_limit(stack)) };
-    }
-    let mut child = command.spawn()?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let child = Child(child.id() as libc::pid_t);
-    let Some(stderr) = stderr else { return Err(Error::other("a child without pipes")) };
-    // SAFETY: a plain system call; the child cannot have been reaped, nobody else waits for it.
-    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.0, libc::O_NONBLOCK) };
-    if pidfd < 0 {
-        return Err(Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave it to us.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
-    Ok(Started { child, pidfd, stdout: stdout.map(Into::into), stderr: stderr.into() })
-}
-
-fn set_stack_limit(bytes: u64) -> Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointers are to a live value.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) != 0 {
-            return Err(Error::last_os_error());
-        }
-        limit.rlim_cur = bytes;
-        if libc::setrlimit(libc::RLIMIT_STACK, &raw const limit) != 0 {
-            return Err(Error::last_os_error());
-        }
-    }
-    Ok(())
+    let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdout, its_stdout) = match start.stdout {
+        Some(given) => (None, given),
+        None => pipe_with(PipeFlags::CLOEXEC).map(|(ours, its)| (Some(ours), its))?,
+    };
+    let Launched { pid, pidfd } = launch(Launch {
+        exe: &start.exe,
+        args: &start.args,
+        standard: [start.stdin.into(), its_stdout, its_stderr],
+        stack: start.stack,
+        plan: start.plan,
+    })?;
+    Ok(Started { child: Child(pid), pidfd, stdout, stderr })
 }
 
 impl Process {

@@ -91,10 +91,11 @@ impl Template {
         let (ours, its) = pair(SocketType::SEQPACKET)?;
         let mut process = Process::start(Start {
             exe: exe.to_owned(),
-            args: vec![TEMPLATE.into(), std::process::id().to_string()],
+            args: vec![TEMPLATE.into()],
             stdin: request_file(setup)?,
             stdout: Some(its),
             stack: Some(u64::from(setup.params.stack_native_max()) + HOST_STACK),
+            plan: setup.sandbox,
         })
         .await?;
         // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
@@ -207,7 +208,7 @@ impl Control {
             (Told::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
             (other, _) => return Err(Error::other(format!("asked for a fork, it said {other:?}"))),
         };
-        let body = Some((Handle::new(pid, pidfd)?, keeper));
+        let body = Some((Handle::of_fork(pid, pidfd)?, keeper));
         let socket = UnixStream::from_std(socket.into())?;
         Ok(Ok(Fork { body, socket, stderr: Some(pipe::Receiver::from_owned_fd(stderr)?) }))
     }
@@ -220,7 +221,7 @@ impl Control {
         next: Option<(Next, Keeper)>,
     ) -> Result<()> {
         tokio::time::timeout(LIMIT, fork.ended()).await.map_err(|_| hangs())??;
-        self.say(Command::Reap(fork.pid()), &[]).await?;
+        self.say(Command::Reap(fork.inner_pid()), &[]).await?;
         let ends = match next {
             Some(next) => self.begin_fork().await?.ok().map(|ends| (ends, next)),
             None => None,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     job::protocol::{Execution, Setup},
+    sandbox::Plan,
     wasm::CpuBaseline,
 };
 use pvf_shared::{ids::ParamsHash, params::ExecutorParams};
@@ -91,6 +92,7 @@ pub(super) struct Templates {
     /// Forks of each that wait for a job.
     spares: usize,
     cores: Arc<Cores>,
+    sandbox: Plan,
     entries: Mutex<Entries>,
 }
 
@@ -101,8 +103,13 @@ impl fmt::Debug for Templates {
 }
 
 impl Templates {
-    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline, (slots, spares): (usize, usize)) -> Self {
-        Self { exe, baseline, spares, cores: Cores::for_jobs(slots), entries: Mutex::default() }
+    pub(super) fn new(exe: PathBuf, baseline: CpuBaseline, sandbox: Plan) -> Self {
+        Self { exe, baseline, sandbox, spares: 1, cores: Cores::for_jobs(1), entries: Mutex::default() }
+    }
+
+    /// The same for so many jobs at once, with so many spares.
+    pub(super) fn of_size(self, slots: usize, spares: usize) -> Self {
+        Self { spares, cores: Cores::for_jobs(slots), ..self }
     }
 
     /// Whether there is a template of this artifact for these parameters.
@@ -174,7 +181,12 @@ impl Entry {
             return Ok(template.clone());
         }
         *slot = None;
-        let setup = Setup { baseline: templates.baseline, params: params.clone(), artifact: artifact.to_owned() };
+        let setup = Setup {
+            sandbox: templates.sandbox,
+            baseline: templates.baseline,
+            params: params.clone(),
+            artifact: artifact.to_owned(),
+        };
         let template = Template::start(&templates.exe, &setup).await?;
         *slot = Some(template.clone());
         Ok(template)

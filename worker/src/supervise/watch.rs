@@ -2,7 +2,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
-    io::Result,
+    io::{Error, Result},
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     time::Duration,
@@ -12,6 +12,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 /// A process that nobody has reaped: a child, or a fork of a template.
 pub(super) struct Handle {
     pid: libc::pid_t,
+    inner_pid: libc::pid_t,
     pidfd: AsyncFd<OwnedFd>,
 }
 
@@ -20,7 +21,18 @@ impl Handle {
     pub(super) fn new(pid: libc::pid_t, pidfd: OwnedFd) -> Result<Self> {
         // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
         let pidfd = unsafe { AsyncFd::register(pidfd) }?;
-        Ok(Self { pid, pidfd })
+        Ok(Self { pid, inner_pid: pid, pidfd })
+    }
+
+    /// A fork of a template: what that calls it is its number in a namespace of their own.
+    pub(super) fn of_fork(inner_pid: libc::pid_t, pidfd: OwnedFd) -> Result<Self> {
+        let pid = pid_of(&pidfd)?;
+        Ok(Self { inner_pid, ..Self::new(pid, pidfd)? })
+    }
+
+    /// Its number where its parent is.
+    pub(super) fn inner_pid(&self) -> libc::pid_t {
+        self.inner_pid
     }
 
     /// Its number, its own until it is reaped.
@@ -72,6 +84,13 @@ impl Handle {
     pub(super) async fn gone(&self) {
         let _ = self.ended().await;
     }
+}
+
+/// The number that a process has for us, by the kernel's account.
+fn pid_of(pidfd: &OwnedFd) -> Result<libc::pid_t> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0).ok_or_else(|| Error::other("a process that has no number here"))
 }
 
 /// Whether the process of this pidfd has ended, asked of the kernel.

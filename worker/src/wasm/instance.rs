@@ -74,6 +74,9 @@ impl Runtime {
             unsafe { Module::deserialize_file(&engine, artifact) }
         });
         let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
+        // Not with the first instance: where that is made, a file cannot be.
+        retry_ebusy(|| module.initialize_copy_on_write_image())
+            .map_err(|e| CallError::construction(format!("memory image: {e:#}")))?;
         let starts = start::said_in(artifact).map_err(CallError::construction)?;
         Self::link::<H>(engine, &module, params, starts)
     }

@@ -12,6 +12,7 @@ use pvf_shared::{
     verdict::AmbiguousReason,
 };
 use pvf_worker::{
+    sandbox::Report,
     supervise::{JobRunner, Prepared},
     wasm::{CpuBaseline, engine_id},
 };
@@ -24,13 +25,32 @@ use std::{
 };
 
 /// More than any of these jobs needs on the slowest machine.
-pub const AMPLE: Duration = Duration::from_secs(600);
+pub const AMPLE: Duration = Duration::from_secs(60);
 
 /// The executable under test.
 pub const WORKER: &str = env!("CARGO_BIN_EXE_pvf-execute-worker");
 
+/// What this machine can do to lock up jobs, found out once.
+pub fn sandbox() -> &'static Report {
+    static REPORT: OnceLock<Report> = OnceLock::new();
+    REPORT.get_or_init(|| {
+        let runner = JobRunner::new(Some(WORKER.into()), CpuBaseline::of_this_machine());
+        runner.unwrap().sandbox().clone()
+    })
+}
+
+/// Jobs are locked up by what works according to this.
+pub fn runner_with(exe: &Path, sandbox: Report) -> JobRunner {
+    JobRunner::with_sandbox(Some(exe.to_owned()), CpuBaseline::of_this_machine(), sandbox).unwrap()
+}
+
 pub fn runner(exe: &Path) -> JobRunner {
-    JobRunner::new(Some(exe.to_owned()), CpuBaseline::of_this_machine(), (2, 1)).unwrap()
+    runner_with(exe, sandbox().clone())
+}
+
+/// Its jobs can do what they want: only the supervisor is between them and us.
+pub fn unlocked(exe: &Path) -> JobRunner {
+    runner_with(exe, Report::none("a test"))
 }
 
 pub fn worker() -> JobRunner {
@@ -39,9 +59,14 @@ pub fn worker() -> JobRunner {
 
 /// A worker executable that only this test uses, so that its processes can be told from those of others.
 pub fn own_worker(name: &str) -> PathBuf {
+    own_copy_of(Path::new(WORKER), name)
+}
+
+/// The same for another executable.
+pub fn own_copy_of(exe: &Path, name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pvf-execute-worker-{name}-{}", std::process::id()));
     let _ = fs::remove_file(&path);
-    fs::hard_link(WORKER, &path).unwrap();
+    fs::hard_link(exe, &path).unwrap();
     path
 }
 
@@ -157,13 +182,13 @@ pub async fn execute_hostile(runner: &JobRunner, deed: &str, limit: Duration) ->
 /// What the supervisor makes of this program, as a template.
 pub async fn template_bad(name: &str) -> ExecuteOutcome {
     let job = execute_job(b"", ExecutorParams::default());
-    runner(&bad_job(name)).execute(&job, Path::new("/nowhere"), Bytes::new()).await.0
+    unlocked(&bad_job(name)).execute(&job, Path::new("/nowhere"), Bytes::new()).await.0
 }
 
 /// What the supervisor makes of this program, as a preparation.
 pub async fn prepare_bad(name: &str, limit: Duration) -> Prepared {
     let job = PrepareJob { cpu_limit: limit, ..prepare_job(b"", ExecutorParams::default()) };
-    runner(&bad_job(name)).prepare(&job, Bytes::new()).await.0
+    unlocked(&bad_job(name)).prepare(&job, Bytes::new()).await.0
 }
 
 /// Processes that run this executable, zombies without a parent's care included.

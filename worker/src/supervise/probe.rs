@@ -1,0 +1,78 @@
+//! What this machine can do to lock up job processes: asked of a real one.
+
+use super::{
+    launch::{Launch, launch},
+    request_file,
+};
+use crate::sandbox::{Finding, Mechanism, Plan, Report, namespaces, probe};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::{PipeFlags, pipe_with},
+};
+use std::{
+    fs::File,
+    io::{Error, Read as _, Result},
+    os::fd::AsRawFd as _,
+    path::Path,
+};
+
+/// How long the child may take; it takes a few milliseconds.
+const LIMIT_SECONDS: i64 = 10;
+/// Longest answer, bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Asks a child of this executable.
+pub(super) fn probe(exe: &Path) -> Report {
+    let impossible = namespaces::impossible();
+    let plan = impossible.iter().fold(Plan::all(), |plan, (mechanism, _)| plan.without(*mechanism));
+    let mut report = match ask(exe, plan) {
+        Ok(report) => report,
+        Err(error) => Report::none(&format!("the process that was to try it did not answer: {error}")),
+    };
+    for Finding { mechanism, missing } in &mut report.findings {
+        if let Some((_, why)) = impossible.iter().find(|(which, _)| which == mechanism) {
+            *missing = Some(why.clone());
+        }
+    }
+    report
+}
+
+fn ask(exe: &Path, plan: Plan) -> Result<Report> {
+    let (answer, its_answer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let child = launch(Launch {
+        exe,
+        args: &[probe::PROBE.to_owned()],
+        standard: [request_file(&probe::ask(plan))?.into(), its_answer, File::create("/dev/null")?.into()],
+        stack: None,
+        plan,
+    })?;
+    let answered = read(File::from(answer));
+    // SAFETY: plain system calls on our own child, which nobody has reaped.
+    unsafe {
+        libc::kill(child.pid, libc::SIGKILL);
+        libc::waitpid(child.pid, std::ptr::null_mut(), 0);
+    }
+    let report: Report = rmp_serde::from_slice(&answered?).map_err(Error::other)?;
+    let answers = report.findings.iter().map(|finding| finding.mechanism);
+    if !answers.eq(Mechanism::ALL) {
+        return Err(Error::other("it did not answer everything"));
+    }
+    Ok(report)
+}
+
+/// All that it says, until it has closed its end.
+fn read(mut from: File) -> Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    while answer.len() < MAX_ANSWER {
+        let limit = Timespec { tv_sec: LIMIT_SECONDS, tv_nsec: 0 };
+        if poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&limit))? == 0 {
+            return Err(Error::other(format!("nothing for {LIMIT_SECONDS} s on descriptor {}", from.as_raw_fd())));
+        }
+        match from.read(&mut chunk)? {
+            0 => break,
+            n => answer.extend_from_slice(&chunk[..n]),
+        }
+    }
+    Ok(answer)
+}

@@ -1,0 +1,172 @@
+//! Every mechanism of the sandbox is on: by what a child proved, and seen from outside on real templates and forks.
+
+mod common;
+
+use common::{
+    WORKER, artifact, execute_job, job_error, name_of, own_worker, prepare_job, processes_of, runner, runner_with,
+    sandbox, until, valid,
+};
+use pvf_guests::corpus::{echo_like, large};
+use pvf_shared::{
+    Bytes,
+    job::{ExecuteOutcome, PrepareJob},
+    params::ExecutorParams,
+    verdict::PrepareError,
+};
+use pvf_worker::{
+    sandbox::{Mechanism, Plan},
+    supervise::Prepared,
+};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[test]
+fn everything_is_on() {
+    let report = sandbox();
+    assert!(
+        report.is_complete(),
+        "this machine cannot lock up jobs, so the tests of that cannot run:\n{}",
+        report.complaint()
+    );
+    assert_eq!(report.plan(), Plan::all());
+    assert_eq!(report.findings.len(), Mechanism::ALL.len());
+}
+
+/// `/proc/<pid>/status`, by name.
+fn status(pid: i32) -> HashMap<String, String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    text.lines().filter_map(line).collect()
+}
+
+fn namespace(pid: i32, name: &str) -> PathBuf {
+    fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap()
+}
+
+#[tokio::test]
+async fn templates_and_spares_are_locked_up_as_seen_from_outside() {
+    let exe = own_worker("locked");
+    let runner = runner(&exe);
+    let code = echo_like();
+    let artifact = artifact(&code).await;
+    let job = execute_job(&code, ExecutorParams::default());
+    valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+    let named = |name: &str| processes_of(&exe).into_iter().find(|pid| name_of(*pid) == name);
+    let (template, spare) = until(|| Some((named("pvf-template")?, named("pvf-spare")?))).await;
+    // A spare takes its name before it is locked up; the second filter is the last that is done.
+    until(|| (status(spare)["Seccomp_filters"] == "2").then_some(())).await;
+    let me = std::process::id() as i32;
+    for (pid, filters, inside) in [(template, "1", "1"), (spare, "2", "2")] {
+        let status = status(pid);
+        assert_eq!(status["NoNewPrivs"], "1");
+        assert_eq!((status["Seccomp"].as_str(), status["Seccomp_filters"].as_str()), ("2", filters));
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(status[set], "0000000000000000", "{set}");
+        }
+        let numbers: Vec<_> = status["NSpid"].split_whitespace().collect();
+        assert_eq!(numbers.len(), 2, "{numbers:?}");
+        assert_eq!(numbers[0], pid.to_string());
+        assert!(if inside == "1" { numbers[1] == "1" } else { numbers[1] != "1" }, "{numbers:?}");
+        assert_eq!(status["Threads"], "1");
+        for name in ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup"] {
+            assert_ne!(namespace(pid, name), namespace(me, name), "{name}");
+            assert_eq!(namespace(pid, name), namespace(template, name), "{name}");
+        }
+        let root = fs::read_dir(format!("/proc/{pid}/root")).unwrap();
+        assert_eq!(root.count(), 0);
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mounts")).unwrap();
+        assert!(mounts.lines().count() == 1 && mounts.starts_with("pvf-empty / tmpfs ro,"), "{mounts}");
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        for limit in ["Max core file size", "Max file size", "Max locked memory", "Max msgqueue size"] {
+            let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
+            let values: Vec<_> = line[limit.len()..].split_whitespace().take(2).collect();
+            assert_eq!(values, ["0", "0"], "{line}");
+        }
+        let space = limits.lines().find(|line| line.starts_with("Max address space")).unwrap();
+        assert!(!space.contains("unlimited"), "{space}");
+    }
+    drop(runner);
+    until(|| processes_of(&exe).is_empty().then_some(())).await;
+    fs::remove_file(exe).unwrap();
+}
+
+#[tokio::test]
+async fn preparations_are_locked_up_before_they_compile() {
+    let exe = own_worker("compiling");
+    let runner = runner(&exe);
+    let code = large(20_000);
+    let job = PrepareJob { threads: 2, ..prepare_job(&code, ExecutorParams::default()) };
+    // Threads are started behind the locks, and inherit them.
+    let look = || {
+        let pid = processes_of(&exe).into_iter().find(|pid| name_of(*pid) == "pvf-prepare")?;
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+        let tasks: Vec<_> = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect();
+        let root = fs::read_dir(format!("/proc/{pid}/root")).ok()?.count();
+        (tasks.len() > 1).then_some((tasks, root))
+    };
+    let (tasks, root) = tokio::select! {
+        ended = runner.prepare(&job, code.clone().into()) => panic!("it has ended: {ended:?}"),
+        seen = until(look) => seen,
+    };
+    assert_eq!(root, 0);
+    for task in tasks {
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "Seccomp_filters:\t2", "CapEff:\t0000000000000000"] {
+            assert!(task.lines().any(|l| l == line), "{line}: {task}");
+        }
+    }
+    fs::remove_file(exe).unwrap();
+}
+
+/// What works goes on where one thing is missing, and jobs are what they were.
+#[tokio::test]
+async fn jobs_run_with_whatever_there_is() {
+    let code = echo_like();
+    let artifact = artifact(&code).await;
+    let job = execute_job(&code, ExecutorParams::default());
+    for missing in Mechanism::ALL {
+        let mut report = sandbox().clone();
+        for finding in &mut report.findings {
+            // What cannot be had without another.
+            let needs = |other| match missing {
+                Mechanism::UserNamespace => (other as u16) <= Mechanism::EmptyRoot as u16,
+                Mechanism::MountNamespace => other == Mechanism::EmptyRoot,
+                Mechanism::NoNewPrivileges => other == Mechanism::Landlock || other == Mechanism::Seccomp,
+                _ => false,
+            };
+            if finding.mechanism == missing || needs(finding.mechanism) {
+                finding.missing = Some("a test".into());
+            }
+        }
+        assert!(!report.is_complete() && !report.status().missing.is_empty());
+        let runner = runner_with(Path::new(WORKER), report);
+        let (outcome, _) = runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await;
+        assert!(matches!(outcome, ExecuteOutcome::Valid(_)), "without {missing}: {outcome:?}");
+        let job = prepare_job(&code, ExecutorParams::default());
+        let (prepared, _) = runner.prepare(&job, code.clone().into()).await;
+        assert!(matches!(prepared, Prepared::Artifact(_)), "without {missing}: {prepared:?}");
+    }
+}
+
+/// A mechanism of the plan that does not take hold: the job does not run.
+#[tokio::test]
+async fn a_job_that_cannot_be_locked_up_as_planned_does_not_run() {
+    let mut report = sandbox().clone();
+    let mount = report.findings.iter_mut().find(|finding| finding.mechanism == Mechanism::MountNamespace).unwrap();
+    // The empty root is still planned, and cannot be had.
+    mount.missing = Some("a test".into());
+    let runner = runner_with(Path::new(WORKER), report);
+    let code = echo_like();
+    let artifact = artifact(&code).await;
+    let job = execute_job(&code, ExecutorParams::default());
+    let why = job_error(runner.execute(&job, artifact.path(), Bytes::new()).await.0);
+    assert!(why.contains("empty root: it needs a mount namespace"), "{why}");
+    let job = prepare_job(&code, ExecutorParams::default());
+    let (prepared, _) = runner.prepare(&job, code.clone().into()).await;
+    assert!(
+        matches!(&prepared, Prepared::Failed(PrepareError::JobDied(why)) if why.contains("empty root")),
+        "{prepared:?}"
+    );
+}
