@@ -157,7 +157,7 @@ impl Bench {
     }
 
     fn operation(&mut self, operation: impl FnOnce(&mut Scheduler)) {
-        if self.slow.len() % ACCOUNT_EVERY == 0 {
+        if self.slow.len().is_multiple_of(ACCOUNT_EVERY) {
             self.account = Account::read();
         }
         let started = Instant::now();
