@@ -1,6 +1,9 @@
 //! `pvf-bench-scheduler`: the scheduler alone, on one core, with very long queues. Prints events a second, the
 //! slowest operation, memory a queued request, and how the cost of an event grows with the length of the queue.
 
+mod account;
+
+use account::{Account, Long};
 use pvf_coordinator::scheduler::{
     Answer, Command, Delivery, Effect, Event, Limit, Moment, Policy, Scheduler, SchedulerConfig,
 };
@@ -33,6 +36,8 @@ Measures with 1000, 10000, 100000 and --queued requests in the queue; with --onl
 
 /// An operation that took so long is looked at: was it the scheduler, or was the thread not running?
 const LONG: Duration = Duration::from_millis(1);
+/// So many of those that were busy so long are shown.
+const SHOWN: usize = 10;
 /// How often the thread's account is read; a long operation is charged with all since it was read last.
 const ACCOUNT_EVERY: usize = 32;
 
@@ -57,44 +62,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// What the kernel says about this thread so far.
-#[derive(Clone, Copy)]
-struct Account {
-    cpu: Duration,
-    user: Duration,
-    faults: u64,
-    switches: u64,
-}
-
-impl Account {
-    fn read() -> Self {
-        // SAFETY: all zeroes is a value of both, and the calls only write to them.
-        let (time, usage) = unsafe {
-            let (mut time, mut usage) = (std::mem::zeroed::<libc::timespec>(), std::mem::zeroed::<libc::rusage>());
-            libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time);
-            libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
-            (time, usage)
-        };
-        let user = usage.ru_utime;
-        Self {
-            cpu: Duration::new(time.tv_sec as u64, time.tv_nsec as u32),
-            user: Duration::from_secs(user.tv_sec as u64) + Duration::from_micros(user.tv_usec as u64),
-            faults: (usage.ru_minflt + usage.ru_majflt) as u64,
-            switches: (usage.ru_nivcsw + usage.ru_nvcsw) as u64,
-        }
-    }
-}
-
-/// An operation that took long by the clock on the wall, and what the thread's account says of it and of the few
-/// operations before it (which is an upper limit).
-struct Long {
-    wall: Duration,
-    cpu: Duration,
-    user: Duration,
-    faults: u64,
-    switches: u64,
-}
 
 #[derive(Clone, Copy)]
 struct Size {
@@ -190,7 +157,7 @@ impl Bench {
     }
 
     fn operation(&mut self, operation: impl FnOnce(&mut Scheduler)) {
-        if self.slow.len() % ACCOUNT_EVERY == 0 {
+        if self.slow.len().is_multiple_of(ACCOUNT_EVERY) {
             self.account = Account::read();
         }
         let started = Instant::now();
@@ -202,14 +169,7 @@ impl Bench {
         self.spent += took;
         self.slow.push(took);
         if took > LONG {
-            let (before, after) = (self.account, Account::read());
-            self.long.push(Long {
-                wall: took,
-                cpu: after.cpu - before.cpu,
-                user: after.user.saturating_sub(before.user),
-                faults: after.faults - before.faults,
-                switches: after.switches - before.switches,
-            });
+            self.long.push(Long::since(self.account, took));
         }
     }
 
@@ -449,7 +409,7 @@ fn main() -> ExitCode {
                 f.over_1ms,
                 f.bytes
             );
-            for long in &f.long {
+            for long in f.long.iter().filter(|long| long.cpu > LONG).take(SHOWN) {
                 println!(
                     "          over 1 ms: {:.0} us by the clock; with up to {ACCOUNT_EVERY} others before it {:.0} us of processor time ({:.0} us outside of the kernel), {} page faults, {} switches to others",
                     long.wall.as_secs_f64() * 1e6,

@@ -2,65 +2,17 @@
 //! among a thousand. A deadline is rounded up, by at most a thirty-second of the wait and a quarter of a second; what
 //! is dispatched is checked against the exact one.
 
-use super::{table::Table, timers::Moment};
+use super::{lists::Lists, table::Table, timers::Moment};
 use pvf_shared::ids::RequestId;
 use std::{collections::BTreeSet, time::Duration};
-
-/// A list with so many is tidied when most of its requests are gone.
-const TIDY: usize = 32;
-/// Requests in one list.
-const LIST: usize = 256;
 
 /// Where a request stands in the calendar.
 pub(super) type Entry = (Moment, u32);
 
-#[derive(Debug, Default)]
-struct List {
-    number: u32,
-    /// How many of the requests that were entered here have not ended, taken out or not.
-    live: u32,
-    /// Also requests that have ended, until they are tidied away.
-    ids: Vec<RequestId>,
-}
-
-/// The requests of one interval.
-#[derive(Debug, Default)]
-struct Interval {
-    /// Where requests are entered.
-    last: List,
-    /// Lists that are full, by number.
-    full: Vec<List>,
-}
-
-impl Interval {
-    fn list(&mut self, number: u32) -> Option<&mut List> {
-        if number == self.last.number {
-            return Some(&mut self.last);
-        }
-        let at = self.full.binary_search_by_key(&number, |list| list.number).ok()?;
-        Some(&mut self.full[at])
-    }
-
-    /// Forgets a list; whether there are others.
-    fn forget(&mut self, number: u32) -> bool {
-        if number != self.last.number {
-            self.full.retain(|list| list.number != number);
-            return true;
-        }
-        match self.full.pop() {
-            Some(list) => {
-                self.last = list;
-                true
-            }
-            None => false,
-        }
-    }
-}
-
 /// The calendar.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    intervals: Table<Moment, Interval>,
+    intervals: Table<Moment, Lists>,
     /// The ends of the intervals.
     ends: BTreeSet<Moment>,
     /// When the first of them is due: this is looked at after every event.
@@ -82,45 +34,36 @@ impl Deadlines {
     pub(super) fn set(&mut self, id: RequestId, deadline: Moment, now: Moment) -> Entry {
         let at = rounded(deadline, now);
         self.live += 1;
-        let Some(interval) = self.intervals.get_mut(&at) else {
-            let last = List { number: 0, live: 1, ids: vec![id] };
-            self.intervals.insert(at, Interval { last, full: Vec::new() });
-            self.ends.insert(at);
-            self.first = Some(self.first.map_or(at, |first| first.min(at)));
-            return (at, 0);
-        };
-        if interval.last.ids.len() >= LIST {
-            let next = List { number: interval.last.number + 1, ..List::default() };
-            interval.full.push(std::mem::replace(&mut interval.last, next));
+        if let Some(interval) = self.intervals.get_mut(&at) {
+            return (at, interval.add(id));
         }
-        interval.last.ids.push(id);
-        interval.last.live += 1;
-        (at, interval.last.number)
+        let mut interval = Lists::default();
+        let number = interval.add(id);
+        self.intervals.insert(at, interval);
+        self.ends.insert(at);
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        (at, number)
     }
 
     /// Looks at where a request with this deadline would be entered: `fetch` says why. Gives what is there already.
     pub(super) fn last_before(&self, deadline: Moment, now: Moment) -> Option<RequestId> {
-        self.intervals.get(&rounded(deadline, now))?.last.ids.last().copied()
+        self.intervals.get(&rounded(deadline, now))?.last()
     }
 
     /// The same for where it stands.
     pub(super) fn is_known(&self, (at, _): Entry) -> bool {
-        self.intervals.get(&at).is_some_and(|interval| interval.last.live > 0)
+        self.intervals.get(&at).is_some_and(|interval| !interval.is_empty())
     }
 
     /// A request has ended. Gives whether its list is to be tidied.
     pub(super) fn clear(&mut self, (at, number): Entry) -> bool {
         self.live -= 1;
         let Some(interval) = self.intervals.get_mut(&at) else { return false };
-        let Some(list) = interval.list(number) else { return false };
-        list.live = list.live.saturating_sub(1);
-        if list.live > 0 {
-            return list.ids.len() >= TIDY && list.live as usize * 4 < list.ids.len();
-        }
-        if !interval.forget(number) {
+        let untidy = interval.clear(number);
+        if interval.is_empty() {
             self.forget(at);
         }
-        false
+        untidy
     }
 
     fn forget(&mut self, at: Moment) {
@@ -133,9 +76,8 @@ impl Deadlines {
 
     /// Leaves only the requests in a list that have not ended.
     pub(super) fn tidy(&mut self, (at, number): Entry, is_live: impl Fn(&RequestId) -> bool) {
-        if let Some(list) = self.intervals.get_mut(&at).and_then(|interval| interval.list(number)) {
-            list.ids.retain(is_live);
-            list.ids.shrink_to_fit();
+        if let Some(interval) = self.intervals.get_mut(&at) {
+            interval.tidy(number, is_live);
         }
     }
 
@@ -148,19 +90,18 @@ impl Deadlines {
     pub(super) fn pop_due(&mut self, now: Moment) -> Option<(RequestId, Entry)> {
         let at = self.next().filter(|at| *at <= now)?;
         let interval = self.intervals.get_mut(&at)?;
-        let list = interval.full.first_mut().unwrap_or(&mut interval.last);
-        let (number, id) = (list.number, list.ids.pop());
-        if list.ids.is_empty() && !interval.forget(number) {
+        let taken = interval.take_for_good();
+        if interval.is_empty() {
             self.forget(at);
         }
-        id.map(|id| (id, (at, number)))
+        taken.map(|(id, number)| (id, (at, number)))
     }
 
     /// How many lists there are, and what they hold.
     #[cfg(test)]
     fn size(&self) -> (usize, usize) {
-        let lists = || self.intervals.iter().flat_map(|(_, i)| i.full.iter().chain([&i.last]));
-        (lists().count(), lists().map(|list| list.ids.len()).sum())
+        let sizes = self.intervals.iter().map(|(_, interval)| interval.size());
+        sizes.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
     }
 
     /// How many have not ended.

@@ -114,7 +114,8 @@ impl Scheduler {
         let program = self.programs.of(&submission);
         match submission.work {
             Work::Execute(mut work) => {
-                let identity = identity.unwrap_or(ValidationKey(pvf_shared::ids::BlobHash::of(id.0.as_bytes()).0));
+                let own = || ValidationKey(pvf_shared::ids::BlobHash::of(id.0.as_bytes()).0);
+                let identity = identity.unwrap_or_else(own);
                 let leaf = work.relay_leaf.filter(|_| work.kind.prepare_priority() == PreparePriority::Normal);
                 work.relay_leaf = leaf;
                 self.accept_execution((id, client), (work, program), (identity, leaf), (now, deadline));

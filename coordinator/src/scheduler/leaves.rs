@@ -13,8 +13,7 @@ pub(super) type LeafEntry = (u32, u32);
 #[derive(Debug, Default)]
 struct Leaf {
     hash: Hash,
-    /// Its requests that have not ended.
-    live: u32,
+    lists: Lists,
 }
 
 /// Requests by leaf.
@@ -24,7 +23,6 @@ pub(super) struct Leaves {
     leaves: Vec<Leaf>,
     /// Numbers that no leaf has.
     free: Vec<u32>,
-    lists: Lists<u32>,
 }
 
 impl Leaves {
@@ -34,8 +32,7 @@ impl Leaves {
             Some(number) => *number,
             None => self.number(hash),
         };
-        self.leaves[number as usize].live += 1;
-        (number, self.lists.add(number, id))
+        (number, self.leaves[number as usize].lists.add(id))
     }
 
     fn number(&mut self, hash: Hash) -> u32 {
@@ -49,13 +46,12 @@ impl Leaves {
     }
 
     /// A request has ended. Gives whether its list is to be tidied.
-    pub(super) fn clear(&mut self, entry: LeafEntry) -> bool {
-        let untidy = self.lists.clear(entry);
-        let Some(leaf) = self.leaves.get_mut(entry.0 as usize) else { return false };
-        leaf.live = leaf.live.saturating_sub(1);
-        if leaf.live == 0 {
+    pub(super) fn clear(&mut self, (number, list): LeafEntry) -> bool {
+        let Some(leaf) = self.leaves.get_mut(number as usize) else { return false };
+        let untidy = leaf.lists.clear(list);
+        if leaf.lists.is_empty() {
             self.numbers.remove(&leaf.hash);
-            self.free.push(entry.0);
+            self.free.push(number);
             if self.numbers.is_empty() {
                 *self = Self::default();
             }
@@ -64,14 +60,16 @@ impl Leaves {
     }
 
     /// Leaves only the requests in a list that have not ended.
-    pub(super) fn tidy(&mut self, entry: LeafEntry, is_live: impl Fn(&RequestId) -> bool) {
-        self.lists.tidy(entry, is_live);
+    pub(super) fn tidy(&mut self, (number, list): LeafEntry, is_live: impl Fn(&RequestId) -> bool) {
+        if let Some(leaf) = self.leaves.get_mut(number as usize) {
+            leaf.lists.tidy(list, is_live);
+        }
     }
 
     /// Takes a request of a leaf out, with where it stood; it may have ended already.
     pub(super) fn take(&mut self, hash: &Hash) -> Option<(RequestId, LeafEntry)> {
         let number = *self.numbers.get(hash)?;
-        self.lists.take(number).map(|(id, list)| (id, (number, list)))
+        self.leaves[number as usize].lists.take().map(|(id, list)| (id, (number, list)))
     }
 
     /// The leaf of a request that has not ended.

@@ -55,10 +55,12 @@ impl Window {
             Beyond::MostUrgent => None,
             Beyond::LeastUrgent => ExecuteKind::ALL.into_iter().rfind(|kind| waiting[*kind as usize]),
         };
-        let yields = |kind: ExecuteKind| Some(kind) != never_yields && self.had_share(kind, shares);
-        let mut kinds = ExecuteKind::ALL;
-        kinds.sort_by_key(|kind| (yields(*kind), *kind));
-        kinds.into_iter().filter(move |kind| waiting[*kind as usize])
+        let yields = ExecuteKind::ALL.map(|kind| Some(kind) != never_yields && self.had_share(kind, shares));
+        let those = move |yielding: bool| {
+            let kinds = ExecuteKind::ALL.into_iter();
+            kinds.filter(move |kind| waiting[*kind as usize] && yields[*kind as usize] == yielding)
+        };
+        those(false).chain(those(true))
     }
 
     fn had_share(&self, kind: ExecuteKind, shares: &Shares) -> bool {
