@@ -43,7 +43,8 @@ fn exit(ended: Result<(), String>) -> ! {
     let code = match ended {
         Ok(()) => 0,
         Err(why) => {
-            eprintln!("job: {why}");
+            // Where there is no more room for words it says nothing.
+            let _ = writeln!(std::io::stderr(), "job: {why}");
             EXIT_SETUP
         }
     };
@@ -115,13 +116,14 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn write_reply(to: &mut impl Write, reply: &Reply, artifact: &[u8]) -> Result<(), String> {
-    if let Reply::Valid(result) = reply {
-        return to.write_all(&[&[0; 4], &result[..]].concat()).map_err(failed("reply"));
-    }
-    let bytes = rmp_serde::to_vec_named(reply).map_err(|e| format!("reply: {e}"))?;
-    let len = u32::try_from(bytes.len()).map_err(|_| "a reply of 4 GiB or more".to_owned())?;
-    to.write_all(&len.to_le_bytes())
-        .and_then(|()| to.write_all(&bytes))
-        .and_then(|()| to.write_all(artifact))
-        .map_err(failed("reply"))
+    let len = |bytes: &[u8]| u32::try_from(bytes.len()).map(u32::to_le_bytes).map_err(|e| format!("reply: {e}"));
+    // In one piece: the worker wakes once.
+    let reply = match reply {
+        Reply::Valid(result) => [&[0; 4], &len(result)?[..], &result[..]].concat(),
+        reply => {
+            let bytes = rmp_serde::to_vec_named(reply).map_err(|e| format!("reply: {e}"))?;
+            [&len(&bytes)?[..], &bytes].concat()
+        }
+    };
+    to.write_all(&reply).and_then(|()| to.write_all(artifact)).map_err(failed("reply"))
 }

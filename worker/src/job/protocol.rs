@@ -8,7 +8,7 @@
 //!   there.
 //!
 //! A reply is four bytes of length, little endian, the reply, and for a preparation the artifact behind it; a length
-//! of 0 is that of a valid candidate, whose result follows.
+//! of 0 is that of a valid candidate, whose result follows, behind a length of its own.
 
 use crate::{end::End, sandbox::Plan, wasm::CpuBaseline};
 use pvf_shared::{
@@ -29,8 +29,12 @@ pub(crate) const EXIT_OUT_OF_MEMORY: i32 = 97;
 pub(crate) const EXIT_SETUP: i32 = 98;
 /// Largest part of a reply that is not the artifact or the result, bytes.
 pub(crate) const REPLY_SLACK: usize = 64 * 1024;
+/// What comes before the result of a valid candidate, bytes: 0 and its length, little endian.
+pub(crate) const VALID_HEAD: usize = 8;
 /// Largest execution that is sent as it is, bytes; what is larger comes in a memory file.
 pub(crate) const MAX_INLINE: usize = 4096;
+/// How much is kept of what a job writes to stderr, bytes: the first of a fork, the last of a preparation.
+pub(crate) const MAX_WORDS: usize = 4096;
 /// Largest command, bytes.
 pub(crate) const MAX_COMMAND: usize = 64;
 /// Largest packet on a control socket, bytes.
@@ -140,7 +144,7 @@ impl<'a> Execution<'a> {
 /// What a worker says to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Command {
-    /// Fork. Two descriptors come along: the fork's socket and its stderr.
+    /// Fork. Two descriptors come along: the fork's socket and a memory file for its stderr.
     Fork,
     /// This fork has ended: reap it.
     Reap(i32),

@@ -1,5 +1,6 @@
 //! Limits by the kernel. CPU time is set for each job (`job`), and judged by the supervisor.
 
+use crate::job::protocol::MAX_WORDS;
 use pvf_shared::params::ExecutorParams;
 use std::io::Error;
 
@@ -44,10 +45,13 @@ impl Limits {
     }
 
     pub(super) fn set(&self) -> Result<(), String> {
+        // Going over the file size is an error of the call, and no signal besides.
+        // SAFETY: this process has no handler for it.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
         for (what, name, value) in [
             (libc::RLIMIT_AS, "address space", self.address_space),
             (libc::RLIMIT_NOFILE, "descriptors", self.descriptors),
-            (libc::RLIMIT_FSIZE, "file size", 0),
+            (libc::RLIMIT_FSIZE, "file size", MAX_WORDS as u64),
             (libc::RLIMIT_CORE, "core dump", 0),
             (libc::RLIMIT_MEMLOCK, "locked memory", 0),
             (libc::RLIMIT_MSGQUEUE, "message queues", 0),
@@ -94,17 +98,15 @@ fn address_space() -> u64 {
     pages.unwrap_or(0).saturating_mul(rustix::param::page_size() as u64)
 }
 
-/// Whether they hold: a memory file takes no byte, and no descriptor can be had beyond the last.
+/// Whether they hold: a memory file takes no byte beyond those that a job may write to stderr, and no descriptor can be had beyond the last.
 pub(super) fn hold() -> Result<(), String> {
     // SAFETY: plain system calls on a descriptor of this process; the pointer is to a live byte.
     unsafe {
-        // Going over the limit also sends this signal, which ends a process.
-        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         let fd = libc::memfd_create(c"probe".as_ptr(), libc::MFD_CLOEXEC);
         if fd < 0 {
             return Err(super::failed("memfd_create"));
         }
-        let written = libc::write(fd, [0_u8].as_ptr().cast(), 1);
+        let written = libc::pwrite(fd, [0_u8].as_ptr().cast(), 1, MAX_WORDS as i64);
         if written >= 0 || Error::last_os_error().raw_os_error() != Some(libc::EFBIG) {
             return Err("a file can be written".into());
         }

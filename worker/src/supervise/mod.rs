@@ -12,10 +12,11 @@ mod process;
 mod template;
 mod templates;
 mod watch;
+mod words;
 
 use crate::{
     end::End,
-    job::protocol::{Execution, PREPARE, Preparation, REPLY_SLACK, Reply},
+    job::protocol::{Execution, PREPARE, Preparation, REPLY_SLACK, Reply, VALID_HEAD},
     sandbox::Report,
     wasm::CpuBaseline,
 };
@@ -34,15 +35,14 @@ use serde::Serialize;
 use std::{
     fs::File,
     io::{Seek as _, Write as _},
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use template::Done;
 use templates::Templates;
-use tokio::{io::AsyncRead, net::unix::pipe, time::Instant};
-use watch::{Handle, Limits, Overrun, watch};
+use tokio::time::Instant;
+use watch::{Limits, Overrun, watch};
 
 /// Largest artifact that a job may hand over, bytes.
 const MAX_ARTIFACT: usize = 1 << 30;
@@ -217,26 +217,17 @@ async fn run_preparation(exe: &Path, job: Preparation, limits: Limits) -> std::i
     drop(job);
     let mut process = Process::start(start).await?;
     let (mut stdout, stderr) = (process.stdout.take(), process.stderr.take());
-    let (overrun, reply, stderr) = supervised(&process.handle, limits, (stdout.as_mut(), MAX_ARTIFACT), stderr).await;
-    let overrun = overrun?;
-    Ok(ran(process.reap()?, overrun, reply, stderr, started))
-}
-
-/// Waits for the end of a process and keeps what it writes; one that writes more than it may is killed.
-async fn supervised(
-    process: &Handle,
-    limits: Limits,
-    (reply_from, max_body): (Option<&mut (impl AsyncRead + AsFd + Unpin)>, usize),
-    stderr: Option<pipe::Receiver>,
-) -> (std::io::Result<Option<Overrun>>, Option<Bytes>, String) {
+    let handle = &process.handle;
     let reading = async {
-        let reply = read_bounded(reply_from, max_body + REPLY_SLACK, process.gone()).await;
+        let reply = read_bounded(stdout.as_mut(), MAX_ARTIFACT + REPLY_SLACK, |_| false, handle.gone()).await;
         if reply.is_none() {
-            process.kill();
+            handle.kill();
         }
         reply
     };
-    tokio::join!(watch(process, limits), reading, read_tail(stderr, process.gone()))
+    let (overrun, reply, stderr) = tokio::join!(watch(handle, limits), reading, read_tail(stderr, handle.gone()));
+    let overrun = overrun?;
+    Ok(ran(process.reap()?, overrun, reply, stderr, started))
 }
 
 fn ran(end: End, overrun: Option<Overrun>, reply: Option<Bytes>, stderr: String, started: Instant) -> Ran {
@@ -249,11 +240,22 @@ fn ran(end: End, overrun: Option<Overrun>, reply: Option<Bytes>, stderr: String,
 
 /// The reply and what follows it.
 fn split_reply(bytes: &Bytes) -> Option<(Reply, Bytes)> {
-    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    if len == 0 {
-        return Some((Reply::Valid(bytes.slice(4..)), Bytes::new()));
-    }
-    let end = 4usize.checked_add(len)?;
-    let reply = rmp_serde::from_slice(bytes.get(4..end)?).ok()?;
+    let (from, end) = reply_range(bytes)?;
+    let body = bytes.get(from..end)?;
+    let reply = if from == VALID_HEAD { Reply::Valid(bytes.slice(from..end)) } else { rmp_serde::from_slice(body).ok()? };
     Some((reply, bytes.slice(end..)))
+}
+
+/// Where the reply lies, as far as what has come of it tells.
+fn reply_range(bytes: &[u8]) -> Option<(usize, usize)> {
+    let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize);
+    match number(0)? {
+        0 => Some((VALID_HEAD, VALID_HEAD + number(4)?)),
+        len => Some((4, 4 + len)),
+    }
+}
+
+/// Whether a whole reply has come.
+fn is_whole(bytes: &[u8]) -> bool {
+    reply_range(bytes).is_some_and(|(_, end)| bytes.len() >= end)
 }

@@ -1,6 +1,7 @@
 //! What a job writes: bounded while it is read, and read no longer than the job lives. A process that the job left
 //! behind may hold the other end for ever; what it writes is not waited for.
 
+use crate::job::protocol::MAX_WORDS;
 use pvf_shared::Bytes;
 use std::future::Future;
 use std::os::fd::AsFd;
@@ -9,8 +10,6 @@ use tokio::{
     net::unix::pipe,
 };
 
-/// How much of a job's stderr is kept, bytes.
-const STDERR_KEPT: usize = 4096;
 /// Bytes that are read at once, at the most; small to begin with, because most replies are.
 const CHUNK: usize = 64 * 1024;
 const FIRST_CHUNK: usize = 1024;
@@ -52,16 +51,17 @@ async fn read(
     }
 }
 
-/// Everything, or nothing if it is more than `max`.
+/// Everything, or until it `is_whole`; nothing if it is more than `max`.
 pub(super) async fn read_bounded(
     from: Option<&mut (impl AsyncRead + AsFd + Unpin)>,
     max: usize,
+    is_whole: impl Fn(&[u8]) -> bool,
     ended: impl Future<Output = ()>,
 ) -> Option<Bytes> {
     let mut bytes = Vec::new();
     read(from?, ended, |chunk| {
         bytes.extend_from_slice(chunk);
-        bytes.len() <= max
+        bytes.len() <= max && !is_whole(&bytes)
     })
     .await;
     (bytes.len() <= max).then(|| bytes.into())
@@ -73,7 +73,7 @@ pub(super) async fn read_tail(from: Option<pipe::Receiver>, ended: impl Future<O
     let mut kept = Vec::new();
     read(&mut from, ended, |chunk| {
         kept.extend_from_slice(chunk);
-        let over = kept.len().saturating_sub(STDERR_KEPT);
+        let over = kept.len().saturating_sub(MAX_WORDS);
         kept.drain(..over);
         true
     })

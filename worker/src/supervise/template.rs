@@ -3,24 +3,24 @@
 
 use super::{
     cores::Core,
-    memory_file,
-    pipes::read_tail,
+    is_whole, memory_file,
+    pipes::{read_bounded, read_tail},
     process::{Process, Start},
-    request_file, supervised,
-    watch::{Handle, Limits, Overrun, has_ended},
+    request_file,
+    watch::{Handle, Limits, Overrun, has_ended, watch},
+    words::Words,
 };
 use crate::{
     end::End,
     job::{
         control::{receive, send},
         execute::HOST_STACK,
-        protocol::{Command, Execution, MAX_INLINE, MAX_PACKET, Setup, TEMPLATE, Told},
+        protocol::{Command, Execution, MAX_INLINE, MAX_PACKET, REPLY_SLACK, Setup, TEMPLATE, Told},
     },
 };
 use pvf_shared::Bytes;
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
-    pipe::{PipeFlags, pipe_with},
 };
 use std::{
     fmt,
@@ -32,7 +32,7 @@ use std::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    net::{UnixStream, unix::pipe},
+    net::UnixStream,
     sync::{mpsc, oneshot},
 };
 
@@ -192,16 +192,15 @@ impl Control {
 
     /// Asks for a fork with the other ends of these.
     async fn begin_fork(&self) -> Result<Result<Ends>> {
-        let (Ok((socket, its_socket)), Ok((stderr, its_stderr))) =
-            (pair(SocketType::STREAM), pipe_with(PipeFlags::CLOEXEC))
-        else {
-            return Ok(Err(Error::last_os_error()));
+        let ((socket, its_socket), words) = match (pair(SocketType::STREAM), Words::new()) {
+            (Ok(sockets), Ok(words)) => (sockets, words),
+            (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
         };
-        self.say(Command::Fork, &[its_socket.as_fd(), its_stderr.as_fd()]).await?;
-        Ok(Ok(Ends { socket, stderr }))
+        self.say(Command::Fork, &[its_socket.as_fd(), words.as_fd()]).await?;
+        Ok(Ok(Ends { socket, words }))
     }
 
-    async fn forked(&self, Ends { socket, stderr }: Ends, keeper: Keeper) -> Result<Result<Fork>> {
+    async fn forked(&self, Ends { socket, words }: Ends, keeper: Keeper) -> Result<Result<Fork>> {
         let (told, descriptors) = self.told().await?;
         let (pid, pidfd) = match (told, descriptors.into_iter().next()) {
             (Told::Forked(pid), Some(pidfd)) => (pid, pidfd),
@@ -210,7 +209,7 @@ impl Control {
         };
         let body = Some((Handle::of_fork(pid, pidfd)?, keeper));
         let socket = UnixStream::from_std(socket.into())?;
-        Ok(Ok(Fork { body, socket, stderr: Some(pipe::Receiver::from_owned_fd(stderr)?) }))
+        Ok(Ok(Fork { body, socket: Some(socket), words }))
     }
 
     /// Reaps a fork and makes the next one; the template wakes once for both.
@@ -246,18 +245,28 @@ impl Control {
 /// The worker's ends of what a fork gets.
 struct Ends {
     socket: OwnedFd,
-    stderr: OwnedFd,
+    words: Words,
 }
 
 fn hangs() -> Error {
     Error::new(ErrorKind::TimedOut, format!("no answer within {} s", LIMIT.as_secs()))
 }
 
+/// What a job wrote behind a reply that was whole makes it none.
+fn with_rest(reply: Bytes, socket: &std::os::unix::net::UnixStream) -> Result<Bytes> {
+    let mut rest = [0; 64];
+    match rustix::io::read(socket, &mut rest[..]) {
+        Ok(n @ 1..) => Ok([&reply[..], &rest[..n]].concat().into()),
+        Ok(0) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNRESET) => Ok(reply),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A fork of a template, ready for a job: killed and reaped when dropped, wherever on its way that happens.
 pub(super) struct Fork {
     body: Option<(Handle, Keeper)>,
-    socket: UnixStream,
-    stderr: Option<pipe::Receiver>,
+    socket: Option<UnixStream>,
+    words: Words,
 }
 
 impl Drop for Fork {
@@ -289,12 +298,13 @@ impl Fork {
         if let (Some((handle, _)), Some(core)) = (&self.body, core) {
             core.begin(handle.pid());
         }
+        let socket = self.socket.as_ref().ok_or_else(gone)?;
         let mut bytes = Vec::with_capacity(job.size());
         job.write(&mut bytes);
         if bytes.len() <= MAX_INLINE {
-            send(&self.socket, &bytes, &[])
+            send(socket, &bytes, &[])
         } else {
-            send(&self.socket, b"file", &[memory_file(&bytes)?.as_fd()])
+            send(socket, b"file", &[memory_file(&bytes)?.as_fd()])
         }
     }
 
@@ -305,11 +315,17 @@ impl Fork {
         max_reply: usize,
         (ended, next): (impl FnOnce(), impl FnOnce() -> Option<Next>),
     ) -> Result<Done> {
-        let stderr = self.stderr.take();
-        let Self { body, socket, .. } = &mut self;
-        let (handle, _) = body.as_ref().ok_or_else(gone)?;
-        let (overrun, reply, stderr) = supervised(handle, limits, (Some(socket), max_reply), stderr).await;
-        let overrun = overrun?;
+        let (Some(mut socket), Some((handle, _))) = (self.socket.take(), &self.body) else { return Err(gone()) };
+        let reading = async move {
+            let reply = read_bounded(Some(&mut socket), max_reply + REPLY_SLACK, is_whole, handle.gone()).await;
+            if reply.is_none() {
+                handle.kill();
+            }
+            // Its end alone is waited for from here on.
+            (reply, socket.into_std())
+        };
+        let (overrun, (reply, socket)) = tokio::join!(watch(handle, limits), reading);
+        let (overrun, reply, stderr) = (overrun?, reply.map(|reply| with_rest(reply, &socket?)).transpose()?, self.words.read());
         ended();
         // Whoever waited for that goes first: the next job begins on the core that just became free, before the
         // template and what it forks compete for it.
