@@ -11,8 +11,7 @@ use pvf_shared::{
     job::JobSpec,
     subjects::Subject,
     wire::{
-        self, Dispatch, DispatchReply, Heartbeat, Holding, JobReport, RunningJob, ToWorker, WorkerHello,
-        WorkerKind,
+        self, Dispatch, DispatchReply, Heartbeat, Holding, JobReport, RunningJob, ToWorker, WorkerHello, WorkerKind,
     },
 };
 use std::{
@@ -197,8 +196,18 @@ impl Desk {
         }
     }
 
-    /// When [`Desk::on_time`] is to be called.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When [`Desk::on_time`] is to be called. What was settled meanwhile is not waited for.
+    pub(super) fn due(&mut self) -> Option<Instant> {
+        while let Some((_, key)) = self.unanswered.front()
+            && !self.is_unanswered(*key)
+        {
+            self.unanswered.pop_front();
+        }
+        while let Some((_, (token, job, attempt))) = self.unacknowledged.front()
+            && self.running.get(job).is_none_or(|r| (r.token, r.attempt) != (*token, *attempt))
+        {
+            self.unacknowledged.pop_front();
+        }
         [&self.unanswered, &self.unacknowledged].into_iter().filter_map(|due| due.front().map(|(at, _)| *at)).min()
     }
 
@@ -210,6 +219,13 @@ impl Desk {
         }
         while let Some((_, key)) = self.unacknowledged.pop_front_if(|(at, _)| *at <= now) {
             self.report(key);
+        }
+    }
+
+    fn is_unanswered(&self, key: Key) -> bool {
+        match self.running.get(&key.1).filter(|r| (r.token, r.attempt) == (key.0, key.2)) {
+            Some(running) => running.answer.is_some(),
+            None => self.waiting.iter().any(|w| key_of(&w.dispatch) == key && w.answer.is_some()),
         }
     }
 

@@ -143,6 +143,7 @@ impl Worker {
         let mut end_by = None;
         // While it finishes its jobs it goes on saying that it is alive: they would be given to others otherwise.
         while end_by.is_none() || !desk.running.is_empty() || !desk.waiting.is_empty() {
+            let due = desk.due();
             tokio::select! {
                 () = &mut shutdown, if end_by.is_none() => end_by = Some(desk.drain()),
                 () = at(end_by) => break,
@@ -151,7 +152,7 @@ impl Worker {
                     None => break,
                 },
                 Some(note) = noted.recv() => desk.on_note(note).await,
-                () = at(desk.due()) => desk.on_time().await,
+                () = at(due) => desk.on_time().await,
                 _ = beat.tick() => desk.beat(),
             }
         }

@@ -66,12 +66,7 @@ pub(super) struct Busy {
 
 impl Busy {
     /// Watches it do its job. When it has ended a spare is made in its place, if there are not enough.
-    pub(super) async fn done(
-        self,
-        limits: Limits,
-        max_reply: usize,
-        ended: impl FnOnce(),
-    ) -> std::io::Result<Done> {
+    pub(super) async fn done(self, limits: Limits, max_reply: usize, ended: impl FnOnce()) -> std::io::Result<Done> {
         let Self { fork, entry, spares, core } = self;
         let ended = || {
             drop(core);
