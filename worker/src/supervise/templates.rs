@@ -204,14 +204,11 @@ impl Entry {
         }
         let Some(place) = self.place(spares) else { return };
         tokio::spawn(async move {
-            let template = place.0.template.lock().await.clone();
-            match template {
-                Some(template) => match template.fork().await {
-                    Ok(fork) => place.fill(fork),
-                    // The next job tries itself, and says so if it cannot be.
-                    Err(error) => tracing::debug!(%error, "no spare fork"),
-                },
-                None => {}
+            let Some(template) = place.0.template.lock().await.clone() else { return };
+            match template.fork().await {
+                Ok(fork) => place.fill(fork),
+                // The next job tries itself, and says so if it cannot be.
+                Err(error) => tracing::debug!(%error, "no spare fork"),
             }
         });
     }
