@@ -183,7 +183,8 @@ async fn what_a_worker_refuses() {
     assert!(stage.refused((TOKEN, 103), endless).await.contains("token"));
     let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(1), attempt: 1 };
     assert!(matches!(stage.tell(cancel).await, DispatchReply::Refused(_)));
-    while !matches!(stage.next().await.0, FromWorker::Heartbeat(beat) if beat.running.len() == 1 + MAX_AHEAD as usize) {}
+    while !matches!(stage.next().await.0, FromWorker::Heartbeat(beat) if beat.running.len() == 1 + MAX_AHEAD as usize) {
+    }
     stage.worker.abort();
 }
 

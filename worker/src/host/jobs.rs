@@ -13,12 +13,7 @@ use pvf_shared::{
     verdict::{AmbiguousReason, InternalError, PrepareError},
     wire::{Dispatch, JobReport},
 };
-use std::{
-    panic::AssertUnwindSafe,
-    path::Path,
-    sync::Arc,
-    time::Instant,
-};
+use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Instant};
 use tracing::Instrument as _;
 
 /// What every job of a worker uses.

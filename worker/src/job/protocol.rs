@@ -33,8 +33,8 @@ pub(crate) const REPLY_SLACK: usize = 64 * 1024;
 pub(crate) const VALID_HEAD: usize = 8;
 /// Largest execution that is sent as it is, bytes; what is larger comes in a memory file.
 pub(crate) const MAX_INLINE: usize = 4096;
-/// How much is kept of what a job writes to stderr, bytes: the first of a fork, the last of a preparation.
-pub(crate) const MAX_WORDS: usize = 4096;
+/// How much a fork may write to stderr, bytes. Beyond that it gets an error.
+pub(crate) const MAX_WORDS: usize = 1024 * 1024;
 /// Largest command, bytes.
 pub(crate) const MAX_COMMAND: usize = 64;
 /// Largest packet on a control socket, bytes.

@@ -90,7 +90,8 @@ impl JobRunner {
 
     /// The same for so many jobs at once, with so many forks of each artifact in use that wait for theirs.
     pub fn of_size(mut self, slots: usize, spares: usize) -> Self {
-        self.templates = Arc::new(Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).of_size(slots, spares));
+        self.templates =
+            Arc::new(Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).of_size(slots, spares));
         self
     }
 
@@ -242,7 +243,8 @@ fn ran(end: End, overrun: Option<Overrun>, reply: Option<Bytes>, stderr: String,
 fn split_reply(bytes: &Bytes) -> Option<(Reply, Bytes)> {
     let (from, end) = reply_range(bytes)?;
     let body = bytes.get(from..end)?;
-    let reply = if from == VALID_HEAD { Reply::Valid(bytes.slice(from..end)) } else { rmp_serde::from_slice(body).ok()? };
+    let reply =
+        if from == VALID_HEAD { Reply::Valid(bytes.slice(from..end)) } else { rmp_serde::from_slice(body).ok()? };
     Some((reply, bytes.slice(end..)))
 }
 

@@ -1,7 +1,6 @@
 //! What a job writes: bounded while it is read, and read no longer than the job lives. A process that the job left
 //! behind may hold the other end for ever; what it writes is not waited for.
 
-use crate::job::protocol::MAX_WORDS;
 use pvf_shared::Bytes;
 use std::future::Future;
 use std::os::fd::AsFd;
@@ -10,6 +9,8 @@ use tokio::{
     net::unix::pipe,
 };
 
+/// How much of a job's stderr is kept, bytes.
+pub(super) const STDERR_KEPT: usize = 4096;
 /// Bytes that are read at once, at the most; small to begin with, because most replies are.
 const CHUNK: usize = 64 * 1024;
 const FIRST_CHUNK: usize = 1024;
@@ -73,7 +74,7 @@ pub(super) async fn read_tail(from: Option<pipe::Receiver>, ended: impl Future<O
     let mut kept = Vec::new();
     read(&mut from, ended, |chunk| {
         kept.extend_from_slice(chunk);
-        let over = kept.len().saturating_sub(MAX_WORDS);
+        let over = kept.len().saturating_sub(STDERR_KEPT);
         kept.drain(..over);
         true
     })

@@ -19,9 +19,7 @@ use crate::{
     },
 };
 use pvf_shared::Bytes;
-use rustix::{
-    net::{AddressFamily, SocketFlags, SocketType, socketpair},
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::{
     fmt,
     io::{Error, ErrorKind, Result},
@@ -325,7 +323,8 @@ impl Fork {
             (reply, socket.into_std())
         };
         let (overrun, (reply, socket)) = tokio::join!(watch(handle, limits), reading);
-        let (overrun, reply, stderr) = (overrun?, reply.map(|reply| with_rest(reply, &socket?)).transpose()?, self.words.read());
+        let (overrun, reply, stderr) =
+            (overrun?, reply.map(|reply| with_rest(reply, &socket?)).transpose()?, self.words.read());
         ended();
         // Whoever waited for that goes first: the next job begins on the core that just became free, before the
         // template and what it forks compete for it.

@@ -66,12 +66,7 @@ pub(super) struct Busy {
 
 impl Busy {
     /// Watches it do its job. When it has ended a spare is made in its place, if there are not enough.
-    pub(super) async fn done(
-        self,
-        limits: Limits,
-        max_reply: usize,
-        ended: impl FnOnce(),
-    ) -> std::io::Result<Done> {
+    pub(super) async fn done(self, limits: Limits, max_reply: usize, ended: impl FnOnce()) -> std::io::Result<Done> {
         let Self { fork, entry, spares, core } = self;
         let ended = || {
             drop(core);
@@ -210,13 +205,11 @@ impl Entry {
         let Some(place) = self.place(spares) else { return };
         tokio::spawn(async move {
             let template = place.0.template.lock().await.clone();
-            match template {
-                Some(template) => match template.fork().await {
-                    Ok(fork) => place.fill(fork),
-                    // The next job tries itself, and says so if it cannot be.
-                    Err(error) => tracing::debug!(%error, "no spare fork"),
-                },
-                None => {}
+            let Some(template) = template else { return };
+            match template.fork().await {
+                Ok(fork) => place.fill(fork),
+                // The next job tries itself, and says so if it cannot be.
+                Err(error) => tracing::debug!(%error, "no spare fork"),
             }
         });
     }

@@ -1,6 +1,7 @@
-//! What a fork writes to stderr: a memory file of a fixed size, which costs the worker nothing unless somebody wants to
-//! know. What does not fit is lost, and writing it fails.
+//! What a fork writes to stderr: a memory file of a fixed size, which costs the worker nothing as long as nobody writes
+//! there. What does not fit is lost, and writing it fails.
 
+use super::pipes::STDERR_KEPT;
 use crate::job::protocol::MAX_WORDS;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use std::{
@@ -12,7 +13,7 @@ use std::{
     },
 };
 
-/// The first few KiB that a fork writes to stderr.
+/// What a fork writes to stderr.
 pub(super) struct Words(File);
 
 impl Words {
@@ -24,18 +25,17 @@ impl Words {
         Ok(Self(file.into()))
     }
 
-    /// What was written, up to the first zero.
+    /// The last of them.
     pub(super) fn read(&self) -> String {
-        let mut bytes = [0; MAX_WORDS];
-        let mut len = 0;
-        while let Ok(n @ 1..) = self.0.read_at(&mut bytes[len..], len as u64) {
-            len += n;
-            if bytes[len - n..len].contains(&0) {
-                break;
-            }
+        // Both ends have one position, which is where the fork stopped to write.
+        let end = rustix::fs::tell(&self.0).unwrap_or(0).min(MAX_WORDS as u64);
+        let mut bytes = [0; STDERR_KEPT];
+        let len = (end as usize).min(STDERR_KEPT);
+        let words = &mut bytes[..len];
+        match self.0.read_exact_at(words, end - len as u64) {
+            Ok(()) => String::from_utf8_lossy(words).into_owned(),
+            Err(_) => String::new(),
         }
-        let words = bytes[..len].split(|byte| *byte == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(words).into_owned()
     }
 }
 

@@ -12,7 +12,8 @@ use pvf_shared::{
     store::{BlobStore, seal::SealKey},
     subjects::{self, Subject},
     wire::{
-        self, Dispatch, DispatchReply, FromWorker, JobReport, RunningJob, ToWorker, WorkerHello, WorkerKind, WorkerReply,
+        self, Dispatch, DispatchReply, FromWorker, JobReport, RunningJob, ToWorker, WorkerHello, WorkerKind,
+        WorkerReply,
     },
 };
 use pvf_worker::host::{Worker, WorkerConfig};
