@@ -135,7 +135,7 @@ fn close_and_spin() {
 type Deed = (&'static str, fn());
 
 /// What a guest that broke out could do with its own process and its reply.
-const OWN: [Deed; 20] = [
+const OWN: [Deed; 21] = [
     ("silent", || end(0)),
     ("odd_status", || {
         eprintln!("words of the job");
@@ -169,6 +169,11 @@ const OWN: [Deed; 20] = [
     ("closes_and_spins", close_and_spin),
     ("leaves_a_child", leave_a_child),
     ("chatters", chatter),
+    ("chatters_without_end", || {
+        loop {
+            eprintln!("noise noise noise noise");
+        }
+    }),
     ("lies_about_time", lie_about_time),
     ("spins", spin),
     ("waits", wait),

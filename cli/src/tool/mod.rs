@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
     }
     let args = Args::parse();
     // That the fleet's bus is gone is worth a line: nothing else would be said until the wait is over.
-    pvf_shared::telemetry::init(args.global.verbose, "error,pvf_shared::bus=warn", false);
+    pvf_shared::telemetry::init(args.global.verbose, "error,pvf_shared::bus=warn,pvf_worker::sandbox=warn", false);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

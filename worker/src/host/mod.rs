@@ -23,7 +23,11 @@ use pvf_shared::{
     subjects,
     wire::WorkerKind,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Once},
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -169,10 +173,15 @@ fn check(sandbox: &Report, secure: bool) -> Result<(), WorkerError> {
     if secure {
         return Err(WorkerError::Insecure(sandbox.complaint()));
     }
-    tracing::warn!(
-        "INSECURE: jobs run code of strangers without everything that is to hold it; missing:\n{}",
-        sandbox.complaint()
-    );
+    // Once is enough for the workers of one process.
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            target: "pvf_worker::sandbox",
+            "INSECURE: jobs run code of strangers without everything that is to hold it; missing:\n{}",
+            sandbox.complaint()
+        )
+    });
     Ok(())
 }
 

@@ -102,12 +102,8 @@ fn fork() -> Result<Forked, Error> {
             0 => Ok(Forked::Child { parent }),
             pid if pid > 0 => match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
                 fd if fd >= 0 => Ok(Forked::Parent { pid, pidfd: OwnedFd::from_raw_fd(fd as i32) }),
-                _ => {
-                    let error = Error::last_os_error();
-                    libc::kill(pid, libc::SIGKILL);
-                    libc::waitpid(pid, std::ptr::null_mut(), 0);
-                    Err(error)
-                }
+                // Without it nobody can watch the fork, and a template may not send signals: both end.
+                _ => exit(Err(failed("descriptor of a fork")(Error::last_os_error()))),
             },
             _ => Err(Error::last_os_error()),
         }

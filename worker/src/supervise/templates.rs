@@ -204,7 +204,8 @@ impl Entry {
         }
         let Some(place) = self.place(spares) else { return };
         tokio::spawn(async move {
-            let Some(template) = place.0.template.lock().await.clone() else { return };
+            let template = place.0.template.lock().await.clone();
+            let Some(template) = template else { return };
             match template.fork().await {
                 Ok(fork) => place.fill(fork),
                 // The next job tries itself, and says so if it cannot be.

@@ -13,7 +13,7 @@ use sp_wasm_interface::HostFunctions;
 use std::{
     any::Any,
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
 };
 use wasmtime::{
@@ -23,6 +23,8 @@ use wasmtime::{
 const PAGE: usize = 64 * 1024;
 /// Building a copy-on-write memory image can fail with EBUSY when its memfd is sealed: that is ours to retry.
 const EBUSY_RETRIES: u32 = 20;
+/// How the standard library's panic begins where a host function prints and that cannot be written any more.
+const NO_ROOM_FOR_WORDS: &str = "failed printing to ";
 
 /// Why there is no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +195,14 @@ fn with_externalities<T>(run: impl FnOnce() -> T) -> T {
 
 fn guarded_call(store: &mut Store<State>, instance: &Instance, params: &[u8]) -> Result<Vec<u8>, CallError> {
     let called = catch_unwind(AssertUnwindSafe(|| call(store, instance, params)));
-    called.unwrap_or_else(|panic| Err(CallError::invalid(format!("panic in a host function: {}", message(&*panic)))))
+    called.unwrap_or_else(|panic| {
+        let said = message(&*panic);
+        if said.starts_with(NO_ROOM_FOR_WORDS) {
+            // The guest did not do that: it is our limit, so the verdict must not be its.
+            resume_unwind(panic);
+        }
+        Err(CallError::invalid(format!("panic in a host function: {said}")))
+    })
 }
 
 fn retry_ebusy<T>(mut run: impl FnMut() -> wasmtime::Result<T>) -> wasmtime::Result<T> {

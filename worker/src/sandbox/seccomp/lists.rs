@@ -103,7 +103,7 @@ const TEMPLATE: &[Rule] = &[
     #[cfg(target_arch = "x86_64")]
     any(libc::SYS_dup2, "a fork puts its socket and stderr in place of the template's"),
     any(libc::SYS_dup3, "the same, where there is no dup2"),
-    any(libc::SYS_getpriority, "a fork's time slices"),
+    only(libc::SYS_getpriority, &[When::Bits(1, LOW, 0)], "a fork's own priority, which goes with its time slices"),
     only(libc::SYS_sched_setattr, &[When::Bits(0, LOW, 0)], "a fork's time slices"),
     only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_PDEATHSIG as u64)], "a fork dies with its template"),
     only(
