@@ -285,8 +285,8 @@ impl Scheduler {
         spec: JobSpec,
     ) {
         self.fleet.occupy(to, job, attempt, urgency);
-        let acknowledged = self.acknowledged.extract_if(.., |(worker, _)| *worker == to).map(|(_, report)| report);
-        let acknowledged = acknowledged.collect();
+        let acknowledged = self.acknowledged.take_if(|(worker, _)| *worker == to);
+        let acknowledged = acknowledged.into_iter().map(|(_, report)| report).collect();
         let dispatch = Dispatch { token: self.config.token, job, attempt, urgency, request, spec, acknowledged };
         let message = ToWorker::Dispatch(Box::new(dispatch));
         self.effects.push_back(Effect::ToWorker { worker: to, message });

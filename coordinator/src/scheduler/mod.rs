@@ -118,8 +118,8 @@ pub struct Scheduler {
     cancelled: Cancelled,
     chores: VecDeque<Chore>,
     more_to_dispatch: bool,
-    /// Reports to be acknowledged with the next dispatch to their worker, or at the end of this event.
-    acknowledged: Vec<(WorkerId, RunningJob)>,
+    /// The report that this event brought, until a dispatch to its worker acknowledges it, or this event's end.
+    acknowledged: Option<(WorkerId, RunningJob)>,
     effects: VecDeque<Effect>,
     last_job: u64,
     link_up_since: Option<Moment>,
@@ -150,7 +150,7 @@ impl Scheduler {
             cancelled: Cancelled::default(),
             chores: VecDeque::new(),
             more_to_dispatch: false,
-            acknowledged: Vec::new(),
+            acknowledged: None,
             effects: VecDeque::from([Effect::ListArtifacts]),
             last_job: 0,
             link_up_since: Some(now),
@@ -198,9 +198,9 @@ impl Scheduler {
         self.pump(now);
     }
 
-    /// Reports of this event that no dispatch acknowledged.
+    /// If no dispatch acknowledged this event's report.
     fn acknowledge(&mut self) {
-        while let Some((worker, report)) = self.acknowledged.pop() {
+        if let Some((worker, report)) = self.acknowledged.take() {
             let message = ToWorker::Acknowledge { reports: vec![report] };
             self.effects.push_back(Effect::ToWorker { worker, message });
         }

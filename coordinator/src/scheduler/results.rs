@@ -40,7 +40,7 @@ impl Scheduler {
         match reply {
             Some(_) => self.reply(reply, Answer::Worker(WorkerReply::Ack)),
             // It came as the answer to its dispatch.
-            None => self.acknowledged.push((report.worker, RunningJob { token: report.token, job, attempt })),
+            None => self.acknowledged = Some((report.worker, RunningJob { token: report.token, job, attempt })),
         }
         // The lease: only the attempt that holds a slot here, by this coordinator's word, has a say.
         if report.token != self.config.token || self.fleet.vacate(report.worker, job, attempt).is_none() {

@@ -37,6 +37,13 @@ pub(super) struct Running {
     task: Option<AbortHandle>,
 }
 
+impl Running {
+    /// Whether it is this attempt of its job. Another coordinator may have given the same numbers to another job.
+    fn is(&self, (token, _, attempt): Key) -> bool {
+        (self.token, self.attempt) == (token, attempt)
+    }
+}
+
 impl Drop for Running {
     /// Ends what of it still runs: dropping a job's future kills its process.
     fn drop(&mut self) {
@@ -144,23 +151,22 @@ impl Desk {
                 self.welcomed = false;
                 self.beat();
             }
-            Note::SlotFree((token, job, attempt)) => {
-                let same = |r: &&mut Running| (r.token, r.attempt) == (token, attempt);
-                if let Some(running) = self.running.get_mut(&job).filter(same) {
+            Note::SlotFree(key) => {
+                if let Some(running) = self.running.get_mut(&key.1).filter(|r| r.is(key)) {
                     running.free = true;
                     self.start_waiting();
                 }
             }
             Note::Ended(report) => self.on_ended(report).await,
             Note::Heard | Note::Silence => self.talking = false,
-            Note::Reported { token, job, attempt } => self.on_acknowledged(&RunningJob { token, job, attempt }),
+            Note::Reported(key) => self.on_acknowledged(key),
         }
     }
 
     /// What came of a job is known.
     async fn on_ended(&mut self, report: Box<JobReport>) {
         let key = (report.token, report.job, report.attempt);
-        let Some(job) = self.running.get_mut(&key.1).filter(|r| (r.token, r.attempt) == (key.0, key.2)) else { return };
+        let Some(job) = self.running.get_mut(&key.1).filter(|r| r.is(key)) else { return };
         job.free = true;
         job.report = Some(report.clone());
         job.task = None;
@@ -177,22 +183,18 @@ impl Desk {
     }
 
     /// Reports as a message of its own, until it is acknowledged.
-    fn report(&mut self, (token, job, attempt): Key) {
-        let Some(entry) = self.running.get_mut(&job).filter(|r| (r.token, r.attempt) == (token, attempt)) else {
-            return;
-        };
+    fn report(&mut self, key: Key) {
+        let Some(entry) = self.running.get_mut(&key.1).filter(|r| r.is(key)) else { return };
         if let (Some(report), None) = (&entry.report, &entry.task) {
             entry.task = Some(tokio::spawn(self.link.clone().report(report.clone())).abort_handle());
         }
     }
 
-    /// The coordinator has taken note of a report. Another coordinator may have given the same numbers to another
-    /// job.
-    fn on_acknowledged(&mut self, RunningJob { token, job, attempt }: &RunningJob) {
-        let same = |r: &Running| (r.token, r.attempt) == (*token, *attempt) && r.report.is_some();
-        if self.running.get(job).is_some_and(same) {
-            self.running.remove(job);
-            self.remember(*token, *job, *attempt);
+    /// The coordinator has taken note of a report.
+    fn on_acknowledged(&mut self, key: Key) {
+        if self.running.get(&key.1).is_some_and(|r| r.is(key) && r.report.is_some()) {
+            self.running.remove(&key.1);
+            self.remember(key);
         }
     }
 
@@ -203,8 +205,8 @@ impl Desk {
         {
             self.unanswered.pop_front();
         }
-        while let Some((_, (token, job, attempt))) = self.unacknowledged.front()
-            && self.running.get(job).is_none_or(|r| (r.token, r.attempt) != (*token, *attempt))
+        while let Some((_, key)) = self.unacknowledged.front()
+            && self.running.get(&key.1).is_none_or(|r| !r.is(*key))
         {
             self.unacknowledged.pop_front();
         }
@@ -223,7 +225,7 @@ impl Desk {
     }
 
     fn is_unanswered(&self, key: Key) -> bool {
-        match self.running.get(&key.1).filter(|r| (r.token, r.attempt) == (key.0, key.2)) {
+        match self.running.get(&key.1).filter(|r| r.is(key)) {
             Some(running) => running.answer.is_some(),
             None => self.waiting.iter().any(|w| key_of(&w.dispatch) == key && w.answer.is_some()),
         }
@@ -238,15 +240,14 @@ impl Desk {
 
     /// Where the answer to a dispatch goes, if it has none yet.
     fn take_answer(&mut self, key: Key) -> Option<Subject> {
-        let running = self.running.get_mut(&key.1).filter(|r| (r.token, r.attempt) == (key.0, key.2));
-        match running {
+        match self.running.get_mut(&key.1).filter(|r| r.is(key)) {
             Some(running) => running.answer.take(),
             None => self.waiting.iter_mut().find(|w| key_of(&w.dispatch) == key)?.answer.take(),
         }
     }
 
-    fn remember(&mut self, token: FencingToken, job: JobId, attempt: Attempt) {
-        self.ended.push_back((token, job, attempt));
+    fn remember(&mut self, key: Key) {
+        self.ended.push_back(key);
         if self.ended.len() > REMEMBERED {
             self.ended.pop_front();
         }
@@ -259,15 +260,15 @@ impl Desk {
                 None => return,
             },
             Ok(ToWorker::Acknowledge { reports }) => {
-                return reports.iter().for_each(|report| self.on_acknowledged(report));
+                return reports.iter().for_each(|r| self.on_acknowledged((r.token, r.job, r.attempt)));
             }
             Ok(ToWorker::Recall { token, job, attempt }) => {
                 self.answer_dispatch((token, job, attempt)).await;
-                self.on_recall(token, job, attempt)
+                self.on_recall((token, job, attempt))
             }
             Ok(ToWorker::Cancel { token, job, attempt }) => {
                 self.answer_dispatch((token, job, attempt)).await;
-                self.on_cancel(token, job, attempt)
+                self.on_cancel((token, job, attempt))
             }
             Err(error) => {
                 tracing::warn!(%error, "command is not understood");
@@ -300,7 +301,7 @@ impl Desk {
 
     /// Takes a job, or refuses it; one that is new is answered when it is done or after a moment.
     fn on_dispatch(&mut self, dispatch: Dispatch, answer: Option<Subject>) -> Option<DispatchReply> {
-        dispatch.acknowledged.iter().for_each(|report| self.on_acknowledged(report));
+        dispatch.acknowledged.iter().for_each(|r| self.on_acknowledged((r.token, r.job, r.attempt)));
         match self.admit(&dispatch) {
             Ok(true) => self.take(dispatch, answer),
             Ok(false) => Some(DispatchReply::Taken),
@@ -311,10 +312,10 @@ impl Desk {
     /// Whether a dispatch is new, if it can be done here.
     fn admit(&mut self, dispatch: &Dispatch) -> Result<bool, DispatchReply> {
         self.check_token(dispatch.token)?;
-        let (token, job, attempt) = key_of(dispatch);
-        let has = self.running.get(&job).is_some_and(|r| (r.token, r.attempt) == (token, attempt));
-        let waits = self.waiting.iter().any(|w| key_of(&w.dispatch) == (token, job, attempt));
-        if has || waits || self.ended.contains(&(token, job, attempt)) {
+        let key = key_of(dispatch);
+        let has = self.running.get(&key.1).is_some_and(|r| r.is(key));
+        let waits = self.waiting.iter().any(|w| key_of(&w.dispatch) == key);
+        if has || waits || self.ended.contains(&key) {
             return Ok(false);
         }
         let refuse = |why: String| Err(DispatchReply::Refused(why));
@@ -374,27 +375,27 @@ impl Desk {
     }
 
     /// What has not begun is given back.
-    fn on_recall(&mut self, token: FencingToken, job: JobId, attempt: Attempt) -> DispatchReply {
-        if let Err(refused) = self.check_token(token) {
+    fn on_recall(&mut self, key: Key) -> DispatchReply {
+        if let Err(refused) = self.check_token(key.0) {
             return refused;
         }
-        let at = self.waiting.iter().position(|w| key_of(&w.dispatch) == (token, job, attempt));
+        let at = self.waiting.iter().position(|w| key_of(&w.dispatch) == key);
         let Some(at) = at else { return DispatchReply::Refused("it does not wait for a slot".into()) };
         self.waiting.remove(at);
-        self.remember(token, job, attempt);
+        self.remember(key);
         DispatchReply::Taken
     }
 
-    fn on_cancel(&mut self, token: FencingToken, job: JobId, attempt: Attempt) -> DispatchReply {
-        if let Err(refused) = self.check_token(token) {
+    fn on_cancel(&mut self, key: Key) -> DispatchReply {
+        if let Err(refused) = self.check_token(key.0) {
             return refused;
         }
-        if self.running.get(&job).is_some_and(|r| (r.token, r.attempt) == (token, attempt)) {
-            self.running.remove(&job);
+        if self.running.get(&key.1).is_some_and(|r| r.is(key)) {
+            self.running.remove(&key.1);
             self.start_waiting();
         }
-        self.waiting.retain(|w| key_of(&w.dispatch) != (token, job, attempt));
-        self.remember(token, job, attempt);
+        self.waiting.retain(|w| key_of(&w.dispatch) != key);
+        self.remember(key);
         DispatchReply::Taken
     }
 

@@ -28,14 +28,7 @@ pub(super) enum Note {
     /// Nobody answered.
     Silence,
     /// A report was acknowledged.
-    Reported {
-        /// Of the coordinator that dispatched it.
-        token: FencingToken,
-        /// Of this job.
-        job: JobId,
-        /// And attempt.
-        attempt: Attempt,
-    },
+    Reported(Key),
 }
 
 /// The way to the coordinator.
@@ -118,6 +111,6 @@ impl Link {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
-        let _ = self.notes.send(Note::Reported { token, job, attempt });
+        let _ = self.notes.send(Note::Reported((token, job, attempt)));
     }
 }
