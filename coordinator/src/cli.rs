@@ -57,6 +57,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    crate::memory::reserve(config.reserve_memory as usize);
     let store = match BlobStore::open_shared(&args.store, key) {
         Ok(store) => store,
         Err(error) => {

@@ -3,6 +3,9 @@
 use crate::scheduler::Policy;
 use std::path::Path;
 
+/// The most that may be reserved: 64 GiB.
+const MAX_RESERVE: u64 = 64 << 30;
+
 /// What an operator may decide about a coordinator. The sample in `compose/coordinator.toml` has every key.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -10,13 +13,16 @@ pub struct CoordinatorConfig {
     /// Block data waits in memory as long as all of it together has at most this many bytes, and in the store
     /// beyond.
     pub inline_budget: u64,
+    /// So many bytes of memory are taken at the start and kept, so that queues do not wait for it as they grow: about
+    /// one KiB a queued request.
+    pub reserve_memory: u64,
     /// How the queues are run.
     pub policy: Policy,
 }
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
-        Self { inline_budget: 256 << 20, policy: Policy::default() }
+        Self { inline_budget: 256 << 20, reserve_memory: 64 << 20, policy: Policy::default() }
     }
 }
 
@@ -31,6 +37,9 @@ impl CoordinatorConfig {
 
     fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        if config.reserve_memory > MAX_RESERVE {
+            return Err(format!("reserve_memory: {} is outside 0..={MAX_RESERVE} bytes", config.reserve_memory));
+        }
         config.policy.check().map_err(|e| format!("policy.{e}"))?;
         Ok(config)
     }
@@ -60,6 +69,7 @@ mod tests {
             ("inline_budgett = 1", "inline_budgett"),
             ("[policy]\nshares = { window = 0 }", "shares.window: 0 is outside 1..=1000"),
             ("[policy]\nshares = { percent = [70, 80, 101, 100] }", "shares.percent: 101"),
+            ("reserve_memory = 68719476737", "reserve_memory: 68719476737 is outside 0..=68719476736 bytes"),
             ("[policy]\nahead = 9", "ahead: 9 is outside 0..=4"),
             ("[policy]\nprune_min_age = \"40 days\"", "artifact_ttl: shorter than prune_min_age"),
             ("[policy]\nclient_silence = 3", "client_silence"),

@@ -5,7 +5,7 @@ use crate::{
     egress::Egress,
     ingress::{Ingress, KnownCode},
     metrics::Counters,
-    scheduler::{Event, Moment, Scheduler, SchedulerConfig},
+    scheduler::{Event, Moment, READ_AHEAD, Scheduler, SchedulerConfig},
 };
 use pvf_shared::{
     bus::{BusError, SharedBus},
@@ -123,6 +123,8 @@ impl Listening {
         let mut link = tokio::time::interval(LINK_CHECK);
         link.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_up = true;
+        // What has come already, the next one at the end.
+        let mut arrived = Vec::with_capacity(READ_AHEAD);
         tokio::pin!(shutdown);
         loop {
             while let Some(effect) = self.scheduler.poll_effect() {
@@ -130,11 +132,19 @@ impl Listening {
             }
             self.counters.set(self.scheduler.counts());
             self.held_bytes.store(self.scheduler.held_bytes(), Ordering::Relaxed);
+            if let Some(event) = arrived.pop() {
+                self.scheduler.handle(event, self.clock.now());
+                continue;
+            }
             let due = self.scheduler.poll_timeout();
             let event = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                event = self.events.recv() => event,
+                _ = self.events.recv_many(&mut arrived, READ_AHEAD) => {
+                    self.scheduler.read_ahead(&arrived);
+                    arrived.reverse();
+                    continue;
+                }
                 _ = link.tick() => {
                     let up = self.bus.is_connected();
                     let changed = up != std::mem::replace(&mut was_up, up);

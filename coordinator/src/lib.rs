@@ -9,6 +9,7 @@ mod config;
 mod driver;
 mod egress;
 mod ingress;
+pub mod memory;
 mod metrics;
 pub mod scheduler;
 

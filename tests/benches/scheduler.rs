@@ -5,7 +5,7 @@ mod account;
 
 use account::{Account, Long};
 use pvf_coordinator::scheduler::{
-    Answer, Command, Delivery, Effect, Event, Limit, Moment, Policy, Scheduler, SchedulerConfig,
+    Answer, Command, Delivery, Effect, Event, Limit, Moment, Policy, READ_AHEAD, Scheduler, SchedulerConfig,
 };
 use pvf_shared::{
     Bytes,
@@ -16,8 +16,8 @@ use pvf_shared::{
     priority::ExecuteKind,
     store::{Found, seal::Mac},
     wire::{
-        CodeRef, Dispatch, ExecuteSubmission, Heartbeat, JobReport, SecurityStatus, Submission, SubmitReply, ToWorker,
-        Work, WorkerHello, WorkerKind,
+        CodeRef, Dispatch, ExecuteSubmission, Heartbeat, JobReport, RunningJob, SecurityStatus, Submission,
+        SubmitReply, ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
 use pvf_tests::ask::context;
@@ -38,6 +38,8 @@ Measures with 1000, 10000, 100000 and --queued requests in the queue; with --onl
 const LONG: Duration = Duration::from_millis(1);
 /// So many of those that were busy so long are shown.
 const SHOWN: usize = 10;
+/// Memory that is reserved for each queued request, bytes.
+const RESERVE: usize = 1280;
 /// How often the thread's account is read; a long operation is charged with all since it was read last.
 const ACCOUNT_EVERY: usize = 32;
 
@@ -74,8 +76,10 @@ struct Size {
 struct Bench {
     scheduler: Scheduler,
     now: Moment,
+    /// What the scheduler is told next.
+    inbox: VecDeque<Event>,
     effects: VecDeque<Effect>,
-    running: VecDeque<(WorkerId, Dispatch)>,
+    running: VecDeque<(WorkerId, RunningJob)>,
     size: Size,
     next: u64,
     /// Time spent in the scheduler, events it handled, and the slowest of them.
@@ -133,6 +137,7 @@ impl Bench {
         Self {
             scheduler: Scheduler::new(config, now),
             now,
+            inbox: VecDeque::new(),
             effects: VecDeque::new(),
             running: VecDeque::new(),
             size,
@@ -145,14 +150,21 @@ impl Bench {
         }
     }
 
-    /// One event, and whatever the scheduler still has to do after it: each is an operation.
-    fn event(&mut self, event: Event) {
-        self.now = self.now.after(Duration::from_micros(1));
-        let now = self.now;
-        self.operation(|scheduler| scheduler.handle(event, now));
-        self.handled += 1;
-        while self.scheduler.poll_timeout().is_some_and(|due| due <= now) {
-            self.operation(|scheduler| scheduler.handle_timeout(now));
+    /// Tells the scheduler all that there is to tell, as many at a time as the driver takes out of its channel.
+    fn tell(&mut self, least: usize) {
+        while self.inbox.len() >= least {
+            let batch: Vec<Event> = self.inbox.drain(..self.inbox.len().min(READ_AHEAD)).collect();
+            self.operation(|scheduler| scheduler.read_ahead(&batch));
+            for event in batch {
+                self.now = self.now.after(Duration::from_micros(1));
+                let now = self.now;
+                self.operation(|scheduler| scheduler.handle(event, now));
+                self.handled += 1;
+                while self.scheduler.poll_timeout().is_some_and(|due| due <= now) {
+                    self.operation(|scheduler| scheduler.handle_timeout(now));
+                }
+            }
+            self.answer();
         }
     }
 
@@ -179,17 +191,19 @@ impl Bench {
             match effect {
                 Effect::LookUp { artifact } => {
                     let found = Ok(Some(Found::Prepared(ArtifactInfo { bytes: 1000, mac: Mac([1; 32]) })));
-                    self.event(Event::LookedUp { artifact, found });
+                    self.inbox.push_back(Event::LookedUp { artifact, found });
                 }
                 Effect::ToWorker { worker, message: ToWorker::Dispatch(dispatch) } => {
-                    let (job, attempt) = (dispatch.job, dispatch.attempt);
-                    self.running.push_back((worker, *dispatch));
+                    let Dispatch { token, job, attempt, .. } = *dispatch;
+                    self.running.push_back((worker, RunningJob { token, job, attempt }));
                     let delivery = Delivery::Taken;
-                    self.event(Event::Delivered { worker, job, attempt, command: Command::Dispatch, delivery });
+                    let command = Command::Dispatch;
+                    self.inbox.push_back(Event::Delivered { worker, job, attempt, command, delivery });
                 }
                 Effect::ToWorker { worker, message: ToWorker::Recall { job, attempt, .. } } => {
                     let delivery = Delivery::Refused("it has begun".into());
-                    self.event(Event::Delivered { worker, job, attempt, command: Command::Recall, delivery });
+                    let command = Command::Recall;
+                    self.inbox.push_back(Event::Delivered { worker, job, attempt, command, delivery });
                 }
                 Effect::Reply { answer: Answer::Submit(SubmitReply::Refused(why)), .. } => panic!("refused: {why}"),
                 _ => {}
@@ -202,10 +216,13 @@ impl Bench {
         let code = n.wrapping_mul(0x9e37_79b9) % self.size.artifacts;
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&code.to_le_bytes());
+        let mut block = [0; 32];
+        block[..8].copy_from_slice(&n.to_le_bytes());
         let work = ExecuteSubmission {
             kind: ExecuteKind::ALL[(n % 4) as usize],
             context: context(&b"parent head"[..]),
-            block_data: BlobRef::Stored { hash: BlobHash([(n % 251) as u8; 32]), len: n },
+            // Each is another one: none joins an execution that is under way.
+            block_data: BlobRef::Stored { hash: BlobHash(block), len: n },
             pov_bomb_limit: 1000,
             exec_timeout: None,
             relay_leaf: (n % 4 > 1).then_some([(n % 13) as u8; 32]),
@@ -228,44 +245,47 @@ impl Bench {
     fn submit(&mut self) {
         self.next += 1;
         let (submission, identity) = self.submission(self.next);
-        self.event(Event::Submit { submission, identity, reply: None });
-        self.answer();
+        self.inbox.push_back(Event::Submit { submission, identity, reply: None });
     }
 
     fn finish_one(&mut self) {
-        let Some((worker, dispatch)) = self.running.pop_front() else { return };
+        let Some((worker, RunningJob { token, job, attempt })) = self.running.pop_front() else { return };
         let result = ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")));
         let report = Box::new(JobReport {
             worker,
-            token: dispatch.token,
-            job: dispatch.job,
-            attempt: dispatch.attempt,
+            token,
+            job,
+            attempt,
             outcome: JobOutcome::Execute(result),
             usage: JobUsage::default(),
         });
-        self.event(Event::Report { report, reply: None });
-        self.answer();
+        self.inbox.push_back(Event::Report { report, reply: None });
+    }
+
+    /// Submits so many requests.
+    fn submit_all(&mut self, requests: u64) {
+        for n in 1..=requests {
+            self.submit();
+            self.tell(if n == requests { 1 } else { READ_AHEAD });
+            // The measurements are not the scheduler's.
+            self.slow.clear();
+        }
     }
 
     /// Fills the fleet and the queue; gives memory a queued request, bytes.
     fn fill(&mut self) -> f64 {
         for n in 0..self.size.workers {
             let kind = if n % 10 == 0 { WorkerKind::Prepare } else { WorkerKind::Execute };
-            self.event(Event::Hello { hello: hello(n, kind), reply: None });
+            self.inbox.push_back(Event::Hello { hello: hello(n, kind), reply: None });
+            self.tell(1);
         }
         // Every worker is busy, and every artifact known, before memory is counted.
         let slots = (self.size.workers - self.size.workers.div_ceil(10)) * 3;
-        for _ in 0..slots.max(self.size.artifacts) {
-            self.submit();
-        }
+        self.submit_all(slots.max(self.size.artifacts));
         self.slow = Vec::new();
         self.effects.shrink_to_fit();
         let before = ALLOCATED.load(Ordering::Relaxed);
-        for _ in 0..self.size.queued {
-            self.submit();
-            // The measurements are not the scheduler's.
-            self.slow.clear();
-        }
+        self.submit_all(self.size.queued);
         self.slow.shrink_to(0);
         let after = ALLOCATED.load(Ordering::Relaxed);
         (after - before) as f64 / self.size.queued as f64
@@ -289,16 +309,16 @@ impl Bench {
                     draining: false,
                     holdings: vec![],
                 };
-                self.event(Event::Heartbeat { heartbeat, reply: None });
+                self.inbox.push_back(Event::Heartbeat { heartbeat, reply: None });
             }
             if n % 20 == 0 {
                 let of = self.next - n % self.size.queued.max(1);
-                self.event(Event::Ask { node: node(of % 300), requests: vec![request(of)], reply: None });
-                self.event(Event::Cancel { request: request(of), node: node(of % 300), reply: None });
+                self.inbox.push_back(Event::Ask { node: node(of % 300), requests: vec![request(of)], reply: None });
+                self.inbox.push_back(Event::Cancel { request: request(of), node: node(of % 300), reply: None });
                 // The queue stays as long as it is.
                 self.submit();
             }
-            self.answer();
+            self.tell(READ_AHEAD);
         }
     }
 }
@@ -381,6 +401,8 @@ fn main() -> ExitCode {
         };
         *target = value;
     }
+    // As a coordinator does whose queues may become so long.
+    pvf_coordinator::memory::reserve(size.queued as usize * RESERVE);
     let mut sizes: Vec<u64> = [1_000, 10_000, 100_000].into_iter().filter(|n| *n < size.queued && !only).collect();
     sizes.push(size.queued);
     let mut lines = Vec::new();

@@ -279,6 +279,7 @@ impl World {
         if self.verbose {
             eprintln!("{:?} {event:?}", self.now);
         }
+        self.scheduler.read_ahead(std::slice::from_ref(&event));
         self.scheduler.handle(event, self.now);
         self.checks.expire(self.now, |id| self.scheduler.knows_worker(id));
         if let Some((submission, reply)) = submitted {

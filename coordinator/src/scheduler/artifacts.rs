@@ -126,6 +126,16 @@ impl Artifacts {
         self.by_key.get(&key)
     }
 
+    /// The first step of reading ahead.
+    pub(super) fn look(&self, key: ArtifactKey) {
+        self.by_key.look(&key);
+    }
+
+    /// The second step.
+    pub(super) fn fetch(&self, key: ArtifactKey) {
+        self.by_key.fetch(&key);
+    }
+
     pub(super) fn get_mut(&mut self, key: ArtifactKey) -> Option<&mut Artifact> {
         self.by_key.get_mut(&key)
     }
@@ -156,11 +166,11 @@ impl Artifacts {
             holders: VecDeque::new(),
             homes: None,
         };
-        self.by_key.insert(key, Box::new(artifact));
+        self.by_key.insert(key, artifact);
         key
     }
 
-    pub(super) fn remove(&mut self, key: ArtifactKey) -> Option<Box<Artifact>> {
+    pub(super) fn remove(&mut self, key: ArtifactKey) -> Option<Artifact> {
         let artifact = self.by_key.remove(&key)?;
         self.by_name.remove(&(artifact.id.code_hash, artifact.id.prep_hash, artifact.engine));
         self.by_need.remove(&(artifact.last_needed, key));

@@ -45,16 +45,6 @@ impl Deadlines {
         (at, number)
     }
 
-    /// Looks at where a request with this deadline would be entered: `fetch` says why. Gives what is there already.
-    pub(super) fn last_before(&self, deadline: Moment, now: Moment) -> Option<RequestId> {
-        self.intervals.get(&rounded(deadline, now))?.last()
-    }
-
-    /// The same for where it stands.
-    pub(super) fn is_known(&self, (at, _): Entry) -> bool {
-        self.intervals.get(&at).is_some_and(|interval| !interval.is_empty())
-    }
-
     /// A request has ended. Gives whether its list is to be tidied.
     pub(super) fn clear(&mut self, (at, number): Entry) -> bool {
         self.live -= 1;

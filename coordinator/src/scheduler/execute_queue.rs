@@ -74,6 +74,11 @@ impl ExecuteQueue {
         self.engines.get(engine.0 as usize)?.kinds[kind as usize].next()
     }
 
+    /// The jobs of a kind that are next, up to so many, if every client had one: for reading ahead.
+    pub(super) fn heads(&self, engine: EngineKey, kind: ExecuteKind, n: usize) -> impl Iterator<Item = JobId> + '_ {
+        self.engines.get(engine.0 as usize).into_iter().flat_map(move |e| e.kinds[kind as usize].heads(n))
+    }
+
     /// Any job of an engine.
     pub(super) fn any(&self, engine: EngineKey) -> Option<JobId> {
         self.engines.get(engine.0 as usize)?.kinds.iter().find_map(FairQueue::any)

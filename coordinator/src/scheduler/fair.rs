@@ -133,6 +133,14 @@ impl FairQueue {
         self.turns.first().map(|(_, (_, job), _)| *job)
     }
 
+    /// The jobs that are next, up to so many, if each client had one. Looks at what taking them out will change.
+    pub(super) fn heads(&self, n: usize) -> impl Iterator<Item = JobId> + '_ {
+        self.turns.iter().take(n).map(|(_, (_, job), client)| {
+            std::hint::black_box(self.clients.get(client).and_then(|client| client.jobs.iter().nth(1)));
+            *job
+        })
+    }
+
     /// Any job.
     pub(super) fn any(&self) -> Option<JobId> {
         self.retries.first().map(|(_, job)| *job).or_else(|| self.next())

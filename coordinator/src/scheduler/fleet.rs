@@ -1,7 +1,6 @@
 //! The workers: who is there, what each has, and whom to give a job.
 
-use super::{artifacts::ArtifactKey, held::Held, pool::Pool, timers::Moment};
-use hashbrown::HashMap;
+use super::{artifacts::ArtifactKey, held::Held, pool::Pool, table::Table, timers::Moment};
 use pvf_shared::{
     config::MAX_AHEAD,
     ids::{Attempt, EngineId, JobId, WorkerId},
@@ -26,7 +25,7 @@ pub(super) struct Worker {
     pub(super) slots: u32,
     pub(super) engine: EngineKey,
     /// Jobs that it has: dispatched and neither reported nor known to be stopped.
-    pub(super) jobs: SmallVec<[Slot; 3]>,
+    pub(super) jobs: SmallVec<[Slot; 4]>,
     /// It refused or missed a dispatch: no more until it is heard of.
     pub(super) suspect: bool,
     /// It finishes what it has and goes.
@@ -114,7 +113,7 @@ pub(super) type Avoid = Vec<(WorkerId, String)>;
 /// All workers.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    pub(super) workers: HashMap<WorkerId, Box<Worker>>,
+    pub(super) workers: Table<WorkerId, Box<Worker>>,
     engines: Vec<EngineId>,
     by_name: BTreeMap<EngineId, EngineKey>,
     pools: Vec<[Pool; 2]>,
@@ -124,7 +123,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) fn new(ahead: u32) -> Self {
-        Self { workers: HashMap::new(), engines: Vec::new(), by_name: BTreeMap::new(), pools: Vec::new(), ahead }
+        Self { workers: Table::default(), engines: Vec::new(), by_name: BTreeMap::new(), pools: Vec::new(), ahead }
     }
 
     /// The number of an engine that was heard of.

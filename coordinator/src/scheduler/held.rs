@@ -1,17 +1,20 @@
-//! The artifacts that a worker has, in the order in which they were heard of. A few hundred at most, four bytes each
-//! and next to each other, so that looking through all of them costs less than a hash table that is in no cache.
+//! The artifacts that a worker has: a few hundred at most, four bytes each, in sets of one cache line, so that one is
+//! found with one look at memory.
 
-use super::artifacts::ArtifactKey;
-use std::collections::VecDeque;
+use super::{artifacts::ArtifactKey, prefetch::prefetch};
 
-/// Artifacts that are remembered of a worker; the ones heard of first are forgotten first.
-const MAX_HELD: usize = 256;
-/// So many are compared at once.
-const TOGETHER: usize = 16;
+/// Sets, and artifacts that one remembers; the ones heard of first are forgotten first. An artifact has one set.
+const SETS: usize = 16;
+const WAYS: usize = 16;
+
+/// The last one heard of at the end; zero where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+struct Set([u32; WAYS]);
 
 /// The artifacts that a worker has.
 #[derive(Debug, Default)]
-pub(super) struct Held(VecDeque<u32>);
+pub(super) struct Held(Option<Box<[Set; SETS]>>);
 
 /// An artifact, and in the lowest bit whether it is linked. Two whose numbers differ by two thousand million look the
 /// same: then a worker is preferred for what it does not have.
@@ -19,48 +22,52 @@ fn packed(key: ArtifactKey, warm: bool) -> u32 {
     (key.0.get() as u32) << 1 | u32::from(warm)
 }
 
-/// Where one of a slice is, the last ones first: those are asked for most.
-fn rposition(entries: &[u32], cold: u32) -> Option<usize> {
-    let mut end = entries.len();
-    for chunk in entries.rchunks(TOGETHER) {
-        end -= chunk.len();
+fn set_of(key: ArtifactKey) -> usize {
+    key.0.get() as usize % SETS
+}
+
+impl Set {
+    fn position(&self, key: ArtifactKey) -> Option<usize> {
+        let cold = packed(key, false);
         // Without leaving early, for this the processor does in one step.
-        if chunk.iter().fold(false, |found, entry| found | (entry & !1 == cold)) {
-            return chunk.iter().position(|entry| entry & !1 == cold).map(|at| end + at);
-        }
+        let found = self.0.iter().fold(false, |found, entry| found | (entry & !1 == cold));
+        found.then(|| self.0.iter().position(|entry| entry & !1 == cold))?
     }
-    None
 }
 
 impl Held {
-    fn position(&self, key: ArtifactKey) -> Option<usize> {
-        let (first, second) = self.0.as_slices();
-        let cold = packed(key, false);
-        rposition(second, cold).map(|at| first.len() + at).or_else(|| rposition(first, cold))
+    /// Asks for what has to be looked at for an artifact.
+    pub(super) fn fetch(&self, key: ArtifactKey) {
+        if let Some(sets) = &self.0 {
+            prefetch(&sets[set_of(key)]);
+        }
     }
 
     /// Whether an artifact is here, and if so whether it is linked so that it runs at once.
     pub(super) fn get(&self, key: ArtifactKey) -> Option<bool> {
-        self.position(key).map(|at| self.0[at] & 1 == 1)
+        let set = &self.0.as_ref()?[set_of(key)];
+        set.position(key).map(|at| set.0[at] & 1 == 1)
     }
 
     /// Notes an artifact; whether it is new.
     pub(super) fn note(&mut self, key: ArtifactKey, warm: bool) -> bool {
-        if let Some(at) = self.position(key) {
-            self.0[at] |= u32::from(warm);
+        let set = &mut self.0.get_or_insert_default()[set_of(key)];
+        if let Some(at) = set.position(key) {
+            set.0[at] |= u32::from(warm);
             return false;
         }
-        if self.0.len() >= MAX_HELD {
-            self.0.pop_front();
-        }
-        self.0.push_back(packed(key, warm));
+        set.0.rotate_left(1);
+        set.0[WAYS - 1] = packed(key, warm);
         true
     }
 
     /// It is not here any more.
     pub(super) fn remove(&mut self, key: ArtifactKey) {
-        if let Some(at) = self.position(key) {
-            self.0.remove(at);
+        let Some(sets) = &mut self.0 else { return };
+        let set = &mut sets[set_of(key)];
+        if let Some(at) = set.position(key) {
+            set.0[at] = 0;
+            set.0[..=at].rotate_right(1);
         }
     }
 }
@@ -74,13 +81,20 @@ mod tests {
     fn the_last_ones_are_remembered_and_whether_each_is_linked() {
         let key = |n| ArtifactKey::from_number(n).unwrap();
         let mut held = Held::default();
+        assert_eq!(held.get(key(1)), None);
+        held.remove(key(1));
         for n in 1..=1000 {
             assert!(held.note(key(n), n % 2 == 0) && !held.note(key(n), false));
         }
         let known: Vec<_> = (1..=1000).filter(|n| held.get(key(*n)) == Some(n % 2 == 0)).collect();
-        assert_eq!((known.len(), known[0]), (MAX_HELD, 1001 - MAX_HELD as u64));
+        assert_eq!((known.len(), known[0]), (SETS * WAYS, 1001 - (SETS * WAYS) as u64));
         held.note(key(999), true);
         held.remove(key(998));
         assert_eq!((held.get(key(999)), held.get(key(998)), held.get(key(1000))), (Some(true), None, Some(true)));
+        // The room of what was taken out is used before anything is forgotten.
+        let of_one_set = |held: &Held| (1..=2000).filter(|n| n % 16 == 998 % 16 && held.get(key(*n)).is_some()).count();
+        assert_eq!(of_one_set(&held), WAYS - 1);
+        held.note(key(998 + 16 * 16), false);
+        assert_eq!(of_one_set(&held), WAYS);
     }
 }

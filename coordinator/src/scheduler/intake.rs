@@ -183,7 +183,7 @@ impl Scheduler {
                 ambiguous: 0,
                 our_failures: 0,
             };
-            self.executions.insert(job, Box::new(execution));
+            self.executions.insert(job, execution);
             if self.quarantine.holds(&identity, self.config.policy.max_deaths, now) {
                 self.counts.quarantined += 1;
                 let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);

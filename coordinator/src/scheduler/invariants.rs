@@ -113,7 +113,7 @@ impl Scheduler {
             let state = self.artifacts.get(task.artifact).map(|a| &a.state);
             assert!(matches!(state, Some(State::Preparing(j)) if j == job), "{job} prepares what nobody needs");
             waiting += u64::from(task.turn.is_some());
-            let at_worker = self.fleet.workers.values().any(|w| w.jobs.iter().any(|s| s.job == *job));
+            let at_worker = self.fleet.workers.iter().any(|(_, w)| w.jobs.iter().any(|s| s.job == *job));
             assert!(task.turn.is_some() || at_worker, "{job} is nowhere");
         }
         assert_eq!(self.prepare_queue.depths().iter().sum::<u64>(), waiting, "the prepare queue has other jobs");
@@ -122,7 +122,7 @@ impl Scheduler {
     }
 
     fn check_fleet(&self) {
-        for (id, worker) in &self.fleet.workers {
+        for (id, worker) in self.fleet.workers.iter() {
             assert!(worker.jobs.len() as u32 <= worker.credit(self.fleet.ahead), "{id:?} is above its credit");
             assert_eq!(worker.indexed, worker.index(self.fleet.ahead), "{id:?} is indexed wrongly");
             let pool = self.fleet.pool(worker.hello.kind, worker.engine);
@@ -139,11 +139,12 @@ impl Scheduler {
         for engine in self.fleet.engines() {
             for kind in [WorkerKind::Prepare, WorkerKind::Execute] {
                 let pool = self.fleet.pool(kind, engine);
-                let of = || self.fleet.workers.values().filter(|w| w.engine == engine && w.hello.kind == kind);
-                let slots = of().flat_map(|w| &w.jobs);
+                let all = self.fleet.workers.iter().map(|(_, w)| &**w);
+                let of: Vec<_> = all.filter(|w| w.engine == engine && w.hello.kind == kind).collect();
+                let slots = of.iter().flat_map(|w| &w.jobs);
                 let busy = slots.clone().filter(|slot| slot.ahead.is_none()).count() as u64;
                 let waiting = slots.filter(|slot| slot.ahead.is_some()).count();
-                assert_eq!((pool.busy(), pool.waiting_len(), pool.len()), (busy, waiting, of().count()));
+                assert_eq!((pool.busy(), pool.waiting_len(), pool.len()), (busy, waiting, of.len()));
             }
         }
     }

@@ -9,6 +9,7 @@
 //! `execute_queue`; `dispatch` gives jobs to workers with room (`fleet`); `results` reads reports and retries by
 //! the blame table; `requests` gives the verdict. What may take long is done piece by piece (`chores`).
 
+mod ahead;
 mod artifacts;
 mod chores;
 mod clients;
@@ -19,7 +20,6 @@ mod event;
 mod execute_queue;
 mod executions;
 mod fair;
-mod fetch;
 mod fleet;
 mod held;
 mod intake;
@@ -29,6 +29,7 @@ mod lists;
 mod numbered;
 mod policy;
 mod pool;
+mod prefetch;
 mod preparations;
 mod prepare_queue;
 mod programs;
@@ -36,6 +37,7 @@ mod quarantine;
 mod requests;
 mod results;
 mod shares;
+mod slab;
 mod status;
 mod table;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod timers;
 mod verdicts;
 mod workers;
 
+pub use ahead::READ_AHEAD;
 pub use clients::Limit;
 pub use effect::{Answer, Effect};
 pub use event::{Command, Delivery, Event, Listed};
@@ -164,7 +167,6 @@ impl Scheduler {
         self.fire_timers(now);
         match event {
             Event::Submit { submission, identity, reply } => {
-                self.fetch_for_submission(&submission, identity.as_ref(), now);
                 self.on_submit(*submission, identity, reply, now);
             }
             Event::Ask { node, requests, reply } => self.on_ask(node, &requests, reply, now),
@@ -174,7 +176,6 @@ impl Scheduler {
             Event::Hello { hello, reply } => self.on_hello(hello, reply, now),
             Event::Heartbeat { heartbeat, reply } => self.on_heartbeat(heartbeat, reply, now),
             Event::Report { report, reply } => {
-                self.fetch_for_report(&report);
                 self.on_report(*report, reply, now);
             }
             Event::Goodbye { worker, reply } => self.on_goodbye(worker, reply, now),

@@ -1,7 +1,11 @@
 //! Values by number, where numbers are given one after another: what came together lies together, and finding one
 //! among a million costs one cache miss. Memory follows what is there, not what has been.
 
-use super::artifacts::ArtifactKey;
+use super::{
+    artifacts::ArtifactKey,
+    prefetch::{prefetch, prefetch_all},
+    slab::{Number as Place, Slab},
+};
 use pvf_shared::ids::JobId;
 use std::{collections::VecDeque, marker::PhantomData, num::NonZeroU64};
 
@@ -32,41 +36,51 @@ impl Number for ArtifactKey {
     }
 }
 
-/// Some things in a row, and how many are there.
+/// The places of the values of a page, zero where there is none, and how many there are.
 #[derive(Debug)]
-struct Row<T> {
-    things: [Option<Box<T>>; PAGE as usize],
+struct Page {
+    places: [Place; PAGE as usize],
     live: u32,
 }
 
-impl<T> Default for Row<T> {
+impl Default for Page {
     fn default() -> Self {
-        Self { things: [const { None }; PAGE as usize], live: 0 }
+        Self { places: [0; PAGE as usize], live: 0 }
     }
 }
 
-type Page<V> = Row<V>;
-type Chapter<V> = Row<Page<V>>;
+/// Pages in a row, and how many there are.
+#[derive(Debug)]
+struct Chapter {
+    pages: [Option<Box<Page>>; PAGE as usize],
+    live: u32,
+}
+
+impl Default for Chapter {
+    fn default() -> Self {
+        Self { pages: [const { None }; PAGE as usize], live: 0 }
+    }
+}
 
 /// Values by number. From the first to the last chapter that has any there is one word for each that has none: 65536
 /// numbers.
 #[derive(Debug)]
 pub(super) struct Numbered<K, V> {
-    chapters: VecDeque<Option<Box<Chapter<V>>>>,
+    chapters: VecDeque<Option<Box<Chapter>>>,
     /// The number of the first of them.
     first: u64,
-    len: usize,
+    values: Slab<V>,
     keys: PhantomData<K>,
 }
 
 impl<K, V> Default for Numbered<K, V> {
     fn default() -> Self {
-        Self { chapters: VecDeque::new(), first: 0, len: 0, keys: PhantomData }
+        Self { chapters: VecDeque::new(), first: 0, values: Slab::default(), keys: PhantomData }
     }
 }
 
 /// The chapter of a number, the page in it, and where it stands on that.
-fn place(key: impl Number) -> (u64, usize, usize) {
+fn split(key: impl Number) -> (u64, usize, usize) {
     let number = key.number();
     (number / (PAGE * PAGE), (number / PAGE % PAGE) as usize, (number % PAGE) as usize)
 }
@@ -76,17 +90,34 @@ impl<K: Number, V> Numbered<K, V> {
         number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok())
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
-        let (chapter, page, slot) = place(*key);
+    /// Where a number's place is noted.
+    fn place(&self, key: &K) -> Option<&Place> {
+        let (chapter, page, at) = split(*key);
         let chapter = self.chapters.get(self.chapter(chapter)?)?.as_deref()?;
-        chapter.things[page].as_deref()?.things[slot].as_deref()
+        chapter.pages[page].as_deref().map(|page| &page.places[at])
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.values.get(*self.place(key)?)
+    }
+
+    /// The first step of reading ahead: asks for where a value's place is noted.
+    pub(super) fn look(&self, key: &K) {
+        if let Some(place) = self.place(key) {
+            prefetch(place);
+        }
+    }
+
+    /// The second step: asks for the value.
+    pub(super) fn fetch(&self, key: &K) {
+        if let Some(value) = self.place(key).and_then(|place| self.values.at(*place)) {
+            prefetch_all(value);
+        }
     }
 
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (chapter, page, slot) = place(*key);
-        let at = self.chapter(chapter)?;
-        let chapter = self.chapters.get_mut(at)?.as_deref_mut()?;
-        chapter.things[page].as_deref_mut()?.things[slot].as_deref_mut()
+        let place = *self.place(key)?;
+        self.values.get_mut(place)
     }
 
     pub(super) fn contains_key(&self, key: &K) -> bool {
@@ -94,8 +125,8 @@ impl<K: Number, V> Numbered<K, V> {
     }
 
     /// Adds a value; what had its number before is gone.
-    pub(super) fn insert(&mut self, key: K, value: Box<V>) {
-        let (number, page, slot) = place(key);
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        let (number, page, at) = split(key);
         if self.chapters.is_empty() {
             self.first = number;
         }
@@ -103,32 +134,33 @@ impl<K: Number, V> Numbered<K, V> {
             self.first -= 1;
             self.chapters.push_front(None);
         }
-        let at = (number - self.first) as usize;
-        while self.chapters.len() <= at {
+        let chapter = (number - self.first) as usize;
+        while self.chapters.len() <= chapter {
             self.chapters.push_back(None);
         }
-        let chapter = self.chapters[at].get_or_insert_default();
-        let page = chapter.things[page].get_or_insert_with(|| {
+        let chapter = self.chapters[chapter].get_or_insert_default();
+        let page = chapter.pages[page].get_or_insert_with(|| {
             chapter.live += 1;
             Box::default()
         });
-        if page.things[slot].replace(value).is_none() {
+        let before = std::mem::replace(&mut page.places[at], self.values.add(value));
+        if before == 0 {
             page.live += 1;
-            self.len += 1;
+        } else {
+            self.values.take(before);
         }
     }
 
-    pub(super) fn remove(&mut self, key: &K) -> Option<Box<V>> {
-        let (number, page, slot) = place(*key);
-        let at = self.chapter(number)?;
-        let whole = self.chapters.get_mut(at)?;
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        let (number, page, at) = split(*key);
+        let nth = self.chapter(number)?;
+        let whole = self.chapters.get_mut(nth)?;
         let chapter = whole.as_deref_mut()?;
-        let there = chapter.things[page].as_deref_mut()?;
-        let gone = there.things[slot].take()?;
-        self.len -= 1;
+        let there = chapter.pages[page].as_deref_mut()?;
+        let gone = self.values.take(std::mem::take(&mut there.places[at]))?;
         there.live -= 1;
         if there.live == 0 {
-            chapter.things[page] = None;
+            chapter.pages[page] = None;
             chapter.live -= 1;
             if chapter.live == 0 {
                 *whole = None;
@@ -150,18 +182,19 @@ impl<K: Number, V> Numbered<K, V> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.values.len()
     }
 
     /// Every value, in no order that means anything: for checks only, never for a decision.
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         let pages = (self.first..).zip(&self.chapters).flat_map(|(chapter, pages)| {
-            let pages = pages.iter().flat_map(|chapter| chapter.things.iter().enumerate());
+            let pages = pages.iter().flat_map(|chapter| chapter.pages.iter().enumerate());
             pages.filter_map(move |(n, page)| Some((chapter * PAGE + n as u64, page.as_deref()?)))
         });
-        pages.flat_map(|(page, values)| {
-            let values = values.things.iter().enumerate();
-            values.filter_map(move |(n, value)| Some((K::from_number(page * PAGE + n as u64)?, value.as_deref()?)))
+        pages.flat_map(move |(page, values)| {
+            let places = values.places.iter().enumerate();
+            places
+                .filter_map(move |(n, place)| Some((K::from_number(page * PAGE + n as u64)?, self.values.get(*place)?)))
         })
     }
 }
@@ -174,11 +207,11 @@ mod tests {
     fn is_a_map_by_number() {
         let mut map = Numbered::default();
         for n in (1..=100_000).rev() {
-            map.insert(JobId(n), Box::new(n * 2));
+            map.insert(JobId(n), n * 2);
         }
         assert_eq!((map.get(&JobId(64)), map.get(&JobId(0)), map.len()), (Some(&128), None, 100_000));
         *map.get_mut(&JobId(7)).unwrap() = 1;
-        assert_eq!(map.remove(&JobId(7)).as_deref(), Some(&1));
+        assert_eq!(map.remove(&JobId(7)), Some(1));
         assert_eq!(
             (map.remove(&JobId(7)), map.contains_key(&JobId(7)), map.get(&JobId(u64::MAX))),
             (None, false, None)
@@ -193,11 +226,11 @@ mod tests {
         let mut map = Numbered::default();
         let pages = |map: &Numbered<JobId, ()>| map.chapters.iter().flatten().map(|c| c.live).sum::<u32>();
         for n in 0..1_000_000 {
-            map.insert(JobId(n), Box::new(()));
-            drop(map.remove(&JobId(n.wrapping_sub(100))));
+            map.insert(JobId(n), ());
+            map.remove(&JobId(n.wrapping_sub(100)));
             assert!(map.chapters.len() <= 2 && pages(&map) <= 2, "{} pages", pages(&map));
         }
-        (0..1_000_000).for_each(|n| drop(map.remove(&JobId(n))));
+        (0..1_000_000).for_each(|n| assert_eq!(map.remove(&JobId(n)).is_some(), n >= 999_900));
         assert_eq!((map.len(), map.chapters.len()), (0, 0));
     }
 }

@@ -1,7 +1,11 @@
 //! Validation code with everything that its preparation depends on, kept once for all requests that use it.
 
-use super::{artifacts::ArtifactKey, fleet::EngineKey};
-use hashbrown::HashMap;
+use super::{
+    artifacts::ArtifactKey,
+    fleet::EngineKey,
+    prefetch::prefetch_all,
+    table::{Place, Table},
+};
 use pvf_shared::{
     ids::{ArtifactId, CodeHash, EngineId, PrepHash},
     params::ExecutorParams,
@@ -34,19 +38,19 @@ pub(super) struct Program {
 
 /// Programs that live requests use.
 #[derive(Debug, Default)]
-pub(super) struct Programs(HashMap<CodeHash, SmallVec<[Arc<Program>; 1]>>);
+pub(super) struct Programs(Table<CodeHash, SmallVec<[Arc<Program>; 1]>>);
 
 impl Programs {
     /// The program of a submission.
     pub(super) fn of(&mut self, submission: &Submission) -> Arc<Program> {
-        let programs = self.0.entry(submission.code.hash).or_default();
         let same = |p: &&Arc<Program>| {
             p.executor_params == submission.executor_params
                 && p.code_bomb_limit == submission.code_bomb_limit
                 && p.prepare_timeout == submission.prepare_timeout
                 && p.code == submission.code
         };
-        if let Some(program) = programs.iter().find(same) {
+        let programs = self.0.get_mut(&submission.code.hash);
+        if let Some(program) = programs.as_ref().and_then(|programs| programs.iter().find(same)) {
             return program.clone();
         }
         let program = Arc::new(Program {
@@ -57,13 +61,28 @@ impl Programs {
             prep_hash: submission.executor_params.prep_hash(),
             found: AtomicU64::new(0),
         });
-        programs.push(program.clone());
+        match programs {
+            Some(programs) => programs.push(program.clone()),
+            None => drop(self.0.insert(submission.code.hash, std::iter::once(program.clone()).collect())),
+        }
         program
     }
 
-    /// A program with this code.
-    pub(super) fn find(&self, code: &CodeHash) -> Option<&Program> {
-        self.0.get(code)?.first().map(|program| &**program).filter(|program| program.code_bomb_limit > 0)
+    /// The first step of reading ahead: where the programs with this code are.
+    pub(super) fn look(&self, code: &CodeHash) -> Place {
+        self.0.look(code)
+    }
+
+    /// The second step.
+    pub(super) fn fetch(&self, place: Place) {
+        self.0.fetch(place);
+    }
+
+    /// The third step: asks for the first of them.
+    pub(super) fn fetched(&self, place: Place) -> Option<&Program> {
+        let program = self.0.fetched(place)?.first()?;
+        prefetch_all(&**program);
+        Some(program)
     }
 
     /// Somebody does not need this any more.
@@ -85,7 +104,7 @@ impl Programs {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(|programs| programs.len()).sum()
+        self.0.iter().map(|(_, programs)| programs.len()).sum()
     }
 }
 

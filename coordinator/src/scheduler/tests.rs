@@ -106,6 +106,7 @@ impl Env {
     }
 
     fn event(&mut self, event: Event) {
+        self.scheduler.read_ahead(std::slice::from_ref(&event));
         self.scheduler.handle(event, self.now);
         self.drain();
     }

@@ -1,5 +1,6 @@
 //! Verdicts that were given lately, for nodes that did not hear them. Bounded by count and by bytes.
 
+use super::prefetch::prefetch_all;
 use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use pvf_shared::{ids::RequestId, verdict::Outcome, wire::Verdict};
 use std::{collections::VecDeque, hash::BuildHasher as _, sync::Arc};
@@ -68,6 +69,13 @@ impl Verdicts {
                 entry.remove();
             }
             self.first += 1;
+        }
+    }
+
+    /// Asks for those that go next.
+    pub(super) fn fetch_oldest(&self, n: usize) {
+        if self.ring.len() >= MAX_COUNT {
+            self.ring.iter().take(n).for_each(|verdict| prefetch_all(&**verdict));
         }
     }
 

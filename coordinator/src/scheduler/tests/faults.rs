@@ -182,7 +182,7 @@ fn unanswered(env: &mut Env) -> u64 {
     let delivery = Delivery::Unknown("timeout".into());
     env.event(Event::Delivered { worker: first, job, attempt, command: Command::Dispatch, delivery });
     env.quiet();
-    assert!(env.scheduler.fleet.workers[&first].suspect);
+    assert!(env.scheduler.fleet.workers.get(&first).unwrap().suspect);
     if first == worker(2) { 2 } else { 3 }
 }
 
@@ -194,7 +194,7 @@ fn whether_an_unanswered_dispatch_arrived_its_worker_says() {
     env.event(Event::Heartbeat { heartbeat: heartbeat(first, vec![]), reply: None });
     let second = env.dispatched();
     assert_ne!(second.0, worker(first));
-    assert_eq!(env.scheduler.fleet.workers[&worker(first)].jobs.len(), 0);
+    assert_eq!(env.scheduler.fleet.workers.get(&worker(first)).unwrap().jobs.len(), 0);
     env.executed(&second, valid());
     assert_eq!(env.verdict().attempts, 2);
 }

@@ -224,7 +224,8 @@ fn one_job_waits_ahead_and_a_more_urgent_one_overtakes_it() {
     };
     // It was begun once.
     let again = {
-        let dispute = env.scheduler.fleet.workers[&worker].jobs.iter().find(|s| s.ahead.is_none()).copied().unwrap();
+        let dispute =
+            env.scheduler.fleet.workers.get(&worker).unwrap().jobs.iter().find(|s| s.ahead.is_none()).copied().unwrap();
         let mut d = next.1.clone();
         (d.job, d.attempt) = (dispute.job, dispute.attempt);
         (worker, d)

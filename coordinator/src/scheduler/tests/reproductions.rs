@@ -57,7 +57,7 @@ fn an_attempt_whose_dispatch_was_not_answered_is_the_only_one() {
     let delivery = Delivery::Unknown("lost".into());
     env.event(Event::Delivered { worker: at, job, attempt, command: Command::Dispatch, delivery });
     let has = |env: &Env| -> Vec<_> {
-        let jobs = env.scheduler.fleet.workers[&at].jobs.iter();
+        let jobs = env.scheduler.fleet.workers.get(&at).unwrap().jobs.iter();
         jobs.map(|s| RunningJob { token: TOKEN, job: s.job, attempt: s.attempt }).collect()
     };
     let both = has(&env);
@@ -71,7 +71,7 @@ fn an_attempt_whose_dispatch_was_not_answered_is_the_only_one() {
     env.event(Event::Heartbeat { heartbeat: heartbeat(1, both[..1].to_vec()), reply: None });
     let (again, second) = env.dispatched();
     assert_eq!((again, second.job, second.attempt), (at, job, 2));
-    assert_eq!(env.scheduler.fleet.workers[&at].jobs.len(), 2);
+    assert_eq!(env.scheduler.fleet.workers.get(&at).unwrap().jobs.len(), 2);
 }
 
 /// A new coordinator knew the artifacts from the store, but no worker yet, and pruned what the requests that waited
