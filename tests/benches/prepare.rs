@@ -14,22 +14,15 @@ use pvf_shared::{
     params::{ExecutorParams, PvfPrepKind},
     verdict::Outcome,
 };
-use pvf_tests::processes::binary;
+use pvf_tests::{
+    bench::{argument, flag, median},
+    processes::binary,
+};
 use pvf_worker::{
     supervise::{JobRunner, Prepared},
     wasm::{self, CpuBaseline},
 };
 use std::time::Instant;
-
-fn argument(name: &str, default: u32) -> u32 {
-    let mut args = std::env::args().skip_while(|a| a != name).skip(1);
-    args.next().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name} takes a number")))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
 
 /// The bare calls in a process that was just started: it is this executable, and it says how long they took.
 fn bare_elsewhere(code: &tempfile::NamedTempFile) -> f64 {
@@ -85,7 +78,7 @@ async fn main() {
         println!("{}", bare(&std::fs::read(file).expect("code")).0);
         return;
     }
-    let (functions, runs) = (argument("--functions", 6000), argument("--runs", 5));
+    let (functions, runs) = (argument("--functions", 6000) as u32, argument("--runs", 5));
     let params = ExecutorParams::default();
     let code = Bytes::from(large(functions));
     let instrumented = wasm::instrument(wasm::prevalidate(&code).expect("wasm"), &params).expect("instrumented");
@@ -107,8 +100,8 @@ async fn main() {
         host(&code).await;
         times[3].push(start.elapsed().as_secs_f64());
     }
-    let [warm, fresh, job, host] = times.map(median);
-    if std::env::args().any(|a| a == "--json") {
+    let [warm, fresh, job, host] = times.map(|mut times| median(&mut times));
+    if flag("--json") {
         let report = serde_json::json!({
             "wasm_bytes": code.len(), "artifact_bytes": artifact, "runs": runs,
             "bare_s": warm, "bare_fresh_process_s": fresh, "job_s": job, "host_s": host,

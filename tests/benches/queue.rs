@@ -8,66 +8,14 @@ use pvf_guests::{
     adder::{Block, Head},
     corpus::busy,
 };
-use pvf_shared::{
-    candidate::{ValidationParams, encode_params},
-    params::ExecutorParams,
-    priority::ExecuteKind,
-    verdict::Outcome,
-};
+use pvf_shared::{params::ExecutorParams, priority::ExecuteKind, verdict::Outcome};
 use pvf_tests::{
     ask::backing,
+    bench::{argument, bare_on_two_cores, calibrate, compiled, flag},
     fleet::{Fleet, Role},
     processes::until,
 };
-use pvf_worker::wasm::{self, CpuBaseline, Runtime};
 use std::time::{Duration, Instant};
-
-fn argument(name: &str, default: u64) -> u64 {
-    let mut args = std::env::args().skip_while(|a| a != name).skip(1);
-    args.next().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name} takes a number")))
-}
-
-/// On a thread whose stack is larger than what the guest may use.
-fn deep<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
-    std::thread::Builder::new().stack_size(512 << 20).spawn(run).expect("a thread")
-}
-
-fn compiled(iterations: u64) -> Vec<u8> {
-    let params = ExecutorParams::default();
-    let module = wasm::prevalidate(&busy(iterations)).expect("it parses");
-    wasm::prepare(module, &params, CpuBaseline::of_this_machine(), 1).expect("it compiles")
-}
-
-/// Time of `n` bare calls, each in a fresh instance.
-fn bare(artifact: Vec<u8>, n: u64) -> Duration {
-    let params = ExecutorParams::default();
-    // SAFETY: we compiled it ourselves just now.
-    let runtime = unsafe { Runtime::from_bytes::<()>(&artifact, &params, CpuBaseline::of_this_machine()) };
-    let runtime = runtime.expect("it links");
-    let input = encode_params(
-        &ValidationParams {
-            parent_head: vec![],
-            block_data: vec![],
-            relay_parent_number: 1,
-            relay_parent_storage_root: [0; 32],
-        },
-        None,
-    );
-    let start = Instant::now();
-    for _ in 0..n {
-        runtime.validate_block(&input).expect("valid");
-    }
-    start.elapsed()
-}
-
-/// So many rounds of the guest's loop take this long where nothing else runs: the shortest of several tries.
-fn calibrate(ms: u64) -> u64 {
-    let probe = 2_000_000;
-    let artifact = compiled(probe);
-    let shortest = move || (0..20).map(|_| bare(artifact.clone(), 1)).min().unwrap_or_default();
-    let took = deep(shortest).join().expect("a time");
-    (probe as f64 * ms as f64 / 1000.0 / took.as_secs_f64()) as u64
-}
 
 /// One round: the disputes' time, the bare calls' time just before it, and the order of the answers.
 struct Round {
@@ -85,21 +33,13 @@ impl Round {
 fn main() {
     let (n_backing, n_disputes, ms) = (argument("--backing", 500), argument("--disputes", 20), argument("--ms", 5));
     let iterations = calibrate(ms);
-    let artifact = compiled(iterations);
-    let bare = || {
-        let both = [n_disputes / 2, n_disputes - n_disputes / 2];
-        let threads = both.map(|n| {
-            let artifact = artifact.clone();
-            deep(move || bare(artifact, n))
-        });
-        threads.map(|t| t.join().expect("a time")).into_iter().max().unwrap_or_default()
-    };
+    let artifact = compiled(&busy(iterations));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let (fleet, pvf) = runtime.block_on(fleet(iterations));
-    let json = std::env::args().any(|a| a == "--json");
+    let json = flag("--json");
     let mut rounds = Vec::new();
     for n in 0..argument("--runs", 5).max(1) {
-        let bare = bare();
+        let bare = bare_on_two_cores(&artifact, n_disputes);
         let (took, order) = runtime.block_on(queue(&fleet, &pvf, (n_backing, n_disputes), n));
         let round = Round { took, bare, order };
         if !json {

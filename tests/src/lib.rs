@@ -2,6 +2,7 @@
 //! them.
 
 pub mod ask;
+pub mod bench;
 pub mod fleet;
 pub mod host;
 pub mod processes;

@@ -1,0 +1,217 @@
+//! Inside one worker: the runner that the bus side of a worker gives its jobs to, with the sandbox fully on.
+
+use crate::{
+    CORES, Subject,
+    bare::{self, Bare},
+    table::{Limit, Row},
+};
+use pvf_shared::{
+    Bytes,
+    ids::{ArtifactId, CodeHash, EngineId},
+    job::{BlobRef, ExecuteJob, ExecuteOutcome, PrepareJob},
+    params::{ExecutorParam, ExecutorParams, PvfExecKind, PvfPrepKind},
+    store::seal::content_hash,
+    units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
+};
+use pvf_tests::{
+    ask::context,
+    bench::{median, quantile},
+    processes::{binary, children_of, until},
+};
+use pvf_worker::{
+    supervise::{JobRunner, Prepared},
+    wasm::{self, CpuBaseline},
+};
+use std::{path::Path, time::Instant};
+
+fn id(code: &[u8], params: &ExecutorParams) -> ArtifactId {
+    let engine = EngineId::parse("bench").expect("a fine id");
+    ArtifactId { code_hash: CodeHash::of(code), prep_hash: params.prep_hash(), engine }
+}
+
+fn prepare_job(code: &Bytes, threads: u32) -> PrepareJob {
+    let params = ExecutorParams::default();
+    PrepareJob {
+        artifact: id(code, &params),
+        code: BlobRef::Inline(code.clone()),
+        cpu_limit: params.prep_timeout(PvfPrepKind::Prepare),
+        executor_params: params,
+        code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
+        precheck: false,
+        threads,
+    }
+}
+
+/// A job for an artifact that is given as a file; the code hash is not looked at.
+pub fn execute_job(params: ExecutorParams) -> ExecuteJob {
+    ExecuteJob {
+        artifact: id(b"", &params),
+        mac: None,
+        context: context(&b"parent head"[..]),
+        block_data: BlobRef::Inline(Bytes::new()),
+        cpu_limit: params.exec_timeout(PvfExecKind::Backing),
+        executor_params: params,
+        pov_bomb_limit: POV_BOMB_LIMIT,
+    }
+}
+
+/// A runner as a worker has it; refuses to measure without the whole sandbox.
+pub fn runner(role: &str, slots: usize, spares: usize) -> JobRunner {
+    let runner = JobRunner::new(Some(binary(role)), CpuBaseline::of_this_machine()).expect("a runner");
+    assert!(runner.sandbox().is_complete(), "the sandbox is not complete here: {}", runner.sandbox().complaint());
+    runner.of_size(slots, spares)
+}
+
+/// The artifact of this code, in a file, and its size.
+pub async fn prepared(code: &Bytes) -> (u64, tempfile::NamedTempFile) {
+    let job = prepare_job(code, 0);
+    let Prepared::Artifact(artifact) = runner("pvf-prepare-worker", 1, 0).prepare(&job, code.clone()).await.0 else {
+        panic!("it cannot be prepared");
+    };
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &artifact).expect("written");
+    (artifact.len() as u64, file)
+}
+
+pub fn expect_valid(outcome: &ExecuteOutcome) {
+    assert!(matches!(outcome, ExecuteOutcome::Valid(_)), "{outcome:?}");
+}
+
+/// From job to verdict, microseconds.
+async fn one(runner: &JobRunner, job: &ExecuteJob, artifact: &Path) -> f64 {
+    let start = Instant::now();
+    expect_valid(&runner.execute(job, artifact, Bytes::from_static(b"block")).await.0);
+    start.elapsed().as_secs_f64() * 1e6
+}
+
+/// As many at once as there are slots: the times of each, and how long all took, microseconds.
+async fn busy(runner: &JobRunner, job: &ExecuteJob, artifact: &Path, calls: u64) -> (Vec<f64>, f64) {
+    let start = Instant::now();
+    let slots = (0..CORES).map(|_| async {
+        let mut times = Vec::new();
+        for _ in 0..calls / CORES as u64 {
+            times.push(one(runner, job, artifact).await);
+        }
+        times
+    });
+    let times = futures::future::join_all(slots).await.concat();
+    (times, start.elapsed().as_secs_f64() * 1e6)
+}
+
+/// What warm and first executions cost.
+pub async fn executions(subject: &Subject, bare: Bare) -> Vec<Row> {
+    let (artifact, calls) = (subject.artifact.path(), subject.calls);
+    let job = execute_job(ExecutorParams::default());
+    let runner = runner("pvf-execute-worker", CORES, CORES);
+    one(&runner, &job, artifact).await;
+    eprintln!("executing, one in flight");
+    let mut warm = Vec::new();
+    for _ in 0..calls {
+        warm.push(one(&runner, &job, artifact).await);
+    }
+    let (warm_median, warm_p99) = (median(&mut warm), quantile(&mut warm, 990));
+    eprintln!("executing in all slots");
+    let (_, all) = busy(&runner, &job, artifact, calls).await;
+    let per_second = calls as f64 / all * 1e6;
+    let ideal = CORES as f64 / bare.fork_cpu * 1e6;
+    let memory = template_kib().await;
+    drop(runner);
+    eprintln!("executing in all slots without spares");
+    let without = self::runner("pvf-execute-worker", CORES, 0);
+    one(&without, &job, artifact).await;
+    let at_once = bare::measure(artifact, calls / CORES as u64, CORES);
+    let fork_at_once = at_once.iter().map(|bare| bare.fork).sum::<f64>() / at_once.len() as f64;
+    let mut no_spare = busy(&without, &job, artifact, calls).await.0;
+    let no_spare = median(&mut no_spare);
+    eprintln!("executing for the first time");
+    let first = first(&without, subject).await;
+    let row = |name, unit, call, bare: Option<f64>, ours: f64, limit| Row {
+        name,
+        unit,
+        call,
+        bare,
+        ours,
+        limited: bare.map_or(ours, |bare| ours / bare),
+        limit,
+    };
+    let us = "us";
+    vec![
+        row("warm, one in flight, median", us, Some(bare.call), Some(bare.fork), warm_median, Limit::Most(0.5)),
+        row("warm, one in flight, p99", us, None, Some(bare.fork_p99), warm_p99, Limit::Most(1.5)),
+        row("warm, all slots, no spare, median", us, None, Some(fork_at_once), no_spare, Limit::Most(1.3)),
+        row("first execution of a cached artifact, median", "ms", None, None, first, Limit::Most(15.0)),
+        row("throughput, all slots", "jobs/s", None, Some(ideal), per_second, Limit::Least(0.7)),
+        row("memory of a template beyond shared pages", "MiB", None, None, memory / 1024.0, Limit::Most(8.0)),
+    ]
+}
+
+/// Anonymous memory of a template, KiB: its own and that which it shares with its forks only.
+async fn template_kib() -> f64 {
+    let us = std::process::id() as i32;
+    let read = |pid: i32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let template = until("a template", async || {
+        children_of(us).into_iter().find(|pid| read(*pid, "comm").trim_end() == "pvf-template")
+    });
+    let rollup = read(template.await, "smaps_rollup");
+    let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).expect("a line on anonymous memory");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+}
+
+/// With the check of the worker's own copy, and a new template, milliseconds.
+async fn first(runner: &JobRunner, subject: &Subject) -> f64 {
+    let artifact = subject.artifact.path();
+    let mut times = Vec::new();
+    for n in 0..20 {
+        // Other parameters: for these there is no template yet.
+        let job = execute_job(ExecutorParams(vec![ExecutorParam::StackNativeMax((64 << 20) + n)]));
+        let start = Instant::now();
+        let bytes = std::fs::read(artifact).expect("the artifact");
+        std::hint::black_box(content_hash(&bytes));
+        drop(bytes);
+        times.push(start.elapsed().as_secs_f64() * 1e3 + one(runner, &job, artifact).await / 1e3);
+    }
+    median(&mut times)
+}
+
+/// The bare compiler in a process of its own would be another floor; here it is warm.
+fn compile(instrumented: &[u8], threads: u32) -> f64 {
+    let start = Instant::now();
+    let (params, baseline) = (ExecutorParams::default(), CpuBaseline::of_this_machine());
+    wasm::compile(instrumented, &params, baseline, threads).expect("compiled");
+    start.elapsed().as_secs_f64()
+}
+
+/// What a preparation costs beside the bare compiler.
+pub async fn preparations(subject: &Subject) -> Vec<Row> {
+    let runner = runner("pvf-prepare-worker", 1, 0);
+    let module = wasm::prevalidate(&subject.code).expect("wasm");
+    let instrumented = wasm::instrument(module, &ExecutorParams::default()).expect("instrumented");
+    let mut times = [vec![], vec![], vec![], vec![]];
+    for run in 0..subject.runs {
+        eprintln!("preparing, run {} of {}", run + 1, subject.runs);
+        for threads in [1, CORES as u32] {
+            let at = threads as usize - 1;
+            times[at * 2].push(compile(&instrumented, threads));
+            let job = prepare_job(&subject.code, threads);
+            let start = Instant::now();
+            let (prepared, _) = runner.prepare(&job, subject.code.clone()).await;
+            times[at * 2 + 1].push(start.elapsed().as_secs_f64());
+            assert!(matches!(prepared, Prepared::Artifact(_)), "it cannot be prepared");
+        }
+    }
+    let [bare_one, one, bare_two, two] = times.map(|mut times| median(&mut times));
+    let row = |name, bare: f64, ours: f64, limited, limit| Row {
+        name,
+        unit: "s",
+        call: None,
+        bare: Some(bare),
+        ours,
+        limited,
+        limit,
+    };
+    vec![
+        row("preparing with one thread (beside the bare compiler)", bare_one, one, one / bare_one, Limit::Most(1.08)),
+        row("preparing with two threads (beside the bare compiler)", bare_two, two, two / bare_two, Limit::Most(1.08)),
+        row("preparing with two threads (beside one)", one, two, one / two, Limit::Least(1.7)),
+    ]
+}
