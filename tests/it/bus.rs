@@ -4,7 +4,7 @@ use pvf_shared::{
     Bytes, ValidationHost,
     bus::{Bus, conformance, nats::NatsBus},
     client::{ClientConfig, ClientError},
-    ids::FleetName,
+    ids::{BlobHash, FleetName},
     params::{ExecutorParam, ExecutorParams},
     subjects,
     verdict::Outcome,
@@ -74,6 +74,24 @@ async fn over_the_limit_of_the_bus_without_a_store_of_ones_own() {
     assert!(error.to_string().contains("parent head"), "{error}");
     let answer = without_store.execute_pvf(adder(), good_block()).await.unwrap();
     assert!(matches!(answer.outcome, Outcome::Valid(_)));
+}
+
+/// A node remembers which codes it left in the store, and a coordinator which it saw there; neither insists.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn code_that_is_gone_from_the_store_is_brought_again() {
+    let mut fleet = Fleet::with_payload(1, 1, 64 * 1024).await;
+    let code = pvf_guests::corpus::large(200);
+    let left = fleet.store().join(format!("inputs/{}", BlobHash::of(&code)));
+    let pvf = pvf::Pvf::new(code, ExecutorParams::default());
+    let valid = async |fleet: &Fleet, block: &[u8]| {
+        let answer = fleet.host.execute_pvf(pvf.clone(), backing(b"head".to_vec(), block.to_vec())).await.unwrap();
+        assert!(matches!(answer.outcome, Outcome::Valid(_)), "{:?}", answer.outcome);
+    };
+    valid(&fleet, b"first").await;
+    std::fs::remove_file(&left).unwrap();
+    fleet.replace_coordinator();
+    valid(&fleet, b"second").await;
+    assert!(left.is_file());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ use crate::{
     verdict::{InternalError, Outcome, WireOutcome},
     wire::{self, ActiveLeavesUpdate, FleetStatus, FromNode, Refusal, Submission, SubmitReply, Verdict, Work},
 };
-use outbound::Outbound;
+use outbound::{Left, Outbound};
 use parity_scale_codec::DecodeAll as _;
 use pending::{Note, Pending};
 use std::{sync::Arc, time::Duration};
@@ -120,7 +120,7 @@ impl ValidationHost {
         let verdicts = bus.subscribe(&subjects::node(&config.fleet, &node)).await?;
         let listener = tokio::spawn(pending::listen(verdicts, pending.clone())).abort_handle();
         let out =
-            Outbound { bus, store, fleet: config.fleet.clone(), timing: config.timing, patience: config.patience };
+            Outbound { left: Left::default(), bus, store, fleet: config.fleet.clone(), timing: config.timing, patience: config.patience };
         let out = Arc::new(out);
         let keeper = tokio::spawn(pending::keep_asking(node, out.clone(), pending.clone())).abort_handle();
         let alive = tokio::sync::watch::Sender::new(());
@@ -250,8 +250,18 @@ struct Waiting {
 impl Waiting {
     async fn obtain(&mut self, submission: Submission) -> Result<Verdict, ClientError> {
         let inner = self.host.inner.clone();
-        let message = inner.out.fit(submission).await?;
-        inner.out.submit(&message).await?;
+        let (code, again) = (submission.code.hash, submission.clone());
+        let mut message = inner.out.fit(submission).await?;
+        match inner.out.submit(&message).await {
+            // What this node left in the store is not there any more: it is brought once more.
+            Err(ClientError::Refused(refusal))
+                if matches!(refusal, Refusal::BlobMissing { .. }) && inner.out.left.forget(&code) =>
+            {
+                message = inner.out.fit(again).await?;
+                inner.out.submit(&message).await?;
+            }
+            submitted => submitted?,
+        }
         loop {
             inner.pending.accepted(&self.id, true);
             match self.notes.recv().await {

@@ -4,21 +4,55 @@ use super::ClientError;
 use crate::{
     bus::{BusError, SharedBus},
     config::{ENVELOPE_RESERVE, Timing},
-    ids::FleetName,
+    ids::{CodeHash, FleetName},
     job::BlobRef,
     store::BlobStore,
     subjects,
-    wire::{self, FromNode, Refusal, Submission, SubmitReply, WireMessage, Work},
+    wire::{self, CodeRef, FromNode, Refusal, Submission, SubmitReply, WireMessage, Work},
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// How often a result is tried to be fetched.
 const FETCHES: u32 = 3;
 
+/// A code that was left in the store longer ago is looked for again: somebody may have tidied up there.
+const LEFT_LATELY: Duration = Duration::from_secs(600);
+/// Codes that are remembered to be in the store.
+const MAX_LEFT: usize = 1024;
+
+/// Codes that this node left in the store: neither their hash nor the store is asked again for each request.
+#[derive(Default)]
+pub(super) struct Left(Mutex<HashMap<CodeHash, (BlobRef, Instant)>>);
+
+impl Left {
+    fn get(&self, code: &CodeHash) -> Option<BlobRef> {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.get(code).filter(|(_, at)| at.elapsed() < LEFT_LATELY).map(|(blob, _)| blob.clone())
+    }
+
+    fn note(&self, code: CodeHash, blob: BlobRef) {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() >= MAX_LEFT {
+            left.clear();
+        }
+        left.insert(code, (blob, Instant::now()));
+    }
+
+    /// It is not there after all; whether it was thought to be.
+    pub(super) fn forget(&self, code: &CodeHash) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(code).is_some()
+    }
+}
+
 /// The way out of a node.
 pub(super) struct Outbound {
+    pub(super) left: Left,
     pub(super) bus: SharedBus,
     pub(super) store: Option<BlobStore>,
     pub(super) fleet: FleetName,
@@ -83,7 +117,7 @@ impl Outbound {
             }
         }
         if code + data > room {
-            submission.code.blob = self.to_store("code", &submission.code.blob, room).await?;
+            submission.code.blob = self.code_to_store(&submission.code, room).await?;
             code = 0;
         }
         let message = wire::encode(&FromNode::Submit(Box::new(submission)));
@@ -92,6 +126,15 @@ impl Outbound {
             return Err(ClientError::TooLarge { field: "parent head and parameters", len, limit: limit as u64 });
         }
         Ok(message)
+    }
+
+    async fn code_to_store(&self, code: &CodeRef, room: usize) -> Result<BlobRef, ClientError> {
+        if let Some(blob) = self.left.get(&code.hash) {
+            return Ok(blob);
+        }
+        let blob = self.to_store("code", &code.blob, room).await?;
+        self.left.note(code.hash, blob.clone());
+        Ok(blob)
     }
 
     async fn to_store(&self, field: &'static str, blob: &BlobRef, room: usize) -> Result<BlobRef, ClientError> {
