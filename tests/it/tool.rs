@@ -253,6 +253,38 @@ fn what_cannot_be_reached_exits_with_3() {
     desk.fails(&["precheck", "code.wasm", "--store", "s3://bucket"], 3, &["store s3://bucket"]);
 }
 
+/// The state of each check by its name.
+pub(crate) fn diagnosis(desk: &Desk, args: &[&str], code: i32) -> std::collections::BTreeMap<String, Value> {
+    let [report] = &desk.json(&[&["doctor"], args].concat(), code)[..] else { panic!("one object") };
+    assert_eq!((report["ok"] == true, report["red"] == 0), (code == 0, code == 0));
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().map(|check| (check["name"].as_str().unwrap().to_owned(), check.clone())).collect()
+}
+
+#[test]
+fn the_doctor_finds_nothing_wrong_here_and_says_what_is_wrong_elsewhere() {
+    let desk = Desk::new();
+    let well = diagnosis(&desk, &[], 0);
+    for name in ["kernel", "cgroup", "CPU baseline", "landlock", "seccomp", "empty root", "store", "clock", "bus"] {
+        assert!(well[name]["ok"] == true && well[name]["fix"].is_null(), "{}", well[name]);
+    }
+    assert_eq!(well.len(), 23 - 1, "{:?}", well.keys());
+    assert!(!diagnosis(&desk, &["--role", "coordinator"], 0).contains_key("seccomp"));
+    // A bus that nobody listens at, a store that is a file, a processor of the future.
+    let ill = diagnosis(&desk, &["--nats", "127.0.0.1:1", "--store", "/dev/null/x", "--cpu-baseline", "v9"], 1);
+    for (name, found, fix) in
+        [("bus", "127.0.0.1:1", "nats-server"), ("store", "/dev/null/x", "PVF_STORE"), ("CPU baseline", "v9", "v3")]
+    {
+        let check = &ill[name];
+        assert!(check["ok"] == false, "{check}");
+        assert!(check["found"].as_str().unwrap().contains(found), "{check}");
+        assert!(check["fix"].as_str().unwrap().contains(fix), "{check}");
+    }
+    let text = desk.pvf(&["doctor", "--nats", "127.0.0.1:1"]);
+    let text = (text.status.code(), String::from_utf8(text.stdout).unwrap());
+    assert!(text.0 == Some(1) && text.1.contains("RED   bus") && text.1.contains("fix: --nats"), "{text:?}");
+}
+
 #[test]
 fn an_expired_request_exits_with_3() {
     let desk = Desk::new();

@@ -1,6 +1,6 @@
 //! The command-line tool against a fleet, and `pvf up`.
 
-use crate::tool::Desk;
+use crate::tool::{Desk, diagnosis};
 use pvf_tests::{
     fleet::Fleet,
     processes::{Process, binary, children_of, lives, signal, until},
@@ -39,8 +39,13 @@ async fn embedded_and_fleet_give_identical_results() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_without_a_coordinator_exits_with_3() {
     let mut fleet = Fleet::start(0, 0).await;
-    fleet.coordinator.kill();
     let desk = Desk::new();
+    let well = diagnosis(&desk, &["--nats", &fleet.nats.url], 0);
+    assert!(well["coordinator"]["found"].as_str().unwrap().contains("0 prepare and 0 execute workers"));
+    assert!(well["bus"]["found"].as_str().unwrap().contains("nats-server 2."));
+    fleet.coordinator.kill();
+    let ill = diagnosis(&desk, &["--nats", &fleet.nats.url], 1);
+    assert!(ill["bus"]["ok"] == true && ill["coordinator"]["ok"] == false, "{ill:?}");
     desk.fails(&["precheck", "code.wasm", "--nats", &fleet.nats.url], 3, &["no coordinator answers"]);
 }
 

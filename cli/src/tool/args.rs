@@ -58,6 +58,8 @@ pub(crate) enum Command {
     HeadsUp(HeadsUp),
     /// The fleet as its coordinator sees it
     Status(Status),
+    /// What this machine can and cannot do for a fleet, and what helps (exit code 1 if anything is red)
+    Doctor(Doctor),
     /// A whole fleet on this machine
     Up(Up),
     /// Prepare a bundled PVF, execute a chain of blocks and a bad one, and show what happened
@@ -78,6 +80,16 @@ pub(crate) struct Status {
     /// Only whether this role is there (a worker: on this machine), for health checks
     #[arg(long, value_name = "ROLE")]
     pub(crate) health: Option<Role>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    /// Only what this role needs [default: all that a worker needs]
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Role>,
+    /// Whether this machine has it: v1, v2 or v3 (x86-64 levels)
+    #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
+    pub(crate) cpu_baseline: Option<String>,
 }
 
 /// A role of the fleet.

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod demo;
+mod doctor;
 mod input;
 mod output;
 mod target;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
             Command::Execute(a) => commands::execute(&args.global, a).await,
             Command::HeadsUp(a) => commands::heads_up(&args.global, a).await,
             Command::Status(a) => commands::status(&args.global, a).await,
+            Command::Doctor(a) => doctor::doctor(&args.global, a).await,
             Command::Up(a) => up::up(&args.global, a).await,
             Command::Demo(a) => demo::demo(&args.global, a).await,
             // Answered above, before the arguments were parsed: the workers have their own.

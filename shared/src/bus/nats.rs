@@ -67,6 +67,11 @@ impl NatsBus {
 }
 
 impl NatsBus {
+    /// The server's version.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
     /// A message to ourselves. The server does in order what a connection asks, so it has done all we asked before;
     /// the client library's `flush` only says that the bytes were written.
     async fn round_trip(&self) -> Result<(), BusError> {

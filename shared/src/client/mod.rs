@@ -119,8 +119,14 @@ impl ValidationHost {
         let pending = Arc::new(Pending::default());
         let verdicts = bus.subscribe(&subjects::node(&config.fleet, &node)).await?;
         let listener = tokio::spawn(pending::listen(verdicts, pending.clone())).abort_handle();
-        let out =
-            Outbound { left: Left::default(), bus, store, fleet: config.fleet.clone(), timing: config.timing, patience: config.patience };
+        let out = Outbound {
+            left: Left::default(),
+            bus,
+            store,
+            fleet: config.fleet.clone(),
+            timing: config.timing,
+            patience: config.patience,
+        };
         let out = Arc::new(out);
         let keeper = tokio::spawn(pending::keep_asking(node, out.clone(), pending.clone())).abort_handle();
         let alive = tokio::sync::watch::Sender::new(());

@@ -5,4 +5,4 @@ mod inventory;
 pub mod keys;
 pub mod seal;
 
-pub use blobs::{BlobStore, Found, StoreError};
+pub use blobs::{BlobStore, Found, Probe, StoreError};

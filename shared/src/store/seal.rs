@@ -124,6 +124,13 @@ pub fn content_hash(bytes: &[u8]) -> ContentHash {
     blake3::hash(bytes)
 }
 
+/// The same of all that can be read, which need not be in memory at once.
+pub fn content_hash_of(from: impl std::io::Read) -> std::io::Result<ContentHash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(from)?;
+    Ok(hasher.finalize())
+}
+
 fn mac(key: &SealKey, kind: u8, artifact: &ArtifactId, payload: &[u8]) -> Mac {
     let mut hasher = blake3::Hasher::new_keyed(&key.0);
     let engine = artifact.engine.as_str().as_bytes();

@@ -6,7 +6,7 @@ use pvf_shared::{
     job::ExecuteOutcome,
     store::{
         BlobStore, StoreError,
-        seal::{Mac, Sealed},
+        seal::{Mac, Sealed, content_hash, content_hash_of},
     },
     verdict::{AmbiguousReason, InternalError},
 };
@@ -131,7 +131,7 @@ impl ArtifactCache {
             return Err(corrupted("it is not the one that was prepared (another MAC)".into()));
         }
         let path = self.folder.path().join(uuid_name());
-        let content = *blake3_of(&code).as_bytes();
+        let content = *content_hash(&code).as_bytes();
         let copy = Copy { path: path.clone(), mac: actual, content };
         let written = tokio::task::spawn_blocking(move || write_private(&path, &code)).await;
         match written {
@@ -146,10 +146,6 @@ fn uuid_name() -> String {
     pvf_shared::ids::WorkerId::new().to_string()
 }
 
-fn blake3_of(bytes: &[u8]) -> pvf_shared::store::seal::ContentHash {
-    pvf_shared::store::seal::content_hash(bytes)
-}
-
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?;
@@ -158,7 +154,10 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Whether the file still has the bytes that were written.
 async fn intact(copy: Arc<Copy>) -> bool {
-    let check = move || fs::read(&copy.path).is_ok_and(|bytes| *blake3_of(&bytes).as_bytes() == copy.content);
+    let check = move || {
+        let hash = fs::File::open(&copy.path).and_then(content_hash_of);
+        hash.is_ok_and(|hash| *hash.as_bytes() == copy.content)
+    };
     tokio::task::spawn_blocking(check).await.unwrap_or(false)
 }
 
