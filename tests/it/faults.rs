@@ -10,7 +10,7 @@ use pvf_shared::{
 use pvf_tests::{
     ask::{adder, endless, good_block},
     fleet::{Fleet, Role},
-    processes::{cpu_ticks, signal, until},
+    processes::{cpu_ticks, lives, processes_of, signal, until},
 };
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -161,6 +161,33 @@ async fn a_killed_prepare_worker_is_replaced_by_another() {
     let (worker, _) = fleet.any_job(Role::Prepare).await;
     fleet.prepare[worker].kill();
     assert_eq!(answer.await.unwrap().outcome, Outcome::PrecheckOk);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_prepare_worker_is_lost_and_another_prepares() {
+    let fleet = Fleet::start(2, 1).await;
+    let answer = precheck(&fleet.host, slow_to_prepare(3));
+    let (worker, _) = fleet.any_job(Role::Prepare).await;
+    signal(fleet.prepare[worker].pid(), libc::SIGSTOP);
+    assert_eq!(answer.await.unwrap().outcome, Outcome::PrecheckOk);
+    signal(fleet.prepare[worker].pid(), libc::SIGCONT);
+    fleet.complete(2, 1).await;
+    still_serves(&fleet).await;
+}
+
+/// At every stage before a job has begun a kill costs a try and no verdict: the spare that waits for it, the template
+/// that it is forked of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_templates_and_spares_are_replaced() {
+    let fleet = Fleet::start(1, 1).await;
+    still_serves(&fleet).await;
+    let worker = fleet.execute[0].pid();
+    for name in ["pvf-spare", "pvf-template", "pvf-spare"] {
+        let pid = until("there is one", async || processes_of(worker, name).first().copied()).await;
+        signal(pid, libc::SIGKILL);
+        until("it is gone", async || (!lives(pid)).then_some(())).await;
+        still_serves(&fleet).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

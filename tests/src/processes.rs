@@ -72,16 +72,17 @@ pub fn children_of(parent: i32) -> Vec<i32> {
     pids.filter(|pid| stat(*pid).is_some_and(|(state, ppid)| ppid == parent && state != 'Z')).collect()
 }
 
-/// The processes of this worker that do a job: its own children or forks of its templates, but no template and no
-/// spare fork.
+/// The processes of this worker with this name: its own children or forks of its templates.
+pub fn processes_of(worker: i32, name: &str) -> Vec<i32> {
+    let mut found = children_of(worker);
+    found.extend(found.clone().into_iter().flat_map(children_of));
+    found.retain(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name));
+    found
+}
+
+/// The processes of this worker that do a job: no template and no spare fork.
 pub fn jobs_of(worker: i32) -> Vec<i32> {
-    let mut jobs = children_of(worker);
-    jobs.extend(jobs.clone().into_iter().flat_map(children_of));
-    jobs.retain(|pid| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        matches!(name.trim_end(), "pvf-prepare" | "pvf-execute")
-    });
-    jobs
+    [processes_of(worker, "pvf-prepare"), processes_of(worker, "pvf-execute")].concat()
 }
 
 /// CPU time of a process so far, in clock ticks.

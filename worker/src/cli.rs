@@ -3,7 +3,7 @@
 use crate::{
     host::{Worker, WorkerConfig},
     sandbox::Report,
-    supervise::probe_sandbox,
+    supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
 };
 use clap::Parser;
@@ -97,6 +97,7 @@ pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(report) => report,
         Err(error) => return fail(3, &format!("executable for jobs: {error}")),
     };
+    start_spawner();
     let runtime = match pvf_shared::runtime::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(3, &error),

@@ -34,6 +34,26 @@ async fn templates_and_their_spares_are_bounded() {
     fs::remove_file(exe).unwrap();
 }
 
+#[tokio::test]
+async fn templates_and_their_spares_have_so_much_memory() {
+    let exe = own_worker("memory");
+    // A template has one or two MiB of its own, and its spare counts as much; if none fits the last one is kept.
+    for (bytes, kept) in [(8 << 20, 2..=4), (1, 1..=1)] {
+        let runner = runner(&exe).with_template_memory(bytes);
+        let code = echo_like();
+        let artifact = artifact(&code).await;
+        for n in 0..5 {
+            let params = ExecutorParams(vec![ExecutorParam::StackNativeMax((64 << 20) + n)]);
+            let job = execute_job(&code, params.clone());
+            valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+            assert!(runner.is_warm(artifact.path(), &params));
+        }
+        let templates = || processes_of(&exe).into_iter().filter(|pid| name_of(*pid) == "pvf-template").count();
+        until(|| kept.contains(&templates()).then_some(())).await;
+    }
+    fs::remove_file(exe).unwrap();
+}
+
 /// A job that ends its template takes only what is of the same artifact with it, and that is not for long.
 #[tokio::test]
 async fn a_template_that_dies_is_replaced() {

@@ -63,6 +63,11 @@ pub fn probe_sandbox(exe: Option<PathBuf>) -> std::io::Result<Report> {
     executable(exe).map(|exe| probe::probe(&exe))
 }
 
+/// Starts the thread that starts processes: to be called before there are others.
+pub fn start_spawner() {
+    process::start_spawner();
+}
+
 /// Starts job processes.
 #[derive(Debug, Clone)]
 pub struct JobRunner {
@@ -92,6 +97,13 @@ impl JobRunner {
     pub fn of_size(mut self, slots: usize, spares: usize) -> Self {
         self.templates =
             Arc::new(Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).of_size(slots, spares));
+        self
+    }
+
+    /// The same for one job at once, with so many bytes of memory for all templates and their spares, instead of 1 GiB.
+    pub fn with_template_memory(mut self, bytes: u64) -> Self {
+        let templates = Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).with_memory(bytes);
+        self.templates = Arc::new(templates);
         self
     }
 

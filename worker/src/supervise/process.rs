@@ -84,6 +84,11 @@ fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
     })
 }
 
+/// Starts that thread, if it is not there yet.
+pub(super) fn start_spawner() {
+    spawner();
+}
+
 fn spawn_now(start: Start) -> Result<Started> {
     let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, its_stdout) = match start.stdout {

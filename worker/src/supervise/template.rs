@@ -81,6 +81,8 @@ pub(super) struct Template {
     keeper: Keeper,
     /// Tells when its process ends.
     pidfd: Arc<OwnedFd>,
+    /// Memory that it had to itself when it was ready, bytes.
+    memory: u64,
 }
 
 impl Template {
@@ -102,8 +104,9 @@ impl Template {
             Ok((Told::Ready, _)) => {
                 let (keeper, asks) = mpsc::unbounded_channel();
                 let pidfd = Arc::new(process.handle.pidfd().try_clone_to_owned()?);
+                let memory = own_memory(process.handle.pid());
                 tokio::spawn(keep(process, control, asks));
-                return Ok(Self { keeper, pidfd });
+                return Ok(Self { keeper, pidfd, memory });
             }
             Ok((Told::Construction(why), _)) => return Err(NoFork::Construction(why)),
             Ok((other, _)) => format!("it said {other:?}"),
@@ -124,10 +127,23 @@ impl Template {
         answered.await.map_err(|_| gone())?
     }
 
+    /// Memory that it has to itself, bytes: without the artifact's file, which all that map it share.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// Whether it can still fork.
     pub(super) fn lives(&self) -> bool {
         !self.keeper.is_closed() && !has_ended(&*self.pidfd)
     }
+}
+
+/// What of a process's memory is no file's, bytes; nothing if that cannot be told.
+fn own_memory(pid: i32) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let mut pages = pages.split(' ').skip(1).map(|number| number.parse::<u64>().unwrap_or(0));
+    let (resident, of_files) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+    resident.saturating_sub(of_files) * rustix::param::page_size() as u64
 }
 
 fn gone() -> Error {

@@ -18,13 +18,16 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::Mutex as AsyncMutex;
 
-/// Templates that are kept.
+/// Templates that are kept,
 const MAX_TEMPLATES: usize = 64;
+/// as long as the memory of all of them is not more than this, spares counted as much as their template. The last one
+/// used is kept in any case.
+const MAX_MEMORY: u64 = 1 << 30;
 /// How often a job is handed over that nobody took: a spare may have died unnoticed, and its template too.
 const TRIES: u32 = 3;
 
@@ -39,6 +42,8 @@ struct Entry {
     spares: Mutex<Vec<Fork>>,
     /// Spares that are being made.
     coming: AtomicUsize,
+    /// Memory of the template, bytes; none before there is one.
+    memory: AtomicU64,
 }
 
 /// The place of a spare that is being made.
@@ -88,6 +93,8 @@ pub(super) struct Templates {
     spares: usize,
     cores: Arc<Cores>,
     sandbox: Plan,
+    /// Bytes.
+    max_memory: u64,
     entries: Mutex<Entries>,
 }
 
@@ -99,12 +106,25 @@ impl fmt::Debug for Templates {
 
 impl Templates {
     pub(super) fn new(exe: PathBuf, baseline: CpuBaseline, sandbox: Plan) -> Self {
-        Self { exe, baseline, sandbox, spares: 1, cores: Cores::for_jobs(1), entries: Mutex::default() }
+        Self {
+            exe,
+            baseline,
+            sandbox,
+            spares: 1,
+            cores: Cores::for_jobs(1),
+            max_memory: MAX_MEMORY,
+            entries: Mutex::default(),
+        }
     }
 
     /// The same for so many jobs at once, with so many spares.
     pub(super) fn of_size(self, slots: usize, spares: usize) -> Self {
         Self { spares, cores: Cores::for_jobs(slots), ..self }
+    }
+
+    /// The same with so many bytes for all templates and their spares.
+    pub(super) fn with_memory(self, max_memory: u64) -> Self {
+        Self { max_memory, ..self }
     }
 
     /// Whether there is a template of this artifact for these parameters.
@@ -121,11 +141,20 @@ impl Templates {
         let slot = map.entry(key).or_default();
         slot.0 = *clock;
         let entry = slot.1.clone();
-        while map.len() > MAX_TEMPLATES {
+        self.bound(map);
+        entry
+    }
+
+    /// Forgets the least recently used ones.
+    fn bound(&self, map: &mut HashMap<Key, (u64, Arc<Entry>)>) {
+        let each = 1 + self.spares as u64;
+        let memory = |map: &HashMap<Key, (u64, Arc<Entry>)>| -> u64 {
+            map.values().map(|(_, entry)| entry.memory.load(Ordering::Relaxed).saturating_mul(each)).sum()
+        };
+        while map.len() > MAX_TEMPLATES || (map.len() > 1 && memory(map) > self.max_memory) {
             let Some(oldest) = map.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone()) else { break };
             map.remove(&oldest);
         }
-        entry
     }
 
     /// Gives the job to a fork of the artifact's template, which is started if there is none.
@@ -183,7 +212,11 @@ impl Entry {
             artifact: artifact.to_owned(),
         };
         let template = Template::start(&templates.exe, &setup).await?;
+        self.memory.store(template.memory(), Ordering::Relaxed);
         *slot = Some(template.clone());
+        let mut entries = templates.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        templates.bound(&mut entries.1);
+        drop(entries);
         Ok(template)
     }
 
