@@ -361,7 +361,7 @@ fn measure(size: Size) -> Figures {
 /// Starts again with the allocator's setting that `compose/compose.yaml` gives the coordinator, unless one is given.
 fn as_in_compose() {
     use std::os::unix::process::CommandExt as _;
-    let (name, value) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+    let (name, value) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=2000");
     if std::env::var_os(name).is_none()
         && let Ok(program) = std::env::current_exe()
     {

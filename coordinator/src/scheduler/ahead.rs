@@ -19,7 +19,7 @@ use pvf_shared::{
 use smallvec::SmallVec;
 
 /// So many events are read ahead for at once.
-pub const READ_AHEAD: usize = 32;
+pub const READ_AHEAD: usize = 16;
 
 type Some16<T> = SmallVec<[T; READ_AHEAD]>;
 type Some32<T> = SmallVec<[T; READ_AHEAD]>;
