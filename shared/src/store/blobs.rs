@@ -1,5 +1,7 @@
 //! Blobs over the `object_store` crate: inputs by their content, artifacts sealed.
 
+mod probe;
+
 use super::{
     keys,
     seal::{self, Mac, SealError, SealKey, Sealed},
@@ -12,19 +14,10 @@ use crate::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _, PutPayload, path::Path};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 use url::Url;
 
-/// What a look at a store shows.
-#[derive(Debug, Clone, Copy)]
-pub struct Probe {
-    /// How long a small object took to be written, read and deleted.
-    pub took: Duration,
-    /// How far this machine's clock is from the store's.
-    pub skew: Duration,
-    /// This machine's clock is ahead of the store's, not behind.
-    pub ahead: bool,
-}
+pub use probe::Probe;
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -203,34 +196,6 @@ impl BlobStore {
             Err(StoreError::NotFound { .. }) => Ok(()),
             other => other,
         }
-    }
-
-    /// Writes, reads and deletes a small object: whether the store is there and may be written.
-    pub async fn check(&self) -> Result<(), StoreError> {
-        let key = keys::write_probe(&uuid::Uuid::now_v7().simple().to_string());
-        self.put(&key, Bytes::from_static(b"probe")).await?;
-        self.get(&key).await?;
-        self.delete(&key).await
-    }
-
-    /// As [`BlobStore::check`]; gives how long it took, and how far this machine's clock is from the store's.
-    pub async fn probe(&self) -> Result<Probe, StoreError> {
-        let key = keys::write_probe(&uuid::Uuid::now_v7().simple().to_string());
-        let started = std::time::Instant::now();
-        let before = std::time::SystemTime::now();
-        self.put(&key, Bytes::from_static(b"probe")).await?;
-        let after = std::time::SystemTime::now();
-        let meta = self.inner.head(&self.full(&key)).await.map_err(|e| self.error("look up", &key, e))?;
-        self.get(&key).await?;
-        self.delete(&key).await?;
-        let written = std::time::SystemTime::from(meta.last_modified);
-        // Between the two it agrees; a store may tell the second only.
-        let (skew, ahead) = match (before.duration_since(written), written.duration_since(after)) {
-            (Ok(behind_us), _) => (behind_us, true),
-            (_, Ok(before_us)) => (before_us, false),
-            _ => (Duration::ZERO, true),
-        };
-        Ok(Probe { took: started.elapsed(), skew, ahead })
     }
 
     /// Stores a blob under its content's hash, unless it is there already.
