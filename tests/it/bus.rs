@@ -6,6 +6,7 @@ use pvf_shared::{
     client::{ClientConfig, ClientError},
     ids::{BlobHash, FleetName},
     params::{ExecutorParam, ExecutorParams},
+    store::keys,
     subjects,
     verdict::Outcome,
     wire::{self, Refusal, SubmitReply, WorkerReply},
@@ -81,7 +82,7 @@ async fn over_the_limit_of_the_bus_without_a_store_of_ones_own() {
 async fn code_that_is_gone_from_the_store_is_brought_again() {
     let mut fleet = Fleet::with_payload(1, 1, 64 * 1024).await;
     let code = pvf_guests::corpus::large(200);
-    let left = fleet.store().join(format!("inputs/{}", BlobHash::of(&code)));
+    let left = fleet.store().join(keys::blob(&BlobHash::of(&code)).as_ref());
     let pvf = pvf::Pvf::new(code, ExecutorParams::default());
     let valid = async |fleet: &Fleet, block: &[u8]| {
         let answer = fleet.host.execute_pvf(pvf.clone(), backing(b"head".to_vec(), block.to_vec())).await.unwrap();

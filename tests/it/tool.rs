@@ -268,7 +268,7 @@ fn the_doctor_finds_nothing_wrong_here_and_says_what_is_wrong_elsewhere() {
     for name in ["kernel", "cgroup", "CPU baseline", "landlock", "seccomp", "empty root", "store", "clock", "bus"] {
         assert!(well[name]["ok"] == true && well[name]["fix"].is_null(), "{}", well[name]);
     }
-    assert_eq!(well.len(), 23 - 1, "{:?}", well.keys());
+    assert_eq!(well.len(), 22, "{:?}", well.keys());
     assert!(!diagnosis(&desk, &["--role", "coordinator"], 0).contains_key("seccomp"));
     // A bus that nobody listens at, a store that is a file, a processor of the future.
     let ill = diagnosis(&desk, &["--nats", "127.0.0.1:1", "--store", "/dev/null/x", "--cpu-baseline", "v9"], 1);

@@ -13,20 +13,26 @@ use pvf_shared::{
     params::{ExecutorParam, ExecutorParams},
     verdict::InvalidReason,
 };
+use pvf_worker::supervise::JobRunner;
 use std::fs;
 
-#[tokio::test]
-async fn templates_and_their_spares_are_bounded() {
-    let exe = own_worker("bounded");
-    let runner = runner(&exe);
+/// One job on each of so many templates: parameters that differ have one each.
+async fn use_templates(runner: &JobRunner, templates: u32) {
     let code = echo_like();
     let artifact = artifact(&code).await;
-    for n in 0..70 {
+    for n in 0..templates {
         let params = ExecutorParams(vec![ExecutorParam::StackNativeMax((64 << 20) + n)]);
         let job = execute_job(&code, params.clone());
         valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
         assert!(runner.is_warm(artifact.path(), &params));
     }
+}
+
+#[tokio::test]
+async fn templates_and_their_spares_are_bounded() {
+    let exe = own_worker("bounded");
+    let runner = runner(&exe);
+    use_templates(&runner, 70).await;
     let count = |name: &str| processes_of(&exe).into_iter().filter(|pid| name_of(*pid) == name).count();
     until(|| (count("pvf-template") == 64 && count("pvf-spare") == 64).then_some(())).await;
     drop(runner);
@@ -40,14 +46,7 @@ async fn templates_and_their_spares_have_so_much_memory() {
     // A template has one or two MiB of its own, and its spare counts as much; if none fits the last one is kept.
     for (bytes, kept) in [(8 << 20, 2..=4), (1, 1..=1)] {
         let runner = runner(&exe).with_template_memory(bytes);
-        let code = echo_like();
-        let artifact = artifact(&code).await;
-        for n in 0..5 {
-            let params = ExecutorParams(vec![ExecutorParam::StackNativeMax((64 << 20) + n)]);
-            let job = execute_job(&code, params.clone());
-            valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
-            assert!(runner.is_warm(artifact.path(), &params));
-        }
+        use_templates(&runner, 5).await;
         let templates = || processes_of(&exe).into_iter().filter(|pid| name_of(*pid) == "pvf-template").count();
         until(|| kept.contains(&templates()).then_some(())).await;
     }

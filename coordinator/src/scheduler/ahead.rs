@@ -21,21 +21,22 @@ use smallvec::SmallVec;
 /// So many events are read ahead for at once.
 pub const READ_AHEAD: usize = 16;
 
-type Some16<T> = SmallVec<[T; READ_AHEAD]>;
-type Some32<T> = SmallVec<[T; READ_AHEAD]>;
+/// One for each event, and some more than that.
+type Each<T> = SmallVec<[T; READ_AHEAD]>;
+type More<T> = SmallVec<[T; 2 * READ_AHEAD]>;
 
 /// What the next events are about, as far as it is known.
 #[derive(Default)]
 struct Ahead {
-    requests: Some32<Place>,
-    identities: Some32<Place>,
-    programs: Some16<Place>,
-    workers: Some16<Place>,
+    requests: More<Place>,
+    identities: More<Place>,
+    programs: Each<Place>,
+    workers: Each<Place>,
     /// Jobs that end.
-    ended: Some16<JobId>,
+    ended: Each<JobId>,
     /// Jobs that are dispatched next, most likely into the slots that become free.
-    next: Some32<JobId>,
-    artifacts: Some32<ArtifactKey>,
+    next: More<JobId>,
+    artifacts: More<ArtifactKey>,
 }
 
 impl Ahead {
@@ -54,7 +55,7 @@ impl Scheduler {
         }
         self.look_for_next(&mut ahead);
         self.fetch_entries(&ahead);
-        let (programs, workers) = self.follow_entries(&mut ahead);
+        let (programs, workers) = self.follow_entries(&ahead);
         self.follow_executions(&mut ahead);
         ahead.artifacts.extend(programs.iter().filter_map(|program| program.found_last()));
         ahead.artifacts.iter().for_each(|key| self.artifacts.look(*key));
@@ -110,15 +111,15 @@ impl Scheduler {
     }
 
     /// The third step: what the entries lead to.
-    fn follow_entries(&self, ahead: &mut Ahead) -> (Some16<&Program>, Some16<&Worker>) {
+    fn follow_entries(&self, ahead: &Ahead) -> (Each<&Program>, Each<&Worker>) {
         let worker = |place: &Place| self.fleet.workers.fetched(*place).map(|worker| &**worker);
-        let workers: Some16<&Worker> = ahead.workers.iter().filter_map(worker).collect();
+        let workers: Each<&Worker> = ahead.workers.iter().filter_map(worker).collect();
         workers.iter().for_each(|worker| prefetch_all(*worker));
         (ahead.programs.iter().filter_map(|place| self.programs.fetched(*place)).collect(), workers)
     }
 
     fn follow_executions(&self, ahead: &mut Ahead) {
-        let ended: Some16<&Execution> = ahead.ended.iter().filter_map(|job| self.executions.get(job)).collect();
+        let ended: Each<&Execution> = ahead.ended.iter().filter_map(|job| self.executions.get(job)).collect();
         let next = ahead.next.iter().filter_map(|job| self.executions.get(job));
         ahead.artifacts.extend(ended.iter().copied().chain(next).filter_map(|execution| {
             prefetch(&*execution.errand.program);

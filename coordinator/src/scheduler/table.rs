@@ -110,7 +110,7 @@ impl Part {
     }
 }
 
-/// A hash map. Large values are best boxed.
+/// A hash map. Its entries stay where they are as it grows.
 pub(super) struct Table<K, V> {
     parts: Box<[Part]>,
     entries: Slab<(K, V)>,
