@@ -7,15 +7,22 @@ use crate::{
 use pvf_shared::{
     bus::{BusError, SharedBus},
     config::Timing,
-    ids::{ArtifactId, FleetName, NodeId, WorkerId},
+    ids::{ArtifactId, FleetName, NodeId, RequestId, WorkerId},
     job::{BlobRef, JobSpec},
     store::{BlobStore, Found},
     subjects::{self, Subject},
     verdict::Outcome,
-    wire::{self, Dispatch, DispatchReply, JobReport, ToNode, ToWorker, Verdict},
+    wire::{self, Dispatch, DispatchReply, JobReport, SubmitReply, ToNode, ToWorker, Verdict},
 };
-use std::{sync::Arc, time::Duration};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    time::Instant,
+};
 
 /// How often the store is asked for an artifact.
 const LOOK_UPS: u32 = 3;
@@ -39,14 +46,52 @@ pub(crate) struct Egress {
 pub(crate) enum Outgoing {
     /// The answer to a bus request.
     Answer(Subject, Box<Answer>),
+    /// The answer to a submission, unless its verdict comes soon.
+    Accepted(Subject, RequestId),
     /// A verdict.
     Verdict(NodeId, Arc<Verdict>),
+}
+
+/// Answers to submissions whose verdict may come before they are due: a message less on the bus for each.
+#[derive(Default)]
+struct HeldBack {
+    due: VecDeque<(Instant, RequestId)>,
+    to: HashMap<RequestId, Subject>,
+}
+
+impl HeldBack {
+    fn hold(&mut self, request: RequestId, to: Subject, time: Duration) {
+        self.due.push_back((Instant::now() + time, request));
+        self.to.insert(request, to);
+    }
+
+    /// Its verdict says so as well.
+    fn forget(&mut self, request: &RequestId) {
+        self.to.remove(request);
+    }
+
+    /// The next answer that has been held back long enough. May be dropped at any time.
+    async fn due(&mut self) -> Outgoing {
+        loop {
+            let Some((at, request)) = self.due.front().copied() else { return std::future::pending().await };
+            if self.to.contains_key(&request) {
+                tokio::time::sleep_until(at).await;
+            }
+            self.due.pop_front();
+            if let Some(to) = self.to.remove(&request) {
+                return Outgoing::Answer(to, Box::new(Answer::Accepted(request)));
+            }
+        }
+    }
 }
 
 impl Egress {
     /// Begins to do as the scheduler says; never waits.
     pub(crate) fn perform(&self, effect: Effect) {
         match effect {
+            Effect::Reply { to, answer: Answer::Accepted(request) } => {
+                let _ = self.outbox.send(Outgoing::Accepted(to, request));
+            }
             Effect::Reply { to, answer } => {
                 let _ = self.outbox.send(Outgoing::Answer(to, Box::new(answer)));
             }
@@ -102,10 +147,24 @@ impl Egress {
 
     /// Sends what is not answered, in order, until the driver ends.
     pub(crate) async fn post(self, mut outbox: UnboundedReceiver<Outgoing>) {
-        while let Some(outgoing) = outbox.recv().await {
+        let mut held = HeldBack::default();
+        loop {
+            let outgoing = tokio::select! {
+                biased;
+                outgoing = outbox.recv() => outgoing,
+                accepted = held.due() => Some(accepted),
+            };
             let sent = match outgoing {
-                Outgoing::Answer(to, answer) => self.bus.publish(&to, encode(&answer)).await,
-                Outgoing::Verdict(node, verdict) => self.send_verdict(node, (*verdict).clone()).await,
+                None => break,
+                Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(&answer)).await,
+                Some(Outgoing::Accepted(to, request)) => {
+                    held.hold(request, to, self.timing.hold_acceptance());
+                    continue;
+                }
+                Some(Outgoing::Verdict(node, verdict)) => {
+                    held.forget(&verdict.request);
+                    self.send_verdict(node, (*verdict).clone()).await
+                }
             };
             if let Err(error) = sent {
                 // Whoever waits for it asks again.
@@ -226,6 +285,7 @@ impl Egress {
 
 fn encode(answer: &Answer) -> bytes::Bytes {
     match answer {
+        Answer::Accepted(_) => wire::encode(&SubmitReply::Accepted),
         Answer::Submit(answer) => wire::encode(answer),
         Answer::Ask(answer) => wire::encode(answer),
         Answer::Status(answer) => wire::encode(&**answer),

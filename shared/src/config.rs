@@ -32,6 +32,12 @@ impl Timing {
     pub fn hold_back(&self) -> Duration {
         self.ack / 40
     }
+
+    /// How long a coordinator may hold back that it has accepted a request: a verdict within this says so as well, and
+    /// a message less goes over the bus.
+    pub fn hold_acceptance(&self) -> Duration {
+        self.ack / 8
+    }
 }
 
 /// Jobs that a worker holds ahead of its slots at the most, whatever the coordinator's policy.

@@ -81,7 +81,7 @@ async fn main() {
     let (functions, runs) = (argument("--functions", 6000) as u32, argument("--runs", 5));
     let params = ExecutorParams::default();
     let code = Bytes::from(large(functions));
-    let instrumented = wasm::instrument(wasm::prevalidate(&code).expect("wasm"), &params).expect("instrumented");
+    let instrumented = wasm::instrument(wasm::prevalidate(&code, 1).expect("wasm"), &params, 1).expect("instrumented");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), &instrumented).expect("written");
     let runner = JobRunner::new(Some(binary("pvf-prepare-worker")), CpuBaseline::of_this_machine()).expect("a runner");

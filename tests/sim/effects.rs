@@ -6,7 +6,7 @@ use pvf_shared::{
     ids::{RequestId, WorkerId},
     priority::ExecuteKind,
     subjects::Subject,
-    wire::{Submission, SubmitReply, ToWorker},
+    wire::{Submission, ToWorker},
 };
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ impl World {
         while let Some(effect) = self.scheduler.poll_effect() {
             effects.push(effect);
         }
-        let accepted = effects.iter().any(|effect| {
-            matches!(effect, Effect::Reply { to, answer: Answer::Submit(SubmitReply::Accepted) } if Some(to) == reply)
-        });
+        let accepted = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Reply { to, answer: Answer::Accepted(_) } if Some(to) == reply));
         if accepted && !self.scheduler_was_told_to_forget(submission.id) {
             self.checks.on_accepted(submission, self.now);
         }

@@ -53,7 +53,8 @@ impl World {
 
     pub(super) fn on_answer(&mut self, asker: Asker, answer: Answer) {
         match (asker, answer) {
-            (Asker::Submission(node, id), Answer::Submit(SubmitReply::Accepted)) => {
+            (Asker::Submission(node, id), Answer::Accepted(accepted)) => {
+                assert_eq!(accepted, id, "another request was accepted");
                 let now = self.now;
                 if let Some(waiting) = self.waiting(node, id) {
                     waiting.accepted.get_or_insert(now);

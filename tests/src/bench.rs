@@ -36,7 +36,7 @@ pub fn deep<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> std:
 
 /// This code, compiled.
 pub fn compiled(code: &[u8]) -> Vec<u8> {
-    let module = wasm::prevalidate(code).expect("it parses");
+    let module = wasm::prevalidate(code, 1).expect("it parses");
     wasm::prepare(module, &ExecutorParams::default(), CpuBaseline::of_this_machine(), 1).expect("it compiles")
 }
 

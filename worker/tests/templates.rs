@@ -14,7 +14,7 @@ use pvf_shared::{
     verdict::InvalidReason,
 };
 use pvf_worker::supervise::JobRunner;
-use std::fs;
+use std::{fs, time::Duration};
 
 /// One job on each of so many templates: parameters that differ have one each.
 async fn use_templates(runner: &JobRunner, templates: u32) {
@@ -115,4 +115,28 @@ async fn odd_ends_of_a_template() {
     }
     let why = job_error(template_bad("odd_status").await);
     assert!(why.contains("words of the job"), "{why}");
+}
+
+/// One that was stopped answers nobody: it is given up, with the spare whose end only it could tell, and the next job
+/// has another one.
+#[tokio::test]
+async fn a_template_that_hangs_is_replaced() {
+    let own = own_worker("hangs");
+    let runner = runner(&own).with_template_patience(Duration::from_millis(300));
+    let code = echo_like();
+    let good = artifact(&code).await;
+    let job = execute_job(&code, ExecutorParams::default());
+    let run = async || runner.execute(&job, good.path(), Bytes::from_static(b"block")).await.0;
+    valid(run().await);
+    let templates = || processes_of(&own).into_iter().filter(|pid| name_of(*pid) == "pvf-template").collect::<Vec<_>>();
+    let [stopped] = templates()[..] else { panic!("{:?}", templates()) };
+    // SAFETY: the process is one of this test's runner.
+    assert_eq!(unsafe { libc::kill(stopped, libc::SIGSTOP) }, 0);
+    let next = run().await;
+    assert!(matches!(next, ExecuteOutcome::Valid(_) | ExecuteOutcome::Ambiguous(_)), "{next:?}");
+    valid(run().await);
+    until(|| (!templates().contains(&stopped)).then_some(())).await;
+    drop(runner);
+    until(|| processes_of(&own).is_empty().then_some(())).await;
+    fs::remove_file(own).unwrap();
 }

@@ -1,7 +1,7 @@
 //! What the scheduler wants done: by `egress.rs`, in order.
 
 use pvf_shared::{
-    ids::{ArtifactId, CodeHash, NodeId, WorkerId},
+    ids::{ArtifactId, CodeHash, NodeId, RequestId, WorkerId},
     subjects::Subject,
     wire::{AskReply, FleetStatus, SubmitReply, ToWorker, Verdict, WorkerReply},
 };
@@ -58,7 +58,9 @@ pub enum Effect {
 /// An answer to a bus request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// To a submission, a cancellation or a leaf update.
+    /// To the submission of this request: a verdict will come. Not sent if that comes soon.
+    Accepted(RequestId),
+    /// To a submission that is refused, a cancellation or a leaf update.
     Submit(SubmitReply),
     /// To a question.
     Ask(AskReply),

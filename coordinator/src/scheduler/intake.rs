@@ -66,15 +66,16 @@ impl Scheduler {
         reply: Option<Subject>,
         now: Moment,
     ) {
+        let id = submission.id;
         let answer = match self.admit(&submission, now) {
             Ok(true) => {
                 self.accept(submission, identity, now);
-                SubmitReply::Accepted
+                Answer::Accepted(id)
             }
-            Ok(false) => SubmitReply::Accepted,
-            Err(refusal) => SubmitReply::Refused(refusal),
+            Ok(false) => Answer::Accepted(id),
+            Err(refusal) => Answer::Submit(SubmitReply::Refused(refusal)),
         };
-        self.reply(reply, Answer::Submit(answer));
+        self.reply(reply, answer);
     }
 
     /// Whether a submission is new; if it is, whether there is room for it.

@@ -258,15 +258,18 @@ impl Waiting {
         let inner = self.host.inner.clone();
         let (code, again) = (submission.code.hash, submission.clone());
         let mut message = inner.out.fit(submission).await?;
-        match inner.out.submit(&message).await {
+        let early = match self.submit(&message).await {
             // What this node left in the store is not there any more: it is brought once more.
             Err(ClientError::Refused(refusal))
                 if matches!(refusal, Refusal::BlobMissing { .. }) && inner.out.left.forget(&code) =>
             {
                 message = inner.out.fit(again).await?;
-                inner.out.submit(&message).await?;
+                self.submit(&message).await?
             }
             submitted => submitted?,
+        };
+        if let Some(verdict) = early {
+            return Ok(verdict);
         }
         loop {
             inner.pending.accepted(&self.id, true);
@@ -274,7 +277,9 @@ impl Waiting {
                 Some(Note::Verdict(verdict)) => return Ok(*verdict),
                 Some(Note::Unknown) => {
                     tracing::info!(request = %self.id, "the coordinator does not know this request: submitting it again");
-                    self.submit_again(&message).await?;
+                    if let Some(verdict) = self.submit_again(&message).await? {
+                        return Ok(verdict);
+                    }
                 }
                 None => return Err(ClientError::Ended),
             }
@@ -283,12 +288,21 @@ impl Waiting {
 }
 
 impl Waiting {
+    /// Submits. A verdict that comes before the answer says that the request was accepted.
+    async fn submit(&mut self, message: &bytes::Bytes) -> Result<Option<Verdict>, ClientError> {
+        tokio::select! {
+            biased;
+            Some(Note::Verdict(verdict)) = self.notes.recv() => Ok(Some(*verdict)),
+            submitted = self.host.inner.out.submit(message) => submitted.map(|()| None),
+        }
+    }
+
     /// Submits what was accepted before, until somebody has it: only the request's own deadline ends this.
-    async fn submit_again(&self, message: &bytes::Bytes) -> Result<(), ClientError> {
-        let inner = &self.host.inner;
+    async fn submit_again(&mut self, message: &bytes::Bytes) -> Result<Option<Verdict>, ClientError> {
+        let inner = self.host.inner.clone();
         loop {
-            match inner.out.submit(message).await {
-                Ok(()) => return Ok(()),
+            match self.submit(message).await {
+                Ok(early) => return Ok(early),
                 Err(ClientError::Refused(refusal)) => return Err(refusal.into()),
                 Err(error) => tracing::warn!(request = %self.id, %error, "cannot submit again, will try once more"),
             }

@@ -133,7 +133,7 @@ impl Submission {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SubmitReply {
-    /// A verdict will come.
+    /// A verdict will come. A verdict that comes within [`crate::config::Timing::hold_acceptance`] stands for this.
     Accepted,
     /// It will not, and nothing was done.
     Refused(Refusal),

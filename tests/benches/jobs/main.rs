@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     eprintln!("compiling");
     let (artifact_bytes, artifact) = runtime.block_on(worker::prepared(&code));
     let subject =
-        Subject { code, artifact, artifact_bytes, calls: argument("--calls", 2000), runs: argument("--runs", 5) };
+        Subject { code, artifact, artifact_bytes, calls: argument("--calls", 2000), runs: argument("--runs", 9) };
     let mut rows: Vec<Row> = Vec::new();
     let bare = bare::measure(subject.artifact.path(), subject.calls, 1)[0];
     if only("worker") {

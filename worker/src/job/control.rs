@@ -14,25 +14,27 @@ use std::{
 /// Most descriptors that come with one packet.
 const MAX_DESCRIPTORS: usize = 2;
 
-/// One packet of at most so many bytes and what came along; empty at the end.
-pub(crate) fn receive(socket: impl AsFd, max: usize) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; max];
+/// What came along with a packet.
+pub(crate) type Descriptors = [Option<OwnedFd>; MAX_DESCRIPTORS];
+
+/// One packet into these bytes: how long it was, nothing at the end, and what came along. Takes no memory of its own:
+/// what a template and its forks write to they must copy first.
+pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> Result<(usize, Descriptors)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
             got => break got?,
         }
     };
-    let mut descriptors = Vec::new();
+    let mut descriptors = Descriptors::default();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            descriptors.extend(fds);
+            descriptors.iter_mut().zip(fds).for_each(|(place, fd)| *place = Some(fd));
         }
     }
-    bytes.truncate(got.bytes);
-    Ok((bytes, descriptors))
+    Ok((got.bytes, descriptors))
 }
 
 /// Sends one packet with these descriptors.

@@ -30,7 +30,7 @@ fn artifact<H: HostFunctions>(job: &Preparation) -> Result<Vec<u8>, PrepareError
         return Err(PrepareError::Kernel(why.into()));
     }
     let code = decompress_code(&job.code, job.bomb_limit)?;
-    let module = prevalidate(&code)?;
+    let module = prevalidate(&code, job.threads)?;
     drop(code);
     let artifact = prepare(module, &job.params, job.baseline, job.threads)?;
     if job.precheck {

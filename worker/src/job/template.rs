@@ -20,7 +20,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sp_wasm_interface::HostFunctions;
 use std::{
     fs::File,
-    io::{Error, Read as _, Seek as _, SeekFrom},
+    io::{Cursor, Error, Read as _, Seek as _, SeekFrom},
     os::{
         fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::net::UnixStream,
@@ -52,13 +52,14 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
     };
     tell(&control, &Told::Ready, &[])?;
     loop {
-        let (packet, descriptors) = receive(&control, MAX_COMMAND).map_err(failed("control socket"))?;
-        if packet.is_empty() {
+        let mut packet = [0; MAX_COMMAND];
+        let (len, descriptors) = receive(&control, &mut packet).map_err(failed("control socket"))?;
+        if len == 0 {
             return Ok(());
         }
-        let command = rmp_serde::from_slice(&packet).map_err(|e| format!("command: {e}"))?;
-        match (command, <[OwnedFd; 2]>::try_from(descriptors)) {
-            (Command::Fork, Ok([socket, stderr])) => match fork() {
+        let command = rmp_serde::from_slice(&packet[..len]).map_err(|e| format!("command: {e}"))?;
+        match (command, descriptors) {
+            (Command::Fork, [Some(socket), Some(stderr)]) => match fork() {
                 Ok(Forked::Child { parent }) => {
                     // Nobody else's descriptors: only the worker and the template talk to each other there.
                     drop(control);
@@ -70,7 +71,7 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
                 Ok(Forked::Parent { pid, pidfd }) => tell(&control, &Told::Forked(pid), &[pidfd.as_fd()])?,
                 Err(error) => tell(&control, &failure(&error), &[])?,
             },
-            (Command::Fork, Err(_)) => return Err("a fork is asked for without its descriptors".into()),
+            (Command::Fork, _) => return Err("a fork is asked for without its descriptors".into()),
             // The worker saw its end, so this does not wait.
             (Command::Reap(pid), _) => {
                 tell(&control, &End::wait(pid).map_or_else(|e| failure(&e), Told::Reaped), &[])?;
@@ -80,8 +81,13 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
 }
 
 fn tell(control: &OwnedFd, what: &Told, descriptors: &[BorrowedFd<'_>]) -> Result<(), String> {
-    let bytes = rmp_serde::to_vec(what).map_err(|e| format!("answer: {e}"))?;
-    send(control, &bytes, descriptors).map_err(failed("control socket"))
+    let send = |bytes: &[u8]| send(control, bytes, descriptors).map_err(failed("control socket"));
+    // What is said of a fork fits, and takes no memory.
+    let mut space = Cursor::new([0; 128]);
+    if rmp_serde::encode::write(&mut space, what).is_ok() {
+        return send(&space.get_ref()[..space.position() as usize]);
+    }
+    send(&rmp_serde::to_vec(what).map_err(|e| format!("answer: {e}"))?)
 }
 
 fn failure(error: &Error) -> Told {
@@ -93,12 +99,18 @@ enum Forked {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
+unsafe extern "C" {
+    /// `fork` without what that does for other threads, which writes to a handful of pages here and in each fork.
+    /// (glibc since 2.34, musl since 1.2.2.)
+    fn _Fork() -> libc::pid_t;
+}
+
 fn fork() -> Result<Forked, Error> {
     // SAFETY: this process has one thread, so the child's copy of everything is consistent. The child has not been
     // reaped when its pidfd is made, so the number is its own; the kernel gives that descriptor to us alone.
     unsafe {
         let parent = libc::getpid();
-        match libc::fork() {
+        match _Fork() {
             0 => Ok(Forked::Child { parent }),
             pid if pid > 0 => match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
                 fd if fd >= 0 => Ok(Forked::Parent { pid, pidfd: OwnedFd::from_raw_fd(fd as i32) }),
@@ -144,18 +156,17 @@ fn serve(
     socket: OwnedFd,
     (lock, cores): (&ForkLock, &CpuSet),
 ) -> Result<(), String> {
-    let (mut bytes, files) = receive(&socket, MAX_INLINE).map_err(failed("request"))?;
-    if bytes.is_empty() {
+    let mut inline = [0; MAX_INLINE];
+    let (len, [file, _]) = receive(&socket, &mut inline).map_err(failed("request"))?;
+    if len == 0 {
         // The worker does not need it any more.
         return Ok(());
     }
     set_name(name::EXECUTE);
     // Where it began its worker chose; from here on the kernel does.
     let _ = sched_setaffinity(None, cores);
-    if let Some(file) = files.into_iter().next() {
-        bytes = whole(file).map_err(failed("request"))?;
-    }
-    let job = Execution::read(&bytes).ok_or("a request that is none")?;
+    let large = file.map(whole).transpose().map_err(failed("request"))?;
+    let job = Execution::read(large.as_deref().unwrap_or(&inline[..len])).ok_or("a request that is none")?;
     set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
     lock.no_descriptors()?;
     let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, &job)));

@@ -73,7 +73,7 @@ pub(crate) fn lock_template(plan: Plan, limits: &Limits) -> Result<ForkLock, Str
     lock(plan, limits)?;
     let mut fork = ForkLock { filter: None, limits: plan.has(Mechanism::Limits) };
     if plan.has(Mechanism::Seccomp) {
-        fork.filter = Some(seccomp::Filter::job()?);
+        fork.filter = Some(seccomp::Filter::fork()?);
         seccomp::Filter::template()?.install()?;
     }
     Ok(fork)

@@ -107,6 +107,14 @@ impl JobRunner {
         self
     }
 
+    /// The same for one job at once, with so much time, instead of a minute, for a template to do as it is told: one
+    /// that takes longer is replaced.
+    pub fn with_template_patience(mut self, patience: Duration) -> Self {
+        let templates = Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).with_patience(patience);
+        self.templates = Arc::new(templates);
+        self
+    }
+
     /// How job processes are locked up.
     pub fn sandbox(&self) -> &Report {
         &self.sandbox

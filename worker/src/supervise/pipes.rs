@@ -12,10 +12,10 @@ use tokio::{
 /// How much of a job's stderr is kept, bytes.
 pub(super) const STDERR_KEPT: usize = 4096;
 /// Bytes that are read at once, at the most; small to begin with, because most replies are.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 256 * 1024;
 const FIRST_CHUNK: usize = 1024;
 /// A pipe holds at most 1 MiB, unless the job is privileged.
-const FULL_PIPE: usize = 1024 * 1024;
+pub(super) const FULL_PIPE: usize = 1024 * 1024;
 
 /// Reads until the end, or until `keep` says that it is enough. When the process has `ended`, whatever it wrote is
 /// in the pipe already, and that is read and no more.

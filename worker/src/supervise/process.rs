@@ -3,10 +3,11 @@
 
 use super::{
     launch::{Launch, Launched, launch},
+    pipes::FULL_PIPE,
     watch::Handle,
 };
 use crate::{end::End, sandbox::Plan};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use std::{
     fs::File,
     io::{Error, Result},
@@ -95,13 +96,13 @@ fn spawn_now(start: Start) -> Result<Started> {
         Some(given) => (None, given),
         None => pipe_with(PipeFlags::CLOEXEC).map(|(ours, its)| (Some(ours), its))?,
     };
-    let Launched { pid, pidfd } = launch(Launch {
-        exe: &start.exe,
-        args: &start.args,
-        standard: [start.stdin.into(), its_stdout, its_stderr],
-        stack: start.stack,
-        plan: start.plan,
-    })?;
+    if let Some(stdout) = &stdout {
+        // An artifact comes this way. Where so much cannot be had it takes a little longer.
+        let _ = fcntl_setpipe_size(stdout, FULL_PIPE);
+    }
+    let standard = [start.stdin.into(), its_stdout, its_stderr];
+    let Launched { pid, pidfd } =
+        launch(Launch { exe: &start.exe, args: &start.args, standard, stack: start.stack, plan: start.plan })?;
     Ok(Started { child: Child(pid), pidfd, stdout, stderr })
 }
 

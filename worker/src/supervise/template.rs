@@ -13,7 +13,7 @@ use super::{
 use crate::{
     end::End,
     job::{
-        control::{receive, send},
+        control::{Descriptors, receive, send},
         execute::HOST_STACK,
         protocol::{Command, Execution, MAX_INLINE, MAX_PACKET, REPLY_SLACK, Setup, TEMPLATE, Told},
     },
@@ -35,7 +35,7 @@ use tokio::{
 };
 
 /// How long a template may take for anything that it is told; linking a large artifact takes some 20 ms.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Turns that other tasks get between a job's end and what is done about it.
 const YIELDS: usize = 3;
@@ -87,7 +87,7 @@ pub(super) struct Template {
 
 impl Template {
     /// Starts one and waits until it is ready.
-    pub(super) async fn start(exe: &Path, setup: &Setup) -> std::result::Result<Self, NoFork> {
+    pub(super) async fn start(exe: &Path, setup: &Setup, patience: Duration) -> std::result::Result<Self, NoFork> {
         let (ours, its) = pair(SocketType::SEQPACKET)?;
         let mut process = Process::start(Start {
             exe: exe.to_owned(),
@@ -99,7 +99,7 @@ impl Template {
         })
         .await?;
         // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
-        let control = Control(unsafe { AsyncFd::register(ours) }.map_err(Error::from)?);
+        let control = Control { socket: unsafe { AsyncFd::register(ours) }.map_err(Error::from)?, patience };
         let why = match control.told().await {
             Ok((Told::Ready, _)) => {
                 let (keeper, asks) = mpsc::unbounded_channel();
@@ -177,23 +177,36 @@ async fn keep(process: Process, control: Control, mut asks: mpsc::UnboundedRecei
 }
 
 /// The worker's end of a template's control socket.
-struct Control(AsyncFd<OwnedFd>);
+struct Control {
+    socket: AsyncFd<OwnedFd>,
+    /// How long it may take for anything.
+    patience: Duration,
+}
 
 impl Control {
     /// The next thing that the template says, and what comes along.
-    async fn told(&self) -> Result<(Told, Vec<OwnedFd>)> {
-        let receiving = self.0.async_io(Interest::READABLE, |socket| receive(socket, MAX_PACKET));
-        let (packet, descriptors) = tokio::time::timeout(LIMIT, receiving).await.map_err(|_| hangs())??;
-        if packet.is_empty() {
-            return Err(gone());
+    async fn told(&self) -> Result<(Told, Descriptors)> {
+        let receiving = self.socket.async_io(Interest::READABLE, |socket| {
+            let mut packet = [0; MAX_PACKET];
+            let (len, descriptors) = receive(socket, &mut packet)?;
+            let told = (len > 0).then(|| rmp_serde::from_slice(&packet[..len]).map_err(Error::other)).transpose()?;
+            Ok((told, descriptors))
+        });
+        match self.within(receiving).await? {
+            (Some(told), descriptors) => Ok((told, descriptors)),
+            (None, _) => Err(gone()),
         }
-        Ok((rmp_serde::from_slice(&packet).map_err(Error::other)?, descriptors))
     }
 
     async fn say(&self, command: Command, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         let packet = rmp_serde::to_vec(&command).map_err(Error::other)?;
-        let sending = self.0.async_io(Interest::WRITABLE, |socket| send(socket, &packet, descriptors));
-        tokio::time::timeout(LIMIT, sending).await.map_err(|_| hangs())?
+        let sending = self.socket.async_io(Interest::WRITABLE, |socket| send(socket, &packet, descriptors));
+        self.within(sending).await
+    }
+
+    async fn within<T>(&self, doing: impl Future<Output = Result<T>>) -> Result<T> {
+        let hangs = |_| Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.patience));
+        tokio::time::timeout(self.patience, doing).await.map_err(hangs)?
     }
 
     /// The outer error is the template's end.
@@ -216,8 +229,8 @@ impl Control {
 
     async fn forked(&self, Ends { socket, words }: Ends, keeper: Keeper) -> Result<Result<Fork>> {
         let (told, descriptors) = self.told().await?;
-        let (pid, pidfd) = match (told, descriptors.into_iter().next()) {
-            (Told::Forked(pid), Some(pidfd)) => (pid, pidfd),
+        let (pid, pidfd) = match (told, descriptors) {
+            (Told::Forked(pid), [Some(pidfd), _]) => (pid, pidfd),
             (Told::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
             (other, _) => return Err(Error::other(format!("asked for a fork, it said {other:?}"))),
         };
@@ -233,7 +246,7 @@ impl Control {
         answer: Option<oneshot::Sender<Result<End>>>,
         next: Option<(Next, Keeper)>,
     ) -> Result<()> {
-        tokio::time::timeout(LIMIT, fork.ended()).await.map_err(|_| hangs())??;
+        self.within(fork.ended()).await?;
         self.say(Command::Reap(fork.inner_pid()), &[]).await?;
         let ends = match next {
             Some(next) => self.begin_fork().await?.ok().map(|ends| (ends, next)),
@@ -260,10 +273,6 @@ impl Control {
 struct Ends {
     socket: OwnedFd,
     words: Words,
-}
-
-fn hangs() -> Error {
-    Error::new(ErrorKind::TimedOut, format!("no answer within {} s", LIMIT.as_secs()))
 }
 
 /// What a job wrote behind a reply that was whole makes it none.

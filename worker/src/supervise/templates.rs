@@ -3,7 +3,7 @@
 
 use super::{
     cores::{Core, Cores},
-    template::{Done, Fork, Next, NoFork, Template},
+    template::{Done, Fork, Next, NoFork, PATIENCE, Template},
     watch::Limits,
 };
 use crate::{
@@ -20,6 +20,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -95,6 +96,8 @@ pub(super) struct Templates {
     sandbox: Plan,
     /// Bytes.
     max_memory: u64,
+    /// How long one may take for anything that it is told.
+    patience: Duration,
     entries: Mutex<Entries>,
 }
 
@@ -113,6 +116,7 @@ impl Templates {
             spares: 1,
             cores: Cores::for_jobs(1),
             max_memory: MAX_MEMORY,
+            patience: PATIENCE,
             entries: Mutex::default(),
         }
     }
@@ -125,6 +129,11 @@ impl Templates {
     /// The same with so many bytes for all templates and their spares.
     pub(super) fn with_memory(self, max_memory: u64) -> Self {
         Self { max_memory, ..self }
+    }
+
+    /// The same with so much time for each to do as it is told; one that takes longer is replaced.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Whether there is a template of this artifact for these parameters.
@@ -211,7 +220,7 @@ impl Entry {
             params: params.clone(),
             artifact: artifact.to_owned(),
         };
-        let template = Template::start(&templates.exe, &setup).await?;
+        let template = Template::start(&templates.exe, &setup, templates.patience).await?;
         self.memory.store(template.memory(), Ordering::Relaxed);
         *slot = Some(template.clone());
         let mut entries = templates.entries.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use super::{
     config::{CpuBaseline, engine},
-    start,
+    parallel, start,
 };
 use pvf_shared::{
     params::ExecutorParams,
@@ -19,10 +19,10 @@ pub fn decompress_code(code: &[u8], bomb_limit: u32) -> Result<Cow<'_, [u8]>, Pr
         .map_err(|e| PrepareError::CouldNotDecompress(e.to_string()))
 }
 
-/// Parses decompressed code: the accepted subset is wasm MVP, as the parser has it.
-pub fn prevalidate(code: &[u8]) -> Result<Module, PrepareError> {
-    elements::deserialize_buffer(code)
-        .map_err(|e: elements::Error| PrepareError::Prevalidation(clean_reason(&e.to_string())))
+/// Parses decompressed code, on so many threads: the accepted subset is wasm MVP, as the parser has it.
+pub fn prevalidate(code: &[u8], threads: u32) -> Result<Module, PrepareError> {
+    let module = if threads > 1 { parallel::read(code) } else { elements::deserialize_buffer(code) };
+    module.map_err(|e| PrepareError::Prevalidation(clean_reason(&e.to_string())))
 }
 
 fn preparation(why: impl std::fmt::Display) -> PrepareError {
@@ -36,14 +36,15 @@ pub fn prepare(
     baseline: CpuBaseline,
     threads: u32,
 ) -> Result<Vec<u8>, PrepareError> {
-    compile(&instrument(module, params)?, params, baseline, threads)
+    compile(&instrument(module, params, threads)?, params, baseline, threads)
 }
 
 /// Injects the stack limiter and takes over the memory.
-pub fn instrument(module: Module, params: &ExecutorParams) -> Result<Vec<u8>, PrepareError> {
+pub fn instrument(module: Module, params: &ExecutorParams, threads: u32) -> Result<Vec<u8>, PrepareError> {
     let module = wasm_instrument::inject_stack_limiter(module, params.stack_logical_max())
         .map_err(|e| preparation(format!("stack limiter: {e}")))?;
-    elements::serialize(own_memory(module)?).map_err(preparation)
+    let module = own_memory(module)?;
+    if threads > 1 { parallel::write(module) } else { elements::serialize(module) }.map_err(preparation)
 }
 
 /// Compiles instrumented code.
@@ -106,7 +107,7 @@ mod tests {
 
     fn compiled(wat: &str, threads: u32) -> Result<Vec<u8>, PrepareError> {
         let wasm = wat::parse_str(wat).unwrap();
-        prepare(prevalidate(&wasm)?, &ExecutorParams::default(), CpuBaseline::V1, threads)
+        prepare(prevalidate(&wasm, threads)?, &ExecutorParams::default(), CpuBaseline::V1, threads)
     }
 
     #[test]
@@ -129,13 +130,13 @@ mod tests {
     fn an_engine_that_cannot_be_made_is_not_the_codes_fault() {
         let params = ExecutorParams(vec![pvf_shared::params::ExecutorParam::StackNativeMax(0)]);
         let wasm = wat::parse_str("(module)").unwrap();
-        let error = prepare(prevalidate(&wasm).unwrap(), &params, CpuBaseline::V1, 1).unwrap_err();
+        let error = prepare(prevalidate(&wasm, 1).unwrap(), &params, CpuBaseline::V1, 1).unwrap_err();
         assert!(matches!(error, PrepareError::Kernel(_)) && !error.is_deterministic(), "{error}");
     }
 
     #[test]
     fn rubbish_is_prevalidation() {
-        assert!(matches!(prevalidate(b"not wasm"), Err(PrepareError::Prevalidation(_))));
-        assert!(matches!(prevalidate(b""), Err(PrepareError::Prevalidation(_))));
+        assert!(matches!(prevalidate(b"not wasm", 2), Err(PrepareError::Prevalidation(_))));
+        assert!(matches!(prevalidate(b"", 1), Err(PrepareError::Prevalidation(_))));
     }
 }

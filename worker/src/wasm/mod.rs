@@ -6,6 +6,7 @@ mod config;
 mod externalities;
 mod host_functions;
 mod instance;
+mod parallel;
 mod runtime_version;
 mod start;
 

@@ -27,8 +27,11 @@ impl Env {
         let identity = submission.validation_key();
         self.event(Event::Submit { submission: Box::new(submission), identity, reply });
         let at = self.effects.iter().position(|e| matches!(e, Effect::Reply { .. })).expect("an answer");
-        let Some(Effect::Reply { answer: Answer::Submit(answer), .. }) = self.effects.remove(at) else { panic!() };
-        answer
+        match self.effects.remove(at) {
+            Some(Effect::Reply { answer: Answer::Accepted(id), .. }) if id == request(n) => SubmitReply::Accepted,
+            Some(Effect::Reply { answer: Answer::Submit(answer), .. }) => answer,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Runs whatever is dispatched until nothing is; gives the order in which requests were dispatched.

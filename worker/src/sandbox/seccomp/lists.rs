@@ -86,8 +86,9 @@ pub(super) const JOB: &[Rule] = &[
     any(libc::SYS_exit_group, "the end"),
 ];
 
-/// What a template does besides: it talks to the worker, forks, reaps, and each fork locks itself up further.
-const TEMPLATE: &[Rule] = &[
+/// What a template does besides: it talks to the worker, forks, reaps, and each fork locks itself up further. A fork
+/// is ended for it once it is locked up.
+pub(super) const TEMPLATE: &[Rule] = &[
     any(libc::SYS_sendmsg, "answers the worker, with the descriptor of a fork"),
     only(
         libc::SYS_clone,

@@ -184,30 +184,48 @@ mod tests {
         list.iter().any(|rule| rule.call == i64::from(number) && rule.when.iter().all(holds))
     }
 
-    #[test]
-    fn programs_decide_as_their_lists_say() {
-        // Whatever conditions mention, and what is near it.
-        let lists = [lists::JOB.to_vec(), lists::template(), lists::PREPARATION.to_vec(), lists::REFUSED.to_vec()];
+    /// Arguments that have in one place whatever conditions mention, or what is near it.
+    fn samples(lists: &[Vec<Rule>]) -> Vec<[u64; 6]> {
         let mut values = vec![0, 1, 2, u64::MAX, 1 << 32, libc::CLONE_NEWUSER as u64, libc::CLONE_THREAD as u64];
-        for rule in lists.iter().flatten() {
-            for when in rule.when {
-                let (When::Is(_, value) | When::Bits(_, _, value)) = *when;
-                values.extend([value, value ^ 1, value | 4, value | 1 << 40]);
-            }
+        for when in lists.iter().flatten().flat_map(|rule| rule.when) {
+            let (When::Is(_, value) | When::Bits(_, _, value)) = *when;
+            values.extend([value, value ^ 1, value | 4, value | 1 << 40]);
         }
         values.extend([0x3d_0f00, 0x120_0011, 0x120_0011 | libc::CLONE_NEWNET as u64]);
+        let at = |position: usize, value: u64| {
+            let mut arguments = [0; 6];
+            arguments[position] = value;
+            arguments
+        };
+        (0..6).flat_map(|position| values.iter().map(move |value| at(position, *value))).collect()
+    }
+
+    /// Of two filters the stricter decides.
+    #[test]
+    fn a_fork_may_what_a_job_needs_and_nothing_else() {
+        let template = compile(&lists::template(), 1, 2).unwrap();
+        let fork = compile(lists::TEMPLATE, 2, 1).unwrap();
+        assert!(fork.len() < compile(lists::JOB, 1, 2).unwrap().len());
+        for number in (0..600).chain([u32::MAX, 0x4000_0000, 0x4000_0001]) {
+            for arguments in samples(&[lists::template()]) {
+                let may = [&template, &fork].iter().all(|program| run(program, number, arguments) == 1);
+                assert_eq!(may, wanted(lists::JOB, number, arguments), "{number} {arguments:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn programs_decide_as_their_lists_say() {
+        let lists = [lists::JOB.to_vec(), lists::template(), lists::PREPARATION.to_vec(), lists::REFUSED.to_vec()];
+        let samples = samples(&lists);
         let numbers = (0..600).chain([u32::MAX, 0x4000_0000, 0x4000_0001]);
         for list in lists {
             let program = compile(&list, 1, 2).unwrap();
             assert!(program.len() < 4096);
             for number in numbers.clone() {
-                for position in 0..6 {
-                    for value in &values {
-                        let mut arguments = [0; 6];
-                        arguments[position] = *value;
-                        let decided = run(&program, number, arguments) == 1;
-                        assert_eq!(decided, wanted(&list, number, arguments), "{number} {arguments:x?}");
-                    }
+                for arguments in &samples {
+                    let decided = run(&program, number, *arguments) == 1;
+                    assert_eq!(decided, wanted(&list, number, *arguments), "{number} {arguments:x?}");
                 }
             }
         }
