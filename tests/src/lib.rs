@@ -6,5 +6,6 @@ pub mod bench;
 pub mod fleet;
 pub mod host;
 pub mod processes;
+pub mod real;
 #[path = "../sim/mod.rs"]
 pub mod sim;

@@ -12,7 +12,7 @@ mod worker;
 
 use pvf_guests::corpus::large;
 use pvf_shared::Bytes;
-use pvf_tests::bench::{argument, flag};
+use pvf_tests::bench::{argument, flag, jobs::prepared};
 use std::process::ExitCode;
 use table::Row;
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
     let code = Bytes::from(large(argument("--functions", 6000) as u32));
     eprintln!("compiling");
-    let (artifact_bytes, artifact) = runtime.block_on(worker::prepared(&code));
+    let (artifact_bytes, artifact) = runtime.block_on(prepared(&code));
     let subject =
         Subject { code, artifact, artifact_bytes, calls: argument("--calls", 2000), runs: argument("--runs", 9) };
     let mut rows: Vec<Row> = Vec::new();

@@ -1,8 +1,8 @@
 //! A great many jobs through one worker's runner, and what is left of them: descriptors, processes, memory.
 
-use crate::worker::{execute_job, expect_valid, prepared, runner};
 use pvf_guests::corpus::echo_like;
 use pvf_shared::{Bytes, params::ExecutorParams};
+use pvf_tests::bench::jobs::{execute_job, expect_valid, prepared, runner};
 use pvf_tests::processes::children_of;
 use std::time::Instant;
 

@@ -1,5 +1,7 @@
 //! What the benches share: arguments, medians, and the bare wasmtime calls that they compare with.
 
+pub mod jobs;
+
 use pvf_shared::{
     candidate::{ValidationParams, encode_params},
     params::ExecutorParams,
