@@ -30,6 +30,7 @@ use std::{
 
 /// Links, says how that went, and forks and reaps as it is told, until the worker's end of `control` is closed.
 pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(), String> {
+    compute_alone()?;
     // SAFETY: the worker verified the seal of the file and keeps it in a folder that only it can write.
     let linked = catch_unwind(AssertUnwindSafe(|| unsafe {
         Runtime::from_file::<H>(&setup.artifact, &setup.params, setup.baseline)
@@ -78,6 +79,13 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
             }
         }
     }
+}
+
+/// Host functions that compute in parallel (those of RFC 163 do) find a pool that is this thread. Left to themselves
+/// they would start threads in the fork, which is not allowed to, and dies of it: that is no verdict.
+fn compute_alone() -> Result<(), String> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread();
+    pool.build_global().map_err(|e| format!("a pool of one thread: {e}"))
 }
 
 fn tell(control: &OwnedFd, what: &Told, descriptors: &[BorrowedFd<'_>]) -> Result<(), String> {
