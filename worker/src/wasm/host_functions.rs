@@ -1,7 +1,8 @@
 //! Host functions: which there are, and what they see of the guest.
 
+use pvf_shared::params::ExecutorParams;
 use sc_allocator::FreeingBumpHeapAllocator;
-use sp_wasm_interface::{FunctionContext, HostFunctionRegistry, HostFunctions, Pointer, WordSize};
+use sp_wasm_interface::{Function, FunctionContext, HostFunctionRegistry, HostFunctions, Pointer, WordSize};
 use std::collections::HashMap;
 use wasmtime::{AsContext, AsContextMut, Caller, FuncType, IntoFunc, Linker, Memory, StoreLimits};
 
@@ -17,6 +18,15 @@ pub(super) type PvfHostFunctions = (
 
 /// Host functions that the executor parameter `EnabledHostFunction(EccRfc163)` adds. Consensus.
 pub(super) type Rfc163HostFunctions = sp_crypto_ec_utils::HostFunctionsRfc163;
+
+/// The host functions of consensus under these parameters.
+pub fn host_functions(params: &ExecutorParams) -> Vec<&'static dyn Function> {
+    let mut functions = PvfHostFunctions::host_functions();
+    if params.ecc_rfc163() {
+        functions.extend(Rfc163HostFunctions::host_functions());
+    }
+    functions
+}
 
 /// What belongs to one instance.
 pub(super) struct State {

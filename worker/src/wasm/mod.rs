@@ -12,4 +12,5 @@ mod start;
 
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id};
+pub use host_functions::host_functions;
 pub use instance::{CallError, Ready, Runtime};

@@ -1,0 +1,130 @@
+//! Guests written for one test, prepared under its parameters and called as often as it likes.
+
+use crate::common::{AMPLE, WORKER, execute_job, prepare_job, runner};
+use parity_scale_codec::Decode as _;
+use pvf_shared::{
+    Bytes,
+    candidate::ValidationResult,
+    job::{BlobRef, ExecuteJob, ExecuteOutcome, PrepareJob},
+    params::{ExecutorParam, ExecutorParams},
+    verdict::InvalidReason,
+};
+use pvf_worker::supervise::{JobRunner, Prepared};
+use std::{fs, path::Path};
+
+/// The usual heap base: what is below is the guest's own.
+pub const HEAP: u32 = 65_536;
+/// Where the head data of an [`answering`] guest lie.
+pub const ANSWER: u32 = 1028;
+/// Bytes of one page of memory.
+pub const PAGE: u64 = 65_536;
+
+/// A prepared guest.
+pub struct Guest {
+    pub artifact: tempfile::NamedTempFile,
+    pub runner: JobRunner,
+    pub params: ExecutorParams,
+}
+
+impl Guest {
+    /// Translates, prepares and links.
+    pub async fn new(text: &str, params: &[ExecutorParam]) -> Self {
+        Self::on(runner(Path::new(WORKER)), text, params).await
+    }
+
+    /// The same with this runner.
+    pub async fn on(runner: JobRunner, text: &str, params: &[ExecutorParam]) -> Self {
+        let code = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let params = ExecutorParams(params.to_vec());
+        let job = PrepareJob { precheck: true, ..prepare_job(&code, params.clone()) };
+        let artifact = match runner.prepare(&job, code.into()).await.0 {
+            Prepared::Artifact(artifact) => artifact,
+            other => panic!("{other:?}\n{text}"),
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), artifact).unwrap();
+        Self { artifact: file, runner, params }
+    }
+
+    /// Calls it with this parent head.
+    pub async fn with_head(&self, head: &[u8]) -> ExecuteOutcome {
+        self.call(head, b"", &self.params).await
+    }
+
+    /// The same under parameters that the same artifact is for.
+    pub async fn call(&self, head: &[u8], block: &[u8], params: &ExecutorParams) -> ExecuteOutcome {
+        let mut job = ExecuteJob { cpu_limit: AMPLE, ..execute_job(b"", params.clone()) };
+        job.context.parent_head = Bytes::copy_from_slice(head);
+        self.runner.execute(&job, self.artifact.path(), Bytes::copy_from_slice(block)).await.0
+    }
+}
+
+/// What a guest's call gave: the head data, or why the candidate is invalid.
+pub fn seen(outcome: ExecuteOutcome) -> Result<Vec<u8>, String> {
+    match outcome {
+        ExecuteOutcome::Valid(BlobRef::Inline(result)) => {
+            Ok(ValidationResult::decode(&mut &result[..]).expect("a valid result decodes").head_data)
+        }
+        ExecuteOutcome::Invalid(InvalidReason::WorkerReported(why)) => Err(why),
+        other => panic!("neither valid nor the guest's fault: {other:?}"),
+    }
+}
+
+/// A guest with a memory of `pages` and this heap base, which runs `body` in `validate_block($at, $len)` and then
+/// returns the `size` bytes at [`ANSWER`] as head data.
+pub fn answering(pages: u32, heap: u32, size: u32, items: &str, body: &str) -> String {
+    // Long enough for the form of four bytes, so that what follows is always at one place.
+    assert!((1 << 14..1 << 30).contains(&size));
+    let (at, prefix) = (ANSWER - 4, escape(&(size << 2 | 2).to_le_bytes()));
+    let result = u64::from(at) | u64::from(4 + size + 11) << 32;
+    format!(
+        r#"(module
+            {items}
+            (memory (export "memory") {pages})
+            (global (export "__heap_base") i32 (i32.const {heap}))
+            (data (i32.const {at}) "{prefix}")
+            (func (export "validate_block") (param $at i32) (param $len i32) (result i64)
+                {body}
+                (i64.const {result})))"#
+    )
+}
+
+/// The shortest answer that [`answering`] can give.
+pub const SHORTEST: u32 = 1 << 14;
+
+/// The `n`th word of an answer.
+pub fn word(answer: &[u8], n: usize) -> u32 {
+    u32::from_le_bytes(answer[4 * n..4 * n + 4].try_into().unwrap())
+}
+
+/// The `n`th long word of an answer.
+pub fn long(answer: &[u8], n: usize) -> u64 {
+    u64::from_le_bytes(answer[8 * n..8 * n + 8].try_into().unwrap())
+}
+
+/// Bytes as the inside of a string of the text format.
+pub fn escape(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
+}
+
+/// Bytes from hexadecimal digits.
+pub fn hex(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+/// Numbers that look random and are the same on every run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
