@@ -31,6 +31,9 @@ use std::{
 /// Links, says how that went, and forks and reaps as it is told, until the worker's end of `control` is closed.
 pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(), String> {
     compute_alone()?;
+    // A guest can ask for it, and may do other things then: the level of the existing host's workers, whose operator
+    // has not asked for another. Nothing is shown, as there is no logger.
+    log::set_max_level(log::LevelFilter::Error);
     // SAFETY: the worker verified the seal of the file and keeps it in a folder that only it can write.
     let linked = catch_unwind(AssertUnwindSafe(|| unsafe {
         Runtime::from_file::<H>(&setup.artifact, &setup.params, setup.baseline)
