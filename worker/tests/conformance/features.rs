@@ -298,19 +298,25 @@ fn stage(error: &PrepareError) -> Option<Stage> {
     }
 }
 
-/// Where the way of this code ends, as a preparation and as a precheck see it, and what they said.
+/// Where the way of this code ends, as a preparation and as a precheck see it, and what they said. The precheck has
+/// more threads, on which code is read and written in other ways; it must say the same.
 async fn ends(code: &[u8], params: &ExecutorParams) -> (Option<Stage>, Option<Stage>, String) {
     let runner = worker();
     let prepare = async |precheck: bool| {
-        let job = PrepareJob { precheck, ..prepare_job(code, params.clone()) };
+        let threads = if precheck { 3 } else { 1 };
+        let job = PrepareJob { precheck, threads, ..prepare_job(code, params.clone()) };
         runner.prepare(&job, Bytes::copy_from_slice(code)).await.0
     };
-    let precheck = match prepare(true).await {
+    let (checked, prepared) = (prepare(true).await, prepare(false).await);
+    if let (Prepared::Failed(_), Prepared::Failed(_)) = (&checked, &prepared) {
+        assert_eq!(checked, prepared, "on three threads, and on one");
+    }
+    let precheck = match checked {
         Prepared::Artifact(_) => Some(Runs),
         Prepared::Failed(error) => stage(&error),
         Prepared::Internal(_) => None,
     };
-    match prepare(false).await {
+    match prepared {
         Prepared::Artifact(artifact) => {
             let file = tempfile::NamedTempFile::new().unwrap();
             fs::write(file.path(), artifact).unwrap();
