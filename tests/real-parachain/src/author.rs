@@ -1,0 +1,143 @@
+//! Makes a block, as a collator does: initialises it on the parent's state, applies inherents and extrinsics,
+//! finalises it, seals it, and keeps what was read as the proof. The runtime is the native one, linked into this
+//! program.
+
+use crate::{Header, State, expected::Accumulated, keys::sign_sr25519, relay::RelayParent, version::EmbeddedVersion};
+use codec::Encode;
+use cumulus_primitives_core::{PersistedValidationData, relay_chain::ApprovedPeerId};
+use cumulus_primitives_parachain_inherent::{INHERENT_IDENTIFIER, ParachainInherentData};
+use penpal_runtime::{AuraId, Block, Executive, Runtime, UncheckedExtrinsic, VERSION};
+use sp_block_builder::runtime_decl_for_block_builder::BlockBuilderV6;
+use sp_consensus_aura::{Slot, digests::CompatibleDigestItem, sr25519::AuthoritySignature};
+use sp_core::{sr25519, traits::ReadRuntimeVersionExt};
+use sp_externalities::{Extensions, set_and_run_with_externalities};
+use sp_inherents::InherentData;
+use sp_keyring::Sr25519Keyring;
+use sp_runtime::{
+    DigestItem,
+    traits::{BlakeTwo256, Header as _},
+};
+use sp_state_machine::{Backend, Ext, OverlayedChanges, TrieBackendBuilder};
+use sp_trie::{StorageProof, recorder::Recorder};
+
+/// How many parachain slots a relay chain slot is part of: 24 s to 6 s.
+const RELAY_SLOTS: u64 = 4;
+
+/// What goes into a block.
+pub struct Draft {
+    /// The relay parent.
+    pub relay: RelayParent,
+    /// Head data that the relay chain knows: of the parent of the first block in the PoV.
+    pub known_head: Vec<u8>,
+    /// Who produced the block, for the relay chain's reputation of it.
+    pub peer: Option<ApprovedPeerId>,
+    /// What the collator says in the header besides the slot.
+    pub digest: Vec<DigestItem>,
+    /// The signed extrinsics.
+    pub extrinsics: Vec<UncheckedExtrinsic>,
+}
+
+/// A finished block.
+pub struct Authored {
+    /// The block, sealed.
+    pub block: Block,
+    /// All trie nodes that were read while it was made.
+    pub proof: StorageProof,
+    /// The state after it.
+    pub state: State,
+}
+
+/// Runs `f` with the runtime's storage being `overlay` over `backend`.
+pub fn with_state<R>(
+    backend: &impl Backend<BlakeTwo256>,
+    overlay: &mut OverlayedChanges<BlakeTwo256>,
+    f: impl FnOnce() -> R,
+) -> R {
+    let mut extensions = Extensions::new();
+    extensions.register(ReadRuntimeVersionExt::new(EmbeddedVersion));
+    let mut ext = Ext::new(overlay, backend, Some(&mut extensions));
+    set_and_run_with_externalities(&mut ext, f)
+}
+
+/// The parachain slot that goes with a relay chain slot.
+pub fn parachain_slot(relay: &RelayParent) -> u64 {
+    relay.slot / RELAY_SLOTS
+}
+
+/// The key of the collator whose turn it is, `later` turns from now.
+pub fn collator(state: &State, relay: &RelayParent, later: u64) -> sr25519::Pair {
+    use sp_consensus_aura::runtime_decl_for_aura_api::AuraApiV1;
+    let authorities = with_state(state, &mut Default::default(), <Runtime as AuraApiV1<Block, AuraId>>::authorities);
+    let turn = (parachain_slot(relay) + later) % authorities.len() as u64;
+    let public: &sr25519::Public = authorities[turn as usize].as_ref();
+    Sr25519Keyring::from_public(public).expect("one of the well-known keys").pair()
+}
+
+/// Seals the header anew.
+pub fn seal(header: &mut Header, collator: &sr25519::Pair) {
+    header.digest_mut().logs.retain(|item| !matches!(item, DigestItem::Seal(..)));
+    let signature = sign_sr25519(collator, header.hash().as_bytes());
+    let item = <DigestItem as CompatibleDigestItem<AuthoritySignature>>::aura_seal(signature.into());
+    header.digest_mut().push(item);
+}
+
+fn inherents(draft: &Draft) -> InherentData {
+    let relay = &draft.relay;
+    let data = ParachainInherentData {
+        validation_data: PersistedValidationData {
+            parent_head: draft.known_head.clone().into(),
+            relay_parent_number: relay.number,
+            relay_parent_storage_root: relay.storage_root,
+            max_pov_size: 10 * 1024 * 1024,
+        },
+        relay_chain_state: relay.proof.clone(),
+        downward_messages: relay.downward.clone(),
+        horizontal_messages: [(crate::relay::SIBLING, relay.horizontal.clone())].into(),
+        relay_parent_descendants: Vec::new(),
+        collator_peer_id: draft.peer.clone(),
+    };
+    let time = sp_timestamp::InherentType::new(relay.slot * crate::relay::SLOT_MS);
+    let mut inherents = InherentData::new();
+    inherents.put_data(INHERENT_IDENTIFIER, &data).expect("the first of its kind");
+    inherents.put_data(sp_timestamp::INHERENT_IDENTIFIER, &time).expect("the first of its kind");
+    inherents
+}
+
+/// Makes the block. Panics where the runtime refuses something: all that is made here is meant to be fine.
+pub fn author(parent: &Header, state: &State, draft: Draft) -> Authored {
+    let recorder = Recorder::<BlakeTwo256>::default();
+    let backend = TrieBackendBuilder::wrap(state).with_recorder(recorder.clone()).build();
+    let mut overlay = OverlayedChanges::default();
+
+    let slot = Slot::from(parachain_slot(&draft.relay));
+    let slot = <DigestItem as CompatibleDigestItem<AuthoritySignature>>::aura_pre_digest(slot);
+    let digest = sp_runtime::Digest { logs: [slot].into_iter().chain(draft.digest.iter().cloned()).collect() };
+    let number = parent.number() + 1;
+    let header = Header::new(number, Default::default(), Default::default(), parent.hash(), digest);
+
+    let inherents = inherents(&draft);
+    let (mut header, extrinsics) = with_state(&backend, &mut overlay, || {
+        Executive::initialize_block(&header);
+        let mut extrinsics = <Runtime as BlockBuilderV6<Block>>::inherent_extrinsics(inherents);
+        extrinsics.extend(draft.extrinsics);
+        for (index, extrinsic) in extrinsics.iter().enumerate() {
+            let outcome = Executive::apply_extrinsic(extrinsic.clone());
+            outcome.unwrap_or_else(|e| panic!("extrinsic {index} of block {number}: {e:?}")).ok();
+        }
+        (Executive::finalize_block(), extrinsics)
+    });
+    seal(&mut header, &collator(state, &draft.relay, 0));
+
+    let changes = overlay.drain_storage_changes(&backend, VERSION.state_version()).expect("a trie in memory");
+    assert_eq!(changes.transaction_storage_root, *header.state_root());
+    drop(backend);
+    let state = state.update_backend(changes.transaction_storage_root, changes.transaction);
+    Authored { block: Block { header, extrinsics }, proof: recorder.drain_storage_proof(), state }
+}
+
+impl Authored {
+    /// Adds what the block asks of the relay chain, as its state afterwards has it.
+    pub fn add_to(&self, result: &mut Accumulated) {
+        with_state(&self.state, &mut Default::default(), || result.add_block(self.block.header.encode()));
+    }
+}

@@ -1,0 +1,46 @@
+//! The parachain's state at block 0, from the runtime's own preset, and its first header.
+
+use crate::{Header, State};
+use penpal_runtime::{Block, Runtime, VERSION};
+use serde_json::Value;
+use sp_core::{H256, storage::well_known_keys};
+use sp_genesis_builder::{LOCAL_TESTNET_RUNTIME_PRESET, PresetId, runtime_decl_for_genesis_builder::GenesisBuilderV1};
+use sp_runtime::traits::{BlakeTwo256, Hash, Header as _};
+use sp_state_machine::BasicExternalities;
+
+/// Lays `patch` over `base`, as a chain specification's patch is (RFC 7396).
+fn merge(base: &mut Value, patch: Value) {
+    match (base, patch) {
+        (Value::Object(base), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, patch) => *base = patch,
+    }
+}
+
+fn preset(id: Option<&str>) -> Value {
+    let id: Option<PresetId> = id.map(Into::into);
+    let json = <Runtime as GenesisBuilderV1<Block>>::get_preset(&id).expect("a preset that the runtime has");
+    serde_json::from_slice(&json).expect("JSON")
+}
+
+/// State and header of block 0. Two collators, Alice and Bob, so that a block may be sealed by the wrong one.
+pub fn genesis(code: &[u8]) -> (State, Header) {
+    let mut config = preset(None);
+    merge(&mut config, preset(Some(LOCAL_TESTNET_RUNTIME_PRESET)));
+    let config = serde_json::to_vec(&config).expect("JSON");
+
+    let mut storage = Default::default();
+    BasicExternalities::execute_with_storage(&mut storage, || {
+        <Runtime as GenesisBuilderV1<Block>>::build_state(config).expect("a complete configuration");
+    });
+    storage.top.insert(well_known_keys::CODE.to_vec(), code.to_vec());
+
+    let version = VERSION.state_version();
+    let state = State::from((storage, version));
+    let no_extrinsics = BlakeTwo256::ordered_trie_root(Vec::new(), version);
+    let header = Header::new(0, no_extrinsics, *state.root(), H256::zero(), Default::default());
+    (state, header)
+}

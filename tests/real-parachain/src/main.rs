@@ -1,0 +1,114 @@
+//! `pvf-real-parachain [--json] [FOLDER]`: a real parachain's runtime, and real blocks of it with all that a validation
+//! host is given, valid and corrupted.
+//!
+//! Default folder: `$PVF_CACHE/real-parachain`, or `~/.cache/pvf-fleet/real-parachain`. What is written there, and
+//! the licences of what this is built from, is in the README beside the manifest. Progress goes to standard error, a
+//! table (or, with `--json`, the manifest) to standard output.
+
+mod author;
+mod cases;
+mod chain;
+mod corrupt;
+mod corrupt_pov;
+mod expected;
+mod extrinsics;
+mod genesis;
+mod keys;
+mod manifest;
+mod pov;
+mod reference;
+mod relay;
+mod version;
+
+use cases::Case;
+use chain::Valid;
+use manifest::{Entry, Manifest};
+use pov::Layout;
+use sp_runtime::traits::BlakeTwo256;
+use std::{
+    error::Error,
+    fs::File,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+/// A state of the parachain.
+type State = sp_state_machine::InMemoryBackend<BlakeTwo256>;
+/// A header of the parachain.
+type Header = <penpal_runtime::Block as sp_runtime::traits::Block>::Header;
+
+fn default_folder() -> PathBuf {
+    let cache = std::env::var_os("PVF_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache/pvf-fleet")));
+    cache.unwrap_or_default().join("real-parachain")
+}
+
+fn find<'a>(blocks: &'a [Valid], name: &str) -> &'a Valid {
+    blocks.iter().find(|block| block.name == name).expect("a block of that name")
+}
+
+fn cases(blocks: &[Valid]) -> Vec<Case> {
+    let [one, many, two] = ["transfer", "transfers", "two-blocks"].map(|name| find(blocks, name));
+    let mut cases: Vec<Case> = blocks.iter().map(Valid::case).collect();
+    cases.push(one.in_layout("v0", "the oldest layout of block data", Layout::V0));
+    cases.push(one.in_layout("v2", "the newest layout, with a proof of scheduling that nothing asks for", Layout::V2));
+    cases.push(many.in_layout("v0", "the oldest layout of block data", Layout::V0));
+    cases.extend(corrupt::headers(one));
+    cases.extend(corrupt::seals(one));
+    cases.extend(corrupt::extrinsics(one));
+    cases.extend(corrupt::late(many));
+    cases.extend(corrupt::bundles(two));
+    cases.extend(corrupt_pov::proofs(one, many));
+    cases.extend(corrupt_pov::contexts(one, many));
+    cases.extend(corrupt_pov::layouts(one));
+    cases.extend(corrupt_pov::compression(one));
+    cases
+}
+
+fn table(to: &mut File, manifest: &Manifest) -> io::Result<()> {
+    writeln!(to, "{:<36} {:<8} {:>10} {:>10} {:>10}  reference", "case", "expect", "extrinsics", "PoV", "data")?;
+    for case in &manifest.cases {
+        let data = case.block_data_bytes.map_or_else(|| "-".into(), |bytes| bytes.to_string());
+        let reference: String = case.reference.lines().next().unwrap_or_default().chars().take(90).collect();
+        let Entry { name, expect, extrinsics, pov_bytes, .. } = case;
+        writeln!(to, "{name:<36} {expect:<8} {extrinsics:>10} {pov_bytes:>10} {data:>10}  {reference}")?;
+    }
+    Ok(())
+}
+
+/// Our own way to standard output. The runtime, run natively, prints there too when it refuses a header: that goes
+/// nowhere from now on.
+fn own_stdout() -> io::Result<File> {
+    let own = rustix::io::dup(io::stdout())?;
+    rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
+    Ok(own.into())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (flags, folders): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with('-'));
+    let json = match (&flags[..], folders.len()) {
+        ([], 0 | 1) => false,
+        ([flag], 0 | 1) if flag == "--json" => true,
+        _ => return Err("usage: pvf-real-parachain [--json] [FOLDER]".into()),
+    };
+    let folder = folders.into_iter().next().map_or_else(default_folder, PathBuf::from);
+    std::fs::create_dir_all(&folder)?;
+    let mut stdout = own_stdout()?;
+
+    let code = penpal_runtime::WASM_BINARY.ok_or("built without the wasm: SKIP_WASM_BUILD was set")?;
+    let (state, header) = genesis::genesis(code);
+    eprintln!("genesis: {:?}", header.state_root);
+    let blocks = chain::chain(code, state, header);
+    let mut cases = cases(&blocks);
+    eprintln!("asking the reference about {} candidates", cases.len());
+    cases.iter_mut().for_each(Case::check);
+
+    let manifest = manifest::write_all(&folder, code, cases)?;
+    eprintln!("written to {}", folder.display());
+    if json {
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&manifest)?)?;
+    } else {
+        table(&mut stdout, &manifest)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! The relay chain as the parachain sees it: a state with the entries that a collator proves, its root, and the
+//! messages that wait for the parachain.
+
+use codec::Encode;
+use cumulus_primitives_core::{
+    AbridgedHostConfiguration, AbridgedHrmpChannel, InboundDownwardMessage, InboundHrmpMessage, ParaId,
+    relay_chain::{self, AsyncBackingParams, HrmpChannelId, UpgradeGoAhead, well_known_keys as keys},
+};
+use cumulus_primitives_parachain_inherent::MessageQueueChain;
+use sp_core::H256;
+use sp_runtime::traits::BlakeTwo256;
+use sp_state_machine::{InMemoryBackend, prove_read};
+use sp_trie::StorageProof;
+use std::collections::BTreeMap;
+
+/// The parachain that the preset is for.
+pub const PARA: ParaId = ParaId::new(2000);
+/// A parachain with a channel to and one from ours.
+pub const SIBLING: ParaId = ParaId::new(2001);
+/// How long a relay chain slot is.
+pub const SLOT_MS: u64 = 6_000;
+/// How many relay chain slots a parachain slot has: the runtime's 24 s.
+const SLOTS_A_BLOCK: u32 = 4;
+/// The first relay parent's slot (in the year 2024) and number.
+const FIRST: (u64, u32) = (284_000_000, 20_000_000);
+
+/// The relay chain, growing.
+pub struct Relay {
+    slot: u64,
+    number: u32,
+    downward_chain: MessageQueueChain,
+    horizontal_chain: MessageQueueChain,
+    downward: Vec<InboundDownwardMessage>,
+    horizontal: Vec<InboundHrmpMessage>,
+    /// What the relay chain says about a pending upgrade, in the next relay parent only.
+    pub go_ahead: Option<UpgradeGoAhead>,
+}
+
+/// The relay chain's block that a parachain block is built on.
+#[derive(Clone)]
+pub struct RelayParent {
+    /// Its slot.
+    pub slot: u64,
+    /// Its number.
+    pub number: u32,
+    /// Its state's root.
+    pub storage_root: H256,
+    /// Proves what the runtime reads in that state.
+    pub proof: StorageProof,
+    /// Messages from the relay chain that the parachain has not taken yet.
+    pub downward: Vec<InboundDownwardMessage>,
+    /// Messages from the sibling that the parachain has not taken yet.
+    pub horizontal: Vec<InboundHrmpMessage>,
+}
+
+impl Relay {
+    /// The relay chain before the first relay parent.
+    pub fn new() -> Self {
+        Self {
+            slot: FIRST.0,
+            number: FIRST.1,
+            downward_chain: MessageQueueChain::default(),
+            horizontal_chain: MessageQueueChain::default(),
+            downward: Vec::new(),
+            horizontal: Vec::new(),
+            go_ahead: None,
+        }
+    }
+
+    /// Queues a message from the relay chain.
+    pub fn send_downward(&mut self, msg: Vec<u8>) {
+        let message = InboundDownwardMessage { sent_at: self.number + 1, msg };
+        self.downward_chain.extend_downward(&message);
+        self.downward.push(message);
+    }
+
+    /// Queues a message from the sibling. (At most one in a relay chain block, so each comes one block later.)
+    pub fn send_horizontal(&mut self, data: Vec<u8>) {
+        let sent_at = self.number + 1 + self.horizontal.len() as u32;
+        let message = InboundHrmpMessage { sent_at, data };
+        self.horizontal_chain.extend_hrmp(&message);
+        self.horizontal.push(message);
+    }
+
+    /// The next relay parent, one parachain slot later, in whose state `para_head` is the parachain's included head.
+    pub fn next_parent(&mut self, para_head: &[u8]) -> RelayParent {
+        self.slot += u64::from(SLOTS_A_BLOCK);
+        self.number += SLOTS_A_BLOCK;
+        let (storage_root, proof) = self.state(para_head);
+        self.go_ahead = None;
+        RelayParent {
+            slot: self.slot,
+            number: self.number,
+            storage_root,
+            proof,
+            downward: std::mem::take(&mut self.downward),
+            horizontal: std::mem::take(&mut self.horizontal),
+        }
+    }
+
+    fn state(&self, para_head: &[u8]) -> (H256, StorageProof) {
+        let channel = |mqc_head: &MessageQueueChain| AbridgedHrmpChannel {
+            max_capacity: 1_000,
+            max_total_size: 102_400,
+            max_message_size: 102_400,
+            msg_count: 0,
+            total_size: 0,
+            mqc_head: Some(mqc_head.head()),
+        };
+        let (inbound, outbound) =
+            (HrmpChannelId { sender: SIBLING, recipient: PARA }, HrmpChannelId { sender: PARA, recipient: SIBLING });
+        let capacity = keys::relay_dispatch_queue_remaining_capacity(PARA).key.to_vec();
+        let mut state = BTreeMap::from([
+            (keys::ACTIVE_CONFIG.to_vec(), configuration().encode()),
+            (keys::CURRENT_SLOT.to_vec(), self.slot.encode()),
+            (keys::para_head(PARA), relay_chain::HeadData(para_head.to_vec()).encode()),
+            (keys::dmq_mqc_head(PARA), self.downward_chain.head().encode()),
+            (capacity, (174_762_u32, 1_048_576_u32).encode()),
+            (keys::hrmp_ingress_channel_index(PARA), vec![SIBLING].encode()),
+            (keys::hrmp_egress_channel_index(PARA), vec![SIBLING].encode()),
+            (keys::hrmp_channels(inbound), channel(&self.horizontal_chain).encode()),
+            (keys::hrmp_channels(outbound), channel(&MessageQueueChain::default()).encode()),
+        ]);
+        if let Some(signal) = self.go_ahead {
+            state.insert(keys::upgrade_go_ahead_signal(PARA), signal.encode());
+        }
+        // What is looked up, also where there is nothing: then the proof says so.
+        let mut read: Vec<Vec<u8>> = state.keys().cloned().collect();
+        read.push(keys::upgrade_go_ahead_signal(PARA));
+        read.push(keys::upgrade_restriction_signal(PARA));
+        // Other parachains' entries, which make the trie deep enough to be proved in parts.
+        for other in 3000..3100 {
+            state.insert(keys::para_head(other.into()), vec![other as u8; 200].encode());
+            state.insert(keys::dmq_mqc_head(other.into()), H256::repeat_byte(other as u8).encode());
+        }
+        let backend = InMemoryBackend::<BlakeTwo256>::from((state, sp_core::storage::StateVersion::V1));
+        let root = *backend.root();
+        (root, prove_read(backend, read).expect("a trie in memory"))
+    }
+}
+
+/// Limits as the real relay chains have them.
+fn configuration() -> AbridgedHostConfiguration {
+    AbridgedHostConfiguration {
+        max_code_size: 5 * 1024 * 1024,
+        max_head_data_size: 20_480,
+        max_upward_queue_count: 174_762,
+        max_upward_queue_size: 1_048_576,
+        max_upward_message_size: 65_531,
+        max_upward_message_num_per_candidate: 16,
+        hrmp_max_message_num_per_candidate: 10,
+        validation_upgrade_cooldown: 14_400,
+        validation_upgrade_delay: 600,
+        async_backing_params: AsyncBackingParams { max_candidate_depth: 3, allowed_ancestry_len: 2 },
+    }
+}
