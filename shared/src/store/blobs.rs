@@ -275,7 +275,12 @@ impl BlobStore {
         let got = match self.inner.get_opts(&self.full(&key), options).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(e) => return Err(self.error("look up", &key, e)),
+            Err(e) => {
+                // An empty object has no first bytes, and asking for them is an error.
+                let meta = self.inner.head(&self.full(&key)).await;
+                let empty = meta.is_ok_and(|meta| meta.size == 0);
+                return if empty { Ok(Some(Found::Damaged)) } else { Err(self.error("look up", &key, e)) };
+            }
         };
         let len = got.meta.size;
         let head = got.bytes().await.map_err(|e| self.error("look up", &key, e))?;
@@ -364,6 +369,11 @@ mod tests {
         store.put_failure(&id(), &PrepareError::OutOfMemory).await.unwrap();
         assert_eq!(store.get_artifact(&id()).await.unwrap(), Sealed::Failure(PrepareError::OutOfMemory));
         assert_eq!(store.look_up(&id()).await.unwrap(), Some(Found::Failed(PrepareError::OutOfMemory)));
+        for damaged in [&b""[..], b"bad"] {
+            store.put(&keys::artifact(&id()), Bytes::from_static(damaged)).await.unwrap();
+            assert_eq!(store.look_up(&id()).await.unwrap(), Some(Found::Damaged));
+            assert!(matches!(store.get_artifact(&id()).await, Err(StoreError::Seal { .. })));
+        }
         store.delete_artifact(&id()).await.unwrap();
         assert_eq!(store.look_up(&id()).await.unwrap(), None);
         store.delete_artifact(&id()).await.unwrap();

@@ -36,11 +36,13 @@ pub fn parse_artifact(path: &Path) -> Option<ArtifactId> {
     let text = path.as_ref().strip_prefix("artifacts/")?;
     let (engine, rest) = text.split_once('/')?;
     let (code, prep) = rest.split_once('-')?;
-    Some(ArtifactId {
+    let id = ArtifactId {
         code_hash: code.parse::<CodeHash>().ok()?,
         prep_hash: prep.parse().ok()?,
         engine: EngineId::parse(engine).ok()?,
-    })
+    };
+    // Hashes can be written in more than one way, keys cannot: what is not ours to make is not ours to delete.
+    (artifact(&id) == *path).then_some(id)
 }
 
 /// The object that is written and deleted to see whether the store can be written.
@@ -67,6 +69,10 @@ mod tests {
         );
         assert_eq!(parse_artifact(&key), Some(id));
         assert_eq!(parse_artifact(&Path::from("artifacts/x/zz")), None);
+        let upper = key.as_ref().replace("ab", "AB");
+        for other in [upper, key.as_ref().replace("/ab", "/0xab"), key.as_ref().replace("-cd", "-0xcd")] {
+            assert_eq!(parse_artifact(&Path::from(other)), None, "two keys for one artifact");
+        }
         assert_eq!(parse_artifact(&blob(&BlobHash([0; 32]))), None);
     }
 }

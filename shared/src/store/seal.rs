@@ -173,7 +173,8 @@ pub fn claim(head: &[u8], len: u64) -> Result<Option<(u64, Mac)>, SealError> {
     }
     let mut mac = [0; 32];
     mac.copy_from_slice(&head[9..]);
-    Ok((head[8] == 0).then_some((len - HEADER as u64, Mac(mac))))
+    let payload = len.checked_sub(HEADER as u64).ok_or_else(not_sealed)?;
+    Ok((head[8] == 0).then_some((payload, Mac(mac))))
 }
 
 /// Checks the seal and takes the content out.
@@ -219,6 +220,7 @@ mod tests {
         assert!(open(&SealKey::unkeyed(), &id("e"), &object).is_err());
         assert_eq!(claim(&object[..CLAIM_LEN], object.len() as u64).unwrap(), Some((4, mac)));
         assert!(claim(&object[..3], 3).is_err());
+        assert!(claim(&object[..CLAIM_LEN], CLAIM_LEN as u64 - 1).is_err(), "shorter than its own head");
         for i in 0..object.len() {
             let mut damaged = object.to_vec();
             damaged[i] ^= 1;
