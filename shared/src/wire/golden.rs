@@ -332,6 +332,10 @@ fn rubbish_is_malformed() {
     for cut in 0..message.len() {
         assert!(matches!(decode::<FromNode>(&message[..cut]), Err(WireError::Malformed { .. })), "cut at {cut}");
     }
+    let long = "\x1b[2J".repeat(20_000);
+    let unknown = rmp_serde::to_vec_named(&FrameOut { v: VERSION, m: &long }).unwrap();
+    let error = decode::<FromNode>(&unknown).unwrap_err().to_string();
+    assert!(error.len() <= MAX_REASON_LEN + 100 && !error.contains('\x1b'), "{} bytes", error.len());
     for bytes in [&b""[..], b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"] {
         assert!(decode::<FromNode>(bytes).is_err());
     }

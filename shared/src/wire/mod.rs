@@ -22,6 +22,7 @@ pub use from_worker::{
 pub use to_node::{ArtifactSummary, Timings, ToNode, Verdict};
 pub use to_worker::{Dispatch, DispatchReply, ToWorker};
 
+use crate::verdict::clean_reason;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -97,7 +98,9 @@ pub fn encode<T: WireMessage>(message: &T) -> Bytes {
 
 /// Reads a message.
 pub fn decode<T: WireMessage>(bytes: &[u8]) -> Result<T, WireError> {
-    let malformed = |e: rmp_serde::decode::Error| WireError::Malformed { len: bytes.len(), why: e.to_string() };
+    // It may quote any part of what a stranger sent, and goes into logs and back to the sender.
+    let malformed =
+        |e: rmp_serde::decode::Error| WireError::Malformed { len: bytes.len(), why: clean_reason(&e.to_string()) };
     let Peek { v } = rmp_serde::from_slice(bytes).map_err(malformed)?;
     if v > VERSION {
         return Err(WireError::NewerVersion { theirs: v, ours: VERSION });
