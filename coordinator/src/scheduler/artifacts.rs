@@ -18,6 +18,9 @@ use std::{
 /// `last_needed` is not moved more often than this; whoever asks for an age is given this much less.
 const COARSE: Duration = Duration::from_secs(1);
 
+/// No artifact is larger, whatever a worker or a store says: what they say is added up.
+const MAX_BYTES: u64 = 1 << 40;
+
 /// Workers that are remembered to have an artifact.
 const MAX_HOLDERS: usize = 16;
 
@@ -188,8 +191,9 @@ impl Artifacts {
         }
     }
 
-    /// What it takes up in the store.
+    /// What it takes up in the store, as somebody says.
     pub(super) fn set_bytes(&mut self, key: ArtifactKey, bytes: u64) {
+        let bytes = bytes.min(MAX_BYTES);
         if let Some(artifact) = self.by_key.get_mut(&key) {
             self.bytes = self.bytes - artifact.bytes + bytes;
             artifact.bytes = bytes;

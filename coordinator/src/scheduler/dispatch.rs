@@ -207,7 +207,7 @@ impl Scheduler {
             if let Some(execution) = self.executions.get_mut(&job) {
                 (execution.stage, execution.errand.since) = (Stage::Waiting, now);
             }
-            self.need_artifact(key, Waiter::Execution(job), (&program, priority, false), now);
+            self.need_artifact(key, Waiter::Execution(job), (program, priority, false), now);
             return;
         };
         let (engine, program) = (artifact.engine, &execution.errand.program);

@@ -97,7 +97,7 @@ impl Scheduler {
             return;
         };
         execution.stage = Stage::Waiting;
-        self.need_artifact(key, Waiter::Execution(job), (&program, kind.prepare_priority(), false), now);
+        self.need_artifact(key, Waiter::Execution(job), (program, kind.prepare_priority(), false), now);
     }
 
     /// The artifact of a program for an engine, added to the table if it is new there.

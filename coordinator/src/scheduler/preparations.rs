@@ -41,12 +41,13 @@ pub(super) struct Preparation {
 }
 
 impl Scheduler {
-    /// Somebody needs an artifact: goes on at once, or waits.
+    /// Somebody needs an artifact: goes on at once, or waits. The program comes by value: whoever goes on may end,
+    /// and then nobody else may seem to use it.
     pub(super) fn need_artifact(
         &mut self,
         key: ArtifactKey,
         waiter: Waiter,
-        (program, priority, precheck): (&Arc<Program>, PreparePriority, bool),
+        (program, priority, precheck): (Arc<Program>, PreparePriority, bool),
         now: Moment,
     ) {
         self.artifacts.touch(key, now);
@@ -54,8 +55,8 @@ impl Scheduler {
         if artifact.program.is_none() || artifact.is_idle() {
             // Whoever asks first after a pause says how it is to be made, should it have to be made again.
             (artifact.priority, artifact.precheck) = (priority, precheck);
-            if !failed_by_limits(artifact, program) {
-                self.set_program(key, program);
+            if !failed_by_limits(artifact, &program) {
+                self.set_program(key, &program);
             }
         }
         let Some(artifact) = self.artifacts.get_mut(key) else { return };
@@ -73,10 +74,13 @@ impl Scheduler {
                 let (job, priority) = (*job, artifact.priority);
                 self.raise(job, priority);
             }
-            State::Prepared(_) => self.waiter_served(waiter, key, true, now),
-            State::Failed { .. } if failed_by_limits(artifact, program) => {
+            State::Prepared(_) => {
+                drop(program);
+                self.waiter_served(waiter, key, true, now);
+            }
+            State::Failed { .. } if failed_by_limits(artifact, &program) => {
                 artifact.waiters.insert(waiter);
-                self.set_program(key, program);
+                self.set_program(key, &program);
                 self.enqueue_preparation(key, now);
             }
             State::Failed { error, at, failures } => {
@@ -90,6 +94,7 @@ impl Scheduler {
                     artifact.waiters.insert(waiter);
                     self.enqueue_preparation(key, now);
                 } else {
+                    drop(program);
                     self.waiter_served(waiter, key, true, now);
                 }
             }

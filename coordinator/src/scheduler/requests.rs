@@ -117,7 +117,7 @@ impl Scheduler {
             None => drop(self.homeless.insert(Waiter::Preparation(id))),
             Some(key) => {
                 let priority = if heads_up { PreparePriority::Background } else { PreparePriority::Normal };
-                self.need_artifact(key, Waiter::Preparation(id), (&program, priority, !heads_up), now);
+                self.need_artifact(key, Waiter::Preparation(id), (program, priority, !heads_up), now);
                 if heads_up {
                     self.end_request(id, Some(Outcome::HeadsUpTaken), now);
                 }

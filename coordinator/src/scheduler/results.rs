@@ -46,9 +46,19 @@ impl Scheduler {
         if report.token != self.config.token || self.fleet.vacate(report.worker, job, attempt).is_none() {
             return;
         }
+        let at = (job, attempt);
         match report.outcome {
-            JobOutcome::Prepare(outcome) => self.on_prepared(report.worker, (job, attempt), outcome, now),
-            JobOutcome::Execute(outcome) => self.on_executed(report.worker, (job, attempt), outcome, now),
+            JobOutcome::Prepare(outcome) if self.current_execution(at).is_none() => {
+                self.on_prepared(report.worker, at, outcome, now);
+            }
+            JobOutcome::Execute(outcome) if self.current_preparation(at).is_none() => {
+                self.on_executed(report.worker, at, outcome, now);
+            }
+            // Whatever it did, it was not this job.
+            JobOutcome::Prepare(_) | JobOutcome::Execute(_) => {
+                let why = "the worker reported a job of the other kind".into();
+                self.attempt_lost(self.origin(report.worker), at, Loss::GivenBack(why), now);
+            }
         }
     }
 
@@ -182,7 +192,7 @@ impl Scheduler {
             self.house_execution(job, now);
             return;
         }
-        self.need_artifact(key, Waiter::Execution(job), (&program, priority, false), now);
+        self.need_artifact(key, Waiter::Execution(job), (program, priority, false), now);
     }
 
     /// An attempt ended without a report; it has no slot any more, or is being cancelled.

@@ -1,4 +1,4 @@
-//! What the simulation has found, each as short as it gets.
+//! What the simulation and the fuzzer have found, each as short as it gets.
 
 use super::*;
 
@@ -193,4 +193,61 @@ fn whatever_a_client_submits_is_a_sign_of_life() {
     env.executed(&run, valid());
     env.verdict();
     assert_eq!(env.dispatched().1.request, Some(request(3)));
+}
+
+/// Sizes that nothing has were added up, and that went over.
+#[test]
+fn sizes_of_artifacts_that_cannot_be_are_not_added_up() {
+    let mut env = small_fleet();
+    for code in 1..=3 {
+        env.submit(code.into(), code, Work::Precheck);
+        env.looked_up(code, None);
+        let prepare = env.dispatched();
+        let huge = ArtifactInfo { bytes: u64::MAX, mac: Mac([code; 32]) };
+        env.report(&prepare, JobOutcome::Prepare(PrepareOutcome::Prepared(huge)));
+        assert_eq!(env.verdict().outcome, Outcome::PrecheckOk);
+    }
+    env.event(Event::Status { host: None, reply: Some(subjects::from_node(&FleetName::default())) });
+    assert!(matches!(env.next(), Effect::Reply { .. }));
+    let listed = Listed { artifact: (*Env::artifact(9)).clone(), bytes: u64::MAX, idle: Duration::ZERO };
+    env.event(Event::Listed(vec![listed]));
+    env.pass(Policy::default().artifact_ttl);
+}
+
+/// A worker reported that it had prepared what it was to execute, and the other way round: the job had no slot any
+/// more, and waited for a report for ever.
+#[test]
+fn a_report_of_the_other_kind_is_no_report() {
+    let mut env = Env::with(strict());
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.worker(2, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, None);
+    let prepare = env.dispatched();
+    env.executed(&prepare, valid());
+    let prepare = env.dispatched();
+    assert_eq!(prepare.1.attempt, 2);
+    env.prepared(&prepare, 1);
+    let run = env.dispatched();
+    env.prepared(&run, 1);
+    let run = env.dispatched();
+    assert_eq!(run.1.attempt, 2);
+    env.executed(&run, valid());
+    assert!(matches!(env.verdict().outcome, Outcome::Valid(_)));
+    env.quiet();
+}
+
+/// What a heads-up would have had prepared otherwise was kept for ever, although nobody used it.
+#[test]
+fn a_heads_up_leaves_nothing_behind() {
+    let mut env = small_fleet();
+    env.submit(1, 1, Work::HeadsUp);
+    assert_eq!(env.next(), Effect::LookUp { artifact: Env::artifact(1) });
+    assert_eq!(env.verdict().outcome, Outcome::HeadsUpTaken);
+    // The same artifact, within other limits.
+    for (n, pages) in [(2, 1), (3, 2), (4, 3)] {
+        env.submit_with(n, 1, ExecutorParams(vec![ExecutorParam::MaxMemoryPages(pages)]), Work::HeadsUp);
+        assert_eq!(env.verdict().outcome, Outcome::HeadsUpTaken);
+        assert_eq!(env.scheduler.programs.len(), 1);
+    }
 }
