@@ -2,7 +2,8 @@
 
 use pvf_shared::{
     Bytes,
-    ids::{BlobHash, CodeHash, NodeId, RequestId},
+    candidate::{BlockDataForm, CandidateContext},
+    ids::{BlobHash, CodeHash, NodeId, RequestId, StorageRoot},
     job::BlobRef,
     params::ExecutorParams,
     priority::ExecuteKind,
@@ -87,7 +88,13 @@ pub fn submission(id: RequestId, node: NodeId, code: u8, answer_within: Duration
 pub fn execution(kind: ExecuteKind, n: u32, relay_leaf: Option<u8>, fresh: bool) -> Work {
     Work::Execute(Box::new(ExecuteSubmission {
         kind,
-        context: crate::ask::context(&b"parent"[..]),
+        context: CandidateContext {
+            parent_head: Bytes::from_static(b"parent"),
+            relay_parent_number: 7,
+            relay_parent_storage_root: StorageRoot([1; 32]),
+            extension: None,
+            block_data_form: BlockDataForm::MaybeCompressed,
+        },
         block_data: BlobRef::Inline(Bytes::copy_from_slice(&n.to_le_bytes())),
         pov_bomb_limit: 1 << 20,
         exec_timeout: None,

@@ -1,0 +1,150 @@
+//! Validation code: any bytes, modules of wasm-smith, and modules that call host functions with odd arguments, through
+//! real prepare and execute processes as a worker starts them.
+//!
+//! Whatever the code is, the verdict is the code's, never ours, and a second run gives the same; what is prepared
+//! twice, on one thread and on two, has the same bytes; the parser and the instrumentation say in this process, where
+//! the fuzzer sees which way they take, what they say in the job's.
+
+mod calls;
+mod host;
+mod jobs;
+mod smith;
+
+use crate::Seeds;
+use jobs::Jobs;
+use pvf_guests::corpus;
+use pvf_shared::{
+    Bytes,
+    params::{ExecutorParam, ExecutorParams, HostFunctionSet},
+    verdict::PrepareError,
+};
+use pvf_worker::{supervise::Prepared, wasm};
+
+/// Decompressed code may not be larger, bytes.
+const BOMB_LIMIT: u32 = 1 << 20;
+/// How what is compressed begins.
+const COMPRESSED: [u8; 8] = [0x52, 0xbc, 0x53, 0x76, 0x46, 0xdb, 0x8e, 0x05];
+
+/// The first thing in this executable: if it was started for a job, it does that and ends.
+pub fn job_if_asked() {
+    // A panic ends a fuzzer, but not a job.
+    let hook = std::panic::take_hook();
+    // SAFETY: nothing of this process has a handler for it. Rust's own start does the same; here C++ began.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    pvf_worker::run_job_if_asked::<()>();
+    std::panic::set_hook(hook);
+    // Job processes are told to end with the thread that starts them.
+    pvf_worker::supervise::start_spawner();
+}
+
+/// What an input is: three bytes say how to read the others.
+struct Input {
+    code: Vec<u8>,
+    params: ExecutorParams,
+    /// Whether it is prechecked as well, and whether it is prepared twice.
+    precheck: bool,
+    twice: bool,
+    pov: Bytes,
+}
+
+fn read(bytes: &[u8]) -> Option<Input> {
+    let (&[form, params, how], rest) = bytes.split_first_chunk()?;
+    let code = match form % 4 {
+        0 => rest.to_vec(),
+        1 | 2 => smith::module(form / 4, rest)?,
+        _ => calls::module(rest),
+    };
+    let pov = match how % 8 {
+        0..=3 => Bytes::from_static(b"block"),
+        4 => Bytes::new(),
+        5 => Bytes::copy_from_slice(&rest[..rest.len().min(256)]),
+        // It says that it is compressed.
+        6 => [&COMPRESSED[..], &rest[..rest.len().min(64)]].concat().into(),
+        _ => sp_maybe_compressed_blob::compress_weakly(&[0; 5000], 10_000).expect("it can be compressed").into(),
+    };
+    Some(Input { code, params: executor_params(params), precheck: how & 8 != 0, twice: how & 48 == 48, pov })
+}
+
+/// Such as a session may have.
+fn executor_params(n: u8) -> ExecutorParams {
+    let list = match n % 8 {
+        1 => vec![ExecutorParam::StackLogicalMax(1024)],
+        2 => vec![ExecutorParam::MaxMemoryPages(1)],
+        3 => vec![ExecutorParam::WasmExtBulkMemory],
+        4 => vec![ExecutorParam::EnabledHostFunction(HostFunctionSet::EccRfc163)],
+        5 => vec![ExecutorParam::PrecheckingMaxMemory(256 << 20)],
+        6 => vec![ExecutorParam::StackNativeMax(8 << 20)],
+        _ => vec![],
+    };
+    let params = ExecutorParams(list);
+    params.check_consistency().expect("parameters that may be");
+    params
+}
+
+/// What this process makes of the code, as far as it goes without compiling.
+fn here(input: &Input) -> Result<(), PrepareError> {
+    let code = wasm::decompress_code(&input.code, BOMB_LIMIT)?;
+    wasm::instrument(wasm::prevalidate(&code)?, &input.params).map(drop)
+}
+
+/// One input.
+pub fn run(bytes: &[u8]) {
+    let Some(input) = read(bytes) else { return };
+    let here = here(&input);
+    let jobs = Jobs::get();
+    let prepared = jobs.prepare(&input, false, 1);
+    match (&here, &prepared) {
+        (Err(here), Prepared::Failed(there)) => assert_eq!(here, there, "it is refused for another reason there"),
+        (Err(here), _) => panic!("refused here ({here}), and in a job: {prepared:?}"),
+        (Ok(()), Prepared::Failed(PrepareError::Prevalidation(_) | PrepareError::CouldNotDecompress(_))) => {
+            panic!("fine here, and in a job: {prepared:?}")
+        }
+        (Ok(()), _) => {}
+    }
+    if input.twice {
+        // As a rule nothing depends on how many threads there are.
+        assert!(jobs.prepare(&input, false, 2) == prepared, "prepared twice, with different results");
+    }
+    let checked = input.precheck.then(|| jobs.prepare(&input, true, 1));
+    let Prepared::Artifact(artifact) = prepared else {
+        assert!(checked.is_none_or(|checked| checked == prepared), "a precheck says something else");
+        return;
+    };
+    let outcome = jobs.execute_twice(&input, &artifact);
+    if let Some(Prepared::Failed(error)) = checked {
+        let link = matches!(error, PrepareError::RuntimeConstruction(_));
+        assert!(link && jobs::is_construction(&outcome), "prechecked: {error}; executed: {outcome:?}");
+    }
+}
+
+/// What an input is, in words.
+pub fn show(bytes: &[u8]) -> String {
+    let Some(input) = read(bytes) else { return "no module".into() };
+    let form = ["bytes", "wasm-smith", "wasm-smith", "calls"][usize::from(bytes[0] % 4)];
+    let hex: String = input.code.iter().map(|byte| format!("{byte:02x}")).collect();
+    let Input { params, precheck, twice, pov, code } = &input;
+    format!(
+        "{form}: {} bytes, {params:?}, precheck {precheck}, twice {twice}, PoV of {} bytes\nhere: {:?}\nmodule: {hex}",
+        code.len(),
+        pov.len(),
+        here(&input)
+    )
+}
+
+/// Guests of the corpus, each a few bytes long, and something for the generators to begin with.
+pub fn seeds() -> Seeds {
+    let mut seeds = Vec::new();
+    for (n, case) in corpus::all().iter().enumerate() {
+        let code = (case.wasm)();
+        if code.len() < 1500 && n % 4 == 0 {
+            seeds.push((case.name.to_owned(), [&[0, 0, (n as u8) << 3], &code[..]].concat()));
+        }
+    }
+    for n in 0..24_u8 {
+        let mut rng = fastrand::Rng::with_seed(n.into());
+        let rest: Vec<u8> = (0..100 + usize::from(n) * 40).map(|_| rng.u8(..)).collect();
+        let head = [n.wrapping_mul(37) | 1, n, n.wrapping_mul(11)];
+        seeds.push((format!("generated {n}"), [&head, &rest[..]].concat()));
+    }
+    seeds
+}

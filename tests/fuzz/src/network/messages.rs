@@ -1,0 +1,277 @@
+//! Messages of the right form with any content: few names, so that they meet, and numbers at the edges.
+
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use pvf_shared::{
+    Bytes,
+    candidate::{BlockDataForm, CandidateContext},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, NodeId, RequestId, StorageRoot, WorkerId},
+    job::{ArtifactInfo, BlobRef, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
+    params::{ExecutorParam, ExecutorParams, PvfExecKind, PvfPrepKind},
+    priority::ExecuteKind,
+    store::seal::Mac,
+    verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
+    wire::{
+        ActiveLeaf, ActiveLeavesUpdate, CodeRef, ExecuteSubmission, FromNode, Heartbeat, Holding, JobReport,
+        RunningJob, SecurityStatus, Submission, ToWorker, Work, WorkerHello, WorkerKind,
+    },
+};
+use std::time::Duration;
+use uuid::Uuid;
+
+type In<'a, 'b> = &'a mut Unstructured<'b>;
+
+/// One of four.
+pub(super) fn few(u: In<'_, '_>) -> Result<u8> {
+    u.int_in_range(0..=3)
+}
+
+fn name(u: In<'_, '_>) -> Result<Uuid> {
+    Ok(Uuid::from_u128(few(u)?.into()))
+}
+
+pub(super) fn worker(u: In<'_, '_>) -> Result<WorkerId> {
+    Ok(WorkerId(Uuid::from_u128(u.int_in_range(0..=5)?)))
+}
+
+fn request(u: In<'_, '_>) -> Result<RequestId> {
+    Ok(RequestId(Uuid::from_u128(u.int_in_range(0..=31)?)))
+}
+
+/// Often at an edge.
+pub(super) fn number(u: In<'_, '_>) -> Result<u64> {
+    Ok(match u.int_in_range(0..=5)? {
+        0 => 0,
+        1 => 1,
+        2 => u64::from(u32::MAX),
+        3 => u64::MAX,
+        4 => 11 << 30,
+        _ => u.arbitrary::<u16>()?.into(),
+    })
+}
+
+/// Often at an edge.
+pub(super) fn duration(u: In<'_, '_>) -> Result<Duration> {
+    Ok(match u.int_in_range(0..=7)? {
+        0 => Duration::ZERO,
+        1 => Duration::from_nanos(1),
+        2 => Duration::from_millis(1),
+        3 => Duration::from_secs(3600),
+        4 => Duration::from_secs(24 * 3600),
+        5 => Duration::MAX,
+        _ => Duration::from_millis(u.arbitrary::<u16>()?.into()),
+    })
+}
+
+fn maybe<T>(u: In<'_, '_>, make: impl FnOnce(In<'_, '_>) -> Result<T>) -> Result<Option<T>> {
+    if u.ratio(1, 3)? { make(u).map(Some) } else { Ok(None) }
+}
+
+fn list<T>(u: In<'_, '_>, mut make: impl FnMut(In<'_, '_>) -> Result<T>) -> Result<Vec<T>> {
+    (0..u.int_in_range(0..=5)?).map(|_| make(u)).collect()
+}
+
+fn engine(u: In<'_, '_>) -> Result<EngineId> {
+    Ok(EngineId::parse(u.choose(&["a", "b", "c"])?).expect("an engine"))
+}
+
+fn params(u: In<'_, '_>) -> Result<ExecutorParams> {
+    let one = |u: In<'_, '_>| {
+        Ok(match u.int_in_range(0..=5)? {
+            0 => ExecutorParam::StackLogicalMax(1024),
+            1 => ExecutorParam::WasmExtBulkMemory,
+            2 => ExecutorParam::PrecheckingMaxMemory(256 << 20),
+            3 => ExecutorParam::PvfPrepTimeout(PvfPrepKind::Prepare, u64::MAX),
+            4 => ExecutorParam::PvfExecTimeout(PvfExecKind::Approval, u64::MAX),
+            _ => ExecutorParam::MaxMemoryPages(1),
+        })
+    };
+    Ok(ExecutorParams(maybe(u, one)?.into_iter().collect()))
+}
+
+pub(super) fn artifact(u: In<'_, '_>) -> Result<ArtifactId> {
+    Ok(ArtifactId { code_hash: CodeHash([few(u)?; 32]), prep_hash: params(u)?.prep_hash(), engine: engine(u)? })
+}
+
+fn blob(u: In<'_, '_>) -> Result<BlobRef> {
+    Ok(if u.arbitrary()? {
+        BlobRef::Inline(Bytes::from(vec![few(u)?; usize::from(u.arbitrary::<u8>()?)]))
+    } else {
+        BlobRef::Stored { hash: BlobHash([few(u)?; 32]), len: number(u)? }
+    })
+}
+
+pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
+    let work = match u.int_in_range(0..=7)? {
+        0 => Work::Precheck,
+        1 => Work::HeadsUp,
+        _ => Work::Execute(Box::new(ExecuteSubmission {
+            kind: *u.choose(&ExecuteKind::ALL)?,
+            context: CandidateContext {
+                parent_head: Bytes::from(vec![few(u)?]),
+                relay_parent_number: 1,
+                relay_parent_storage_root: StorageRoot([0; 32]),
+                extension: None,
+                block_data_form: BlockDataForm::MaybeCompressed,
+            },
+            block_data: blob(u)?,
+            pov_bomb_limit: 1 << 20,
+            exec_timeout: maybe(u, duration)?,
+            relay_leaf: maybe(u, |u| Ok([few(u)?; 32]))?,
+            fresh: u.ratio(1, 8)?,
+        })),
+    };
+    Ok(Submission {
+        id: request(u)?,
+        node: NodeId(name(u)?),
+        code: CodeRef { hash: CodeHash([few(u)?; 32]), blob: blob(u)? },
+        code_bomb_limit: *u.choose(&[1, 1 << 20, 1 << 30])?,
+        executor_params: params(u)?,
+        prepare_timeout: maybe(u, duration)?,
+        answer_within: duration(u)?,
+        work,
+    })
+}
+
+/// All but submissions.
+pub(super) fn from_node(u: In<'_, '_>) -> Result<FromNode> {
+    let node = NodeId(name(u)?);
+    Ok(match few(u)? {
+        0 => FromNode::Ask { node, requests: list(u, request)? },
+        1 => FromNode::Cancel { request: request(u)?, node },
+        2 => {
+            let leaf =
+                |u: In<'_, '_>| Ok(ActiveLeaf { hash: [few(u)?; 32], ancestors: list(u, |u| Ok([few(u)?; 32]))? });
+            let update =
+                ActiveLeavesUpdate { activated: maybe(u, leaf)?, deactivated: list(u, |u| Ok([few(u)?; 32]))? };
+            FromNode::Leaves { node, update }
+        }
+        _ => FromNode::Status { host: maybe(u, |u| Ok(format!("host{}", few(u)?)))? },
+    })
+}
+
+fn holding(u: In<'_, '_>) -> Result<Holding> {
+    let artifact = artifact(u)?;
+    Ok(match u.int_in_range(0..=2)? {
+        0 => Holding::Warm(artifact),
+        1 => Holding::OnDisk(artifact),
+        _ => Holding::Gone(artifact),
+    })
+}
+
+fn token(u: In<'_, '_>) -> Result<FencingToken> {
+    Ok(FencingToken(*u.choose(&[2, 2, 2, 1, 3, u64::MAX])?))
+}
+
+fn running(u: In<'_, '_>) -> Result<RunningJob> {
+    let job = if u.ratio(1, 8)? { number(u)? } else { u.int_in_range(1..=12)? };
+    Ok(RunningJob { token: token(u)?, job: JobId(job), attempt: *u.choose(&[1, 1, 2, 3, 0, u32::MAX])? })
+}
+
+pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
+    Ok(WorkerHello {
+        worker: worker(u)?,
+        kind: if u.ratio(1, 3)? { WorkerKind::Prepare } else { WorkerKind::Execute },
+        slots: *u.choose(&[1, 2, 3, 0, 1024, u32::MAX])?,
+        engine: engine(u)?,
+        host: format!("host{}", few(u)?),
+        version: "v".into(),
+        cpu_baseline: "v1".into(),
+        security: SecurityStatus::default(),
+        holds: list(u, holding)?,
+        running: list(u, running)?,
+    })
+}
+
+/// What was sent to a worker: most of what it says is about that.
+fn of_sent(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<Option<(WorkerId, RunningJob, bool)>> {
+    if sent.is_empty() || u.ratio(1, 6)? {
+        return Ok(None);
+    }
+    // Mostly the last ones.
+    let back = usize::from(u.int_in_range(0..=7_u8)?).min(sent.len() - 1);
+    let (worker, message) = &sent[sent.len() - 1 - back];
+    Ok(match message {
+        ToWorker::Dispatch(d) => {
+            let prepares = matches!(d.spec, JobSpec::Prepare(_));
+            Some((*worker, RunningJob { token: d.token, job: d.job, attempt: d.attempt }, prepares))
+        }
+        ToWorker::Cancel { token, job, attempt } | ToWorker::Recall { token, job, attempt } => {
+            Some((*worker, RunningJob { token: *token, job: *job, attempt: *attempt }, false))
+        }
+        ToWorker::Acknowledge { .. } => None,
+    })
+}
+
+pub(super) fn heartbeat(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<Heartbeat> {
+    let mut worker = worker(u)?;
+    let mut jobs = list(u, running)?;
+    if let Some((of, job, _)) = of_sent(u, sent)? {
+        worker = of;
+        jobs.push(job);
+    }
+    Ok(Heartbeat { worker, running: jobs, draining: u.ratio(1, 8)?, holdings: list(u, holding)? })
+}
+
+pub(super) fn prepare_error(u: In<'_, '_>) -> Result<PrepareError> {
+    let why = || "why".to_owned();
+    Ok(match u.int_in_range(0..=9)? {
+        0 => PrepareError::Prevalidation(why()),
+        1 => PrepareError::Preparation(why()),
+        2 => PrepareError::JobError(why()),
+        3 => PrepareError::OutOfMemory,
+        4 => PrepareError::CouldNotDecompress(why()),
+        5 => PrepareError::TimedOut { limit_ms: number(u)? },
+        6 => PrepareError::Io(why()),
+        7 => PrepareError::JobDied(why()),
+        8 => PrepareError::Kernel(why()),
+        _ => PrepareError::RuntimeConstruction(why()),
+    })
+}
+
+fn internal(u: In<'_, '_>) -> Result<InternalError> {
+    let why = "why".to_owned();
+    Ok(match u.int_in_range(0..=5)? {
+        0 => InternalError::Bus(why),
+        1 => InternalError::Store(why),
+        2 => InternalError::Kernel(why),
+        3 => InternalError::ArtifactMissing(why),
+        4 => InternalError::WorkerDraining(why),
+        _ => InternalError::InputBlob(why),
+    })
+}
+
+fn outcome(u: In<'_, '_>, prepares: bool) -> Result<JobOutcome> {
+    let why = || "why".to_owned();
+    if prepares {
+        return Ok(JobOutcome::Prepare(match few(u)? {
+            0 | 1 => PrepareOutcome::Prepared(ArtifactInfo { bytes: number(u)?, mac: Mac([few(u)?; 32]) }),
+            2 => PrepareOutcome::Failed(prepare_error(u)?),
+            _ => PrepareOutcome::Internal(internal(u)?),
+        }));
+    }
+    Ok(JobOutcome::Execute(match u.int_in_range(0..=8)? {
+        0 | 1 => ExecuteOutcome::Valid(blob(u)?),
+        2 => ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms: number(u)? }),
+        3 => ExecuteOutcome::Invalid(InvalidReason::PovDecompression),
+        4 => ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath(why())),
+        5 => ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(why())),
+        6 => ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why())),
+        7 => ExecuteOutcome::Ambiguous(AmbiguousReason::WorkerDeath),
+        _ => ExecuteOutcome::Internal(internal(u)?),
+    }))
+}
+
+pub(super) fn report(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<JobReport> {
+    let (mut worker, mut job, mut prepares) = (worker(u)?, running(u)?, u.arbitrary()?);
+    if let Some(of) = of_sent(u, sent)? {
+        (worker, job, prepares) = of;
+        // Now and then by another worker, or of another kind.
+        if u.ratio(1, 16)? {
+            worker = self::worker(u)?;
+        }
+        prepares ^= u.ratio(1, 16)?;
+    }
+    let usage = JobUsage { cpu: duration(u)?, wall: duration(u)?, max_rss_kib: number(u)?, io: duration(u)? };
+    let RunningJob { token, job, attempt } = job;
+    Ok(JobReport { worker, token, job, attempt, outcome: outcome(u, prepares)?, usage })
+}

@@ -1,0 +1,192 @@
+//! What lies in the store: seals, keys and the two text files. A stranger's bytes never verify, a seal holds for what
+//! was sealed and for nothing else, and a store full of rubbish is an error or nothing at all.
+
+use crate::Seeds;
+use bytes::Bytes;
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use object_store::path::Path;
+use pvf_shared::{
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, PrepHash},
+    store::{
+        BlobStore, Found, StoreError, keys,
+        seal::{self, CLAIM_LEN, SealKey, Sealed},
+    },
+    verdict::PrepareError,
+};
+use std::{
+    fs,
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+fn id(engine: &str) -> ArtifactId {
+    let engine = EngineId::parse(engine).expect("an engine");
+    ArtifactId { code_hash: CodeHash([1; 32]), prep_hash: PrepHash([2; 32]), engine }
+}
+
+/// Nobody who makes inputs has it.
+fn key() -> SealKey {
+    SealKey::from_secret(b"what the fuzzer does not know").expect("long enough")
+}
+
+/// One input: its first byte says what the others are.
+pub fn run(bytes: &[u8]) {
+    let Some((what, rest)) = bytes.split_first() else { return };
+    match what % 4 {
+        0 => foreign(rest),
+        1 => drop(mutated(Unstructured::new(rest))),
+        2 => key_of(&String::from_utf8_lossy(rest)),
+        _ => drop(store(Unstructured::new(rest))),
+    }
+}
+
+/// An object that somebody else put there.
+fn foreign(object: &[u8]) {
+    let opened = seal::open(&key(), &id("engine"), &Bytes::copy_from_slice(object));
+    let error = opened.expect_err("bytes of a stranger verify").to_string();
+    assert!(error.len() < 200, "{error}");
+    for len in [object.len() as u64, 0, 1, CLAIM_LEN as u64 - 1, u64::MAX] {
+        for head in [object, &object[..object.len().min(CLAIM_LEN)]] {
+            if let Ok(Some((size, _))) = seal::claim(head, len) {
+                assert_eq!(size + CLAIM_LEN as u64, len, "it claims more than there is");
+            }
+        }
+    }
+}
+
+/// Something sealed, which then is not what was sealed any more.
+fn mutated(mut u: Unstructured<'_>) -> Result<()> {
+    let (kind, at, how): (u8, usize, u8) = (u.arbitrary()?, u.arbitrary()?, u.arbitrary()?);
+    let payload = u.take_rest();
+    let (object, expected) = if kind % 2 == 0 {
+        let (object, mac) = seal::seal_artifact(&key(), &id("engine"), payload);
+        let claimed = seal::claim(&object[..CLAIM_LEN], object.len() as u64);
+        assert_eq!(claimed, Ok(Some((payload.len() as u64, mac))));
+        (object, Sealed::Artifact { code: Bytes::copy_from_slice(payload), mac })
+    } else {
+        let why = String::from_utf8_lossy(payload).into_owned();
+        let error = match kind / 2 % 4 {
+            0 => PrepareError::Prevalidation(why),
+            1 => PrepareError::CouldNotDecompress(why),
+            2 => PrepareError::TimedOut { limit_ms: at as u64 },
+            _ => PrepareError::OutOfMemory,
+        };
+        let object = seal::seal_failure(&key(), &id("engine"), &error);
+        assert_eq!(seal::claim(&object[..CLAIM_LEN], object.len() as u64), Ok(None));
+        (object, Sealed::Failure(error))
+    };
+    assert_eq!(seal::open(&key(), &id("engine"), &object), Ok(expected));
+    let mut other = object.to_vec();
+    let (mut of, mut with) = (id("engine"), key());
+    let bit = 1 << (at % 8);
+    match how % 8 {
+        0 => other[at / 8 % object.len()] ^= bit,
+        1 => other.truncate(at % object.len()),
+        2 => other.extend(std::iter::repeat_n(at as u8, at % 64 + 1)),
+        3 => drop(other.remove(at % object.len())),
+        4 => other.insert(at % object.len(), at as u8),
+        5 => of.code_hash.0[at / 8 % 32] ^= bit,
+        6 => of.prep_hash.0[at / 8 % 32] ^= bit,
+        _ => match at % 3 {
+            0 => of.engine = EngineId::parse("engin").expect("an engine"),
+            1 => of.engine = EngineId::parse("engine-").expect("an engine"),
+            _ => with = SealKey::unkeyed(),
+        },
+    }
+    // A byte that is put beside one that is the same changes nothing.
+    if other != object || of != id("engine") || how % 8 == 7 {
+        assert!(seal::open(&with, &of, &other.into()).is_err(), "mutation {how} at {at} is not seen");
+    }
+    Ok(())
+}
+
+/// A key that a store lists.
+fn key_of(text: &str) {
+    for path in [Path::from(text), Path::from(format!("artifacts/{text}"))].into_iter().chain(Path::parse(text).ok()) {
+        if let Some(id) = keys::parse_artifact(&path) {
+            assert_eq!(keys::artifact(&id), path, "two keys for one artifact");
+        }
+    }
+    if let Ok(engine) = EngineId::parse(text) {
+        let id = ArtifactId { engine, ..id("engine") };
+        assert_eq!(keys::parse_artifact(&keys::artifact(&id)), Some(id));
+    }
+    for hash in [text.parse::<BlobHash>().map(|h| h.to_string()), text.parse::<CodeHash>().map(|h| h.to_string())] {
+        match hash {
+            Ok(hash) => assert!(text.trim_start_matches("0x").eq_ignore_ascii_case(&hash)),
+            Err(error) => assert!(error.to_string().len() < 400),
+        }
+    }
+}
+
+fn place() -> &'static (TempDir, Runtime) {
+    static PLACE: OnceLock<(TempDir, Runtime)> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        (folder, tokio::runtime::Builder::new_current_thread().build().expect("a runtime"))
+    })
+}
+
+/// A store in which somebody else has written.
+fn store(mut u: Unstructured<'_>) -> Result<()> {
+    let (folder, runtime) = place();
+    let (tokens, least) = (u.arbitrary::<[u8; 4]>()?, u.arbitrary::<u32>()?);
+    let token = u.bytes(u.len().min(usize::from(tokens[0] % 32)))?;
+    let object = u.bytes(u.len().min(usize::from(tokens[1])))?;
+    let needed = u.take_rest();
+    let write = |path: &Path, bytes: &[u8]| {
+        let path = folder.path().join(path.as_ref());
+        fs::create_dir_all(path.parent().expect("a folder")).and_then(|()| fs::write(path, bytes)).expect("a file");
+    };
+    write(&keys::fencing_token(), token);
+    write(&keys::last_needed(), needed);
+    write(&keys::artifact(&id("engine")), object);
+    let store = BlobStore::open(folder.path().to_str().expect("a path"), key()).expect("a store");
+    runtime.block_on(async {
+        let last: u64 = String::from_utf8_lossy(token).trim().parse().unwrap_or(0);
+        let next = store.next_token(least.into()).await.expect("a token");
+        assert!(next >= u64::from(least) && (next > last || last == u64::MAX), "{next} after {last}");
+        let listed = store.list_artifacts().await.expect("a list");
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        assert_eq!((&listed[0].0, listed[0].1), (&id("engine"), object.len() as u64));
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        assert!(listed[0].2 <= age + Duration::from_secs(1), "idle for longer than there is time: {listed:?}");
+        let got = store.get_artifact(&id("engine")).await;
+        assert!(matches!(got, Err(StoreError::Seal { .. })), "a stranger's artifact: {got:?}");
+        // What it claims is believed until it is opened.
+        let found = store.look_up(&id("engine")).await.expect("it is there");
+        assert!(matches!(found, Some(Found::Prepared(_) | Found::Damaged)), "{found:?}");
+    });
+    Ok(())
+}
+
+/// What an input is, in words.
+pub fn show(bytes: &[u8]) -> String {
+    let Some((what, rest)) = bytes.split_first() else { return "nothing".into() };
+    let what = ["an object", "something sealed, and a change", "a key", "a store"][usize::from(what % 4)];
+    format!("{what}: {:?}", String::from_utf8_lossy(rest))
+}
+
+/// Objects sealed with another key, and what else lies in a store.
+pub fn seeds() -> Seeds {
+    let (object, _) = seal::seal_artifact(&SealKey::unkeyed(), &id("engine"), b"code");
+    let failure = seal::seal_failure(&SealKey::unkeyed(), &id("engine"), &PrepareError::Prevalidation("no".into()));
+    let key = keys::artifact(&id("wt36.0.20-x86_64-v3-0011223344556677")).to_string();
+    let of = |what: u8, bytes: &[u8]| [&[what], bytes].concat();
+    let needed = format!("1700000000 {key}\nrubbish\n-1 x\n99999999999999999999 {key}\n");
+    let mut store = vec![3, 5, 45, 0, 0, 7, 0, 0, 0];
+    store.extend([b"12345", &object[..], needed.as_bytes()].concat());
+    let mut seeds = vec![
+        ("artifact".to_owned(), of(0, &object)),
+        ("failure".to_owned(), of(0, &failure)),
+        ("key".to_owned(), of(2, key.as_bytes())),
+        ("key without its folder".to_owned(), of(2, key.trim_start_matches("artifacts/").as_bytes())),
+        ("store".to_owned(), store),
+    ];
+    for how in 0..8 {
+        seeds.push((format!("mutation {how}"), vec![1, how, 9, 0, 0, 0, 0, 0, 0, 0, how, 1, 2, 3]));
+    }
+    seeds
+}

@@ -1,0 +1,79 @@
+//! Every bus message, from bytes: nothing panics, memory has a bound, an error has a bound, and what is read can be
+//! written and read again.
+
+use crate::{Seeds, alloc::bounded};
+use pvf_coordinator::scheduler::check;
+use pvf_shared::wire::{
+    self, AskReply, DispatchReply, FleetStatus, FromNode, FromWorker, SubmitReply, ToNode, ToWorker, WireMessage,
+    WorkerReply,
+};
+use std::fmt::Debug;
+
+/// A list may claim any length: serde takes at most 1 MiB for it before it has seen an element; and for the bytes
+/// that are there, an element of one byte may become one of a hundred.
+const MEMORY: (usize, usize) = (3 << 20, 128);
+/// Errors go into logs and back to the sender.
+const MAX_ERROR: usize = 4096;
+
+fn read<T: WireMessage + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
+    let message = match bounded(bytes.len(), MEMORY, || wire::decode::<T>(bytes)) {
+        Ok(message) => message,
+        Err(error) => {
+            let said = error.to_string().len();
+            assert!(said <= MAX_ERROR, "an error of {said} bytes for a message of {}", bytes.len());
+            return None;
+        }
+    };
+    let written = wire::encode(&message);
+    let again = wire::decode::<T>(&written);
+    assert_eq!(again.as_ref(), Ok(&message), "it was read, written, and read differently");
+    assert_eq!(wire::encode(&message), written);
+    Some(message)
+}
+
+/// One message, of whatever type understands it.
+pub fn run(bytes: &[u8]) {
+    if let Some(FromNode::Submit(submission)) = read::<FromNode>(bytes) {
+        let (refusal, key) = (check(&submission), submission.validation_key());
+        if let Err(refusal) = refusal {
+            assert!(!refusal.to_string().is_empty());
+            read::<SubmitReply>(&wire::encode(&SubmitReply::Refused(refusal)));
+        }
+        assert_eq!(key, submission.validation_key());
+    }
+    if let Some(SubmitReply::Refused(refusal)) = read(bytes) {
+        assert!(refusal.to_string().len() < 2 * bytes.len() + MAX_ERROR);
+    }
+    if let Some(ToNode::Verdict(verdict)) = read(bytes) {
+        let _ = (verdict.outcome.reason(), verdict.outcome.blame(), verdict.outcome.name());
+    }
+    read::<AskReply>(bytes);
+    read::<FleetStatus>(bytes);
+    read::<FromWorker>(bytes);
+    read::<WorkerReply>(bytes);
+    read::<ToWorker>(bytes);
+    read::<DispatchReply>(bytes);
+}
+
+/// What an input is, in words.
+pub fn show(bytes: &[u8]) -> String {
+    format!(
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}",
+        wire::decode::<FromNode>(bytes),
+        wire::decode::<ToNode>(bytes),
+        wire::decode::<FromWorker>(bytes),
+        wire::decode::<ToWorker>(bytes)
+    )
+}
+
+/// The golden bytes of every message, and a name that nothing has.
+pub fn seeds() -> Seeds {
+    let lines = include_str!("../../../shared/src/wire/golden.txt").lines();
+    let seed = |line: &str| {
+        let (name, hex) = line.split_once(": ")?;
+        let byte = |n: usize| u8::from_str_radix(hex.get(n..n + 2)?, 16).ok();
+        Some((name.to_owned(), (0..hex.len()).step_by(2).filter_map(byte).collect()))
+    };
+    let nothing = [&b"\x82\xa1v\x03\xa1m\xda\x17\x70"[..], &[b'x'; 6000]].concat();
+    lines.filter_map(seed).chain([("unknown".to_owned(), nothing)]).collect()
+}
