@@ -16,7 +16,7 @@ use pvf_shared::{
     job::ArtifactInfo,
     store::{Found, seal::Mac},
     subjects,
-    wire::{self, FromNode, FromWorker, MAX_ASKED, ToNode, ToWorker, WireMessage},
+    wire::{self, FromNode, FromWorker, MAX_ASKED, SubmitReply, ToNode, ToWorker, WireMessage},
 };
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -88,6 +88,7 @@ impl Network {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { answer, .. } => match answer {
+                Answer::Accepted(_) => drop(received(&SubmitReply::Accepted)),
                 Answer::Submit(answer) => drop(received(&answer)),
                 Answer::Ask(answer) => drop(received(&answer)),
                 Answer::Status(answer) => drop(received(&*answer)),

@@ -81,10 +81,12 @@ fn executor_params(n: u8) -> ExecutorParams {
     params
 }
 
-/// What this process makes of the code, as far as it goes without compiling.
+/// What this process makes of the code, as far as it goes without compiling: the same on one thread and on two.
 fn here(input: &Input) -> Result<(), PrepareError> {
     let code = wasm::decompress_code(&input.code, BOMB_LIMIT)?;
-    wasm::instrument(wasm::prevalidate(&code)?, &input.params).map(drop)
+    let [one, two] = [1, 2].map(|threads| wasm::instrument(wasm::prevalidate(&code, threads)?, &input.params, threads));
+    assert_eq!(one, two, "another outcome on two threads");
+    one.map(drop)
 }
 
 /// One input.
