@@ -182,7 +182,8 @@ fn serve(
     lock.no_descriptors()?;
     let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, &job)));
     let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));
-    write_reply(&mut UnixStream::from(socket), &reply, &[])
+    // Nothing of what is here is taken apart.
+    exit(write_reply(&mut UnixStream::from(socket), &reply, &[]))
 }
 
 /// All of a file, with no other calls than a fork may make.

@@ -9,10 +9,12 @@ use super::{
 };
 use pvf_shared::{params::ExecutorParams, verdict::clean_reason};
 use sc_allocator::FreeingBumpHeapAllocator;
+use sp_externalities::set_and_run_with_externalities;
 use sp_wasm_interface::HostFunctions;
 use std::{
     any::Any,
     collections::HashMap,
+    mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
 };
@@ -57,7 +59,15 @@ pub struct Runtime {
 /// A fresh instance that has run nothing, made ahead of its call.
 pub struct Ready {
     store: Store<State>,
-    instance: Instance,
+    found: Result<Found, CallError>,
+    externalities: ValidationExternalities,
+}
+
+/// What a call needs of an instance.
+struct Found {
+    memory: Memory,
+    heap_base: u32,
+    entry: TypedFunc<(i32, i32), i64>,
 }
 
 impl Runtime {
@@ -145,10 +155,9 @@ impl Runtime {
     /// Calls `validate_block` in a fresh instance. Must run on a thread whose stack is larger than the native
     /// stack limit.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
-        with_externalities(|| {
-            let Ready { mut store, instance } = self.instantiate()?;
-            guarded_call(&mut store, &instance, params)
-        })
+        // Making the instance may run code of the guest.
+        let mut ready = set_and_run_with_externalities(&mut ValidationExternalities::new(), || self.instantiate())?;
+        set_and_run_with_externalities(&mut ready.externalities, || guarded_call(&mut ready.store, ready.found, params))
     }
 
     /// A fresh instance for a call in a fork of this process: everything that can be done for it before. None if
@@ -156,7 +165,7 @@ impl Runtime {
     pub fn ready(&self) -> Option<Ready> {
         // Whatever they keep for each thread is made now as well.
         Engine::tls_eager_initialize();
-        with_externalities(|| ());
+        set_and_run_with_externalities(&mut ValidationExternalities::new(), || ());
         if self.starts { None } else { self.instantiate().ok() }
     }
 
@@ -169,11 +178,14 @@ impl Runtime {
                 let mut store = Store::new(&self.engine, state);
                 store.limiter(|state| &mut state.limits);
                 let instance = self.linked.instantiate(&mut store)?;
-                Ok(Ready { store, instance })
+                Ok((store, instance))
             })
         }));
         match instantiated {
-            Ok(Ok(ready)) => Ok(ready),
+            Ok(Ok((mut store, instance))) => {
+                let found = Found::new(&mut store, &instance);
+                Ok(Ready { store, found, externalities: ValidationExternalities::new() })
+            }
             Ok(Err(error)) => Err(CallError::construction(format!("cannot instantiate: {error:#}"))),
             Err(panic) => Err(CallError::construction(format!("panic while instantiating: {}", message(&*panic)))),
         }
@@ -183,18 +195,29 @@ impl Runtime {
 impl Ready {
     /// As [`Runtime::validate_block`]. The instance is not taken apart after the call: the process is to end.
     pub fn validate_block(self, params: &[u8]) -> Result<Vec<u8>, CallError> {
-        let mut store = std::mem::ManuallyDrop::new(self.store);
-        with_externalities(|| guarded_call(&mut store, &self.instance, params))
+        let (mut store, mut around) = (ManuallyDrop::new(self.store), ManuallyDrop::new(self.externalities));
+        set_and_run_with_externalities(&mut *around, || guarded_call(&mut store, self.found, params))
     }
 }
 
-/// Runs with what host functions find around them.
-fn with_externalities<T>(run: impl FnOnce() -> T) -> T {
-    sp_externalities::set_and_run_with_externalities(&mut ValidationExternalities::new(), run)
+impl Found {
+    /// What is missing is the guest's fault, as soon as it is called.
+    fn new(store: &mut Store<State>, instance: &Instance) -> Result<Self, CallError> {
+        let memory = instance
+            .get_memory(&mut *store, "memory")
+            .ok_or_else(|| CallError::invalid("memory is not exported under the name `memory`"))?;
+        let heap_base = heap_base(store, instance)?;
+        Ok(Self { memory, heap_base, entry: entry_point(store, instance)? })
+    }
 }
 
-fn guarded_call(store: &mut Store<State>, instance: &Instance, params: &[u8]) -> Result<Vec<u8>, CallError> {
-    let called = catch_unwind(AssertUnwindSafe(|| call(store, instance, params)));
+fn guarded_call(
+    store: &mut Store<State>,
+    found: Result<Found, CallError>,
+    params: &[u8],
+) -> Result<Vec<u8>, CallError> {
+    let found = found?;
+    let called = catch_unwind(AssertUnwindSafe(|| call(store, &found, params)));
     called.unwrap_or_else(|panic| {
         let said = message(&*panic);
         if said.starts_with(NO_ROOM_FOR_WORDS) {
@@ -232,14 +255,9 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "no message".into())
 }
 
-fn call(store: &mut Store<State>, instance: &Instance, params: &[u8]) -> Result<Vec<u8>, CallError> {
-    let memory = instance
-        .get_memory(&mut *store, "memory")
-        .ok_or_else(|| CallError::invalid("memory is not exported under the name `memory`"))?;
+fn call(store: &mut Store<State>, found: &Found, params: &[u8]) -> Result<Vec<u8>, CallError> {
+    let Found { memory, heap_base, ref entry } = *found;
     store.data_mut().memory = Some(memory);
-    let heap_base = heap_base(store, instance)?;
-    let entry = entry_point(store, instance)?;
-
     let mut allocator = FreeingBumpHeapAllocator::new(heap_base);
     let len = u32::try_from(params.len()).map_err(|_| CallError::invalid("the parameters are over 4 GiB"))?;
     let ptr = allocator
