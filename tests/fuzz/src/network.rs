@@ -126,7 +126,7 @@ impl Network {
         self.now = until;
     }
 
-    fn from_node(&mut self, message: &FromNode) {
+    fn node_says(&mut self, message: &FromNode) {
         let reply = Some(subjects::node(&FleetName::default(), &NodeId(Uuid::from_u128(99))));
         // As `ingress` has it.
         self.tell(match received(message) {
@@ -147,7 +147,7 @@ impl Network {
         });
     }
 
-    fn from_worker(&mut self, message: &FromWorker, answers: bool) {
+    fn worker_says(&mut self, message: &FromWorker, answers: bool) {
         let reply = subjects::node(&FleetName::default(), &NodeId(Uuid::from_u128(98)));
         let reply = (!answers).then_some(reply);
         self.tell(match received(message) {
@@ -164,28 +164,28 @@ impl Network {
             1 => self.pass(duration(u)?.min(Duration::from_secs(100 * 24 * 3600))),
             2..=4 => {
                 let submission = messages::submission(u)?;
-                self.from_node(&FromNode::Submit(Box::new(submission)));
+                self.node_says(&FromNode::Submit(Box::new(submission)));
             }
             5 => {
                 let message = messages::from_node(u)?;
-                self.from_node(&message);
+                self.node_says(&message);
             }
             6 | 7 => {
                 let hello = messages::hello(u)?;
-                self.from_worker(&FromWorker::Hello(hello), false);
+                self.worker_says(&FromWorker::Hello(hello), false);
             }
             8 => {
                 let heartbeat = messages::heartbeat(u, &self.sent)?;
-                self.from_worker(&FromWorker::Heartbeat(heartbeat), false);
+                self.worker_says(&FromWorker::Heartbeat(heartbeat), false);
             }
             9..=11 => {
                 let report = messages::report(u, &self.sent)?;
-                self.from_worker(&FromWorker::Report(Box::new(report)), u.arbitrary()?);
+                self.worker_says(&FromWorker::Report(Box::new(report)), u.arbitrary()?);
             }
             12 => self.delivered(u)?,
             13 => self.looked_up(u)?,
             14 => match u.int_in_range(0..=4)? {
-                0 => self.from_worker(&FromWorker::Goodbye { worker: messages::worker(u)? }, false),
+                0 => self.worker_says(&FromWorker::Goodbye { worker: messages::worker(u)? }, false),
                 1 => self.tell(Event::Link { up: u.arbitrary()? }),
                 2 | 3 => {
                     if let Some(artifact) = self.dropped.pop() {

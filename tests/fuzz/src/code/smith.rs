@@ -66,7 +66,7 @@ pub(super) fn module(flags: u8, bytes: &[u8]) -> Option<Vec<u8>> {
     };
     let mut module = Module::new(config, &mut u).ok()?;
     // One that has no end takes all the time that it may.
-    if flags & 32 != 0 || u.len() % 4 != 0 {
+    if flags & 32 != 0 || !u.len().is_multiple_of(4) {
         module.ensure_termination(FUEL).ok()?;
     }
     Some(module.to_bytes())
