@@ -155,9 +155,11 @@ impl Runtime {
     /// Calls `validate_block` in a fresh instance. Must run on a thread whose stack is larger than the native
     /// stack limit.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
-        // Making the instance may run code of the guest.
-        let mut ready = set_and_run_with_externalities(&mut ValidationExternalities::new(), || self.instantiate())?;
-        set_and_run_with_externalities(&mut ready.externalities, || guarded_call(&mut ready.store, ready.found, params))
+        // Making the instance may run code of the guest, and what that leaves behind the call finds.
+        set_and_run_with_externalities(&mut ValidationExternalities::new(), || {
+            let (mut store, found) = self.instantiate()?;
+            guarded_call(&mut store, found, params)
+        })
     }
 
     /// A fresh instance for a call in a fork of this process: everything that can be done for it before. None if
@@ -166,10 +168,15 @@ impl Runtime {
         // Whatever they keep for each thread is made now as well.
         Engine::tls_eager_initialize();
         set_and_run_with_externalities(&mut ValidationExternalities::new(), || ());
-        if self.starts { None } else { self.instantiate().ok() }
+        if self.starts {
+            return None;
+        }
+        let (store, found) = self.instantiate().ok()?;
+        Some(Ready { store, found, externalities: ValidationExternalities::new() })
     }
 
-    fn instantiate(&self) -> Result<Ready, CallError> {
+    /// An instance, and what a call needs of it.
+    fn instantiate(&self) -> Result<(Store<State>, Result<Found, CallError>), CallError> {
         let instantiated = catch_unwind(AssertUnwindSafe(|| {
             retry_ebusy(|| {
                 let limits = StoreLimitsBuilder::new().memory_size(self.memory_limit).build();
@@ -184,7 +191,7 @@ impl Runtime {
         match instantiated {
             Ok(Ok((mut store, instance))) => {
                 let found = Found::new(&mut store, &instance);
-                Ok(Ready { store, found, externalities: ValidationExternalities::new() })
+                Ok((store, found))
             }
             Ok(Err(error)) => Err(CallError::construction(format!("cannot instantiate: {error:#}"))),
             Err(panic) => Err(CallError::construction(format!("panic while instantiating: {}", message(&*panic)))),
