@@ -29,7 +29,7 @@ impl Filter {
     }
 
     /// For a fork of a template, which has that filter already: what is for templates only ends it. Each fork makes
-    /// this filter anew, and it is a fraction of one with the whole list of a job.
+    /// this filter anew, and it is shorter than one with the whole list of a job.
     pub(super) fn fork() -> Result<Self, String> {
         compile(lists::TEMPLATE, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW).map(Self)
     }
