@@ -292,3 +292,39 @@ fn encode(answer: &Answer) -> bytes::Bytes {
         Answer::Worker(answer) => wire::encode(answer),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(outgoing: &Outgoing) -> (&Subject, RequestId) {
+        let Outgoing::Answer(to, answer) = outgoing else { panic!("no answer") };
+        let Answer::Accepted(request) = **answer else { panic!("{answer:?}") };
+        (to, request)
+    }
+
+    #[tokio::test]
+    async fn that_a_request_is_accepted_is_said_once_unless_its_verdict_has_come() {
+        let fleet = FleetName::default();
+        let [first, again] = [NodeId::new(), NodeId::new()].map(|node| subjects::node(&fleet, &node));
+        let [judged, waits, long] = [RequestId::new(), RequestId::new(), RequestId::new()];
+        let mut held = HeldBack::default();
+        held.hold(judged, first.clone(), Duration::ZERO);
+        held.hold(waits, first, Duration::ZERO);
+        // It was submitted once more, and the answer goes to who asked last.
+        held.hold(waits, again.clone(), Duration::ZERO);
+        held.hold(long, again.clone(), Duration::from_secs(3600));
+        held.forget(&judged);
+        assert_eq!(sent(&held.due().await), (&again, waits));
+        let nothing_more = async {
+            tokio::select! {
+                biased;
+                _ = held.due() => false,
+                () = std::future::ready(()) => true,
+            }
+        };
+        assert!(nothing_more.await);
+        held.forget(&long);
+        assert!(held.to.is_empty());
+    }
+}

@@ -236,11 +236,11 @@ async fn executions_time_out(host: Host) {
 }
 
 async fn preparations_time_out(host: Host) {
-    let pvf = Pvf::new(corpus::large(2000), ExecutorParams::default()).with_prepare_timeout(Duration::from_millis(50));
+    // Long enough that starting the process, on a machine with other things to do, is nothing beside the wall clock's
+    // limit, which is four times as much.
+    let pvf = Pvf::new(corpus::large(6000), ExecutorParams::default()).with_prepare_timeout(Duration::from_millis(500));
     let answer = host.handle().precheck_pvf(pvf).await.unwrap();
-    let Outcome::PreparationFailed(PrepareError::TimedOut { limit_ms }) = answer.outcome else { panic!("{answer:?}") };
-    // CPU time; on a machine that has other things to do the wall clock's limit, four times as much, comes first.
-    assert!([50, 200].contains(&limit_ms), "{limit_ms}");
+    assert_eq!(answer.outcome, Outcome::PreparationFailed(PrepareError::TimedOut { limit_ms: 500 }));
     valid(&execute(host.handle(), &adder(), good_block()).await);
 }
 

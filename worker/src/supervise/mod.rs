@@ -93,26 +93,26 @@ impl JobRunner {
         Ok(Self { templates, exe, baseline, sandbox: Arc::new(sandbox) })
     }
 
-    /// The same for so many jobs at once, with so many forks of each artifact in use that wait for theirs.
-    pub fn of_size(mut self, slots: usize, spares: usize) -> Self {
-        self.templates =
-            Arc::new(Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).of_size(slots, spares));
+    /// With templates of another kind; what was set before is as at the beginning again.
+    fn with(mut self, change: impl FnOnce(Templates) -> Templates) -> Self {
+        self.templates = Arc::new(change(Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan())));
         self
     }
 
+    /// The same for so many jobs at once, with so many forks of each artifact in use that wait for theirs.
+    pub fn of_size(self, slots: usize, spares: usize) -> Self {
+        self.with(|templates| templates.of_size(slots, spares))
+    }
+
     /// The same for one job at once, with so many bytes of memory for all templates and their spares, instead of 1 GiB.
-    pub fn with_template_memory(mut self, bytes: u64) -> Self {
-        let templates = Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).with_memory(bytes);
-        self.templates = Arc::new(templates);
-        self
+    pub fn with_template_memory(self, bytes: u64) -> Self {
+        self.with(|templates| templates.with_memory(bytes))
     }
 
     /// The same for one job at once, with so much time, instead of a minute, for a template to do as it is told: one
     /// that takes longer is replaced.
-    pub fn with_template_patience(mut self, patience: Duration) -> Self {
-        let templates = Templates::new(self.exe.clone(), self.baseline, self.sandbox.plan()).with_patience(patience);
-        self.templates = Arc::new(templates);
-        self
+    pub fn with_template_patience(self, patience: Duration) -> Self {
+        self.with(|templates| templates.with_patience(patience))
     }
 
     /// How job processes are locked up.

@@ -47,18 +47,15 @@ fn read_in_parts(code: &[u8]) -> Option<Module> {
 
 /// Writes a module on the threads of the pool.
 pub(super) fn write(mut module: Module) -> Result<Vec<u8>, Error> {
-    let bodies = module.code_section_mut().map(|section| std::mem::take(section.bodies_mut())).unwrap_or_default();
+    let mut bodies = module.code_section_mut().map(|section| std::mem::take(section.bodies_mut())).unwrap_or_default();
     let mut out = Vec::new();
     out.extend_from_slice(b"\0asm");
     out.extend_from_slice(&1_u32.to_le_bytes());
-    let mut bodies = Some(bodies);
     for section in module.into_sections() {
-        match (section, bodies.take_if(|bodies| !bodies.is_empty())) {
-            (Section::Code(_), Some(bodies)) => write_bodies(bodies, &mut out)?,
-            (section, kept) => {
-                bodies = kept.or(bodies);
-                section.serialize(&mut out)?;
-            }
+        match section {
+            // There is one at most.
+            Section::Code(_) => write_bodies(std::mem::take(&mut bodies), &mut out)?,
+            other => other.serialize(&mut out)?,
         }
     }
     Ok(out)
