@@ -129,7 +129,8 @@ async fn a_template_that_hangs_is_replaced() {
     let run = async || runner.execute(&job, good.path(), Bytes::from_static(b"block")).await.0;
     valid(run().await);
     let templates = || processes_of(&own).into_iter().filter(|pid| name_of(*pid) == "pvf-template").collect::<Vec<_>>();
-    let [stopped] = templates()[..] else { panic!("{:?}", templates()) };
+    // A fork has its name for a moment.
+    let stopped = until(|| if let [one] = templates()[..] { Some(one) } else { None }).await;
     // SAFETY: the process is one of this test's runner.
     assert_eq!(unsafe { libc::kill(stopped, libc::SIGSTOP) }, 0);
     let next = run().await;

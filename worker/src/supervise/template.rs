@@ -4,7 +4,7 @@
 use super::{
     cores::Core,
     is_whole, memory_file,
-    pipes::{read_bounded, read_tail},
+    pipes::{Incoming, read_bounded, read_tail},
     process::{Process, Start},
     request_file,
     watch::{Handle, Limits, Overrun, has_ended, watch},
@@ -28,11 +28,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::UnixStream,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 
 /// How long a template may take for anything that it is told; linking a large artifact takes some 20 ms.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -98,8 +94,7 @@ impl Template {
             plan: setup.sandbox,
         })
         .await?;
-        // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
-        let control = Control { socket: unsafe { AsyncFd::register(ours) }.map_err(Error::from)?, patience };
+        let control = Control { socket: Incoming::new(ours)?, patience };
         let why = match control.told().await {
             Ok((Told::Ready, _)) => {
                 let (keeper, asks) = mpsc::unbounded_channel();
@@ -178,7 +173,7 @@ async fn keep(process: Process, control: Control, mut asks: mpsc::UnboundedRecei
 
 /// The worker's end of a template's control socket.
 struct Control {
-    socket: AsyncFd<OwnedFd>,
+    socket: Incoming,
     /// How long it may take for anything.
     patience: Duration,
 }
@@ -186,7 +181,7 @@ struct Control {
 impl Control {
     /// The next thing that the template says, and what comes along.
     async fn told(&self) -> Result<(Told, Descriptors)> {
-        let receiving = self.socket.async_io(Interest::READABLE, |socket| {
+        let receiving = self.socket.read_with(|socket| {
             let mut packet = [0; MAX_PACKET];
             let (len, descriptors) = receive(socket, &mut packet)?;
             let told = (len > 0).then(|| rmp_serde::from_slice(&packet[..len]).map_err(Error::other)).transpose()?;
@@ -198,10 +193,9 @@ impl Control {
         }
     }
 
-    async fn say(&self, command: Command, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        let packet = rmp_serde::to_vec(&command).map_err(Error::other)?;
-        let sending = self.socket.async_io(Interest::WRITABLE, |socket| send(socket, &packet, descriptors));
-        self.within(sending).await
+    /// There is always room for the two commands that may be on their way at once.
+    fn say(&self, command: Command, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        send(&self.socket, &rmp_serde::to_vec(&command).map_err(Error::other)?, descriptors)
     }
 
     async fn within<T>(&self, doing: impl Future<Output = Result<T>>) -> Result<T> {
@@ -211,19 +205,19 @@ impl Control {
 
     /// The outer error is the template's end.
     async fn fork(&self, keeper: Keeper) -> Result<Result<Fork>> {
-        match self.begin_fork().await? {
+        match self.begin_fork()? {
             Ok(ends) => self.forked(ends, keeper).await,
             Err(error) => Ok(Err(error)),
         }
     }
 
     /// Asks for a fork with the other ends of these.
-    async fn begin_fork(&self) -> Result<Result<Ends>> {
+    fn begin_fork(&self) -> Result<Result<Ends>> {
         let ((socket, its_socket), words) = match (pair(SocketType::STREAM), Words::new()) {
             (Ok(sockets), Ok(words)) => (sockets, words),
             (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
         };
-        self.say(Command::Fork, &[its_socket.as_fd(), words.as_fd()]).await?;
+        self.say(Command::Fork, &[its_socket.as_fd(), words.as_fd()])?;
         Ok(Ok(Ends { socket, words }))
     }
 
@@ -235,8 +229,7 @@ impl Control {
             (other, _) => return Err(Error::other(format!("asked for a fork, it said {other:?}"))),
         };
         let body = Some((Handle::of_fork(pid, pidfd)?, keeper));
-        let socket = UnixStream::from_std(socket.into())?;
-        Ok(Ok(Fork { body, socket: Some(socket), words }))
+        Ok(Ok(Fork { body, socket: Some(Incoming::new(socket)?), words }))
     }
 
     /// Reaps a fork and makes the next one; the template wakes once for both.
@@ -247,9 +240,9 @@ impl Control {
         next: Option<(Next, Keeper)>,
     ) -> Result<()> {
         self.within(fork.ended()).await?;
-        self.say(Command::Reap(fork.inner_pid()), &[]).await?;
+        self.say(Command::Reap(fork.inner_pid()), &[])?;
         let ends = match next {
-            Some(next) => self.begin_fork().await?.ok().map(|ends| (ends, next)),
+            Some(next) => self.begin_fork()?.ok().map(|ends| (ends, next)),
             None => None,
         };
         let end = match self.told().await?.0 {
@@ -276,7 +269,7 @@ struct Ends {
 }
 
 /// What a job wrote behind a reply that was whole makes it none.
-fn with_rest(reply: Bytes, socket: &std::os::unix::net::UnixStream) -> Result<Bytes> {
+fn with_rest(reply: Bytes, socket: &OwnedFd) -> Result<Bytes> {
     let mut rest = [0; 64];
     match rustix::io::read(socket, &mut rest[..]) {
         Ok(n @ 1..) => Ok([&reply[..], &rest[..n]].concat().into()),
@@ -288,7 +281,7 @@ fn with_rest(reply: Bytes, socket: &std::os::unix::net::UnixStream) -> Result<By
 /// A fork of a template, ready for a job: killed and reaped when dropped, wherever on its way that happens.
 pub(super) struct Fork {
     body: Option<(Handle, Keeper)>,
-    socket: Option<UnixStream>,
+    socket: Option<Incoming>,
     words: Words,
 }
 
@@ -345,11 +338,11 @@ impl Fork {
                 handle.kill();
             }
             // Its end alone is waited for from here on.
-            (reply, socket.into_std())
+            (reply, socket.into_inner())
         };
         let (overrun, (reply, socket)) = tokio::join!(watch(handle, limits), reading);
         let (overrun, reply, stderr) =
-            (overrun?, reply.map(|reply| with_rest(reply, &socket?)).transpose()?, self.words.read());
+            (overrun?, reply.map(|reply| with_rest(reply, &socket)).transpose()?, self.words.read());
         ended();
         // Whoever waited for that goes first: the next job begins on the core that just became free, before the
         // template and what it forks compete for it.

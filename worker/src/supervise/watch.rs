@@ -7,7 +7,10 @@ use std::{
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     time::Duration,
 };
-use tokio::{io::unix::AsyncFd, time::Instant};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::Instant,
+};
 
 /// A process that nobody has reaped: a child, or a fork of a template.
 pub(super) struct Handle {
@@ -20,7 +23,7 @@ impl Handle {
     /// Needs a runtime.
     pub(super) fn new(pid: libc::pid_t, pidfd: OwnedFd) -> Result<Self> {
         // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
-        let pidfd = unsafe { AsyncFd::register(pidfd) }?;
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
         Ok(Self { pid, inner_pid: pid, pidfd })
     }
 
@@ -88,9 +91,27 @@ impl Handle {
 
 /// The number that a process has for us, by the kernel's account.
 fn pid_of(pidfd: &OwnedFd) -> Result<libc::pid_t> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    // Kernels before 6.13 tell it in a file only, which takes several times as long.
+    let pid = asked_pid(pidfd).map_or_else(|| read_pid(pidfd), |pid| Ok(Some(pid)))?;
     pid.filter(|pid| *pid > 0).ok_or_else(|| Error::other("a process that has no number here"))
+}
+
+/// What the kernel answers, if it knows the question.
+fn asked_pid(pidfd: &OwnedFd) -> Option<libc::pid_t> {
+    // SAFETY: the structure is plain numbers, of which zero is one; the kernel writes no more than its size, which is
+    // part of the question.
+    let (answered, info) = unsafe {
+        let mut info: libc::pidfd_info = std::mem::zeroed();
+        info.mask = libc::PIDFD_INFO_PID.into();
+        (libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info), info)
+    };
+    (answered == 0).then_some(info.pid as libc::pid_t)
+}
+
+/// What is in the file that the kernel keeps of a descriptor.
+fn read_pid(pidfd: &OwnedFd) -> Result<Option<libc::pid_t>> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    Ok(info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()))
 }
 
 /// Whether the process of this pidfd has ended, asked of the kernel.
@@ -146,5 +167,28 @@ pub(super) async fn watch(process: &Handle, limits: Limits) -> Result<Option<Ove
             ended = process.ended() => return ended.map(|()| None),
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+    #[test]
+    fn a_process_has_one_number_however_the_kernel_is_asked() {
+        let me = getpid();
+        let pidfd = pidfd_open(me, PidfdFlags::empty()).unwrap();
+        let number = me.as_raw_nonzero().get();
+        assert_eq!(pid_of(&pidfd).unwrap(), number);
+        assert_eq!(read_pid(&pidfd).unwrap(), Some(number));
+        assert!(asked_pid(&pidfd).is_none_or(|pid| pid == number), "kernels from 6.13 on know the question");
+    }
+
+    #[test]
+    fn what_is_no_process_has_no_number() {
+        let file = std::fs::File::open("/dev/null").unwrap().into();
+        assert_eq!(asked_pid(&file), None);
+        assert!(pid_of(&file).unwrap_err().to_string().contains("no number"));
     }
 }
