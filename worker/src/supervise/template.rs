@@ -193,7 +193,7 @@ impl Control {
         }
     }
 
-    /// There is always room for the two commands that may be on their way at once.
+    /// Does not wait for room: there is always enough for the first of two commands that may be on their way at once.
     fn say(&self, command: Command, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         send(&self.socket, &rmp_serde::to_vec(&command).map_err(Error::other)?, descriptors)
     }
@@ -217,8 +217,11 @@ impl Control {
             (Ok(sockets), Ok(words)) => (sockets, words),
             (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
         };
-        self.say(Command::Fork, &[its_socket.as_fd(), words.as_fd()])?;
-        Ok(Ok(Ends { socket, words }))
+        match self.say(Command::Fork, &[its_socket.as_fd(), words.as_fd()]) {
+            // It has not come to the command before yet: no fork now, and nothing is wrong with it.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Err(error)),
+            said => said.map(|()| Ok(Ends { socket, words })),
+        }
     }
 
     async fn forked(&self, Ends { socket, words }: Ends, keeper: Keeper) -> Result<Result<Fork>> {
@@ -355,5 +358,21 @@ impl Fork {
         keeper.send(Ask::Reap { fork, answer: Some(answer), next }).map_err(|_| gone())?;
         let end = answered.await.map_err(|_| gone())??;
         Ok(Done { overrun, reply, stderr, end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_template_that_has_no_room_for_a_command_is_not_given_up() {
+        let (ours, its) = pair(SocketType::SEQPACKET).unwrap();
+        let control = Control { socket: Incoming::new(ours).unwrap(), patience: PATIENCE };
+        let full = std::iter::from_fn(|| Some(control.begin_fork().unwrap())).find_map(std::result::Result::err);
+        assert_eq!(full.unwrap().kind(), ErrorKind::WouldBlock);
+        // One that is gone is another thing: it will not read what is there.
+        drop(its);
+        assert_eq!(control.begin_fork().err().unwrap().kind(), ErrorKind::ConnectionReset);
     }
 }
