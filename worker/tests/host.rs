@@ -193,7 +193,8 @@ async fn what_a_worker_refuses() {
 #[tokio::test]
 async fn jobs_that_wait_at_a_worker_begin_by_urgency_or_are_given_back() {
     let mut stage = Stage::new(WorkerKind::Execute).await;
-    let runs = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
+    // Long enough for the worker to see one end before the next one does.
+    let runs = JobSpec::Execute(Box::new(stage.execution(&busy(10_000_000)).await));
     let attempt = |job, urgency, spec: &JobSpec| {
         let (token, job, spec) = (TOKEN, JobId(job), spec.clone());
         let acknowledged = vec![];
@@ -212,6 +213,18 @@ async fn jobs_that_wait_at_a_worker_begin_by_urgency_or_are_given_back() {
     assert_eq!(stage.tell(cancel).await, DispatchReply::Taken);
     let order = [stage.report().await.job, stage.report().await.job];
     assert_eq!(order, [JobId(4), JobId(3)]);
+    // A more urgent one takes the place of one that is as good as begun, which is the first of its equals again.
+    assert_eq!(stage.tell(attempt(5, 4, &endless)).await, DispatchReply::Taken);
+    for (job, urgency) in [(6, 4), (7, 4), (8, 1), (9, 1)] {
+        assert_eq!(stage.tell(attempt(job, urgency, &runs)).await, DispatchReply::Taken);
+    }
+    let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(5), attempt: 1 };
+    assert_eq!(stage.tell(cancel).await, DispatchReply::Taken);
+    let mut order = vec![];
+    for _ in 0..4 {
+        order.push(stage.report().await.job.0);
+    }
+    assert_eq!(order, [8, 9, 6, 7]);
 }
 
 #[tokio::test]

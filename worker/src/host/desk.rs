@@ -1,13 +1,14 @@
 //! What a worker has on its desk: jobs that run, jobs that wait for a slot, and what it was told about each.
 
 use super::{
-    Worker, jobs,
+    Worker,
     link::{Key, Link, Note},
+    slots::{Running, Waiting},
 };
 use pvf_shared::{
     bus::Message,
     config::MAX_AHEAD,
-    ids::{Attempt, FencingToken, JobId},
+    ids::{FencingToken, JobId},
     job::JobSpec,
     subjects::Subject,
     wire::{
@@ -18,70 +19,36 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::time::Instant;
 
 /// Attempts that are remembered after their end, so that a repeated dispatch is not done again.
 const REMEMBERED: usize = 4096;
 
-/// A job that a worker has: running, or its report is not acknowledged.
-pub(super) struct Running {
-    token: FencingToken,
-    attempt: Attempt,
-    /// Where its dispatch waits for an answer still.
-    answer: Option<Subject>,
-    /// Its process has ended: its slot is free again.
-    free: bool,
-    /// How it ended; only the report is under way.
-    report: Option<Box<JobReport>>,
-    /// Does the job, or repeats the report.
-    task: Option<AbortHandle>,
-}
-
-impl Running {
-    /// Whether it is this attempt of its job. Another coordinator may have given the same numbers to another job.
-    fn is(&self, (token, _, attempt): Key) -> bool {
-        (self.token, self.attempt) == (token, attempt)
-    }
-}
-
-impl Drop for Running {
-    /// Ends what of it still runs: dropping a job's future kills its process.
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
-    }
-}
-
-/// A dispatch that waits for a slot.
-pub(super) struct Waiting {
-    dispatch: Dispatch,
-    /// Where it waits for an answer still.
-    answer: Option<Subject>,
-}
-
-fn key_of(dispatch: &Dispatch) -> Key {
+pub(super) fn key_of(dispatch: &Dispatch) -> Key {
     (dispatch.token, dispatch.job, dispatch.attempt)
 }
 
 /// A worker's state while it runs.
 pub(super) struct Desk {
     pub(super) worker: Worker,
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     token: FencingToken,
     welcomed: bool,
     /// No more jobs are taken.
     draining: bool,
     /// A hello or heartbeat is under way.
     talking: bool,
+    /// Jobs that run, or wait for the end of one that does.
     pub(super) running: HashMap<JobId, Running>,
-    /// Jobs that wait for a slot, the most urgent first.
+    /// Jobs that wait for a slot otherwise, the most urgent first.
     pub(super) waiting: Vec<Waiting>,
     /// By when each dispatch is answered, whether its job has ended or not.
     unanswered: VecDeque<(Instant, Key)>,
     /// By when each report is repeated, as a message of its own, if it is not acknowledged.
     unacknowledged: VecDeque<(Instant, Key)>,
     ended: VecDeque<Key>,
+    /// Counts jobs that began.
+    pub(super) begun: u64,
 }
 
 impl Desk {
@@ -98,6 +65,7 @@ impl Desk {
             unanswered: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             ended: VecDeque::new(),
+            begun: 0,
         }
     }
 
@@ -154,7 +122,7 @@ impl Desk {
             Note::SlotFree(key) => {
                 if let Some(running) = self.running.get_mut(&key.1).filter(|r| r.is(key)) {
                     running.free = true;
-                    self.start_waiting();
+                    self.fill_slots();
                 }
             }
             Note::Ended(report) => self.on_ended(report).await,
@@ -172,7 +140,7 @@ impl Desk {
         job.task = None;
         let answer = job.answer.take();
         // The next one begins before anything is said about this one.
-        self.start_waiting();
+        self.fill_slots();
         match answer {
             Some(to) => {
                 self.unacknowledged.push_back((Instant::now() + self.worker.config.timing.ack, key));
@@ -341,37 +309,14 @@ impl Desk {
         // any more.
         drop(self.running.remove(&key.1));
         self.waiting.retain(|w| w.dispatch.job != key.1);
-        let waiting = Waiting { dispatch, answer };
-        if self.has_free_slot() {
-            self.start(waiting);
-        } else if self.waiting.len() < MAX_AHEAD as usize {
-            let at = self.waiting.partition_point(|w| w.dispatch.urgency <= waiting.dispatch.urgency);
-            self.waiting.insert(at, waiting);
-        } else {
+        if !self.has_free_slot() && self.not_begun() >= MAX_AHEAD as usize {
+            self.fill_slots();
             return Some(DispatchReply::Refused("no free slot".into()));
         }
+        self.await_slot(Waiting { dispatch: Arc::new(dispatch), answer });
+        self.fill_slots();
         self.unanswered.push_back((Instant::now() + self.worker.config.timing.hold_back(), key));
         None
-    }
-
-    fn has_free_slot(&self) -> bool {
-        let busy = self.running.values().filter(|r| !r.free).count();
-        busy < self.worker.config.slots as usize
-    }
-
-    /// A slot became free: who waits for one begins.
-    fn start_waiting(&mut self) {
-        while !self.waiting.is_empty() && self.has_free_slot() {
-            let waiting = self.waiting.remove(0);
-            self.start(waiting);
-        }
-    }
-
-    fn start(&mut self, Waiting { dispatch, answer }: Waiting) {
-        let (token, job, attempt) = key_of(&dispatch);
-        let work = jobs::work(self.worker.jobs.clone(), self.link.clone(), self.worker.id, dispatch);
-        let task = Some(tokio::spawn(work).abort_handle());
-        self.running.insert(job, Running { token, attempt, answer, free: false, report: None, task });
     }
 
     /// What has not begun is given back.
@@ -379,9 +324,9 @@ impl Desk {
         if let Err(refused) = self.check_token(key.0) {
             return refused;
         }
-        let at = self.waiting.iter().position(|w| key_of(&w.dispatch) == key);
-        let Some(at) = at else { return DispatchReply::Refused("it does not wait for a slot".into()) };
-        self.waiting.remove(at);
+        if !self.take_back(key) {
+            return DispatchReply::Refused("it does not wait for a slot".into());
+        }
         self.remember(key);
         DispatchReply::Taken
     }
@@ -392,7 +337,7 @@ impl Desk {
         }
         if self.running.get(&key.1).is_some_and(|r| r.is(key)) {
             self.running.remove(&key.1);
-            self.start_waiting();
+            self.fill_slots();
         }
         self.waiting.retain(|w| key_of(&w.dispatch) != key);
         self.remember(key);

@@ -1,7 +1,7 @@
 //! One job of a worker: fetch what it needs, run its process, store what it made, report.
 
 use super::{artifacts::ArtifactCache, link::Link};
-use crate::supervise::{JobRunner, Prepared};
+use crate::supervise::{JobRunner, Prepared, Turn};
 use futures::FutureExt as _;
 use pvf_shared::{
     Bytes,
@@ -25,19 +25,24 @@ pub(super) struct JobContext {
     pub(super) max_inline: usize,
 }
 
-/// Does a job; its report goes to the worker's desk.
-pub(super) async fn work(context: Arc<JobContext>, link: Arc<Link>, worker: WorkerId, dispatch: Dispatch) {
-    let Dispatch { token, job, attempt, request, spec, urgency: _, acknowledged: _ } = dispatch;
-    let artifact = match &spec {
+/// Does a job when it is its turn; its report goes to the worker's desk.
+pub(super) async fn work(
+    context: Arc<JobContext>,
+    link: Arc<Link>,
+    worker: WorkerId,
+    dispatch: Arc<Dispatch>,
+    turn: Turn,
+) {
+    let Dispatch { token, job, attempt, request, ref spec, urgency: _, acknowledged: _ } = *dispatch;
+    let artifact = match spec {
         JobSpec::Prepare(spec) => spec.artifact.to_string(),
         JobSpec::Execute(spec) => spec.artifact.to_string(),
     };
     let span = tracing::info_span!("job", %job, attempt, request = request.map(|r| r.to_string()), %artifact);
-    let started = Instant::now();
     async {
-        let free = || link.slot_free((token, job, attempt));
-        let (outcome, mut usage) = context.outcome(&spec, free).await;
-        usage.io = started.elapsed().saturating_sub(usage.wall);
+        let notes = link.clone();
+        let turn = turn.until(move || notes.slot_free((token, job, attempt)));
+        let (outcome, usage) = context.outcome(spec, turn).await;
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
             max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
         link.ended(JobReport { worker, token, job, attempt, outcome, usage });
@@ -60,19 +65,20 @@ fn summary(outcome: &JobOutcome) -> String {
 
 impl JobContext {
     /// Whatever happens there is an outcome: a job without one would be running for ever.
-    /// `free` is called as soon as its process has ended.
-    async fn outcome(&self, spec: &JobSpec, free: impl FnOnce()) -> (JobOutcome, JobUsage) {
+    async fn outcome(&self, spec: &JobSpec, turn: Turn) -> (JobOutcome, JobUsage) {
         let panicked = "panic of the worker itself (its log says more)";
         match spec {
             JobSpec::Prepare(job) => {
+                let started = Instant::now();
                 let caught = AssertUnwindSafe(self.prepare(job)).catch_unwind().await;
-                let (outcome, usage) = caught.unwrap_or_else(|_| {
+                let (outcome, mut usage) = caught.unwrap_or_else(|_| {
                     (PrepareOutcome::Failed(PrepareError::JobDied(panicked.into())), JobUsage::default())
                 });
+                usage.io = started.elapsed().saturating_sub(usage.wall);
                 (JobOutcome::Prepare(outcome), usage)
             }
             JobSpec::Execute(job) => {
-                let caught = AssertUnwindSafe(self.execute(job, free)).catch_unwind().await;
+                let caught = AssertUnwindSafe(self.execute(job, turn)).catch_unwind().await;
                 let (outcome, usage) = caught.unwrap_or_else(|_| {
                     let reason = AmbiguousReason::JobError(panicked.into());
                     (ExecuteOutcome::Ambiguous(reason), JobUsage::default())
@@ -120,18 +126,23 @@ impl JobContext {
         (outcome, usage)
     }
 
-    async fn execute(&self, job: &ExecuteJob, free: impl FnOnce()) -> (ExecuteOutcome, JobUsage) {
+    async fn execute(&self, job: &ExecuteJob, turn: Turn) -> (ExecuteOutcome, JobUsage) {
+        let started = Instant::now();
+        let failed = |outcome| (outcome, JobUsage { io: started.elapsed(), ..JobUsage::default() });
         let block_data = match self.input(&job.block_data).await {
             Ok(data) => data,
-            Err(error) => return (ExecuteOutcome::Internal(error), JobUsage::default()),
+            Err(error) => return failed(ExecuteOutcome::Internal(error)),
         };
         let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
         let artifact = match self.cache.get(&job.artifact, job.mac, is_mapped).await {
             Ok(artifact) => artifact,
-            Err(outcome) => return (outcome, JobUsage::default()),
+            Err(outcome) => return failed(outcome),
         };
-        let (outcome, usage) = self.runner.execute_until(job, artifact.path(), block_data, free).await;
-        (self.fit(outcome).await, usage)
+        let fetching = started.elapsed();
+        let (outcome, usage) = self.runner.execute_in_turn(job, artifact.path(), block_data, turn).await;
+        let started = Instant::now();
+        let outcome = self.fit(outcome).await;
+        (outcome, JobUsage { io: fetching + started.elapsed(), ..usage })
     }
 
     /// A result that does not fit the bus goes to the store.

@@ -4,6 +4,7 @@ mod artifacts;
 mod desk;
 mod jobs;
 mod link;
+mod slots;
 
 use crate::{
     sandbox::Report,

@@ -4,8 +4,9 @@
 //! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout: it says whether it is
 //!   ready, forks when it is told to ([`Command::Fork`], with the two descriptors that the fork is to have), and reaps
 //!   the fork when the worker has seen its end. Only the template can: a fork is its child.
-//! * A **fork** waits on its socket for its execution, one packet (or a memory file with it), and writes its reply
-//!   there.
+//! * A **fork** waits on its socket for its execution, one packet ([`How`] and the execution, or a memory file with it),
+//!   and writes its reply there. If the pidfd of another process comes along it begins when that one has ended, or when
+//!   it is told to by one more packet.
 //!
 //! A reply is four bytes of length, little endian, the reply, and for a preparation the artifact behind it; a length
 //! of 0 is that of a valid candidate, whose result follows, behind a length of its own.
@@ -50,6 +51,8 @@ pub(crate) mod name {
     pub(crate) const TEMPLATE: &std::ffi::CStr = c"pvf-template";
     /// A fork of a template that waits for a job.
     pub(crate) const SPARE: &std::ffi::CStr = c"pvf-spare";
+    /// A fork of a template that has a job, and waits for the end of the one before.
+    pub(crate) const NEXT: &std::ffi::CStr = c"pvf-next";
     /// A fork of a template that executes.
     pub(crate) const EXECUTE: &std::ffi::CStr = c"pvf-execute";
 }
@@ -138,6 +141,28 @@ impl<'a> Execution<'a> {
             around,
             block_data,
         })
+    }
+}
+
+/// How an execution comes: the first byte of its packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct How {
+    /// It is in a memory file, the first descriptor that comes along, and not in the packet.
+    pub(crate) in_file: bool,
+    /// It begins when a process has ended, whose pidfd is the last descriptor that comes along.
+    pub(crate) waits: bool,
+}
+
+impl How {
+    /// As a byte.
+    pub(crate) fn to_byte(self) -> u8 {
+        u8::from(self.in_file) | u8::from(self.waits) << 1
+    }
+
+    /// The reverse.
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        let how = Self { in_file: byte & 1 != 0, waits: byte & 2 != 0 };
+        (how.to_byte() == byte).then_some(how)
     }
 }
 

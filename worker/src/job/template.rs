@@ -4,7 +4,7 @@
 use super::{
     control::{receive, send},
     execute, exit, failed,
-    protocol::{Command, Execution, MAX_COMMAND, MAX_INLINE, Setup, Told, name},
+    protocol::{Command, Execution, How, MAX_COMMAND, MAX_INLINE, Setup, Told, name},
     said, set_limit, set_name,
     slice::work_in_long_slices,
     write_reply,
@@ -20,9 +20,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sp_wasm_interface::HostFunctions;
 use std::{
     fs::File,
-    io::{Cursor, Error, Read as _, Seek as _, SeekFrom},
+    io::{Cursor, Error, ErrorKind, Read as _, Seek as _, SeekFrom},
     os::{
-        fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::net::UnixStream,
     },
     panic::{AssertUnwindSafe, catch_unwind},
@@ -141,7 +141,7 @@ fn await_job(lock: &ForkLock, [socket, stderr]: [&OwnedFd; 2], parent: i32) -> R
     // Descriptors 0 to 2 were the template's. The image of the guest's memory is behind others, which stay open.
     for (from, to) in [(socket, 0), (stderr, 1), (stderr, 2)] {
         // SAFETY: a plain system call on descriptors that are open.
-        if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(from), to) } < 0 {
+        if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
             return Err(failed("descriptors")(Error::last_os_error()));
         }
     }
@@ -168,22 +168,45 @@ fn serve(
     (lock, cores): (&ForkLock, &CpuSet),
 ) -> Result<(), String> {
     let mut inline = [0; MAX_INLINE];
-    let (len, [file, _]) = receive(&socket, &mut inline).map_err(failed("request"))?;
-    if len == 0 {
+    let (len, [first, second]) = receive(&socket, &mut inline).map_err(failed("request"))?;
+    let Some((how, inline)) = inline[..len].split_first() else {
         // The worker does not need it any more.
+        return Ok(());
+    };
+    let how = How::from_byte(*how).ok_or("a request of no known kind")?;
+    let (file, before) = if how.in_file { (first, second) } else { (None, first) };
+    let large = file.map(whole).transpose().map_err(failed("request"))?;
+    let job = Execution::read(large.as_deref().unwrap_or(inline)).ok_or("a request that is none")?;
+    set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
+    if how.waits && !await_turn(&socket, before.ok_or("a request without what it waits for")?)? {
         return Ok(());
     }
     set_name(name::EXECUTE);
-    // Where it began its worker chose; from here on the kernel does.
-    let _ = sched_setaffinity(None, cores);
-    let large = file.map(whole).transpose().map_err(failed("request"))?;
-    let job = Execution::read(large.as_deref().unwrap_or(&inline[..len])).ok_or("a request that is none")?;
-    set_limit(libc::RLIMIT_CPU, job.cpu_seconds).map_err(failed("CPU limit"))?;
+    if !how.waits {
+        // Where it began its worker chose; from here on the kernel does, until there are others behind it.
+        let _ = sched_setaffinity(None, cores);
+    }
     lock.no_descriptors()?;
     let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, &job)));
     let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));
     // Nothing of what is here is taken apart.
     exit(write_reply(&mut UnixStream::from(socket), &reply, &[]))
+}
+
+/// Waits until this other process has ended, or the worker says that it need not wait; false if it is not needed.
+fn await_turn(socket: &OwnedFd, before: OwnedFd) -> Result<bool, String> {
+    set_name(name::NEXT);
+    let mut events = [&before, socket].map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    loop {
+        // SAFETY: a plain system call; the pointer is to as many entries as it says.
+        let ready = unsafe { libc::ppoll(events.as_mut_ptr(), 2, std::ptr::null(), std::ptr::null()) };
+        match ready {
+            1.. if events[0].revents != 0 => return Ok(true),
+            1.. => return receive(socket, &mut [0; 8]).map(|(len, _)| len > 0).map_err(failed("its turn")),
+            _ if Error::last_os_error().kind() == ErrorKind::Interrupted => {}
+            _ => return Err(failed("its turn")(Error::last_os_error())),
+        }
+    }
 }
 
 /// All of a file, with no other calls than a fork may make.

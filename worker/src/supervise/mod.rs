@@ -4,6 +4,7 @@
 //! result is decoded again, and a process that ended oddly has no result, whatever it wrote.
 
 mod cores;
+mod fork;
 mod launch;
 mod outcome;
 mod pipes;
@@ -11,6 +12,7 @@ mod probe;
 mod process;
 mod template;
 mod templates;
+mod turn;
 mod watch;
 mod words;
 
@@ -20,6 +22,7 @@ use crate::{
     sandbox::Report,
     wasm::CpuBaseline,
 };
+use fork::Done;
 use outcome::{Ran, execute_outcome, prepare_outcome};
 use pipes::{read_bounded, read_tail};
 use process::{Process, Start};
@@ -39,9 +42,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use template::Done;
 use templates::Templates;
 use tokio::time::Instant;
+pub use turn::{Go, Place, Turn};
 use watch::{Limits, Overrun, watch};
 
 /// Largest artifact that a job may hand over, bytes.
@@ -151,16 +154,16 @@ impl JobRunner {
     /// Executes a candidate in a process of its own. The artifact file must be one whose seal was verified, unless it
     /// [is warm](Self::is_warm).
     pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {
-        self.execute_until(job, artifact, block_data, || {}).await
+        self.execute_in_turn(job, artifact, block_data, Turn::now().0).await
     }
 
-    /// The same; `ended` is called as soon as the process is gone, before all is known of it.
-    pub async fn execute_until(
+    /// The same, when it is its turn.
+    pub async fn execute_in_turn(
         &self,
         job: &ExecuteJob,
         artifact: &Path,
         block_data: Bytes,
-        ended: impl FnOnce(),
+        mut turn: Turn,
     ) -> (ExecuteOutcome, JobUsage) {
         let (before, behind) = job.context.around_block_data();
         let execution = Execution {
@@ -172,18 +175,37 @@ impl JobRunner {
             around: [&before, &behind],
             block_data: &block_data,
         };
-        let started = Instant::now();
-        let fork = match self.templates.hand_over(artifact, &job.executor_params, &execution).await {
-            Ok(fork) => fork,
-            Err(error) => {
-                let usage = JobUsage { wall: started.elapsed(), ..JobUsage::default() };
-                return (outcome::no_fork(error), usage);
+        let started;
+        let fork = loop {
+            let before = turn.before().await;
+            let asked = Instant::now();
+            let handing = self.templates.hand_over(artifact, &job.executor_params, &execution, before.as_deref());
+            let mut fork = match handing.await {
+                Ok(fork) => fork,
+                Err(error) => {
+                    let usage = JobUsage { wall: asked.elapsed(), ..JobUsage::default() };
+                    return (outcome::no_fork(error), usage);
+                }
+            };
+            let begun = match &before {
+                None => Ok(true),
+                Some(before) => fork.begins(&mut turn, before).await,
+            };
+            // One that ended while it waited did nothing, and there is another.
+            match begun.and_then(|begun| Ok((begun, fork.occupant()?))) {
+                Ok((true, occupant)) => {
+                    turn.runs(occupant);
+                    started = if before.is_some() { Instant::now() } else { asked };
+                    break fork;
+                }
+                Ok((false, _)) => {}
+                Err(error) => return (outcome::lost(&error), JobUsage::default()),
             }
         };
         drop(block_data);
         // A result lies in the guest's memory, so it cannot be larger.
         let max_reply = job.executor_params.memory_page_limit() as usize * 64 * 1024;
-        match fork.done(limits(job.cpu_limit, 1), max_reply, ended).await {
+        match fork.done(limits(job.cpu_limit, 1), max_reply, || turn.over()).await {
             Ok(Done { overrun, reply, stderr, end }) => {
                 let ran = ran(end, overrun, reply, stderr, started);
                 (execute_outcome(&ran, job.cpu_limit), ran.usage)

@@ -1,13 +1,11 @@
-//! A template process and its forks, as the worker sees them. The template makes and reaps its forks; the worker
-//! watches them by the descriptors that it got of them, and ends them.
+//! A template process, as the worker sees it: it makes and reaps forks.
 
 use super::{
-    cores::Core,
-    is_whole, memory_file,
-    pipes::{Incoming, read_bounded, read_tail},
+    fork::Fork,
+    pipes::{Incoming, read_tail},
     process::{Process, Start},
     request_file,
-    watch::{Handle, Limits, Overrun, has_ended, watch},
+    watch::{Handle, has_ended},
     words::Words,
 };
 use crate::{
@@ -15,10 +13,9 @@ use crate::{
     job::{
         control::{Descriptors, receive, send},
         execute::HOST_STACK,
-        protocol::{Command, Execution, MAX_INLINE, MAX_PACKET, REPLY_SLACK, Setup, TEMPLATE, Told},
+        protocol::{Command, MAX_PACKET, Setup, TEMPLATE, Told},
     },
 };
-use pvf_shared::Bytes;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::{
     fmt,
@@ -32,9 +29,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How long a template may take for anything that it is told; linking a large artifact takes some 20 ms.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Turns that other tasks get between a job's end and what is done about it.
-const YIELDS: usize = 3;
 
 /// Why there is no fork.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +53,7 @@ impl fmt::Display for NoFork {
 }
 
 /// What the task that keeps a template is asked for.
-enum Ask {
+pub(super) enum Ask {
     /// A fork, which asks this keeper for its end.
     Fork(oneshot::Sender<Result<Fork>>, Keeper),
     /// The end of this fork, which has ended or was killed; and the next one, if somebody takes it.
@@ -69,7 +63,7 @@ enum Ask {
 /// Takes the fork that is made when another one ends.
 pub(super) type Next = Box<dyn FnOnce(Fork) + Send>;
 
-type Keeper = mpsc::UnboundedSender<Ask>;
+pub(super) type Keeper = mpsc::UnboundedSender<Ask>;
 
 /// A template that has its artifact linked. Its process ends when this and all its forks are gone.
 #[derive(Clone)]
@@ -98,7 +92,7 @@ impl Template {
         let why = match control.told().await {
             Ok((Told::Ready, _)) => {
                 let (keeper, asks) = mpsc::unbounded_channel();
-                let pidfd = Arc::new(process.handle.pidfd().try_clone_to_owned()?);
+                let pidfd = process.handle.pidfd().clone();
                 let memory = own_memory(process.handle.pid());
                 tokio::spawn(keep(process, control, asks));
                 return Ok(Self { keeper, pidfd, memory });
@@ -141,7 +135,7 @@ fn own_memory(pid: i32) -> u64 {
     resident.saturating_sub(of_files) * rustix::param::page_size() as u64
 }
 
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(ErrorKind::BrokenPipe, "the process that has the artifact mapped is gone")
 }
 
@@ -231,8 +225,7 @@ impl Control {
             (Told::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
             (other, _) => return Err(Error::other(format!("asked for a fork, it said {other:?}"))),
         };
-        let body = Some((Handle::of_fork(pid, pidfd)?, keeper));
-        Ok(Ok(Fork { body, socket: Some(Incoming::new(socket)?), words }))
+        Ok(Ok(Fork::new((Handle::of_fork(pid, pidfd)?, keeper), Incoming::new(socket)?, words)))
     }
 
     /// Reaps a fork and makes the next one; the template wakes once for both.
@@ -269,96 +262,6 @@ impl Control {
 struct Ends {
     socket: OwnedFd,
     words: Words,
-}
-
-/// What a job wrote behind a reply that was whole makes it none.
-fn with_rest(reply: Bytes, socket: &OwnedFd) -> Result<Bytes> {
-    let mut rest = [0; 64];
-    match rustix::io::read(socket, &mut rest[..]) {
-        Ok(n @ 1..) => Ok([&reply[..], &rest[..n]].concat().into()),
-        Ok(0) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNRESET) => Ok(reply),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A fork of a template, ready for a job: killed and reaped when dropped, wherever on its way that happens.
-pub(super) struct Fork {
-    body: Option<(Handle, Keeper)>,
-    socket: Option<Incoming>,
-    words: Words,
-}
-
-impl Drop for Fork {
-    fn drop(&mut self) {
-        if let Some((handle, keeper)) = self.body.take() {
-            handle.kill();
-            // If there is no keeper any more, its template is gone, and forks go with it.
-            let _ = keeper.send(Ask::Reap { fork: handle, answer: None, next: None });
-        }
-    }
-}
-
-/// What a fork did.
-pub(super) struct Done {
-    pub(super) overrun: Option<Overrun>,
-    pub(super) reply: Option<Bytes>,
-    pub(super) stderr: String,
-    pub(super) end: End,
-}
-
-impl Fork {
-    /// Whether it ended while it waited for a job.
-    pub(super) fn has_ended(&self) -> bool {
-        self.body.as_ref().is_none_or(|(handle, _)| handle.has_ended())
-    }
-
-    /// Hands it its job, which begins on this core if one is given.
-    pub(super) fn begin(&self, job: &Execution<'_>, core: Option<&Core>) -> Result<()> {
-        if let (Some((handle, _)), Some(core)) = (&self.body, core) {
-            core.begin(handle.pid());
-        }
-        let socket = self.socket.as_ref().ok_or_else(gone)?;
-        let mut bytes = Vec::with_capacity(job.size());
-        job.write(&mut bytes);
-        if bytes.len() <= MAX_INLINE {
-            send(socket, &bytes, &[])
-        } else {
-            send(socket, b"file", &[memory_file(&bytes)?.as_fd()])
-        }
-    }
-
-    /// Watches it do its job. When it has `ended` another one may be made in its place.
-    pub(super) async fn done(
-        mut self,
-        limits: Limits,
-        max_reply: usize,
-        (ended, next): (impl FnOnce(), impl FnOnce() -> Option<Next>),
-    ) -> Result<Done> {
-        let (Some(mut socket), Some((handle, _))) = (self.socket.take(), &self.body) else { return Err(gone()) };
-        let reading = async move {
-            let reply = read_bounded(Some(&mut socket), max_reply + REPLY_SLACK, is_whole, handle.gone()).await;
-            if reply.is_none() {
-                handle.kill();
-            }
-            // Its end alone is waited for from here on.
-            (reply, socket.into_inner())
-        };
-        let (overrun, (reply, socket)) = tokio::join!(watch(handle, limits), reading);
-        let (overrun, reply, stderr) =
-            (overrun?, reply.map(|reply| with_rest(reply, &socket)).transpose()?, self.words.read());
-        ended();
-        // Whoever waited for that goes first: the next job begins on the core that just became free, before the
-        // template and what it forks compete for it.
-        for _ in 0..YIELDS {
-            tokio::task::yield_now().await;
-        }
-        let (answer, answered) = oneshot::channel();
-        let Some((fork, keeper)) = self.body.take() else { return Err(gone()) };
-        let next = next().map(|next| (next, keeper.clone()));
-        keeper.send(Ask::Reap { fork, answer: Some(answer), next }).map_err(|_| gone())?;
-        let end = answered.await.map_err(|_| gone())??;
-        Ok(Done { overrun, reply, stderr, end })
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //! time, the least recently used going first.
 
 use super::{
-    cores::{Core, Cores},
-    template::{Done, Fork, Next, NoFork, PATIENCE, Template},
+    cores::{Cores, Seat},
+    fork::{Done, Fork},
+    template::{Next, NoFork, PATIENCE, Template},
+    turn::{Occupant, Turn},
     watch::Limits,
 };
 use crate::{
@@ -64,18 +66,50 @@ impl Place {
 
 /// A fork that has a job.
 pub(super) struct Busy {
+    /// Given up before the process can be reaped.
+    seat: Option<Seat>,
     fork: Fork,
     entry: Arc<Entry>,
     spares: usize,
-    core: Option<Core>,
+    cores: Arc<Cores>,
 }
 
 impl Busy {
+    /// What whoever comes behind it has to know.
+    pub(super) fn occupant(&self) -> std::io::Result<Occupant> {
+        let (pid, pidfd) = self.fork.process()?;
+        Ok(Occupant { pid, pidfd: pidfd.clone(), core: self.seat.as_ref().map(|seat| seat.core().clone()) })
+    }
+
+    /// Waits until it begins; false if it ended before that. It may have ended since.
+    pub(super) async fn begins(&mut self, turn: &mut Turn, before: &Occupant) -> std::io::Result<bool> {
+        let told = tokio::select! {
+            biased;
+            told = turn.comes() => told,
+            () = self.fork.gone() => {
+                if !before.has_ended() {
+                    return Ok(false);
+                }
+                turn.comes().await
+            }
+        };
+        if told {
+            // The slot that is free now is another one's than that which it was to have.
+            self.seat = None;
+            let (pid, _) = self.fork.process()?;
+            self.seat = self.cores.take().map(|core| core.seat(pid, true));
+            if self.fork.go().is_err() {
+                return Ok(before.has_ended());
+            }
+        }
+        Ok(true)
+    }
+
     /// Watches it do its job. When it has ended a spare is made in its place, if there are not enough.
     pub(super) async fn done(self, limits: Limits, max_reply: usize, ended: impl FnOnce()) -> std::io::Result<Done> {
-        let Self { fork, entry, spares, core } = self;
+        let Self { seat, fork, entry, spares, .. } = self;
         let ended = || {
-            drop(core);
+            drop(seat);
             ended();
         };
         let next = move || entry.place(spares).map(|place| -> Next { Box::new(move |fork| place.fill(fork)) });
@@ -166,25 +200,33 @@ impl Templates {
         }
     }
 
-    /// Gives the job to a fork of the artifact's template, which is started if there is none.
+    /// Gives the job to a fork of the artifact's template, which is started if there is none. It begins when the one
+    /// before it has ended, if there is one.
     pub(super) async fn hand_over(
         &self,
         artifact: &Path,
         params: &ExecutorParams,
         job: &Execution<'_>,
+        before: Option<&Occupant>,
     ) -> Result<Busy, NoFork> {
         let entry = self.entry((artifact.to_owned(), params.hash()));
-        let core = self.cores.take();
+        let core = before.map_or_else(|| self.cores.take(), Occupant::held_core);
         let mut why = String::new();
         for _ in 0..TRIES {
             let fork = match entry.spare() {
                 Some(fork) => Ok(fork),
                 None => entry.template(self, artifact, params).await?.fork().await,
             };
-            match fork.and_then(|fork| fork.begin(job, core.as_ref()).map(|()| fork)) {
-                Ok(fork) => {
+            let handed = fork.and_then(|fork| {
+                let (pid, _) = fork.process()?;
+                let seat = core.as_ref().map(|core| core.seat(pid, before.is_some()));
+                fork.hand(job, before)?;
+                Ok((fork, seat))
+            });
+            match handed {
+                Ok((fork, seat)) => {
                     entry.refill(self.spares);
-                    return Ok(Busy { fork, entry, spares: self.spares, core });
+                    return Ok(Busy { seat, fork, entry, spares: self.spares, cores: self.cores.clone() });
                 }
                 Err(error) => why = error.to_string(),
             }

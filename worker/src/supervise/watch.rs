@@ -4,7 +4,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     io::{Error, Result},
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -16,14 +17,14 @@ use tokio::{
 pub(super) struct Handle {
     pid: libc::pid_t,
     inner_pid: libc::pid_t,
-    pidfd: AsyncFd<OwnedFd>,
+    pidfd: AsyncFd<Arc<OwnedFd>>,
 }
 
 impl Handle {
     /// Needs a runtime.
     pub(super) fn new(pid: libc::pid_t, pidfd: OwnedFd) -> Result<Self> {
         // SAFETY: the descriptor is owned by the AsyncFd and stays open, and the same, for as long as that lives.
-        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+        let pidfd = unsafe { AsyncFd::register_with_interest(Arc::new(pidfd), Interest::READABLE) }?;
         Ok(Self { pid, inner_pid: pid, pidfd })
     }
 
@@ -74,8 +75,8 @@ impl Handle {
     }
 
     /// What tells its end.
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.get_ref().as_fd()
+    pub(super) fn pidfd(&self) -> &Arc<OwnedFd> {
+        self.pidfd.get_ref()
     }
 
     /// Waits until the process has ended. Does not reap it.

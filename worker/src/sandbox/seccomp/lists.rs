@@ -56,6 +56,7 @@ const IS_OPEN: Rule = only(
 /// A fork of a template, from when it waits for its job on.
 pub(super) const JOB: &[Rule] = &[
     any(libc::SYS_recvmsg, "waits for its job on its socket, and gets a memory file with a large one"),
+    any(libc::SYS_ppoll, "waits until the job before it has ended"),
     any(libc::SYS_read, "a large job's memory file"),
     any(libc::SYS_lseek, "how long that file is"),
     any(libc::SYS_close, "that file, when it is read; descriptors that are not needed"),
