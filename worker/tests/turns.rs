@@ -10,6 +10,7 @@ use pvf_shared::{
     params::ExecutorParams,
 };
 use pvf_worker::supervise::{JobRunner, Place, Turn};
+use rustix::{process::Pid, thread::sched_getaffinity};
 use std::{fs, path::PathBuf, time::Instant};
 use tokio::task::JoinHandle;
 
@@ -169,6 +170,29 @@ async fn a_process_that_ends_while_it_waits_is_replaced() {
     let outcome = behind.await.unwrap();
     assert!(matches!(outcome, ExecuteOutcome::Valid(_) | ExecuteOutcome::Ambiguous(_)), "{outcome:?}");
     until(|| has_ended(second).then_some(())).await;
+    stage.end();
+}
+
+/// With more slots than cores: the core that it waited for is still another one's.
+#[tokio::test]
+async fn a_job_without_a_core_may_run_on_all() {
+    let stage = Stage::new("turn-core").await;
+    let cores = |pid| sched_getaffinity(Pid::from_raw(pid)).unwrap().count();
+    let all = cores(0);
+    let mut running = Vec::new();
+    for n in 1..=all as usize {
+        running.push(stage.endless().await);
+        until(|| (jobs_of(&stage.exe).len() == n).then_some(())).await;
+    }
+    let (turn, _, go) = running[0].1.behind();
+    let job = execute_job(&busy(u64::MAX), ExecutorParams::default());
+    let behind = stage.execute(&stage.long, job, Bytes::new(), turn);
+    let next = stage.next().await;
+    assert_eq!(cores(next), 1);
+    go.go();
+    until(|| (name_of(next) == "pvf-execute" && cores(next) == all).then_some(())).await;
+    behind.abort();
+    running.into_iter().for_each(|(execution, _)| execution.abort());
     stage.end();
 }
 

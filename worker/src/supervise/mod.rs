@@ -175,31 +175,13 @@ impl JobRunner {
             around: [&before, &behind],
             block_data: &block_data,
         };
-        let started;
-        let fork = loop {
-            let before = turn.before().await;
-            let asked = Instant::now();
-            let handing = self.templates.hand_over(artifact, &job.executor_params, &execution, before.as_deref());
-            let mut fork = match handing.await {
-                Ok(fork) => fork,
-                Err(error) => {
-                    let usage = JobUsage { wall: asked.elapsed(), ..JobUsage::default() };
-                    return (outcome::no_fork(error), usage);
-                }
-            };
-            let begun = match &before {
-                None => Ok(true),
-                Some(before) => fork.begins(&mut turn, before).await,
-            };
-            // One that ended while it waited did nothing, and there is another.
-            match begun.and_then(|begun| Ok((begun, fork.occupant()?))) {
-                Ok((true, occupant)) => {
-                    turn.runs(occupant);
-                    started = if before.is_some() { Instant::now() } else { asked };
-                    break fork;
-                }
-                Ok((false, _)) => {}
-                Err(error) => return (outcome::lost(&error), JobUsage::default()),
+        let asked = Instant::now();
+        let begun = self.templates.begin(artifact, &job.executor_params, &execution, &mut turn);
+        let (fork, started) = match begun.await {
+            Ok(begun) => begun,
+            Err(error) => {
+                let usage = JobUsage { wall: asked.elapsed(), ..JobUsage::default() };
+                return (outcome::no_fork(error), usage);
             }
         };
         drop(block_data);

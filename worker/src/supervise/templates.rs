@@ -24,14 +24,15 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 /// Templates that are kept,
 const MAX_TEMPLATES: usize = 64;
 /// as long as the memory of all of them is not more than this, spares counted as much as their template. The last one
 /// used is kept in any case.
 const MAX_MEMORY: u64 = 1 << 30;
-/// How often a job is handed over that nobody took: a spare may have died unnoticed, and its template too.
+/// How often a job is handed over that nobody took, or that waited with a process that ended: a spare may have died
+/// unnoticed, and its template too.
 const TRIES: u32 = 3;
 
 /// Files are named for their content by whoever verified them, so the path says which artifact it is.
@@ -95,8 +96,10 @@ impl Busy {
         };
         if told {
             // The slot that is free now is another one's than that which it was to have.
-            self.seat = None;
             let (pid, _) = self.fork.process()?;
+            if self.seat.take().is_some() {
+                self.cores.loosen(pid);
+            }
             self.seat = self.cores.take().map(|core| core.seat(pid, true));
             if self.fork.go().is_err() {
                 return Ok(before.has_ended());
@@ -200,9 +203,39 @@ impl Templates {
         }
     }
 
+    /// Has the job begin in a fork of the artifact's template when it is its turn, and says when that was.
+    pub(super) async fn begin(
+        &self,
+        artifact: &Path,
+        params: &ExecutorParams,
+        job: &Execution<'_>,
+        turn: &mut Turn,
+    ) -> Result<(Busy, Instant), NoFork> {
+        let mut died = 0;
+        loop {
+            if died == TRIES {
+                // It gets its process when it has its slot.
+                turn.comes().await;
+            }
+            let before = turn.before().await;
+            let mut since = Instant::now();
+            let mut fork = self.hand_over(artifact, params, job, before.as_deref()).await?;
+            if let Some(before) = before {
+                if !fork.begins(turn, &before).await? {
+                    // It ended while it waited, and did nothing.
+                    died += 1;
+                    continue;
+                }
+                since = Instant::now();
+            }
+            turn.runs(fork.occupant()?);
+            return Ok((fork, since));
+        }
+    }
+
     /// Gives the job to a fork of the artifact's template, which is started if there is none. It begins when the one
     /// before it has ended, if there is one.
-    pub(super) async fn hand_over(
+    async fn hand_over(
         &self,
         artifact: &Path,
         params: &ExecutorParams,
