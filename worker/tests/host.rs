@@ -4,7 +4,7 @@ mod common;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{AMPLE, WORKER, execute_job, jobs_of, own_worker, prepare_job, until};
+use common::{AMPLE, WORKER, execute_job, has_ended, jobs_of, name_of, own_worker, prepare_job, processes_of, until};
 use futures::StreamExt as _;
 use pvf_guests::{
     adder::result,
@@ -188,43 +188,95 @@ async fn what_a_worker_refuses() {
     stage.worker.abort();
 }
 
+fn attempt(job: u64, urgency: u8, spec: &JobSpec) -> ToWorker {
+    let (token, job, spec, acknowledged) = (TOKEN, JobId(job), spec.clone(), vec![]);
+    ToWorker::Dispatch(Box::new(Dispatch { token, job, attempt: 1, urgency, request: None, spec, acknowledged }))
+}
+
+fn cancel(job: u64) -> ToWorker {
+    ToWorker::Cancel { token: TOKEN, job: JobId(job), attempt: 1 }
+}
+
 /// A job that is held ahead waits for the slot, begins by itself when there is one, the most urgent first, and can be
-/// given back as long as it waits.
+/// given back as long as it waits. One that had to wait behind an endless one would never be reported.
 #[tokio::test]
 async fn jobs_that_wait_at_a_worker_begin_by_urgency_or_are_given_back() {
     let mut stage = Stage::new(WorkerKind::Execute).await;
-    // Long enough for the worker to see one end before the next one does.
-    let runs = JobSpec::Execute(Box::new(stage.execution(&busy(10_000_000)).await));
-    let attempt = |job, urgency, spec: &JobSpec| {
-        let (token, job, spec) = (TOKEN, JobId(job), spec.clone());
-        let acknowledged = vec![];
-        ToWorker::Dispatch(Box::new(Dispatch { token, job, attempt: 1, urgency, request: None, spec, acknowledged }))
-    };
-    let recall = |job| ToWorker::Recall { token: TOKEN, job: JobId(job), attempt: 1 };
+    let short = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
     let endless = stage.endless().await;
-    assert_eq!(stage.tell(attempt(1, 4, &endless)).await, DispatchReply::Taken);
-    for (job, urgency) in [(2, 4), (3, 4), (4, 1)] {
-        assert_eq!(stage.tell(attempt(job, urgency, &runs)).await, DispatchReply::Taken);
+    let recall = |job| ToWorker::Recall { token: TOKEN, job: JobId(job), attempt: 1 };
+    for dispatch in [attempt(1, 4, &endless), attempt(2, 4, &endless), attempt(3, 4, &endless), attempt(4, 1, &short)] {
+        assert_eq!(stage.tell(dispatch).await, DispatchReply::Taken);
     }
     assert!(matches!(stage.tell(recall(1)).await, DispatchReply::Refused(_)), "it has begun");
     assert_eq!(stage.tell(recall(2)).await, DispatchReply::Taken);
     assert!(matches!(stage.tell(recall(2)).await, DispatchReply::Refused(_)), "it was given back");
-    let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(1), attempt: 1 };
-    assert_eq!(stage.tell(cancel).await, DispatchReply::Taken);
-    let order = [stage.report().await.job, stage.report().await.job];
-    assert_eq!(order, [JobId(4), JobId(3)]);
-    // A more urgent one takes the place of one that is as good as begun, which is the first of its equals again.
-    assert_eq!(stage.tell(attempt(5, 4, &endless)).await, DispatchReply::Taken);
-    for (job, urgency) in [(6, 4), (7, 4), (8, 1), (9, 1)] {
-        assert_eq!(stage.tell(attempt(job, urgency, &runs)).await, DispatchReply::Taken);
+    assert_eq!(stage.tell(cancel(1)).await, DispatchReply::Taken);
+    assert_eq!(stage.report().await.job, JobId(4));
+    // Job 3 has the slot. A more urgent one takes the place of one that is as good as begun, which is the first of
+    // its equals again.
+    for dispatch in [attempt(5, 4, &short), attempt(6, 4, &endless), attempt(7, 1, &short)] {
+        assert_eq!(stage.tell(dispatch).await, DispatchReply::Taken);
     }
-    let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(5), attempt: 1 };
-    assert_eq!(stage.tell(cancel).await, DispatchReply::Taken);
-    let mut order = vec![];
+    assert_eq!(stage.tell(cancel(3)).await, DispatchReply::Taken);
+    let mut reported = [stage.report().await.job, stage.report().await.job];
+    reported.sort_unstable();
+    assert_eq!(reported, [JobId(5), JobId(7)]);
+}
+
+/// Of two slots whichever is free first: the next job goes to that, also if it waits behind the other one.
+#[tokio::test]
+async fn the_next_job_gets_the_slot_that_is_free_first() {
+    let config = WorkerConfig { slots: 2, ..config(WorkerKind::Execute, Path::new(WORKER)) };
+    let mut stage = Stage::with(config, LocalBus::new()).await;
+    let short = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
+    let endless = stage.endless().await;
+    for (first, gone) in [(10, 10), (20, 21)] {
+        // Two that run, a next one behind each, and two more urgent ones that take their places.
+        for (job, urgency, spec) in
+            [(0, 4, &endless), (1, 4, &endless), (2, 4, &endless), (3, 4, &endless), (4, 1, &short), (5, 1, &short)]
+        {
+            assert_eq!(stage.tell(attempt(first + job, urgency, spec)).await, DispatchReply::Taken);
+        }
+        assert_eq!(stage.tell(cancel(gone)).await, DispatchReply::Taken);
+        let mut reported = [stage.report().await.job.0, stage.report().await.job.0];
+        reported.sort_unstable();
+        assert_eq!(reported, [first + 4, first + 5]);
+        for job in 0..4 {
+            assert_eq!(stage.tell(cancel(first + job)).await, DispatchReply::Taken);
+        }
+    }
+}
+
+/// The kernel may have begun and ended a job that the worker still thinks of as the next one: whatever the worker does
+/// then, there is one report of it.
+#[tokio::test]
+async fn a_next_job_that_ended_before_the_worker_looked() {
+    let exe = own_worker("unseen");
+    let mut stage = Stage::with(config(WorkerKind::Execute, &exe), LocalBus::new()).await;
+    let spec = JobSpec::Execute(Box::new(stage.execution(&returns(RESULT)).await));
+    let endless = stage.endless().await;
+    assert_eq!(stage.tell(attempt(1, 4, &endless)).await, DispatchReply::Taken);
+    assert_eq!(stage.tell(attempt(2, 4, &spec)).await, DispatchReply::Taken);
+    let named = |name| processes_of(&exe).into_iter().find(|pid| name_of(*pid) == name);
+    let next = until(|| named("pvf-next")).await;
+    // From here on until both have ended the worker, which is on this thread, sees nothing.
+    let first = jobs_of(&exe)[0];
+    // SAFETY: the process is one of this test's worker.
+    assert_eq!(unsafe { libc::kill(first, libc::SIGKILL) }, 0);
+    while !has_ended(next) {
+        std::thread::yield_now();
+    }
+    // And then a more urgent one first.
+    assert_eq!(stage.tell(attempt(3, 1, &spec)).await, DispatchReply::Taken);
+    assert_eq!(stage.tell(attempt(4, 9, &spec)).await, DispatchReply::Taken);
+    let mut reported = vec![];
     for _ in 0..4 {
-        order.push(stage.report().await.job.0);
+        reported.push(stage.report().await.job.0);
     }
-    assert_eq!(order, [8, 9, 6, 7]);
+    reported.sort_unstable();
+    assert_eq!(reported, [1, 2, 3, 4]);
+    std::fs::remove_file(exe).unwrap();
 }
 
 #[tokio::test]

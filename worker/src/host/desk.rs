@@ -2,7 +2,7 @@
 
 use super::{
     Worker,
-    link::{Key, Link, Note},
+    link::{Key, Link, Note, Run},
     slots::{Running, Waiting},
 };
 use pvf_shared::{
@@ -47,8 +47,8 @@ pub(super) struct Desk {
     /// By when each report is repeated, as a message of its own, if it is not acknowledged.
     unacknowledged: VecDeque<(Instant, Key)>,
     ended: VecDeque<Key>,
-    /// Counts jobs that began.
-    pub(super) begun: u64,
+    /// Counts runs, and jobs that began.
+    pub(super) counter: u64,
 }
 
 impl Desk {
@@ -65,7 +65,7 @@ impl Desk {
             unanswered: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             ended: VecDeque::new(),
-            begun: 0,
+            counter: 0,
         }
     }
 
@@ -119,22 +119,22 @@ impl Desk {
                 self.welcomed = false;
                 self.beat();
             }
-            Note::SlotFree(key) => {
-                if let Some(running) = self.running.get_mut(&key.1).filter(|r| r.is(key)) {
+            Note::SlotFree(run) => {
+                if let Some(running) = self.running.get_mut(&run.key.1).filter(|r| r.is_run(run)) {
                     running.free = true;
                     self.fill_slots();
                 }
             }
-            Note::Ended(report) => self.on_ended(report).await,
+            Note::Ended(run, report) => self.on_ended(run, report).await,
             Note::Heard | Note::Silence => self.talking = false,
             Note::Reported(key) => self.on_acknowledged(key),
         }
     }
 
     /// What came of a job is known.
-    async fn on_ended(&mut self, report: Box<JobReport>) {
-        let key = (report.token, report.job, report.attempt);
-        let Some(job) = self.running.get_mut(&key.1).filter(|r| r.is(key)) else { return };
+    async fn on_ended(&mut self, run: Run, report: Box<JobReport>) {
+        let key = run.key;
+        let Some(job) = self.running.get_mut(&key.1).filter(|r| r.is_run(run)) else { return };
         job.free = true;
         job.report = Some(report.clone());
         job.task = None;

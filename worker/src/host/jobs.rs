@@ -1,6 +1,9 @@
 //! One job of a worker: fetch what it needs, run its process, store what it made, report.
 
-use super::{artifacts::ArtifactCache, link::Link};
+use super::{
+    artifacts::ArtifactCache,
+    link::{Link, Run},
+};
 use crate::supervise::{JobRunner, Prepared, Turn};
 use futures::FutureExt as _;
 use pvf_shared::{
@@ -29,7 +32,7 @@ pub(super) struct JobContext {
 pub(super) async fn work(
     context: Arc<JobContext>,
     link: Arc<Link>,
-    worker: WorkerId,
+    (worker, run): (WorkerId, Run),
     dispatch: Arc<Dispatch>,
     turn: Turn,
 ) {
@@ -41,11 +44,11 @@ pub(super) async fn work(
     let span = tracing::info_span!("job", %job, attempt, request = request.map(|r| r.to_string()), %artifact);
     async {
         let notes = link.clone();
-        let turn = turn.until(move || notes.slot_free((token, job, attempt)));
+        let turn = turn.until(move || notes.slot_free(run));
         let (outcome, usage) = context.outcome(spec, turn).await;
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
             max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
-        link.ended(JobReport { worker, token, job, attempt, outcome, usage });
+        link.ended(run, JobReport { worker, token, job, attempt, outcome, usage });
     }
     .instrument(span)
     .await;

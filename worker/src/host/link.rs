@@ -13,6 +13,14 @@ use tokio::sync::mpsc::UnboundedSender;
 /// What names an attempt.
 pub(super) type Key = (FencingToken, JobId, Attempt);
 
+/// One run of an attempt: it may begin again where it is, if it was displaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) key: Key,
+    /// No other run at this worker has it.
+    pub(super) number: u64,
+}
+
 /// What came of talking to the coordinator.
 pub(super) enum Note {
     /// It knows us; nobody with a lower token is to be obeyed.
@@ -20,9 +28,9 @@ pub(super) enum Note {
     /// It does not know us.
     Unknown,
     /// The process of a job has ended: its slot is free, whatever else there is to do for it.
-    SlotFree(Key),
+    SlotFree(Run),
     /// A job is done: its slot is free, and this is to be reported.
-    Ended(Box<JobReport>),
+    Ended(Run, Box<JobReport>),
     /// It heard us.
     Heard,
     /// Nobody answered.
@@ -77,13 +85,13 @@ impl Link {
     }
 
     /// Tells the worker that the process of a job has ended.
-    pub(super) fn slot_free(&self, key: Key) {
-        let _ = self.notes.send(Note::SlotFree(key));
+    pub(super) fn slot_free(&self, run: Run) {
+        let _ = self.notes.send(Note::SlotFree(run));
     }
 
     /// Tells the worker that a job is done.
-    pub(super) fn ended(&self, report: JobReport) {
-        let _ = self.notes.send(Note::Ended(Box::new(report)));
+    pub(super) fn ended(&self, run: Run, report: JobReport) {
+        let _ = self.notes.send(Note::Ended(run, Box::new(report)));
     }
 
     /// Says goodbye; nobody has to hear it.

@@ -5,9 +5,9 @@
 use super::{
     desk::{Desk, key_of},
     jobs,
-    link::Key,
+    link::{Key, Run},
 };
-use crate::supervise::{Go, Place, Turn};
+use crate::supervise::{Go, Progress, Turn};
 use pvf_shared::{
     ids::{Attempt, FencingToken, JobId},
     job::JobSpec,
@@ -29,8 +29,10 @@ pub(super) struct Running {
     pub(super) report: Option<Box<JobReport>>,
     /// Does the job, or repeats the report.
     pub(super) task: Option<AbortHandle>,
+    /// Which run of the attempt this is.
+    run: u64,
     /// Others come behind it.
-    place: Place,
+    progress: Progress,
     /// It has not begun: it begins behind another one.
     behind: Option<Behind>,
     /// Those that began or got their place earlier have a lower number.
@@ -50,17 +52,26 @@ impl Running {
         (self.token, self.attempt) == (token, attempt)
     }
 
+    /// Whether it is this run of this attempt.
+    pub(super) fn is_run(&self, run: Run) -> bool {
+        self.is(run.key) && self.run == run.number
+    }
+
     fn has_slot(&self) -> bool {
         !self.free && self.behind.is_none()
+    }
+
+    fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
     }
 }
 
 impl Drop for Running {
     /// Ends what of it still runs: dropping a job's future kills its process.
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
+        self.stop();
     }
 }
 
@@ -94,6 +105,7 @@ impl Desk {
 
     /// A job that has not begun does not wait any more; whether there was one.
     pub(super) fn take_back(&mut self, key: Key) -> bool {
+        self.see_who_began();
         if self.running.get(&key.1).is_some_and(|r| r.is(key) && r.behind.is_some()) {
             self.running.remove(&key.1);
             self.fill_slots();
@@ -137,10 +149,13 @@ impl Desk {
         }
     }
 
-    /// Jobs behind one that ended or is gone have begun.
+    /// Jobs behind one that ended or is gone have begun, whether they know it yet or not.
     fn see_who_began(&mut self) {
         let has_slot = |key: Key| self.running.get(&key.1).is_some_and(|r| r.is(key) && r.has_slot());
-        let began = |r: &Running| r.behind.as_ref().is_some_and(|behind| r.free || !has_slot(behind.before));
+        let began = |r: &Running| {
+            let without_a_word = |behind: &Behind| r.free || r.progress.has_begun() || !has_slot(behind.before);
+            r.behind.as_ref().is_some_and(without_a_word)
+        };
         let began: Vec<_> = self.running.iter().filter(|(_, r)| began(r)).map(|(job, _)| *job).collect();
         for job in began {
             self.has_begun(job);
@@ -149,8 +164,8 @@ impl Desk {
 
     fn has_begun(&mut self, job: JobId) -> Option<Behind> {
         let running = self.running.get_mut(&job)?;
-        self.begun += 1;
-        running.began = self.begun;
+        self.counter += 1;
+        running.began = self.counter;
         running.behind.take()
     }
 
@@ -164,6 +179,7 @@ impl Desk {
     /// Somebody else is to be next: its process goes, and it waits as it did before it had one.
     fn displace(&mut self, job: JobId) {
         let Some(mut running) = self.running.remove(&job) else { return };
+        running.stop();
         if let Some(Behind { dispatch, .. }) = running.behind.take() {
             let at = self.waiting.partition_point(|w| w.dispatch.urgency < dispatch.urgency);
             self.waiting.insert(at, Waiting { dispatch, answer: running.answer.take() });
@@ -180,19 +196,23 @@ impl Desk {
 
     fn start(&mut self, Waiting { dispatch, answer }: Waiting, before: Option<Key>) {
         let (token, job, attempt) = key_of(&dispatch);
-        let place = before.and_then(|before| Some((before, self.running.get(&before.1)?.place.behind())));
-        let (turn, place, behind) = match place {
-            Some((before, (turn, place, go))) => (turn, place, Some(Behind { before, go, dispatch: dispatch.clone() })),
+        let turn = before.and_then(|before| Some((before, self.running.get(&before.1)?.progress.behind())));
+        let (turn, progress, behind) = match turn {
+            Some((before, (turn, progress, go))) => {
+                (turn, progress, Some(Behind { before, go, dispatch: dispatch.clone() }))
+            }
             None => {
-                let (turn, place) = Turn::now();
-                (turn, place, None)
+                let (turn, progress) = Turn::now();
+                (turn, progress, None)
             }
         };
-        let work = jobs::work(self.worker.jobs.clone(), self.link.clone(), self.worker.id, dispatch, turn);
+        self.counter += 1;
+        let (run, began) = (self.counter, self.counter);
+        let this = (self.worker.id, Run { key: (token, job, attempt), number: run });
+        let work = jobs::work(self.worker.jobs.clone(), self.link.clone(), this, dispatch, turn);
         let task = Some(tokio::spawn(work).abort_handle());
-        self.begun += 1;
-        let running =
-            Running { token, attempt, answer, free: false, report: None, task, place, behind, began: self.begun };
+        let report = None;
+        let running = Running { token, attempt, answer, free: false, report, task, run, progress, behind, began };
         self.running.insert(job, running);
     }
 }

@@ -16,7 +16,6 @@ use crate::{
     wasm::{CallError, Ready, Runtime},
 };
 use pvf_shared::verdict::clean_reason;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sp_wasm_interface::HostFunctions;
 use std::{
     fs::File,
@@ -47,7 +46,6 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
     };
     // It has run nothing, and each fork gets it as it is.
     let mut ready = runtime.ready();
-    let cores = sched_getaffinity(None).map_err(|e| failed("cores")(e.into()))?;
     // From here on it opens nothing, and what comes is a stranger's.
     let lock = match lock_template(setup.sandbox, &Limits::template(&setup.params)) {
         Ok(lock) => lock,
@@ -69,7 +67,7 @@ pub(super) fn run<H: HostFunctions>(setup: &Setup, control: OwnedFd) -> Result<(
                     drop(control);
                     exit(await_job(&lock, [&socket, &stderr], parent).and_then(|()| {
                         drop(stderr);
-                        serve((&runtime, ready.take()), socket, (&lock, &cores))
+                        serve((&runtime, ready.take()), socket, &lock)
                     }))
                 }
                 Ok(Forked::Parent { pid, pidfd }) => tell(&control, &Told::Forked(pid), &[pidfd.as_fd()])?,
@@ -162,11 +160,7 @@ fn die_with(parent: i32) -> Result<(), String> {
 }
 
 /// A fork: waits for its job, does it, replies.
-fn serve(
-    (runtime, ready): (&Runtime, Option<Ready>),
-    socket: OwnedFd,
-    (lock, cores): (&ForkLock, &CpuSet),
-) -> Result<(), String> {
+fn serve((runtime, ready): (&Runtime, Option<Ready>), socket: OwnedFd, lock: &ForkLock) -> Result<(), String> {
     let mut inline = [0; MAX_INLINE];
     let (len, [first, second]) = receive(&socket, &mut inline).map_err(failed("request"))?;
     let Some((how, inline)) = inline[..len].split_first() else {
@@ -182,10 +176,6 @@ fn serve(
         return Ok(());
     }
     set_name(name::EXECUTE);
-    if !how.waits {
-        // Where it began its worker chose; from here on the kernel does, until there are others behind it.
-        let _ = sched_setaffinity(None, cores);
-    }
     lock.no_descriptors()?;
     let done = catch_unwind(AssertUnwindSafe(|| execute::run(runtime, ready, &job)));
     let reply = done.unwrap_or_else(|panic| Reply::JobError(clean_reason(&said(&*panic))));

@@ -1,15 +1,17 @@
 //! On which core a job runs. The kernel puts a process that wakes up on a core that is idle at that moment; with as
 //! many jobs as cores two often come to lie on one, and for milliseconds another has nothing to do. So a worker that
-//! has a slot for every core chooses: the core that is free the longest among its own. From there on the kernel may
-//! move the job as it likes, as long as a core has no job. When there are jobs behind those that run, each job stays on
-//! its core, and whoever comes behind it begins there.
+//! has a slot for every core chooses: the core that is free the longest among its own. As long as every core has a job
+//! they stay there, and whoever comes behind a job begins where that is. As soon as a core has none the kernel may move
+//! them as it likes.
 
+use super::watch::has_ended;
 use rustix::{
     process::Pid,
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 use std::{
     collections::{HashMap, VecDeque},
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,8 +26,16 @@ pub(super) struct Cores {
 struct State {
     /// Cores that no job has.
     free: VecDeque<usize>,
-    /// Processes that have a core, and whether they are held on it. None of them has been reaped.
-    held: HashMap<i32, bool>,
+    /// Processes that have a core, by their numbers.
+    seated: HashMap<i32, Seated>,
+}
+
+/// A process on a core.
+#[derive(Debug)]
+struct Seated {
+    pidfd: Arc<OwnedFd>,
+    /// It has to stay there.
+    held: bool,
 }
 
 /// A core that belongs to one job, and to the one behind it.
@@ -35,16 +45,25 @@ pub(super) struct Core {
     of: Arc<Cores>,
 }
 
-/// A process on a core of its own, until it has ended.
+/// A process has a core of its own, until it has ended.
 #[derive(Debug)]
 pub(super) struct Seat {
     core: Arc<Core>,
     pid: i32,
 }
 
+/// A wish: one that is not granted costs time only.
 fn allow(pid: i32, cores: &CpuSet) {
-    // A wish: one that is not granted costs time only.
     let _ = sched_setaffinity(Pid::from_raw(pid), cores);
+}
+
+impl Seated {
+    /// As [`allow`], if the number is still its: it is not when its template is gone.
+    fn allow(&self, pid: i32, cores: &CpuSet) {
+        if !has_ended(&*self.pidfd) {
+            allow(pid, cores);
+        }
+    }
 }
 
 impl Cores {
@@ -54,7 +73,7 @@ impl Cores {
         let all = sched_getaffinity(None).unwrap_or_default();
         let free: VecDeque<_> = (0..CpuSet::MAX_CPU).filter(|n| all.is_set(*n)).collect();
         let free = if free.len() <= slots { free } else { VecDeque::new() };
-        Arc::new(Self { all, state: Mutex::new(State { free, held: HashMap::new() }) })
+        Arc::new(Self { all, state: Mutex::new(State { free, seated: HashMap::new() }) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,35 +97,36 @@ impl Drop for Core {
     fn drop(&mut self) {
         let mut state = self.of.lock();
         state.free.push_back(self.number);
-        for (pid, held) in state.held.iter_mut().filter(|(_, held)| **held) {
-            *held = false;
-            allow(*pid, &self.of.all);
+        for (pid, seated) in state.seated.iter_mut().filter(|(_, seated)| seated.held) {
+            seated.held = false;
+            seated.allow(*pid, &self.of.all);
         }
     }
 }
 
 impl Core {
-    /// Has a process begin here that sleeps now, and has not been reaped; and stay here, if it is `held`.
-    pub(super) fn seat(self: &Arc<Self>, pid: i32, held: bool) -> Seat {
-        let mut here = CpuSet::new();
-        here.set(self.number);
+    fn only(&self) -> CpuSet {
+        let mut only = CpuSet::new();
+        only.set(self.number);
+        only
+    }
+
+    /// Has a process begin here that sleeps now, and has not been reaped.
+    pub(super) fn seat(self: &Arc<Self>, pid: i32, pidfd: &Arc<OwnedFd>) -> Seat {
         let mut state = self.of.lock();
-        state.held.insert(pid, held);
-        allow(pid, &here);
+        let held = state.free.is_empty();
+        state.seated.insert(pid, Seated { pidfd: pidfd.clone(), held });
+        allow(pid, &self.only());
         drop(state);
         Seat { core: self.clone(), pid }
     }
 
-    /// Has a process stay here, if it has a seat still, until there is a core without a job.
+    /// Has a process that has a seat here stay here, until there is a core without a job.
     pub(super) fn hold(&self, pid: i32) {
-        let mut here = CpuSet::new();
-        here.set(self.number);
         let mut state = self.of.lock();
-        if let Some(held) = state.held.get_mut(&pid)
-            && !*held
-        {
-            *held = true;
-            allow(pid, &here);
+        if let Some(seated) = state.seated.get_mut(&pid).filter(|seated| !seated.held) {
+            seated.held = true;
+            seated.allow(pid, &self.only());
         }
     }
 }
@@ -115,17 +135,26 @@ impl Seat {
     pub(super) fn core(&self) -> &Arc<Core> {
         &self.core
     }
+
+    /// The process was woken here. From now on the kernel may move it, unless every core has a job.
+    pub(super) fn begun(&self) {
+        let state = self.core.of.lock();
+        if let Some(seated) = state.seated.get(&self.pid).filter(|seated| !seated.held) {
+            seated.allow(self.pid, &self.core.of.all);
+        }
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.core.of.lock().held.remove(&self.pid);
+        self.core.of.lock().seated.remove(&self.pid);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{PidfdFlags, pidfd_open};
     use std::process::{Child, Command, Stdio};
 
     #[test]
@@ -153,6 +182,14 @@ mod tests {
             self.0.id() as i32
         }
 
+        fn pidfd(&self) -> Arc<OwnedFd> {
+            Arc::new(pidfd_open(Pid::from_raw(self.pid()).unwrap(), PidfdFlags::empty()).unwrap())
+        }
+
+        fn on(&self, core: &Arc<Core>) -> Seat {
+            core.seat(self.pid(), &self.pidfd())
+        }
+
         /// Where it may run, by the kernel's account.
         fn cores(&self) -> Vec<usize> {
             let set = sched_getaffinity(Pid::from_raw(self.pid())).unwrap();
@@ -174,25 +211,48 @@ mod tests {
         let all = first.cores();
         let core = cores.take().unwrap();
         let here = vec![core.number];
-        let seat = core.seat(first.pid(), false);
-        assert_eq!(first.cores(), here);
-        // What the job does when it has begun.
-        allow(first.pid(), &cores.all);
-        assert_eq!(first.cores(), all);
+        let seat = first.on(&core);
+        assert_eq!(first.cores(), here, "it begins here");
+        seat.begun();
+        assert_eq!(first.cores(), if all.len() > 1 { all.clone() } else { here.clone() });
+        let others: Vec<_> = std::iter::from_fn(|| cores.take()).collect();
+        // Every core has a job: who is behind it waits here, and it has to stay.
         core.hold(first.pid());
-        let next = core.seat(second.pid(), true);
+        let next = second.on(&core);
+        next.begun();
         assert_eq!((first.cores(), second.cores()), (here.clone(), here.clone()));
         // The core is the second one's when the first one has ended.
         drop((core, seat));
         assert_eq!(second.cores(), here);
-        next.core().hold(first.pid());
-        drop(next.core().seat(gone.pid(), false));
+        // Who has no seat is left alone: its number may be another one's.
+        drop(gone.on(next.core()));
+        cores.loosen(gone.pid());
         next.core().hold(gone.pid());
-        // There is another one, as when its job ends and nobody is behind it.
-        Core { number: here[0], of: cores.clone() };
-        assert_eq!(second.cores(), all);
+        assert_eq!(gone.cores(), all);
+        // There is one without a job.
+        drop(others);
+        if all.len() > 1 {
+            assert_eq!(second.cores(), all);
+        }
         drop(next);
-        assert_eq!(first.cores(), here, "it has no seat: its number may be another one's");
-        assert_eq!(gone.cores(), here);
+        assert_eq!(first.cores(), here, "it has no seat");
+    }
+
+    #[test]
+    fn a_process_that_ended_is_left_alone() {
+        let cores = Cores::for_jobs(usize::MAX);
+        let taken: Vec<_> = std::iter::from_fn(|| cores.take()).collect();
+        // The number of one that runs, and the descriptor of one that does not: as when it has got another one's.
+        let (runs, mut ended) = (Waits::new(), Waits::new());
+        let all = runs.cores();
+        let pidfd = ended.pidfd();
+        drop(ended.0.stdin.take());
+        ended.0.wait().unwrap();
+        let seat = taken[0].seat(runs.pid(), &pidfd);
+        cores.loosen(runs.pid());
+        seat.begun();
+        cores.lock().seated.get_mut(&runs.pid()).unwrap().held = false;
+        taken[0].hold(runs.pid());
+        assert_eq!(runs.cores(), all);
     }
 }

@@ -44,7 +44,7 @@ use std::{
 };
 use templates::Templates;
 use tokio::time::Instant;
-pub use turn::{Go, Place, Turn};
+pub use turn::{Go, Progress, Turn};
 use watch::{Limits, Overrun, watch};
 
 /// Largest artifact that a job may hand over, bytes.
@@ -165,24 +165,20 @@ impl JobRunner {
         block_data: Bytes,
         mut turn: Turn,
     ) -> (ExecuteOutcome, JobUsage) {
-        let (before, behind) = job.context.around_block_data();
+        let (prefix, suffix) = job.context.around_block_data();
         let execution = Execution {
             cpu_seconds: backstop(job.cpu_limit),
             pov_bomb_limit: match job.context.block_data_form {
                 BlockDataForm::MaybeCompressed => Some(job.pov_bomb_limit),
                 BlockDataForm::Decompressed => None,
             },
-            around: [&before, &behind],
+            around: [&prefix, &suffix],
             block_data: &block_data,
         };
-        let asked = Instant::now();
         let begun = self.templates.begin(artifact, &job.executor_params, &execution, &mut turn);
         let (fork, started) = match begun.await {
             Ok(begun) => begun,
-            Err(error) => {
-                let usage = JobUsage { wall: asked.elapsed(), ..JobUsage::default() };
-                return (outcome::no_fork(error), usage);
-            }
+            Err(error) => return (outcome::no_fork(error), JobUsage::default()),
         };
         drop(block_data);
         // A result lies in the guest's memory, so it cannot be larger.

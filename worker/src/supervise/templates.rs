@@ -94,18 +94,20 @@ impl Busy {
                 turn.comes().await
             }
         };
-        if told {
-            // The slot that is free now is another one's than that which it was to have.
-            let (pid, _) = self.fork.process()?;
-            if self.seat.take().is_some() {
-                self.cores.loosen(pid);
-            }
-            self.seat = self.cores.take().map(|core| core.seat(pid, true));
-            if self.fork.go().is_err() {
-                return Ok(before.has_ended());
-            }
+        if !told {
+            // It was given up, perhaps, and is only about to end.
+            before.ended().await?;
+            return Ok(true);
         }
-        Ok(true)
+        // The slot that is free now is another one's than that which it was to have.
+        let (pid, pidfd) = self.fork.process()?;
+        if self.seat.take().is_some() {
+            self.cores.loosen(pid);
+        }
+        self.seat = self.cores.take().map(|core| core.seat(pid, pidfd));
+        let went = self.fork.go();
+        self.seat.iter().for_each(Seat::begun);
+        Ok(went.is_ok() || before.has_ended())
     }
 
     /// Watches it do its job. When it has ended a spare is made in its place, if there are not enough.
@@ -251,9 +253,10 @@ impl Templates {
                 None => entry.template(self, artifact, params).await?.fork().await,
             };
             let handed = fork.and_then(|fork| {
-                let (pid, _) = fork.process()?;
-                let seat = core.as_ref().map(|core| core.seat(pid, before.is_some()));
+                let (pid, pidfd) = fork.process()?;
+                let seat = core.as_ref().map(|core| core.seat(pid, pidfd));
                 fork.hand(job, before)?;
+                seat.iter().for_each(Seat::begun);
                 Ok((fork, seat))
             });
             match handed {

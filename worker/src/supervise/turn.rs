@@ -2,8 +2,13 @@
 //! process ends. The kernel tells its process so, and not the worker, which may itself be waiting for a core that the
 //! guests leave to it, while another has nothing to do.
 
-use super::{cores::Core, watch::has_ended};
+use super::{
+    cores::Core,
+    watch::{Handle, has_ended},
+};
 use std::{
+    future::pending,
+    io::Result,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
@@ -28,6 +33,14 @@ impl Occupant {
     pub(super) fn has_ended(&self) -> bool {
         has_ended(&*self.pidfd)
     }
+
+    /// Waits until it has ended. Most have when somebody asks.
+    pub(super) async fn ended(&self) -> Result<()> {
+        if self.has_ended() {
+            return Ok(());
+        }
+        Handle::new(self.pid, self.pidfd.try_clone()?)?.ended().await
+    }
 }
 
 impl AsFd for Occupant {
@@ -39,32 +52,33 @@ impl AsFd for Occupant {
 /// How far a job has come.
 #[derive(Debug)]
 enum Stage {
-    /// It has no process yet.
+    /// It has not begun.
     Coming,
     Runs(Arc<Occupant>),
+    /// Its process has ended or is being ended, or it does not get one.
+    Over,
 }
 
-/// A job's turn, for whoever runs it.
+/// A job's turn, for whoever runs it. When it is dropped the job is over.
 pub struct Turn {
-    /// Closed when the job's process has ended, or the job is given up.
     stage: watch::Sender<Stage>,
-    behind: Option<Behind>,
+    waits: Option<Waits>,
     /// Called when its process has ended.
     end: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What a job waits for.
 #[derive(Debug)]
-struct Behind {
+struct Waits {
     before: watch::Receiver<Stage>,
-    go: oneshot::Receiver<()>,
+    go: Option<oneshot::Receiver<()>>,
 }
 
-/// A job's place, for whoever gives turns: another job's turn may come behind it.
+/// How far a job has come, for whoever gives turns: another job's turn may come behind it.
 #[derive(Debug)]
-pub struct Place(watch::Receiver<Stage>);
+pub struct Progress(watch::Receiver<Stage>);
 
-/// Lets a job begin although the one before it has not ended.
+/// Lets a job begin although the one before it has not ended. Dropped, it means nothing.
 #[derive(Debug)]
 pub struct Go(oneshot::Sender<()>);
 
@@ -76,59 +90,76 @@ impl Go {
     }
 }
 
-impl Place {
-    /// The turn of a job that begins when the one in this place has ended, or was given up.
-    pub fn behind(&self) -> (Turn, Place, Go) {
+impl Progress {
+    /// The turn of a job that begins when this one has ended, or was given up.
+    pub fn behind(&self) -> (Turn, Progress, Go) {
         let (go, told) = oneshot::channel();
-        let (turn, place) = Turn::new(Some(Behind { before: self.0.clone(), go: told }));
-        (turn, place, Go(go))
+        let (turn, progress) = Turn::new(Some(Waits { before: self.0.clone(), go: Some(told) }));
+        (turn, progress, Go(go))
+    }
+
+    /// Whether it is known to have begun.
+    pub fn has_begun(&self) -> bool {
+        !matches!(*self.0.borrow(), Stage::Coming)
     }
 }
 
+/// Waits until it is told to go. If nobody can say so any more, it waits for ever.
+async fn told(go: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = go {
+        let said = receiver.await;
+        *go = None;
+        if said.is_ok() {
+            return;
+        }
+    }
+    pending().await
+}
+
 impl Turn {
-    fn new(behind: Option<Behind>) -> (Self, Place) {
+    fn new(waits: Option<Waits>) -> (Self, Progress) {
         let (stage, seen) = watch::channel(Stage::Coming);
-        (Self { stage, behind, end: None }, Place(seen))
+        (Self { stage, waits, end: None }, Progress(seen))
     }
 
     /// The turn of a job that has a slot.
-    pub fn now() -> (Self, Place) {
+    pub fn now() -> (Self, Progress) {
         Self::new(None)
+    }
+
+    /// The same; this is called as soon as the job's process is gone, before all is known of it.
+    pub fn until(mut self, end: impl FnOnce() + Send + 'static) -> Self {
+        self.end = Some(Box::new(end));
+        self
     }
 
     /// Who has the slot still: nobody, if it is this job's.
     pub(super) async fn before(&mut self) -> Option<Arc<Occupant>> {
-        let Behind { before, go } = self.behind.as_mut()?;
+        let Waits { before, go } = self.waits.as_mut()?;
         let occupant = tokio::select! {
             biased;
-            stage = before.wait_for(|stage| matches!(stage, Stage::Runs(_))) => match stage.as_deref() {
+            stage = before.wait_for(|stage| !matches!(stage, Stage::Coming)) => match stage.as_deref() {
                 Ok(Stage::Runs(occupant)) => Some(occupant.clone()),
-                Ok(Stage::Coming) | Err(_) => None,
+                Ok(Stage::Coming | Stage::Over) | Err(_) => None,
             },
-            _ = go => None,
+            () = told(go) => None,
         };
         if occupant.is_none() {
-            self.behind = None;
+            self.waits = None;
         }
         occupant
     }
 
     /// Waits until it is this job's turn; whether that is because it was told to go.
     pub(super) async fn comes(&mut self) -> bool {
-        let Some(Behind { before, go }) = self.behind.as_mut() else { return false };
+        let Some(Waits { before, go }) = self.waits.as_mut() else { return false };
         let told = tokio::select! {
             biased;
-            _ = before.wait_for(|_| false) => false,
-            // If nobody can say so any more, the one before it is waited for.
-            Ok(()) = go => true,
+            _ = before.wait_for(|stage| matches!(stage, Stage::Over)) => false,
+            () = told(go) => true,
         };
-        self.behind = None;
+        self.waits = None;
         told
-    }
-
-    /// The same; this is called as soon as the job's process is gone, before all is known of it.
-    pub fn until(self, end: impl FnOnce() + Send + 'static) -> Self {
-        Self { end: Some(Box::new(end)), ..self }
     }
 
     /// The job has begun, in this process.
@@ -137,11 +168,54 @@ impl Turn {
     }
 
     /// The job's process has ended.
-    pub(super) fn over(self) {
-        let Self { stage, end, .. } = self;
-        drop(stage);
+    pub(super) fn over(mut self) {
+        let end = self.end.take();
+        drop(self);
         if let Some(end) = end {
             end();
         }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Nothing of what it had is kept by those who look.
+        self.stage.send_replace(Stage::Over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::cores::Cores, *};
+    use futures::FutureExt as _;
+
+    #[tokio::test]
+    async fn a_job_that_is_over_keeps_nothing_of_what_it_had() {
+        let cores = Cores::for_jobs(usize::MAX);
+        let taken: Vec<_> = std::iter::from_fn(|| cores.take()).collect();
+        let pidfd = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
+        let (turn, progress) = Turn::now();
+        assert!(!progress.has_begun());
+        turn.runs(Occupant { pid: 0, pidfd: Arc::clone(&pidfd), core: taken.first().cloned() });
+        drop(taken);
+        let _others: Vec<_> = std::iter::from_fn(|| cores.take()).collect();
+        let (mut behind, _, _go) = progress.behind();
+        assert!(cores.take().is_none() && behind.before().await.is_some());
+        turn.over();
+        assert!(cores.take().is_some() && Arc::strong_count(&pidfd) == 1 && progress.has_begun());
+        assert!(!behind.comes().await && behind.before().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn nobody_to_say_go_is_not_go() {
+        let (_turn, progress) = Turn::now();
+        let (mut behind, _, go) = progress.behind();
+        drop(go);
+        for _ in 0..2 {
+            assert!(behind.before().now_or_never().is_none() && behind.comes().now_or_never().is_none());
+        }
+        let (mut behind, _, go) = progress.behind();
+        go.go();
+        assert!(behind.before().await.is_none());
     }
 }

@@ -211,6 +211,12 @@ pub fn name_of(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
+/// Whether a process has ended, reaped or not.
+pub fn has_ended(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
+}
+
 /// Processes of this executable that do a job: neither a template nor a spare fork.
 pub fn jobs_of(exe: &Path) -> Vec<i32> {
     let mut found = processes_of(exe);

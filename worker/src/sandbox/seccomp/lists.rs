@@ -56,7 +56,7 @@ const IS_OPEN: Rule = only(
 /// A fork of a template, from when it waits for its job on.
 pub(super) const JOB: &[Rule] = &[
     any(libc::SYS_recvmsg, "waits for its job on its socket, and gets a memory file with a large one"),
-    any(libc::SYS_ppoll, "waits until the job before it has ended"),
+    only(libc::SYS_ppoll, &[When::Is(1, 2)], "waits until the job before it has ended, or it is told to go"),
     any(libc::SYS_read, "a large job's memory file"),
     any(libc::SYS_lseek, "how long that file is"),
     any(libc::SYS_close, "that file, when it is read; descriptors that are not needed"),
@@ -81,7 +81,6 @@ pub(super) const JOB: &[Rule] = &[
     any(libc::SYS_clock_gettime, "time, where the kernel cannot tell it without a call"),
     any(libc::SYS_sched_yield, "waits before it makes a memory image again"),
     any(libc::SYS_gettid, "a panic says in which thread it was"),
-    only(libc::SYS_sched_setaffinity, &[When::Bits(0, LOW, 0)], "may run on every core again when it has begun on one"),
     only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_NAME as u64)], "the name that ps shows"),
     only(libc::SYS_prlimit64, &[When::Bits(0, LOW, 0)], "its CPU limit, which is its job's: only its own limits"),
     any(libc::SYS_exit_group, "the end"),
