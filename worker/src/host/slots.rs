@@ -149,8 +149,10 @@ impl Desk {
         }
     }
 
-    /// Jobs behind one that ended or is gone have begun, whether they know it yet or not.
+    /// Jobs behind one that ended or is gone have begun, whether they know it yet or not. Not as their notes say, which
+    /// come one after the other: in between, a slot could be given away twice.
     fn see_who_began(&mut self) {
+        self.running.values_mut().filter(|r| r.progress.is_over()).for_each(|r| r.free = true);
         let has_slot = |key: Key| self.running.get(&key.1).is_some_and(|r| r.is(key) && r.has_slot());
         let began = |r: &Running| {
             let without_a_word = |behind: &Behind| r.free || r.progress.has_begun() || !has_slot(behind.before);

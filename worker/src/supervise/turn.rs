@@ -98,6 +98,11 @@ impl Progress {
         (turn, progress, Go(go))
     }
 
+    /// Whether its process has ended, or it does not get one.
+    pub fn is_over(&self) -> bool {
+        matches!(*self.0.borrow(), Stage::Over)
+    }
+
     /// Whether it is known to have begun.
     pub fn has_begun(&self) -> bool {
         !matches!(*self.0.borrow(), Stage::Coming)
