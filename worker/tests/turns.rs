@@ -2,14 +2,16 @@
 
 mod common;
 
-use common::{artifact, execute_job, has_ended, jobs_of, name_of, own_worker, processes_of, runner, until, valid};
+use common::{
+    artifact, execute_job, has_ended, jobs_of, name_of, own_worker, parent, processes_of, runner, until, valid,
+};
 use pvf_guests::corpus::{busy, echo_like};
 use pvf_shared::{
     Bytes,
     job::{ExecuteJob, ExecuteOutcome},
     params::ExecutorParams,
 };
-use pvf_worker::supervise::{JobRunner, Progress, Turn};
+use pvf_worker::supervise::{Go, JobRunner, Progress, Turn};
 use rustix::{process::Pid, thread::sched_getaffinity};
 use std::{fs, path::PathBuf, time::Instant};
 use tokio::task::JoinHandle;
@@ -52,6 +54,14 @@ impl Stage {
         self.execute(&self.short, job, block_data, turn)
     }
 
+    /// Such a job behind one that does not end, its process waiting: both, what lets it go, and that process.
+    async fn two(&self, block_data: Bytes) -> ((Execution, Progress), (Execution, Go), i32) {
+        let (before, progress) = self.endless().await;
+        let (turn, _, go) = progress.behind();
+        let behind = self.short(block_data, turn);
+        ((before, progress), (behind, go), self.next().await)
+    }
+
     fn named(&self, name: &str) -> Vec<i32> {
         processes_of(&self.exe).into_iter().filter(|pid| name_of(*pid) == name).collect()
     }
@@ -71,11 +81,6 @@ fn signal(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
-fn parent(pid: i32) -> i32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 fn block() -> Bytes {
     Bytes::from_static(b"block")
 }
@@ -85,10 +90,7 @@ fn block() -> Bytes {
 async fn the_next_job_begins_and_ends_without_the_worker() {
     let stage = Stage::new("turn-next").await;
     for block_data in [block(), vec![7; 100_000].into()] {
-        let (before, progress) = stage.endless().await;
-        let (turn, _, _go) = progress.behind();
-        let behind = stage.short(block_data.clone(), turn);
-        let next = stage.next().await;
+        let ((before, _), (behind, _go), next) = stage.two(block_data.clone()).await;
         signal(jobs_of(&stage.exe)[0], libc::SIGKILL);
         while !has_ended(next) {
             std::thread::yield_now();
@@ -105,10 +107,7 @@ async fn the_next_job_begins_and_ends_without_the_worker() {
 #[tokio::test]
 async fn a_job_that_is_told_to_go_does_not_wait() {
     let stage = Stage::new("turn-go").await;
-    let (before, progress) = stage.endless().await;
-    let (turn, _, go) = progress.behind();
-    let behind = stage.short(block(), turn);
-    stage.next().await;
+    let ((before, progress), (behind, go), _) = stage.two(block()).await;
     go.go();
     valid(behind.await.unwrap());
     assert!(!before.is_finished());
@@ -124,10 +123,7 @@ async fn a_job_that_is_told_to_go_does_not_wait() {
 #[tokio::test]
 async fn a_job_that_is_told_to_go_when_it_has_begun() {
     let stage = Stage::new("turn-both").await;
-    let (before, progress) = stage.endless().await;
-    let (turn, _, go) = progress.behind();
-    let behind = stage.short(block(), turn);
-    let next = stage.next().await;
+    let ((before, _), (behind, go), next) = stage.two(block()).await;
     signal(next, libc::SIGSTOP);
     signal(jobs_of(&stage.exe)[0], libc::SIGKILL);
     go.go();
@@ -140,10 +136,7 @@ async fn a_job_that_is_told_to_go_when_it_has_begun() {
 #[tokio::test]
 async fn a_job_behind_one_that_is_given_up_begins() {
     let stage = Stage::new("turn-given-up").await;
-    let (before, progress) = stage.endless().await;
-    let (turn, _, _go) = progress.behind();
-    let behind = stage.short(block(), turn);
-    stage.next().await;
+    let ((before, _), (behind, _go), _) = stage.two(block()).await;
     before.abort();
     valid(behind.await.unwrap());
     // One that never came is waited for no more than one that is gone.
@@ -161,10 +154,7 @@ async fn a_job_behind_one_that_is_given_up_begins() {
 #[tokio::test]
 async fn a_process_that_ends_while_it_waits_is_replaced() {
     let stage = Stage::new("turn-dies").await;
-    let (before, progress) = stage.endless().await;
-    let (turn, _, go) = progress.behind();
-    let behind = stage.short(block(), turn);
-    let first = stage.next().await;
+    let ((before, progress), (behind, go), first) = stage.two(block()).await;
     signal(first, libc::SIGKILL);
     until(|| stage.named("pvf-next").into_iter().find(|pid| *pid != first)).await;
     go.go();

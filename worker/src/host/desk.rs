@@ -119,12 +119,7 @@ impl Desk {
                 self.welcomed = false;
                 self.beat();
             }
-            Note::SlotFree(run) => {
-                if let Some(running) = self.running.get_mut(&run.key.1).filter(|r| r.is_run(run)) {
-                    running.free = true;
-                    self.fill_slots();
-                }
-            }
+            Note::SlotFree => self.fill_slots(),
             Note::Ended(run, report) => self.on_ended(run, report).await,
             Note::Heard | Note::Silence => self.talking = false,
             Note::Reported(key) => self.on_acknowledged(key),
@@ -135,7 +130,6 @@ impl Desk {
     async fn on_ended(&mut self, run: Run, report: Box<JobReport>) {
         let key = run.key;
         let Some(job) = self.running.get_mut(&key.1).filter(|r| r.is_run(run)) else { return };
-        job.free = true;
         job.report = Some(report.clone());
         job.task = None;
         let answer = job.answer.take();
@@ -309,8 +303,8 @@ impl Desk {
         // any more.
         drop(self.running.remove(&key.1));
         self.waiting.retain(|w| w.dispatch.job != key.1);
-        if !self.has_free_slot() && self.not_begun() >= MAX_AHEAD as usize {
-            self.fill_slots();
+        self.fill_slots();
+        if self.not_begun() >= MAX_AHEAD as usize {
             return Some(DispatchReply::Refused("no free slot".into()));
         }
         self.await_slot(Waiting { dispatch: Arc::new(dispatch), answer });

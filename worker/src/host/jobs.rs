@@ -44,7 +44,7 @@ pub(super) async fn work(
     let span = tracing::info_span!("job", %job, attempt, request = request.map(|r| r.to_string()), %artifact);
     async {
         let notes = link.clone();
-        let turn = turn.until(move || notes.slot_free(run));
+        let turn = turn.until(move || notes.slot_free());
         let (outcome, usage) = context.outcome(spec, turn).await;
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
             max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");

@@ -28,7 +28,7 @@ pub(super) enum Note {
     /// It does not know us.
     Unknown,
     /// The process of a job has ended: its slot is free, whatever else there is to do for it.
-    SlotFree(Run),
+    SlotFree,
     /// A job is done: its slot is free, and this is to be reported.
     Ended(Run, Box<JobReport>),
     /// It heard us.
@@ -85,8 +85,8 @@ impl Link {
     }
 
     /// Tells the worker that the process of a job has ended.
-    pub(super) fn slot_free(&self, run: Run) {
-        let _ = self.notes.send(Note::SlotFree(run));
+    pub(super) fn slot_free(&self) {
+        let _ = self.notes.send(Note::SlotFree);
     }
 
     /// Tells the worker that a job is done.

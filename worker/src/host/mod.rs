@@ -153,13 +153,7 @@ impl Worker {
                 () = &mut shutdown, if end_by.is_none() => end_by = Some(desk.drain()),
                 () = at(end_by) => break,
                 message = commands.next() => match message {
-                    Some(message) => {
-                        // What happened before that is looked at before.
-                        while let Ok(note) = noted.try_recv() {
-                            desk.on_note(note).await;
-                        }
-                        desk.on_command(message).await;
-                    }
+                    Some(message) => desk.on_command(message).await,
                     None => break,
                 },
                 Some(note) = noted.recv() => desk.on_note(note).await,

@@ -23,15 +23,13 @@ pub(super) struct Running {
     pub(super) attempt: Attempt,
     /// Where its dispatch waits for an answer still.
     pub(super) answer: Option<Subject>,
-    /// Its process has ended: its slot is free again.
-    pub(super) free: bool,
     /// How it ended; only the report is under way.
     pub(super) report: Option<Box<JobReport>>,
     /// Does the job, or repeats the report.
     pub(super) task: Option<AbortHandle>,
     /// Which run of the attempt this is.
     run: u64,
-    /// Others come behind it.
+    /// Whether it has a process, or had one; others come behind it.
     progress: Progress,
     /// It has not begun: it begins behind another one.
     behind: Option<Behind>,
@@ -52,13 +50,13 @@ impl Running {
         (self.token, self.attempt) == (token, attempt)
     }
 
-    /// Whether it is this run of this attempt.
+    /// Whether it is this run of its attempt.
     pub(super) fn is_run(&self, run: Run) -> bool {
-        self.is(run.key) && self.run == run.number
+        self.run == run.number
     }
 
     fn has_slot(&self) -> bool {
-        !self.free && self.behind.is_none()
+        self.behind.is_none() && !self.progress.is_over()
     }
 
     fn stop(&mut self) {
@@ -83,7 +81,7 @@ pub(super) struct Waiting {
 }
 
 impl Desk {
-    pub(super) fn has_free_slot(&self) -> bool {
+    fn has_free_slot(&self) -> bool {
         self.running.values().filter(|r| r.has_slot()).count() < self.worker.config.slots as usize
     }
 
@@ -149,22 +147,18 @@ impl Desk {
         }
     }
 
-    /// Jobs behind one that ended or is gone have begun, whether they know it yet or not. Not as their notes say, which
-    /// come one after the other: in between, a slot could be given away twice.
+    /// Jobs behind one that ended or is gone have begun, whether they know it yet or not.
     fn see_who_began(&mut self) {
-        self.running.values_mut().filter(|r| r.progress.is_over()).for_each(|r| r.free = true);
         let has_slot = |key: Key| self.running.get(&key.1).is_some_and(|r| r.is(key) && r.has_slot());
-        let began = |r: &Running| {
-            let without_a_word = |behind: &Behind| r.free || r.progress.has_begun() || !has_slot(behind.before);
-            r.behind.as_ref().is_some_and(without_a_word)
-        };
+        let without_a_word = |r: &Running, behind: &Behind| r.progress.has_begun() || !has_slot(behind.before);
+        let began = |r: &Running| r.behind.as_ref().is_some_and(|behind| without_a_word(r, behind));
         let began: Vec<_> = self.running.iter().filter(|(_, r)| began(r)).map(|(job, _)| *job).collect();
         for job in began {
-            self.has_begun(job);
+            self.note_begun(job);
         }
     }
 
-    fn has_begun(&mut self, job: JobId) -> Option<Behind> {
+    fn note_begun(&mut self, job: JobId) -> Option<Behind> {
         let running = self.running.get_mut(&job)?;
         self.counter += 1;
         running.began = self.counter;
@@ -173,7 +167,7 @@ impl Desk {
 
     /// It has a slot before the one that it waits behind ends.
     fn let_go(&mut self, job: JobId) {
-        if let Some(behind) = self.has_begun(job) {
+        if let Some(behind) = self.note_begun(job) {
             behind.go.go();
         }
     }
@@ -214,7 +208,7 @@ impl Desk {
         let work = jobs::work(self.worker.jobs.clone(), self.link.clone(), this, dispatch, turn);
         let task = Some(tokio::spawn(work).abort_handle());
         let report = None;
-        let running = Running { token, attempt, answer, free: false, report, task, run, progress, behind, began };
+        let running = Running { token, attempt, answer, report, task, run, progress, behind, began };
         self.running.insert(job, running);
     }
 }

@@ -211,10 +211,19 @@ pub fn name_of(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
+/// What the kernel says of a process behind its name: its state, its parent and so on. Nothing if it is not there.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
 /// Whether a process has ended, reaped or not.
 pub fn has_ended(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
+    stat(pid).is_none_or(|stat| stat[0] == "Z")
+}
+
+pub fn parent(pid: i32) -> i32 {
+    stat(pid).expect("a process")[1].parse().unwrap()
 }
 
 /// Processes of this executable that do a job: neither a template nor a spare fork.
