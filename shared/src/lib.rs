@@ -1,28 +1,25 @@
-//! What both ends of the fleet must agree on: parsed types, wire messages, names of places, the bus, the
-//! blob store, and the handle ([`client::ValidationHost`]) that a node holds.
+//! What the roles of a fleet share: the types and messages of [`pvf_proto`], the message bus, the object store, and the
+//! client ([`client::ValidationHost`]) for a node.
 //!
-//! There is no wasmtime below this crate, so that a node can depend on it cheaply. See
-//! `DESIGN.md`, section 2, for which file a line belongs in.
+//! This crate does not depend on wasmtime, so that the client is a light dependency. See
+//! `docs/design/architecture.md`.
 
 pub mod bus;
-pub mod candidate;
 pub mod client;
-pub mod config;
-pub mod ids;
-pub mod job;
-pub mod params;
-pub mod priority;
+#[cfg(feature = "executable")]
+pub mod http;
+pub mod retry;
 #[cfg(feature = "executable")]
 pub mod runtime;
 #[cfg(feature = "executable")]
 pub mod signals;
 pub mod store;
-pub mod subjects;
 #[cfg(feature = "executable")]
 pub mod telemetry;
-pub mod units;
-pub mod verdict;
-pub mod wire;
+#[cfg(any(feature = "nats", feature = "cloud-client"))]
+mod tls;
 
-pub use bytes::Bytes;
 pub use client::ValidationHost;
+pub use pvf_proto::{
+    Bytes, artifact, blob, candidate, config, ids, job, params, priority, subjects, time, units, verdict, wire,
+};

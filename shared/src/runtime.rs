@@ -1,13 +1,13 @@
-//! The runtime of an executable of the fleet.
+//! The tokio runtime of the fleet's executables.
 
 use std::io::Result;
 use tokio::runtime::{Builder, Runtime};
 
-/// Cores for each thread of a runtime: jobs need the others. Below this many a second thread costs more, by waking the
-/// first, than it brings.
+/// Cores per thread of the runtime; the jobs use the other cores. With fewer cores a second thread costs more, by
+/// wake-ups between the threads, than it gains.
 const CORES_PER_THREAD: usize = 4;
 
-/// A runtime that leaves the cores to the jobs: one thread for every four cores.
+/// A runtime with one thread for every four cores, which leaves the cores to the jobs.
 pub fn runtime() -> Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     match cores.div_ceil(CORES_PER_THREAD) {

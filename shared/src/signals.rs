@@ -1,18 +1,18 @@
-//! The signals that ask an executable to end.
+//! The signals that end an executable.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, caught from when this was made.
+/// Handler of SIGTERM and SIGINT. It catches signals from its creation on.
 #[derive(Debug)]
 pub struct Shutdown(Signal, Signal);
 
 impl Shutdown {
-    /// From now on the signals are caught. Must be called within a tokio runtime.
+    /// Installs the handler. Must be called within a tokio runtime.
     pub fn catch() -> std::io::Result<Self> {
         Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     }
 
-    /// Completes at the next of them.
+    /// Completes at the next signal.
     pub async fn asked(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}

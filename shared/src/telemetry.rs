@@ -1,9 +1,10 @@
-//! Log output of the executables: always on stderr, because stdout is the result.
+//! Log output of the executables. It goes to stderr, because stdout is for results.
 
 use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
-/// How much is logged if `PVF_LOG` does not say otherwise (same syntax as `RUST_LOG`).
+/// Initialises log output. `PVF_LOG` (syntax of `RUST_LOG`) sets the filter; without it, `verbosity` counts `-v` flags
+/// and `quiet_level` is the filter for none. With `json` each line is a JSON object.
 pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
     let level = match verbosity {
         0 => quiet_level.to_owned(),
@@ -18,6 +19,6 @@ pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .with_target(false);
-    // A second initialisation in one process (tests) is no reason to stop.
+    // A second initialisation in one process, as in tests, is not an error.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

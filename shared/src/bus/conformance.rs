@@ -1,65 +1,103 @@
-//! The contract of [`Bus`](super::Bus), to be checked on every implementation: here on the local bus, in the tests
-//! crate (cargo feature `conformance`) on a real NATS.
+//! Conformance test for implementations of [`Bus`](super::Bus). It runs here on the local bus, and in the tests crate
+//! (feature `conformance`) on a real NATS server.
 
 use super::{BusError, SharedBus};
-use crate::{ids::FleetName, subjects};
+use crate::{
+    ids::FleetName,
+    subjects::{self, Subject},
+};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks the whole contract on two connections to one fresh bus.
+/// Checks the whole contract on two connections to one unused bus.
 ///
 /// # Panics
-/// If the contract is broken.
-pub async fn check(asks: SharedBus, serves: SharedBus) {
+/// Panics if an implementation breaks the contract.
+pub async fn check(client: SharedBus, server: SharedBus) {
     let subject = subjects::from_node(&FleetName::default());
-    let nobody = asks.request(&subject, Bytes::new(), SOON).await;
-    assert!(matches!(nobody, Err(BusError::NoResponders(_))), "nobody listens yet: {nobody:?}");
+    let unanswered = client.request(&subject, Bytes::new(), TIMEOUT).await;
+    assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "no subscriber yet: {unanswered:?}");
 
-    // Whoever has subscribed hears what another connection sends from then on, in order.
-    let mut listener = serves.subscribe(&subject).await.expect("a subscription");
-    let server = tokio::spawn(async move {
-        let mut heard = Vec::new();
+    // A subscriber receives in order what another connection sends after the subscription.
+    let mut listener = server.subscribe(&subject).await.expect("a subscription");
+    let answers = server.clone();
+    let responder = tokio::spawn(async move {
+        let mut received = Vec::new();
         for _ in 0..3 {
             let message = listener.next().await.expect("a message");
-            heard.push(message.payload[0]);
+            received.push(message.payload[0]);
             if let Some(reply) = message.reply {
-                serves.publish(&reply, message.payload).await.expect("an answer");
+                answers.publish(&reply, message.payload).await.expect("an answer");
             }
         }
-        heard
+        received
     });
     for n in 0..2u8 {
-        let answer = asks.request(&subject, Bytes::from(vec![n]), SOON).await.expect("an answer");
+        let answer = client.request(&subject, Bytes::from(vec![n]), TIMEOUT).await.expect("an answer");
         assert_eq!(answer[..], [n]);
     }
-    asks.publish(&subject, Bytes::from_static(&[2])).await.expect("published");
-    assert_eq!(server.await.expect("the server ends"), [0, 1, 2]);
+    client.publish(&subject, Bytes::from_static(&[2])).await.expect("published");
+    assert_eq!(responder.await.expect("the responder ends"), [0, 1, 2]);
 
-    let limit = asks.max_payload();
+    requests_keep_their_order(&client, &server, &subject).await;
+
+    let limit = client.max_payload();
     let large = Bytes::from(vec![0; limit + 1]);
-    for refused in [asks.publish(&subject, large.clone()).await, asks.request(&subject, large, SOON).await.map(drop)] {
+    for refused in
+        [client.publish(&subject, large.clone()).await, client.request(&subject, large, TIMEOUT).await.map(drop)]
+    {
         assert!(matches!(refused, Err(BusError::TooLarge { len, limit: l }) if len == limit + 1 && l == limit));
     }
-    asks.flush().await.expect("flushed");
-    assert!(asks.is_connected());
+    client.flush().await.expect("flushed");
+    assert!(client.is_connected());
+}
+
+/// Requests that are sent one after the other arrive in that order, and each gets its own answer, although none is
+/// awaited before the next is sent and the answers come in reverse. There are more of them than the queue of a NATS
+/// connection holds.
+async fn requests_keep_their_order(client: &SharedBus, server: &SharedBus, subject: &Subject) {
+    const REQUESTS: u32 = 5000;
+    let mut listener = server.subscribe(subject).await.expect("a subscription");
+    let server = server.clone();
+    let responder = tokio::spawn(async move {
+        let mut received = Vec::new();
+        while received.len() < REQUESTS as usize {
+            received.push(listener.next().await.expect("a message"));
+        }
+        let order: Vec<_> = received.iter().map(|message| message.payload.clone()).collect();
+        for message in received.into_iter().rev() {
+            let reply = message.reply.expect("a request has a reply subject");
+            server.publish(&reply, message.payload).await.expect("an answer");
+        }
+        order
+    });
+    let payloads: Vec<_> = (0..REQUESTS).map(|n| Bytes::copy_from_slice(&n.to_be_bytes())).collect();
+    let mut answers = Vec::new();
+    for payload in &payloads {
+        answers.push(client.send_request(subject, payload.clone(), TIMEOUT).await.expect("sent"));
+    }
+    let answers = futures::future::join_all(answers).await;
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("an answer")).collect();
+    assert_eq!(answers, payloads);
+    assert_eq!(responder.await.expect("the responder ends"), payloads);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::local::LocalBus;
+    use crate::bus::{Bus, local::LocalBus};
     use std::sync::Arc;
 
     #[tokio::test]
     async fn the_local_bus_keeps_the_contract() {
         let bus = Arc::new(LocalBus::with_max_payload(4096));
         check(bus.clone(), bus.clone()).await;
-        // The server's listener is gone with it.
+        // The responder has ended, and its subscription with it.
         let subject = subjects::from_node(&FleetName::default());
-        let nobody = super::super::Bus::request(&*bus, &subject, Bytes::new(), SOON).await;
-        assert!(matches!(nobody, Err(BusError::NoResponders(_))), "a dropped listener is nobody");
+        let unanswered = Bus::request(&*bus, &subject, Bytes::new(), TIMEOUT).await;
+        assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "a dropped subscription counts: {unanswered:?}");
     }
 }

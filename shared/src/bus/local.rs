@@ -1,6 +1,6 @@
-//! A bus within one process, for the embedded host: channels with the contract of NATS.
+//! The bus within one process, for the embedded host.
 
-use super::{Bus, BusError, Message, Subscription};
+use super::{Bus, BusError, Message, PendingAnswer, Subscription};
 use crate::subjects::Subject;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,62 +8,60 @@ use futures::StreamExt as _;
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::sync::mpsc;
 
-/// Default of the largest payload: generous, there is no wire.
+/// Default of the largest payload, bytes. Payloads are not copied, so the limit is generous.
 pub const DEFAULT_MAX_PAYLOAD: usize = 128 * 1024 * 1024;
 
-/// A bus within this process.
+type Subscribers = HashMap<String, Vec<mpsc::UnboundedSender<Message>>>;
+
+/// A bus within one process.
 pub struct LocalBus {
-    listeners: Mutex<HashMap<String, Vec<mpsc::UnboundedSender<Message>>>>,
+    subscribers: Arc<Mutex<Subscribers>>,
     max_payload: usize,
-    inboxes: AtomicU64,
+    /// Number of the next request's inbox.
+    next_inbox: AtomicU64,
 }
 
 impl LocalBus {
-    /// A bus with the default limit.
+    /// A bus with a limit of [`DEFAULT_MAX_PAYLOAD`].
     pub fn new() -> Self {
         Self::with_max_payload(DEFAULT_MAX_PAYLOAD)
     }
 
-    /// A bus that refuses payloads over `max_payload` bytes, as NATS would.
+    /// A bus that refuses payloads over `max_payload` bytes, as a NATS server does.
     pub fn with_max_payload(max_payload: usize) -> Self {
-        Self { listeners: Mutex::default(), max_payload, inboxes: AtomicU64::new(0) }
+        Self { subscribers: Arc::default(), max_payload, next_inbox: AtomicU64::new(0) }
     }
 
-    fn check(&self, payload: &Bytes) -> Result<(), BusError> {
+    fn check_size(&self, payload: &Bytes) -> Result<(), BusError> {
         if payload.len() > self.max_payload {
             return Err(BusError::TooLarge { len: payload.len(), limit: self.max_payload });
         }
         Ok(())
     }
 
-    fn listen(&self, subject: &str) -> mpsc::UnboundedReceiver<Message> {
+    fn add_subscriber(&self, subject: &str) -> mpsc::UnboundedReceiver<Message> {
         let (tx, rx) = mpsc::unbounded_channel();
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.entry(subject.to_owned()).or_default().push(tx);
+        lock(&self.subscribers).entry(subject.to_owned()).or_default().push(tx);
         rx
     }
 
-    /// How many listeners got it.
+    /// Delivers a message; returns the number of subscribers that received it.
     fn deliver(&self, subject: &str, message: &Message) -> usize {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(list) = listeners.get_mut(subject) else { return 0 };
+        let mut subscribers = lock(&self.subscribers);
+        let Some(list) = subscribers.get_mut(subject) else { return 0 };
         list.retain(|tx| tx.send(message.clone()).is_ok());
         let reached = list.len();
         if reached == 0 {
-            listeners.remove(subject);
+            subscribers.remove(subject);
         }
         reached
-    }
-
-    fn forget(&self, subject: &str) {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(subject);
     }
 }
 
@@ -73,39 +71,57 @@ impl Default for LocalBus {
     }
 }
 
-/// Removes the inbox of a request, also when the request is dropped half-way.
-struct Inbox<'a>(&'a LocalBus, String);
+fn lock(subscribers: &Mutex<Subscribers>) -> MutexGuard<'_, Subscribers> {
+    subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-impl Drop for Inbox<'_> {
+/// The inbox of a request. It is removed with the future of the answer, even if that is dropped before the answer.
+struct Inbox {
+    subscribers: Arc<Mutex<Subscribers>>,
+    subject: String,
+}
+
+impl Drop for Inbox {
     fn drop(&mut self) {
-        self.0.forget(&self.1);
+        lock(&self.subscribers).remove(&self.subject);
     }
 }
 
 #[async_trait]
 impl Bus for LocalBus {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
-        self.check(&payload)?;
+        self.check_size(&payload)?;
         self.deliver(subject.as_str(), &Message { payload, reply: None });
         Ok(())
     }
 
-    async fn request(&self, subject: &Subject, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError> {
-        self.check(&payload)?;
-        let inbox = Inbox(self, format!("_INBOX.{}", self.inboxes.fetch_add(1, Ordering::Relaxed)));
-        let mut answers = self.listen(&inbox.1);
-        let message = Message { payload, reply: Some(Subject::reply(&inbox.1)) };
-        if self.deliver(subject.as_str(), &message) == 0 {
-            return Err(BusError::NoResponders(subject.to_string()));
-        }
-        match tokio::time::timeout(timeout, answers.recv()).await {
-            Ok(Some(answer)) => Ok(answer.payload),
-            Ok(None) | Err(_) => Err(BusError::TimedOut(subject.to_string())),
-        }
+    async fn send_request(
+        &self,
+        subject: &Subject,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<PendingAnswer, BusError> {
+        self.check_size(&payload)?;
+        let name = format!("_INBOX.{}", self.next_inbox.fetch_add(1, Ordering::Relaxed));
+        let mut answers = self.add_subscriber(&name);
+        let message = Message { payload, reply: Some(Subject::reply(&name)) };
+        let inbox = Inbox { subscribers: self.subscribers.clone(), subject: name };
+        let reached = self.deliver(subject.as_str(), &message);
+        let subject = subject.to_string();
+        Ok(Box::pin(async move {
+            let _inbox = inbox;
+            if reached == 0 {
+                return Err(BusError::NoResponders(subject));
+            }
+            match tokio::time::timeout(timeout, answers.recv()).await {
+                Ok(Some(answer)) => Ok(answer.payload),
+                Ok(None) | Err(_) => Err(BusError::TimedOut(subject)),
+            }
+        }))
     }
 
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError> {
-        let rx = self.listen(subject.as_str());
+        let rx = self.add_subscriber(subject.as_str());
         Ok(futures::stream::unfold(rx, |mut rx| async { rx.recv().await.map(|m| (m, rx)) }).boxed())
     }
 

@@ -1,11 +1,12 @@
-//! The message bus: NATS between processes, or channels within one. Both keep the same contract, which
-//! `conformance` checks on each of them:
+//! The message bus: NATS between processes, or channels within one process. Both implementations keep the same
+//! contract, which `conformance` checks:
 //!
-//! * `publish` is at most once; nothing says that it arrived. Every message that matters is a `request` and
-//!   is repeated until it is answered, so every message is idempotent.
-//! * `request` gives [`BusError::NoResponders`] at once when nobody listens.
-//! * A payload over `max_payload` is refused before anything is sent.
-//! * Messages of one publisher on one subject arrive in order.
+//! * [`Bus::publish`] delivers at most once, without confirmation. A message that must arrive is sent by
+//!   [`Bus::request`] and repeated until it is answered, so every message is idempotent.
+//! * [`Bus::request`] fails with [`BusError::NoResponders`] at once if the subject has no subscriber.
+//! * A payload over [`Bus::max_payload`] is refused before anything is sent.
+//! * Messages of one publisher on one subject arrive in order: a message arrives before every other one whose
+//!   [`Bus::publish`] or [`Bus::send_request`] was called after its own had returned.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -16,64 +17,78 @@ pub mod nats;
 use crate::subjects::Subject;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{future::BoxFuture, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
 
-/// What can go wrong on the bus.
+/// Errors of the bus.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BusError {
-    /// Nobody listens on the subject.
-    #[error("nobody listens on {0}")]
+    /// The subject has no subscriber.
+    #[error("no subscriber on {0}")]
     NoResponders(String),
-    /// No answer in time.
-    #[error("no answer on {0} in time")]
+    /// No answer arrived within the time-out.
+    #[error("no answer on {0} within the time-out")]
     TimedOut(String),
     /// The payload is larger than the bus allows.
     #[error("a message of {len} bytes is over the bus's limit of {limit} bytes (max_payload)")]
     TooLarge {
-        /// Its size, bytes.
+        /// Size of the payload, bytes.
         len: usize,
-        /// The bus's limit, bytes.
+        /// Limit of the bus, bytes.
         limit: usize,
     },
-    /// The connection is gone or refused the operation.
+    /// The connection is lost, or the server refused the operation.
     #[error("bus {url}: {why}")]
     Connection {
-        /// Where the bus is.
+        /// URL of the server, without secrets.
         url: String,
-        /// What happened.
+        /// The error, with its causes.
         why: String,
     },
 }
 
-/// A message that came in.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Its content.
+    /// Content of the message.
     pub payload: Bytes,
-    /// Where an answer goes, if one is wanted.
+    /// Subject for the answer, if the sender expects one.
     pub reply: Option<Subject>,
 }
 
-/// Messages on one subject; ends when the bus does.
+/// The answer to a request that was sent.
+pub type PendingAnswer = BoxFuture<'static, Result<Bytes, BusError>>;
+
+/// Messages on one subject. The stream ends with the bus.
 pub type Subscription = BoxStream<'static, Message>;
 
-/// A message bus.
+/// A message bus; the module states its contract.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Sends a message; at most once.
+    /// Sends a message without waiting for its delivery.
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError>;
+    /// Sends a message that expects an answer, and returns without waiting for it. [`BusError::NoResponders`] and
+    /// [`BusError::TimedOut`] are results of the returned future, which must be polled; `timeout` may begin with its
+    /// first poll.
+    async fn send_request(
+        &self,
+        subject: &Subject,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<PendingAnswer, BusError>;
     /// Sends a message and waits for its answer.
-    async fn request(&self, subject: &Subject, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError>;
-    /// Listens on a subject. When this returns, the bus knows of it.
+    async fn request(&self, subject: &Subject, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError> {
+        self.send_request(subject, payload, timeout).await?.await
+    }
+    /// Subscribes to a subject. The subscription is effective when this returns.
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError>;
-    /// The largest payload, bytes.
+    /// Largest payload, bytes.
     fn max_payload(&self) -> usize;
-    /// Sends what is still buffered.
+    /// Sends buffered messages.
     async fn flush(&self) -> Result<(), BusError>;
-    /// Whether the link to the bus is up.
+    /// Whether the connection to the server is up.
     fn is_connected(&self) -> bool;
 }
 
-/// Any bus.
+/// A shared handle of any implementation.
 pub type SharedBus = Arc<dyn Bus>;

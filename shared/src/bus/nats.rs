@@ -1,20 +1,20 @@
 //! The bus over NATS.
 
-use super::{Bus, BusError, Message, Subscription};
-use crate::subjects::Subject;
+use super::{Bus, BusError, Message, PendingAnswer, Subscription};
+use crate::{retry, subjects::Subject};
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 
-/// Messages that a subscription may hold before the client drops some; a coordinator must not lose a burst.
+/// Messages that a subscription buffers before the client library drops some. The coordinator must not lose a burst.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 
-/// How long the server may take to answer us ourselves.
-const ROUND_TRIP: Duration = Duration::from_secs(10);
-/// How long a flush may take.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// Time-out of a round trip to the server.
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time-out of a flush. Without a server a flush would never end, and would block the end of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection to NATS.
 pub struct NatsBus {
@@ -23,11 +23,13 @@ pub struct NatsBus {
 }
 
 impl NatsBus {
-    /// Connects; fails if the server cannot be reached within `timeout`, reconnects by itself afterwards.
-    /// The URL may hold a user and password or a token (`nats://user:pw@host:4222`, `tls://…`).
+    /// Connects to a server. Fails if it cannot be reached within `timeout`; a connection that is lost later is
+    /// restored automatically. The URL may contain a user and password or a token (`nats://user:pw@host:4222`,
+    /// `tls://…`).
     pub async fn connect(url: &str, name: &str, timeout: Duration) -> Result<Self, BusError> {
         let shown = without_secrets(url);
         let failed = |why: String| BusError::Connection { url: shown.clone(), why };
+        crate::tls::select_implementation();
         let options = ConnectOptions::new()
             .name(name)
             .connection_timeout(timeout)
@@ -38,8 +40,10 @@ impl NatsBus {
                 move |event| {
                     match event {
                         Event::Connected | Event::Draining | Event::Closed => tracing::info!(%url, "bus: {event}"),
-                        Event::SlowConsumer(_) => tracing::error!(%url, "bus: SLOW CONSUMER, messages were dropped"),
-                        Event::Disconnected => tracing::warn!(%url, "bus: disconnected, trying again until it is back"),
+                        Event::SlowConsumer(_) => {
+                            tracing::error!(%url, "bus: slow consumer, the client library dropped messages")
+                        }
+                        Event::Disconnected => tracing::warn!(%url, "bus: disconnected, reconnecting"),
                         other => tracing::warn!(%url, "bus: {other}"),
                     }
                     futures::future::ready(())
@@ -57,43 +61,42 @@ impl NatsBus {
         BusError::Connection { url: self.url.clone(), why: with_sources(error) }
     }
 
-    fn check(&self, payload: &Bytes) -> Result<(), BusError> {
+    fn check_size(&self, payload: &Bytes) -> Result<(), BusError> {
         let limit = self.max_payload();
         if payload.len() > limit {
             return Err(BusError::TooLarge { len: payload.len(), limit });
         }
         Ok(())
     }
-}
 
-impl NatsBus {
-    /// The server's version.
+    /// Version of the server.
     pub fn server_version(&self) -> String {
         self.client.server_info().version
     }
 
-    /// A message to ourselves. The server does in order what a connection asks, so it has done all we asked before;
-    /// the client library's `flush` only says that the bytes were written.
+    /// Waits until the server has processed everything that this connection sent before, by a message to itself: the
+    /// server processes a connection's operations in order. The client library's `flush` only waits until the bytes are
+    /// written.
     async fn round_trip(&self) -> Result<(), BusError> {
         let inbox = self.client.new_inbox();
         let mut echo = self.client.subscribe(inbox.clone()).await.map_err(|e| self.failed(&e))?;
         self.client.publish(inbox.clone(), Bytes::new()).await.map_err(|e| self.failed(&e))?;
-        match tokio::time::timeout(ROUND_TRIP, echo.next()).await {
+        match tokio::time::timeout(ROUND_TRIP_TIMEOUT, echo.next()).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) | Err(_) => Err(BusError::TimedOut(inbox)),
         }
     }
 }
 
-/// Grows to 4 s, with jitter from the clock, so that a fleet does not come back all at once.
+/// Delay before a reconnection: 50 ms, doubling with each attempt up to 3.2 s, plus or minus half of that at random, so
+/// that the members of a fleet do not reconnect at the same time.
 fn reconnect_delay(attempts: usize) -> Duration {
-    let base = 50u64 << attempts.min(6);
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-    Duration::from_millis(base / 2 + u64::from(nanos) % base)
+    let delay = Duration::from_millis(50 << attempts.min(6));
+    delay / 2 + retry::jitter(delay)
 }
 
-/// Whether this can be the URL of a NATS server: `nats://host:4222`, `tls://…`, `ws://…`, `wss://…` or a bare
-/// `host:port`. For the command line; whether somebody listens there only connecting shows.
+/// Checks the form of a NATS server's URL, for the command line: `nats://host:4222`, `tls://…`, `ws://…`, `wss://…` or
+/// a bare `host:port`. It does not connect.
 pub fn parse_url(text: &str) -> Result<String, String> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
     let url = url::Url::parse(&with_scheme).map_err(|e| format!("not the URL of a NATS server: {e}"))?;
@@ -106,7 +109,7 @@ pub fn parse_url(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A URL as it may be shown: without user and password.
+/// A URL for logs and errors: without user, password and token.
 pub fn without_secrets(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((before, host)) => {
@@ -133,21 +136,36 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 #[async_trait]
 impl Bus for NatsBus {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
-        self.check(&payload)?;
+        self.check_size(&payload)?;
         self.client.publish(subject.as_str().to_owned(), payload).await.map_err(|e| self.failed(&e))
     }
 
-    async fn request(&self, subject: &Subject, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError> {
-        self.check(&payload)?;
+    async fn send_request(
+        &self,
+        subject: &Subject,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<PendingAnswer, BusError> {
+        self.check_size(&payload)?;
+        let (client, url, subject) = (self.client.clone(), self.url.clone(), subject.to_string());
         let request = async_nats::Request::new().payload(payload).timeout(Some(timeout));
-        match self.client.send_request(subject.as_str().to_owned(), request).await {
-            Ok(message) => Ok(message.payload),
-            Err(e) => Err(match e.kind() {
-                RequestErrorKind::NoResponders => BusError::NoResponders(subject.to_string()),
-                RequestErrorKind::TimedOut => BusError::TimedOut(subject.to_string()),
-                _ => self.failed(&e),
-            }),
-        }
+        let exchange = async move {
+            match client.send_request(subject.clone(), request).await {
+                Ok(message) => Ok(message.payload),
+                Err(e) => Err(match e.kind() {
+                    RequestErrorKind::NoResponders => BusError::NoResponders(subject),
+                    RequestErrorKind::TimedOut => BusError::TimedOut(subject),
+                    _ => BusError::Connection { url, why: with_sources(&e) },
+                }),
+            }
+        };
+        // The first poll puts the message into the queue of the connection or, if that is full, into the line for a place
+        // in it. Both keep their order. `unconstrained`: the budget of the task must not end the poll before that.
+        let mut answer: PendingAnswer = Box::pin(tokio::task::unconstrained(exchange));
+        Ok(match futures::poll!(&mut answer) {
+            Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
+            Poll::Pending => answer,
+        })
     }
 
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError> {
@@ -163,8 +181,7 @@ impl Bus for NatsBus {
     }
 
     async fn flush(&self) -> Result<(), BusError> {
-        // Without a server a flush would wait for one for ever, and whoever ends would not end.
-        let flushed = tokio::time::timeout(FLUSH_LIMIT, self.client.flush()).await;
+        let flushed = tokio::time::timeout(FLUSH_TIMEOUT, self.client.flush()).await;
         flushed.map_err(|e| self.failed(&e))?.map_err(|e| self.failed(&e))
     }
 
@@ -178,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_servers() {
+    fn server_urls_are_checked() {
         for good in ["nats://host:4222", "host:4222", "127.0.0.1:4222", "tls://user:pw@host"] {
             assert_eq!(parse_url(good).unwrap(), good);
         }
@@ -193,9 +210,18 @@ mod tests {
         assert_eq!(without_secrets("nats://host:4222"), "nats://host:4222");
     }
 
+    #[test]
+    fn reconnect_delays_grow_to_a_limit() {
+        for (attempts, millis) in [(0, 50), (1, 100), (6, 3200), (7, 3200), (usize::MAX, 3200)] {
+            let delay = Duration::from_millis(millis);
+            let actual = reconnect_delay(attempts);
+            assert!(delay / 2 <= actual && actual <= delay * 3 / 2, "attempt {attempts}: {actual:?}");
+        }
+    }
+
     #[tokio::test]
     async fn an_unreachable_server_is_an_error() {
-        // Port 1 of the loopback: nobody listens there.
+        // Port 1 of the loopback interface has no listener.
         let error = NatsBus::connect("nats://127.0.0.1:1", "test", Duration::from_secs(3)).await.err().unwrap();
         assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     }

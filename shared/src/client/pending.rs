@@ -1,6 +1,6 @@
-//! Requests that wait for their verdict, and the one question for all of them: where is it?
+//! The requests of a client that wait for their verdicts, and the tasks that bring the verdicts.
 
-use super::outbound::Outbound;
+use super::coordinator::Coordinator;
 use crate::{
     bus::Subscription,
     ids::{NodeId, RequestId},
@@ -17,88 +17,91 @@ use tokio::{
     time::Instant,
 };
 
-/// What a request that waits is told.
-pub(super) enum Note {
+/// What a waiting request learns.
+pub(super) enum Update {
     /// Its verdict.
     Verdict(Box<Verdict>),
-    /// The coordinator knows nothing of it.
+    /// The coordinator does not know the request: it must be submitted again.
     Unknown,
 }
 
-struct Entry {
-    notes: UnboundedSender<Note>,
-    /// Since when a coordinator has it; absent: it is being submitted.
+struct PendingRequest {
+    updates: UnboundedSender<Update>,
+    /// When a coordinator accepted the request; `None` while it is being submitted.
     accepted: Option<Instant>,
 }
 
-/// Who waits for what.
+/// The waiting requests by id.
 #[derive(Default)]
-pub(super) struct Pending(Mutex<HashMap<RequestId, Entry>>);
+pub(super) struct Pending(Mutex<HashMap<RequestId, PendingRequest>>);
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, PendingRequest>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to wait.
-    pub(super) fn expect(&self, id: RequestId) -> UnboundedReceiver<Note> {
-        let (notes, receiver) = unbounded_channel();
-        self.lock().insert(id, Entry { notes, accepted: None });
+    /// Registers a request before its submission.
+    pub(super) fn register(&self, id: RequestId) -> UnboundedReceiver<Update> {
+        let (updates, receiver) = unbounded_channel();
+        self.lock().insert(id, PendingRequest { updates, accepted: None });
         receiver
     }
 
-    /// A coordinator has it, or (`false`) it is being submitted again.
-    pub(super) fn accepted(&self, id: &RequestId, accepted: bool) {
-        if let Some(entry) = self.lock().get_mut(id) {
-            entry.accepted = accepted.then(Instant::now);
+    /// Notes that a coordinator has accepted a request.
+    pub(super) fn mark_accepted(&self, id: &RequestId) {
+        if let Some(request) = self.lock().get_mut(id) {
+            request.accepted = Some(Instant::now());
         }
     }
 
-    /// Stops waiting.
-    pub(super) fn forget(&self, id: &RequestId) {
+    /// Removes a request.
+    pub(super) fn remove(&self, id: &RequestId) {
         self.lock().remove(id);
     }
 
-    fn tell(&self, id: &RequestId, note: Note) {
-        // Nobody: a duplicate, or it was cancelled meanwhile.
-        if let Some(entry) = self.lock().get(id) {
-            let _ = entry.notes.send(note);
+    fn on_verdict(&self, verdict: Box<Verdict>) {
+        // Without a waiting request the verdict is a duplicate, or the request was cancelled.
+        if let Some(request) = self.lock().get(&verdict.request) {
+            let _ = request.updates.send(Update::Verdict(verdict));
         }
     }
 
-    fn longer_than(&self, time: Duration) -> Vec<RequestId> {
-        let waits = |entry: &Entry| entry.accepted.is_some_and(|at| at.elapsed() >= time);
-        self.lock().iter().filter(|(_, entry)| waits(entry)).map(|(id, _)| *id).collect()
+    fn on_unknown(&self, id: &RequestId) {
+        if let Some(request) = self.lock().get_mut(id) {
+            request.accepted = None;
+            let _ = request.updates.send(Update::Unknown);
+        }
+    }
+
+    /// Requests that were accepted at least `time` ago.
+    fn accepted_for(&self, time: Duration) -> Vec<RequestId> {
+        let waits = |request: &PendingRequest| request.accepted.is_some_and(|at| at.elapsed() >= time);
+        self.lock().iter().filter(|(_, request)| waits(request)).map(|(id, _)| *id).collect()
     }
 }
 
-/// Hands verdicts to those who wait, until the bus ends.
-pub(super) async fn listen(mut verdicts: Subscription, pending: Arc<Pending>) {
+/// Hands verdicts to the waiting requests, until the bus ends.
+pub(super) async fn receive_verdicts(mut verdicts: Subscription, pending: Arc<Pending>) {
     while let Some(message) = verdicts.next().await {
         match wire::decode::<ToNode>(&message.payload) {
-            Ok(ToNode::Verdict(verdict)) => pending.tell(&verdict.request.clone(), Note::Verdict(verdict)),
-            Err(error) => tracing::warn!(%error, "message to this node is not understood"),
+            Ok(ToNode::Verdict(verdict)) => pending.on_verdict(verdict),
+            Err(error) => tracing::warn!(%error, "ignoring a malformed message of the coordinator"),
         }
     }
 }
 
-/// Asks again and again for verdicts that have not come: lost on the way, or their coordinator was replaced. Also
-/// tells the coordinator that this node is still there.
-pub(super) async fn keep_asking(node: NodeId, out: Arc<Outbound>, pending: Arc<Pending>) {
-    let every = out.timing.ask_again;
+/// Asks periodically for verdicts that have not arrived: the message was lost, or the coordinator was replaced. The
+/// questions also keep the client's session at the coordinator alive.
+pub(super) async fn ask_for_verdicts(node: NodeId, coordinator: Arc<Coordinator>, pending: Arc<Pending>) {
+    let interval = coordinator.ask_interval();
     loop {
-        tokio::time::sleep(every).await;
-        let waiting = pending.longer_than(every);
+        tokio::time::sleep(interval).await;
+        let waiting = pending.accepted_for(interval);
         for requests in waiting.chunks(wire::MAX_ASKED) {
             let question = FromNode::Ask { node, requests: requests.to_vec() };
-            match out.ask::<AskReply>(&question).await {
-                Ok(AskReply { unknown }) => {
-                    for id in unknown {
-                        pending.accepted(&id, false);
-                        pending.tell(&id, Note::Unknown);
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "cannot ask for verdicts, will try again"),
+            match coordinator.ask::<AskReply>(&question).await {
+                Ok(AskReply { unknown }) => unknown.iter().for_each(|id| pending.on_unknown(id)),
+                Err(error) => tracing::warn!(%error, "cannot ask for verdicts, retrying"),
             }
         }
     }

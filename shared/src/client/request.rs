@@ -1,9 +1,9 @@
-//! What a node asks and what it gets.
+//! Inputs and answers of a client's requests.
 
 use crate::{
+    blob::BlobRef,
     candidate::CandidateContext,
     ids::{CodeHash, RequestId, WorkerId},
-    job::BlobRef,
     params::ExecutorParams,
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
@@ -13,7 +13,7 @@ use crate::{
 use bytes::Bytes;
 use std::time::Duration;
 
-/// Validation code and how it is to be prepared.
+/// Validation code with its executor parameters and preparation limits.
 #[derive(Debug, Clone)]
 pub struct Pvf {
     pub(super) code: CodeRef,
@@ -23,7 +23,7 @@ pub struct Pvf {
 }
 
 impl Pvf {
-    /// This code, as submitted (compressed or not), with the session's executor parameters.
+    /// Validation code, compressed or not, with the executor parameters of the session.
     pub fn new(code: impl Into<Bytes>, executor_params: ExecutorParams) -> Self {
         let code = code.into();
         Self {
@@ -34,47 +34,47 @@ impl Pvf {
         }
     }
 
-    /// Another limit for the decompressed code, bytes (default 30 MiB).
+    /// Sets the limit of the decompressed code, bytes (default 30 MiB).
     pub fn with_code_bomb_limit(mut self, limit: u32) -> Self {
         self.code_bomb_limit = limit;
         self
     }
 
-    /// Another CPU time limit than the executor parameters say.
+    /// Sets the CPU time limit of the preparation (default: that of the executor parameters).
     pub fn with_prepare_timeout(mut self, timeout: Duration) -> Self {
         self.prepare_timeout = Some(timeout);
         self
     }
 
-    /// The code's hash.
+    /// Hash of the code.
     pub fn code_hash(&self) -> CodeHash {
         self.code.hash
     }
 }
 
-/// A candidate to be executed.
+/// A candidate to validate.
 #[derive(Debug, Clone)]
 pub struct ExecuteRequest {
-    /// Why.
+    /// Purpose of the execution; it sets the priority and the time-out class.
     pub kind: ExecuteKind,
     /// The candidate without its block data.
     pub context: CandidateContext,
     /// The block data.
     pub block_data: Bytes,
-    /// Decompressed PoV may not be larger, bytes.
+    /// Limit of the decompressed PoV, bytes.
     pub pov_bomb_limit: u32,
-    /// CPU time limit; absent: what the executor parameters say for the kind.
+    /// CPU time limit; `None` means the limit that the executor parameters have for the kind.
     pub exec_timeout: Option<Duration>,
-    /// The relay leaf that backing work belongs to.
+    /// Relay leaf of a backing request: the request expires when the leaf is in no active fork.
     pub relay_leaf: Option<[u8; 32]>,
-    /// How long to wait for the verdict; absent: the client's default.
+    /// How long to wait for the verdict; `None` means the client's default.
     pub answer_within: Option<Duration>,
-    /// Run it for this request alone, even if the same validation is under way for somebody else.
+    /// Excludes the request from coalescing: it gets an execution of its own.
     pub fresh: bool,
 }
 
 impl ExecuteRequest {
-    /// A request with default limits.
+    /// A request with the default limits.
     pub fn new(kind: ExecuteKind, context: CandidateContext, block_data: impl Into<Bytes>) -> Self {
         Self {
             kind,
@@ -101,21 +101,21 @@ impl ExecuteRequest {
     }
 }
 
-/// A verdict and how it came about.
+/// The answer to a request: its outcome, and how it was obtained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The request's id, as it stands in every log.
+    /// Id of the request, as in the logs of all roles.
     pub request: RequestId,
-    /// How it ended.
+    /// Outcome of the request.
     pub outcome: Outcome,
     /// The validation code.
     pub code_hash: CodeHash,
-    /// The artifact that was used.
+    /// The artifact; `None` if the request ended before one was chosen.
     pub artifact: Option<ArtifactSummary>,
-    /// How long each stage took.
+    /// Duration of each stage.
     pub timings: Timings,
-    /// The worker that said so.
+    /// The worker whose report decided the outcome, if there is one.
     pub worker: Option<WorkerId>,
-    /// Executions that were begun.
+    /// Number of execution attempts that began.
     pub attempts: u32,
 }

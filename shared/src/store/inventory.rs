@@ -1,10 +1,7 @@
-//! What artifacts the store has, and when each was last needed: what the next coordinator needs to know in order
-//! to prepare nothing twice and to prune what nobody needs.
+//! State that survives a coordinator: the artifacts in the store, when each was last used, and the fencing token. With
+//! it the next coordinator repeats no preparation and prunes unused artifacts.
 
-use super::{
-    blobs::{BlobStore, StoreError},
-    keys,
-};
+use super::{BlobStore, StoreError, keys};
 use crate::ids::ArtifactId;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -15,28 +12,29 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// An artifact in the store: its size in bytes, and for how long nobody needed it as far as is known.
-pub type Stocked = (ArtifactId, u64, Duration);
+/// An artifact in the store, its size in bytes, and how long ago it was last known to be used.
+pub type StoredArtifact = (ArtifactId, u64, Duration);
 
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl BlobStore {
-    /// Every artifact that the store has, of every engine. Objects that are not artifacts are left alone.
-    pub async fn list_artifacts(&self) -> Result<Vec<Stocked>, StoreError> {
-        let needed = self.needed().await?;
+    /// Lists the artifacts and kept failures of all engines. Objects with other keys are ignored.
+    pub async fn list_artifacts(&self) -> Result<Vec<StoredArtifact>, StoreError> {
+        let last_used = self.read_last_used().await?;
         let now = unix_now();
         let objects: Vec<_> = self.list(&Path::from(keys::ARTIFACTS)).try_collect().await?;
-        let stocked = objects.into_iter().filter_map(|(key, len, written)| {
+        let artifacts = objects.into_iter().filter_map(|(key, len, written)| {
             let id = keys::parse_artifact(&key)?;
-            let last = needed.get(key.as_ref()).copied().unwrap_or(0).max(written);
+            // An object without a line counts as used when it was written.
+            let last = last_used.get(key.as_ref()).copied().unwrap_or(0).max(written);
             Some((id, len, Duration::from_secs(now.saturating_sub(last))))
         });
-        Ok(stocked.collect())
+        Ok(artifacts.collect())
     }
 
-    /// Keeps for how long nobody needed each artifact.
+    /// Saves how long ago each artifact was last used.
     pub async fn save_needed(&self, idle: Vec<(ArtifactId, Duration)>) -> Result<(), StoreError> {
         let now = unix_now();
         let mut text = String::new();
@@ -46,8 +44,14 @@ impl BlobStore {
         self.put(&keys::last_needed(), Bytes::from(text)).await
     }
 
-    /// A number higher than every one that this gave before, and at least `least`; kept in the store, so that a
-    /// clock that goes back does no harm.
+    /// Issues the next fencing token: one more than the last one in the store, or `least` if that is higher. The token
+    /// is written to the store, so the sequence grows even if the clock that `least` comes from goes back.
+    ///
+    /// Limit: the store is read and then written without a condition, so the tokens grow only over calls that do not
+    /// overlap. Overlapping calls read the same last token. They return the same token if they pass the same `least`, or
+    /// if each `least` is at most one above the last token: workers then obey both coordinators. If they return
+    /// different tokens, the store keeps the one that is written last, which may be the lower one, and a later call may
+    /// return the higher one again.
     pub async fn next_token(&self, least: u64) -> Result<u64, StoreError> {
         let last: u64 = match self.get(&keys::fencing_token()).await {
             Ok(bytes) => String::from_utf8_lossy(&bytes).trim().parse().unwrap_or(0),
@@ -59,8 +63,8 @@ impl BlobStore {
         Ok(next)
     }
 
-    /// Seconds since 1970, by key. A line that is not understood says nothing.
-    async fn needed(&self) -> Result<HashMap<String, u64>, StoreError> {
+    /// Times of last use in seconds since 1970, by artifact key. Malformed lines are ignored.
+    async fn read_last_used(&self) -> Result<HashMap<String, u64>, StoreError> {
         let text = match self.get(&keys::last_needed()).await {
             Ok(bytes) => bytes,
             Err(StoreError::NotFound { .. }) => return Ok(HashMap::new()),
@@ -92,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_grow_even_if_the_clock_does_not() {
+    async fn tokens_grow_even_if_the_clock_goes_back() {
         let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
         let mut given = Vec::new();
         for least in [100, 50, 100, 1000, 3] {
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn artifacts_are_listed_with_the_time_since_somebody_needed_them() {
+    async fn artifacts_are_listed_with_the_time_since_their_last_use() {
         let dir = tempfile::tempdir().unwrap();
         for url in ["memory://", dir.path().to_str().unwrap()] {
             let store = BlobStore::open(url, SealKey::unkeyed()).unwrap();
@@ -110,7 +114,7 @@ mod tests {
             store.put_artifact(&id(1, "a"), b"code").await.unwrap();
             store.put_failure(&id(2, "b"), &PrepareError::OutOfMemory).await.unwrap();
             store.put_blob(Bytes::from_static(b"pov")).await.unwrap();
-            // What was needed is known from before; but an object is never older than when it was written.
+            // The saved time of last use is older than the object, so the time of the write counts.
             let idle = vec![(id(1, "a"), Duration::from_secs(500)), (id(3, "gone"), Duration::ZERO)];
             store.save_needed(idle).await.unwrap();
             let mut listed = store.list_artifacts().await.unwrap();
@@ -120,7 +124,7 @@ mod tests {
             assert!(*bytes > 4 && *idle < Duration::from_secs(60), "{listed:?}");
         }
         let manifest = dir.path().join(keys::last_needed().as_ref());
-        std::fs::write(&manifest, "nonsense\nx y\n12\n").unwrap();
+        std::fs::write(&manifest, "malformed\nx y\n12\n").unwrap();
         let store = BlobStore::open(dir.path().to_str().unwrap(), SealKey::unkeyed()).unwrap();
         assert_eq!(store.list_artifacts().await.unwrap().len(), 2);
     }

@@ -1,34 +1,29 @@
-//! Every key of the object store. No other file makes or parses one.
+//! The keys of the object store. Keys are built and parsed only here.
 
 use crate::ids::{ArtifactId, BlobHash, CodeHash, EngineId};
 use object_store::path::Path;
 
-/// A content-addressed blob: code, a PoV, or a result that is too large for the bus.
+/// A content-addressed blob: code, PoV or result that does not fit a bus message.
 pub fn blob(hash: &BlobHash) -> Path {
     Path::from(format!("inputs/{hash}"))
 }
 
-/// A sealed artifact or failure: `artifacts/<engine>/<code hash>-<prep hash>`.
+/// A sealed artifact or kept failure: `artifacts/<engine>/<code hash>-<prep hash>`.
 pub fn artifact(id: &ArtifactId) -> Path {
     Path::from(format!("artifacts/{}/{}-{}", id.engine, id.code_hash, id.prep_hash))
 }
 
-/// Where all artifacts are.
+/// Prefix of all artifacts.
 pub const ARTIFACTS: &str = "artifacts";
 
-/// When each artifact was last needed: a text file of seconds since 1970 and keys.
+/// Time of the last use of each artifact: lines of seconds since 1970 and an artifact key.
 pub fn last_needed() -> Path {
     Path::from("meta/last-needed")
 }
 
-/// The fencing token of the last coordinator, as text.
+/// The last fencing token, as decimal text.
 pub fn fencing_token() -> Path {
     Path::from("meta/fencing-token")
-}
-
-/// Where all artifacts of an engine are.
-pub fn artifacts_of(engine: &EngineId) -> Path {
-    Path::from(format!("artifacts/{engine}"))
 }
 
 /// The inverse of [`artifact`].
@@ -41,11 +36,12 @@ pub fn parse_artifact(path: &Path) -> Option<ArtifactId> {
         prep_hash: prep.parse().ok()?,
         engine: EngineId::parse(engine).ok()?,
     };
-    // Hashes can be written in more than one way, keys cannot: what is not ours to make is not ours to delete.
+    // Text of a hash is not unique (case, `0x`), but the key of an artifact is. Other keys are not artifacts, so that
+    // pruning does not delete them.
     (artifact(&id) == *path).then_some(id)
 }
 
-/// The object that is written and deleted to see whether the store can be written.
+/// A temporary object that proves write access.
 pub fn write_probe(id: &str) -> Path {
     Path::from(format!("probe/{id}"))
 }
@@ -71,7 +67,7 @@ mod tests {
         assert_eq!(parse_artifact(&Path::from("artifacts/x/zz")), None);
         let upper = key.as_ref().replace("ab", "AB");
         for other in [upper, key.as_ref().replace("/ab", "/0xab"), key.as_ref().replace("-cd", "-0xcd")] {
-            assert_eq!(parse_artifact(&Path::from(other)), None, "two keys for one artifact");
+            assert_eq!(parse_artifact(&Path::from(other)), None, "a second key for one artifact");
         }
         assert_eq!(parse_artifact(&blob(&BlobHash([0; 32]))), None);
     }

@@ -1,8 +1,20 @@
-//! The object store: what the fleet shares besides messages.
+//! The object store, through which the fleet shares what does not fit a bus message: blobs by their content, artifacts
+//! by their id, and the metadata that a new coordinator needs.
+//!
+//! Objects are written once and replaced only as a whole. Artifacts are sealed: see [`seal`].
 
-pub mod blobs;
+mod artifacts;
+mod blobs;
+mod error;
 mod inventory;
 pub mod keys;
+mod open;
+mod probe;
 pub mod seal;
+#[cfg(test)]
+mod tests;
 
-pub use blobs::{BlobStore, Found, Probe, StoreError};
+pub use blobs::BlobStore;
+pub use error::StoreError;
+pub use inventory::StoredArtifact;
+pub use probe::Probe;

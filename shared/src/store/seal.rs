@@ -1,68 +1,38 @@
-//! The sealed form of an artifact in the store: a header with a keyed BLAKE3 MAC, then the compiled code or
-//! the error that preparing it gave.
+//! The sealed form of artifacts and kept failures in the store: a header with a keyed BLAKE3 MAC, then the compiled
+//! code or the error of its preparation.
 //!
-//! The seal is made outside the compile child by a trusted worker and checked before anything is mapped:
-//! `Module::deserialize` on bytes that somebody else wrote is arbitrary code execution.
+//! A prepare worker seals an artifact outside the sandboxed process that compiled it. An execute worker verifies the
+//! seal before it maps the artifact: `Module::deserialize` of untrusted bytes is arbitrary code execution.
 //!
-//! Layout: magic `PVFSEAL1` (8) | kind (1: 0 artifact, 1 failure) | MAC (32) | payload. The MAC is over
-//! kind, artifact id, and payload, so that one artifact cannot be put in another's place.
+//! Layout: magic `PVFSEAL1` (8 bytes) | kind (1 byte: 0 artifact, 1 failure) | MAC (32 bytes) | payload. The MAC covers
+//! kind, artifact id and payload, so that one artifact cannot replace another.
 
-use crate::{ids::ArtifactId, verdict::PrepareError};
+use crate::{artifact::Mac, ids::ArtifactId, verdict::PrepareError};
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr};
 
 const MAGIC: &[u8; 8] = b"PVFSEAL1";
 const HEADER: usize = 8 + 1 + 32;
 
-/// A keyed BLAKE3 MAC, 32 bytes. Compared in constant time.
-#[derive(Clone, Copy)]
-pub struct Mac(pub [u8; 32]);
-
-impl PartialEq for Mac {
-    fn eq(&self, other: &Self) -> bool {
-        blake3::Hash::from_bytes(self.0) == blake3::Hash::from_bytes(other.0)
-    }
-}
-impl Eq for Mac {}
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mac({})", hex::encode(&self.0[..6]))
-    }
-}
-impl Serialize for Mac {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(&self.0)
-    }
-}
-impl<'de> Deserialize<'de> for Mac {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let bytes = serde_bytes::ByteBuf::deserialize(d)?;
-        <[u8; 32]>::try_from(bytes.into_vec()).map(Mac).map_err(|_| D::Error::custom("Mac: expected 32 bytes"))
-    }
-}
-
-/// The fleet's key for seals. Whoever has it can make artifacts that execute workers will map.
+/// The fleet's key for seals. A holder of the key can create artifacts that execute workers map and run.
 #[derive(Clone)]
 pub struct SealKey([u8; 32]);
 
 impl SealKey {
-    /// The key of somebody who set none: it detects damage, not forgery.
+    /// The built-in key of a fleet without a key of its own. It detects damage, but not forgery.
     pub fn unkeyed() -> Self {
         Self(blake3::derive_key("pvf-fleet 2026 artifact seal without a key", b""))
     }
 
-    /// A key from secret bytes of any length of at least 16.
+    /// Derives a key from at least 16 secret bytes.
     pub fn from_secret(secret: &[u8]) -> Result<Self, String> {
         if secret.len() < 16 {
-            return Err(format!("seal key: {} bytes, at least 16 are needed", secret.len()));
+            return Err(format!("seal key: {} bytes, but at least 16 are required", secret.len()));
         }
         Ok(Self(blake3::derive_key("pvf-fleet 2026 artifact seal", secret)))
     }
-}
 
-impl SealKey {
-    /// The key in this file, or [`SealKey::unkeyed`] without one.
+    /// Reads the key from a file; without a path it is [`SealKey::unkeyed`].
     pub fn from_file(path: Option<&std::path::Path>) -> Result<Self, String> {
         let Some(path) = path else { return Ok(Self::unkeyed()) };
         let text = std::fs::read_to_string(path).map_err(|e| format!("seal key file {}: {e}", path.display()))?;
@@ -83,24 +53,24 @@ impl FromStr for SealKey {
     }
 }
 
-/// What a sealed object holds.
+/// Content of a sealed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sealed {
     /// Compiled code.
     Artifact {
-        /// The code, ready to be mapped.
+        /// The code as the engine serialized it.
         code: Bytes,
-        /// Its MAC.
+        /// MAC of the seal.
         mac: Mac,
     },
-    /// A preparation that failed for good.
+    /// The deterministic failure of a preparation.
     Failure(PrepareError),
 }
 
-/// A seal that does not hold.
+/// Why a seal is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Too short or no seal at all.
+    /// The object is too short or has no seal.
     #[error("not a sealed artifact ({len} bytes)")]
     NotSealed {
         /// Size of the object.
@@ -112,19 +82,19 @@ pub enum SealError {
         /// Size of the object.
         len: usize,
     },
-    /// The MAC matches but the payload is not understood: sealed by a newer version.
-    #[error("sealed content is not understood: {0}")]
+    /// The MAC matches, but the payload cannot be decoded: a newer version sealed it.
+    #[error("sealed content cannot be decoded: {0}")]
     Payload(String),
 }
 
 pub use blake3::Hash as ContentHash;
 
-/// Hash of bytes that this process wrote itself, to see whether they are still the same.
+/// Hash of bytes that this process wrote itself, for a later comparison.
 pub fn content_hash(bytes: &[u8]) -> ContentHash {
     blake3::hash(bytes)
 }
 
-/// The same of all that can be read, which need not be in memory at once.
+/// [`content_hash`] of a reader's bytes, which do not have to fit into memory.
 pub fn content_hash_of(from: impl std::io::Read) -> std::io::Result<ContentHash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(from)?;
@@ -154,17 +124,17 @@ pub fn seal_artifact(key: &SealKey, artifact: &ArtifactId, code: &[u8]) -> (Byte
     seal(key, 0, artifact, code)
 }
 
-/// Seals the error of a preparation that failed for good.
+/// Seals the deterministic failure of a preparation.
 pub fn seal_failure(key: &SealKey, artifact: &ArtifactId, error: &PrepareError) -> Bytes {
     let payload = rmp_serde::to_vec_named(error).unwrap_or_default();
     seal(key, 1, artifact, &payload).0
 }
 
-/// How many bytes [`claim`] needs.
+/// Length of an object's head for [`claim`], bytes.
 pub const CLAIM_LEN: usize = HEADER;
 
-/// What an object of `len` bytes claims to be by its first [`CLAIM_LEN`] bytes: the size of compiled code and
-/// its MAC, or nothing if it is a kept failure. Nothing is verified.
+/// Reads the head of an object of `len` bytes, which is its first [`CLAIM_LEN`] bytes: the size of the compiled code
+/// and its MAC, or `None` for a kept failure. The claim is not verified.
 pub fn claim(head: &[u8], len: u64) -> Result<Option<(u64, Mac)>, SealError> {
     let not_sealed = || SealError::NotSealed { len: len as usize };
     let head: &[u8; HEADER] = head.try_into().map_err(|_| not_sealed())?;
@@ -177,7 +147,7 @@ pub fn claim(head: &[u8], len: u64) -> Result<Option<(u64, Mac)>, SealError> {
     Ok((head[8] == 0).then_some((payload, Mac(mac))))
 }
 
-/// Checks the seal and takes the content out.
+/// Verifies the seal of an object and returns its content.
 pub fn open(key: &SealKey, artifact: &ArtifactId, object: &Bytes) -> Result<Sealed, SealError> {
     let len = object.len();
     if len < HEADER || &object[..8] != MAGIC {
@@ -212,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_holds_only_for_what_was_sealed() {
+    fn a_seal_is_valid_only_for_its_content_artifact_and_key() {
         let key = SealKey::from_secret(b"sixteen bytes ok").unwrap();
         let (object, mac) = seal_artifact(&key, &id("e"), b"code");
         assert_eq!(open(&key, &id("e"), &object).unwrap(), Sealed::Artifact { code: Bytes::from_static(b"code"), mac });
@@ -220,7 +190,7 @@ mod tests {
         assert!(open(&SealKey::unkeyed(), &id("e"), &object).is_err());
         assert_eq!(claim(&object[..CLAIM_LEN], object.len() as u64).unwrap(), Some((4, mac)));
         assert!(claim(&object[..3], 3).is_err());
-        assert!(claim(&object[..CLAIM_LEN], CLAIM_LEN as u64 - 1).is_err(), "shorter than its own head");
+        assert!(claim(&object[..CLAIM_LEN], CLAIM_LEN as u64 - 1).is_err(), "shorter than its head");
         for i in 0..object.len() {
             let mut damaged = object.to_vec();
             damaged[i] ^= 1;
@@ -232,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_round_trip() {
+    fn sealed_failures_round_trip() {
         let error = PrepareError::Prevalidation("no".into());
         let object = seal_failure(&SealKey::unkeyed(), &id("e"), &error);
         assert_eq!(open(&SealKey::unkeyed(), &id("e"), &object).unwrap(), Sealed::Failure(error));

@@ -1,4 +1,4 @@
-//! Sizes and durations with their units, and how a person writes them.
+//! Size and duration limits with their units, and their text forms for users.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ pub const KIB: usize = 1024;
 /// One mebibyte.
 pub const MIB: usize = 1024 * KIB;
 
-/// Default limit of a decompressed validation code (relay chain configuration), bytes.
+/// Default limit of decompressed validation code, bytes. The relay chain's configuration has the same default.
 pub const DEFAULT_CODE_BOMB_LIMIT: u32 = (30 * MIB) as u32;
-/// Limit of a decompressed PoV: four times the 10 MiB that a PoV may have on the wire, bytes.
+/// Default limit of a decompressed PoV, bytes: four times the 10 MiB that a compressed PoV may have.
 pub const POV_BOMB_LIMIT: u32 = (40 * MIB) as u32;
-/// The wall clock may run this many times as long as the CPU time limit before a job is ended.
+/// A job's wall-clock limit is its CPU time limit times this factor.
 pub const WALL_CLOCK_FACTOR: u32 = 4;
 
 /// The longest CPU time limit that a request may ask for.
@@ -46,7 +46,7 @@ pub fn parse_duration(s: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// `12.3 MiB`, `4 KiB`, `17 B`.
+/// A size for users: `12.3 MiB`, `4.0 KiB`, `17 B`.
 pub fn human_bytes(n: u64) -> String {
     match n {
         0..1024 => format!("{n} B"),
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn durations_are_parsed_within_their_range() {
         assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(parse_duration("2s").unwrap(), Duration::from_secs(2));
         assert_eq!(parse_duration("1.5m").unwrap(), Duration::from_secs(90));

@@ -1,25 +1,25 @@
-//! Identities: hashes of code and parameters, and the ids of requests, jobs, workers and nodes.
+//! Identifiers: hashes of code, parameters and blobs, and the ids of requests, jobs, workers and nodes.
 //!
-//! Everything is parsed at the edge into one of these newtypes; inside the fleet there is no raw hash and
-//! no raw id.
+//! Input is parsed into these newtypes at the edge, so that code inside the fleet handles neither raw hashes nor raw
+//! ids.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
-/// Text or bytes that are not what the named id looks like.
+/// Text that is not a valid identifier of the named type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: expected {expected}, got {got}")]
 pub struct IdError {
-    /// The id that was to be parsed.
+    /// Type of the identifier.
     pub what: &'static str,
-    /// What it looks like.
+    /// Expected form.
     pub expected: &'static str,
-    /// What was there.
+    /// The input, shortened.
     pub got: String,
 }
 
-/// blake2b-256, the hash that the relay chain uses for code and parameters.
+/// blake2b-256 of the concatenated parts. The relay chain hashes code and parameters this way.
 pub fn blake2b_256(parts: &[&[u8]]) -> [u8; 32] {
     let mut state = blake2b_simd::Params::new().hash_length(32).to_state();
     for part in parts {
@@ -30,35 +30,15 @@ pub fn blake2b_256(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// A 32-byte hash that serializes as a byte string.
 macro_rules! hash_newtype {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub [u8; 32]);
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), hex::encode(&self.0[..6]))
-            }
-        }
-        impl fmt::Display for $name {
-            /// Lower-case hex without a prefix, as it stands in keys.
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
-            }
-        }
-        impl FromStr for $name {
-            type Err = IdError;
-            fn from_str(s: &str) -> Result<Self, IdError> {
-                let mut out = [0; 32];
-                hex::decode_to_slice(s.strip_prefix("0x").unwrap_or(s), &mut out).map_err(|_| IdError {
-                    what: stringify!($name),
-                    expected: "64 hex digits, with or without 0x",
-                    got: shorten(s),
-                })?;
-                Ok(Self(out))
-            }
-        }
+        hash_text!($name);
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.serialize_bytes(&self.0)
@@ -76,36 +56,80 @@ macro_rules! hash_newtype {
     };
 }
 
+/// The text forms of a 32-byte hash.
+macro_rules! hash_text {
+    ($name:ident) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), hex::encode(&self.0[..6]))
+            }
+        }
+        impl fmt::Display for $name {
+            /// Lower-case hex without a prefix, as in object keys.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(s: &str) -> Result<Self, IdError> {
+                let mut out = [0; 32];
+                hex::decode_to_slice(s.strip_prefix("0x").unwrap_or(s), &mut out).map_err(|_| IdError {
+                    what: stringify!($name),
+                    expected: "64 hex digits, with or without 0x",
+                    got: shorten(s),
+                })?;
+                Ok(Self(out))
+            }
+        }
+    };
+}
+
 fn shorten(s: &str) -> String {
     let head: String = s.chars().take(40).collect();
     if head.len() < s.len() { format!("{head:?}… ({} bytes)", s.len()) } else { format!("{head:?}") }
 }
 
 hash_newtype! {
-    /// blake2b-256 of validation code exactly as it was submitted (compressed form, if it is compressed).
+    /// blake2b-256 of validation code exactly as submitted: in its compressed form, if it is compressed.
     CodeHash
 }
 hash_newtype! {
-    /// blake2b-256 of the encoded executor parameters that change an artifact, see
-    /// [`crate::params::ExecutorParams::prep_hash`].
+    /// Hash of the executor parameters that affect compilation, see
+    /// [`ExecutorParams::prep_hash`](crate::params::ExecutorParams::prep_hash).
     PrepHash
 }
 hash_newtype! {
-    /// blake2b-256 of all encoded executor parameters.
+    /// blake2b-256 of the SCALE encoding of all executor parameters.
     ParamsHash
 }
 hash_newtype! {
-    /// BLAKE3 of a blob's bytes: the name of the blob in the store.
+    /// BLAKE3 of a blob's bytes; the blob's name in the store.
     BlobHash
 }
 hash_newtype! {
-    /// BLAKE3 of everything that decides about an execution's verdict: two requests with the same are answered by
-    /// one execution. See [`crate::wire::Submission::validation_key`].
+    /// BLAKE3 of everything that determines the verdict of an execution. Requests with equal keys are coalesced into
+    /// one execution. See [`Submission::validation_key`](crate::wire::Submission::validation_key).
     ValidationKey
 }
 hash_newtype! {
     /// Root hash of the relay parent's storage trie.
     StorageRoot
+}
+
+/// Hash of a relay-chain block header.
+///
+/// Serializes as an array of 32 numbers, unlike the other hashes: wire version 3 carries relay-chain hashes this way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RelayHash(pub [u8; 32]);
+
+hash_text!(RelayHash);
+
+impl From<[u8; 32]> for RelayHash {
+    fn from(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
 }
 
 impl CodeHash {
@@ -130,7 +154,8 @@ macro_rules! uuid_newtype {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A fresh id; ids made later sort later (UUID version 7).
+            /// A fresh id (UUID version 7). Ids made later sort later.
+            #[cfg(feature = "new-ids")]
             #[expect(clippy::new_without_default, reason = "a default id would hide that each one is new")]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
@@ -160,19 +185,19 @@ macro_rules! uuid_newtype {
 }
 
 uuid_newtype! {
-    /// One request of a client, chosen by the client and kept over re-submissions.
+    /// One request of a client. The client chooses the id; a re-submission has the same id.
     RequestId
 }
 uuid_newtype! {
-    /// One run of a worker process, from its start to its end.
+    /// One run of a worker process.
     WorkerId
 }
 uuid_newtype! {
-    /// One client handle of a node; its verdicts are published under this name.
+    /// One client of a node. The verdicts of its requests are published on a subject with this id.
     NodeId
 }
 
-/// One unit of work of the coordinator: a preparation or an execution. All its attempts share the id.
+/// One preparation or execution of the coordinator. All attempts of a job share the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub u64);
@@ -183,21 +208,22 @@ impl fmt::Display for JobId {
     }
 }
 
-/// Which try of a job this is, from 1.
+/// Number of an attempt of a job, from 1.
 pub type Attempt = u32;
 
-/// Grows with each coordinator that takes over; a worker obeys only the highest it has seen.
+/// Fencing token of a coordinator. Each coordinator that takes over has a higher one; a worker obeys only the highest
+/// that it has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FencingToken(pub u64);
 
-/// What an artifact was compiled for: wasmtime's version, its configuration, target triple and CPU baseline.
-/// A worker can only map artifacts of its own engine.
+/// What an artifact was compiled for: version and configuration of wasmtime, target triple and CPU baseline. A worker
+/// can only map artifacts of its own engine.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EngineId(Arc<str>);
 
 impl EngineId {
-    /// Parses an engine id: 1 to 64 letters, digits, `.`, `-` or `_`, so that it can stand in a key.
+    /// Parses an engine id: 1 to 64 letters, digits, `.`, `-` or `_`, so that it is valid in an object key.
     pub fn parse(s: &str) -> Result<Self, IdError> {
         let fine = (1..=64).contains(&s.len())
             && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
@@ -236,14 +262,14 @@ impl fmt::Display for EngineId {
     }
 }
 
-/// What names a compiled artifact: the code, the parameters that change its compilation, and the engine.
+/// Identity of a compiled artifact: the code, the parameters that affect its compilation, and the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ArtifactId {
     /// The validation code.
     pub code_hash: CodeHash,
-    /// The executor parameters, as far as they matter.
+    /// The executor parameters that affect compilation.
     pub prep_hash: PrepHash,
-    /// What it was compiled for.
+    /// The engine that it was compiled for.
     pub engine: EngineId,
 }
 
@@ -254,13 +280,13 @@ impl fmt::Display for ArtifactId {
     }
 }
 
-/// A fleet's name: the first token of every subject.
+/// Name of a fleet; the first token of every subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct FleetName(String);
 
 impl FleetName {
-    /// Parses a fleet name: 1 to 32 lower-case letters, digits, `-` or `_`, so that it can stand in a subject.
+    /// Parses a fleet name: 1 to 32 lower-case letters, digits, `-` or `_`, so that it is valid in a subject.
     pub fn parse(s: &str) -> Result<Self, IdError> {
         let fine = (1..=32).contains(&s.len())
             && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
@@ -300,12 +326,12 @@ mod tests {
 
     #[test]
     fn code_hash_is_blake2b_256() {
-        // The published test vector of BLAKE2b with a 32-byte digest for the empty input.
+        // Published test vector: BLAKE2b with a 32-byte digest of the empty input.
         assert_eq!(CodeHash::of(b"").to_string(), "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
     }
 
     #[test]
-    fn ids_refuse_what_they_are_not() {
+    fn malformed_ids_are_refused() {
         assert!("0x12".parse::<CodeHash>().unwrap_err().to_string().contains("64 hex digits"));
         assert!(EngineId::parse("../x").is_err());
         assert!(EngineId::parse("").is_err());
@@ -319,5 +345,18 @@ mod tests {
         let h = CodeHash::of(b"x");
         assert_eq!(h.to_string().parse::<CodeHash>().unwrap(), h);
         assert_eq!(format!("0x{h}").parse::<CodeHash>().unwrap(), h);
+        let relay = RelayHash([0xab; 32]);
+        assert_eq!(relay.to_string().parse::<RelayHash>().unwrap(), relay);
+    }
+
+    #[test]
+    fn relay_hashes_serialize_as_an_array_and_other_hashes_as_bytes() {
+        let bytes: [u8; 32] = std::array::from_fn(|n| n as u8 * 8);
+        let array = rmp_serde::to_vec_named(&bytes).unwrap();
+        assert_eq!(rmp_serde::to_vec_named(&RelayHash(bytes)).unwrap(), array);
+        assert_eq!(rmp_serde::from_slice::<RelayHash>(&array).unwrap(), RelayHash(bytes));
+        assert!(rmp_serde::from_slice::<RelayHash>(&array[..array.len() - 1]).is_err());
+        let string = rmp_serde::to_vec_named(&BlobHash(bytes)).unwrap();
+        assert_eq!((string.len(), &string[..2]), (34, &[0xc4, 32][..]));
     }
 }

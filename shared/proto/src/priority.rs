@@ -1,13 +1,13 @@
-//! How urgent work is: for preparing and for executing.
+//! Priorities of preparations and executions.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// Urgency of a preparation, least urgent first.
+/// Priority of a preparation, least urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PreparePriority {
-    /// A heads-up: the code may be needed some time.
+    /// A heads-up: the code may be needed later.
     Background,
     /// Needed for backing or pre-checking.
     Normal,
@@ -15,7 +15,7 @@ pub enum PreparePriority {
     Critical,
 }
 
-/// Why a candidate is executed, most urgent first.
+/// Purpose of an execution, most urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExecuteKind {
@@ -33,7 +33,7 @@ impl ExecuteKind {
     /// All kinds, most urgent first.
     pub const ALL: [Self; 4] = [Self::Dispute, Self::Approval, Self::BackingSystem, Self::Backing];
 
-    /// How urgently the code is prepared for such a request.
+    /// Priority of preparing the code for such a request.
     pub fn prepare_priority(self) -> PreparePriority {
         match self {
             Self::Dispute | Self::Approval => PreparePriority::Critical,
@@ -41,7 +41,7 @@ impl ExecuteKind {
         }
     }
 
-    /// The class of time-out: backing or approval (disputes use the lenient one too).
+    /// Time-out class: disputes have the lenient time-out of approvals.
     pub fn exec_timeout_kind(self) -> crate::params::PvfExecKind {
         match self {
             Self::Dispute | Self::Approval => crate::params::PvfExecKind::Approval,
@@ -49,7 +49,7 @@ impl ExecuteKind {
         }
     }
 
-    /// Name on the command line and in metrics.
+    /// Name on the command line and in metrics; the inverse of [`FromStr`].
     pub fn name(self) -> &'static str {
         match self {
             Self::Dispute => "dispute",
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_is_urgency() {
+    fn both_orders_follow_urgency_and_names_round_trip() {
         assert!(PreparePriority::Background < PreparePriority::Normal);
         assert!(PreparePriority::Normal < PreparePriority::Critical);
         assert!(ExecuteKind::ALL.is_sorted());

@@ -1,35 +1,36 @@
-//! What workers send to the coordinator, and its answer.
+//! Messages of workers to the coordinator, and its answer.
 
 use crate::{
     ids::{ArtifactId, Attempt, EngineId, FencingToken, JobId, WorkerId},
     job::{JobOutcome, JobUsage},
+    wire::WorkerRefusal,
 };
 use serde::{Deserialize, Serialize};
 
-/// From a worker. Each is sent as a bus request and answered by [`WorkerReply`].
+/// A message of a worker, sent as a bus request and answered by [`WorkerReply`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FromWorker {
-    /// Here I am.
+    /// Registration.
     Hello(WorkerHello),
-    /// Still here.
+    /// Heartbeat.
     Heartbeat(Heartbeat),
-    /// A job ended; repeated until it is acknowledged.
+    /// Report of an attempt; repeated until it is acknowledged.
     Report(Box<JobReport>),
-    /// I am going; what I still have is not done.
+    /// Deregistration; the coordinator takes back unfinished jobs.
     Goodbye {
-        /// Who.
+        /// The sender.
         worker: WorkerId,
     },
 }
 
-/// What a worker can do.
+/// The kind of job that a worker runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkerKind {
-    /// Compile.
+    /// Preparations.
     Prepare,
-    /// Execute.
+    /// Executions.
     Execute,
 }
 
@@ -42,56 +43,56 @@ impl std::fmt::Display for WorkerKind {
     }
 }
 
-/// A worker presents itself.
+/// Registration of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerHello {
     /// This run of the worker.
     pub worker: WorkerId,
-    /// What it can do.
+    /// The kind of job that it runs.
     pub kind: WorkerKind,
-    /// How many jobs it runs at once.
+    /// Number of slots: jobs that it runs at the same time.
     pub slots: u32,
-    /// What it compiles for or can map.
+    /// Engine that it compiles for or can map.
     pub engine: EngineId,
-    /// Its machine: a second opinion is asked of another one.
+    /// Name of its machine. A retry after an ambiguous outcome prefers another machine.
     pub host: String,
-    /// Its version, for people.
+    /// Version of its build, for logs and status.
     pub version: String,
-    /// What its compiled code may use, for people; part of the engine's name.
+    /// CPU baseline of its compiled code, for logs. The engine id contains it as well.
     pub cpu_baseline: String,
-    /// How well its jobs are locked up.
+    /// State of its sandbox.
     pub security: SecurityStatus,
-    /// Artifacts that it has, at most 512.
+    /// Artifacts in its cache, at most 512.
     pub holds: Vec<Holding>,
-    /// What it still works on (after the coordinator was replaced).
+    /// Attempts that it holds from before this registration.
     pub running: Vec<RunningJob>,
 }
 
-/// How well a worker's jobs are locked up.
+/// State of a worker's sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityStatus {
-    /// Every mechanism is on.
+    /// Whether every mechanism is active.
     pub secure: bool,
-    /// Those that are not.
+    /// Mechanisms that are not active.
     pub missing: Vec<String>,
 }
 
-/// What a worker has of an artifact.
+/// State of an artifact in a worker's cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Holding {
-    /// Mapped and linked: it runs at once.
+    /// Mapped and linked in a template, so that a job starts without loading it. Reserved: see [`crate::wire`].
     Warm(ArtifactId),
-    /// A copy on its disk.
+    /// On the worker's disk.
     OnDisk(ArtifactId),
-    /// Nothing any more.
+    /// No longer in the cache.
     Gone(ArtifactId),
 }
 
-/// A job that a worker has.
+/// An attempt that a worker holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningJob {
-    /// Who dispatched it.
+    /// Fencing token of the dispatch.
     pub token: FencingToken,
     /// The job.
     pub job: JobId,
@@ -99,33 +100,33 @@ pub struct RunningJob {
     pub attempt: Attempt,
 }
 
-/// A worker is alive.
+/// Heartbeat of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Who.
+    /// The sender.
     pub worker: WorkerId,
-    /// What it works on, jobs that wait for a slot and jobs whose report is not acknowledged included.
+    /// Attempts that it holds, including staged ones and those whose report is not acknowledged yet.
     pub running: Vec<RunningJob>,
-    /// It finishes what it has and takes nothing new.
+    /// Whether it is draining: it finishes its jobs and takes no new ones.
     pub draining: bool,
-    /// What changed about the artifacts that it has since the heartbeat before, at most 512.
+    /// Changes of its artifact cache since the previous heartbeat, at most 512.
     pub holdings: Vec<Holding>,
 }
 
-/// A job ended.
+/// Report of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
-    /// Who did it.
+    /// The worker that ran it.
     pub worker: WorkerId,
-    /// The token of its dispatch.
+    /// Fencing token of the dispatch.
     pub token: FencingToken,
     /// The job.
     pub job: JobId,
     /// The attempt.
     pub attempt: Attempt,
-    /// How it ended.
+    /// Outcome of the attempt.
     pub outcome: JobOutcome,
-    /// What it used.
+    /// Resources that the attempt used.
     pub usage: JobUsage,
 }
 
@@ -133,15 +134,15 @@ pub struct JobReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkerReply {
-    /// Answer to a hello: the coordinator's token.
+    /// Answer to a registration.
     Welcome {
-        /// Dispatches with a lower one are refused.
+        /// The coordinator's fencing token. The worker refuses commands with a lower one.
         token: FencingToken,
     },
-    /// Taken note of.
+    /// The message was received.
     Ack,
-    /// The coordinator does not know this worker: say hello first.
+    /// The coordinator does not know the worker, which must register first.
     SayHello,
-    /// The message is not understood, and repeating it will not help.
-    Refused(String),
+    /// The coordinator does not accept the message, and repeating it does not help.
+    Refused(WorkerRefusal),
 }

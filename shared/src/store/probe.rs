@@ -1,28 +1,28 @@
-//! Whether a store is there and may be written, and what time it is there.
+//! Checks that a store is reachable and writable, and compares its clock.
 
 use super::{BlobStore, StoreError, keys};
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What a look at a store shows.
+/// Result of probing a store.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
-    /// How long a small object took to be written, read and deleted.
+    /// Time to write, read and delete a small object.
     pub took: Duration,
-    /// How far this machine's clock is from the store's.
+    /// Difference between this machine's clock and the store's.
     pub skew: Duration,
-    /// This machine's clock is ahead of the store's, not behind.
+    /// Whether this machine's clock is ahead of the store's.
     pub ahead: bool,
 }
 
 impl BlobStore {
-    /// Writes, reads and deletes a small object: whether the store is there and may be written.
+    /// Checks that the store is reachable and writable, by writing, reading and deleting a small object.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.probe().await.map(|_| ())
     }
 
-    /// As [`BlobStore::check`]; gives how long it took, and how far this machine's clock is from the store's.
+    /// Does the same as [`BlobStore::check`] and measures the time that it takes and the difference of the clocks.
     pub async fn probe(&self) -> Result<Probe, StoreError> {
         let key = keys::write_probe(&uuid::Uuid::now_v7().simple().to_string());
         let started = Instant::now();
@@ -33,10 +33,10 @@ impl BlobStore {
         self.get(&key).await?;
         self.delete(&key).await?;
         let written = SystemTime::from(meta.last_modified);
-        // Between the two it agrees; a store may tell the second only.
+        // A time of the write between `before` and `after` is no difference. (Some stores round it to seconds.)
         let (skew, ahead) = match (before.duration_since(written), written.duration_since(after)) {
-            (Ok(behind_us), _) => (behind_us, true),
-            (_, Ok(before_us)) => (before_us, false),
+            (Ok(ahead), _) => (ahead, true),
+            (_, Ok(behind)) => (behind, false),
             _ => (Duration::ZERO, true),
         };
         Ok(Probe { took: started.elapsed(), skew, ahead })

@@ -1,6 +1,6 @@
-//! Every NATS subject of the fleet. No other file makes or parses one.
+//! The NATS subjects of the fleet. Subjects are built only here.
 //!
-//! | subject | who publishes | who listens |
+//! | subject | publisher | subscriber |
 //! |---|---|---|
 //! | `<fleet>.from-node` | nodes | coordinator |
 //! | `<fleet>.from-worker` | workers | coordinator |
@@ -10,7 +10,7 @@
 use crate::ids::{FleetName, NodeId, WorkerId};
 use std::fmt;
 
-/// A subject, made only here.
+/// A subject of the bus.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject(String);
 
@@ -20,8 +20,8 @@ impl Subject {
         &self.0
     }
 
-    /// A reply subject as the bus gave it.
-    pub(crate) fn reply(text: &str) -> Self {
+    /// A reply subject that the bus assigned. Only implementations of a bus call this.
+    pub fn reply(text: &str) -> Self {
         Self(text.to_owned())
     }
 }
@@ -32,22 +32,22 @@ impl fmt::Display for Subject {
     }
 }
 
-/// What nodes send to the coordinator.
+/// Messages of nodes to the coordinator.
 pub fn from_node(fleet: &FleetName) -> Subject {
     Subject(format!("{fleet}.from-node"))
 }
 
-/// What workers send to the coordinator.
+/// Messages of workers to the coordinator.
 pub fn from_worker(fleet: &FleetName) -> Subject {
     Subject(format!("{fleet}.from-worker"))
 }
 
-/// What the coordinator sends to one worker.
+/// Messages of the coordinator to one worker.
 pub fn worker(fleet: &FleetName, worker: &WorkerId) -> Subject {
     Subject(format!("{fleet}.worker.{worker}"))
 }
 
-/// What the coordinator sends to one node.
+/// Messages of the coordinator to one node.
 pub fn node(fleet: &FleetName, node: &NodeId) -> Subject {
     Subject(format!("{fleet}.node.{node}"))
 }

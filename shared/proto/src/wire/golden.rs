@@ -1,16 +1,17 @@
-//! Golden bytes of every message: a change here is a change of the protocol and wants a new version.
+//! Golden bytes of every message. A change of `golden.txt` is a change of the protocol and requires a new version.
 //!
-//! `golden.txt` has a line for each: its name and its bytes in hex. `PVF_BLESS=1 cargo test -p pvf-shared`
-//! writes it anew.
+//! `golden.txt` has one line for each message: its name and its bytes in hex. `PVF_BLESS=1 cargo test -p pvf-proto`
+//! rewrites it.
 
 use super::*;
 use crate::{
+    artifact::*,
+    blob::*,
     candidate::{BlockDataForm, CandidateContext, ValidationParamsExtension},
     ids::*,
     job::*,
     params::{ExecutorParam, ExecutorParams, PvfExecKind},
     priority::ExecuteKind,
-    store::seal::Mac,
     verdict::*,
 };
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
@@ -18,14 +19,15 @@ use uuid::Uuid;
 
 const GOLDEN: &str = include_str!("golden.txt");
 
+/// Encoded messages in hex, by name.
 #[derive(Default)]
-struct Book(BTreeMap<String, String>);
+struct GoldenMessages(BTreeMap<String, String>);
 
-impl Book {
+impl GoldenMessages {
     fn add<T: WireMessage + PartialEq + Debug>(&mut self, name: &str, message: &T) {
         let bytes = encode(message);
         assert_eq!(&decode::<T>(&bytes).unwrap(), message, "{name} does not round-trip");
-        assert!(self.0.insert(name.into(), hex::encode(&bytes)).is_none(), "{name} twice");
+        assert!(self.0.insert(name.into(), hex::encode(&bytes)).is_none(), "{name} is used twice");
     }
 }
 
@@ -115,41 +117,7 @@ fn dispatch(spec: JobSpec) -> ToWorker {
     }))
 }
 
-fn nodes(book: &mut Book) {
-    book.add("submit precheck", &submission(Work::Precheck));
-    book.add("submit heads-up", &submission(Work::HeadsUp));
-    let execute = ExecuteSubmission {
-        kind: ExecuteKind::Dispute,
-        context: context(),
-        block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
-        pov_bomb_limit: 19,
-        exec_timeout: None,
-        relay_leaf: Some([20; 32]),
-        fresh: true,
-    };
-    book.add("submit execute", &submission(Work::Execute(Box::new(execute))));
-    let (request, node) = (RequestId(uuid(1)), NodeId(uuid(2)));
-    book.add("ask", &FromNode::Ask { node, requests: vec![request] });
-    book.add("cancel", &FromNode::Cancel { request, node });
-    let activated = Some(ActiveLeaf { hash: [21; 32], ancestors: vec![[22; 32]] });
-    book.add(
-        "leaves",
-        &FromNode::Leaves { node, update: ActiveLeavesUpdate { activated, deactivated: vec![[23; 32]] } },
-    );
-    book.add("status request", &FromNode::Status { host: Some("h".into()) });
-    book.add("accepted", &SubmitReply::Accepted);
-    for (name, refusal) in [
-        ("params", Refusal::Params(crate::params::ParamsError::Duplicate("StackLogicalMax".into()))),
-        ("range", Refusal::OutOfRange { field: "f".into(), value: 0, min: 1, max: 2, unit: "ms".into() }),
-        ("blob", Refusal::BlobMissing { field: "code".into(), blob: "00".into(), len: 9 }),
-        ("code hash", Refusal::CodeHash { claimed: CodeHash([1; 32]), actual: CodeHash([2; 32]) }),
-        ("overloaded", Refusal::Overloaded { what: "queue".into(), retry_after: Duration::from_secs(1) }),
-        ("store", Refusal::StoreUnavailable("why".into())),
-        ("malformed", Refusal::Malformed("why".into())),
-    ] {
-        book.add(&format!("refused {name}"), &SubmitReply::Refused(refusal));
-    }
-    book.add("ask reply", &AskReply { unknown: vec![request] });
+fn status() -> FleetStatus {
     let worker = WorkerStatus {
         id: WorkerId(uuid(3)),
         kind: WorkerKind::Prepare,
@@ -161,30 +129,66 @@ fn nodes(book: &mut Book) {
         security: security(),
         draining: true,
     };
-    book.add(
-        "status",
-        &FleetStatus {
-            token: FencingToken(17),
-            version: "v".into(),
-            workers: vec![worker],
-            prepare: Capacity { workers: 1, slots: 2 },
-            execute: Capacity { workers: 3, slots: 4 },
-            requests: 1,
-            request_bytes: 6,
-            clients: 7,
-            prepare_queue: [1, 2, 3],
-            execute_queue: [4, 5, 6, 7],
-            artifacts: 8,
-            artifact_bytes: 9,
-            prepared: 4,
-            executed: 5,
-            coalesced: 10,
-            overloaded: 11,
-        },
-    );
+    FleetStatus {
+        token: FencingToken(17),
+        version: "v".into(),
+        workers: vec![worker],
+        prepare: Capacity { workers: 1, slots: 2 },
+        execute: Capacity { workers: 3, slots: 4 },
+        requests: 1,
+        request_bytes: 6,
+        clients: 7,
+        prepare_queue: [1, 2, 3],
+        execute_queue: [4, 5, 6, 7],
+        artifacts: 8,
+        artifact_bytes: 9,
+        prepared: 4,
+        executed: 5,
+        coalesced: 10,
+        overloaded: 11,
+        inconsistencies: 0,
+    }
 }
 
-fn verdicts(book: &mut Book) {
+fn nodes(golden: &mut GoldenMessages) {
+    golden.add("submit precheck", &submission(Work::Precheck));
+    golden.add("submit heads-up", &submission(Work::HeadsUp));
+    let execute = ExecuteSubmission {
+        kind: ExecuteKind::Dispute,
+        context: context(),
+        block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
+        pov_bomb_limit: 19,
+        exec_timeout: None,
+        relay_leaf: Some([20; 32]),
+        fresh: true,
+    };
+    golden.add("submit execute", &submission(Work::Execute(Box::new(execute))));
+    let (request, node) = (RequestId(uuid(1)), NodeId(uuid(2)));
+    golden.add("ask", &FromNode::Ask { node, requests: vec![request] });
+    golden.add("cancel", &FromNode::Cancel { request, node });
+    let activated = Some(ActiveLeaf { hash: [21; 32], ancestors: vec![[22; 32]] });
+    golden.add(
+        "leaves",
+        &FromNode::Leaves { node, update: ActiveLeavesUpdate { activated, deactivated: vec![[23; 32]] } },
+    );
+    golden.add("status request", &FromNode::Status { host: Some("h".into()) });
+    golden.add("accepted", &SubmitReply::Accepted);
+    for (name, refusal) in [
+        ("params", Refusal::Params(crate::params::ParamsError::Duplicate("StackLogicalMax".into()))),
+        ("range", Refusal::OutOfRange { field: "f".into(), value: 0, min: 1, max: 2, unit: "ms".into() }),
+        ("blob", Refusal::BlobMissing { field: "code".into(), blob: "00".into(), len: 9 }),
+        ("code hash", Refusal::CodeHash { claimed: CodeHash([1; 32]), actual: CodeHash([2; 32]) }),
+        ("overloaded", Refusal::Overloaded { what: "queue".into(), retry_after: Duration::from_secs(1) }),
+        ("store", Refusal::StoreUnavailable("why".into())),
+        ("malformed", Refusal::Malformed("why".into())),
+    ] {
+        golden.add(&format!("refused {name}"), &SubmitReply::Refused(refusal));
+    }
+    golden.add("ask reply", &AskReply { unknown: vec![request] });
+    golden.add("status", &status());
+}
+
+fn verdicts(golden: &mut GoldenMessages) {
     let why = || "why".to_owned();
     for (name, outcome) in [
         ("valid inline", Outcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")))),
@@ -201,13 +205,13 @@ fn verdicts(book: &mut Book) {
         ("corrupted", Outcome::PossiblyInvalid(AmbiguousReason::CorruptedArtifact(why()))),
         ("preparation", Outcome::PreparationFailed(PrepareError::OutOfMemory)),
         ("internal", Outcome::Internal(InternalError::Bus(why()))),
-        ("deadline", Outcome::ExecutionDeadline),
+        ("deadline", Outcome::Expired),
     ] {
-        book.add(&format!("verdict {name}"), &ToNode::Verdict(Box::new(verdict(outcome))));
+        golden.add(&format!("verdict {name}"), &ToNode::Verdict(Box::new(verdict(outcome))));
     }
 }
 
-fn workers(book: &mut Book) {
+fn workers(golden: &mut GoldenMessages) {
     let worker = WorkerId(uuid(3));
     let running = vec![running_job()];
     let hello = WorkerHello {
@@ -222,8 +226,8 @@ fn workers(book: &mut Book) {
         holds: vec![Holding::Warm(artifact()), Holding::OnDisk(artifact())],
         running: running.clone(),
     };
-    book.add("hello", &FromWorker::Hello(hello));
-    book.add(
+    golden.add("hello", &FromWorker::Hello(hello));
+    golden.add(
         "heartbeat",
         &FromWorker::Heartbeat(Heartbeat {
             worker,
@@ -232,11 +236,11 @@ fn workers(book: &mut Book) {
             holdings: vec![Holding::Gone(artifact())],
         }),
     );
-    book.add("goodbye", &FromWorker::Goodbye { worker });
+    golden.add("goodbye", &FromWorker::Goodbye { worker });
     let info = ArtifactInfo { bytes: 13, mac: Mac([24; 32]) };
     let why = || "why".to_owned();
     let prepare = |o| report(JobOutcome::Prepare(o));
-    book.add("report prepared", &prepare(PrepareOutcome::Prepared(info)));
+    golden.add("report prepared", &prepare(PrepareOutcome::Prepared(info)));
     for (name, error) in [
         ("prevalidation", PrepareError::Prevalidation(why())),
         ("preparation", PrepareError::Preparation(why())),
@@ -249,7 +253,7 @@ fn workers(book: &mut Book) {
         ("kernel", PrepareError::Kernel(why())),
         ("construction", PrepareError::RuntimeConstruction(why())),
     ] {
-        book.add(&format!("report prepare {name}"), &prepare(PrepareOutcome::Failed(error)));
+        golden.add(&format!("report prepare {name}"), &prepare(PrepareOutcome::Failed(error)));
     }
     for (name, error) in [
         ("bus", InternalError::Bus(why())),
@@ -259,20 +263,20 @@ fn workers(book: &mut Book) {
         ("draining", InternalError::WorkerDraining(why())),
         ("input", InternalError::InputBlob(why())),
     ] {
-        book.add(&format!("report prepare internal {name}"), &prepare(PrepareOutcome::Internal(error.clone())));
-        book.add(
+        golden.add(&format!("report prepare internal {name}"), &prepare(PrepareOutcome::Internal(error.clone())));
+        golden.add(
             &format!("report execute internal {name}"),
             &report(JobOutcome::Execute(ExecuteOutcome::Internal(error))),
         );
     }
     let execute = |o| report(JobOutcome::Execute(o));
-    book.add("report valid", &execute(ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")))));
-    book.add("report invalid", &execute(ExecuteOutcome::Invalid(InvalidReason::PovDecompression)));
-    book.add("report ambiguous", &execute(ExecuteOutcome::Ambiguous(AmbiguousReason::WorkerDeath)));
-    book.add("welcome", &WorkerReply::Welcome { token: FencingToken(17) });
-    book.add("worker ack", &WorkerReply::Ack);
-    book.add("say hello", &WorkerReply::SayHello);
-    book.add("worker refused", &WorkerReply::Refused(why()));
+    golden.add("report valid", &execute(ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")))));
+    golden.add("report invalid", &execute(ExecuteOutcome::Invalid(InvalidReason::PovDecompression)));
+    golden.add("report ambiguous", &execute(ExecuteOutcome::Ambiguous(AmbiguousReason::WorkerDeath)));
+    golden.add("welcome", &WorkerReply::Welcome { token: FencingToken(17) });
+    golden.add("worker ack", &WorkerReply::Ack);
+    golden.add("say hello", &WorkerReply::SayHello);
+    golden.add("worker refused", &WorkerReply::Refused(WorkerRefusal::Other(why())));
     let prepare = PrepareJob {
         artifact: artifact(),
         code: BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 },
@@ -282,7 +286,7 @@ fn workers(book: &mut Book) {
         precheck: true,
         threads: 2,
     };
-    book.add("dispatch prepare", &dispatch(JobSpec::Prepare(Box::new(prepare))));
+    golden.add("dispatch prepare", &dispatch(JobSpec::Prepare(Box::new(prepare))));
     let execute = ExecuteJob {
         artifact: artifact(),
         mac: Some(info.mac),
@@ -292,42 +296,43 @@ fn workers(book: &mut Book) {
         cpu_limit: Duration::from_secs(2),
         pov_bomb_limit: 19,
     };
-    book.add("dispatch execute", &dispatch(JobSpec::Execute(Box::new(execute))));
-    book.add("recall job", &ToWorker::Recall { token: FencingToken(17), job: JobId(18), attempt: 2 });
-    book.add("cancel job", &ToWorker::Cancel { token: FencingToken(17), job: JobId(18), attempt: 2 });
-    book.add("acknowledge", &ToWorker::Acknowledge { reports: vec![running_job()] });
-    book.add("taken", &DispatchReply::Taken);
+    golden.add("dispatch execute", &dispatch(JobSpec::Execute(Box::new(execute))));
+    golden.add("recall job", &ToWorker::Recall { token: FencingToken(17), job: JobId(18), attempt: 2 });
+    golden.add("cancel job", &ToWorker::Cancel { token: FencingToken(17), job: JobId(18), attempt: 2 });
+    golden.add("acknowledge", &ToWorker::Acknowledge { reports: vec![running_job()] });
+    golden.add("taken", &DispatchReply::Taken);
     let outcome = JobOutcome::Execute(ExecuteOutcome::Invalid(InvalidReason::PovDecompression));
-    book.add("done", &DispatchReply::Done(job_report(outcome)));
-    book.add("dispatch refused", &DispatchReply::Refused(why()));
+    golden.add("done", &DispatchReply::Done(job_report(outcome)));
+    golden.add("dispatch refused", &DispatchReply::Refused(CommandRefusal::Other(why())));
 }
 
 #[test]
-fn golden_bytes_of_every_message() {
-    let mut book = Book::default();
-    nodes(&mut book);
-    verdicts(&mut book);
-    workers(&mut book);
-    let text: String = book.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
+#[expect(clippy::disallowed_methods, reason = "the golden file is written on request")]
+fn every_message_has_its_golden_bytes() {
+    let mut golden = GoldenMessages::default();
+    nodes(&mut golden);
+    verdicts(&mut golden);
+    workers(&mut golden);
+    let text: String = golden.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
     if std::env::var_os("PVF_BLESS").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/golden.txt"), text).unwrap();
         return;
     }
-    for (ours, golden) in text.lines().zip(GOLDEN.lines()) {
-        assert_eq!(ours, golden);
+    for (actual, expected) in text.lines().zip(GOLDEN.lines()) {
+        assert_eq!(actual, expected);
     }
     assert_eq!(text.lines().count(), GOLDEN.lines().count(), "messages were added or removed");
 }
 
 #[test]
-fn a_newer_version_is_named() {
+fn a_newer_version_is_refused_with_both_versions() {
     let newer = rmp_serde::to_vec_named(&FrameOut { v: VERSION + 1, m: &"from the future" }).unwrap();
     let error = decode::<FromNode>(&newer).unwrap_err();
-    assert_eq!(error, WireError::NewerVersion { theirs: VERSION + 1, ours: VERSION });
+    assert_eq!(error, WireError::NewerVersion { received: VERSION + 1, supported: VERSION });
 }
 
 #[test]
-fn rubbish_is_malformed() {
+fn truncated_and_foreign_bytes_are_malformed() {
     let message = encode(&submission(Work::Precheck));
     for cut in 0..message.len() {
         assert!(matches!(decode::<FromNode>(&message[..cut]), Err(WireError::Malformed { .. })), "cut at {cut}");
@@ -339,4 +344,17 @@ fn rubbish_is_malformed() {
     for bytes in [&b""[..], b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"] {
         assert!(decode::<FromNode>(bytes).is_err());
     }
+}
+
+#[test]
+fn inconsistencies_are_sent_only_if_there_are_some() {
+    let mut status = status();
+    let without = encode(&status);
+    assert_eq!(decode::<FleetStatus>(&without).unwrap(), status);
+    status.inconsistencies = 3;
+    let with = encode(&status);
+    assert_eq!(decode::<FleetStatus>(&with).unwrap(), status);
+    let name = b"inconsistencies";
+    assert_eq!(with.len(), without.len() + 1 + name.len() + 1);
+    assert!(with.windows(name.len()).any(|bytes| bytes == name));
 }

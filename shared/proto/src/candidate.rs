@@ -1,15 +1,15 @@
-//! What a validation function takes and gives: `ValidationParams` and `ValidationResult`, SCALE to the bit.
+//! Argument and result of a validation function (`ValidationParams`, `ValidationResult`) in their exact SCALE encoding.
 //!
-//! Layout: the relay chain's parachain primitives; facts in `reference/pvf-semantics.md` section 1.
+//! The layout is that of the relay chain's parachain primitives, see `docs/design/consensus.md`.
 
 use crate::ids::StorageRoot;
 use bytes::Bytes;
 use parity_scale_codec::{Compact, Decode, Encode, Error, Input, Output};
 use serde::{Deserialize, Serialize};
 
-/// A candidate's result may carry at most this many upward messages.
+/// Most upward messages in a candidate's result.
 pub const MAX_UPWARD_MESSAGES: usize = 16_384;
-/// A candidate's result may carry at most this many horizontal messages.
+/// Most horizontal messages in a candidate's result.
 pub const MAX_HORIZONTAL_MESSAGES: usize = 16_384;
 
 /// The argument of `validate_block`.
@@ -25,8 +25,7 @@ pub struct ValidationParams {
     pub relay_parent_storage_root: [u8; 32],
 }
 
-/// What is appended to the encoded [`ValidationParams`] for candidate descriptors of version 3, and for no
-/// other version.
+/// Extension that follows the encoded [`ValidationParams`] for candidate descriptors of version 3 only.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub enum ValidationParamsExtension {
     /// Descriptor version 3.
@@ -39,7 +38,7 @@ pub enum ValidationParamsExtension {
     },
 }
 
-/// The bytes that are written into the guest's memory.
+/// The bytes that the job writes into the guest's memory.
 pub fn encode_params(params: &ValidationParams, extension: Option<&ValidationParamsExtension>) -> Vec<u8> {
     let mut out = params.encode();
     if let Some(extension) = extension {
@@ -48,7 +47,7 @@ pub fn encode_params(params: &ValidationParams, extension: Option<&ValidationPar
     out
 }
 
-/// The inverse of [`encode_params`]; nothing may be left over.
+/// The inverse of [`encode_params`]; trailing bytes are an error.
 pub fn decode_params(mut bytes: &[u8]) -> Result<(ValidationParams, Option<ValidationParamsExtension>), Error> {
     let params = ValidationParams::decode(&mut bytes).map_err(|e| e.chain("ValidationParams"))?;
     if bytes.is_empty() {
@@ -78,15 +77,15 @@ pub struct ValidationResult {
     /// The new head data.
     #[serde(with = "serde_bytes")]
     pub head_data: Vec<u8>,
-    /// The code the parachain wants from now on, if it changes.
+    /// New validation code of the parachain, if the candidate announces an upgrade.
     pub new_validation_code: Option<serde_bytes::ByteBuf>,
     /// Messages to the relay chain.
     pub upward_messages: Vec<serde_bytes::ByteBuf>,
     /// Messages to other parachains.
     pub horizontal_messages: Vec<HorizontalMessage>,
-    /// How many downward messages were processed.
+    /// Number of downward messages that were processed.
     pub processed_downward_messages: u32,
-    /// Up to which relay block inbound horizontal messages were processed.
+    /// Relay-chain block up to which inbound horizontal messages were processed.
     pub hrmp_watermark: u32,
 }
 
@@ -104,7 +103,7 @@ impl Encode for ValidationResult {
     }
 }
 
-/// Reads a count and refuses one over the bound before anything is read or allocated for it.
+/// Reads a sequence. A count over `max` is refused before any element is read or allocated.
 fn bounded<I: Input, T>(
     input: &mut I,
     max: usize,
@@ -138,17 +137,17 @@ impl Decode for ValidationResult {
     }
 }
 
-/// The block data of a request.
+/// Form of the block data of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlockDataForm {
-    /// A PoV as it came from the network: decompressed by the job if it carries the compression prefix.
+    /// A PoV as received from the network. The job decompresses it if it has the compression prefix.
     MaybeCompressed,
-    /// Already what `validate_block` is to see, whatever it begins with.
+    /// The bytes for `validate_block` as they are, even if they begin with the compression prefix.
     Decompressed,
 }
 
-/// Everything about a candidate that its validation needs besides the block data.
+/// Everything that the validation of a candidate needs besides the block data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CandidateContext {
     /// Head data of the parent.
@@ -157,9 +156,9 @@ pub struct CandidateContext {
     pub relay_parent_number: u32,
     /// Storage root of the relay parent.
     pub relay_parent_storage_root: StorageRoot,
-    /// What version-3 descriptors append.
+    /// Extension for candidate descriptors of version 3.
     pub extension: Option<ValidationParamsExtension>,
-    /// Whether the block data is still as it came from the network.
+    /// Form of the block data.
     pub block_data_form: BlockDataForm,
 }
 
@@ -175,11 +174,11 @@ impl CandidateContext {
         encode_params(&params, self.extension.as_ref())
     }
 
-    /// The bytes for the guest that come before the block data, and those behind.
+    /// The bytes for the guest before and after the encoded block data.
     pub fn around_block_data(&self) -> (Vec<u8>, Vec<u8>) {
         let before = self.parent_head[..].encode();
         let mut behind = self.encode_with(Vec::new());
-        // Of an empty block there is only its length.
+        // An empty block is encoded as its length, one byte.
         behind.drain(..before.len() + 1);
         (before, behind)
     }
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_params() {
+    fn golden_encoding_of_params() {
         let params = ValidationParams {
             parent_head: vec![1],
             block_data: vec![2, 3],
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_around_the_block_data_is_the_rest() {
+    fn the_parts_around_the_block_data_complete_the_encoding() {
         for extension in
             [None, Some(ValidationParamsExtension::V3 { relay_parent: [6; 32], scheduling_parent: [7; 32] })]
         {
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn params_refuse_what_is_left_over_or_missing() {
+    fn params_with_trailing_or_missing_bytes_are_refused() {
         let params = ValidationParams {
             parent_head: vec![],
             block_data: vec![],
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_result() {
+    fn golden_encoding_of_a_result() {
         let encoded = result().encode();
         assert_eq!(hex::encode(&encoded), "080102010403080404000 4d00700000405 06000000 07000000".replace(' ', ""));
         assert_eq!(ValidationResult::decode(&mut &encoded[..]).unwrap(), result());

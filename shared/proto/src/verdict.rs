@@ -1,44 +1,45 @@
-//! How a request can end, and who is to blame.
+//! Outcomes of requests and the attribution of blame.
 //!
-//! The rule behind every type here: nothing that the code under test could have caused ever becomes
-//! [`Outcome::Internal`], and nothing that only our side could have caused ever becomes [`Outcome::Invalid`].
-//! Facts: `reference/pvf-semantics.md` section 5.
+//! Every type here keeps this invariant: a failure that the code under test could have caused never becomes
+//! [`Outcome::Internal`], and a failure that only the infrastructure could have caused never becomes
+//! [`Outcome::Invalid`]. The blame table is in `docs/design/consensus.md`.
 
 use crate::candidate::ValidationResult;
 use serde::{Deserialize, Serialize};
 
-/// Why a candidate is invalid. Nobody retries these.
+/// Why a candidate is invalid. These outcomes are final and not retried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InvalidReason {
-    /// Trap, panic, missing export, bad signature, undecodable result, output out of bounds.
+    /// Trap, panic, missing export, wrong signature, undecodable result, or output out of bounds.
     #[error("worker reported invalid: {0}")]
     WorkerReported(String),
-    /// CPU time over the limit, or wall clock over four times the limit.
+    /// The job exceeded its CPU time limit, or its wall-clock limit of four times as long.
     #[error("hard timeout: more than {limit_ms} ms")]
     HardTimeout {
-        /// The limit that was passed, milliseconds (CPU time, or wall clock at four times the time-out).
+        /// The limit that was exceeded, milliseconds of CPU time or of wall-clock time.
         limit_ms: u64,
     },
-    /// The PoV is a bomb or malformed.
+    /// The PoV is over the bomb limit or malformed.
     #[error("PoV failed to decompress")]
     PovDecompression,
 }
 
-/// Why a candidate may be invalid: it could as well be our fault. Retried once, elsewhere.
+/// Why a candidate may be invalid: the infrastructure could be at fault as well. Such an execution is retried once, on
+/// another worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AmbiguousReason {
-    /// The worker vanished.
+    /// The worker was lost.
     #[error("ambiguous worker death")]
     WorkerDeath,
     /// The job process was killed (signal, seccomp, out of memory).
     #[error("ambiguous job death: {0}")]
     JobDeath(String),
-    /// A panic of our own code in the job, a spawn failure, an odd exit status.
+    /// A panic of the job's own code (not of the guest), a spawn failure, or an unexpected exit status.
     #[error("job error: {0}")]
     JobError(String),
-    /// The artifact loaded, but could not be linked or instantiated.
+    /// The artifact was loaded, but could not be linked or instantiated.
     #[error("runtime construction: {0}")]
     RuntimeConstruction(String),
     /// The artifact's MAC or checksum does not match.
@@ -47,7 +48,7 @@ pub enum AmbiguousReason {
 }
 
 impl AmbiguousReason {
-    /// Whether the artifact is dropped and prepared again before the retry.
+    /// Whether the artifact is deleted and prepared again before the retry.
     pub fn suspects_artifact(&self) -> bool {
         match self {
             Self::RuntimeConstruction(_) | Self::CorruptedArtifact(_) => true,
@@ -60,49 +61,49 @@ impl AmbiguousReason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PrepareError {
-    /// Not a wasm module of the accepted subset.
+    /// The code is not a wasm module of the accepted subset.
     #[error("prevalidation: {0}")]
     Prevalidation(String),
     /// Instrumentation or compilation failed.
     #[error("preparation: {0}")]
     Preparation(String),
-    /// A panic of our own code in the job.
+    /// A panic of the job's own code.
     #[error("job error: {0}")]
     JobError(String),
-    /// Over the memory limit.
+    /// The job exceeded its memory limit.
     #[error("out of memory")]
     OutOfMemory,
-    /// Over the bomb limit or malformed.
+    /// The code is over the bomb limit or malformed.
     #[error("could not decompress code blob: {0}")]
     CouldNotDecompress(String),
-    /// CPU time over the limit, or wall clock over four times the limit.
+    /// The job exceeded its CPU time limit, or its wall-clock limit of four times as long.
     #[error("timed out: more than {limit_ms} ms")]
     TimedOut {
-        /// The limit that was passed, milliseconds.
+        /// The limit that was exceeded, milliseconds.
         limit_ms: u64,
     },
-    /// Reading or writing failed.
+    /// A read or write of the job failed.
     #[error("i/o: {0}")]
     Io(String),
-    /// The job process, or its worker, died.
+    /// The job process or its worker died.
     #[error("job died: {0}")]
     JobDied(String),
-    /// The kernel refused something.
+    /// The kernel refused a system call.
     #[error("kernel: {0}")]
     Kernel(String),
-    /// Prechecking could not link the fresh artifact.
+    /// Pre-checking could not link the new artifact.
     #[error("runtime construction: {0}")]
     RuntimeConstruction(String),
 }
 
 impl PrepareError {
-    /// Whether another request, with another bomb limit or memory limit, might fare better: neither limit is part of
-    /// an artifact's name.
+    /// Whether a request with a higher bomb limit or memory limit could succeed. Neither limit is part of the artifact
+    /// id, so such a failure does not hold for every request with the same id.
     pub fn depends_on_limits(&self) -> bool {
         matches!(self, Self::CouldNotDecompress(_) | Self::OutOfMemory)
     }
 
-    /// Whether the same code fails the same way everywhere, so that it is never tried again.
+    /// Whether the code fails in the same way on every worker, so that the preparation is not retried.
     pub fn is_deterministic(&self) -> bool {
         match self {
             Self::Prevalidation(_)
@@ -117,32 +118,32 @@ impl PrepareError {
     }
 }
 
-/// What is ours for certain. The caller must not vote against the candidate.
+/// Infrastructure failures. They say nothing about the candidate: the caller must not vote against it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InternalError {
-    /// The bus failed us.
+    /// The bus failed. Reserved: no component of wire version 3 reports it, but it decodes.
     #[error("bus: {0}")]
     Bus(String),
-    /// The object store failed us.
+    /// The object store failed.
     #[error("store: {0}")]
     Store(String),
-    /// The kernel refused something that does not depend on the code.
+    /// The kernel refused an operation that does not depend on the code.
     #[error("kernel: {0}")]
     Kernel(String),
-    /// The artifact is not where it should be.
+    /// The artifact is not in the store.
     #[error("artifact is missing: {0}")]
     ArtifactMissing(String),
-    /// The worker is going away and gave the job back.
+    /// The worker is shutting down and returned the job.
     #[error("worker gave the job back: {0}")]
     WorkerDraining(String),
-    /// An input blob is not in the store or not what its name says.
+    /// An input blob is not in the store, or its content does not match its hash.
     #[error("input blob: {0}")]
     InputBlob(String),
 }
 
-/// How a request ended. `R` is the result of a valid candidate: parsed for whoever asked, SCALE bytes or the
-/// name of a blob on the bus ([`WireOutcome`]).
+/// Outcome of a request. `R` is the result of a valid candidate: decoded for the caller, or SCALE bytes or a blob
+/// reference on the bus ([`WireOutcome`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome<R = Box<ValidationResult>> {
@@ -150,43 +151,44 @@ pub enum Outcome<R = Box<ValidationResult>> {
     Valid(R),
     /// Pre-checking succeeded.
     PrecheckOk,
-    /// A heads-up was taken: its code is prepared, or will be.
+    /// The heads-up was accepted: the code is prepared, or its preparation is queued.
     HeadsUpTaken,
     /// The candidate is invalid.
     Invalid(InvalidReason),
-    /// The candidate may be invalid; a second attempt elsewhere said the same.
+    /// The candidate may be invalid; a second attempt on another worker had the same result.
     PossiblyInvalid(AmbiguousReason),
     /// The code could not be prepared.
     PreparationFailed(PrepareError),
-    /// Our own failure.
+    /// Infrastructure failure.
     Internal(InternalError),
-    /// Nobody needs the answer any more: the deadline passed or the relay leaf is gone.
-    ExecutionDeadline,
+    /// The request expired: its deadline passed, or its relay leaf is in no active fork.
+    #[serde(rename = "execution-deadline")]
+    Expired,
 }
 
-/// Who is to blame for an outcome.
+/// The party that is to blame for an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// Nobody: it went well, or it is merely late.
+    /// No party: the request succeeded or expired.
     Nobody,
-    /// The candidate: its author loses money.
+    /// The candidate.
     Candidate,
-    /// The candidate or us: asked once more, elsewhere.
+    /// The candidate or the infrastructure: executed once more, on another worker.
     Ambiguous,
     /// The validation code.
     Code,
-    /// The fleet.
+    /// The infrastructure.
     Ours,
 }
 
-/// An [`Outcome`] as it travels: the result is its SCALE encoding, or a blob that holds it.
-pub type WireOutcome = Outcome<crate::job::BlobRef>;
+/// An [`Outcome`] on the bus: the result is its SCALE encoding, inline or as a blob.
+pub type WireOutcome = Outcome<crate::blob::BlobRef>;
 
 impl<R> Outcome<R> {
-    /// Who is to blame.
+    /// The party that is to blame.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken | Self::ExecutionDeadline => Blame::Nobody,
+            Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken | Self::Expired => Blame::Nobody,
             Self::Invalid(_) => Blame::Candidate,
             Self::PossiblyInvalid(_) => Blame::Ambiguous,
             Self::PreparationFailed(_) => Blame::Code,
@@ -194,7 +196,7 @@ impl<R> Outcome<R> {
         }
     }
 
-    /// The verdict's name in `--json`.
+    /// Name in the output of `--json`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Valid(_) => "valid",
@@ -203,11 +205,11 @@ impl<R> Outcome<R> {
             Self::PossiblyInvalid(_) => "possibly_invalid",
             Self::PreparationFailed(_) => "preparation_failed",
             Self::Internal(_) => "internal",
-            Self::ExecutionDeadline => "deadline",
+            Self::Expired => "deadline",
         }
     }
 
-    /// Why, in words; nothing for what went well.
+    /// The reason for users; `None` for a success.
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken => None,
@@ -215,15 +217,17 @@ impl<R> Outcome<R> {
             Self::PossiblyInvalid(reason) => Some(reason.to_string()),
             Self::PreparationFailed(reason) => Some(reason.to_string()),
             Self::Internal(reason) => Some(reason.to_string()),
-            Self::ExecutionDeadline => Some("nobody needs the answer any more".into()),
+            Self::Expired => {
+                Some("the request expired: its deadline passed or its relay leaf is no longer active".into())
+            }
         }
     }
 }
 
-/// Longest text of a reason that is sent on, bytes: reasons come from code that nobody trusts.
+/// Longest reason that is sent on, bytes. Reasons come from untrusted code.
 pub const MAX_REASON_LEN: usize = 1024;
 
-/// Cuts a text from an untrusted source to [`MAX_REASON_LEN`] and drops control characters.
+/// Truncates text from an untrusted source to [`MAX_REASON_LEN`] and replaces control characters by spaces.
 pub fn clean_reason(text: &str) -> String {
     let mut out = String::new();
     for c in text.trim().chars() {
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn blame_follows_the_table() {
+    fn outcomes_are_blamed_as_in_the_table() {
         let timeout: Outcome = Outcome::Invalid(InvalidReason::HardTimeout { limit_ms: 1 });
         assert_eq!(timeout.blame(), Blame::Candidate);
         let internal: Outcome = Outcome::Internal(InternalError::Bus("x".into()));

@@ -1,14 +1,21 @@
-//! Every bus message, versioned. MessagePack with named fields, and this is the only place that uses it for
-//! the bus.
+//! The bus messages and their encoding. Bus messages are encoded and decoded only here.
 //!
-//! A frame is `{"v": version, "m": message}`. A receiver refuses a newer version with
-//! [`WireError::NewerVersion`]; fields may be added within a version only if an old receiver may ignore
-//! them.
+//! A frame is the MessagePack map `{"v": version, "m": message}` with named fields. A receiver refuses a newer version
+//! with [`WireError::NewerVersion`]. Within a version a field may be added only if an old receiver may ignore it.
+//!
+//! `golden.txt` pins the bytes of every message. These parts of version 3 are reserved: nothing sends them today, every
+//! receiver decodes them, and version 4 uses or removes them:
+//!
+//! * [`Holding::Warm`]: a worker reports only artifacts on disk ([`Holding::OnDisk`]). The coordinator prefers a worker
+//!   that reported an artifact as warm.
+//! * [`InternalError::Bus`](crate::verdict::InternalError::Bus): a component that lost the bus cannot report it over
+//!   the bus.
 
 mod from_node;
 mod from_worker;
 #[cfg(test)]
 mod golden;
+mod refusal;
 mod to_node;
 mod to_worker;
 
@@ -19,6 +26,7 @@ pub use from_node::{
 pub use from_worker::{
     FromWorker, Heartbeat, Holding, JobReport, RunningJob, SecurityStatus, WorkerHello, WorkerKind, WorkerReply,
 };
+pub use refusal::{CommandRefusal, WorkerRefusal};
 pub use to_node::{ArtifactSummary, Timings, ToNode, Verdict};
 pub use to_worker::{Dispatch, DispatchReply, ToWorker};
 
@@ -26,32 +34,33 @@ use crate::verdict::clean_reason;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The version that this build speaks.
+/// The protocol version of this build.
 pub const VERSION: u16 = 3;
 
-/// A message that could not be read.
+/// Why a message could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// Its sender speaks a newer version.
-    #[error("message of protocol version {theirs}, this side speaks up to {ours}: upgrade it")]
+    /// The sender speaks a newer version.
+    #[error("message of protocol version {received}, but this build supports at most {supported}: upgrade it")]
     NewerVersion {
-        /// The message's version.
-        theirs: u16,
-        /// Ours.
-        ours: u16,
+        /// Version of the message.
+        received: u16,
+        /// Version of this build.
+        supported: u16,
     },
-    /// Not a message.
+    /// The bytes are not a message of the expected type.
     #[error("malformed message ({len} bytes): {why}")]
     Malformed {
-        /// Its size, bytes.
+        /// Size of the message, bytes.
         len: usize,
-        /// What is wrong.
+        /// Error of the decoder, cleaned and shortened.
         why: String,
     },
 }
 
+/// The version of a frame, whatever its message is.
 #[derive(Deserialize)]
-struct Peek {
+struct FrameVersion {
     v: u16,
 }
 
@@ -66,7 +75,7 @@ struct FrameIn<T> {
     m: T,
 }
 
-/// A type that travels on the bus.
+/// The type of a whole bus message.
 pub trait WireMessage: Serialize + DeserializeOwned {}
 
 impl WireMessage for FromNode {}
@@ -79,7 +88,7 @@ impl WireMessage for WorkerReply {}
 impl WireMessage for ToWorker {}
 impl WireMessage for DispatchReply {}
 
-/// The bytes of a part of a message, to be hashed.
+/// Encodes a part of a message for hashing.
 fn encode_part(part: &impl Serialize) -> Vec<u8> {
     match rmp_serde::to_vec(part) {
         Ok(bytes) => bytes,
@@ -87,23 +96,23 @@ fn encode_part(part: &impl Serialize) -> Vec<u8> {
     }
 }
 
-/// The bytes of a message.
+/// Encodes a message.
 pub fn encode<T: WireMessage>(message: &T) -> Bytes {
     match rmp_serde::to_vec_named(&FrameOut { v: VERSION, m: message }) {
         Ok(bytes) => bytes.into(),
-        // Our types hold nothing that MessagePack cannot express and a Vec can always be written to.
+        // The message types contain nothing that MessagePack cannot express, and writing to a Vec cannot fail.
         Err(e) => unreachable!("message cannot be encoded: {e}"),
     }
 }
 
-/// Reads a message.
+/// Decodes a message.
 pub fn decode<T: WireMessage>(bytes: &[u8]) -> Result<T, WireError> {
-    // It may quote any part of what a stranger sent, and goes into logs and back to the sender.
+    // The error may quote any part of untrusted input, and it goes into logs and back to the sender.
     let malformed =
         |e: rmp_serde::decode::Error| WireError::Malformed { len: bytes.len(), why: clean_reason(&e.to_string()) };
-    let Peek { v } = rmp_serde::from_slice(bytes).map_err(malformed)?;
+    let FrameVersion { v } = rmp_serde::from_slice(bytes).map_err(malformed)?;
     if v > VERSION {
-        return Err(WireError::NewerVersion { theirs: v, ours: VERSION });
+        return Err(WireError::NewerVersion { received: v, supported: VERSION });
     }
     rmp_serde::from_slice::<FrameIn<T>>(bytes).map(|f| f.m).map_err(malformed)
 }

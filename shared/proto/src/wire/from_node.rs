@@ -1,55 +1,55 @@
-//! What nodes send to the coordinator, and its answers.
+//! Messages of nodes to the coordinator, and its answers.
 
 use super::{SecurityStatus, WorkerKind};
 use crate::{
+    blob::BlobRef,
     candidate::CandidateContext,
     ids::{BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, ValidationKey, WorkerId},
-    job::BlobRef,
     params::{ExecutorParams, ParamsError},
     priority::ExecuteKind,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// From a node. Each is sent as a bus request.
+/// A message of a node, sent as a bus request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FromNode {
-    /// A request for a verdict; answered by [`SubmitReply`].
+    /// Submits a request; answered by [`SubmitReply`].
     Submit(Box<Submission>),
-    /// Where are my verdicts? Answered by [`AskReply`]; verdicts that are there come again as if they were new.
-    /// Also says that the node is alive.
+    /// Asks for outstanding verdicts; answered by [`AskReply`]. The coordinator publishes again the verdicts that it
+    /// has. The message also keeps the node's session alive.
     Ask {
-        /// Whose they are.
+        /// The asking node.
         node: NodeId,
-        /// The requests, at most [`MAX_ASKED`].
+        /// Requests without a verdict, at most [`MAX_ASKED`].
         requests: Vec<RequestId>,
     },
-    /// Nobody waits for this any more; answered by [`SubmitReply`].
+    /// Cancels a request; answered by [`SubmitReply`].
     Cancel {
         /// The request.
         request: RequestId,
-        /// Whose it is.
+        /// The node that submitted it.
         node: NodeId,
     },
-    /// The relay chain's forks moved; answered by [`SubmitReply`].
+    /// Updates the node's view of the relay chain's forks; answered by [`SubmitReply`].
     Leaves {
-        /// Whose view it is.
+        /// The node.
         node: NodeId,
-        /// What changed.
+        /// The change.
         update: ActiveLeavesUpdate,
     },
-    /// How is the fleet? Answered by [`FleetStatus`].
+    /// Asks for the state of the fleet; answered by [`FleetStatus`].
     Status {
-        /// List only this machine's workers.
+        /// Lists only the workers of this machine; all workers if it is `None`.
         host: Option<String>,
     },
 }
 
-/// Requests that one question may ask for.
+/// Most requests in one [`FromNode::Ask`].
 pub const MAX_ASKED: usize = 1024;
 
-/// Validation code: its hash and where its bytes are.
+/// Validation code: its hash and a reference to its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeRef {
     /// blake2b-256 of the code as submitted.
@@ -61,21 +61,21 @@ pub struct CodeRef {
 /// A request for a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
-    /// Chosen by the node; a re-submission carries the same.
+    /// Chosen by the node; a re-submission has the same id.
     pub id: RequestId,
-    /// Where the verdict goes.
+    /// The node that receives the verdict.
     pub node: NodeId,
     /// The validation code.
     pub code: CodeRef,
-    /// Decompressed code may not be larger, bytes.
+    /// Limit of the decompressed code, bytes.
     pub code_bomb_limit: u32,
     /// The session's executor parameters.
     pub executor_params: ExecutorParams,
-    /// CPU time limit of a preparation; absent: what the executor parameters say.
+    /// CPU time limit of the preparation; `None` means the limit of the executor parameters.
     pub prepare_timeout: Option<Duration>,
-    /// How long the node will wait, from when the coordinator has this.
+    /// How long the node waits for the verdict, counted from the coordinator's receipt of the message.
     pub answer_within: Duration,
-    /// What is to be done.
+    /// What the request asks for.
     pub work: Work,
 }
 
@@ -83,36 +83,36 @@ pub struct Submission {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
-    /// Can this code be prepared at all?
+    /// Whether the code can be prepared, under the limits of pre-checking.
     Precheck,
-    /// This code may be needed soon.
+    /// The code may be needed soon: prepare it in the background.
     HeadsUp,
-    /// Is this candidate valid?
+    /// Whether the candidate is valid.
     Execute(Box<ExecuteSubmission>),
 }
 
-/// A candidate to be executed.
+/// A candidate to execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecuteSubmission {
-    /// Why.
+    /// Purpose of the execution; it sets the priority and the time-out class.
     pub kind: ExecuteKind,
     /// The candidate without its block data.
     pub context: CandidateContext,
     /// The block data.
     pub block_data: BlobRef,
-    /// Decompressed PoV may not be larger, bytes.
+    /// Limit of the decompressed PoV, bytes.
     pub pov_bomb_limit: u32,
-    /// CPU time limit; absent: what the executor parameters say for the kind.
+    /// CPU time limit; `None` means the limit that the executor parameters have for the kind.
     pub exec_timeout: Option<Duration>,
-    /// The relay leaf that backing work belongs to.
+    /// Relay leaf of a backing request: the request expires when the leaf is in no active fork.
     pub relay_leaf: Option<[u8; 32]>,
-    /// Run it for this request alone, even if the same validation is under way for another.
+    /// Excludes the request from coalescing: it gets an execution of its own.
     pub fresh: bool,
 }
 
 impl Submission {
-    /// What makes two validations the same: code, parameters, limits, time-out, candidate and PoV. Absent for what
-    /// is not an execution. Hashes the PoV, so not for free.
+    /// Key for coalescing: code, parameters, limits, time-out, candidate and PoV. `None` if the request is not an
+    /// execution. Hashes an inline PoV, which takes time proportional to its size.
     pub fn validation_key(&self) -> Option<ValidationKey> {
         let Work::Execute(execute) = &self.work else { return None };
         let block_data = match &execute.block_data {
@@ -129,13 +129,14 @@ impl Submission {
     }
 }
 
-/// Whether a request was taken.
+/// Answer to a message of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SubmitReply {
-    /// A verdict will come. A verdict that comes within [`crate::config::Timing::hold_acceptance`] stands for this.
+    /// The message was accepted; a submitted request gets a verdict. A verdict within
+    /// [`hold_acceptance`](crate::config::ProtocolTimeouts::hold_acceptance) replaces this answer.
     Accepted,
-    /// It will not, and nothing was done.
+    /// The message was refused and has no effect.
     Refused(Refusal),
 }
 
@@ -153,11 +154,11 @@ pub enum Refusal {
         field: String,
         /// Its value.
         value: u64,
-        /// The smallest allowed.
+        /// Smallest allowed value.
         min: u64,
-        /// The largest allowed.
+        /// Largest allowed value.
         max: u64,
-        /// Of all three.
+        /// Unit of the three values.
         unit: String,
     },
     /// A referenced blob is not in the fleet's store.
@@ -170,99 +171,108 @@ pub enum Refusal {
         /// Its claimed length, bytes.
         len: u64,
     },
-    /// The code is not what its hash says.
-    #[error("code: its hash is {actual}, the request says {claimed}")]
+    /// The code does not match its hash.
+    #[error("code: its hash is {actual}, but the request claims {claimed}")]
     CodeHash {
-        /// What the request says.
+        /// Hash in the request.
         claimed: CodeHash,
-        /// What it is.
+        /// Hash of the code.
         actual: CodeHash,
     },
-    /// The coordinator holds as much as it may.
+    /// The coordinator has reached an admission limit.
     #[error("overloaded: {what}; try again in {} ms", retry_after.as_millis())]
     Overloaded {
-        /// What is full.
+        /// The limit that was reached.
         what: String,
-        /// When it may have room.
+        /// How long to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The fleet's store cannot be used, so nothing can be accepted.
+    /// The fleet's store is not usable, so the coordinator cannot accept the request.
     #[error("the fleet's store cannot be used: {0}")]
     StoreUnavailable(String),
-    /// The message is not understood.
+    /// The message cannot be decoded.
     #[error("{0}")]
     Malformed(String),
 }
 
-/// Where verdicts are.
+/// Answer to [`FromNode::Ask`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskReply {
-    /// This coordinator knows nothing of these: submit them again. The others are being worked on, or their
+    /// Requests that the coordinator does not know; the node submits them again. The others are in progress, or their
     /// verdicts are on the way.
     pub unknown: Vec<RequestId>,
 }
 
-/// Activated and deactivated leaves of the relay chain.
+/// A change of the relay chain's active leaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveLeavesUpdate {
     /// The new leaf, if there is one.
     pub activated: Option<ActiveLeaf>,
-    /// Leaves that are in no active fork any more.
+    /// Leaves that are no longer in an active fork.
     pub deactivated: Vec<[u8; 32]>,
 }
 
-/// An active leaf with the ancestors whose work is still wanted.
+/// An active leaf with the ancestors whose requests are still wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveLeaf {
     /// The leaf's hash.
     pub hash: [u8; 32],
-    /// Its ancestors' hashes, nearest first.
+    /// Hashes of its ancestors, nearest first.
     pub ancestors: Vec<[u8; 32]>,
 }
 
-/// The fleet as its coordinator sees it.
+/// State of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetStatus {
-    /// The coordinator's token.
+    /// The coordinator's fencing token.
     pub token: FencingToken,
     /// The coordinator's version.
     pub version: String,
-    /// Its workers, the first 256.
+    /// Registered workers, the first 256.
     pub workers: Vec<WorkerStatus>,
-    /// All its prepare workers.
+    /// Total of the prepare workers.
     pub prepare: Capacity,
-    /// All its execute workers.
+    /// Total of the execute workers.
     pub execute: Capacity,
     /// Requests without a verdict.
     pub requests: u64,
-    /// Bytes that they hold in the coordinator.
+    /// Bytes of these requests in the coordinator's memory.
     pub request_bytes: u64,
-    /// Nodes that asked lately.
+    /// Clients with a recent message.
     pub clients: u64,
     /// Preparations waiting for a slot: background, normal, critical.
     pub prepare_queue: [u64; 3],
     /// Executions waiting for a slot: dispute, approval, backing of a system parachain, other backing.
     pub execute_queue: [u64; 4],
-    /// Artifacts that the coordinator knows of, failures included.
+    /// Known artifacts, kept failures included.
     pub artifacts: u64,
-    /// What they take up in the store, bytes.
+    /// Size of these artifacts in the store, bytes.
     pub artifact_bytes: u64,
-    /// Preparations dispatched since the coordinator started (each attempt counts).
+    /// Preparation attempts dispatched since the coordinator started.
     pub prepared: u64,
-    /// Executions begun since the coordinator started (each attempt counts; what came back unbegun does not).
+    /// Execution attempts since the coordinator started, without those that were returned before they began.
     pub executed: u64,
-    /// Requests that were answered by an execution that was under way for another.
+    /// Requests that joined an execution of another request.
     pub coalesced: u64,
-    /// Requests that were turned away because something was full.
+    /// Requests refused as [`Refusal::Overloaded`].
     pub overloaded: u64,
+    /// Inconsistencies that the coordinator found in its own state. Each is a bug. The field is sent only if it is not
+    /// zero, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub inconsistencies: u64,
 }
 
-/// Workers of one kind.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Number and capacity of the workers of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
-    /// How many there are.
+    /// Number of workers.
     pub workers: u64,
-    /// Jobs that they run at once, together.
+    /// Sum of their slots.
     pub slots: u64,
 }
 
@@ -272,25 +282,25 @@ impl From<(u64, u64)> for Capacity {
     }
 }
 
-/// One worker as its coordinator sees it.
+/// State of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its id.
     pub id: WorkerId,
-    /// What it does.
+    /// Prepare or execute.
     pub kind: WorkerKind,
-    /// How many jobs it runs at once.
+    /// Number of slots.
     pub slots: u32,
-    /// How many of them are taken.
+    /// Number of slots in use.
     pub running: u32,
-    /// Its engine.
+    /// Engine that it compiles for or can map.
     pub engine: EngineId,
-    /// Its machine.
+    /// Name of its machine.
     pub host: String,
-    /// Its version.
+    /// Version of its build.
     pub version: String,
-    /// How well its jobs are locked up.
+    /// State of its sandbox.
     pub security: SecurityStatus,
-    /// Whether it is going away.
+    /// Whether it is draining: it finishes its jobs and takes no new ones.
     pub draining: bool,
 }

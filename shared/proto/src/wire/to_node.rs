@@ -1,4 +1,4 @@
-//! What the coordinator sends to a node.
+//! Messages of the coordinator to one node.
 
 use crate::{
     ids::{ArtifactId, CodeHash, RequestId, WorkerId},
@@ -7,53 +7,53 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// To a node.
+/// A message to a node, published without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToNode {
-    /// A request's verdict; the node ignores one that it has seen.
+    /// The verdict of a request. The node ignores duplicates.
     Verdict(Box<Verdict>),
 }
 
 /// A verdict and how it came about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Of this request.
+    /// The request.
     pub request: RequestId,
-    /// How it ended.
+    /// Outcome of the request.
     pub outcome: WireOutcome,
     /// The validation code.
     pub code_hash: CodeHash,
-    /// The artifact, once one was chosen.
+    /// The artifact; `None` if the request ended before one was chosen.
     pub artifact: Option<ArtifactSummary>,
     /// How long each stage took.
     pub timings: Timings,
-    /// The worker that said so, if one did.
+    /// The worker whose report decided the outcome, if there is one.
     pub worker: Option<WorkerId>,
-    /// Executions that were begun.
+    /// Number of execution attempts that began.
     pub attempts: u32,
 }
 
-/// The artifact that a request used.
+/// Summary of the artifact that a request used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactSummary {
     /// Its id.
     pub id: ArtifactId,
-    /// Size of its compiled code, bytes; 0 if there is none.
+    /// Size of the compiled code, bytes; 0 if the preparation failed.
     pub bytes: u64,
-    /// Whether it was there before the request came.
+    /// Whether it was prepared before the request arrived.
     pub cached: bool,
 }
 
-/// How long each stage of a request took, wall clock.
+/// Wall-clock duration of each stage of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {
-    /// Waiting for a slot, both queues together.
+    /// Waiting for a slot, in both queues together.
     pub queued: Duration,
-    /// Waiting for the artifact, once its preparation was dispatched.
+    /// Waiting for the artifact after its preparation was dispatched.
     pub prepare: Duration,
     /// From dispatching the execution to its report, all attempts together.
     pub execute: Duration,
-    /// From intake to verdict.
+    /// From submission to verdict.
     pub total: Duration,
 }

@@ -1,0 +1,39 @@
+//! Time for the pure state machines (scheduler, worker core). They have no clock: time is an argument.
+
+use std::time::Duration;
+
+/// A point in time: nanoseconds since the Unix epoch, read from the clock of the shell around a state machine. The
+/// shell passes non-decreasing timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The point this long after the Unix epoch.
+    pub fn at(since_epoch: Duration) -> Self {
+        Self(nanos(since_epoch))
+    }
+
+    /// The point this long after; saturates.
+    pub fn after(self, d: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(d)))
+    }
+
+    /// The point this long before, at the earliest the epoch.
+    pub fn before(self, d: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(d)))
+    }
+
+    /// The next multiple of `nanos` nanoseconds since the epoch.
+    pub fn round_up(self, nanos: u64) -> Self {
+        Self(self.0.div_ceil(nanos).saturating_mul(nanos))
+    }
+
+    /// Time that has passed since `earlier`; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,72 @@
+//! Commands of the coordinator to one worker, and its answer.
+
+use crate::{
+    ids::{Attempt, FencingToken, JobId, RequestId},
+    job::JobSpec,
+    wire::{CommandRefusal, JobReport, RunningJob},
+};
+use serde::{Deserialize, Serialize};
+
+/// A command to a worker, sent as a bus request and answered by [`DispatchReply`]; [`ToWorker::Acknowledge`] is
+/// published and not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToWorker {
+    /// Dispatches an attempt.
+    Dispatch(Box<Dispatch>),
+    /// Recalls a staged attempt; refused if the attempt has begun or ended.
+    Recall {
+        /// The coordinator's fencing token.
+        token: FencingToken,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Acknowledges reports. A worker repeats a report that is not acknowledged.
+    Acknowledge {
+        /// The reported attempts.
+        reports: Vec<RunningJob>,
+    },
+    /// Cancels an attempt, which is then not reported.
+    Cancel {
+        /// The coordinator's fencing token.
+        token: FencingToken,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+}
+
+/// An attempt for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// The coordinator's fencing token; a worker obeys only the highest that it has seen.
+    pub token: FencingToken,
+    /// The job.
+    pub job: JobId,
+    /// Number of the attempt, from 1.
+    pub attempt: Attempt,
+    /// Order among the staged jobs of the worker; the lowest value starts first.
+    pub urgency: u8,
+    /// One of the requests that the job is for, for logs.
+    pub request: Option<RequestId>,
+    /// The job's specification.
+    pub spec: JobSpec,
+    /// Reports of this worker that are acknowledged, as in [`ToWorker::Acknowledge`].
+    pub acknowledged: Vec<RunningJob>,
+}
+
+/// A worker's answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DispatchReply {
+    /// The command was accepted: the attempt will be reported, or is stopped. Also the answer to a repeated dispatch.
+    Taken,
+    /// The attempt has ended already. A worker may delay its answer for
+    /// [`hold_back`](crate::config::ProtocolTimeouts::hold_back) in order to send this one.
+    Done(Box<JobReport>),
+    /// The command was refused and has no effect.
+    Refused(CommandRefusal),
+}

@@ -1,0 +1,182 @@
+//! One request in flight: submitted, accepted, answered; or submitted again, cancelled, expired.
+
+use super::{Answer, ClientError, Inner, Pvf, pending::Update};
+use crate::{
+    blob::BlobRef,
+    candidate::ValidationResult,
+    ids::RequestId,
+    verdict::{InternalError, Outcome, WireOutcome},
+    wire::{FromNode, Refusal, Submission, SubmitReply, Verdict, Work},
+};
+use bytes::Bytes;
+use parity_scale_codec::DecodeAll as _;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, timeout_at},
+};
+
+/// Carries a request from its submission to its answer. `answer_within` defaults to the client's configuration. The
+/// client waits one [`ask_again`](crate::config::ProtocolTimeouts::ask_again) longer, because the coordinator counts the time
+/// from its receipt of the request and answers an expired one with a verdict.
+pub(super) async fn run(
+    client: &Arc<Inner>,
+    pvf: Pvf,
+    work: Work,
+    answer_within: Option<Duration>,
+) -> Result<Answer, ClientError> {
+    let answer_within = answer_within.unwrap_or(client.config.answer_within);
+    let deadline = Instant::now() + answer_within + client.config.timing.ask_again;
+    let mut request = InFlight::new(client.clone());
+    let submission = Submission {
+        id: request.id,
+        node: client.node,
+        code: pvf.code,
+        code_bomb_limit: pvf.code_bomb_limit,
+        executor_params: pvf.executor_params,
+        prepare_timeout: pvf.prepare_timeout,
+        answer_within,
+        work,
+    };
+    match timeout_at(deadline, request.obtain_verdict(submission)).await {
+        Ok(Ok(verdict)) => {
+            request.ended = true;
+            decode_verdict(client, verdict).await
+        }
+        Ok(Err(error)) => {
+            // After any error but a refusal the coordinator may still have the request.
+            request.ended = matches!(error, ClientError::Refused(_));
+            Err(error)
+        }
+        Err(_) => Err(ClientError::NotAnswered(answer_within)),
+    }
+}
+
+/// A request in flight. It is cancelled if it is dropped before it ended.
+struct InFlight {
+    client: Arc<Inner>,
+    id: RequestId,
+    updates: UnboundedReceiver<Update>,
+    /// Whether the coordinator has answered or refused the request.
+    ended: bool,
+}
+
+impl InFlight {
+    fn new(client: Arc<Inner>) -> Self {
+        let id = RequestId::new();
+        Self { updates: client.pending.register(id), client, id, ended: false }
+    }
+
+    /// Submits the request and waits for its verdict.
+    async fn obtain_verdict(&mut self, submission: Submission) -> Result<Verdict, ClientError> {
+        let (message, mut early_verdict) = self.submit(submission).await?;
+        loop {
+            if let Some(verdict) = early_verdict {
+                return Ok(verdict);
+            }
+            self.client.pending.mark_accepted(&self.id);
+            match self.updates.recv().await {
+                Some(Update::Verdict(verdict)) => return Ok(*verdict),
+                Some(Update::Unknown) => {
+                    tracing::info!(request = %self.id, "unknown to the coordinator, submitting it again");
+                    let client = self.client.clone();
+                    early_verdict = self.unless_answered(client.coordinator.resubmit(self.id, &message)).await?;
+                }
+                None => return Err(ClientError::Ended),
+            }
+        }
+    }
+
+    /// Submits the request for the first time. Returns the encoded submission, and the verdict if that came first.
+    async fn submit(&mut self, submission: Submission) -> Result<(Bytes, Option<Verdict>), ClientError> {
+        let client = self.client.clone();
+        let code = submission.code.hash;
+        let message = client.payloads.encode(submission.clone()).await?;
+        match self.unless_answered(client.coordinator.submit(&message)).await {
+            // The store's copy of the code expired: it is stored again.
+            Err(ClientError::Refused(Refusal::BlobMissing { .. })) if client.payloads.code_is_missing(&code) => {
+                let message = client.payloads.encode(submission).await?;
+                let early_verdict = self.unless_answered(client.coordinator.submit(&message)).await?;
+                Ok((message, early_verdict))
+            }
+            submitted => Ok((message, submitted?)),
+        }
+    }
+
+    /// Waits for a submission, unless the verdict comes first: a verdict implies that the request was accepted.
+    async fn unless_answered(
+        &mut self,
+        submission: impl Future<Output = Result<(), ClientError>>,
+    ) -> Result<Option<Verdict>, ClientError> {
+        tokio::select! {
+            biased;
+            Some(verdict) = next_verdict(&mut self.updates) => Ok(Some(verdict)),
+            submitted = submission => submitted.map(|()| None),
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.client.pending.remove(&self.id);
+        if self.ended {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            let (client, request) = (self.client.clone(), self.id);
+            runtime.spawn(async move {
+                let message = FromNode::Cancel { request, node: client.node };
+                if let Err(error) = client.coordinator.ask::<SubmitReply>(&message).await {
+                    tracing::debug!(%request, %error, "cannot cancel the request");
+                }
+            });
+        }
+    }
+}
+
+/// The next verdict. That a coordinator did not know the request is irrelevant while the request is being submitted.
+async fn next_verdict(updates: &mut UnboundedReceiver<Update>) -> Option<Verdict> {
+    while let Some(update) = updates.recv().await {
+        if let Update::Verdict(verdict) = update {
+            return Some(*verdict);
+        }
+    }
+    None
+}
+
+async fn decode_verdict(client: &Inner, verdict: Verdict) -> Result<Answer, ClientError> {
+    Ok(Answer {
+        request: verdict.request,
+        outcome: decode_outcome(client, verdict.outcome).await?,
+        code_hash: verdict.code_hash,
+        artifact: verdict.artifact,
+        timings: verdict.timings,
+        worker: verdict.worker,
+        attempts: verdict.attempts,
+    })
+}
+
+async fn decode_outcome(client: &Inner, outcome: WireOutcome) -> Result<Outcome, ClientError> {
+    Ok(match outcome {
+        Outcome::Valid(result) => decode_result(client, &result).await?,
+        Outcome::PrecheckOk => Outcome::PrecheckOk,
+        Outcome::HeadsUpTaken => Outcome::HeadsUpTaken,
+        Outcome::Invalid(reason) => Outcome::Invalid(reason),
+        Outcome::PossiblyInvalid(reason) => Outcome::PossiblyInvalid(reason),
+        Outcome::PreparationFailed(reason) => Outcome::PreparationFailed(reason),
+        Outcome::Internal(reason) => Outcome::Internal(reason),
+        Outcome::Expired => Outcome::Expired,
+    })
+}
+
+/// The guest decides how large a result is. A result that cannot be fetched is therefore an error of the client, not an
+/// outcome.
+async fn decode_result(client: &Inner, result: &BlobRef) -> Result<Outcome, ClientError> {
+    let bytes = client.payloads.fetch(result).await?;
+    Ok(match ValidationResult::decode_all(&mut &bytes[..]) {
+        Ok(result) => Outcome::Valid(Box::new(result)),
+        // The worker has decoded these bytes before, so they were changed on the way.
+        Err(e) => Outcome::Internal(InternalError::Store(format!("result does not decode: {e}"))),
+    })
+}

@@ -1,0 +1,268 @@
+//! Submission, acceptance, refusal, verdict, repetition, cancellation and deadline.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_request_gets_its_verdict() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.execute(b"code", b"block");
+    let submission = fixture.accept().await;
+    assert_eq!(submission.node, fixture.client.inner.node);
+    assert_eq!(submission.code.hash, CodeHash::of(b"code"));
+    assert_eq!(submission.code.blob, BlobRef::Inline(Bytes::from_static(b"code")));
+    assert_eq!(*block_data(&submission), BlobRef::Inline(Bytes::from_static(b"block")));
+    assert_eq!(submission.answer_within, fixture.config.answer_within);
+    fixture.send_verdict(&submission, Outcome::Valid(BlobRef::Inline(encoded_result()))).await;
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!((answer.request, answer.code_hash), (submission.id, submission.code.hash));
+    assert_eq!(answer.outcome, Outcome::Valid(Box::new(result())));
+    assert_eq!((answer.timings.total, answer.attempts), (Duration::from_millis(7), 1));
+    // An answered request is neither cancelled nor asked for.
+    fixture.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_fails_and_is_not_cancelled() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    fixture.refuse(Refusal::StoreUnavailable("down".into())).await;
+    let error = answer.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Refused(Refusal::StoreUnavailable(_))), "{error:?}");
+    fixture.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_coordinator_is_asked_again_after_its_delay() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    let retry_after = Duration::from_secs(20);
+    let mut id = None;
+    for _ in 0..3 {
+        let refused = fixture.refuse(Refusal::Overloaded { what: "requests".into(), retry_after }).await;
+        let since = Instant::now();
+        assert_eq!(*id.get_or_insert(refused.id), refused.id);
+        let (again, reply) = fixture.receive_submission().await;
+        let waited = since.elapsed();
+        assert!(retry_after <= waited && waited <= retry_after * 3 / 2 + Duration::from_millis(1), "{waited:?}");
+        assert_eq!(again, refused);
+        fixture.reply(&reply, &SubmitReply::Refused(Refusal::Overloaded { what: "bytes".into(), retry_after })).await;
+    }
+    let accepted = fixture.accept().await;
+    fixture.send_verdict(&accepted, Outcome::PrecheckOk).await;
+    assert_eq!(answer.await.unwrap().unwrap().outcome, Outcome::PrecheckOk);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_stands_for_the_acceptance() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    let (submission, reply) = fixture.receive_submission().await;
+    fixture.send_verdict(&submission, Outcome::PrecheckOk).await;
+    assert_eq!(answer.await.unwrap().unwrap().request, submission.id);
+    // The acceptance comes too late and is ignored.
+    fixture.reply(&reply, &SubmitReply::Accepted).await;
+    fixture.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn duplicate_and_foreign_verdicts_are_ignored() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    let first = fixture.accept().await;
+    let malformed = Bytes::from_static(b"\xc1");
+    fixture.bus.publish(&subjects::node(&fixture.config.fleet, &first.node), malformed).await.unwrap();
+    let foreign = Submission { id: RequestId::new(), ..first.clone() };
+    fixture.send_verdict(&foreign, Outcome::Expired).await;
+    fixture.send_verdict(&first, Outcome::PrecheckOk).await;
+    fixture.send_verdict(&first, Outcome::Expired).await;
+    assert_eq!(answer.await.unwrap().unwrap().outcome, Outcome::PrecheckOk);
+    fixture.send_verdict(&first, Outcome::Expired).await;
+
+    let answer = fixture.precheck();
+    let second = fixture.accept().await;
+    assert_ne!(second.id, first.id);
+    fixture.send_verdict(&first, Outcome::Expired).await;
+    fixture.send_verdict(&second, Outcome::PrecheckOk).await;
+    assert_eq!(answer.await.unwrap().unwrap().request, second.id);
+    fixture.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_request_cancels_it() {
+    let mut fixture = Fixture::new().await;
+    let accepted = fixture.precheck();
+    let first = fixture.accept().await;
+    accepted.abort();
+    assert_eq!(fixture.receive_cancellation().await, first.id);
+
+    let submitted = fixture.precheck();
+    let (second, _) = fixture.receive_submission().await;
+    submitted.abort();
+    assert_eq!(fixture.receive_cancellation().await, second.id);
+    fixture.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_request_is_submitted_again_with_the_same_id() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    let first = fixture.accept().await;
+    let since = Instant::now();
+    // The coordinator knows the request: it is asked for again.
+    for _ in 0..2 {
+        let (asked, reply) = fixture.receive_question().await;
+        assert_eq!(asked, [first.id]);
+        fixture.reply(&reply, &AskReply::default()).await;
+    }
+    assert!(since.elapsed() >= fixture.config.timing.ask_again * 2);
+    // Another coordinator does not know it.
+    let (_, reply) = fixture.receive_question().await;
+    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+    let again = fixture.accept().await;
+    assert_eq!(again, first);
+    fixture.send_verdict(&again, Outcome::PrecheckOk).await;
+    assert_eq!(answer.await.unwrap().unwrap().request, first.id);
+    fixture.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resubmission_outlasts_the_absence_of_a_coordinator() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    let first = fixture.accept().await;
+    let (_, reply) = fixture.receive_question().await;
+    fixture.inbox = futures::stream::empty().boxed();
+    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+    let patience = fixture.config.patience;
+    tokio::time::sleep(patience * 20).await;
+    assert!(!answer.is_finished());
+    fixture.inbox = coordinator_inbox(&fixture.bus).await;
+    let again = fixture.accept().await;
+    assert_eq!(again, first);
+    fixture.send_verdict(&again, Outcome::PrecheckOk).await;
+    assert_eq!(answer.await.unwrap().unwrap().request, first.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_resubmission_ends_the_request() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    let first = fixture.accept().await;
+    let (_, reply) = fixture.receive_question().await;
+    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+    fixture.refuse(Refusal::Malformed("too old".into())).await;
+    let error = answer.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Refused(Refusal::Malformed(_))), "{error:?}");
+    fixture.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_coordinator_a_request_fails_after_the_clients_patience() {
+    let mut fixture = Fixture::new().await;
+    fixture.inbox = futures::stream::empty().boxed();
+    let since = Instant::now();
+    let error = fixture.precheck().await.unwrap().unwrap_err();
+    assert!(matches!(&error, ClientError::NoCoordinator { fleet } if fleet == "pvf"), "{error:?}");
+    // The last delay of up to a second would have exceeded the patience.
+    let (waited, patience) = (since.elapsed(), fixture.config.patience);
+    assert!(patience - Duration::from_secs(1) <= waited && waited <= patience, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_coordinator_is_asked_again_and_the_error_is_its_silence() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.precheck();
+    let (first, _) = fixture.receive_submission().await;
+    let (again, _) = fixture.receive_submission().await;
+    assert_eq!(again, first);
+    let (again, _) = fixture.receive_submission().await;
+    assert_eq!(again, first);
+    let error = answer.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Bus(BusError::TimedOut(_))), "{error:?}");
+    // The coordinator may have received the request all the same.
+    assert_eq!(fixture.receive_cancellation().await, first.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_verdict_ends_at_its_deadline() {
+    let mut fixture = Fixture::new().await;
+    let mut request = execution(b"block");
+    request.answer_within = Some(Duration::from_secs(10));
+    let client = fixture.client.clone();
+    let since = Instant::now();
+    let answer = tokio::spawn(async move { client.execute_pvf(pvf(b"code"), request).await });
+    let submission = fixture.accept().await;
+    assert_eq!(submission.answer_within, Duration::from_secs(10));
+    let cancelled = loop {
+        match fixture.receive().await {
+            (FromNode::Ask { .. }, reply) => fixture.reply(&reply, &AskReply::default()).await,
+            (FromNode::Cancel { request, .. }, _) => break request,
+            (other, _) => panic!("unexpected message: {other:?}"),
+        }
+    };
+    assert_eq!(cancelled, submission.id);
+    let error = answer.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::NotAnswered(within) if within == Duration::from_secs(10)), "{error:?}");
+    let grace = fixture.config.timing.ask_again;
+    assert!(since.elapsed() >= Duration::from_secs(10) + grace, "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_answers_any_message() {
+    let mut fixture = Fixture::new().await;
+    let client = fixture.client.clone();
+    let status = tokio::spawn(async move { client.status_of("machine").await });
+    let (message, reply) = fixture.receive().await;
+    assert_eq!(message, FromNode::Status { host: Some("machine".into()) });
+    fixture.reply(&reply, &SubmitReply::Refused(Refusal::Malformed("newer".into()))).await;
+    let error = status.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Refused(Refusal::Malformed(_))), "{error:?}");
+
+    let client = fixture.client.clone();
+    let status = tokio::spawn(async move { client.status().await });
+    let (_, reply) = fixture.receive().await;
+    fixture.reply(&reply, &AskReply::default()).await;
+    let error = status.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Wire(wire::WireError::Malformed { .. })), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaves_and_heads_ups_are_accepted_or_refused() {
+    let mut fixture = Fixture::new().await;
+    let update = ActiveLeavesUpdate::default();
+    for refusal in [None, Some(Refusal::Malformed("why".into()))] {
+        let (client, update) = (fixture.client.clone(), update.clone());
+        let updated = tokio::spawn(async move { client.update_active_leaves(update).await });
+        let (message, reply) = fixture.receive().await;
+        assert!(matches!(message, FromNode::Leaves { node, .. } if node == fixture.client.inner.node), "{message:?}");
+        let accepted = refusal.is_none();
+        fixture.reply(&reply, &refusal.map_or(SubmitReply::Accepted, SubmitReply::Refused)).await;
+        assert_eq!(updated.await.unwrap().is_ok(), accepted);
+    }
+
+    let client = fixture.client.clone();
+    let answers = tokio::spawn(async move { client.heads_up(vec![pvf(b"one"), pvf(b"two")]).await });
+    for code in [b"one", b"two"] {
+        let submission = fixture.accept().await;
+        assert_eq!((submission.code.hash, &submission.work), (CodeHash::of(code), &Work::HeadsUp));
+        fixture.send_verdict(&submission, Outcome::HeadsUpTaken).await;
+    }
+    let answers = answers.await.unwrap().unwrap();
+    assert!(answers.len() == 2 && answers.iter().all(|answer| answer.outcome == Outcome::HeadsUpTaken));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_client_ends_with_its_last_handle() {
+    let fixture = Fixture::new().await;
+    let Fixture { bus, client, config, .. } = fixture;
+    let (node, other) = (client.inner.node, client.clone());
+    let ended = tokio::spawn(client.ended());
+    drop(client);
+    tokio::task::yield_now().await;
+    assert!(!ended.is_finished());
+    drop(other);
+    ended.await.unwrap();
+    // Its subscription has ended as well.
+    let unanswered = bus.request(&subjects::node(&config.fleet, &node), Bytes::new(), Duration::from_secs(1)).await;
+    assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "{unanswered:?}");
+}

@@ -1,0 +1,175 @@
+//! Tests of the client against a coordinator that the test plays itself, on the local bus. The clock is virtual: it
+//! advances to the next timer when every task waits.
+
+mod lifecycle;
+mod payloads;
+
+use super::*;
+use crate::{
+    blob::BlobRef,
+    bus::{Bus as _, Subscription, local::LocalBus},
+    candidate::{BlockDataForm, CandidateContext, ValidationResult},
+    ids::{CodeHash, RequestId, StorageRoot},
+    params::ExecutorParams,
+    priority::ExecuteKind,
+    subjects::Subject,
+    verdict::{Outcome, WireOutcome},
+    wire::{AskReply, Submission, Timings, ToNode, Verdict, WireMessage},
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use parity_scale_codec::Encode as _;
+use tokio::{task::JoinHandle, time::Instant};
+
+/// More time than any exchange of these tests takes, and less than a request waits for its verdict.
+const QUIET: Duration = Duration::from_secs(600);
+
+type Task = JoinHandle<Result<Answer, ClientError>>;
+
+/// A client and the coordinator's end of its bus.
+struct Fixture {
+    bus: Arc<LocalBus>,
+    /// What the client sends to the coordinator.
+    inbox: Subscription,
+    client: ValidationHost,
+    config: ClientConfig,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        Self::with(LocalBus::new(), None).await
+    }
+
+    async fn with(bus: LocalBus, store: Option<BlobStore>) -> Self {
+        let (bus, config) = (Arc::new(bus), ClientConfig::default());
+        let inbox = coordinator_inbox(&bus).await;
+        let client = ValidationHost::connect(bus.clone(), store, config.clone()).await.unwrap();
+        Self { bus, inbox, client, config }
+    }
+
+    /// Starts a precheck.
+    fn precheck(&self) -> Task {
+        let client = self.client.clone();
+        tokio::spawn(async move { client.precheck_pvf(pvf(b"code")).await })
+    }
+
+    /// Starts an execution.
+    fn execute(&self, code: &[u8], block_data: &[u8]) -> Task {
+        let (client, pvf, request) = (self.client.clone(), pvf(code), execution(block_data));
+        tokio::spawn(async move { client.execute_pvf(pvf, request).await })
+    }
+
+    /// The next message of the client, and where its answer goes.
+    async fn receive(&mut self) -> (FromNode, Subject) {
+        let message = tokio::time::timeout(QUIET, self.inbox.next()).await.expect("no message").unwrap();
+        (wire::decode(&message.payload).unwrap(), message.reply.expect("not a request"))
+    }
+
+    async fn receive_submission(&mut self) -> (Submission, Subject) {
+        match self.receive().await {
+            (FromNode::Submit(submission), reply) => (*submission, reply),
+            (other, _) => panic!("not a submission: {other:?}"),
+        }
+    }
+
+    async fn receive_question(&mut self) -> (Vec<RequestId>, Subject) {
+        match self.receive().await {
+            (FromNode::Ask { requests, .. }, reply) => (requests, reply),
+            (other, _) => panic!("not a question: {other:?}"),
+        }
+    }
+
+    async fn receive_cancellation(&mut self) -> RequestId {
+        let (message, reply) = self.receive().await;
+        self.reply(&reply, &SubmitReply::Accepted).await;
+        match message {
+            FromNode::Cancel { request, node } if node == self.client.inner.node => request,
+            other => panic!("not a cancellation of this client: {other:?}"),
+        }
+    }
+
+    /// Receives a submission and accepts it.
+    async fn accept(&mut self) -> Submission {
+        let (submission, reply) = self.receive_submission().await;
+        self.reply(&reply, &SubmitReply::Accepted).await;
+        submission
+    }
+
+    /// Receives a submission and refuses it.
+    async fn refuse(&mut self, refusal: Refusal) -> Submission {
+        let (submission, reply) = self.receive_submission().await;
+        self.reply(&reply, &SubmitReply::Refused(refusal)).await;
+        submission
+    }
+
+    async fn reply(&self, reply: &Subject, message: &impl WireMessage) {
+        self.bus.publish(reply, wire::encode(message)).await.unwrap();
+    }
+
+    /// Publishes the verdict of a request.
+    async fn send_verdict(&self, submission: &Submission, outcome: WireOutcome) {
+        let verdict = Verdict {
+            request: submission.id,
+            outcome,
+            code_hash: submission.code.hash,
+            artifact: None,
+            timings: Timings { total: Duration::from_millis(7), ..Timings::default() },
+            worker: None,
+            attempts: 1,
+        };
+        let message = wire::encode(&ToNode::Verdict(Box::new(verdict)));
+        self.bus.publish(&subjects::node(&self.config.fleet, &submission.node), message).await.unwrap();
+    }
+
+    /// Asserts that the client has nothing more to send.
+    async fn assert_quiet(&mut self) {
+        if let Ok(message) = tokio::time::timeout(QUIET, self.inbox.next()).await {
+            panic!("unexpected message: {:?}", wire::decode::<FromNode>(&message.unwrap().payload));
+        }
+    }
+}
+
+async fn coordinator_inbox(bus: &LocalBus) -> Subscription {
+    bus.subscribe(&subjects::from_node(&FleetName::default())).await.unwrap()
+}
+
+fn pvf(code: &[u8]) -> Pvf {
+    Pvf::new(code.to_vec(), ExecutorParams::default())
+}
+
+fn execution(block_data: &[u8]) -> ExecuteRequest {
+    let context = CandidateContext {
+        parent_head: Bytes::from_static(b"head"),
+        relay_parent_number: 7,
+        relay_parent_storage_root: StorageRoot([3; 32]),
+        extension: None,
+        block_data_form: BlockDataForm::Decompressed,
+    };
+    ExecuteRequest::new(ExecuteKind::Backing, context, block_data.to_vec())
+}
+
+/// The block data of a submitted execution.
+fn block_data(submission: &Submission) -> &BlobRef {
+    let Work::Execute(execute) = &submission.work else { panic!("not an execution: {:?}", submission.work) };
+    &execute.block_data
+}
+
+fn result() -> ValidationResult {
+    ValidationResult {
+        head_data: b"new head".to_vec(),
+        new_validation_code: None,
+        upward_messages: vec![],
+        horizontal_messages: vec![],
+        processed_downward_messages: 0,
+        hrmp_watermark: 7,
+    }
+}
+
+/// The encoded result of a valid candidate.
+fn encoded_result() -> Bytes {
+    result().encode().into()
+}
+
+fn memory_store() -> BlobStore {
+    BlobStore::open("memory://", crate::store::seal::SealKey::unkeyed()).unwrap()
+}

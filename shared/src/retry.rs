@@ -1,0 +1,73 @@
+//! Retry with back-off. Every delay between repetitions is declared here, and [`backon`] carries the schedules out:
+//!
+//! ```text
+//! (|| store.look_up(&id)).retry(retry::STORE_LOOK_UP).await
+//! ```
+//!
+//! The schedules are exponential with factor 2. A schedule without a bound is bounded by its caller: by a deadline, or
+//! by the life of the process.
+
+use backon::{BackoffBuilder as _, ConstantBuilder, ExponentialBuilder};
+use std::time::Duration;
+
+pub use backon::Retryable;
+
+/// Message of a client to the coordinator without an answer: 20 ms, doubling up to 1 s, without a bound.
+pub const CLIENT_REQUEST: ExponentialBuilder = unbounded(Duration::from_millis(20), Duration::from_secs(1));
+
+/// Report of a worker that the coordinator has not acknowledged: 20 ms, doubling up to 2 s, without a bound.
+pub const WORKER_REPORT: ExponentialBuilder = unbounded(Duration::from_millis(20), Duration::from_secs(2));
+
+/// Failed look-up of an artifact in the store: repeated after 100 ms and 200 ms.
+pub const STORE_LOOK_UP: ExponentialBuilder = twice(Duration::from_millis(100));
+
+/// Failed read of a result from the store: repeated after 200 ms and 400 ms.
+pub const RESULT_FETCH: ExponentialBuilder = twice(Duration::from_millis(200));
+
+/// Repetition at a constant interval, without a bound.
+pub const fn every(interval: Duration) -> ConstantBuilder {
+    ConstantBuilder::new().with_delay(interval).without_max_times()
+}
+
+/// A random duration up to `limit`, so that clients do not repeat at the same time.
+pub fn jitter(limit: Duration) -> Duration {
+    // A schedule with jitter yields its delay plus a random part below it.
+    let mut delays = ConstantBuilder::new().with_delay(limit).with_jitter().build();
+    delays.next().map_or(Duration::ZERO, |delay| delay.saturating_sub(limit))
+}
+
+const fn unbounded(first: Duration, longest: Duration) -> ExponentialBuilder {
+    ExponentialBuilder::new().with_factor(2.0).with_min_delay(first).with_max_delay(longest).without_max_times()
+}
+
+const fn twice(first: Duration) -> ExponentialBuilder {
+    ExponentialBuilder::new().with_factor(2.0).with_min_delay(first).with_max_times(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first `n` delays in whole milliseconds: the schedules compute in `f32`.
+    fn millis(schedule: ExponentialBuilder, n: usize) -> Vec<u128> {
+        schedule.build().take(n).map(|delay| (delay + Duration::from_micros(500)).as_millis()).collect()
+    }
+
+    #[test]
+    fn schedules_have_their_documented_delays() {
+        assert_eq!(millis(CLIENT_REQUEST, 8), [20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(millis(WORKER_REPORT, 9), [20, 40, 80, 160, 320, 640, 1280, 2000, 2000]);
+        assert_eq!(millis(STORE_LOOK_UP, 9), [100, 200]);
+        assert_eq!(millis(RESULT_FETCH, 9), [200, 400]);
+        let constant: Vec<_> = every(Duration::from_secs(3)).build().take(100).collect();
+        assert_eq!(constant, [Duration::from_secs(3); 100]);
+    }
+
+    #[test]
+    fn jitter_is_within_its_limit_and_varies() {
+        let limit = Duration::from_secs(1);
+        let some: std::collections::HashSet<_> = (0..100).map(|_| jitter(limit)).collect();
+        assert!(some.len() > 50 && some.iter().all(|jitter| *jitter <= limit), "{some:?}");
+        assert_eq!(jitter(Duration::ZERO), Duration::ZERO);
+    }
+}

@@ -1,0 +1,54 @@
+//! Errors of the object store.
+
+use super::seal::SealError;
+
+/// Errors of the object store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL does not name a store.
+    #[error("store URL {url:?}: {why}")]
+    Url {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An operation of the store failed.
+    #[error("store {url}: cannot {action} {key}: {source}")]
+    Failed {
+        /// URL of the store.
+        url: String,
+        /// The operation, as a verb.
+        action: &'static str,
+        /// The object.
+        key: String,
+        /// The error of the store.
+        source: Box<object_store::Error>,
+    },
+    /// The object does not exist.
+    #[error("store {url}: no object {key}")]
+    NotFound {
+        /// URL of the store.
+        url: String,
+        /// The missing object.
+        key: String,
+    },
+    /// The content of a blob does not match its hash or length.
+    #[error("store {url}: object {key} is damaged: its content has another hash or length")]
+    Damaged {
+        /// URL of the store.
+        url: String,
+        /// The damaged object.
+        key: String,
+    },
+    /// The seal of an artifact is not valid.
+    #[error("store {url}: object {key}: {source}")]
+    Seal {
+        /// URL of the store.
+        url: String,
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        source: SealError,
+    },
+}
