@@ -1,0 +1,5 @@
+//! Collections that the standard ones do not give: nothing here knows about requests, jobs or workers.
+
+mod sharded_map;
+
+pub(crate) use sharded_map::ShardedMap;

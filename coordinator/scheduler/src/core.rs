@@ -1,0 +1,245 @@
+//! The scheduler's state and what a step leaves behind: effects, follow-ups, background tasks, counts.
+//!
+//! A step (`steps`) never calls another one: what follows is pushed as a [`FollowUp`] and runs right after it, before
+//! anything that was pending already. So every step sees tables that agree with each other.
+
+use crate::{
+    counts::Counts,
+    effect::{Answer, Effect},
+    keys::{ArtifactKey, ClientKey, EndedAttempt, EngineKey, Waiter},
+    notice::{Notice, RetryReason},
+    policies::{ExecuteQueue, PrepareQueue},
+    settings::SchedulerConfig,
+    tables::{
+        Artifacts, Clients, EarlyCancellations, Executions, IllegalTransition, Preparations, PvfSpec, PvfSpecs,
+        Quarantine, RecentVerdicts, Requests, Timer, Timers, Workers,
+    },
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::{CodeHash, JobId, RequestId, WorkerId},
+    priority::PreparePriority,
+    subjects::Subject,
+    verdict::WireOutcome,
+    wire::{ArtifactSummary, RunningJob, Timings, ToWorker, WorkerKind},
+};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    sync::Arc,
+};
+
+/// The tables and queues.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: SchedulerConfig,
+    pub(crate) requests: Requests,
+    pub(crate) executions: Executions,
+    pub(crate) preparations: Preparations,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) specs: PvfSpecs,
+    pub(crate) clients: Clients,
+    pub(crate) workers: Workers,
+    pub(crate) prepare_queue: PrepareQueue,
+    pub(crate) execute_queue: ExecuteQueue,
+    /// Jobs without an engine: no worker of the kind that they need is registered.
+    pub(crate) unassigned: BTreeSet<Waiter>,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) timers: Timers,
+    pub(crate) verdicts: RecentVerdicts,
+    pub(crate) cancellations: EarlyCancellations,
+    /// Since when the coordinator is connected to the bus; `None` while it is not.
+    pub(crate) link_up_since: Option<Timestamp>,
+    last_job: u64,
+}
+
+impl Core {
+    pub(crate) fn new(config: SchedulerConfig, now: Timestamp) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Prune, now.after(config.policy.prune_interval));
+        Self {
+            requests: Requests::default(),
+            executions: Executions::default(),
+            preparations: Preparations::default(),
+            artifacts: Artifacts::default(),
+            specs: PvfSpecs::default(),
+            clients: Clients::default(),
+            workers: Workers::new(config.policy.ahead),
+            prepare_queue: PrepareQueue::default(),
+            execute_queue: ExecuteQueue::new(config.policy.shares),
+            unassigned: BTreeSet::new(),
+            quarantine: Quarantine::default(),
+            timers,
+            verdicts: RecentVerdicts::default(),
+            cancellations: EarlyCancellations::default(),
+            link_up_since: Some(now),
+            last_job: 0,
+            config,
+        }
+    }
+
+    /// A job id that was not given before.
+    pub(crate) fn next_job(&mut self) -> JobId {
+        self.last_job += 1;
+        JobId(self.last_job)
+    }
+}
+
+/// A need for an artifact.
+#[derive(Debug)]
+pub(crate) struct ArtifactNeed {
+    pub(crate) key: ArtifactKey,
+    pub(crate) waiter: Waiter,
+    pub(crate) spec: Arc<PvfSpec>,
+    pub(crate) priority: PreparePriority,
+    pub(crate) precheck: bool,
+}
+
+/// How an attempt was lost without a report.
+#[derive(Debug, Clone)]
+pub(crate) enum AttemptLoss {
+    /// The scheduler recalled it, or its worker deregistered while it was staged there: not a failure.
+    Returned,
+    /// It did not begin: refused, not sent, or no worker there. These are bounded.
+    NotBegun(String),
+    /// Its worker was lost while the job was staged there, as far as is known: it may just have begun.
+    PerhapsBegun,
+    /// Its worker gave it back, or could not be talked to.
+    GivenBack(String),
+    /// Its worker was lost.
+    WorkerLost,
+}
+
+/// How something ended that requests waited for.
+#[derive(Debug, Clone)]
+pub(crate) struct Completion {
+    pub(crate) outcome: WireOutcome,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) code_hash: CodeHash,
+    pub(crate) artifact: Option<ArtifactSummary>,
+    pub(crate) timings: Timings,
+    pub(crate) attempts: u32,
+}
+
+/// What a step leaves to be done next.
+#[derive(Debug)]
+pub(crate) enum FollowUp {
+    /// An execution needs an engine and then its artifact.
+    PlaceExecution(JobId),
+    /// A request for a preparation needs an engine and then its artifact.
+    PlacePreparation(RequestId),
+    /// An artifact is needed.
+    NeedArtifact(ArtifactNeed),
+    /// An artifact is settled: something that waited for it goes on.
+    ServeWaiter { waiter: Waiter, artifact: ArtifactKey },
+    /// An execution ends for all its requests.
+    FinishExecution { job: JobId, outcome: WireOutcome, worker: Option<WorkerId> },
+    /// A request for a preparation ends. `prepared`: when the preparation was dispatched and when it ended.
+    FinishPreparation { request: RequestId, outcome: WireOutcome, prepared: Option<(Timestamp, Timestamp)> },
+    /// A single request ends before what it waits for; without an outcome there is no verdict.
+    EndRequest { request: RequestId, outcome: Option<WireOutcome> },
+    /// Queues of engines without workers may be worked on by another engine.
+    ReassignStranded,
+    /// An attempt was lost without a report.
+    AttemptLost { ended: EndedAttempt, loss: AttemptLoss },
+}
+
+/// Work that may be long: it is done piece by piece after each event, so that no event waits for all of it.
+#[derive(Debug)]
+pub(crate) enum BackgroundTask {
+    /// The waiters of a settled artifact go on.
+    Release(ArtifactKey),
+    /// The requests of a retired leaf expire.
+    ExpireOrphans(ClientKey, [u8; 32]),
+    /// These requests get their verdict.
+    Answer(Vec<RequestId>, Box<Completion>),
+    /// Unassigned jobs look for an engine.
+    AssignEngines,
+    /// The queues of an engine without workers: other engines may do the work.
+    Reassign(EngineKey),
+    /// Unused artifacts are dropped, from this one on.
+    Prune(Option<(Timestamp, ArtifactKey)>),
+}
+
+/// What steps leave behind.
+#[derive(Debug, Default)]
+pub(crate) struct Out {
+    effects: VecDeque<Effect>,
+    /// Follow-ups of the step that runs.
+    new: Vec<FollowUp>,
+    /// Follow-ups to run, the next one at the end.
+    pending: Vec<FollowUp>,
+    pub(crate) background: VecDeque<BackgroundTask>,
+    pub(crate) counts: Counts,
+    /// The report that the current event brought as the answer to a dispatch. Its acknowledgement travels with the next
+    /// dispatch to that worker, or as a message of its own at the end of the event.
+    unacknowledged: Option<(WorkerId, RunningJob)>,
+}
+
+impl Out {
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(crate) fn pop_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.effects.push_back(Effect::Notice(notice));
+    }
+
+    /// An attempt is over without a verdict, and the job is tried again.
+    pub(crate) fn notice_retry(&mut self, ended: &EndedAttempt, kind: WorkerKind, why: RetryReason) {
+        let EndedAttempt { at, site } = ended;
+        self.notice(Notice::JobRetried { job: at.job, attempt: at.attempt, kind, worker: site.worker, why });
+    }
+
+    /// Answers a bus request, if an answer is expected.
+    pub(crate) fn reply(&mut self, to: Option<Subject>, answer: Answer) {
+        if let Some(to) = to {
+            self.effect(Effect::Reply { to, answer });
+        }
+    }
+
+    /// Leaves something to be done right after this step.
+    pub(crate) fn follow_up(&mut self, follow_up: FollowUp) {
+        self.new.push(follow_up);
+    }
+
+    /// The next follow-up: those of the last step come first, in their order.
+    pub(crate) fn next_follow_up(&mut self) -> Option<FollowUp> {
+        self.pending.extend(self.new.drain(..).rev());
+        self.pending.pop()
+    }
+
+    /// Notes a report whose acknowledgement may travel with a dispatch.
+    pub(crate) fn acknowledge_later(&mut self, worker: WorkerId, report: RunningJob) {
+        self.unacknowledged = Some((worker, report));
+    }
+
+    /// The reports that a dispatch to this worker acknowledges.
+    pub(crate) fn acknowledgements_for(&mut self, worker: WorkerId) -> Vec<RunningJob> {
+        self.unacknowledged.take_if(|(of, _)| *of == worker).into_iter().map(|(_, report)| report).collect()
+    }
+
+    /// Acknowledges a report with a message of its own, if no dispatch did.
+    pub(crate) fn flush_acknowledgement(&mut self) {
+        if let Some((worker, report)) = self.unacknowledged.take() {
+            let message = ToWorker::Acknowledge { reports: vec![report] };
+            self.effect(Effect::ToWorker { worker, message });
+        }
+    }
+
+    /// Two parts of the scheduler contradict each other. This is counted and logged, and fails tests and the
+    /// simulation; the caller goes on as well as it can.
+    pub(crate) fn inconsistent(&mut self, what: impl fmt::Display) {
+        self.counts.inconsistencies += 1;
+        self.notice(Notice::Inconsistent { what: what.to_string() });
+    }
+
+    /// The state before a transition; an illegal one is an inconsistency.
+    pub(crate) fn checked<S>(&mut self, transition: Result<S, IllegalTransition>) -> Option<S> {
+        transition.map_err(|error| self.inconsistent(error)).ok()
+    }
+}

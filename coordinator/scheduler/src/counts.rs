@@ -1,0 +1,65 @@
+//! Counters and gauges of the scheduler.
+
+/// What was counted since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Preparations put into the queue.
+    pub prepare_enqueued: u64,
+    /// Preparations dispatched, each attempt.
+    pub prepare_dispatched: u64,
+    /// Preparations that ended with a report.
+    pub prepare_concluded: u64,
+    /// Executions put into the queue.
+    pub execute_enqueued: u64,
+    /// Executions dispatched, each attempt.
+    pub execute_dispatched: u64,
+    /// The same by kind: dispute, approval, backing of a system parachain, other backing.
+    pub execute_selected: [u64; 4],
+    /// Executions that ended with a report.
+    pub execute_finished: u64,
+    /// Requests that joined an execution that was under way.
+    pub coalesced: u64,
+    /// Executions tried once more after a failure.
+    pub retried: u64,
+    /// Executions that came back without having begun.
+    pub came_back: u64,
+    /// Staged jobs that were recalled.
+    pub recalled: u64,
+    /// Preparations and executions that are not tried (again) because workers were lost with them.
+    pub quarantined: u64,
+    /// Requests refused because of a limit.
+    pub overloaded: u64,
+    /// Artifacts dropped because they were unused.
+    pub artifacts_pruned: u64,
+    /// Workers that registered.
+    pub workers_joined: u64,
+    /// Workers that deregistered.
+    pub workers_left: u64,
+    /// Workers that were lost.
+    pub workers_lost: u64,
+    /// Workers that became suspect.
+    pub suspected: u64,
+    /// Contradictions between parts of the scheduler: bugs.
+    pub inconsistencies: u64,
+}
+
+/// What is here now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Queued preparations: background, normal, critical.
+    pub prepare_queue: [u64; 3],
+    /// Queued executions: dispute, approval, backing of a system parachain, other backing.
+    pub execute_queue: [u64; 4],
+    /// Workers, slots and taken slots of each kind, by `WorkerKind as usize`.
+    pub workers: [(u64, u64, u64); 2],
+    /// Requests without a verdict.
+    pub requests: u64,
+    /// Bytes that they hold in memory.
+    pub request_bytes: u64,
+    /// Clients.
+    pub clients: u64,
+    /// Artifacts, failures included.
+    pub artifacts: u64,
+    /// Their size in the store, bytes.
+    pub artifact_bytes: u64,
+}

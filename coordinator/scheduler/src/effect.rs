@@ -1,0 +1,76 @@
+//! Effects: what the shell has to do for the scheduler. Effects on one receiver (a client, a worker, a reply subject)
+//! must take place in the order in which they come; others may overtake each other.
+
+use crate::notice::Notice;
+use pvf_proto::{
+    ids::{ArtifactId, CodeHash, NodeId, RequestId, WorkerId},
+    subjects::Subject,
+    wire::{AskReply, FleetStatus, SubmitReply, ToWorker, Verdict, WorkerReply},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Something that the shell has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Answer a bus request.
+    Reply {
+        /// The reply subject.
+        to: Subject,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Send a verdict to a client.
+    Verdict {
+        /// The client.
+        node: NodeId,
+        /// The verdict.
+        verdict: Arc<Verdict>,
+    },
+    /// Send a message to a worker. The result comes back as [`Event::Delivered`](crate::event::Event::Delivered), or as a
+    /// [report](crate::event::Event::Report).
+    ToWorker {
+        /// The worker.
+        worker: WorkerId,
+        /// The message.
+        message: ToWorker,
+    },
+    /// Look an artifact up in the store. The result comes back as [`Event::LookedUp`](crate::event::Event::LookedUp).
+    LookUp {
+        /// The artifact.
+        artifact: Arc<ArtifactId>,
+    },
+    /// Remove an artifact from the store. The result comes back as [`Event::Dropped`](crate::event::Event::Dropped).
+    Drop {
+        /// The artifact.
+        artifact: Arc<ArtifactId>,
+    },
+    /// List the artifacts of the store. They come back as [`Event::Listed`](crate::event::Event::Listed), in pieces.
+    ListArtifacts,
+    /// Save in the store how long each artifact was not needed, for the next coordinator.
+    SaveNeeded {
+        /// Each artifact and its idle time.
+        idle: Vec<(Arc<ArtifactId>, Duration)>,
+    },
+    /// A code is missing or damaged in the store: the shell forgets that it stored it.
+    ForgetCode {
+        /// The code.
+        code: CodeHash,
+    },
+    /// Log and count a decision.
+    Notice(Notice),
+}
+
+/// An answer to a bus request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To an accepted submission. The shell may hold it back: a verdict that comes soon stands for it.
+    Accepted(RequestId),
+    /// To a refused submission, a cancellation or a leaf update.
+    Submit(SubmitReply),
+    /// To a client that asked for verdicts.
+    Ask(AskReply),
+    /// To a status request.
+    Status(Box<FleetStatus>),
+    /// To a worker.
+    Worker(WorkerReply),
+}

@@ -1,0 +1,157 @@
+//! Events: what can happen to the scheduler. The shell makes them from messages of the bus, results of effects, and its
+//! connection state.
+
+use pvf_proto::{
+    artifact::StoredArtifact,
+    ids::{ArtifactId, Attempt, JobId, NodeId, RequestId, ValidationKey, WorkerId},
+    subjects::Subject,
+    wire::{ActiveLeavesUpdate, CommandRefusal, Heartbeat, JobReport, Submission, WorkerHello},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A client submits a request. It passed [`check`](crate::check), and its code is in the store and has the claimed hash.
+    Submit {
+        /// The request.
+        submission: Box<Submission>,
+        /// Equal for two validations that are the same ([`Submission::validation_key`]); `None` for a preparation.
+        identity: Option<ValidationKey>,
+        /// Where the acknowledgement goes.
+        reply: Option<Subject>,
+    },
+    /// A client asks for verdicts that it misses.
+    Ask {
+        /// The client.
+        node: NodeId,
+        /// Its requests.
+        requests: Vec<RequestId>,
+        /// Where the answer goes.
+        reply: Option<Subject>,
+    },
+    /// A client cancels a request.
+    Cancel {
+        /// The request.
+        request: RequestId,
+        /// The client; only the one that submitted the request may cancel it.
+        node: NodeId,
+        /// Where the acknowledgement goes.
+        reply: Option<Subject>,
+    },
+    /// A client's view of the relay chain changed.
+    Leaves {
+        /// The client.
+        node: NodeId,
+        /// What changed.
+        update: ActiveLeavesUpdate,
+        /// Where the acknowledgement goes.
+        reply: Option<Subject>,
+    },
+    /// The fleet's status is asked for.
+    Status {
+        /// List only the workers of this machine.
+        host: Option<String>,
+        /// Where the answer goes.
+        reply: Option<Subject>,
+    },
+    /// A worker registers.
+    Hello {
+        /// Its registration.
+        hello: WorkerHello,
+        /// Where the answer goes.
+        reply: Option<Subject>,
+    },
+    /// A worker sends a heartbeat.
+    Heartbeat {
+        /// The heartbeat.
+        heartbeat: Heartbeat,
+        /// Where the acknowledgement goes.
+        reply: Option<Subject>,
+    },
+    /// A worker reports an attempt.
+    Report {
+        /// The report.
+        report: Box<JobReport>,
+        /// Where the acknowledgement goes. Without it the report was the answer to the dispatch, and the
+        /// acknowledgement goes to the worker's own subject.
+        reply: Option<Subject>,
+    },
+    /// A worker deregisters.
+    Goodbye {
+        /// The worker.
+        worker: WorkerId,
+        /// Where the acknowledgement goes.
+        reply: Option<Subject>,
+    },
+    /// A command to a worker was answered, or was not.
+    Delivered {
+        /// The worker.
+        worker: WorkerId,
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// The command.
+        command: Command,
+        /// The result.
+        delivery: Delivery,
+    },
+    /// The store answered a look-up.
+    LookedUp {
+        /// The artifact.
+        artifact: Arc<ArtifactId>,
+        /// What the store has, or why that is not known.
+        found: Result<Option<StoredArtifact>, String>,
+    },
+    /// An artifact was removed from the store, or could not be; then preparing it writes over it.
+    Dropped {
+        /// The artifact.
+        artifact: Arc<ArtifactId>,
+    },
+    /// The store listed artifacts; a long list comes in several events.
+    Listed(Vec<Listed>),
+    /// The connection to the bus came up or went down.
+    Link {
+        /// Whether it is up.
+        up: bool,
+    },
+}
+
+/// A command to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Take a job.
+    Dispatch,
+    /// Stop an attempt.
+    Cancel,
+    /// Give an attempt back if it has not begun.
+    Recall,
+}
+
+/// An artifact that the store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub artifact: ArtifactId,
+    /// Its size, bytes.
+    pub bytes: u64,
+    /// How long it was not needed.
+    pub idle: Duration,
+}
+
+/// The result of a command to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// The worker has it.
+    Taken,
+    /// The worker does not do it.
+    Refused(CommandRefusal),
+    /// No worker listens on the subject.
+    Nobody,
+    /// The coordinator could not send the message, for instance because the object store failed. Not the worker's
+    /// doing.
+    NotSent(String),
+    /// No answer came: the worker may or may not have the message.
+    Unknown(String),
+}

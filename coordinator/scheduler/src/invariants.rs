@@ -1,0 +1,227 @@
+//! What must hold after every event. Tests and the simulation check it; a release does not.
+
+use crate::{
+    Scheduler,
+    core::{BackgroundTask, Core},
+    keys::{ArtifactKey, Waiter},
+    tables::{ArtifactState, ExecutionState, PreparationState, RequestTarget, SlotState, Timer, WorkerIndex},
+};
+use pvf_proto::{ids::RequestId, wire::WorkerKind};
+use std::collections::{HashMap, HashSet};
+
+impl Scheduler {
+    /// Panics if the scheduler's parts contradict each other.
+    #[doc(hidden)]
+    pub fn assert_invariants(&self) {
+        let core = &self.core;
+        check_requests(core, &self.out.background.iter().collect::<Vec<_>>());
+        check_executions(core);
+        check_artifacts(core, &self.out.background.iter().collect::<Vec<_>>());
+        check_preparations(core);
+        check_workers(core);
+        check_pools(core);
+        check_timers(core);
+        check_unassigned(core);
+    }
+}
+
+fn check_requests(core: &Core, background: &[&BackgroundTask]) {
+    let mut answers = HashSet::<&RequestId>::new();
+    for task in background {
+        if let BackgroundTask::Answer(requests, _) = task {
+            answers.extend(requests);
+        }
+    }
+    for (id, request) in core.requests.iter() {
+        let waits = match &request.target {
+            RequestTarget::Execution { job, .. } => {
+                core.executions.get(*job).is_some_and(|execution| execution.waiters.contains(id))
+            }
+            RequestTarget::Preparation(context) => {
+                let waiter = Waiter::Preparation(*id);
+                let artifact = context.artifact.and_then(|key| core.artifacts.get(key));
+                artifact.is_some_and(|artifact| artifact.waiters.contains(&waiter)) || core.unassigned.contains(&waiter)
+            }
+        };
+        assert!(waits || answers.contains(id), "{id:?} waits for nothing");
+        assert!(core.requests.has_deadline(id) || answers.contains(id), "{id:?} has no deadline");
+    }
+    assert!(core.requests.deadlines() <= core.requests.len(), "deadlines of requests that are not here");
+    assert_eq!(core.clients.requests(), core.requests.len() as u64, "requests are not counted right");
+}
+
+fn check_executions(core: &Core) {
+    let (mut queued, mut bytes, mut shared) = (0, 0, 0);
+    for (job, execution) in core.executions.iter() {
+        bytes += execution.bytes;
+        shared += usize::from(execution.shared);
+        assert!(!execution.waiters.is_empty(), "execution {job} has no request");
+        for waiter in &execution.waiters {
+            let target = core.requests.get(waiter).map(|request| &request.target);
+            let waits = matches!(target, Some(RequestTarget::Execution { job: of, .. }) if *of == job);
+            assert!(waits, "execution {job} has a request {waiter:?} that does not wait for it");
+        }
+        if execution.shared {
+            assert_eq!(core.executions.find_same(&execution.identity), Some(job), "execution {job} cannot be joined");
+        }
+        let artifact = execution.context.artifact.and_then(|key| core.artifacts.get(key));
+        match execution.state() {
+            ExecutionState::Unplaced => panic!("execution {job} is in no stage"),
+            ExecutionState::AwaitingEngine => {
+                assert!(
+                    core.unassigned.contains(&Waiter::Execution(job)),
+                    "execution {job} is not among the unassigned"
+                );
+            }
+            ExecutionState::AwaitingArtifact => {
+                let waits = artifact.is_some_and(|artifact| artifact.waiters.contains(&Waiter::Execution(job)));
+                assert!(waits, "execution {job} waits for an artifact that does not have it among its waiters");
+            }
+            ExecutionState::BackingOff(until) => {
+                let timer = (*until, Timer::RetryExecution(job));
+                assert!(core.timers.iter().any(|set| *set == timer), "execution {job} has no timer");
+            }
+            ExecutionState::Queued(_) => {
+                queued += 1;
+                assert!(artifact.is_some_and(|artifact| artifact.users > 0), "queued execution {job} is not a user");
+            }
+            ExecutionState::Running { worker, attempt } => {
+                let worker = core.workers.get(worker);
+                let there =
+                    worker.is_some_and(|w| w.jobs.iter().any(|slot| (slot.at.job, slot.at.attempt) == (job, *attempt)));
+                assert!(there, "execution {job} runs where it has no slot");
+                assert!(artifact.is_some_and(|artifact| artifact.users > 0), "running execution {job} is not a user");
+            }
+        }
+    }
+    assert_eq!(core.execute_queue.depths().iter().sum::<u64>(), queued, "the execute queue has other jobs");
+    assert_eq!(core.clients.bytes(), bytes, "bytes are not counted right");
+    assert_eq!(core.executions.shared(), shared, "the index of identities has other executions");
+}
+
+fn check_artifacts(core: &Core, background: &[&BackgroundTask]) {
+    let mut users = HashMap::new();
+    for (_, execution) in core.executions.iter() {
+        if matches!(execution.state(), ExecutionState::Queued(_) | ExecutionState::Running { .. }) {
+            *users.entry(execution.context.artifact).or_insert(0) += 1;
+        }
+    }
+    let mut specs = core.executions.len() as u64;
+    specs += core.requests.iter().filter(|(_, r)| matches!(r.target, RequestTarget::Preparation(_))).count() as u64;
+    for (key, artifact) in core.artifacts.iter() {
+        for waiter in &artifact.waiters {
+            assert!(waits_for(core, *waiter, Some(key)), "{key:?} has a waiter {waiter:?} that does not wait for it");
+        }
+        specs += u64::from(artifact.spec.is_some());
+        assert_eq!(artifact.users, users.get(&Some(key)).copied().unwrap_or(0), "{key:?} has other users");
+        match artifact.state() {
+            ArtifactState::Preparing(job) => {
+                assert!(core.preparations.get(job).is_some_and(|task| task.artifact == key), "{key:?} is not prepared");
+            }
+            ArtifactState::LookingUp | ArtifactState::Dropping => {}
+            ArtifactState::Listed
+            | ArtifactState::Prepared(_)
+            | ArtifactState::Failed { .. }
+            | ArtifactState::Abandoned(_) => {
+                let releasing = |task: &&BackgroundTask| matches!(task, BackgroundTask::Release(of) if *of == key);
+                let released = background.iter().any(releasing);
+                assert!(artifact.waiters.is_empty() || released, "{key:?} is waited for and nothing happens");
+            }
+        }
+    }
+    assert_eq!(core.specs.users(), specs, "users of specs are not counted right");
+}
+
+/// Whether a job waits for this artifact, or unassigned for an engine.
+fn waits_for(core: &Core, waiter: Waiter, artifact: Option<ArtifactKey>) -> bool {
+    match waiter {
+        Waiter::Preparation(request) => {
+            core.requests.preparation(&request).is_some_and(|context| context.artifact == artifact)
+        }
+        Waiter::Execution(job) => core.executions.get(job).is_some_and(|execution| match execution.state() {
+            ExecutionState::AwaitingEngine => artifact.is_none(),
+            ExecutionState::AwaitingArtifact => artifact.is_some() && execution.context.artifact == artifact,
+            _ => false,
+        }),
+    }
+}
+
+fn check_unassigned(core: &Core) {
+    for waiter in &core.unassigned {
+        assert!(waits_for(core, *waiter, None), "{waiter:?} is unassigned and does not wait for an engine");
+    }
+}
+
+fn check_preparations(core: &Core) {
+    let mut queued = 0;
+    for (job, task) in core.preparations.iter() {
+        let state = core.artifacts.get(task.artifact).map(|artifact| artifact.state());
+        let preparing = matches!(state, Some(ArtifactState::Preparing(of)) if of == job);
+        assert!(preparing, "preparation {job} is of an artifact that is not being prepared");
+        match task.state() {
+            PreparationState::Queued(_) => queued += 1,
+            PreparationState::BackingOff(until) => {
+                let timer = (*until, Timer::RetryPreparation(*job));
+                assert!(core.timers.iter().any(|set| *set == timer), "preparation {job} has no timer");
+            }
+            PreparationState::Dispatched { .. } => {
+                let at_worker = core.workers.iter().any(|worker| worker.jobs.iter().any(|slot| slot.at.job == *job));
+                assert!(at_worker, "preparation {job} is nowhere");
+            }
+        }
+    }
+    assert_eq!(core.prepare_queue.depths().iter().sum::<u64>(), queued, "the prepare queue has other jobs");
+}
+
+fn check_workers(core: &Core) {
+    let staged_per_slot = core.workers.staged_per_slot();
+    for worker in core.workers.iter() {
+        let id = worker.id();
+        assert!(worker.jobs.len() as u32 <= worker.credit(staged_per_slot), "{id:?} is above its credit");
+        assert_eq!(worker.index(), worker.expected_index(staged_per_slot), "{id:?} is indexed wrongly");
+        let pool = core.workers.pool(worker.hello.kind, worker.engine);
+        for slot in &worker.jobs {
+            if let (SlotState::Staged(_), Some(rank)) = (slot.state, slot.rank()) {
+                assert!(pool.has_staged(rank, id), "job {} is staged at {id:?} and cannot be recalled", slot.at.job);
+            }
+        }
+        let (running, jobs) = (worker.running(), worker.jobs.len() as u32);
+        assert!(jobs == running || running >= worker.hello.slots, "{id:?} has a job staged beside a free slot");
+        assert!(jobs == running || !matches!(worker.index(), WorkerIndex::Free(_)), "{id:?} is indexed as free");
+    }
+}
+
+fn check_pools(core: &Core) {
+    for engine in core.workers.engines() {
+        for kind in [WorkerKind::Prepare, WorkerKind::Execute] {
+            let pool = core.workers.pool(kind, engine);
+            let members: Vec<_> = core.workers.iter().filter(|w| w.engine == engine && w.hello.kind == kind).collect();
+            let slots = members.iter().flat_map(|worker| &worker.jobs);
+            let running = slots.clone().filter(|slot| slot.is_running()).count() as u64;
+            let staged = slots.filter(|slot| !slot.is_running()).count();
+            assert_eq!((pool.busy(), pool.staged_len(), pool.len()), (running, staged, members.len()));
+        }
+    }
+}
+
+fn check_timers(core: &Core) {
+    let (mut of_workers, mut prune) = (HashSet::new(), 0);
+    for (at, timer) in core.timers.iter() {
+        match timer {
+            Timer::WorkerSilence(worker) => assert!(of_workers.insert(worker), "{worker:?} has two timers"),
+            Timer::Prune => prune += 1,
+            Timer::RetryExecution(job) => {
+                let state = core.executions.get(*job).map(|execution| execution.state());
+                assert_eq!(state, Some(&ExecutionState::BackingOff(*at)), "execution {job} has a timer");
+            }
+            Timer::RetryPreparation(job) => {
+                let state = core.preparations.get(job).map(|task| task.state());
+                assert_eq!(state, Some(&PreparationState::BackingOff(*at)), "preparation {job} has a timer");
+            }
+            Timer::ClientSilence(_) => {}
+        }
+    }
+    assert_eq!((of_workers.len(), prune), (core.workers.len(), 1), "timers are missing or left over");
+    let clients = core.timers.iter().filter(|(_, timer)| matches!(timer, Timer::ClientSilence(_))).count();
+    assert!(clients <= core.clients.len(), "timers of clients that are not here");
+}

@@ -1,0 +1,90 @@
+//! Keys of the tables, and small values that name a place: each is defined here once, so that tables do not depend on
+//! each other.
+
+use crate::time::Timestamp;
+use pvf_proto::{
+    ids::{Attempt, JobId, RequestId, WorkerId},
+    priority::PreparePriority,
+};
+use std::num::NonZeroU64;
+
+/// An engine, by the order in which the scheduler first saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EngineKey(pub(crate) u32);
+
+/// An artifact, by the order in which it entered the table. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ArtifactKey(pub(crate) NonZeroU64);
+
+impl ArtifactKey {
+    /// The first key.
+    pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// The key after this one.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+slotmap::new_key_type! {
+    /// A client: slot and generation, so that a client that was forgotten is never taken for a later one.
+    pub(crate) struct ClientKey;
+}
+
+/// What waits for an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Waiter {
+    /// An execution.
+    Execution(JobId),
+    /// A precheck or a heads-up.
+    Preparation(RequestId),
+}
+
+/// One attempt of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AttemptKey {
+    pub(crate) job: JobId,
+    pub(crate) attempt: Attempt,
+}
+
+/// Where an attempt was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttemptSite {
+    pub(crate) worker: WorkerId,
+    pub(crate) host: String,
+}
+
+/// An attempt that ended, and where it was. It holds no slot any more.
+#[derive(Debug)]
+pub(crate) struct EndedAttempt {
+    pub(crate) at: AttemptKey,
+    pub(crate) site: AttemptSite,
+}
+
+/// Workers, with their machines, that must not get a job again while others can.
+pub(crate) type ExcludedWorkers = Vec<AttemptSite>;
+
+/// Order in which staged jobs are recalled: the greatest first, so less urgent and then later ones.
+pub(crate) type StagedRank = (u8, JobId, Attempt);
+
+/// A queued execution's order within its client: the earliest deadline first, then arrival (jobs are numbered in that
+/// order).
+pub(crate) type DeadlineOrder = (Timestamp, JobId);
+
+/// Where an execution is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) place: DeadlineOrder,
+    /// The client whose fair share it uses; `None` for a job that was dispatched before and has used it.
+    pub(crate) client: Option<ClientKey>,
+}
+
+/// A queued preparation's order within its priority: when it was queued first, then arrival.
+pub(crate) type ArrivalOrder = (Timestamp, JobId);
+
+/// Where a preparation is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PrepareSpot {
+    pub(crate) priority: PreparePriority,
+    pub(crate) place: ArrivalOrder,
+}

@@ -1,0 +1,253 @@
+//! The scheduler of a PVF validation fleet: a synchronous state machine without clock, I/O or tasks.
+//!
+//! Contract: after each [`Scheduler::handle`] or [`Scheduler::handle_timeout`], drain [`Scheduler::poll_effect`] until
+//! it returns `None`, then wait for the next event or for [`Scheduler::poll_timeout`]. Time is an argument. No message
+//! from the network can make the scheduler panic.
+//!
+//! The life of a request: `steps` accept it (`submit`), choose an engine (`placing`) and get its artifact
+//! (`artifacts`); the execution waits in a queue (`policies`) until a worker has room (`dispatch`); reports and losses
+//! end attempts, with retries by the blame table (`attempts`); the verdict is sent (`finish`). What may take long is
+//! done piece by piece (`background`).
+//!
+//! Layers, each using only those below it: this file; `steps` (what an event does); `operations` (changes of several
+//! tables); `core` (the state, and what a step leaves behind); `policies` (decisions and queues); `tables` (data with
+//! its indexes, and the four lifecycles); `collections`; `keys`, `time`, and the public types (`event`, `effect`,
+//! `notice`, `settings`, `counts`).
+
+mod collections;
+mod core;
+mod counts;
+mod effect;
+mod event;
+mod invariants;
+mod keys;
+mod notice;
+mod operations;
+mod policies;
+mod settings;
+mod steps;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use counts::{Counts, Gauges};
+pub use effect::{Answer, Effect};
+pub use event::{Command, Delivery, Event, Listed};
+pub use notice::{DropReason, Notice, RetryReason};
+pub use policies::check;
+pub use settings::{Beyond, Limit, Policy, SchedulerConfig, Shares};
+pub use time::Timestamp;
+
+use crate::core::{Core, FollowUp, Out};
+use keys::AttemptKey;
+use policies::DISPATCHES;
+use pvf_proto::{
+    ids::{RequestId, WorkerId},
+    verdict::Outcome,
+    wire::WorkerKind,
+};
+use tables::Timer;
+
+/// Timers, and deadlines, that are handled with one event; more follow with the next.
+const TIMERS: usize = 64;
+/// Pieces of background tasks that are done with one event.
+const PIECES: usize = 48;
+
+/// The scheduler. See the crate's documentation for its contract.
+#[derive(Debug)]
+pub struct Scheduler {
+    core: Core,
+    out: Out,
+    more_to_dispatch: bool,
+}
+
+impl Scheduler {
+    /// A scheduler that knows nothing yet. Its first effect asks what the store has.
+    pub fn new(config: SchedulerConfig, now: Timestamp) -> Self {
+        let mut out = Out::default();
+        out.effect(Effect::ListArtifacts);
+        Self { core: Core::new(config, now), out, more_to_dispatch: false }
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, event: Event, now: Timestamp) {
+        self.fire_timers(now);
+        self.on_event(event, now);
+        self.run_follow_ups(now);
+        self.run_background(now);
+        self.pump(now);
+        self.out.flush_acknowledgement();
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.fire_timers(now);
+        self.run_background(now);
+        self.pump(now);
+    }
+
+    /// The next thing that the shell has to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.out.pop_effect()
+    }
+
+    /// When [`Scheduler::handle_timeout`] is to be called at the latest; in the past if there is more to do at once.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        if self.more_to_dispatch || !self.out.background.is_empty() {
+            return Some(Timestamp::default());
+        }
+        [self.core.timers.next(), self.core.requests.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn on_event(&mut self, event: Event, now: Timestamp) {
+        use steps::{artifacts, attempts, clients, delivery, status, submit, workers};
+        use {clients::ClientMessage, delivery::CommandResult, submit::Submitted};
+        let (core, out) = (&mut self.core, &mut self.out);
+        match event {
+            Event::Submit { submission, identity, reply } => {
+                submit::on_submit(core, out, Submitted { submission: *submission, identity, reply }, now);
+            }
+            Event::Ask { node, requests: body, reply } => {
+                clients::on_ask(core, out, ClientMessage { node, body, reply }, now);
+            }
+            Event::Cancel { request: body, node, reply } => {
+                clients::on_cancel(core, out, ClientMessage { node, body, reply });
+            }
+            Event::Leaves { node, update: body, reply } => {
+                clients::on_leaves(core, out, ClientMessage { node, body, reply }, now);
+            }
+            Event::Status { host, reply } => status::on_status(core, out, host.as_deref(), reply),
+            Event::Hello { hello, reply } => workers::on_hello(core, out, hello, reply, now),
+            Event::Heartbeat { heartbeat, reply } => workers::on_heartbeat(core, out, heartbeat, reply, now),
+            Event::Report { report, reply } => attempts::on_report(core, out, *report, reply, now),
+            Event::Goodbye { worker, reply } => workers::on_goodbye(core, out, worker, reply),
+            Event::Delivered { worker, job, attempt, command, delivery } => {
+                let at = AttemptKey { job, attempt };
+                delivery::on_delivered(core, out, CommandResult { worker, at, command, delivery }, now);
+            }
+            Event::LookedUp { artifact, found } => artifacts::on_looked_up(core, out, &artifact, found, now),
+            Event::Dropped { artifact } => artifacts::on_dropped(core, out, &artifact, now),
+            Event::Listed(listed) => artifacts::on_listed(core, out, listed, now),
+            Event::Link { up } => core.link_up_since = up.then_some(core.link_up_since.unwrap_or(now)),
+        }
+    }
+
+    fn run_follow_ups(&mut self, now: Timestamp) {
+        while let Some(follow_up) = self.out.next_follow_up() {
+            steps::run(&mut self.core, &mut self.out, follow_up, now);
+        }
+    }
+
+    fn fire_timers(&mut self, now: Timestamp) {
+        use steps::{attempts, background, clients, workers};
+        for _ in 0..TIMERS {
+            let (core, out) = (&mut self.core, &mut self.out);
+            match core.timers.pop_due(now) {
+                Some(Timer::WorkerSilence(worker)) => workers::on_silence(core, out, worker, now),
+                Some(Timer::ClientSilence(client)) => clients::on_silence(core, out, client, now),
+                Some(Timer::RetryExecution(job)) => attempts::retry_execution(core, out, job, now),
+                Some(Timer::RetryPreparation(job)) => attempts::retry_preparation(core, out, job),
+                Some(Timer::Prune) => background::on_prune(core, out, now),
+                None => break,
+            }
+            self.run_follow_ups(now);
+        }
+        for _ in 0..TIMERS {
+            let Some(request) = self.core.requests.pop_due(now) else { break };
+            self.out.follow_up(FollowUp::EndRequest { request, outcome: Some(Outcome::Expired) });
+            self.run_follow_ups(now);
+        }
+    }
+
+    /// Does some pieces of background tasks; none waits for the whole of another.
+    fn run_background(&mut self, now: Timestamp) {
+        let mut pieces = PIECES;
+        while pieces > 0
+            && let Some(task) = self.out.background.pop_front()
+        {
+            let share = pieces.min(PIECES / 2);
+            pieces -= share;
+            let mut task = Some(task);
+            for _ in 0..share {
+                let Some(rest) = task else { break };
+                task = steps::background::do_piece(&mut self.core, &mut self.out, rest, now);
+                self.run_follow_ups(now);
+            }
+            self.out.background.extend(task);
+        }
+    }
+
+    /// Dispatches what can be; a long backlog in several goes.
+    fn pump(&mut self, now: Timestamp) {
+        use steps::{dispatch, recall};
+        let mut left = DISPATCHES;
+        for engine in self.core.workers.engines() {
+            while left > 0
+                && let Some(next) = dispatch::next_preparation(&mut self.core, &mut self.out, engine, now)
+            {
+                left -= 1;
+                dispatch::dispatch_preparation(&mut self.core, &mut self.out, next, now);
+                self.run_follow_ups(now);
+            }
+            while left > 0
+                && let Some(next) = dispatch::next_execution(&mut self.core, &mut self.out, engine)
+            {
+                left -= 1;
+                dispatch::dispatch_execution(&mut self.core, &mut self.out, next, now);
+                self.run_follow_ups(now);
+            }
+            if left > 0 {
+                recall::recall_staged(&mut self.core, &mut self.out, engine);
+            }
+        }
+        self.more_to_dispatch = left == 0;
+    }
+
+    /// What was counted since the start.
+    pub fn counts(&self) -> Counts {
+        self.out.counts
+    }
+
+    /// What is here now. Cheap, but not for every event.
+    pub fn gauges(&self) -> Gauges {
+        let core = &self.core;
+        let of_kind = |kind| {
+            let (workers, slots) = core.workers.totals(kind);
+            (workers, slots, core.workers.pools(kind).map(tables::Pool::busy).sum())
+        };
+        Gauges {
+            prepare_queue: core.prepare_queue.depths(),
+            execute_queue: core.execute_queue.depths(),
+            workers: [of_kind(WorkerKind::Prepare), of_kind(WorkerKind::Execute)],
+            requests: core.requests.len() as u64,
+            request_bytes: core.clients.bytes(),
+            clients: core.clients.len() as u64,
+            artifacts: core.artifacts.len() as u64,
+            artifact_bytes: core.artifacts.bytes(),
+        }
+    }
+
+    /// Bytes that requests hold in memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.core.clients.bytes()
+    }
+
+    /// Queued executions of each kind that were not dispatched before: retries may have to wait for a certain worker.
+    #[doc(hidden)]
+    pub fn waiting_in_turn(&self) -> [u64; 4] {
+        self.core.execute_queue.depths_in_turn()
+    }
+
+    /// Whether a worker is registered.
+    #[doc(hidden)]
+    pub fn knows_worker(&self, worker: WorkerId) -> bool {
+        self.core.workers.contains(&worker)
+    }
+
+    /// Whether a request is here, or was answered lately.
+    #[doc(hidden)]
+    pub fn knows(&self, request: RequestId) -> bool {
+        self.core.requests.contains(&request) || self.core.verdicts.get(&request).is_some()
+    }
+}

@@ -1,0 +1,180 @@
+//! Decisions of the scheduler that people want to see: the shell turns each into a log line and a counter.
+
+use pvf_proto::{
+    ids::{ArtifactId, Attempt, CodeHash, EngineId, JobId, NodeId, RequestId, WorkerId},
+    job::JobUsage,
+    priority::ExecuteKind,
+    verdict::PrepareError,
+    wire::{WorkerHello, WorkerKind},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Something that the scheduler noticed or decided. Carries no instruction.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// A worker registered. `hello.running` are attempts of an earlier coordinator that it still has.
+    WorkerJoined {
+        /// Its registration.
+        hello: Box<WorkerHello>,
+    },
+    /// A worker deregistered.
+    WorkerLeft {
+        /// The worker.
+        worker: WorkerId,
+        /// Its machine.
+        host: String,
+        /// Jobs that it had: they are dispatched again.
+        jobs: u32,
+    },
+    /// A worker was silent for too long and is removed.
+    WorkerLost {
+        /// The worker.
+        worker: WorkerId,
+        /// Its machine.
+        host: String,
+        /// Jobs that it had.
+        jobs: u32,
+        /// How long it was silent.
+        silent: Duration,
+    },
+    /// A worker refused or missed a command: it gets no jobs until it is heard from.
+    WorkerSuspect {
+        /// The worker.
+        worker: WorkerId,
+        /// Its machine.
+        host: String,
+        /// What happened.
+        why: String,
+    },
+    /// A suspect worker was heard from and gets jobs again.
+    WorkerRecovered {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// An attempt is over without a verdict, and the job is tried again. Jobs that were recalled, or staged at a
+    /// worker that deregistered, have not had an attempt.
+    JobRetried {
+        /// The job.
+        job: JobId,
+        /// The attempt that is over.
+        attempt: Attempt,
+        /// Preparation or execution.
+        kind: WorkerKind,
+        /// Where the attempt was.
+        worker: WorkerId,
+        /// Why there is another one.
+        why: RetryReason,
+    },
+    /// An attempt ended with a report.
+    JobReported {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// Where it ran.
+        worker: WorkerId,
+        /// The kind of execution; `None` for a preparation.
+        kind: Option<ExecuteKind>,
+        /// Of a preparation, the time from its first queueing to this dispatch; of an execution, the time that it has
+        /// spent in both queues so far.
+        queued: Duration,
+        /// What the job process used.
+        usage: JobUsage,
+    },
+    /// A validation lost as many workers as it may: it is answered without another attempt.
+    ExecutionQuarantined {
+        /// One of the requests that wait for it.
+        request: Option<RequestId>,
+        /// Its code.
+        code: CodeHash,
+    },
+    /// Preparing a code lost as many workers as it may: the failure is kept.
+    PreparationQuarantined {
+        /// The artifact that was to be made.
+        artifact: Arc<ArtifactId>,
+    },
+    /// An artifact cannot be made.
+    PreparationFailed {
+        /// The artifact.
+        artifact: Arc<ArtifactId>,
+        /// Why.
+        error: PrepareError,
+    },
+    /// An artifact is removed from the store.
+    ArtifactDropped {
+        /// The artifact.
+        artifact: Arc<ArtifactId>,
+        /// Why.
+        why: DropReason,
+    },
+    /// A submission was turned away because a limit was reached.
+    RequestShed {
+        /// The request.
+        request: RequestId,
+        /// Its client.
+        node: NodeId,
+        /// Which limit.
+        limit: String,
+    },
+    /// A client was silent for too long: its queued work is not begun.
+    ClientGone {
+        /// The client.
+        node: NodeId,
+        /// How long it was silent.
+        silent: Duration,
+    },
+    /// A worker, or an artifact in the store, is of an engine that was not seen before.
+    EngineSeen {
+        /// The engine.
+        engine: EngineId,
+    },
+    /// Two parts of the scheduler contradict each other: a bug. The scheduler went on as well as it could.
+    Inconsistent {
+        /// Which contradiction.
+        what: String,
+    },
+}
+
+/// Why a job gets another attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetryReason {
+    /// The attempt did not begin.
+    NotBegun(String),
+    /// The outcome may be the machine's doing: another one is asked.
+    Ambiguous(String),
+    /// An infrastructure failure.
+    Internal(String),
+    /// The worker was lost while it had the job.
+    WorkerLost,
+}
+
+impl RetryReason {
+    /// A short name, for metric labels.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotBegun(_) => "not-begun",
+            Self::Ambiguous(_) => "ambiguous",
+            Self::Internal(_) => "internal",
+            Self::WorkerLost => "worker-lost",
+        }
+    }
+}
+
+/// Why an artifact is removed from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    /// A worker or the store found it missing, damaged or unusable.
+    Damaged,
+    /// No request needed it for long.
+    Unused,
+}
+
+impl DropReason {
+    /// A short name, for metric labels and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Unused => "unused",
+        }
+    }
+}

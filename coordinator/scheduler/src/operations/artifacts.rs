@@ -1,0 +1,119 @@
+//! The artifact table together with specs, store and waiters.
+
+use crate::{
+    core::{BackgroundTask, Core, Out},
+    effect::Effect,
+    keys::{ArtifactKey, EngineKey},
+    notice::{DropReason, Notice},
+    tables::{ArtifactEvent, ArtifactState, PvfSpec},
+    time::Timestamp,
+};
+use pvf_proto::{
+    artifact::ArtifactInfo,
+    ids::ArtifactId,
+    verdict::{InternalError, PrepareError},
+};
+use std::sync::Arc;
+
+/// The key of an artifact by its id, if it is in the table.
+pub(crate) fn find(core: &Core, id: &ArtifactId) -> Option<ArtifactKey> {
+    let engine = core.workers.find_engine(&id.engine)?;
+    core.artifacts.find(id.code_hash, id.prep_hash, engine)
+}
+
+/// The artifact of a spec for an engine, added to the table if it is new there.
+pub(crate) fn find_or_add(core: &mut Core, spec: &PvfSpec, engine: EngineKey, now: Timestamp) -> ArtifactKey {
+    match core.artifacts.find(spec.code.hash, spec.prep_hash, engine) {
+        Some(key) => key,
+        None => core.artifacts.add(spec.artifact_id(core.workers.engine(engine)), engine, now),
+    }
+}
+
+/// Sets how an artifact is made.
+pub(crate) fn set_spec(core: &mut Core, key: ArtifactKey, spec: &Arc<PvfSpec>) {
+    let Some(artifact) = core.artifacts.get_mut(key) else { return };
+    if let Some(old) = artifact.spec.replace(core.specs.share(spec)) {
+        core.specs.release(&old);
+    }
+}
+
+/// Applies an event after which the waiters go on, and lets them.
+fn settle(core: &mut Core, out: &mut Out, key: ArtifactKey, event: ArtifactEvent) {
+    let Some(artifact) = core.artifacts.get_mut(key) else {
+        return out.inconsistent(format_args!("unknown artifact {key:?}"));
+    };
+    if out.checked(artifact.transition(event)).is_some() {
+        out.background.push_back(BackgroundTask::Release(key));
+    }
+}
+
+/// The artifact is in the store. `prepared`: when its preparation was dispatched and when it ended, if it was not found
+/// there.
+pub(crate) fn ready(
+    core: &mut Core,
+    out: &mut Out,
+    key: ArtifactKey,
+    info: ArtifactInfo,
+    prepared: Option<(Timestamp, Timestamp)>,
+) {
+    core.artifacts.set_bytes(key, info.bytes);
+    if let Some(artifact) = core.artifacts.get_mut(key) {
+        artifact.failures = 0;
+        artifact.prepare_times = prepared;
+    }
+    settle(core, out, key, ArtifactEvent::Ready(info));
+}
+
+/// Preparing failed: the waiters are told, and the failure is kept.
+pub(crate) fn fail(core: &mut Core, out: &mut Out, key: ArtifactKey, error: PrepareError, now: Timestamp) {
+    let Some(artifact) = core.artifacts.get_mut(key) else {
+        return out.inconsistent(format_args!("unknown artifact {key:?}"));
+    };
+    artifact.failures += 1;
+    out.notice(Notice::PreparationFailed { artifact: artifact.id.clone(), error: error.clone() });
+    settle(core, out, key, ArtifactEvent::Failed { error, at: now });
+}
+
+/// Infrastructure failed: the waiters are told, and nothing is kept.
+pub(crate) fn abandon(core: &mut Core, out: &mut Out, key: ArtifactKey, error: InternalError) {
+    settle(core, out, key, ArtifactEvent::Abandoned(error));
+}
+
+/// What is in the store is not known any more: the next need looks it up.
+pub(crate) fn relist(core: &mut Core, out: &mut Out, key: ArtifactKey) {
+    if let Some(artifact) = core.artifacts.get_mut(key) {
+        out.checked(artifact.transition(ArtifactEvent::Forgotten));
+    }
+}
+
+/// Removes an artifact from the store; it is prepared again if it is needed.
+pub(crate) fn drop_artifact(core: &mut Core, out: &mut Out, key: ArtifactKey, why: DropReason) {
+    core.artifacts.set_bytes(key, 0);
+    let Some(artifact) = core.artifacts.get_mut(key) else {
+        return out.inconsistent(format_args!("unknown artifact {key:?}"));
+    };
+    if out.checked(artifact.transition(ArtifactEvent::Drop)).is_none() {
+        return;
+    }
+    artifact.holders.clear();
+    out.notice(Notice::ArtifactDropped { artifact: artifact.id.clone(), why });
+    out.effect(Effect::Drop { artifact: artifact.id.clone() });
+}
+
+/// An attempt found the artifact missing, damaged or unusable. `used` is what it was given: another artifact that has
+/// replaced it meanwhile stays.
+pub(crate) fn suspect(core: &mut Core, out: &mut Out, key: ArtifactKey, used: Option<ArtifactInfo>) {
+    let Some(artifact) = core.artifacts.get(key) else { return };
+    if let ArtifactState::Prepared(current) = *artifact.state()
+        && used.is_none_or(|used| used == current)
+    {
+        drop_artifact(core, out, key, DropReason::Damaged);
+    }
+}
+
+/// Removes an artifact from the table.
+pub(crate) fn forget(core: &mut Core, key: ArtifactKey) {
+    if let Some(spec) = core.artifacts.remove(key).and_then(|artifact| artifact.spec) {
+        core.specs.release(&spec);
+    }
+}

@@ -1,0 +1,76 @@
+//! Requests and their verdicts.
+
+use crate::{
+    core::{Completion, Core, Out},
+    effect::Effect,
+    tables::{JobContext, RequestClass, RequestTarget},
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::{NodeId, RequestId, WorkerId},
+    verdict::WireOutcome,
+    wire::{ArtifactSummary, Timings, Verdict},
+};
+use std::{sync::Arc, time::Duration};
+
+/// How something ended, with everything that the verdict says about it.
+pub(crate) fn completion(
+    core: &Core,
+    context: &JobContext,
+    outcome: WireOutcome,
+    worker: Option<WorkerId>,
+    attempts: u32,
+) -> Completion {
+    let artifact = context.artifact.and_then(|key| core.artifacts.get(key));
+    Completion {
+        outcome,
+        worker,
+        code_hash: context.spec.code.hash,
+        artifact: artifact.map(|artifact| ArtifactSummary {
+            id: context.spec.artifact_id(core.workers.engine(artifact.engine)),
+            bytes: artifact.bytes,
+            cached: context.cached && artifact.bytes > 0,
+        }),
+        timings: context.timings.into(),
+        attempts,
+    }
+}
+
+/// Sends the verdict of a request and removes it.
+pub(crate) fn answer(core: &mut Core, out: &mut Out, id: RequestId, completion: &Completion, now: Timestamp) {
+    // A request may have ended on its own while its verdict waited among the background tasks.
+    let Some((node, arrived)) = remove(core, id) else { return };
+    let total = now.since(arrived);
+    // A request that joined an execution later did not wait for all of its stages.
+    let own = |stage: Duration| stage.min(total);
+    let timings = Timings {
+        queued: own(completion.timings.queued),
+        prepare: own(completion.timings.prepare),
+        execute: own(completion.timings.execute),
+        total,
+    };
+    let verdict = Arc::new(Verdict {
+        request: id,
+        outcome: completion.outcome.clone(),
+        code_hash: completion.code_hash,
+        artifact: completion.artifact.clone(),
+        timings,
+        worker: completion.worker,
+        attempts: completion.attempts,
+    });
+    core.verdicts.insert(verdict.clone());
+    if let Some(node) = node {
+        out.effect(Effect::Verdict { node, verdict });
+    }
+}
+
+/// Removes a request without a verdict. Returns its client's node, if that is still known, and its arrival.
+pub(crate) fn remove(core: &mut Core, id: RequestId) -> Option<(Option<NodeId>, Timestamp)> {
+    let request = core.requests.remove(&id)?;
+    let class = RequestClass(request.target.kind());
+    if let RequestTarget::Preparation(context) = &request.target {
+        core.specs.release(&context.spec);
+    }
+    core.clients.uncount_request(request.client, class, request.leaf, id);
+    Some((core.clients.get(request.client).map(|client| client.node), request.arrived))
+}

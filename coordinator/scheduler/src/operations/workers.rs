@@ -1,0 +1,49 @@
+//! Messages to workers, and which artifacts they have.
+
+use crate::{
+    core::{Core, Out},
+    effect::Effect,
+    keys::{ArtifactKey, AttemptKey},
+};
+use pvf_proto::{
+    ids::{RequestId, WorkerId},
+    job::JobSpec,
+    wire::{Dispatch, ToWorker},
+};
+
+/// A job that is to be dispatched.
+pub(crate) struct JobToSend {
+    pub(crate) at: AttemptKey,
+    /// Its rank among the jobs staged at the worker, most urgent first.
+    pub(crate) urgency: u8,
+    /// One of the requests it is for, for logs.
+    pub(crate) request: Option<RequestId>,
+    pub(crate) spec: JobSpec,
+}
+
+/// Dispatches a job to a worker.
+pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: JobToSend) {
+    let JobToSend { at, urgency, request, spec } = job;
+    if !core.workers.occupy(&worker, at, urgency) {
+        out.inconsistent(format_args!("job {} is dispatched to {worker}, which is not registered", at.job));
+    }
+    let acknowledged = out.acknowledgements_for(worker);
+    let token = core.config.token;
+    let dispatch = Dispatch { token, job: at.job, attempt: at.attempt, urgency, request, spec, acknowledged };
+    out.effect(Effect::ToWorker { worker, message: ToWorker::Dispatch(Box::new(dispatch)) });
+}
+
+/// Stops an attempt. Its slot stays taken until the worker has answered.
+pub(crate) fn send_cancel(core: &Core, out: &mut Out, worker: WorkerId, at: AttemptKey) {
+    let message = ToWorker::Cancel { token: core.config.token, job: at.job, attempt: at.attempt };
+    out.effect(Effect::ToWorker { worker, message });
+}
+
+/// A worker has an artifact, mapped and linked (`warm`) or on its disk.
+pub(crate) fn note_held(core: &mut Core, key: ArtifactKey, worker: WorkerId, warm: bool) {
+    if core.workers.note_held(&worker, key, warm)
+        && let Some(artifact) = core.artifacts.get_mut(key)
+    {
+        artifact.note_holder(worker);
+    }
+}

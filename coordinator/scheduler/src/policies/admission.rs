@@ -1,0 +1,80 @@
+//! Which submissions are accepted: the rules for their fields, and the limits for what is here at once.
+
+use crate::{
+    keys::ClientKey,
+    settings::{Limit, Policy},
+    tables::{Clients, MAX_CLIENTS, RequestClass},
+};
+use pvf_proto::{
+    units::{MAX_TIMEOUT, MAX_WAIT},
+    wire::{ExecuteSubmission, Refusal, Submission, Work},
+};
+use std::time::Duration;
+
+/// Largest limit of decompressed code or PoV that a request may ask for, bytes.
+const MAX_BOMB_LIMIT: u64 = 1 << 30;
+
+/// Checks every rule for the fields of a submission. A refusal names the field and the limit. The shell calls this before
+/// it makes an [`Event::Submit`](crate::Event::Submit); the scheduler does not check again.
+pub fn check(submission: &Submission) -> Result<(), Refusal> {
+    submission.executor_params.check_consistency().map_err(Refusal::Params)?;
+    let bytes = |field, value: u64| in_range(field, value, 1, MAX_BOMB_LIMIT, "bytes");
+    let ms = |field, value: Duration, max: Duration| {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        in_range(field, ms(value), 1, ms(max), "ms")
+    };
+    bytes("code bomb limit", submission.code_bomb_limit.into())?;
+    ms("answer_within", submission.answer_within, MAX_WAIT)?;
+    if let Some(timeout) = submission.prepare_timeout {
+        ms("prepare timeout", timeout, MAX_TIMEOUT)?;
+    }
+    if let Work::Execute(execute) = &submission.work {
+        bytes("PoV bomb limit", execute.pov_bomb_limit.into())?;
+        if let Some(timeout) = execute.exec_timeout {
+            ms("execution timeout", timeout, MAX_TIMEOUT)?;
+        }
+    }
+    Ok(())
+}
+
+fn in_range(field: &str, value: u64, min: u64, max: u64, unit: &str) -> Result<(), Refusal> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Refusal::OutOfRange { field: field.into(), value, min, max, unit: unit.into() })
+}
+
+/// What a submission counts as for the limits, and the bytes that it holds in memory.
+pub(crate) fn class_and_bytes(work: &Work) -> (RequestClass, u64) {
+    match work {
+        Work::Execute(work) => (RequestClass(Some(work.kind)), execute_bytes(work)),
+        Work::Precheck | Work::HeadsUp => (RequestClass(None), 0),
+    }
+}
+
+/// The bytes that an execution holds in memory.
+pub(crate) fn execute_bytes(work: &ExecuteSubmission) -> u64 {
+    (work.block_data.inline_len() + work.context.parent_head.len()) as u64
+}
+
+/// The limit that one more request would exceed, if there is one.
+pub(crate) fn admission_limit(
+    clients: &Clients,
+    policy: &Policy,
+    client: Option<ClientKey>,
+    class: RequestClass,
+    bytes: u64,
+) -> Option<String> {
+    if clients.class_usage(class).exceeds(bytes, policy.per_kind) {
+        let Limit { requests, bytes } = policy.per_kind;
+        return Some(format!("{} requests of all clients (limit {requests} or {bytes} bytes)", class.name()));
+    }
+    match client.and_then(|key| clients.get(key)) {
+        Some(client) if client.usage.exceeds(bytes, policy.per_client) => {
+            let Limit { requests, bytes } = policy.per_client;
+            Some(format!("requests of this client (limit {requests} or {bytes} bytes)"))
+        }
+        None if clients.is_full() => Some(format!("clients (limit {MAX_CLIENTS})")),
+        _ => None,
+    }
+}

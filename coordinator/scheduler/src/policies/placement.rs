@@ -1,0 +1,162 @@
+//! Placement: the engine of a job, and the worker that runs it.
+//!
+//! A worker with a free slot comes before any at which the job would only be staged. Among these: a worker that has the
+//! artifact warm, then on disk, then the artifact's rendezvous owners, then the least loaded one.
+
+use crate::{
+    keys::{ArtifactKey, EngineKey, ExcludedWorkers},
+    policies::ExecuteQueue,
+    tables::{Artifact, ArtifactState, Artifacts, OWNERS, Owners, Pool, PvfSpec, WorkerIndex, Workers, fnv1a},
+};
+use pvf_proto::{
+    ids::{ArtifactId, WorkerId},
+    priority::ExecuteKind,
+    wire::WorkerKind,
+};
+use std::cmp::Reverse;
+
+/// Dispatches, and recalls, after one event; more follow after the next.
+pub(crate) const DISPATCHES: usize = 32;
+
+/// An engine that has the artifact is preferred as long as its queue is at most this much longer for each slot: about
+/// what a preparation costs.
+const ARTIFACT_IS_WORTH: u64 = 16;
+/// Workers that a retry looks at for one that is not excluded.
+const RETRY_LOOK_AHEAD: usize = 64;
+/// With at most so many workers that have room, these are looked at one by one; else those that have the artifact.
+const FEW_WORKERS: usize = 16;
+
+/// The rank of a kind among staged jobs, from 1, most urgent first. Rank 0 is never recalled for a more urgent job: it
+/// was dispatched as its kind's share.
+pub(crate) fn staged_rank(kind: ExecuteKind) -> u8 {
+    kind as u8 + 1
+}
+
+/// The engine for a job: one that has workers of the kind, by load and by whether it has the artifact. An engine that
+/// cannot get the artifact is not chosen while another can.
+pub(crate) fn choose_engine(
+    workers: &Workers,
+    artifacts: &Artifacts,
+    execute_queue: &ExecuteQueue,
+    kind: WorkerKind,
+    spec: &PvfSpec,
+) -> Option<EngineKey> {
+    let mut candidates = workers.engines().filter(|engine| !workers.pool(kind, *engine).is_empty());
+    let first = candidates.next()?;
+    let Some(second) = candidates.next() else { return Some(first) };
+    let cost = |engine: &EngineKey| {
+        let pool = workers.pool(kind, *engine);
+        let slots = pool.slots().max(1);
+        let artifact = artifacts.find(spec.code.hash, spec.prep_hash, *engine).and_then(|key| artifacts.get(key));
+        let there =
+            artifact.is_some_and(|a| !matches!(a.state(), ArtifactState::Listed | ArtifactState::Failed { .. }));
+        let possible = there || !workers.pool(WorkerKind::Prepare, *engine).is_empty();
+        let waiting = match kind {
+            WorkerKind::Execute => execute_queue.len(*engine) as u64,
+            WorkerKind::Prepare => 0,
+        };
+        let load = (waiting + pool.busy()) * 4 / slots + if there { 0 } else { ARTIFACT_IS_WORTH * 4 };
+        (!possible, load, Reverse(slots))
+    };
+    [first, second].into_iter().chain(candidates).min_by_key(cost)
+}
+
+/// The worker that should execute an artifact, and its rendezvous owners if they had to be computed.
+pub(crate) fn choose_worker(
+    workers: &Workers,
+    artifact: &Artifact,
+    key: ArtifactKey,
+) -> (Option<WorkerId>, Option<Owners>) {
+    let pool = workers.pool(WorkerKind::Execute, artifact.engine);
+    let free = pool.has_free();
+    // Whether a worker has room and the artifact, and how well it suits.
+    let suits = |id: WorkerId| {
+        let worker = workers.get(&id)?;
+        let load = match (worker.index(), free) {
+            (WorkerIndex::Free(load), _) => load,
+            (WorkerIndex::Stageable(staged), false) => staged,
+            (WorkerIndex::Stageable(_), true) | (WorkerIndex::None, _) => return None,
+        };
+        worker.holds(key).map(|warm| (!warm, load, id))
+    };
+    let with_room = if free { pool.free().len() } else { pool.stageable().len() };
+    let best = match (with_room <= FEW_WORKERS, free) {
+        (true, true) => pool.free().filter_map(suits).min(),
+        (true, false) => pool.stageable().filter_map(suits).min(),
+        (false, _) => artifact.holders.iter().copied().filter_map(suits).min(),
+    };
+    if let Some((_, _, id)) = best {
+        return (Some(id), None);
+    }
+    if pool.len() > 1 && free {
+        let owners = match artifact.owners {
+            Some((epoch, owners)) if epoch == pool.epoch() => owners,
+            _ => rendezvous_owners(pool, &artifact.id),
+        };
+        let owner = owners.iter().flatten().find(|id| workers.has_free_slot(id)).copied();
+        return (owner.or_else(|| least_loaded(pool)), Some((pool.epoch(), owners)));
+    }
+    (least_loaded(pool), None)
+}
+
+/// The least loaded worker that takes a job.
+pub(crate) fn least_loaded(pool: &Pool) -> Option<WorkerId> {
+    pool.free().next().or_else(|| pool.stageable().next())
+}
+
+/// How far from its failed attempts a job must go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Distance {
+    Anywhere,
+    OtherWorker,
+    OtherHost,
+}
+
+/// A worker for a job that failed elsewhere: on another machine if there is one, else another worker if there is one,
+/// even if the job has to wait for it.
+pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers) -> Option<WorkerId> {
+    let distance = distance(pool, excluded);
+    let fits = |id: &WorkerId| match distance {
+        Distance::Anywhere => true,
+        Distance::OtherWorker => excluded.iter().all(|site| site.worker != *id),
+        Distance::OtherHost => {
+            workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host != worker.hello.host))
+        }
+    };
+    pool.free().take(RETRY_LOOK_AHEAD).chain(pool.stageable().take(RETRY_LOOK_AHEAD)).find(fits)
+}
+
+fn distance(pool: &Pool, excluded: &ExcludedWorkers) -> Distance {
+    if excluded.is_empty() {
+        Distance::Anywhere
+    } else if pool.hosts().any(|host| excluded.iter().all(|site| site.host != host)) {
+        Distance::OtherHost
+    } else if pool.members().any(|id| excluded.iter().all(|site| site.worker != *id)) {
+        Distance::OtherWorker
+    } else {
+        Distance::Anywhere
+    }
+}
+
+/// The workers that get an artifact while none has it, by rendezvous hashing: the same few each time, and a change of
+/// the pool moves few artifacts.
+fn rendezvous_owners(pool: &Pool, artifact: &ArtifactId) -> [Option<WorkerId>; OWNERS] {
+    let name = artifact.code_hash.0.into_iter().chain(artifact.prep_hash.0).chain(artifact.engine.as_str().bytes());
+    let artifact = fnv1a(name);
+    let mut best = [(0, None); OWNERS];
+    for (id, hash) in pool.hashes() {
+        let score = score(artifact, *hash);
+        if score > best[OWNERS - 1].0 {
+            best[OWNERS - 1] = (score, Some(*id));
+            best.sort_by_key(|(score, _)| Reverse(*score));
+        }
+    }
+    best.map(|(_, id)| id)
+}
+
+/// Rendezvous score of an artifact and a worker, never zero.
+fn score(artifact: u64, worker: u64) -> u64 {
+    let mixed = (artifact ^ worker).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed ^ (mixed >> 32)) | 1
+}

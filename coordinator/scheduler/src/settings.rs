@@ -1,0 +1,155 @@
+//! Settings of the queues. Every duration and size has a default that suits a fleet of validators; [`Policy::check`]
+//! refuses values out of range by name.
+
+use pvf_proto::{config::ProtocolTimeouts, ids::FencingToken};
+use std::time::Duration;
+
+/// What the scheduler must know from the start.
+#[derive(Debug, Clone)]
+pub struct SchedulerConfig {
+    /// This coordinator's fencing token.
+    pub token: FencingToken,
+    /// Heartbeat, acknowledgement and retry intervals; the same in the whole fleet.
+    pub timing: ProtocolTimeouts,
+    /// Settings of the queues.
+    pub policy: Policy,
+    /// The coordinator's version, for people.
+    pub version: String,
+}
+
+/// How much may be here at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Requests without a verdict.
+    pub requests: u64,
+    /// Bytes that they hold in memory; inputs in the store do not count.
+    pub bytes: u64,
+}
+
+/// Which kind is next when every kind with queued jobs has had its share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Beyond {
+    /// The most urgent one, as in the existing host: backing beside disputes gets one dispatch in twelve.
+    #[default]
+    MostUrgent,
+    /// The least urgent one, which has no other to yield to: backing beside disputes gets the 30 % that they leave.
+    LeastUrgent,
+}
+
+/// The share window's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shares {
+    /// Dispatches in the window, 1 to 1000.
+    pub window: u32,
+    /// Percent that a dispute, an approval, backing of a system parachain and other backing may have of what it
+    /// and the less urgent kinds got, each 1 to 100. The last one has no other to yield to.
+    pub percent: [u8; 4],
+    /// `true`: the window starts again from nothing when it is full, as in the existing host. `false`: it
+    /// slides, so that a dispute that comes after much backing goes ahead until it has had its share.
+    pub restart: bool,
+    /// Which kind is next when every kind with queued jobs has had its share.
+    pub beyond: Beyond,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { window: 12, percent: [70, 80, 100, 100], restart: false, beyond: Beyond::MostUrgent }
+    }
+}
+
+/// The settings of the queues.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Shares of the kinds of execution.
+    pub shares: Shares,
+    /// Percent of the prepare slots that preparations below critical may use, 1 to 100; at least one slot.
+    pub prepare_soft_percent: u8,
+    /// How long a preparation waits until it counts as one priority higher; zero switches this off.
+    #[serde(with = "humantime_serde")]
+    pub prepare_aging: Duration,
+    /// Jobs that may be staged at an execute worker for each of its slots (at most 64 in all), 0 to 4.
+    pub ahead: u32,
+    /// Limit for all requests of one kind of execution, and for all preparations.
+    pub per_kind: Limit,
+    /// Limit for all requests of one client.
+    pub per_client: Limit,
+    /// Retry-after hint in a refusal because of a limit.
+    #[serde(with = "humantime_serde")]
+    pub retry_after: Duration,
+    /// A client that is silent for longer is gone: its queued work is not begun.
+    #[serde(with = "humantime_serde")]
+    pub client_silence: Duration,
+    /// How often unused artifacts are dropped.
+    #[serde(with = "humantime_serde")]
+    pub prune_interval: Duration,
+    /// Above this many bytes artifacts are dropped, least recently needed first.
+    pub prune_above: u64,
+    /// An artifact that was needed more recently than this is not dropped.
+    #[serde(with = "humantime_serde")]
+    pub prune_min_age: Duration,
+    /// An artifact that was not needed for longer is dropped in any case.
+    #[serde(with = "humantime_serde")]
+    pub artifact_ttl: Duration,
+    /// A preparation that failed for a reason that may pass is tried again when it is requested after this.
+    #[serde(with = "humantime_serde")]
+    pub failure_cool_down: Duration,
+    /// Such a preparation is tried at most this many times.
+    pub max_preparations: u32,
+    /// A job that was running when this many workers were lost is not tried on another, 1 to 100.
+    pub max_deaths: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            shares: Shares::default(),
+            prepare_soft_percent: 75,
+            prepare_aging: Duration::from_secs(600),
+            ahead: 1,
+            per_kind: Limit { requests: 200_000, bytes: 8 << 30 },
+            per_client: Limit { requests: 20_000, bytes: 2 << 30 },
+            retry_after: Duration::from_millis(500),
+            client_silence: Duration::from_secs(30),
+            prune_interval: Duration::from_secs(3600),
+            prune_above: 10 << 30,
+            prune_min_age: Duration::from_secs(24 * 3600),
+            artifact_ttl: Duration::from_secs(30 * 24 * 3600),
+            failure_cool_down: Duration::from_secs(15 * 60),
+            max_preparations: 5,
+            max_deaths: 3,
+        }
+    }
+}
+
+impl Policy {
+    /// Checks that every setting is in its range; the error names the setting and the range.
+    pub fn check(&self) -> Result<(), String> {
+        let within = |name: &str, value: u64, min: u64, max: u64| {
+            if (min..=max).contains(&value) { Ok(()) } else { Err(format!("{name}: {value} is outside {min}..={max}")) }
+        };
+        let seconds = |name: &str, value: Duration, min: u64| {
+            within(&format!("{name} (seconds)"), value.as_secs(), min, 10 * 365 * 24 * 3600)
+        };
+        within("shares.window", self.shares.window.into(), 1, 1000)?;
+        for percent in self.shares.percent {
+            within("shares.percent", percent.into(), 1, 100)?;
+        }
+        within("prepare_soft_percent", self.prepare_soft_percent.into(), 1, 100)?;
+        within("ahead", self.ahead.into(), 0, 4)?;
+        within("max_deaths", self.max_deaths.into(), 1, 100)?;
+        within("max_preparations", self.max_preparations.into(), 1, 1000)?;
+        within("per_kind.requests", self.per_kind.requests, 1, u64::MAX)?;
+        within("per_client.requests", self.per_client.requests, 1, u64::MAX)?;
+        within("retry_after (ms)", self.retry_after.as_millis() as u64, 1, 3_600_000)?;
+        seconds("client_silence", self.client_silence, 1)?;
+        seconds("prune_interval", self.prune_interval, 1)?;
+        if self.artifact_ttl < self.prune_min_age {
+            return Err("artifact_ttl: shorter than prune_min_age".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! Artifacts: looked up in the store, prepared when they are not there, and handed to what waits for them.
+
+use crate::{
+    core::{ArtifactNeed, Core, FollowUp, Out},
+    effect::Effect,
+    event::Listed,
+    keys::{ArtifactKey, Waiter},
+    notice::{DropReason, Notice},
+    operations::{artifacts, executions, preparations},
+    tables::{Artifact, ArtifactEvent, ArtifactState, PvfSpec},
+    time::Timestamp,
+};
+use pvf_proto::{
+    artifact::StoredArtifact,
+    ids::ArtifactId,
+    verdict::{InternalError, Outcome},
+};
+use std::sync::Arc;
+
+/// Whether an artifact could not be made because of limits that are not those of this spec.
+fn failed_by_other_limits(artifact: &Artifact, spec: &PvfSpec) -> bool {
+    let made_with = artifact.spec.as_deref();
+    matches!(artifact.state(), ArtifactState::Failed { error, .. } if error.depends_on_limits())
+        && made_with.is_some_and(|made_with| !made_with.same_limits(spec))
+}
+
+/// Something needs an artifact: it goes on at once, or waits.
+pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Timestamp) {
+    let ArtifactNeed { key, waiter, spec, priority, precheck } = need;
+    core.artifacts.touch(key, now);
+    let Some(artifact) = core.artifacts.get_mut(key) else {
+        return out.inconsistent(format_args!("unknown artifact {key:?} is needed"));
+    };
+    if artifact.spec.is_none() || artifact.is_idle() {
+        // The first need after a pause decides how the artifact is made, should it have to be made again.
+        (artifact.priority, artifact.precheck) = (priority, precheck);
+        if !failed_by_other_limits(artifact, &spec) {
+            artifacts::set_spec(core, key, &spec);
+        }
+    }
+    let Some(artifact) = core.artifacts.get_mut(key) else { return };
+    artifact.priority = artifact.priority.max(priority);
+    artifact.precheck &= precheck;
+    match artifact.state() {
+        ArtifactState::LookingUp | ArtifactState::Dropping | ArtifactState::Abandoned(_) => {
+            artifact.waiters.insert(waiter);
+        }
+        ArtifactState::Listed => {
+            artifact.waiters.insert(waiter);
+            out.checked(artifact.transition(ArtifactEvent::LookUp));
+            out.effect(Effect::LookUp { artifact: artifact.id.clone() });
+        }
+        ArtifactState::Preparing(_) => {
+            artifact.waiters.insert(waiter);
+            preparations::raise(core, out, key, priority);
+        }
+        ArtifactState::Prepared(_) => serve(core, out, Serving { waiter, artifact: key, waited: false }, now),
+        ArtifactState::Failed { .. } if failed_by_other_limits(artifact, &spec) => {
+            artifact.waiters.insert(waiter);
+            artifacts::set_spec(core, key, &spec);
+            preparations::enqueue(core, out, key, now);
+        }
+        ArtifactState::Failed { error, at } => {
+            let policy = &core.config.policy;
+            let again = !error.is_deterministic()
+                && !precheck
+                && artifact.failures < policy.max_preparations
+                && now.since(*at) >= policy.failure_cool_down;
+            if again {
+                artifact.waiters.insert(waiter);
+                preparations::enqueue(core, out, key, now);
+            } else {
+                serve(core, out, Serving { waiter, artifact: key, waited: false }, now);
+            }
+        }
+    }
+}
+
+/// The spec that a waiter asked for.
+fn spec_of(core: &Core, waiter: Waiter) -> Option<Arc<PvfSpec>> {
+    match waiter {
+        Waiter::Execution(job) => core.executions.get(job).map(|execution| execution.context.spec.clone()),
+        Waiter::Preparation(request) => core.requests.preparation(&request).map(|context| context.spec.clone()),
+    }
+}
+
+/// A need that a settled artifact ends.
+pub(crate) struct Serving {
+    pub(crate) waiter: Waiter,
+    pub(crate) artifact: ArtifactKey,
+    /// The artifact was not settled when it was needed.
+    pub(crate) waited: bool,
+}
+
+/// A waiter goes on with an artifact that is settled.
+pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Timestamp) {
+    let Serving { waiter, artifact: key, waited } = serving;
+    let spec = spec_of(core, waiter);
+    let Some(artifact) = core.artifacts.get_mut(key) else {
+        return out.inconsistent(format_args!("{waiter:?} is served by an unknown artifact {key:?}"));
+    };
+    if let Some(spec) = spec
+        && failed_by_other_limits(artifact, &spec)
+    {
+        // It was made with another request's limits: now with this one's.
+        artifact.waiters.insert(waiter);
+        artifacts::set_spec(core, key, &spec);
+        preparations::enqueue(core, out, key, now);
+        return;
+    }
+    let prepared = artifact.prepare_times.filter(|_| waited);
+    let outcome = match artifact.state() {
+        ArtifactState::Prepared(_) => None,
+        ArtifactState::Failed { error, .. } => Some(Outcome::PreparationFailed(error.clone())),
+        ArtifactState::Abandoned(error) => Some(Outcome::Internal(error.clone())),
+        state @ (ArtifactState::Listed
+        | ArtifactState::LookingUp
+        | ArtifactState::Dropping
+        | ArtifactState::Preparing(_)) => {
+            return out.inconsistent(format_args!("{waiter:?} is served by an artifact in state {state:?}"));
+        }
+    };
+    match waiter {
+        Waiter::Preparation(request) => {
+            let outcome = outcome.unwrap_or(Outcome::PrecheckOk);
+            out.follow_up(FollowUp::FinishPreparation { request, outcome, prepared });
+        }
+        Waiter::Execution(job) => {
+            let Some(execution) = core.executions.get_mut(job) else {
+                return out.inconsistent(format_args!("execution {job} is served and not known"));
+            };
+            execution.context.note_artifact_ready(prepared, now);
+            match outcome {
+                None => executions::enqueue(core, out, job, now),
+                Some(outcome) => out.follow_up(FollowUp::FinishExecution { job, outcome, worker: None }),
+            }
+        }
+    }
+}
+
+/// The store answered a look-up.
+pub(crate) fn on_looked_up(
+    core: &mut Core,
+    out: &mut Out,
+    id: &ArtifactId,
+    found: Result<Option<StoredArtifact>, String>,
+    now: Timestamp,
+) {
+    let Some(key) = artifacts::find(core, id) else { return };
+    // Only the answer to a look-up that is awaited counts.
+    if !core.artifacts.get(key).is_some_and(|artifact| matches!(artifact.state(), ArtifactState::LookingUp)) {
+        return;
+    }
+    match found {
+        Ok(Some(StoredArtifact::Prepared(info))) => artifacts::ready(core, out, key, info, None),
+        Ok(Some(StoredArtifact::Failed(error))) => artifacts::fail(core, out, key, error, now),
+        Ok(Some(StoredArtifact::Damaged)) => artifacts::drop_artifact(core, out, key, DropReason::Damaged),
+        Ok(None) => preparations::enqueue(core, out, key, now),
+        Err(why) => artifacts::abandon(core, out, key, InternalError::Store(why)),
+    }
+}
+
+/// The store has removed an artifact.
+pub(crate) fn on_dropped(core: &mut Core, out: &mut Out, id: &ArtifactId, now: Timestamp) {
+    let Some(key) = artifacts::find(core, id) else { return };
+    let Some(artifact) = core.artifacts.get(key) else { return };
+    if !matches!(artifact.state(), ArtifactState::Dropping) {
+        return;
+    }
+    if !artifact.waiters.is_empty() {
+        preparations::enqueue(core, out, key, now);
+    } else if artifact.users == 0 {
+        artifacts::forget(core, key);
+    } else {
+        // Queued executions use it: when one is to be dispatched it asks for the artifact again.
+        artifacts::relist(core, out, key);
+    }
+}
+
+/// Artifacts that the store has, and how long each was not needed.
+pub(crate) fn on_listed(core: &mut Core, out: &mut Out, listed: Vec<Listed>, now: Timestamp) {
+    for Listed { artifact, bytes, idle } in listed {
+        if core.workers.find_engine(&artifact.engine).is_none() {
+            out.notice(Notice::EngineSeen { engine: artifact.engine.clone() });
+        }
+        let engine = core.workers.engine_key(&artifact.engine);
+        if core.artifacts.find(artifact.code_hash, artifact.prep_hash, engine).is_none() {
+            let key = core.artifacts.add(artifact, engine, now.before(idle));
+            core.artifacts.set_bytes(key, bytes);
+        }
+    }
+}

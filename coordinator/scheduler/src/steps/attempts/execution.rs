@@ -1,0 +1,212 @@
+//! How attempts of executions end.
+
+use crate::{
+    core::{ArtifactNeed, AttemptLoss, Core, FollowUp, Out},
+    keys::{AttemptKey, EndedAttempt, Waiter},
+    notice::{Notice, RetryReason},
+    operations::{artifacts, executions, workers::note_held},
+    policies::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
+    tables::{ExecutionEvent, Timer},
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::JobId,
+    job::ExecuteOutcome,
+    verdict::{AmbiguousReason, InternalError, Outcome},
+    wire::WorkerKind,
+};
+
+/// Whether this is the attempt of an execution that its worker has.
+pub(super) fn is_current(core: &Core, at: AttemptKey) -> bool {
+    core.executions.get(at.job).is_some_and(|execution| execution.is_current(at.attempt))
+}
+
+/// An execution was reported.
+pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, outcome: ExecuteOutcome, now: Timestamp) {
+    if !is_current(core, ended.at) {
+        return;
+    }
+    out.counts.execute_finished += 1;
+    if let Some(key) = core.executions.get(ended.at.job).and_then(|execution| execution.context.artifact) {
+        note_held(core, key, ended.site.worker, true);
+    }
+    executions::attempt_over(core, out, ended.at.job, now);
+    let finish = |outcome| FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) };
+    match outcome {
+        ExecuteOutcome::Valid(result) => out.follow_up(finish(Outcome::Valid(result))),
+        ExecuteOutcome::Invalid(reason) => out.follow_up(finish(Outcome::Invalid(reason))),
+        ExecuteOutcome::Ambiguous(reason) => on_ambiguous(core, out, ended, reason, now),
+        ExecuteOutcome::Internal(error) => on_infra_failure(core, out, ended, error, now),
+    }
+}
+
+/// An attempt failed in a way that may be the candidate's or the machine's: another machine is asked once.
+fn on_ambiguous(core: &mut Core, out: &mut Out, ended: EndedAttempt, reason: AmbiguousReason, now: Timestamp) {
+    let Some(execution) = core.executions.get_mut(ended.at.job) else {
+        return out.inconsistent(format_args!("execution {} failed and is not known", ended.at.job));
+    };
+    if execution.ambiguous >= MAX_AMBIGUOUS {
+        let outcome = Outcome::PossiblyInvalid(reason);
+        out.follow_up(FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) });
+        return;
+    }
+    execution.ambiguous += 1;
+    out.counts.retried += 1;
+    let why = match reason {
+        AmbiguousReason::WorkerDeath => RetryReason::WorkerLost,
+        _ => RetryReason::Ambiguous(reason.to_string()),
+    };
+    out.notice_retry(&ended, WorkerKind::Execute, why);
+    execution.excluded.push(ended.site);
+    if reason.suspects_artifact() {
+        prepare_again(core, out, ended.at.job, now);
+    } else {
+        executions::enqueue(core, out, ended.at.job, now);
+    }
+}
+
+/// An attempt failed because of infrastructure: it is tried elsewhere, a few times.
+fn on_infra_failure(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: InternalError, now: Timestamp) {
+    let Some(execution) = core.executions.get_mut(ended.at.job) else {
+        return out.inconsistent(format_args!("execution {} failed and is not known", ended.at.job));
+    };
+    execution.infra_failures += 1;
+    if execution.infra_failures >= MAX_INFRA_FAILURES {
+        let outcome = Outcome::Internal(error);
+        out.follow_up(FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) });
+        return;
+    }
+    out.counts.retried += 1;
+    out.notice_retry(&ended, WorkerKind::Execute, RetryReason::Internal(error.to_string()));
+    if let InternalError::ArtifactMissing(_) = error {
+        // Not the worker's doing: any worker may try once the artifact is back.
+        prepare_again(core, out, ended.at.job, now);
+    } else {
+        execution.excluded.push(ended.site);
+        executions::enqueue(core, out, ended.at.job, now);
+    }
+}
+
+/// Drops the artifact of an unplaced execution, which waits for a new one.
+fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
+    let Some(execution) = core.executions.get_mut(job) else {
+        return out.inconsistent(format_args!("execution {job} needs its artifact again and is not known"));
+    };
+    let Some(key) = execution.context.artifact else {
+        return out.inconsistent(format_args!("execution {job} ran without an artifact"));
+    };
+    execution.context.since = now;
+    let used = execution.used;
+    artifacts::suspect(core, out, key, used);
+    if core.artifacts.get(key).is_none() {
+        out.follow_up(FollowUp::PlaceExecution(job));
+        return;
+    }
+    let Some(execution) = core.executions.get_mut(job) else { return };
+    out.checked(execution.transition(ExecutionEvent::ArtifactRequested));
+    out.follow_up(FollowUp::NeedArtifact(ArtifactNeed {
+        key,
+        waiter: Waiter::Execution(job),
+        spec: execution.context.spec.clone(),
+        priority: execution.kind.prepare_priority(),
+        precheck: false,
+    }));
+}
+
+/// A worker was lost that had this execution. Returns whether the execution ends, because it has lost as many as it
+/// may.
+fn note_death(core: &mut Core, out: &mut Out, ended: &EndedAttempt, now: Timestamp) -> bool {
+    let job = ended.at.job;
+    let Some(execution) = core.executions.get(job) else {
+        out.inconsistent(format_args!("execution {job} has lost its worker and is not known"));
+        return true;
+    };
+    core.quarantine.note_death(execution.identity, now);
+    if !core.quarantine.holds(&execution.identity, core.config.policy.max_deaths, now) {
+        return false;
+    }
+    out.counts.quarantined += 1;
+    let (request, code) = (execution.waiters.first().copied(), execution.context.spec.code.hash);
+    out.notice(Notice::ExecutionQuarantined { request, code });
+    let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
+    out.follow_up(FollowUp::FinishExecution { job, outcome, worker: Some(ended.site.worker) });
+    true
+}
+
+/// Takes back the share and the attempt of a dispatch that did not begin.
+fn uncount_dispatch(core: &mut Core, out: &mut Out, job: JobId) {
+    let Some(execution) = core.executions.get_mut(job) else {
+        return out.inconsistent(format_args!("execution {job} came back and is not known"));
+    };
+    execution.not_begun += 1;
+    out.counts.came_back += 1;
+    let kind = execution.kind;
+    if let Some(artifact) = execution.context.artifact.and_then(|key| core.artifacts.get(key)) {
+        core.execute_queue.came_back(artifact.engine, kind);
+    }
+}
+
+/// A dispatched execution came back without having begun: it costs no attempt and no share, and goes first.
+fn came_back(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
+    uncount_dispatch(core, out, job);
+    executions::enqueue(core, out, job, now);
+}
+
+/// An execution did not begin: it is tried again, with back-off and a bound.
+fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String, now: Timestamp) {
+    uncount_dispatch(core, out, ended.at.job);
+    // Without it the line above has noticed that.
+    let Some(execution) = core.executions.get_mut(ended.at.job) else { return };
+    execution.not_begun_failures += 1;
+    let failures = execution.not_begun_failures;
+    if failures >= MAX_NOT_BEGUN {
+        let outcome = Outcome::Internal(not_begun_error(&why));
+        out.follow_up(FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) });
+        return;
+    }
+    out.notice_retry(&ended, WorkerKind::Execute, RetryReason::NotBegun(why));
+    let delay = not_begun_delay(failures);
+    if delay.is_zero() {
+        executions::enqueue(core, out, ended.at.job, now);
+        return;
+    }
+    let until = now.after(delay);
+    execution.context.since = now;
+    if out.checked(execution.transition(ExecutionEvent::Delayed(until))).is_some() {
+        core.timers.set(Timer::RetryExecution(ended.at.job), until);
+    }
+}
+
+/// The back-off of an execution is over: it needs its artifact again, which may have been dropped meanwhile.
+pub(crate) fn retry(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
+    if !core.executions.contains(job) {
+        return out.inconsistent(format_args!("execution {job} has a timer and is not known"));
+    }
+    executions::withdraw(core, out, job, now);
+    out.follow_up(FollowUp::PlaceExecution(job));
+}
+
+/// An attempt of an execution ended without a report.
+pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss: AttemptLoss, now: Timestamp) {
+    executions::attempt_over(core, out, ended.at.job, now);
+    match loss {
+        AttemptLoss::Returned => came_back(core, out, ended.at.job, now),
+        AttemptLoss::NotBegun(why) => on_not_begun(core, out, ended, why, now),
+        AttemptLoss::PerhapsBegun => {
+            if !note_death(core, out, &ended, now) {
+                out.notice_retry(&ended, WorkerKind::Execute, RetryReason::WorkerLost);
+                came_back(core, out, ended.at.job, now);
+            }
+        }
+        AttemptLoss::GivenBack(why) => {
+            on_infra_failure(core, out, ended, InternalError::WorkerDraining(why), now);
+        }
+        AttemptLoss::WorkerLost => {
+            // The loss counts for later requests; this one has its second attempt in any case.
+            if let Some(identity) = core.executions.get(ended.at.job).map(|execution| execution.identity) {
+                core.quarantine.note_death(identity, now);
+            }
+            on_ambiguous(core, out, ended, AmbiguousReason::WorkerDeath, now);
+        }
+    }
+}

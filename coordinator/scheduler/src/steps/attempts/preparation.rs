@@ -1,0 +1,135 @@
+//! How attempts of preparations end.
+
+use crate::{
+    core::{AttemptLoss, Core, Out},
+    effect::Effect,
+    keys::{ArtifactKey, AttemptKey, EndedAttempt},
+    notice::{Notice, RetryReason},
+    operations::{artifacts, preparations},
+    policies::{MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
+    tables::{PreparationEvent, Timer},
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::JobId,
+    job::PrepareOutcome,
+    verdict::{InternalError, PrepareError},
+    wire::WorkerKind,
+};
+
+/// The artifact of a preparation, if this is the attempt that its worker has.
+pub(super) fn current(core: &Core, at: AttemptKey) -> Option<ArtifactKey> {
+    let task = core.preparations.get(&at.job)?;
+    task.is_current(at.attempt).then_some(task.artifact)
+}
+
+/// A preparation was reported.
+pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, outcome: PrepareOutcome, now: Timestamp) {
+    let Some(key) = current(core, ended.at) else { return };
+    out.counts.prepare_concluded += 1;
+    let dispatched = core.preparations.get(&ended.at.job).and_then(|task| task.dispatched());
+    let times = dispatched.map(|dispatched| (dispatched, now));
+    match outcome {
+        PrepareOutcome::Prepared(info) => {
+            core.preparations.remove(&ended.at.job);
+            artifacts::ready(core, out, key, info, times);
+        }
+        PrepareOutcome::Failed(error) => {
+            core.preparations.remove(&ended.at.job);
+            if let Some(artifact) = core.artifacts.get_mut(key) {
+                artifact.prepare_times = times;
+            }
+            artifacts::fail(core, out, key, error, now);
+        }
+        PrepareOutcome::Internal(error) => on_infra_failure(core, out, ended, error),
+    }
+}
+
+/// A preparation failed because of infrastructure: it is tried elsewhere, a few times.
+fn on_infra_failure(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: InternalError) {
+    let Some(task) = core.preparations.get_mut(&ended.at.job) else {
+        return out.inconsistent(format_args!("preparation {} failed and is not known", ended.at.job));
+    };
+    task.infra_failures += 1;
+    if task.infra_failures < MAX_INFRA_FAILURES {
+        out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::Internal(error.to_string()));
+        task.excluded.push(ended.site);
+        preparations::requeue(core, out, ended.at.job);
+        return;
+    }
+    give_up(core, out, ended.at.job, error);
+}
+
+/// The waiters of a preparation are told that infrastructure failed.
+fn give_up(core: &mut Core, out: &mut Out, job: JobId, error: InternalError) {
+    let Some(task) = core.preparations.remove(&job) else {
+        return out.inconsistent(format_args!("preparation {job} is given up and not known"));
+    };
+    if let (InternalError::InputBlob(_), Some(artifact)) = (&error, core.artifacts.get(task.artifact)) {
+        out.effect(Effect::ForgetCode { code: artifact.id.code_hash });
+    }
+    artifacts::abandon(core, out, task.artifact, error);
+}
+
+/// A worker was lost while it prepared: that may be the code's doing, so it is bounded.
+fn on_worker_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, now: Timestamp) {
+    let max = core.config.policy.max_deaths;
+    let Some(task) = core.preparations.get_mut(&ended.at.job) else {
+        return out.inconsistent(format_args!("preparation {} has lost its worker and is not known", ended.at.job));
+    };
+    task.deaths += 1;
+    if task.deaths < max {
+        out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::WorkerLost);
+        task.excluded.push(ended.site);
+        preparations::requeue(core, out, ended.at.job);
+        return;
+    }
+    let key = task.artifact;
+    core.preparations.remove(&ended.at.job);
+    out.counts.quarantined += 1;
+    if let Some(artifact) = core.artifacts.get(key) {
+        out.notice(Notice::PreparationQuarantined { artifact: artifact.id.clone() });
+    }
+    let error = PrepareError::JobDied(format!("{max} workers died while preparing this code"));
+    artifacts::fail(core, out, key, error, now);
+}
+
+/// A preparation did not begin: it is tried again, with back-off and a bound.
+fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String, now: Timestamp) {
+    let Some(task) = core.preparations.get_mut(&ended.at.job) else {
+        return out.inconsistent(format_args!("preparation {} did not begin and is not known", ended.at.job));
+    };
+    task.not_begun_failures += 1;
+    let failures = task.not_begun_failures;
+    if failures >= MAX_NOT_BEGUN {
+        give_up(core, out, ended.at.job, not_begun_error(&why));
+        return;
+    }
+    out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::NotBegun(why));
+    let delay = not_begun_delay(failures);
+    if delay.is_zero() {
+        preparations::requeue(core, out, ended.at.job);
+        return;
+    }
+    let until = now.after(delay);
+    if out.checked(task.transition(PreparationEvent::Delayed(until))).is_some() {
+        core.timers.set(Timer::RetryPreparation(ended.at.job), until);
+    }
+}
+
+/// The back-off of a preparation is over.
+pub(crate) fn retry(core: &mut Core, out: &mut Out, job: JobId) {
+    preparations::requeue(core, out, job);
+}
+
+/// An attempt of a preparation ended without a report.
+pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss: AttemptLoss, now: Timestamp) {
+    match loss {
+        AttemptLoss::Returned | AttemptLoss::PerhapsBegun => preparations::requeue(core, out, ended.at.job),
+        AttemptLoss::NotBegun(why) => on_not_begun(core, out, ended, why, now),
+        AttemptLoss::GivenBack(why) => {
+            on_infra_failure(core, out, ended, InternalError::WorkerDraining(why));
+        }
+        AttemptLoss::WorkerLost => on_worker_lost(core, out, ended, now),
+    }
+}

@@ -1,0 +1,100 @@
+//! Messages of clients other than submissions, and their silence.
+
+use crate::{
+    core::{BackgroundTask, Core, FollowUp, Out},
+    effect::{Answer, Effect},
+    keys::ClientKey,
+    notice::Notice,
+    tables::Timer,
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::{NodeId, RequestId},
+    subjects::Subject,
+    wire::{ActiveLeavesUpdate, AskReply, SubmitReply},
+};
+use std::time::Duration;
+
+/// How long a client without requests is remembered.
+const FORGET_CLIENT: Duration = Duration::from_secs(600);
+
+/// Notes that a client is alive; it is added if it is new and there is room.
+fn heard(core: &mut Core, node: NodeId, now: Timestamp) -> Option<ClientKey> {
+    let client = core.clients.find_or_add(node)?;
+    if let Some(at) = core.clients.heard(client, core.config.policy.client_silence, now) {
+        core.timers.set(Timer::ClientSilence(client), at);
+    }
+    Some(client)
+}
+
+/// A message of a client, and where the answer goes.
+pub(crate) struct ClientMessage<T> {
+    pub(crate) node: NodeId,
+    pub(crate) body: T,
+    pub(crate) reply: Option<Subject>,
+}
+
+/// A client asks for verdicts that it misses: known ones are sent again, unknown requests are named.
+pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<RequestId>>, now: Timestamp) {
+    let ClientMessage { node, body: requests, reply } = message;
+    heard(core, node, now);
+    let mut unknown = Vec::new();
+    for id in requests {
+        if let Some(verdict) = core.verdicts.get(&id) {
+            out.effect(Effect::Verdict { node, verdict: verdict.clone() });
+        } else if !core.requests.contains(&id) {
+            unknown.push(id);
+        }
+    }
+    out.reply(reply, Answer::Ask(AskReply { unknown }));
+}
+
+/// A client cancels one of its requests. The cancellation may overtake the submission.
+pub(crate) fn on_cancel(core: &mut Core, out: &mut Out, message: ClientMessage<RequestId>) {
+    let ClientMessage { node, body: id, reply } = message;
+    out.reply(reply, Answer::Submit(SubmitReply::Accepted));
+    match core.requests.get(&id) {
+        Some(request) if Some(request.client) == core.clients.find(&node) => {
+            out.follow_up(FollowUp::EndRequest { request: id, outcome: None });
+        }
+        // Only the client that submitted a request may cancel it.
+        Some(_) => {}
+        None => core.cancellations.note(id, node),
+    }
+}
+
+/// A client's view of the relay chain changed: requests of retired leaves expire, unless they run.
+pub(crate) fn on_leaves(core: &mut Core, out: &mut Out, message: ClientMessage<ActiveLeavesUpdate>, now: Timestamp) {
+    let ClientMessage { node, body: update, reply } = message;
+    let client = heard(core, node, now);
+    out.reply(reply, Answer::Submit(SubmitReply::Accepted));
+    let Some(client) = client else { return };
+    for leaf in core.clients.update_leaves(client, &update) {
+        out.background.push_back(BackgroundTask::ExpireOrphans(client, leaf));
+    }
+}
+
+/// The silence timer of a client fired.
+pub(crate) fn on_silence(core: &mut Core, out: &mut Out, key: ClientKey, now: Timestamp) {
+    let silence = core.config.policy.client_silence;
+    let link = core.link_up_since.map(|up| now.since(up));
+    let remembered = core.execute_queue.remembers(key);
+    let Some(client) = core.clients.get_mut(key) else {
+        return out.inconsistent(format_args!("client {key:?} has a silence timer and is not known"));
+    };
+    let silent = now.since(client.last_heard);
+    // A client ahead of its fair share is kept: reconnecting would reset its virtual time.
+    if !client.has_requests() && silent >= FORGET_CLIENT.max(silence) && !remembered {
+        core.clients.forget(key);
+        return;
+    }
+    // Silence counts only while the coordinator itself was connected.
+    let gone = silent >= silence && link.is_some_and(|up| up >= silence);
+    if gone && !client.gone && client.has_requests() {
+        out.notice(Notice::ClientGone { node: client.node, silent });
+    }
+    client.gone = gone;
+    let at = now.after(if silent >= silence { silence } else { silence - silent });
+    client.silence_timer = Some(at);
+    core.timers.set(Timer::ClientSilence(key), at);
+}

@@ -1,0 +1,267 @@
+//! Dispatch: a job leaves its queue only when a worker has room for it. `next_*` select, `dispatch_*` apply a
+//! selection. An entry of a queue whose job is not known is an inconsistency: it leaves the queue, so that it is
+//! noticed once and does not hold up the others.
+
+use crate::{
+    core::{ArtifactNeed, Core, FollowUp, Out},
+    keys::{ArtifactKey, AttemptKey, EngineKey, Spot, Waiter},
+    operations::{
+        executions,
+        workers::{JobToSend, note_held, send_job},
+    },
+    policies::{choose_worker, elsewhere, execution_relevance, least_loaded, request_relevance, staged_rank},
+    tables::{ArtifactState, Execution, ExecutionEvent, PreparationEvent, PreparationState},
+    time::Timestamp,
+};
+use pvf_proto::{
+    artifact::ArtifactInfo,
+    ids::{JobId, RequestId, WorkerId},
+    job::{ExecuteJob, JobSpec, PrepareJob},
+    params::PvfPrepKind,
+    priority::{ExecuteKind, PreparePriority},
+    wire::WorkerKind,
+};
+use smallvec::SmallVec;
+
+/// Jobs of a queue that are looked at for one that may be dispatched.
+const LOOK_AHEAD: usize = 16;
+
+/// A preparation that is dispatched next.
+pub(crate) struct NextPreparation {
+    job: JobId,
+    worker: WorkerId,
+}
+
+/// The preparation that is dispatched next, and to which worker.
+pub(crate) fn next_preparation(
+    core: &mut Core,
+    out: &mut Out,
+    engine: EngineKey,
+    now: Timestamp,
+) -> Option<NextPreparation> {
+    let pool = core.workers.pool(WorkerKind::Prepare, engine);
+    if !pool.has_free() || core.prepare_queue.is_empty(engine) {
+        return None;
+    }
+    let policy = &core.config.policy;
+    let aging = Some(policy.prepare_aging).filter(|aging| !aging.is_zero());
+    let soft = (pool.slots() * u64::from(policy.prepare_soft_percent) / 100).max(1);
+    for spot in core.prepare_queue.first(engine, LOOK_AHEAD, now, aging) {
+        let job = spot.place.1;
+        if spot.priority < PreparePriority::Critical && pool.busy() >= soft {
+            continue;
+        }
+        let Some(task) = core.preparations.get(&job) else {
+            core.prepare_queue.remove(engine, spot);
+            out.inconsistent(format_args!("preparation {job} is queued and not known"));
+            continue;
+        };
+        let worker = match task.excluded.is_empty() {
+            true => least_loaded(pool),
+            false => elsewhere(&core.workers, pool, &task.excluded),
+        };
+        if let Some(worker) = worker {
+            return Some(NextPreparation { job, worker });
+        }
+    }
+    None
+}
+
+/// An execution that is dispatched next.
+pub(crate) struct NextExecution {
+    kind: ExecuteKind,
+    spot: Spot,
+    worker: WorkerId,
+}
+
+/// The execution that is dispatched next, and to which worker: of the kind that the share window says, jobs that were
+/// dispatched before first. Computed rendezvous owners are kept with the artifact.
+pub(crate) fn next_execution(core: &mut Core, out: &mut Out, engine: EngineKey) -> Option<NextExecution> {
+    if !core.workers.pool(WorkerKind::Execute, engine).has_room() {
+        return None;
+    }
+    let kinds: SmallVec<[ExecuteKind; 4]> = core.execute_queue.order(engine).collect();
+    kinds.into_iter().find_map(|kind| next_retry(core, out, engine, kind).or_else(|| next_new(core, out, engine, kind)))
+}
+
+/// The first job of a kind that was dispatched before and may go to a worker that has room.
+fn next_retry(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKind) -> Option<NextExecution> {
+    let retries: SmallVec<[Spot; 4]> = core.execute_queue.retries(engine, kind).take(LOOK_AHEAD).collect();
+    for spot in retries {
+        let job = spot.place.1;
+        let Some(execution) = core.executions.get(job) else {
+            core.execute_queue.remove(engine, kind, spot);
+            out.inconsistent(format_args!("execution {job} is queued and not known"));
+            continue;
+        };
+        let pool = core.workers.pool(WorkerKind::Execute, engine);
+        if let Some(worker) = elsewhere(&core.workers, pool, &execution.excluded) {
+            return Some(NextExecution { kind, spot, worker });
+        }
+    }
+    None
+}
+
+/// The next job of a kind that was not dispatched before.
+fn next_new(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKind) -> Option<NextExecution> {
+    while let Some(spot) = core.execute_queue.next(engine, kind) {
+        let job = spot.place.1;
+        let key = core.executions.get(job).and_then(|execution| execution.context.artifact);
+        let Some((key, artifact)) = key.and_then(|key| Some((key, core.artifacts.get_mut(key)?))) else {
+            core.execute_queue.remove(engine, kind, spot);
+            out.inconsistent(format_args!("execution {job} is queued and has no artifact"));
+            continue;
+        };
+        let (worker, owners) = choose_worker(&core.workers, artifact, key);
+        artifact.owners = owners.or(artifact.owners);
+        return worker.map(|worker| NextExecution { kind, spot, worker });
+    }
+    None
+}
+
+/// The first request among the first few waiters of an artifact that is still wanted; those before it that are not end.
+fn first_waiter(core: &Core, out: &mut Out, key: ArtifactKey, now: Timestamp) -> Option<RequestId> {
+    let artifact = core.artifacts.get(key)?;
+    for waiter in artifact.waiters.iter().take(LOOK_AHEAD) {
+        match *waiter {
+            Waiter::Execution(job) => {
+                let Some(execution) = core.executions.get(job) else {
+                    out.inconsistent(format_args!("execution {job} waits for an artifact and is not known"));
+                    continue;
+                };
+                if let Some(request) = first_wanted(core, out, execution, now) {
+                    return Some(request);
+                }
+            }
+            Waiter::Preparation(request) => match request_relevance(&core.requests, &core.clients, &request, now) {
+                Ok(()) => return Some(request),
+                Err(irrelevant) => {
+                    out.follow_up(FollowUp::EndRequest { request, outcome: irrelevant.outcome() });
+                }
+            },
+        }
+    }
+    None
+}
+
+/// The first request of an execution that is still wanted. Those that are not end.
+fn first_wanted(core: &Core, out: &mut Out, execution: &Execution, now: Timestamp) -> Option<RequestId> {
+    // Most executions are for one request, of which they have everything that matters.
+    if let [request] = execution.waiters[..]
+        && execution_relevance(&core.clients, execution, now).is_ok()
+    {
+        return Some(request);
+    }
+    let mut wanted = None;
+    for request in &execution.waiters {
+        match request_relevance(&core.requests, &core.clients, request, now) {
+            Ok(()) => wanted = wanted.or(Some(*request)),
+            Err(irrelevant) => {
+                out.follow_up(FollowUp::EndRequest { request: *request, outcome: irrelevant.outcome() });
+            }
+        }
+    }
+    wanted
+}
+
+/// Dispatches a preparation, even if no request waits for it any more: the next one finds it.
+pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPreparation, now: Timestamp) {
+    let NextPreparation { job, worker } = next;
+    let Some(key) = core.preparations.get(&job).map(|task| task.artifact) else {
+        return out.inconsistent(format_args!("preparation {job} is dispatched and not known"));
+    };
+    let request = first_waiter(core, out, key, now);
+    let Some(task) = core.preparations.get_mut(&job) else { return };
+    let Some((artifact, spec)) = core.artifacts.get(key).and_then(|a| Some((a, a.spec.clone()?))) else {
+        return out.inconsistent(format_args!("preparation {job} is of an unknown artifact"));
+    };
+    let Some(before) = out.checked(task.transition(PreparationEvent::Dispatched { at: now })) else { return };
+    if let PreparationState::Queued(spot) = before {
+        core.prepare_queue.remove(artifact.engine, spot);
+    }
+    let kind = if artifact.precheck { PvfPrepKind::Precheck } else { PvfPrepKind::Prepare };
+    let params = &spec.executor_params;
+    let prepare = PrepareJob {
+        artifact: (*artifact.id).clone(),
+        code: spec.code.blob.clone(),
+        executor_params: params.clone(),
+        cpu_limit: spec.prepare_timeout.unwrap_or_else(|| params.prep_timeout(kind)),
+        code_bomb_limit: spec.code_bomb_limit,
+        precheck: artifact.precheck,
+        threads: if artifact.priority == PreparePriority::Background { 1 } else { 0 },
+    };
+    let at = AttemptKey { job, attempt: task.last_attempt() };
+    out.counts.prepare_dispatched += 1;
+    send_job(core, out, worker, JobToSend { at, urgency: 0, request, spec: JobSpec::Prepare(Box::new(prepare)) });
+}
+
+/// Dispatches an execution, if a request still wants it and its artifact is still there.
+pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecution, now: Timestamp) {
+    let NextExecution { kind, spot, worker } = next;
+    let job = spot.place.1;
+    let Some(execution) = core.executions.get(job) else {
+        return out.inconsistent(format_args!("execution {job} is dispatched and not known"));
+    };
+    let Some(request) = first_wanted(core, out, execution, now) else { return };
+    let Some((key, artifact)) = execution.context.artifact.and_then(|key| Some((key, core.artifacts.get(key)?))) else {
+        return out.inconsistent(format_args!("execution {job} is dispatched and has no artifact"));
+    };
+    let engine = artifact.engine;
+    let ArtifactState::Prepared(info) = *artifact.state() else {
+        return prepare_again(core, out, job, key, now);
+    };
+    let spec = execute_job(core, execution, engine, info);
+    let Some(execution) = core.executions.get_mut(job) else { return };
+    let attempt = execution.attempts + 1;
+    if out.checked(execution.transition(ExecutionEvent::Dispatched { attempt, worker })).is_none() {
+        core.execute_queue.remove(engine, kind, spot);
+        return;
+    }
+    execution.attempts = attempt;
+    execution.context.note_queued(now);
+    execution.used = Some(info);
+    // Dispatched although something more urgent is queued: this is its kind's share, which is not recalled.
+    let share = core.execute_queue.order(engine).any(|other| other < kind);
+    core.execute_queue.dispatch(engine, kind, spot);
+    out.counts.execute_dispatched += 1;
+    out.counts.execute_selected[kind as usize] += 1;
+    let urgency = if share { 0 } else { staged_rank(kind) };
+    let at = AttemptKey { job, attempt };
+    send_job(
+        core,
+        out,
+        worker,
+        JobToSend { at, urgency, request: Some(request), spec: JobSpec::Execute(Box::new(spec)) },
+    );
+    note_held(core, key, worker, false);
+}
+
+fn execute_job(core: &Core, execution: &Execution, engine: EngineKey, info: ArtifactInfo) -> ExecuteJob {
+    let spec = &execution.context.spec;
+    let params = &spec.executor_params;
+    let timeout = || params.exec_timeout(execution.kind.exec_timeout_kind());
+    ExecuteJob {
+        artifact: spec.artifact_id(core.workers.engine(engine)),
+        mac: Some(info.mac),
+        context: execution.work.context.clone(),
+        block_data: execution.work.block_data.clone(),
+        executor_params: params.clone(),
+        cpu_limit: execution.work.exec_timeout.unwrap_or_else(timeout),
+        pov_bomb_limit: execution.work.pov_bomb_limit,
+    }
+}
+
+/// The artifact of a queued execution was dropped while it waited: it needs it again.
+fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, key: ArtifactKey, now: Timestamp) {
+    executions::withdraw(core, out, job, now);
+    let Some(execution) = core.executions.get_mut(job) else { return };
+    out.checked(execution.transition(ExecutionEvent::ArtifactRequested));
+    execution.context.since = now;
+    out.follow_up(FollowUp::NeedArtifact(ArtifactNeed {
+        key,
+        waiter: Waiter::Execution(job),
+        spec: execution.context.spec.clone(),
+        priority: execution.kind.prepare_priority(),
+        precheck: false,
+    }));
+}

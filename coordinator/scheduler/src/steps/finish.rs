@@ -1,0 +1,118 @@
+//! How executions, preparations and single requests end.
+
+use crate::{
+    core::{BackgroundTask, Core, Out},
+    keys::Waiter,
+    operations::{
+        executions,
+        requests::{answer, completion, remove},
+    },
+    tables::{ExecutionState, RequestTarget},
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::{JobId, RequestId, WorkerId},
+    verdict::{Outcome, WireOutcome},
+};
+
+/// Requests of one execution that are answered at once; more are answered in the background.
+const ANSWERED_AT_ONCE: usize = 32;
+
+/// How an execution ends.
+pub(crate) struct ExecutionEnd {
+    pub(crate) job: JobId,
+    pub(crate) outcome: WireOutcome,
+    pub(crate) worker: Option<WorkerId>,
+}
+
+/// How a request for a preparation ends.
+pub(crate) struct PreparationEnd {
+    pub(crate) request: RequestId,
+    pub(crate) outcome: WireOutcome,
+    /// When the preparation was dispatched and when it ended, if the request waited for it.
+    pub(crate) prepared: Option<(Timestamp, Timestamp)>,
+}
+
+/// An execution ends: all its requests get the verdict.
+pub(crate) fn execution(core: &mut Core, out: &mut Out, end: ExecutionEnd, now: Timestamp) {
+    let ExecutionEnd { job, outcome, worker } = end;
+    let Some(execution) = core.executions.get(job) else {
+        return out.inconsistent(format_args!("execution {job} ends and is not known"));
+    };
+    if !matches!(execution.state(), ExecutionState::Unplaced | ExecutionState::AwaitingArtifact) {
+        out.inconsistent(format_args!("execution {job} ends in state {:?}", execution.state()));
+    }
+    let completion = completion(core, &execution.context, outcome, worker, execution.begun());
+    let Some(waiters) = executions::remove(core, job) else { return };
+    if waiters.len() <= ANSWERED_AT_ONCE {
+        for request in waiters {
+            answer(core, out, request, &completion, now);
+        }
+    } else {
+        out.background.push_back(BackgroundTask::Answer(waiters.into_vec(), Box::new(completion)));
+    }
+}
+
+/// A precheck or heads-up ends.
+pub(crate) fn preparation(core: &mut Core, out: &mut Out, end: PreparationEnd, now: Timestamp) {
+    let PreparationEnd { request: id, outcome, prepared } = end;
+    // It may have ended on its own since it was served.
+    let Some(context) = core.requests.preparation_mut(&id) else { return };
+    context.note_artifact_ready(prepared, now);
+    let outcome = match outcome {
+        Outcome::PrecheckOk if context.heads_up => Outcome::HeadsUpTaken,
+        outcome => outcome,
+    };
+    let context = context.clone();
+    let completion = completion(core, &context, outcome, None, 0);
+    answer(core, out, id, &completion, now);
+}
+
+/// A single request ends before what it waits for: its deadline, leaf or cancellation. Without an outcome there is no
+/// verdict.
+pub(crate) fn end_request(core: &mut Core, out: &mut Out, id: RequestId, outcome: Option<WireOutcome>, now: Timestamp) {
+    // It may have ended in the same step for another reason.
+    let Some(request) = core.requests.get(&id) else { return };
+    let completion = match &request.target {
+        RequestTarget::Preparation(context) => {
+            let waiter = Waiter::Preparation(id);
+            let completion = outcome.map(|outcome| completion(core, context, outcome, None, 0));
+            let artifact = context.artifact;
+            core.unassigned.remove(&waiter);
+            if let Some(artifact) = artifact.and_then(|key| core.artifacts.get_mut(key)) {
+                artifact.waiters.remove(&waiter);
+            }
+            completion
+        }
+        RequestTarget::Execution { job, .. } => {
+            let job = *job;
+            // Without the execution the request's verdict is among the background tasks already.
+            let Some(execution) = core.executions.get(job) else { return };
+            let completion =
+                outcome.map(|outcome| completion(core, &execution.context_at(now), outcome, None, execution.begun()));
+            leave_execution(core, out, job, id, now);
+            completion
+        }
+    };
+    match completion {
+        Some(completion) => answer(core, out, id, &completion, now),
+        None => {
+            remove(core, id);
+        }
+    }
+}
+
+/// A request does not wait for an execution any more: the next one takes its place, or the execution is stopped.
+fn leave_execution(core: &mut Core, out: &mut Out, job: JobId, id: RequestId, now: Timestamp) {
+    let Some(execution) = core.executions.get_mut(job) else { return };
+    execution.waiters.retain(|waiter| *waiter != id);
+    let Some(heir) = execution.waiters.first().and_then(|id| core.requests.get(id)) else {
+        executions::withdraw(core, out, job, now);
+        executions::remove(core, job);
+        return;
+    };
+    let (client, leaf) = (heir.client, heir.leaf);
+    executions::rearrange(core, out, job, |execution| {
+        (execution.client, execution.work.relay_leaf) = (client, leaf);
+    });
+}

@@ -1,0 +1,62 @@
+//! The fleet's status, for people.
+
+use crate::{
+    core::{Core, Out},
+    effect::Answer,
+    tables::{Pool, Worker, WorkerState},
+};
+use pvf_proto::{
+    subjects::Subject,
+    wire::{FleetStatus, WorkerKind, WorkerStatus},
+};
+
+/// Workers that are listed in a status; the totals count all.
+const MAX_LISTED: usize = 256;
+
+/// Answers a status request, with the workers of one machine or of all.
+pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: Option<Subject>) {
+    let status = FleetStatus {
+        token: core.config.token,
+        version: core.config.version.clone(),
+        workers: workers(core, host),
+        prepare: core.workers.totals(WorkerKind::Prepare).into(),
+        execute: core.workers.totals(WorkerKind::Execute).into(),
+        requests: core.requests.len() as u64,
+        request_bytes: core.clients.bytes(),
+        clients: core.clients.len() as u64,
+        prepare_queue: core.prepare_queue.depths(),
+        execute_queue: core.execute_queue.depths(),
+        artifacts: core.artifacts.len() as u64,
+        artifact_bytes: core.artifacts.bytes(),
+        prepared: out.counts.prepare_dispatched,
+        executed: out.counts.execute_dispatched - out.counts.came_back,
+        coalesced: out.counts.coalesced,
+        overloaded: out.counts.overloaded,
+        inconsistencies: out.counts.inconsistencies,
+    };
+    out.reply(reply, Answer::Status(Box::new(status)));
+}
+
+fn workers(core: &Core, host: Option<&str>) -> Vec<WorkerStatus> {
+    let pools = core
+        .workers
+        .engines()
+        .flat_map(|engine| [WorkerKind::Prepare, WorkerKind::Execute].map(|kind| core.workers.pool(kind, engine)));
+    let all = pools.flat_map(Pool::members).filter_map(|id| core.workers.get(id));
+    all.filter(|worker| host.is_none_or(|host| worker.hello.host == host)).take(MAX_LISTED).map(status).collect()
+}
+
+fn status(worker: &Worker) -> WorkerStatus {
+    let hello = &worker.hello;
+    WorkerStatus {
+        id: hello.worker,
+        kind: hello.kind,
+        slots: hello.slots,
+        running: worker.running(),
+        engine: hello.engine.clone(),
+        host: hello.host.clone(),
+        version: hello.version.clone(),
+        security: hello.security.clone(),
+        draining: matches!(worker.state(), WorkerState::Draining | WorkerState::Suspect { draining: true }),
+    }
+}

@@ -1,0 +1,183 @@
+//! Submissions: accepted or refused; an accepted one joins an execution that is under way, or starts a new job.
+
+use crate::{
+    core::{Core, FollowUp, Out},
+    effect::{Answer, Effect},
+    keys::ClientKey,
+    notice::Notice,
+    operations::executions,
+    policies::{admission_limit, class_and_bytes, execute_bytes},
+    tables::{Execution, JobContext, NewExecution, PvfSpec, Request, RequestClass, RequestTarget, Timer},
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::{BlobHash, JobId, RequestId, ValidationKey},
+    priority::{ExecuteKind, PreparePriority},
+    subjects::Subject,
+    verdict::{AmbiguousReason, Outcome},
+    wire::{ExecuteSubmission, Refusal, Submission, SubmitReply, Work},
+};
+use std::sync::Arc;
+
+/// A submission, with the identity of its validation and where the acknowledgement goes.
+pub(crate) struct Submitted {
+    pub(crate) submission: Submission,
+    pub(crate) identity: Option<ValidationKey>,
+    pub(crate) reply: Option<Subject>,
+}
+
+/// A submission arrives. A repeated one is acknowledged again and changes nothing.
+pub(crate) fn on_submit(core: &mut Core, out: &mut Out, submitted: Submitted, now: Timestamp) {
+    let Submitted { submission, identity, reply } = submitted;
+    let id = submission.id;
+    let answer = match admit(core, out, &submission, now) {
+        Ok(true) => {
+            accept(core, out, submission, identity, now);
+            Answer::Accepted(id)
+        }
+        Ok(false) => Answer::Accepted(id),
+        Err(refusal) => Answer::Submit(SubmitReply::Refused(refusal)),
+    };
+    out.reply(reply, answer);
+}
+
+/// Whether a submission is new, if it may be accepted.
+fn admit(core: &mut Core, out: &mut Out, submission: &Submission, now: Timestamp) -> Result<bool, Refusal> {
+    let id = submission.id;
+    let client = core.clients.find(&submission.node);
+    if let Some(client) = client {
+        // A refused submission shows as well that its client is alive.
+        note_client_heard(core, client, now);
+    }
+    if core.requests.contains(&id) {
+        return Ok(false);
+    }
+    if let Some(verdict) = core.verdicts.get(&id) {
+        let (node, verdict) = (submission.node, verdict.clone());
+        out.effect(Effect::Verdict { node, verdict });
+        return Ok(false);
+    }
+    if core.cancellations.contains(id, submission.node) {
+        return Ok(false);
+    }
+    let (class, bytes) = class_and_bytes(&submission.work);
+    if let Some(limit) = admission_limit(&core.clients, &core.config.policy, client, class, bytes) {
+        out.counts.overloaded += 1;
+        out.notice(Notice::RequestShed { request: id, node: submission.node, limit: limit.clone() });
+        return Err(Refusal::Overloaded { what: limit, retry_after: core.config.policy.retry_after });
+    }
+    Ok(true)
+}
+
+fn note_client_heard(core: &mut Core, client: ClientKey, now: Timestamp) {
+    if let Some(at) = core.clients.heard(client, core.config.policy.client_silence, now) {
+        core.timers.set(Timer::ClientSilence(client), at);
+    }
+}
+
+fn accept(core: &mut Core, out: &mut Out, submission: Submission, identity: Option<ValidationKey>, now: Timestamp) {
+    let id = submission.id;
+    let Some(client) = core.clients.find_or_add(submission.node) else {
+        return out.inconsistent("a submission of a client too many was admitted");
+    };
+    note_client_heard(core, client, now);
+    let deadline = now.after(submission.answer_within);
+    let spec = core.specs.acquire(&submission);
+    let request = |leaf, target| Request { client, arrived: now, deadline, leaf, target };
+    match submission.work {
+        Work::Execute(mut work) => {
+            // Approvals and disputes are needed whatever becomes of the leaf.
+            work.relay_leaf = work.relay_leaf.filter(|_| work.kind.prepare_priority() == PreparePriority::Normal);
+            // An execution without an identity is like no other.
+            let identity = identity.unwrap_or_else(|| ValidationKey(BlobHash::of(id.0.as_bytes()).0));
+            let target = RequestTarget::Execution { job: JobId(0), kind: work.kind };
+            let request = request(work.relay_leaf, target);
+            accept_execution(core, out, NewValidation { id, request, work, spec, identity }, now);
+        }
+        Work::Precheck | Work::HeadsUp => {
+            let heads_up = matches!(submission.work, Work::HeadsUp);
+            let context = JobContext { heads_up, ..JobContext::new(spec, now) };
+            add_request(core, id, request(None, RequestTarget::Preparation(Box::new(context))));
+            out.follow_up(FollowUp::PlacePreparation(id));
+        }
+    }
+}
+
+fn add_request(core: &mut Core, id: RequestId, request: Request) {
+    core.clients.count_request(request.client, RequestClass(request.target.kind()), request.leaf, id);
+    core.requests.insert(id, request);
+}
+
+/// An accepted request for an execution.
+struct NewValidation {
+    id: RequestId,
+    request: Request,
+    work: Box<ExecuteSubmission>,
+    spec: Arc<PvfSpec>,
+    identity: ValidationKey,
+}
+
+fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Timestamp) {
+    let NewValidation { id, mut request, work, spec, identity } = new;
+    let (client, deadline, leaf, kind) = (request.client, request.deadline, request.leaf, work.kind);
+    let joined = if work.fresh { None } else { core.executions.find_same(&identity) };
+    let job = joined.unwrap_or_else(|| core.next_job());
+    request.target = RequestTarget::Execution { job, kind };
+    add_request(core, id, request);
+    if joined.is_some() {
+        core.specs.release(&spec);
+        join(core, out, Joining { job, id, kind, deadline }, now);
+    } else {
+        let bytes = execute_bytes(&work);
+        core.clients.charge_bytes(client, kind, bytes);
+        let context = JobContext::new(spec, now);
+        let new = NewExecution { context, deadline, work: *work, identity, request: id, client, bytes };
+        core.executions.insert(job, Execution::new(new));
+        if core.quarantine.holds(&identity, core.config.policy.max_deaths, now) {
+            quarantine(core, out, job, id);
+            return;
+        }
+        out.follow_up(FollowUp::PlaceExecution(job));
+    }
+    let retired = leaf.is_some_and(|leaf| core.clients.is_retired(client, &leaf));
+    let running = core.executions.get(job).is_some_and(Execution::is_running);
+    if retired && !running {
+        out.follow_up(FollowUp::EndRequest { request: id, outcome: Some(Outcome::Expired) });
+    }
+}
+
+/// A new execution of a validation that lost too many workers is answered at once.
+fn quarantine(core: &Core, out: &mut Out, job: JobId, request: RequestId) {
+    out.counts.quarantined += 1;
+    if let Some(execution) = core.executions.get(job) {
+        let code = execution.context.spec.code.hash;
+        out.notice(Notice::ExecutionQuarantined { request: Some(request), code });
+    }
+    let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
+    out.follow_up(FollowUp::FinishExecution { job, outcome, worker: None });
+}
+
+/// A request that joins an execution.
+struct Joining {
+    job: JobId,
+    id: RequestId,
+    kind: ExecuteKind,
+    deadline: Timestamp,
+}
+
+/// A request joins an execution that is under way; it may make it more urgent.
+fn join(core: &mut Core, out: &mut Out, joining: Joining, now: Timestamp) {
+    let Joining { job, id, kind, deadline } = joining;
+    let Some(execution) = core.executions.get_mut(job) else {
+        return out.inconsistent(format_args!("execution {job} was found by its identity and is not known"));
+    };
+    execution.waiters.push(id);
+    if let Some(key) = execution.context.artifact {
+        core.artifacts.touch(key, now);
+    }
+    out.counts.coalesced += 1;
+    executions::rearrange(core, out, job, |execution| {
+        execution.kind = execution.kind.min(kind);
+        execution.deadline = execution.deadline.min(deadline);
+    });
+}

@@ -1,0 +1,189 @@
+//! Registration, heartbeats, deregistration and silence of workers.
+
+use crate::{
+    core::{AttemptLoss, BackgroundTask, Core, FollowUp, Out},
+    effect::Answer,
+    keys::{AttemptKey, EndedAttempt},
+    notice::Notice,
+    operations::{artifacts, workers::note_held},
+    tables::{MAX_WORKERS, SlotState, Timer, Worker, WorkerEvent, WorkerState},
+    time::Timestamp,
+};
+use pvf_proto::{
+    ids::WorkerId,
+    subjects::Subject,
+    wire::{Heartbeat, Holding, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
+};
+use std::collections::HashSet;
+
+/// Most slots that one worker may have.
+const MAX_SLOTS: u32 = 1024;
+/// Most artifacts in one registration or heartbeat; more are ignored.
+const MAX_HOLDINGS: usize = 512;
+
+/// A worker registers. One that missed the answer registers again, and may have jobs.
+pub(crate) fn on_hello(core: &mut Core, out: &mut Out, hello: WorkerHello, reply: Option<Subject>, now: Timestamp) {
+    let id = hello.worker;
+    let is_new = !core.workers.contains(&id);
+    let refusal = if hello.slots == 0 || hello.slots > MAX_SLOTS {
+        Some(WorkerRefusal::Slots { slots: hello.slots, max: MAX_SLOTS })
+    } else if is_new && core.workers.len() >= MAX_WORKERS as usize {
+        Some(WorkerRefusal::FleetFull { max: MAX_WORKERS })
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        out.reply(reply, Answer::Worker(WorkerReply::Refused(refusal)));
+        return;
+    }
+    out.reply(reply, Answer::Worker(WorkerReply::Welcome { token: core.config.token }));
+    let holds: Vec<_> = hello.holds.iter().take(MAX_HOLDINGS).cloned().collect();
+    if is_new {
+        if core.workers.find_engine(&hello.engine).is_none() {
+            out.notice(Notice::EngineSeen { engine: hello.engine.clone() });
+        }
+        out.counts.workers_joined += 1;
+        out.notice(Notice::WorkerJoined { hello: Box::new(hello.clone()) });
+        let silence = now.after(core.config.timing.worker_silence);
+        core.timers.set(Timer::WorkerSilence(id), silence);
+        core.workers.add(hello, now, silence);
+    } else {
+        heard(core, out, id, now);
+    }
+    for holding in holds {
+        note_holding(core, id, &holding);
+    }
+    if !core.unassigned.is_empty() {
+        out.background.push_back(BackgroundTask::AssignEngines);
+    }
+    reassign_stranded(core, out);
+}
+
+/// Queues of engines without workers may be worked on by another engine.
+pub(crate) fn reassign_stranded(core: &Core, out: &mut Out) {
+    for engine in core.workers.engines() {
+        let without_workers = |kind| core.workers.pool(kind, engine).is_empty();
+        if without_workers(WorkerKind::Execute) && core.execute_queue.len(engine) > 0
+            || without_workers(WorkerKind::Prepare) && !core.prepare_queue.is_empty(engine)
+        {
+            out.background.push_back(BackgroundTask::Reassign(engine));
+        }
+    }
+}
+
+/// A message of a worker arrived: it may get jobs, and its silence counts from now.
+fn heard(core: &mut Core, out: &mut Out, id: WorkerId, now: Timestamp) {
+    let Some(worker) = core.workers.get_mut(&id) else {
+        return out.inconsistent(format_args!("worker {id} is heard from and is not registered"));
+    };
+    // The silence timer stays as it is: when it fires it finds this.
+    worker.heard = now;
+    if !matches!(worker.state(), WorkerState::Suspect { .. }) {
+        return;
+    }
+    if core.workers.transition(&id, WorkerEvent::Heard).and_then(|transition| out.checked(transition)).is_some() {
+        out.notice(Notice::WorkerRecovered { worker: id });
+    }
+}
+
+fn note_holding(core: &mut Core, id: WorkerId, holding: &Holding) {
+    let (Holding::Warm(artifact) | Holding::OnDisk(artifact) | Holding::Gone(artifact)) = holding;
+    let Some(key) = artifacts::find(core, artifact) else { return };
+    match holding {
+        Holding::Warm(_) => note_held(core, key, id, true),
+        Holding::OnDisk(_) => note_held(core, key, id, false),
+        Holding::Gone(_) => core.workers.note_not_held(&id, key),
+    }
+}
+
+/// Attempts that a worker acknowledged a while ago, and of which it has neither the job nor an unacknowledged report.
+fn missing_attempts(core: &Core, worker: &Worker, heartbeat: &Heartbeat, now: Timestamp) -> Vec<EndedAttempt> {
+    let grace = core.config.timing.heartbeat * 2 + core.config.timing.ack;
+    let mut overdue = worker.jobs.iter().filter(|slot| slot.taken.is_some_and(|at| now.since(at) > grace)).peekable();
+    if overdue.peek().is_none() {
+        return Vec::new();
+    }
+    let own = heartbeat.running.iter().filter(|running| running.token == core.config.token);
+    let has: HashSet<_> = own.map(|running| AttemptKey { job: running.job, attempt: running.attempt }).collect();
+    let missing = overdue.filter(|slot| !has.contains(&slot.at));
+    let mut missing: Vec<_> = missing.map(|slot| EndedAttempt { at: slot.at, site: worker.site() }).collect();
+    missing.sort_unstable_by_key(|ended| ended.at);
+    missing
+}
+
+/// A worker's heartbeat.
+pub(crate) fn on_heartbeat(
+    core: &mut Core,
+    out: &mut Out,
+    heartbeat: Heartbeat,
+    reply: Option<Subject>,
+    now: Timestamp,
+) {
+    let id = heartbeat.worker;
+    let Some(worker) = core.workers.get(&id) else {
+        out.reply(reply, Answer::Worker(WorkerReply::SayHello));
+        return;
+    };
+    let missing = missing_attempts(core, worker, &heartbeat, now);
+    heard(core, out, id, now);
+    if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
+        out.checked(transition);
+    }
+    out.reply(reply, Answer::Worker(WorkerReply::Ack));
+    for holding in heartbeat.holdings.iter().take(MAX_HOLDINGS) {
+        note_holding(core, id, holding);
+    }
+    for ended in missing {
+        core.workers.vacate(&id, ended.at);
+        let loss = AttemptLoss::GivenBack("the worker has lost the job".into());
+        out.follow_up(FollowUp::AttemptLost { ended, loss });
+    }
+}
+
+/// A worker deregisters: what it still has is done elsewhere.
+pub(crate) fn on_goodbye(core: &mut Core, out: &mut Out, id: WorkerId, reply: Option<Subject>) {
+    out.reply(reply, Answer::Worker(WorkerReply::Ack));
+    let Some(worker) = core.workers.remove(&id) else { return };
+    out.counts.workers_left += 1;
+    let (host, jobs) = (worker.hello.host.clone(), worker.jobs.len() as u32);
+    out.notice(Notice::WorkerLeft { worker: id, host, jobs });
+    give_up_jobs(core, out, *worker, &AttemptLoss::GivenBack("the worker deregistered".into()));
+}
+
+/// The silence timer of a worker fired. It is lost only if the coordinator itself was connected all the while.
+pub(crate) fn on_silence(core: &mut Core, out: &mut Out, id: WorkerId, now: Timestamp) {
+    let silence = core.config.timing.worker_silence;
+    let link_up_since = core.link_up_since.unwrap_or(now);
+    let Some(worker) = core.workers.get_mut(&id) else {
+        return out.inconsistent(format_args!("worker {id} has a silence timer and is not registered"));
+    };
+    let since = worker.heard.max(link_up_since);
+    if now.since(since) < silence {
+        worker.silence_timer = since.after(silence);
+        core.timers.set(Timer::WorkerSilence(id), worker.silence_timer);
+        return;
+    }
+    let Some(worker) = core.workers.remove(&id) else { return };
+    out.counts.workers_lost += 1;
+    let (host, jobs) = (worker.hello.host.clone(), worker.jobs.len() as u32);
+    out.notice(Notice::WorkerLost { worker: id, host, jobs, silent: now.since(worker.heard) });
+    give_up_jobs(core, out, *worker, &AttemptLoss::WorkerLost);
+}
+
+/// The jobs of a worker that was removed are lost.
+fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLoss) {
+    core.timers.clear(Timer::WorkerSilence(worker.id()), worker.silence_timer);
+    let site = worker.site();
+    let mut jobs = worker.jobs;
+    jobs.sort_unstable_by_key(|slot| slot.at);
+    for slot in jobs {
+        let loss = match (slot.state, loss) {
+            (SlotState::Running, loss) => loss.clone(),
+            (SlotState::Staged(_) | SlotState::Recalled(_), AttemptLoss::WorkerLost) => AttemptLoss::PerhapsBegun,
+            (SlotState::Staged(_) | SlotState::Recalled(_), _) => AttemptLoss::Returned,
+        };
+        out.follow_up(FollowUp::AttemptLost { ended: EndedAttempt { at: slot.at, site: site.clone() }, loss });
+    }
+    // Once the lost jobs are in their queues again.
+    out.follow_up(FollowUp::ReassignStranded);
+}

@@ -1,0 +1,32 @@
+//! Tables: data with its indexes. A table keeps its own indexes in agreement and knows nothing of other tables; what
+//! touches several of them is in `operations`.
+
+mod artifacts;
+mod clients;
+mod executions;
+mod lifecycle;
+mod pool;
+mod preparations;
+mod quarantine;
+mod requests;
+mod slot;
+mod specs;
+mod timers;
+mod verdicts;
+mod worker;
+mod workers;
+
+pub(crate) use artifacts::{Artifact, ArtifactEvent, ArtifactState, Artifacts, OWNERS, Owners};
+pub(crate) use clients::{Clients, MAX_CLIENTS, RequestClass};
+pub(crate) use executions::{Execution, ExecutionEvent, ExecutionState, Executions, NewExecution};
+pub(crate) use lifecycle::IllegalTransition;
+pub(crate) use pool::{Pool, fnv1a};
+pub(crate) use preparations::{Preparation, PreparationEvent, PreparationState, Preparations};
+pub(crate) use quarantine::Quarantine;
+pub(crate) use requests::{JobContext, Request, RequestTarget, Requests};
+pub(crate) use slot::{SlotState, WorkerIndex};
+pub(crate) use specs::{PvfSpec, PvfSpecs};
+pub(crate) use timers::{Timer, Timers};
+pub(crate) use verdicts::{EarlyCancellations, RecentVerdicts};
+pub(crate) use worker::{Worker, WorkerEvent, WorkerState};
+pub(crate) use workers::{MAX_WORKERS, Workers};

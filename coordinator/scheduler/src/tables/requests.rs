@@ -1,0 +1,178 @@
+//! Requests without a verdict, with their deadlines.
+
+use crate::{
+    collections::ShardedMap,
+    keys::{ArtifactKey, ClientKey},
+    tables::specs::PvfSpec,
+    time::{CompactDuration, Timestamp},
+};
+use pvf_proto::{
+    ids::{JobId, RequestId},
+    priority::ExecuteKind,
+    wire::Timings,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// A request without a verdict.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) client: ClientKey,
+    pub(crate) arrived: Timestamp,
+    pub(crate) deadline: Timestamp,
+    /// Relay-chain leaf that the request belongs to; only backing work has one.
+    pub(crate) leaf: Option<[u8; 32]>,
+    pub(crate) target: RequestTarget,
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+pub(crate) enum RequestTarget {
+    /// An execution, possibly together with other requests. `kind` is the kind under which this one was admitted.
+    Execution { job: JobId, kind: ExecuteKind },
+    /// The preparation of an artifact.
+    Preparation(Box<JobContext>),
+}
+
+impl RequestTarget {
+    /// The kind of execution under which the request counts for the limits; `None` for preparations.
+    pub(crate) fn kind(&self) -> Option<ExecuteKind> {
+        match self {
+            Self::Execution { kind, .. } => Some(*kind),
+            Self::Preparation(_) => None,
+        }
+    }
+}
+
+/// What an execution or a precheck needs to get its artifact, and what was measured on the way.
+#[derive(Debug, Clone)]
+pub(crate) struct JobContext {
+    pub(crate) spec: Arc<PvfSpec>,
+    /// Set once an engine was chosen.
+    pub(crate) artifact: Option<ArtifactKey>,
+    /// A heads-up is answered as soon as its artifact was asked for.
+    pub(crate) heads_up: bool,
+    /// The artifact was there each time it was needed.
+    pub(crate) cached: bool,
+    pub(crate) timings: StageTimings,
+    /// Start of the stage that it is in.
+    pub(crate) since: Timestamp,
+}
+
+/// Time spent in each stage so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StageTimings {
+    pub(crate) queued: CompactDuration,
+    pub(crate) prepare: CompactDuration,
+    pub(crate) execute: CompactDuration,
+}
+
+impl From<StageTimings> for Timings {
+    fn from(timings: StageTimings) -> Self {
+        Self {
+            queued: timings.queued.into(),
+            prepare: timings.prepare.into(),
+            execute: timings.execute.into(),
+            total: Duration::ZERO,
+        }
+    }
+}
+
+impl JobContext {
+    pub(crate) fn new(spec: Arc<PvfSpec>, now: Timestamp) -> Self {
+        Self { spec, artifact: None, heads_up: false, cached: true, timings: StageTimings::default(), since: now }
+    }
+
+    /// The artifact is there. `prepared`: when its preparation was dispatched and when it ended, if it was waited for.
+    pub(crate) fn note_artifact_ready(&mut self, prepared: Option<(Timestamp, Timestamp)>, now: Timestamp) {
+        if let Some((dispatched, ended)) = prepared {
+            self.cached = false;
+            self.timings.queued += dispatched.since(self.since);
+            self.timings.prepare += ended.since(dispatched.max(self.since));
+        }
+        self.since = now;
+    }
+
+    /// The time in a queue is over.
+    pub(crate) fn note_queued(&mut self, now: Timestamp) {
+        self.timings.queued += now.since(self.since);
+        self.since = now;
+    }
+}
+
+/// The requests, by id and by deadline.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    by_id: ShardedMap<RequestId, Box<Request>>,
+    deadlines: BTreeSet<(Timestamp, RequestId)>,
+}
+
+impl Requests {
+    pub(crate) fn get(&self, id: &RequestId) -> Option<&Request> {
+        self.by_id.get(id).map(|request| &**request)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &RequestId) -> Option<&mut Request> {
+        self.by_id.get_mut(id).map(|request| &mut **request)
+    }
+
+    /// The context of a request for a preparation.
+    pub(crate) fn preparation(&self, id: &RequestId) -> Option<&JobContext> {
+        match &self.get(id)?.target {
+            RequestTarget::Preparation(context) => Some(context),
+            RequestTarget::Execution { .. } => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn preparation_mut(&mut self, id: &RequestId) -> Option<&mut JobContext> {
+        match &mut self.get_mut(id)?.target {
+            RequestTarget::Preparation(context) => Some(context),
+            RequestTarget::Execution { .. } => None,
+        }
+    }
+
+    pub(crate) fn contains(&self, id: &RequestId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    pub(crate) fn insert(&mut self, id: RequestId, request: Request) {
+        self.deadlines.insert((request.deadline, id));
+        self.by_id.insert(id, Box::new(request));
+    }
+
+    pub(crate) fn remove(&mut self, id: &RequestId) -> Option<Request> {
+        let request = self.by_id.remove(id)?;
+        self.deadlines.remove(&(request.deadline, *id));
+        Some(*request)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the next deadline that has passed. The request stays until it is answered.
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<RequestId> {
+        let (at, id) = *self.deadlines.first().filter(|(at, _)| *at <= now)?;
+        self.deadlines.remove(&(at, id));
+        Some(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether the deadline of a request is still ahead: for checks.
+    pub(crate) fn has_deadline(&self, id: &RequestId) -> bool {
+        self.get(id).is_some_and(|request| self.deadlines.contains(&(request.deadline, *id)))
+    }
+
+    /// How many deadlines are ahead: for checks.
+    pub(crate) fn deadlines(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// Every request, in no particular order: for checks.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&RequestId, &Request)> {
+        self.by_id.iter().map(|(id, request)| (id, &**request))
+    }
+}

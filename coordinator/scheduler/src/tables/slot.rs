@@ -1,0 +1,52 @@
+//! A job at a worker, and where a pool has a worker.
+
+use crate::{
+    keys::{AttemptKey, StagedRank},
+    time::Timestamp,
+};
+
+/// Where a job is at its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotState {
+    /// It has one of the worker's slots.
+    Running,
+    /// It waits there for a slot, with this urgency.
+    Staged(u8),
+    /// It waited there for a slot and was recalled; the answer is awaited.
+    Recalled(u8),
+}
+
+/// A job at a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) at: AttemptKey,
+    /// When the worker acknowledged the dispatch.
+    pub(crate) taken: Option<Timestamp>,
+    pub(crate) state: SlotState,
+}
+
+impl Slot {
+    /// Its rank among the staged jobs, if it is one.
+    pub(crate) fn rank(&self) -> Option<StagedRank> {
+        match self.state {
+            SlotState::Running => None,
+            SlotState::Staged(urgency) | SlotState::Recalled(urgency) => Some((urgency, self.at.job, self.at.attempt)),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == SlotState::Running
+    }
+}
+
+/// Where a pool has a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum WorkerIndex {
+    /// It gets no job.
+    #[default]
+    None,
+    /// It has a free slot; the load in 1/1024 of its slots.
+    Free(u32),
+    /// Its slots are taken and one more job may be staged; how many are.
+    Stageable(u32),
+}

@@ -1,0 +1,51 @@
+//! Every timer of the scheduler except the deadlines of requests (`requests`): one enum, one table.
+
+use crate::{keys::ClientKey, time::Timestamp};
+use pvf_proto::ids::{JobId, WorkerId};
+use std::collections::BTreeSet;
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Timer {
+    /// A worker may have been silent for too long.
+    WorkerSilence(WorkerId),
+    /// A client may have been silent for too long.
+    ClientSilence(ClientKey),
+    /// An execution that did not begin is tried again.
+    RetryExecution(JobId),
+    /// A preparation that did not begin is tried again.
+    RetryPreparation(JobId),
+    /// Unused artifacts are dropped.
+    Prune,
+}
+
+/// The timers. The owner of a timer remembers for when it is set.
+#[derive(Debug, Default)]
+pub(crate) struct Timers(BTreeSet<(Timestamp, Timer)>);
+
+impl Timers {
+    pub(crate) fn set(&mut self, timer: Timer, at: Timestamp) {
+        self.0.insert((at, timer));
+    }
+
+    /// Removes a timer that was set for this time; does nothing if it has fired.
+    pub(crate) fn clear(&mut self, timer: Timer, at: Timestamp) {
+        self.0.remove(&(at, timer));
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the next one that is due.
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
+        self.0.first().filter(|(at, _)| *at <= now)?;
+        self.0.pop_first().map(|(_, timer)| timer)
+    }
+
+    /// Every timer: for checks.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Timestamp, Timer)> {
+        self.0.iter()
+    }
+}

@@ -1,0 +1,171 @@
+//! One worker: its state, its slots, and the artifacts that it has.
+
+use crate::{
+    keys::{ArtifactKey, AttemptKey, AttemptSite, EngineKey},
+    tables::{
+        lifecycle::IllegalTransition,
+        pool::Pool,
+        slot::{Slot, WorkerIndex},
+    },
+    time::Timestamp,
+};
+use lru::LruCache;
+use pvf_proto::{
+    config::MAX_STAGED,
+    ids::WorkerId,
+    wire::{WorkerHello, WorkerKind},
+};
+use smallvec::SmallVec;
+
+/// Whether a worker gets jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WorkerState {
+    /// It gets jobs.
+    Available,
+    /// It refused or missed a command: no jobs until it is heard from.
+    Suspect { draining: bool },
+    /// It finishes what it has and takes nothing new.
+    Draining,
+}
+
+/// What can happen to a worker. Deregistration and loss remove it from the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WorkerEvent {
+    /// A message of the worker arrived.
+    Heard,
+    /// A heartbeat says whether the worker drains.
+    Drains(bool),
+    /// It refused or missed a command.
+    CommandMissed,
+}
+
+impl WorkerState {
+    /// The only place where a worker changes its state. Returns the state before.
+    pub(crate) fn transition(&mut self, event: WorkerEvent) -> Result<Self, IllegalTransition> {
+        use WorkerEvent as E;
+        use WorkerState as S;
+        let next = match (*self, event) {
+            (S::Available, E::Heard) | (S::Suspect { draining: false }, E::Heard) => S::Available,
+            (S::Draining, E::Heard) | (S::Suspect { draining: true }, E::Heard) => S::Draining,
+            (S::Available | S::Draining, E::Drains(true)) => S::Draining,
+            (S::Available | S::Draining, E::Drains(false)) => S::Available,
+            (S::Available, E::CommandMissed) => S::Suspect { draining: false },
+            (S::Draining, E::CommandMissed) => S::Suspect { draining: true },
+            (state @ S::Suspect { .. }, E::CommandMissed) => state,
+            // A heartbeat is a message: the worker was heard first.
+            (state @ S::Suspect { .. }, E::Drains(_)) => return Err(IllegalTransition::new("worker", &state, &event)),
+        };
+        Ok(std::mem::replace(self, next))
+    }
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) hello: Box<WorkerHello>,
+    pub(crate) engine: EngineKey,
+    /// Jobs that it has: dispatched, and neither reported nor known to be stopped.
+    pub(crate) jobs: SmallVec<[Slot; 4]>,
+    pub(super) state: WorkerState,
+    /// When it was heard from last, and when its silence timer fires.
+    pub(crate) heard: Timestamp,
+    pub(crate) silence_timer: Timestamp,
+    /// Artifacts that it has, and whether each is mapped and linked (warm).
+    pub(super) held: LruCache<ArtifactKey, bool>,
+    /// Where its pool has it.
+    pub(super) index: WorkerIndex,
+}
+
+impl Worker {
+    pub(crate) fn id(&self) -> WorkerId {
+        self.hello.worker
+    }
+
+    pub(crate) fn state(&self) -> WorkerState {
+        self.state
+    }
+
+    pub(crate) fn index(&self) -> WorkerIndex {
+        self.index
+    }
+
+    pub(crate) fn slot_mut(&mut self, at: AttemptKey) -> Option<&mut Slot> {
+        self.jobs.iter_mut().find(|slot| slot.at == at)
+    }
+
+    pub(crate) fn has(&self, at: AttemptKey) -> bool {
+        self.jobs.iter().any(|slot| slot.at == at)
+    }
+
+    pub(crate) fn running(&self) -> u32 {
+        self.jobs.iter().filter(|slot| slot.is_running()).count() as u32
+    }
+
+    /// Where it is, for retries.
+    pub(crate) fn site(&self) -> AttemptSite {
+        AttemptSite { worker: self.id(), host: self.hello.host.clone() }
+    }
+
+    /// Whether it has an artifact; `Some(true)` if it is warm.
+    pub(crate) fn holds(&self, artifact: ArtifactKey) -> Option<bool> {
+        self.held.peek(&artifact).copied()
+    }
+
+    /// How many jobs it may have: its slots, and for an execute worker `staged_per_slot` more for each.
+    pub(crate) fn credit(&self, staged_per_slot: u32) -> u32 {
+        let slots = self.hello.slots;
+        match self.hello.kind {
+            WorkerKind::Execute => slots + (slots * staged_per_slot).min(MAX_STAGED),
+            WorkerKind::Prepare => slots,
+        }
+    }
+
+    /// Where a pool is to have it.
+    pub(crate) fn expected_index(&self, staged_per_slot: u32) -> WorkerIndex {
+        let (jobs, slots) = (self.jobs.len() as u32, self.hello.slots);
+        if self.state != WorkerState::Available {
+            WorkerIndex::None
+        } else if jobs < slots {
+            WorkerIndex::Free(jobs * 1024 / slots)
+        } else if jobs < self.credit(staged_per_slot) {
+            WorkerIndex::Stageable(jobs - slots)
+        } else {
+            WorkerIndex::None
+        }
+    }
+
+    pub(super) fn reindex(&mut self, pool: &mut Pool, staged_per_slot: u32) {
+        let index = self.expected_index(staged_per_slot);
+        pool.index(self.id(), std::mem::replace(&mut self.index, index), index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::lifecycle::assert_lifecycle;
+
+    #[test]
+    fn the_lifecycle_has_these_transitions_and_no_others() {
+        use WorkerEvent as E;
+        use WorkerState as S;
+        let suspect = |draining| S::Suspect { draining };
+        let states = [S::Available, suspect(false), suspect(true), S::Draining];
+        let events = [E::Heard, E::Drains(true), E::Drains(false), E::CommandMissed];
+        let legal = [
+            (S::Available, E::Heard, S::Available),
+            (S::Available, E::Drains(true), S::Draining),
+            (S::Available, E::Drains(false), S::Available),
+            (S::Available, E::CommandMissed, suspect(false)),
+            (suspect(false), E::Heard, S::Available),
+            (suspect(false), E::CommandMissed, suspect(false)),
+            (suspect(true), E::Heard, S::Draining),
+            (suspect(true), E::CommandMissed, suspect(true)),
+            (S::Draining, E::Heard, S::Draining),
+            (S::Draining, E::Drains(true), S::Draining),
+            (S::Draining, E::Drains(false), S::Available),
+            (S::Draining, E::CommandMissed, suspect(true)),
+        ];
+        assert_lifecycle((&states, &events), &legal, |mut state, event| (state.transition(event), state));
+    }
+}

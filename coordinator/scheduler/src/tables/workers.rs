@@ -1,0 +1,242 @@
+//! The workers: who is registered, in which pool, with which jobs.
+
+use crate::{
+    collections::ShardedMap,
+    keys::{ArtifactKey, AttemptKey, EngineKey},
+    tables::{
+        lifecycle::IllegalTransition,
+        pool::Pool,
+        slot::{Slot, SlotState, WorkerIndex},
+        worker::{Worker, WorkerEvent, WorkerState},
+    },
+    time::Timestamp,
+};
+use lru::LruCache;
+use pvf_proto::{
+    ids::{EngineId, WorkerId},
+    wire::{WorkerHello, WorkerKind},
+};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// Most workers that may be registered at once.
+pub(crate) const MAX_WORKERS: u32 = 100_000;
+/// Artifacts that are remembered of one worker; the one that was noted the longest ago goes first.
+const MAX_HELD: usize = 256;
+
+/// The workers, with a pool for each kind and engine.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    by_id: ShardedMap<WorkerId, Box<Worker>>,
+    engines: Vec<EngineId>,
+    engine_keys: BTreeMap<EngineId, EngineKey>,
+    pools: Vec<[Pool; 2]>,
+    /// Jobs that may be staged at an execute worker for each of its slots.
+    staged_per_slot: u32,
+}
+
+impl Workers {
+    pub(crate) fn new(staged_per_slot: u32) -> Self {
+        Self {
+            by_id: ShardedMap::default(),
+            engines: Vec::new(),
+            engine_keys: BTreeMap::new(),
+            pools: Vec::new(),
+            staged_per_slot,
+        }
+    }
+
+    pub(crate) fn get(&self, id: &WorkerId) -> Option<&Worker> {
+        self.by_id.get(id).map(|worker| &**worker)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &WorkerId) -> Option<&mut Worker> {
+        self.by_id.get_mut(id).map(|worker| &mut **worker)
+    }
+
+    pub(crate) fn contains(&self, id: &WorkerId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn find_engine(&self, engine: &EngineId) -> Option<EngineKey> {
+        self.engine_keys.get(engine).copied()
+    }
+
+    /// The key of an engine, which gets one if it is new.
+    pub(crate) fn engine_key(&mut self, engine: &EngineId) -> EngineKey {
+        if let Some(key) = self.find_engine(engine) {
+            return key;
+        }
+        let key = EngineKey(self.engines.len() as u32);
+        self.engines.push(engine.clone());
+        self.pools.push(Default::default());
+        self.engine_keys.insert(engine.clone(), key);
+        key
+    }
+
+    pub(crate) fn engine(&self, key: EngineKey) -> &EngineId {
+        &self.engines[key.0 as usize]
+    }
+
+    pub(crate) fn engines(&self) -> impl Iterator<Item = EngineKey> + use<> {
+        (0..self.engines.len() as u32).map(EngineKey)
+    }
+
+    /// The workers of a kind and an engine.
+    pub(crate) fn pool(&self, kind: WorkerKind, engine: EngineKey) -> &Pool {
+        &self.pools[engine.0 as usize][kind as usize]
+    }
+
+    /// All pools of a kind.
+    pub(crate) fn pools(&self, kind: WorkerKind) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().map(move |pools| &pools[kind as usize])
+    }
+
+    /// Whether an engine has no workers of a kind while another has.
+    pub(crate) fn is_stranded(&self, kind: WorkerKind, engine: EngineKey) -> bool {
+        self.pool(kind, engine).is_empty() && self.pools(kind).any(|pool| !pool.is_empty())
+    }
+
+    /// Whether an engine has no prepare workers while another has workers of both kinds.
+    pub(crate) fn is_prepared_elsewhere(&self, engine: EngineKey) -> bool {
+        let is_complete = |pools: &[Pool; 2]| pools.iter().all(|pool| !pool.is_empty());
+        self.pool(WorkerKind::Prepare, engine).is_empty() && self.pools.iter().any(is_complete)
+    }
+
+    pub(crate) fn add(&mut self, hello: WorkerHello, now: Timestamp, silence_timer: Timestamp) {
+        let (id, engine) = (hello.worker, self.engine_key(&hello.engine));
+        self.pools[engine.0 as usize][hello.kind as usize].join(id, &hello.host, hello.slots);
+        let worker = Box::new(Worker {
+            hello: Box::new(hello),
+            engine,
+            jobs: SmallVec::new(),
+            state: WorkerState::Available,
+            heard: now,
+            silence_timer,
+            held: LruCache::unbounded(),
+            index: WorkerIndex::None,
+        });
+        self.by_id.insert(id, worker);
+        self.change(&id, |_, _| ());
+    }
+
+    pub(crate) fn remove(&mut self, id: &WorkerId) -> Option<Box<Worker>> {
+        let worker = self.by_id.remove(id)?;
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        pool.index(*id, worker.index, WorkerIndex::None);
+        for slot in &worker.jobs {
+            pool.forget(slot);
+        }
+        pool.leave(*id, &worker.hello.host, worker.hello.slots);
+        Some(worker)
+    }
+
+    /// Changes a worker together with its pool, and brings the pool's index up to date.
+    fn change<R>(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker, &mut Pool) -> R) -> Option<R> {
+        let worker = self.by_id.get_mut(id)?;
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        let result = change(worker, pool);
+        worker.reindex(pool, self.staged_per_slot);
+        Some(result)
+    }
+
+    /// See [`WorkerState::transition`]; `None` if the worker is not registered.
+    pub(crate) fn transition(
+        &mut self,
+        id: &WorkerId,
+        event: WorkerEvent,
+    ) -> Option<Result<WorkerState, IllegalTransition>> {
+        self.change(id, |worker, _| worker.state.transition(event))
+    }
+
+    /// Whether a worker has a free slot and may get a job for it.
+    pub(crate) fn has_free_slot(&self, id: &WorkerId) -> bool {
+        self.get(id).is_some_and(|worker| matches!(worker.index, WorkerIndex::Free(_)))
+    }
+
+    /// A job is dispatched to a worker: into a slot, or staged if all are taken. Returns whether the worker is there.
+    pub(crate) fn occupy(&mut self, id: &WorkerId, at: AttemptKey, urgency: u8) -> bool {
+        let occupied = self.change(id, |worker, pool| {
+            let full = worker.jobs.len() as u32 >= worker.hello.slots;
+            let state = if full { SlotState::Staged(urgency) } else { SlotState::Running };
+            let slot = Slot { at, taken: None, state };
+            worker.jobs.push(slot);
+            pool.remember(worker.id(), &slot);
+        });
+        occupied.is_some()
+    }
+
+    /// A worker does not have an attempt any more; the most urgent staged job of it begins. Returns the slot, if the
+    /// attempt was there.
+    pub(crate) fn vacate(&mut self, id: &WorkerId, at: AttemptKey) -> Option<Slot> {
+        self.change(id, |worker, pool| {
+            let position = worker.jobs.iter().position(|slot| slot.at == at)?;
+            let gone = worker.jobs.swap_remove(position);
+            pool.forget(&gone);
+            if worker.running() < worker.hello.slots
+                && let Some(next) = worker.jobs.iter_mut().filter(|s| !s.is_running()).min_by_key(|s| s.rank())
+            {
+                pool.forget(next);
+                next.state = SlotState::Running;
+                pool.remember(worker.hello.worker, next);
+            }
+            Some(gone)
+        })?
+    }
+
+    /// Changes the state of a job at a worker. Returns whether it is there.
+    pub(crate) fn set_slot(
+        &mut self,
+        id: &WorkerId,
+        at: AttemptKey,
+        change: impl FnOnce(SlotState) -> SlotState,
+    ) -> bool {
+        let changed = self.change(id, |worker, pool| {
+            let slot = worker.jobs.iter_mut().find(|slot| slot.at == at)?;
+            pool.forget(slot);
+            slot.state = change(slot.state);
+            pool.remember(worker.hello.worker, slot);
+            Some(())
+        });
+        changed.flatten().is_some()
+    }
+
+    /// Notes that a worker has an artifact. Returns whether that is new.
+    pub(crate) fn note_held(&mut self, id: &WorkerId, artifact: ArtifactKey, warm: bool) -> bool {
+        let Some(worker) = self.get_mut(id) else { return false };
+        if let Some(known) = worker.held.get_mut(&artifact) {
+            *known |= warm;
+            return false;
+        }
+        worker.held.put(artifact, warm);
+        if worker.held.len() > MAX_HELD {
+            worker.held.pop_lru();
+        }
+        true
+    }
+
+    /// Notes that a worker does not have an artifact any more.
+    pub(crate) fn note_not_held(&mut self, id: &WorkerId, artifact: ArtifactKey) {
+        if let Some(worker) = self.get_mut(id) {
+            worker.held.pop(&artifact);
+        }
+    }
+
+    pub(crate) fn staged_per_slot(&self) -> u32 {
+        self.staged_per_slot
+    }
+
+    /// Workers and slots of a kind.
+    pub(crate) fn totals(&self, kind: WorkerKind) -> (u64, u64) {
+        self.pools(kind).fold((0, 0), |(workers, slots), pool| (workers + pool.len() as u64, slots + pool.slots()))
+    }
+
+    /// Every worker, in no particular order: for checks.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Worker> {
+        self.by_id.iter().map(|(_, worker)| &**worker)
+    }
+}

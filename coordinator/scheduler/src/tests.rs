@@ -1,0 +1,32 @@
+//! Behaviour of the scheduler as its shell sees it: events in, effects out.
+//!
+//! Every message goes through MessagePack, the invariants are checked after every event, and a test fails if an effect
+//! is left that it did not expect ([`env::Env`]). No test reads the scheduler's tables.
+
+mod env;
+mod fixtures;
+
+mod acknowledgements;
+mod admission;
+mod artifacts;
+mod background;
+mod cancellation;
+mod clients;
+mod coalescing;
+mod engines;
+mod inconsistency;
+mod not_begun;
+mod notices;
+mod placement;
+mod preparation_failures;
+mod preparation_order;
+mod pruning;
+mod quarantine;
+mod queues;
+mod reproductions;
+mod requests;
+mod retries;
+mod retry_notices;
+mod staging;
+mod status;
+mod workers;

@@ -1,0 +1,196 @@
+//! Artifacts that are missing, damaged or not known: looked up, dropped, prepared again.
+
+use super::{env::Env, fixtures::*};
+use crate::{DropReason, Effect, Event, Notice};
+use pvf_proto::{
+    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    ids::CodeHash,
+    job::{ExecuteOutcome, PrepareOutcome},
+    priority::ExecuteKind,
+    verdict::{AmbiguousReason, InternalError, Outcome, PrepareError},
+    wire::{Submission, SubmitReply, Work, WorkerKind},
+};
+
+#[test]
+fn an_artifact_that_an_attempt_suspects_is_dropped_and_prepared_again() {
+    for reason in
+        [AmbiguousReason::CorruptedArtifact("mac".into()), AmbiguousReason::RuntimeConstruction("link".into())]
+    {
+        let mut env = warm_fleet();
+        env.submit(1, 1, execute(ExecuteKind::Backing));
+        let first = env.dispatched();
+        env.executed(&first, ExecuteOutcome::Ambiguous(reason.clone()));
+        env.dropped(1);
+        let prepare = env.dispatched();
+        assert_eq!(prepare.code(), 1);
+        env.prepared(&prepare, 2);
+        let second = env.dispatched();
+        assert_eq!(second.execute().mac, Some(info(2).mac), "the new version");
+        assert_ne!(second.worker, first.worker);
+        env.executed(&second, ExecuteOutcome::Ambiguous(reason.clone()));
+        assert_eq!(env.verdict_of(1), Outcome::PossiblyInvalid(reason));
+    }
+}
+
+#[test]
+fn a_missing_artifact_is_an_infrastructure_failure_and_is_prepared_again() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let first = env.dispatched();
+    env.executed(&first, ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into())));
+    env.dropped(1);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 2);
+    let second = env.dispatched();
+    env.executed(&second, valid());
+    let verdict = env.verdict();
+    assert!(is_valid(&verdict.outcome));
+    assert!(!verdict.artifact.unwrap().cached);
+}
+
+#[test]
+fn an_artifact_that_was_replaced_meanwhile_is_not_dropped_again() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    let (first, second) = (env.dispatched(), env.dispatched());
+    let missing = || ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into()));
+    env.executed(&first, missing());
+    env.dropped(1);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 2);
+    assert_eq!(env.dispatched().request, Some(request(1)));
+    env.executed(&second, missing());
+    let again = env.dispatched();
+    assert_eq!((again.request, again.execute().mac), (Some(request(2)), Some(info(2).mac)));
+}
+
+#[test]
+fn a_damaged_artifact_in_the_store_is_dropped_and_prepared_again() {
+    let mut env = small_fleet();
+    env.new_notices();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, Some(StoredArtifact::Damaged));
+    let dropped = Notice::ArtifactDropped { artifact: artifact(1), why: DropReason::Damaged };
+    assert_eq!(env.new_notices(), [dropped]);
+    env.dropped(1);
+    assert_eq!(env.dispatched().code(), 1);
+}
+
+#[test]
+fn queued_executions_of_a_dropped_artifact_wait_for_the_next_one() {
+    let (mut env, run) = one_busy_worker(unstaged());
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    env.submit(3, 1, execute(ExecuteKind::Backing));
+    env.executed(&run, ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into())));
+    env.dropped(1);
+    assert_eq!(env.gauges().execute_queue, [0; 4]);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 2);
+    for n in 1..=3 {
+        let run = env.dispatched();
+        assert_eq!(run.execute().mac, Some(info(2).mac));
+        env.executed(&run, valid());
+        assert!(is_valid(&env.verdict_of(n)));
+    }
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_an_infrastructure_failure_and_nothing_is_kept() {
+    let mut env = small_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 1, Work::Precheck);
+    env.expect_look_up(1);
+    env.event(Event::LookedUp { artifact: artifact(1), found: Err("down".into()) });
+    let failed = Outcome::Internal(InternalError::Store("down".into()));
+    assert_eq!([env.verdict_of(1), env.verdict_of(2)], [failed.clone(), failed]);
+    assert_eq!(env.gauges().artifacts, 0);
+    env.submit(3, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
+    assert_eq!(env.dispatched().request, Some(request(3)));
+}
+
+#[test]
+fn only_the_awaited_answer_of_the_store_counts() {
+    let mut env = warm_fleet();
+    env.found(1, None);
+    env.found(7, None);
+    env.event(Event::Dropped { artifact: artifact(1) });
+    env.event(Event::Dropped { artifact: artifact(7) });
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    assert_eq!(env.dispatched().execute().mac, Some(info(1).mac));
+}
+
+/// The shell checked that the code is in the store; when workers do not find it there, the shell has to look again.
+#[test]
+fn the_shell_forgets_a_code_that_three_workers_did_not_find() {
+    let mut env = Env::with(unstaged());
+    for n in 1..=3 {
+        env.worker(n, WorkerKind::Prepare, 1);
+    }
+    env.submit(1, 1, Work::Precheck);
+    env.looked_up(1, None);
+    let missing = InternalError::InputBlob("no such blob".into());
+    for _ in 0..3 {
+        let prepare = env.dispatched();
+        env.preparation_ended(&prepare, PrepareOutcome::Internal(missing.clone()));
+    }
+    env.expect(Effect::ForgetCode { code: CodeHash([1; 32]) });
+    assert_eq!(env.verdict_of(1), Outcome::Internal(missing));
+    assert_eq!(env.gauges().artifacts, 0);
+}
+
+#[test]
+fn the_shell_keeps_a_code_that_was_not_prepared_for_another_reason() {
+    let mut env = small_fleet();
+    env.submit(1, 1, Work::Precheck);
+    env.looked_up(1, None);
+    for _ in 0..3 {
+        let prepare = env.dispatched();
+        env.preparation_ended(&prepare, PrepareOutcome::Internal(kernel_error()));
+    }
+    assert_eq!(env.verdict_of(1), Outcome::Internal(kernel_error()));
+}
+
+#[test]
+fn a_failure_because_of_limits_is_tried_again_with_other_limits() {
+    let mut env = small_fleet();
+    let submit = |env: &mut Env, n, code_bomb_limit| {
+        let submission = Submission { code_bomb_limit, ..submission(n, 1, Work::Precheck) };
+        assert_eq!(env.send(submission), SubmitReply::Accepted);
+    };
+    let error = PrepareError::CouldNotDecompress("too large".into());
+    let failed = Outcome::PreparationFailed(error.clone());
+    submit(&mut env, 1, 10);
+    env.looked_up(1, None);
+    let prepare = env.dispatched();
+    env.preparation_ended(&prepare, PrepareOutcome::Failed(error.clone()));
+    assert_eq!(env.verdict_of(1), failed);
+    submit(&mut env, 2, 10);
+    assert_eq!(env.verdict_of(2), failed, "with the same limits the failure is kept");
+    submit(&mut env, 3, 20);
+    let prepare = env.dispatched();
+    assert_eq!(prepare.prepare().code_bomb_limit, 20);
+    submit(&mut env, 4, 30);
+    env.preparation_ended(&prepare, PrepareOutcome::Failed(error));
+    assert_eq!(env.verdict_of(3), failed);
+    let prepare = env.dispatched();
+    assert_eq!(prepare.prepare().code_bomb_limit, 30, "the limit of the request that waits");
+    env.prepared(&prepare, 1);
+    assert_eq!(env.verdict_of(4), Outcome::PrecheckOk);
+}
+
+#[test]
+fn impossible_sizes_are_cut() {
+    let mut env = small_fleet();
+    for code in 1..=3 {
+        env.submit(code.into(), code, Work::Precheck);
+        env.looked_up(code, None);
+        let prepare = env.dispatched();
+        let huge = ArtifactInfo { bytes: u64::MAX, mac: Mac([code; 32]) };
+        env.preparation_ended(&prepare, PrepareOutcome::Prepared(huge));
+        assert_eq!(env.verdict_of(code.into()), Outcome::PrecheckOk);
+    }
+    assert_eq!(env.status().artifact_bytes, 3 << 40, "at most 1 TiB each");
+}

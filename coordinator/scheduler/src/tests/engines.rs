@@ -1,0 +1,243 @@
+//! Fleets with several engines: each has artifacts of its own, and work moves when an engine loses its workers.
+
+use super::{
+    env::{Env, Job},
+    fixtures::*,
+};
+use crate::{Command, Delivery, Effect, Event, Listed};
+use pvf_proto::{
+    artifact::StoredArtifact,
+    job::JobSpec,
+    priority::ExecuteKind,
+    verdict::Outcome,
+    wire::{Work, WorkerKind},
+};
+use std::time::Duration;
+
+/// A prepare worker (1) and an execute worker (2) of engine `a`.
+fn fleet_of_a() -> Env {
+    let mut env = Env::with(unstaged());
+    env.worker_of_engine(1, WorkerKind::Prepare, "a");
+    env.worker_of_engine(2, WorkerKind::Execute, "a");
+    env
+}
+
+/// A prepare worker (3) and an execute worker (4) of engine `b` register.
+fn add_b(env: &mut Env) {
+    env.worker_of_engine(3, WorkerKind::Prepare, "b");
+    env.worker_of_engine(4, WorkerKind::Execute, "b");
+}
+
+fn engine_of(job: &Job) -> String {
+    let artifact = match &job.spec {
+        JobSpec::Prepare(job) => &job.artifact,
+        JobSpec::Execute(job) => &job.artifact,
+    };
+    artifact.engine.as_str().to_owned()
+}
+
+#[test]
+fn a_running_execution_of_an_engine_that_leaves_is_repeated_with_another() {
+    let mut env = fleet_of_a();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "a"), None);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 1);
+    assert_eq!(env.dispatched().worker, worker(2));
+    env.goodbye(1);
+    add_b(&mut env);
+    env.quiet();
+    env.goodbye(2);
+    env.looked_up_for(artifact_for(1, "b"), None);
+    let prepare = env.dispatched();
+    assert_eq!(prepare.worker, worker(3));
+    env.prepared(&prepare, 2);
+    let run = env.dispatched();
+    assert_eq!(run.worker, worker(4));
+    env.executed(&run, valid());
+    let verdict = env.verdict();
+    assert!(is_valid(&verdict.outcome));
+    assert_eq!((verdict.attempts, verdict.artifact.unwrap().id), (2, (*artifact_for(1, "b")).clone()));
+}
+
+#[test]
+fn queued_executions_of_an_engine_without_execute_workers_move_to_another() {
+    let mut env = fleet_of_a();
+    for n in 1..=3 {
+        env.submit(n, 1, execute(ExecuteKind::Backing));
+    }
+    env.looked_up_for(artifact_for(1, "a"), Some(StoredArtifact::Prepared(info(1))));
+    let run = env.dispatched();
+    add_b(&mut env);
+    env.quiet();
+    assert_eq!(env.gauges().execute_queue, [0, 0, 0, 2]);
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+    let run = env.dispatched();
+    env.goodbye(2);
+    env.looked_up_for(artifact_for(1, "b"), Some(StoredArtifact::Prepared(info(2))));
+    let mut moved = Vec::new();
+    for _ in 0..2 {
+        let run = env.dispatched();
+        assert_eq!((run.worker, engine_of(&run)), (worker(4), "b".into()));
+        moved.push((run.request, run.attempt));
+        env.executed(&run, valid());
+        assert!(is_valid(&env.verdict().outcome));
+    }
+    assert_eq!(moved, [(Some(request(2)), 2), (Some(request(3)), 1)]);
+    assert_eq!(run.request, Some(request(2)));
+}
+
+#[test]
+fn queued_preparations_of_an_engine_without_prepare_workers_move_to_another() {
+    let mut env = fleet_of_a();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "a"), None);
+    let first = env.dispatched();
+    env.submit(2, 2, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(2, "a"), None);
+    env.submit(3, 3, Work::Precheck);
+    env.looked_up_for(artifact_for(3, "a"), None);
+    add_b(&mut env);
+    env.quiet();
+    env.goodbye(1);
+    for code in [1, 2, 3] {
+        env.looked_up_for(artifact_for(code, "b"), None);
+    }
+    let mut prepare = env.dispatched();
+    for code in 1..=3 {
+        assert_eq!((prepare.worker, prepare.code(), engine_of(&prepare)), (worker(3), code, "b".into()));
+        env.prepared(&prepare, code);
+        match code {
+            3 => assert_eq!(env.verdict_of(3), Outcome::PrecheckOk),
+            _ => {
+                prepare = env.dispatched();
+                let run = env.dispatched();
+                assert_eq!((run.worker, engine_of(&run)), (worker(4), "b".into()));
+                env.executed(&run, valid());
+                assert!(is_valid(&env.verdict_of(code.into())));
+            }
+        }
+    }
+    assert_eq!((first.worker, env.gauges().prepare_queue), (worker(1), [0; 3]));
+}
+
+#[test]
+fn an_execution_whose_engine_lost_its_execute_workers_during_the_preparation_moves_to_another() {
+    let mut env = fleet_of_a();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "a"), None);
+    let prepare = env.dispatched();
+    add_b(&mut env);
+    env.goodbye(2);
+    env.quiet();
+    env.prepared(&prepare, 1);
+    env.looked_up_for(artifact_for(1, "b"), Some(StoredArtifact::Prepared(info(2))));
+    assert_eq!(env.dispatched().worker, worker(4));
+}
+
+#[test]
+fn a_preparation_whose_engine_lost_its_prepare_workers_during_the_look_up_moves_to_another() {
+    let mut env = fleet_of_a();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.expect(Effect::LookUp { artifact: artifact_for(1, "a") });
+    add_b(&mut env);
+    env.goodbye(1);
+    env.quiet();
+    env.event(Event::LookedUp { artifact: artifact_for(1, "a"), found: Ok(None) });
+    env.looked_up_for(artifact_for(1, "b"), None);
+    assert_eq!(env.dispatched().worker, worker(3));
+}
+
+#[test]
+fn a_preparation_whose_engine_lost_its_prepare_workers_while_it_waited_moves_to_another() {
+    let mut env = fleet_of_a();
+    env.submit(1, 1, Work::Precheck);
+    env.looked_up_for(artifact_for(1, "a"), None);
+    for _ in 0..3 {
+        let prepare = env.dispatch_without_answer();
+        env.delivered(&prepare, Command::Dispatch, Delivery::NotSent("store: down".into()));
+    }
+    add_b(&mut env);
+    env.goodbye(1);
+    env.quiet();
+    env.pass(Duration::from_millis(100));
+    env.looked_up_for(artifact_for(1, "b"), None);
+    assert_eq!(env.dispatched().worker, worker(3));
+}
+
+#[test]
+fn a_preparation_waits_for_its_engine_while_no_other_has_workers_of_both_kinds() {
+    let mut env = fleet_of_a();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.expect(Effect::LookUp { artifact: artifact_for(1, "a") });
+    env.worker_of_engine(3, WorkerKind::Prepare, "b");
+    env.worker_of_engine(4, WorkerKind::Execute, "c");
+    env.goodbye(1);
+    env.event(Event::LookedUp { artifact: artifact_for(1, "a"), found: Ok(None) });
+    env.quiet();
+    env.worker_of_engine(11, WorkerKind::Prepare, "a");
+    assert_eq!(env.dispatched().worker, worker(11));
+}
+
+#[test]
+fn work_waits_when_no_other_engine_can_do_it() {
+    let mut env = fleet_of_a();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "a"), Some(StoredArtifact::Prepared(info(1))));
+    env.dispatched();
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    env.submit(3, 2, Work::Precheck);
+    env.looked_up_for(artifact_for(2, "a"), None);
+    env.dispatched();
+    env.goodbye(1);
+    env.goodbye(2);
+    env.quiet();
+    env.worker_of_engine(12, WorkerKind::Execute, "a");
+    assert_eq!(env.dispatched().request, Some(request(1)));
+    env.worker_of_engine(11, WorkerKind::Prepare, "a");
+    assert_eq!(env.dispatched().request, Some(request(3)));
+}
+
+#[test]
+fn an_engine_that_has_the_artifact_is_preferred() {
+    let mut env = fleet_of_a();
+    add_b(&mut env);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "a"), Some(StoredArtifact::Prepared(info(1))));
+    let run = env.dispatched();
+    for n in 2..=3 {
+        env.submit(n, 1, execute(ExecuteKind::Backing));
+    }
+    env.quiet();
+    assert_eq!(engine_of(&run), "a");
+    assert_eq!(env.gauges().execute_queue, [0, 0, 0, 2], "waiting costs less than a preparation");
+}
+
+#[test]
+fn a_long_queue_is_worth_a_preparation_for_another_engine() {
+    let mut env = fleet_of_a();
+    add_b(&mut env);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "a"), Some(StoredArtifact::Prepared(info(1))));
+    env.dispatched();
+    let mut n = 1;
+    while !env.has_effects() {
+        n += 1;
+        env.submit(n, 1, execute(ExecuteKind::Backing));
+    }
+    env.looked_up_for(artifact_for(1, "b"), Some(StoredArtifact::Prepared(info(2))));
+    assert_eq!((env.dispatched().worker, n), (worker(4), 18), "16 for each slot");
+}
+
+#[test]
+fn an_engine_that_only_the_store_knows_gets_no_work() {
+    let mut env = Env::with(unstaged());
+    let listed = Listed { artifact: (*artifact_for(1, "old")).clone(), bytes: 1000, idle: Duration::ZERO };
+    env.event(Event::Listed(vec![listed]));
+    env.worker_of_engine(1, WorkerKind::Prepare, "a");
+    env.worker_of_engine(2, WorkerKind::Execute, "a");
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "a"), None);
+    assert_eq!(engine_of(&env.dispatched()), "a");
+}

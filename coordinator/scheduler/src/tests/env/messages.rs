@@ -1,0 +1,222 @@
+//! Messages to the scheduler, as clients, workers and the bus send them.
+
+use super::*;
+use pvf_proto::{
+    ids::RequestId,
+    job::{ExecuteOutcome, JobOutcome, JobUsage, PrepareOutcome},
+    wire::{
+        ActiveLeavesUpdate, AskReply, FleetStatus, FromNode, FromWorker, Heartbeat, JobReport, Submission, SubmitReply,
+        Work, WorkerHello, WorkerKind, WorkerReply, WorkerStatus,
+    },
+};
+
+fn decoded_from_worker(message: FromWorker) -> FromWorker {
+    decode(&encode(&message)).unwrap()
+}
+
+fn decoded_from_node(message: FromNode) -> FromNode {
+    decode(&encode(&message)).unwrap()
+}
+
+impl Env {
+    /// The answer to a bus request.
+    fn answer_to(&mut self, event: impl FnOnce(Option<Subject>) -> Event) -> Answer {
+        let before = self.effects.len();
+        self.event(event(Some(reply_subject())));
+        let at = self.effects.iter().skip(before).position(|effect| matches!(effect, Effect::Reply { .. }));
+        let at = before + at.expect("an answer was expected");
+        let Some(Effect::Reply { to, answer }) = self.effects.remove(at) else { unreachable!() };
+        assert_eq!(to, reply_subject());
+        answer
+    }
+
+    fn worker_reply_to(&mut self, event: impl FnOnce(Option<Subject>) -> Event) -> WorkerReply {
+        match self.answer_to(event) {
+            Answer::Worker(reply) => reply,
+            other => panic!("an answer to a worker was expected, not {other:?}"),
+        }
+    }
+
+    /// A worker registers.
+    pub(crate) fn worker(&mut self, n: u64, kind: WorkerKind, slots: u32) {
+        self.register(WorkerHello { slots, ..hello(n, kind) });
+    }
+
+    pub(crate) fn worker_of_engine(&mut self, n: u64, kind: WorkerKind, name: &str) {
+        self.register(WorkerHello { engine: engine(name), ..hello(n, kind) });
+    }
+
+    pub(crate) fn register(&mut self, hello: WorkerHello) {
+        assert_eq!(self.say_hello(hello), WorkerReply::Welcome { token: TOKEN });
+    }
+
+    pub(crate) fn say_hello(&mut self, hello: WorkerHello) -> WorkerReply {
+        let FromWorker::Hello(hello) = decoded_from_worker(FromWorker::Hello(hello)) else { unreachable!() };
+        self.worker_reply_to(|reply| Event::Hello { hello, reply })
+    }
+
+    pub(crate) fn goodbye(&mut self, n: u64) {
+        let reply = self.worker_reply_to(|reply| Event::Goodbye { worker: worker(n), reply });
+        assert_eq!(reply, WorkerReply::Ack);
+    }
+
+    /// A worker's heartbeat, with the jobs that it has.
+    pub(crate) fn heartbeat(&mut self, n: u64) {
+        let running = self.attempts_at(n);
+        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: false, holdings: vec![] });
+    }
+
+    /// The same of a worker that takes nothing new.
+    pub(crate) fn heartbeat_draining(&mut self, n: u64) {
+        let running = self.attempts_at(n);
+        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: true, holdings: vec![] });
+    }
+
+    /// The same of a worker that has lost its jobs.
+    pub(crate) fn heartbeat_without_jobs(&mut self, n: u64) {
+        self.attempts.remove(&worker(n));
+        self.heartbeat(n);
+    }
+
+    pub(crate) fn heartbeat_with(&mut self, heartbeat: Heartbeat) -> WorkerReply {
+        let FromWorker::Heartbeat(heartbeat) = decoded_from_worker(FromWorker::Heartbeat(heartbeat)) else {
+            unreachable!()
+        };
+        self.worker_reply_to(|reply| Event::Heartbeat { heartbeat, reply })
+    }
+
+    /// What became of a command to a worker.
+    pub(crate) fn delivered(&mut self, job: &Job, command: Command, delivery: Delivery) {
+        let still_there = match command {
+            Command::Dispatch => matches!(delivery, Delivery::Taken | Delivery::Unknown(_)),
+            Command::Recall => !matches!(delivery, Delivery::Taken),
+            Command::Cancel => false,
+        };
+        if !still_there {
+            self.attempt_is_over(job);
+        }
+        let (worker, attempt, job) = (job.worker, job.attempt, job.job);
+        self.event(Event::Delivered { worker, job, attempt, command, delivery });
+    }
+
+    /// A job's report, which is answered.
+    pub(crate) fn report(&mut self, job: &Job, outcome: JobOutcome) {
+        let report = self.report_of(job, outcome, JobUsage::default());
+        let reply = self.worker_reply_to(|reply| Event::Report { report, reply });
+        assert_eq!(reply, WorkerReply::Ack);
+    }
+
+    /// A job's report that is the answer to its dispatch.
+    pub(crate) fn report_as_answer(&mut self, job: &Job, outcome: JobOutcome) {
+        let report = self.report_of(job, outcome, JobUsage::default());
+        self.event(Event::Report { report, reply: None });
+    }
+
+    /// The same, and nothing of what is to be done after it. Returns whether something is.
+    pub(crate) fn report_alone(&mut self, job: &Job, outcome: JobOutcome) -> bool {
+        let report = self.report_of(job, outcome, JobUsage::default());
+        let more = self.event_alone(Event::Report { report, reply: None });
+        let Some(acknowledgement) = self.effects.pop_back() else { panic!("an acknowledgement was expected") };
+        let message = ToWorker::Acknowledge { reports: vec![job.listed()] };
+        assert_eq!(acknowledgement, Effect::ToWorker { worker: job.worker, message });
+        more
+    }
+
+    pub(crate) fn report_with_usage(&mut self, job: &Job, outcome: JobOutcome, usage: JobUsage) {
+        let report = self.report_of(job, outcome, usage);
+        let reply = self.worker_reply_to(|reply| Event::Report { report, reply });
+        assert_eq!(reply, WorkerReply::Ack);
+    }
+
+    fn report_of(&mut self, job: &Job, outcome: JobOutcome, usage: JobUsage) -> Box<JobReport> {
+        self.attempt_is_over(job);
+        let report =
+            JobReport { worker: job.worker, token: job.token, job: job.job, attempt: job.attempt, outcome, usage };
+        let FromWorker::Report(report) = decoded_from_worker(FromWorker::Report(Box::new(report))) else {
+            unreachable!()
+        };
+        report
+    }
+
+    /// A report of a preparation that succeeded; see [`info`] for `n`.
+    pub(crate) fn prepared(&mut self, job: &Job, n: u8) {
+        self.report(job, JobOutcome::Prepare(PrepareOutcome::Prepared(info(n))));
+    }
+
+    pub(crate) fn preparation_ended(&mut self, job: &Job, outcome: PrepareOutcome) {
+        self.report(job, JobOutcome::Prepare(outcome));
+    }
+
+    pub(crate) fn executed(&mut self, job: &Job, outcome: ExecuteOutcome) {
+        self.report(job, JobOutcome::Execute(outcome));
+    }
+
+    /// Client 1 submits a request, and is told that it is accepted.
+    pub(crate) fn submit(&mut self, n: u64, code: u8, work: Work) {
+        assert_eq!(self.send(submission(n, code, work)), SubmitReply::Accepted);
+    }
+
+    /// A client submits a request about code 1.
+    pub(crate) fn submit_as(&mut self, client: u64, n: u64, work: Work) -> SubmitReply {
+        self.send(Submission { node: node(client), ..submission(n, 1, work) })
+    }
+
+    pub(crate) fn send(&mut self, submission: Submission) -> SubmitReply {
+        let id = submission.id;
+        let message = decoded_from_node(FromNode::Submit(Box::new(submission)));
+        let FromNode::Submit(submission) = message else { unreachable!() };
+        let identity = submission.validation_key();
+        match self.answer_to(|reply| Event::Submit { submission, identity, reply }) {
+            Answer::Accepted(accepted) if accepted == id => SubmitReply::Accepted,
+            Answer::Submit(reply) => reply,
+            other => panic!("an answer to a submission was expected, not {other:?}"),
+        }
+    }
+
+    /// A client cancels a request.
+    pub(crate) fn cancel(&mut self, client: u64, n: u64) {
+        let message = decoded_from_node(FromNode::Cancel { request: request(n), node: node(client) });
+        let FromNode::Cancel { request, node } = message else { unreachable!() };
+        let answer = self.answer_to(|reply| Event::Cancel { request, node, reply });
+        assert_eq!(answer, Answer::Submit(SubmitReply::Accepted));
+    }
+
+    /// A client asks for verdicts that it misses. Returns the requests that are not known.
+    pub(crate) fn ask(&mut self, client: u64, requests: &[u64]) -> Vec<RequestId> {
+        let requests = requests.iter().map(|n| request(*n)).collect();
+        let message = decoded_from_node(FromNode::Ask { node: node(client), requests });
+        let FromNode::Ask { node, requests } = message else { unreachable!() };
+        match self.answer_to(|reply| Event::Ask { node, requests, reply }) {
+            Answer::Ask(AskReply { unknown }) => unknown,
+            other => panic!("an answer to a question was expected, not {other:?}"),
+        }
+    }
+
+    /// A client's view of the relay chain changes.
+    pub(crate) fn leaves(&mut self, client: u64, update: ActiveLeavesUpdate) {
+        let message = decoded_from_node(FromNode::Leaves { node: node(client), update });
+        let FromNode::Leaves { node, update } = message else { unreachable!() };
+        let answer = self.answer_to(|reply| Event::Leaves { node, update, reply });
+        assert_eq!(answer, Answer::Submit(SubmitReply::Accepted));
+    }
+
+    pub(crate) fn status(&mut self) -> FleetStatus {
+        self.status_of(None)
+    }
+
+    /// The status with the workers of one machine.
+    pub(crate) fn status_of(&mut self, host: Option<&str>) -> FleetStatus {
+        let host = host.map(str::to_owned);
+        match self.answer_to(|reply| Event::Status { host, reply }) {
+            Answer::Status(status) => *status,
+            other => panic!("a status was expected, not {other:?}"),
+        }
+    }
+
+    /// Slots of a worker that are taken.
+    pub(crate) fn running_at(&mut self, n: u64) -> u32 {
+        let status = self.status();
+        let of = |status: &WorkerStatus| status.id == worker(n);
+        status.workers.into_iter().find(of).expect("the worker is registered").running
+    }
+}

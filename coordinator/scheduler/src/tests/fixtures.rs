@@ -1,0 +1,182 @@
+//! Ids, messages, policies and small fleets that the tests use. Numbers name things: worker 2, request 1, code 1.
+
+use super::env::Env;
+use crate::Policy;
+use pvf_proto::{
+    Bytes,
+    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    blob::BlobRef,
+    candidate::{BlockDataForm, CandidateContext},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, StorageRoot, WorkerId},
+    job::ExecuteOutcome,
+    params::ExecutorParams,
+    priority::ExecuteKind,
+    verdict::{AmbiguousReason, InternalError, Outcome, WireOutcome},
+    wire::{CodeRef, ExecuteSubmission, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
+};
+use std::{sync::Arc, time::Duration};
+
+pub(super) const TOKEN: FencingToken = FencingToken(7);
+/// The engine of all workers, unless a test says otherwise.
+pub(super) const ENGINE: &str = "e";
+/// How long clients wait for a verdict, unless a test says otherwise.
+pub(super) const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+pub(super) fn request(n: u64) -> RequestId {
+    format!("{n:032x}").parse().unwrap()
+}
+
+pub(super) fn node(n: u64) -> NodeId {
+    format!("{n:032x}").parse().unwrap()
+}
+
+pub(super) fn worker(n: u64) -> WorkerId {
+    format!("{n:032x}").parse().unwrap()
+}
+
+pub(super) fn engine(name: &str) -> EngineId {
+    EngineId::parse(name).unwrap()
+}
+
+/// The artifact of a code for the usual engine and the default parameters.
+pub(super) fn artifact(code: u8) -> Arc<ArtifactId> {
+    artifact_for(code, ENGINE)
+}
+
+pub(super) fn artifact_for(code: u8, engine_name: &str) -> Arc<ArtifactId> {
+    let prep_hash = ExecutorParams::default().prep_hash();
+    Arc::new(ArtifactId { code_hash: CodeHash([code; 32]), prep_hash, engine: engine(engine_name) })
+}
+
+/// What the store or a worker reports about an artifact; `n` tells two versions apart.
+pub(super) fn info(n: u8) -> ArtifactInfo {
+    ArtifactInfo { bytes: 1000, mac: Mac([n; 32]) }
+}
+
+/// Registration of a worker of one slot, on a machine of its own.
+pub(super) fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
+    WorkerHello {
+        worker: worker(n),
+        kind,
+        slots: 1,
+        engine: engine(ENGINE),
+        host: format!("host{n}"),
+        version: "t".into(),
+        cpu_baseline: "v3".into(),
+        security: SecurityStatus::default(),
+        holds: vec![],
+        running: vec![],
+    }
+}
+
+/// A submission of client 1 about the code `code`.
+pub(super) fn submission(n: u64, code: u8, work: Work) -> Submission {
+    Submission {
+        id: request(n),
+        node: node(1),
+        code: CodeRef { hash: CodeHash([code; 32]), blob: BlobRef::Stored { hash: BlobHash([code; 32]), len: 5 } },
+        code_bomb_limit: 1000,
+        executor_params: ExecutorParams::default(),
+        prepare_timeout: None,
+        answer_within: TEN_MINUTES,
+        work,
+    }
+}
+
+fn execution(kind: ExecuteKind) -> ExecuteSubmission {
+    let context = CandidateContext {
+        parent_head: Bytes::new(),
+        relay_parent_number: 1,
+        relay_parent_storage_root: StorageRoot([0; 32]),
+        extension: None,
+        block_data_form: BlockDataForm::MaybeCompressed,
+    };
+    ExecuteSubmission {
+        kind,
+        context,
+        block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
+        pov_bomb_limit: 1000,
+        exec_timeout: None,
+        relay_leaf: None,
+        fresh: true,
+    }
+}
+
+/// An execution that no other request joins.
+pub(super) fn execute(kind: ExecuteKind) -> Work {
+    Work::Execute(Box::new(execution(kind)))
+}
+
+/// An execution of candidate `n` that other requests may join.
+pub(super) fn candidate(kind: ExecuteKind, n: u8) -> Work {
+    let block_data = BlobRef::Inline(Bytes::copy_from_slice(&[n]));
+    Work::Execute(Box::new(ExecuteSubmission { fresh: false, block_data, ..execution(kind) }))
+}
+
+/// An execution with a PoV of so many bytes in the message.
+pub(super) fn with_pov(len: usize) -> Work {
+    let block_data = BlobRef::Inline(Bytes::from(vec![0; len]));
+    Work::Execute(Box::new(ExecuteSubmission { block_data, ..execution(ExecuteKind::Backing) }))
+}
+
+/// An execution that belongs to a relay-chain leaf.
+pub(super) fn on_leaf(kind: ExecuteKind, leaf: u8) -> Work {
+    Work::Execute(Box::new(ExecuteSubmission { relay_leaf: Some([leaf; 32]), ..execution(kind) }))
+}
+
+pub(super) fn valid() -> ExecuteOutcome {
+    ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"r")))
+}
+
+pub(super) fn is_valid(outcome: &WireOutcome) -> bool {
+    *outcome == Outcome::Valid(BlobRef::Inline(Bytes::from_static(b"r")))
+}
+
+/// A job process that was killed.
+pub(super) fn job_death() -> AmbiguousReason {
+    AmbiguousReason::JobDeath("signal 9".into())
+}
+
+/// An infrastructure failure of a worker.
+pub(super) fn kernel_error() -> InternalError {
+    InternalError::Kernel("emfile".into())
+}
+
+/// No job is staged, and no client counts as gone.
+pub(super) fn unstaged() -> Policy {
+    Policy { ahead: 0, ..staged() }
+}
+
+/// One job is staged for each slot, and no client counts as gone.
+pub(super) fn staged() -> Policy {
+    Policy { client_silence: Duration::from_secs(100_000), ..Policy::default() }
+}
+
+/// A prepare worker (1) and two execute workers (2, 3) of one slot, on three machines.
+pub(super) fn small_fleet() -> Env {
+    let mut env = Env::with(unstaged());
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.worker(2, WorkerKind::Execute, 1);
+    env.worker(3, WorkerKind::Execute, 1);
+    env
+}
+
+/// A small fleet whose coordinator knows the artifact of code 1.
+pub(super) fn warm_fleet() -> Env {
+    let mut env = small_fleet();
+    env.submit(99, 1, Work::Precheck);
+    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
+    assert_eq!(env.verdict_of(99), Outcome::PrecheckOk);
+    env
+}
+
+/// One execute worker (2) of one slot whose coordinator is asked for request 1 and has found its artifact: the
+/// returned job runs there.
+pub(super) fn one_busy_worker(policy: Policy) -> (Env, super::env::Job) {
+    let mut env = Env::with(policy);
+    env.worker(2, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
+    let job = env.dispatched();
+    (env, job)
+}

@@ -1,0 +1,103 @@
+//! Work that loses workers: after `max_deaths` losses it is answered and not tried on another worker.
+
+use super::{
+    env::{Env, Job},
+    fixtures::*,
+};
+use crate::Policy;
+use pvf_proto::{
+    artifact::StoredArtifact,
+    priority::ExecuteKind,
+    verdict::{AmbiguousReason, Outcome, PrepareError, WireOutcome},
+    wire::{Work, WorkerKind},
+};
+
+const WORKERS: [u64; 6] = [1, 2, 3, 4, 5, 6];
+
+fn fleet(kind: WorkerKind, max_deaths: u32) -> Env {
+    let mut env = Env::with(Policy { max_deaths, ..unstaged() });
+    WORKERS.iter().for_each(|n| env.worker(*n, kind, 1));
+    env
+}
+
+/// The worker that has a job falls silent; all others do not.
+fn lose_worker_of(env: &mut Env, job: &Job) {
+    let others: Vec<_> = WORKERS.into_iter().filter(|n| worker(*n) != job.worker).collect();
+    let lost = env.counts().workers_lost;
+    env.pass_with_heartbeats(&others, 6);
+    assert_eq!(env.counts().workers_lost, lost + 1);
+}
+
+fn worker_death() -> WireOutcome {
+    Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath)
+}
+
+/// Request `n` loses so many workers, and is answered.
+fn lose_workers(env: &mut Env, n: u64, deaths: usize) {
+    env.submit(n, 1, execute(ExecuteKind::Backing));
+    if env.gauges().artifact_bytes == 0 {
+        env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
+    }
+    for _ in 0..deaths {
+        let job = env.dispatched();
+        lose_worker_of(env, &job);
+    }
+    assert_eq!(env.verdict_of(n), worker_death());
+}
+
+#[test]
+fn a_validation_that_lost_as_many_workers_as_it_may_is_answered_at_once() {
+    let mut env = fleet(WorkerKind::Execute, 2);
+    lose_workers(&mut env, 1, 2);
+    assert_eq!(env.counts().quarantined, 0, "the second attempt decided");
+    lose_workers(&mut env, 2, 0);
+    assert_eq!(env.counts().quarantined, 1);
+    env.submit(3, 1, candidate(ExecuteKind::Backing, 9));
+    assert_eq!(env.dispatched().request, Some(request(3)), "another candidate is executed");
+}
+
+#[test]
+fn a_validation_that_lost_fewer_workers_is_executed() {
+    let mut env = fleet(WorkerKind::Execute, 3);
+    lose_workers(&mut env, 1, 2);
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(2)));
+}
+
+#[test]
+fn a_request_that_was_dispatched_has_its_second_attempt_whatever_was_lost_before() {
+    let mut env = fleet(WorkerKind::Execute, 3);
+    lose_workers(&mut env, 1, 2);
+    lose_workers(&mut env, 2, 2);
+    lose_workers(&mut env, 3, 0);
+    assert_eq!((env.counts().workers_lost, env.counts().quarantined), (4, 1));
+}
+
+#[test]
+fn losses_are_forgotten_after_an_hour() {
+    let mut env = fleet(WorkerKind::Execute, 2);
+    lose_workers(&mut env, 1, 2);
+    env.pass_with_heartbeats(&WORKERS, 3601);
+    assert_eq!(env.needs_saved().len(), 1);
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    assert_eq!(env.dispatched().request, Some(request(2)));
+}
+
+#[test]
+fn a_code_that_lost_as_many_workers_as_it_may_has_a_failure_that_is_kept() {
+    let mut env = fleet(WorkerKind::Prepare, 3);
+    env.submit(1, 1, Work::Precheck);
+    env.looked_up(1, None);
+    for attempt in 1..=3 {
+        let prepare = env.dispatched();
+        assert_eq!(prepare.attempt, attempt);
+        lose_worker_of(&mut env, &prepare);
+    }
+    let failed = Outcome::PreparationFailed(PrepareError::JobDied("3 workers died while preparing this code".into()));
+    assert_eq!(env.verdict_of(1), failed);
+    assert_eq!(env.counts().quarantined, 1);
+    env.submit(2, 1, Work::Precheck);
+    assert_eq!(env.verdict_of(2), failed);
+}

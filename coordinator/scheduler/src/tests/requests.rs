@@ -1,0 +1,197 @@
+//! A request from its submission to its verdict, when nothing fails.
+
+use super::{env::Env, fixtures::*};
+use crate::{Command, Delivery};
+use pvf_proto::{
+    artifact::StoredArtifact,
+    params::{ExecutorParam, ExecutorParams},
+    priority::ExecuteKind,
+    verdict::Outcome,
+    wire::{Submission, SubmitReply, Work, WorkerKind},
+};
+use std::time::Duration;
+
+#[test]
+fn a_verdict_states_the_time_of_each_stage() {
+    let mut env = small_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, None);
+    let prepare = env.dispatched();
+    let job = prepare.prepare();
+    assert_eq!((&job.artifact, job.cpu_limit, job.precheck), (&*artifact(1), Duration::from_secs(360), false));
+    env.pass(Duration::from_millis(30));
+    env.prepared(&prepare, 1);
+    let run = env.dispatched();
+    let job = run.execute();
+    assert_eq!((&job.artifact, job.mac, job.cpu_limit), (&*artifact(1), Some(info(1).mac), Duration::from_secs(2)));
+    env.pass(Duration::from_millis(5));
+    env.executed(&run, valid());
+    let verdict = env.verdict();
+    assert!(is_valid(&verdict.outcome));
+    assert_eq!((verdict.worker, verdict.attempts), (Some(run.worker), 1));
+    assert_eq!(verdict.timings.queued, Duration::ZERO);
+    assert_eq!(verdict.timings.prepare, Duration::from_millis(30));
+    assert_eq!(verdict.timings.execute, Duration::from_millis(5));
+    assert_eq!(verdict.timings.total, Duration::from_millis(35));
+    let summary = verdict.artifact.unwrap();
+    assert_eq!((summary.id, summary.bytes, summary.cached), ((*artifact(1)).clone(), 1000, false));
+}
+
+#[test]
+fn time_in_both_queues_counts_as_queued() {
+    let mut env = Env::with(unstaged());
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.worker(2, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, None);
+    let first = env.dispatched();
+    env.submit(2, 2, execute(ExecuteKind::Backing));
+    env.looked_up(2, None);
+    env.pass(Duration::from_secs(1));
+    env.prepared(&first, 1);
+    let (second, run) = (env.dispatched(), env.dispatched());
+    env.pass(Duration::from_secs(1));
+    env.prepared(&second, 2);
+    env.pass(Duration::from_secs(2));
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    let timings = env.verdict().timings;
+    assert_eq!(timings.queued, Duration::from_secs(1 + 2), "one second for a prepare slot, two for an execute slot");
+    assert_eq!((timings.prepare, timings.execute), (Duration::from_secs(1), Duration::ZERO));
+}
+
+#[test]
+fn requests_for_one_artifact_share_its_preparation() {
+    let mut env = small_fleet();
+    for n in 0..5 {
+        env.submit(n, 1, execute(ExecuteKind::Backing));
+        if n == 0 {
+            env.expect_look_up(1);
+        }
+    }
+    env.submit(5, 1, Work::Precheck);
+    env.found(1, None);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 1);
+    assert_eq!(env.verdict_of(5), Outcome::PrecheckOk);
+    let mut running = vec![env.dispatched(), env.dispatched()];
+    for n in 0..5 {
+        env.executed(&running.remove(0), valid());
+        assert!(is_valid(&env.verdict_of(n)));
+        if n < 3 {
+            running.push(env.dispatched());
+        }
+    }
+}
+
+#[test]
+fn an_artifact_in_the_store_is_not_prepared_again() {
+    let mut env = small_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Approval));
+    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
+    let run = env.dispatched();
+    assert_eq!(run.execute().cpu_limit, Duration::from_secs(12), "approvals have the lenient time-out");
+    env.executed(&run, valid());
+    let verdict = env.verdict();
+    assert!(verdict.artifact.unwrap().cached);
+    assert_eq!(verdict.timings.prepare, Duration::ZERO);
+}
+
+#[test]
+fn parameters_without_effect_on_the_artifact_do_not_prepare_again() {
+    let mut env = warm_fleet();
+    let same = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(4096)]);
+    let with = |n, executor_params| Submission { executor_params, ..submission(n, 1, execute(ExecuteKind::Backing)) };
+    assert_eq!(env.send(with(1, same)), SubmitReply::Accepted);
+    assert_eq!(env.dispatched().execute().artifact, *artifact(1));
+    let other = ExecutorParams(vec![ExecutorParam::StackLogicalMax(2048)]);
+    let mut other_artifact = (*artifact(1)).clone();
+    other_artifact.prep_hash = other.prep_hash();
+    assert_eq!(env.send(with(2, other)), SubmitReply::Accepted);
+    env.looked_up_for(other_artifact.into(), Some(StoredArtifact::Prepared(info(2))));
+    assert_eq!(env.dispatched().execute().mac, Some(info(2).mac));
+}
+
+#[test]
+fn a_repeated_submission_is_acknowledged_and_not_executed_again() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let run = env.dispatched();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.quiet();
+    env.executed(&run, valid());
+    let first = env.verdict();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    assert_eq!(env.verdict(), first, "the kept verdict is sent again");
+}
+
+#[test]
+fn requests_wait_until_workers_register() {
+    let mut env = Env::new();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 1, Work::Precheck);
+    env.quiet();
+    env.worker(2, WorkerKind::Execute, 1);
+    env.looked_up(1, None);
+    env.quiet();
+    env.worker(1, WorkerKind::Prepare, 1);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 1);
+    assert_eq!(env.verdict_of(2), Outcome::PrecheckOk);
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+}
+
+#[test]
+fn a_heads_up_is_answered_before_its_code_is_prepared() {
+    let mut env = small_fleet();
+    env.submit(1, 1, Work::HeadsUp);
+    env.expect_look_up(1);
+    assert_eq!(env.verdict_of(1), Outcome::HeadsUpTaken);
+    env.found(1, None);
+    let prepare = env.dispatched();
+    assert_eq!((prepare.request, prepare.prepare().precheck, prepare.prepare().threads), (None, false, 1));
+    env.prepared(&prepare, 1);
+    env.submit(2, 1, Work::HeadsUp);
+    assert_eq!(env.verdict_of(2), Outcome::HeadsUpTaken);
+    env.submit(3, 1, execute(ExecuteKind::Backing));
+    env.dispatched();
+}
+
+#[test]
+fn an_expired_request_is_answered_and_its_job_is_cancelled() {
+    let (mut env, run) = one_busy_worker(unstaged());
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    let in_time = Duration::from_secs(3600);
+    let submission = Submission { answer_within: in_time, ..submission(3, 1, execute(ExecuteKind::Backing)) };
+    assert_eq!(env.send(submission), SubmitReply::Accepted);
+    env.pass_with_heartbeats(&[2], 599);
+    env.quiet();
+    env.pass_with_heartbeats(&[2], 1);
+    env.cancel_of(&run);
+    let verdict = env.verdict();
+    assert_eq!((verdict.request, verdict.outcome), (request(1), Outcome::Expired));
+    assert_eq!((verdict.attempts, verdict.timings.execute, verdict.timings.queued), (1, TEN_MINUTES, Duration::ZERO));
+    let verdict = env.verdict();
+    assert_eq!((verdict.request, verdict.outcome), (request(2), Outcome::Expired));
+    assert_eq!((verdict.attempts, verdict.timings.execute, verdict.timings.queued), (0, Duration::ZERO, TEN_MINUTES));
+    env.quiet();
+    assert_eq!((env.gauges().requests, env.running_at(2)), (1, 1), "the slot is taken until the worker has answered");
+    env.delivered(&run, Command::Cancel, Delivery::Taken);
+    assert_eq!(env.dispatched().request, Some(request(3)));
+}
+
+#[test]
+fn a_request_that_waits_for_a_worker_expires() {
+    let mut env = Env::with(unstaged());
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 2, Work::Precheck);
+    env.pass(TEN_MINUTES);
+    assert_eq!([env.verdict_of(1), env.verdict_of(2)], [Outcome::Expired, Outcome::Expired]);
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.worker(2, WorkerKind::Execute, 1);
+    assert_eq!(env.gauges().requests, 0);
+}

@@ -1,0 +1,137 @@
+//! Registration, heartbeats and silence of workers, and what an unanswered dispatch means.
+
+use super::{env::Env, fixtures::*};
+use crate::{Command, Delivery, Event, Scheduler, SchedulerConfig, Timestamp};
+use pvf_proto::{
+    config::ProtocolTimeouts,
+    ids::WorkerId,
+    job::ExecuteOutcome,
+    priority::ExecuteKind,
+    verdict::Outcome,
+    wire::{Heartbeat, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
+};
+use std::time::Duration;
+
+fn plain_heartbeat(n: u64) -> Heartbeat {
+    Heartbeat { worker: worker(n), running: vec![], draining: false, holdings: vec![] }
+}
+
+#[test]
+fn a_worker_that_is_not_registered_is_asked_to_register() {
+    let mut env = Env::with(unstaged());
+    assert_eq!(env.heartbeat_with(plain_heartbeat(5)), WorkerReply::SayHello);
+    env.worker(5, WorkerKind::Execute, 1);
+    assert_eq!(env.heartbeat_with(plain_heartbeat(5)), WorkerReply::Ack);
+    env.goodbye(5);
+    assert_eq!(env.heartbeat_with(plain_heartbeat(5)), WorkerReply::SayHello);
+    env.goodbye(5);
+    assert_eq!(env.counts().workers_left, 1);
+}
+
+#[test]
+fn a_registration_without_slots_or_with_too_many_is_refused() {
+    let mut env = Env::with(unstaged());
+    for slots in [0, 1025] {
+        let refusal = WorkerRefusal::Slots { slots, max: 1024 };
+        let reply = env.say_hello(WorkerHello { slots, ..hello(1, WorkerKind::Execute) });
+        assert_eq!(reply, WorkerReply::Refused(refusal));
+    }
+    env.worker(1, WorkerKind::Execute, 1024);
+    assert_eq!(env.gauges().workers, [(0, 0, 0), (1, 1024, 0)]);
+}
+
+#[test]
+fn a_worker_that_registers_again_keeps_its_jobs() {
+    let (mut env, run) = one_busy_worker(unstaged());
+    env.worker(2, WorkerKind::Execute, 1);
+    assert_eq!((env.gauges().workers[1], env.running_at(2)), ((1, 1, 1), 1));
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+}
+
+#[test]
+fn silence_counts_only_while_the_coordinator_is_connected() {
+    let (mut env, run) = one_busy_worker(unstaged());
+    env.event(Event::Link { up: false });
+    env.pass(Duration::from_secs(60));
+    env.event(Event::Link { up: true });
+    env.pass(Duration::from_secs(5));
+    assert_eq!(env.counts().workers_lost, 0);
+    env.heartbeat(2);
+    env.pass(Duration::from_secs(5));
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+    env.pass(Duration::from_secs(1));
+    assert_eq!(env.counts().workers_lost, 1, "a report alone does not show that the worker is there");
+}
+
+/// Request 1 is dispatched and the worker does not answer. Returns the job, and the numbers of its worker and of the
+/// other one.
+fn unanswered(env: &mut Env) -> (super::env::Job, u64, u64) {
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let job = env.dispatch_without_answer();
+    env.delivered(&job, Command::Dispatch, Delivery::Unknown("timeout".into()));
+    env.quiet();
+    assert_eq!(env.counts().suspected, 1);
+    let (at, other) = if job.worker == worker(2) { (2, 3) } else { (3, 2) };
+    (job, at, other)
+}
+
+#[test]
+fn a_worker_whose_heartbeat_does_not_list_an_unanswered_dispatch_did_not_get_it() {
+    let mut env = warm_fleet();
+    let (first, at, _) = unanswered(&mut env);
+    env.pass(Duration::from_secs(5));
+    env.heartbeat_without_jobs(at);
+    let second = env.dispatched();
+    assert_ne!(second.worker, first.worker);
+    assert_eq!(env.running_at(at), 0);
+    env.executed(&second, valid());
+    assert_eq!(env.verdict().attempts, 2);
+}
+
+#[test]
+fn a_worker_whose_heartbeat_lists_an_unanswered_dispatch_has_it() {
+    let mut env = warm_fleet();
+    let (first, at, other) = unanswered(&mut env);
+    env.pass_with_heartbeats(&[1, at, other], 30);
+    env.quiet();
+    env.executed(&first, valid());
+    assert_eq!(env.verdict().attempts, 1);
+}
+
+#[test]
+fn a_worker_that_is_lost_before_it_answers_a_dispatch_may_have_died_of_the_job() {
+    let mut env = warm_fleet();
+    let (first, _, other) = unanswered(&mut env);
+    env.pass_with_heartbeats(&[1, other], 6);
+    let second = env.dispatched();
+    assert_ne!(second.worker, first.worker);
+    env.executed(&second, ExecuteOutcome::Ambiguous(job_death()));
+    assert_eq!(env.verdict_of(1), Outcome::PossiblyInvalid(job_death()), "both attempts were ambiguous");
+}
+
+#[test]
+fn a_full_fleet_refuses_workers() {
+    const MAX: u32 = 100_000;
+    let now = Timestamp::at(Duration::from_secs(1));
+    let config =
+        SchedulerConfig { token: TOKEN, timing: ProtocolTimeouts::default(), policy: unstaged(), version: "t".into() };
+    let mut scheduler = Scheduler::new(config, now);
+    let mut register = |n: u32| {
+        let id = WorkerId(uuid::Uuid::from_u128(n.into()));
+        let hello = WorkerHello { worker: id, host: "host".into(), ..hello(0, WorkerKind::Execute) };
+        let reply = Some(pvf_proto::subjects::from_worker(&pvf_proto::ids::FleetName::default()));
+        scheduler.handle(Event::Hello { hello, reply }, now);
+        let effects = std::iter::from_fn(|| scheduler.poll_effect());
+        let replies: Vec<_> = effects.filter_map(|effect| super::env::worker_reply(&effect)).collect();
+        assert_eq!(replies.len(), 1);
+        replies[0].clone()
+    };
+    let welcome = WorkerReply::Welcome { token: TOKEN };
+    for n in 1..=MAX {
+        assert_eq!(register(n), welcome);
+    }
+    assert_eq!(register(MAX + 1), WorkerReply::Refused(WorkerRefusal::FleetFull { max: MAX }));
+    assert_eq!(register(1), welcome, "a worker that is registered already is welcome again");
+}
