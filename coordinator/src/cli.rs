@@ -1,35 +1,45 @@
 //! The command line of `pvf-coordinator`.
 
-use crate::{Coordinator, CoordinatorConfig};
+use crate::{Coordinator, CoordinatorConfig, CoordinatorError, Counters};
 use clap::Parser;
 use pvf_shared::{
     bus::nats::{NatsBus, parse_url},
-    config::Timing,
+    config::ProtocolTimeouts,
+    http::{Http, HttpError},
     ids::FleetName,
     signals::Shutdown,
-    store::{BlobStore, seal::SealKey},
+    store::{BlobStore, StoreError, seal::SealKey},
 };
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-/// Owns the queues of a PVF validation fleet and gives jobs to its workers.
+/// How long the first connection to the bus may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+const EXIT_CODES: &str = "Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage or settings; \
+3 the bus, the store or a resource of this machine cannot be used.";
+
+/// Owns the queues of a PVF validation fleet and dispatches jobs to its workers.
 #[derive(Debug, Parser)]
-#[command(name = "pvf-coordinator", version)]
+#[command(name = "pvf-coordinator", version, after_help = EXIT_CODES)]
 struct Args {
-    /// The NATS server, for instance nats://127.0.0.1:4222
+    /// NATS server, for instance nats://127.0.0.1:4222
     #[arg(long, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
     nats: String,
-    /// The object store that the fleet shares: file:///path, s3://bucket/prefix, gs://…, az://…
+    /// Object store that all roles of the fleet share: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]
     store: String,
-    /// The fleet's name; several fleets may share one NATS
+    /// Name of the fleet; several fleets may share one NATS server
     #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     fleet: FleetName,
-    /// File with the fleet's secret for artifact seals, the same for the whole fleet
+    /// File with the secret for artifact seals, the same for the whole fleet
     #[arg(long, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
     seal_key_file: Option<PathBuf>,
-    /// Settings of the queues, TOML; a sample with every key is in compose/coordinator.toml
+    /// TOML file with the settings of the queues; compose/coordinator.toml is a sample with every key
     #[arg(long, env = "PVF_COORDINATOR_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
+    /// Serve /livez, /readyz and /metrics on this address, for instance 127.0.0.1:9616 (no authentication)
+    #[arg(long, env = "PVF_HTTP", value_name = "ADDR")]
+    http: Option<SocketAddr>,
     /// Log as JSON
     #[arg(long)]
     json_logs: bool,
@@ -38,70 +48,107 @@ struct Args {
     verbose: u8,
 }
 
-/// Runs the coordinator with these arguments until SIGTERM or SIGINT. Exit code 2: wrong settings; 3: bus or
-/// store cannot be used.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = Args::parse_from(args);
-    pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
-    let key = match SealKey::from_file(args.seal_key_file.as_deref()) {
-        Ok(key) => key,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    let config = match CoordinatorConfig::load(args.config.as_deref()) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    crate::memory::reserve(config.reserve_memory as usize);
-    let store = match BlobStore::open_shared(&args.store, key) {
-        Ok(store) => store,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match pvf_shared::runtime::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no runtime: {error}");
-            return ExitCode::from(3);
-        }
-    };
-    let ran = runtime.block_on(async {
-        let shutdown = Shutdown::catch().map_err(|e| format!("signals: {e}"))?;
-        run(&args, config, store, shutdown).await.map_err(|e| e.to_string())
-    });
-    match ran {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(3)
+/// Why the role did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// The seal key or the settings file is wrong.
+    #[error("{0}")]
+    Settings(String),
+    /// The store's URL is wrong.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HTTP endpoints cannot be opened.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The bus or the store cannot be used.
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The operating system refuses a thread or a signal handler.
+    #[error("runtime: {0}")]
+    Runtime(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// As [`EXIT_CODES`] documents.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) | Self::Store(_) | Self::Http(_) => 2,
+            Self::Coordinator(_) | Self::Runtime(_) => 3,
         }
     }
 }
 
-async fn run(
-    args: &Args,
-    config: CoordinatorConfig,
-    store: BlobStore,
-    mut shutdown: Shutdown,
-) -> Result<(), crate::CoordinatorError> {
-    let bus = NatsBus::connect(&args.nats, "pvf-coordinator", Duration::from_secs(10)).await?;
-    let coordinator = Coordinator {
-        fleet: args.fleet.clone(),
-        timing: Timing::default(),
-        config,
-        bus: Arc::new(bus),
-        store,
-        counters: Arc::default(),
+/// Runs the coordinator with these arguments until SIGTERM or SIGINT. Ends the process with exit code 2 if they cannot
+/// be parsed; `--help` documents the exit codes.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = Args::parse_from(args);
+    pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), StartError> {
+    let key = SealKey::from_file(args.seal_key_file.as_deref()).map_err(StartError::Settings)?;
+    let config = CoordinatorConfig::load(args.config.as_deref()).map_err(StartError::Settings)?;
+    let store = BlobStore::open_shared(&args.store, key)?;
+    pvf_shared::runtime::runtime()?.block_on(coordinate(args, config, store))
+}
+
+async fn coordinate(args: &Args, config: CoordinatorConfig, store: BlobStore) -> Result<(), StartError> {
+    let mut shutdown = Shutdown::catch()?;
+    let counters = Arc::<Counters>::default();
+    let http = Http { registry: counters.registry().clone(), ..Http::new() };
+    let _serving = match args.http {
+        Some(addr) => Some(http.serve(addr).await?),
+        None => None,
     };
-    let listening = coordinator.listen().await?;
-    tracing::info!(fleet = %args.fleet, store = %args.store, version = env!("CARGO_PKG_VERSION"), "coordinator is ready");
+    let bus = NatsBus::connect(&args.nats, "pvf-coordinator", CONNECT_LIMIT).await.map_err(CoordinatorError::from)?;
+    let fleet = args.fleet.clone();
+    let coordinator =
+        Coordinator { fleet, timing: ProtocolTimeouts::default(), config, bus: Arc::new(bus), store, counters };
+    let listening = coordinator.listen().await?.reporting_to(&http);
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(fleet = %args.fleet, store = %args.store, version, "coordinator is ready");
     listening.run(async move { shutdown.asked().await }).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(more: &[&str]) -> StartError {
+        let store = tempfile::tempdir().unwrap();
+        let store = store.path().to_str().unwrap();
+        let args = ["pvf-coordinator", "--nats", "nats://127.0.0.1:1", "--store", store];
+        run(&Args::parse_from(args.iter().chain(more))).unwrap_err()
+    }
+
+    #[test]
+    fn each_error_has_its_documented_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let short_key = folder.path().join("key");
+        std::fs::write(&short_key, "short").unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        for (more, code, words) in [
+            (["--seal-key-file", short_key.to_str().unwrap()], 2, "at least 16"),
+            (["--config", "/does/not/exist"], 2, "/does/not/exist"),
+            (["--http", &address], 2, "already in use"),
+            // Nothing listens on port 1.
+            (["--fleet", "pvf"], 3, "127.0.0.1:1"),
+        ] {
+            let error = failure(&more);
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.exit_code(), code, "{error}");
+        }
+        let args = ["pvf-coordinator", "--nats", "host:1", "--store", "memory://"];
+        let error = run(&Args::parse_from(args)).unwrap_err();
+        assert!(matches!(error, StartError::Store(_)) && error.exit_code() == 2, "{error}");
+    }
 }

@@ -1,15 +1,20 @@
-//! The only loop: one event in, all effects out.
+//! The coordinator's only loop: one event, then all effects of it, then the next event.
 
 use crate::{
+    code_store::CodeStore,
     config::CoordinatorConfig,
-    egress::Egress,
-    ingress::{Ingress, KnownCode},
-    metrics::Counters,
-    scheduler::{Event, Moment, READ_AHEAD, Scheduler, SchedulerConfig},
+    effects::Effects,
+    inbound::{self, Inbound},
+    metrics::{Counters, Sizes},
+    outbound::{Commands, Outbound},
+    outbox::Outbox,
+    storage::Storage,
 };
+use pvf_scheduler::{Event, Scheduler, SchedulerConfig, Timestamp};
 use pvf_shared::{
     bus::{BusError, SharedBus},
-    config::Timing,
+    config::ProtocolTimeouts,
+    http::{Http, Liveness, Readiness},
     ids::{FencingToken, FleetName},
     store::{BlobStore, StoreError},
     subjects,
@@ -28,22 +33,22 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-/// How often the link to the bus is looked at.
-const LINK_CHECK: Duration = Duration::from_millis(500);
+/// How often the link to the bus is checked and the sizes of the queues are published.
+const OBSERVATION: Duration = Duration::from_millis(500);
 
 /// What a coordinator needs.
 pub struct Coordinator {
-    /// Its fleet's name.
+    /// Name of the fleet.
     pub fleet: FleetName,
-    /// Its fleet's clockwork.
-    pub timing: Timing,
-    /// How it runs its queues, and what it may hold.
+    /// Heartbeat, acknowledgement and retry intervals; they must match across the fleet.
+    pub timing: ProtocolTimeouts,
+    /// Settings of the queues.
     pub config: CoordinatorConfig,
-    /// Where its fleet talks.
+    /// Message bus.
     pub bus: SharedBus,
-    /// Where its fleet leaves things.
+    /// Object store.
     pub store: BlobStore,
-    /// What it counts.
+    /// Metrics.
     pub counters: Arc<Counters>,
 }
 
@@ -58,98 +63,105 @@ pub enum CoordinatorError {
     Store(#[from] StoreError),
 }
 
-/// A coordinator that listens, and may be run.
+/// A coordinator that has subscribed to its subjects and is ready to be run.
 pub struct Listening {
     scheduler: Scheduler,
     clock: Clock,
     held_bytes: Arc<AtomicU64>,
     bus: SharedBus,
-    counters: Arc<Counters>,
+    bus_was_up: bool,
+    metrics: Arc<Counters>,
+    liveness: Liveness,
+    readiness: Readiness,
     events: mpsc::UnboundedReceiver<Event>,
-    egress: Egress,
+    effects: Effects,
     tasks: JoinSet<()>,
 }
 
 impl Coordinator {
-    /// Checks the store and begins to listen: whoever asks from now on is answered once it runs.
+    /// Checks the store and subscribes to the fleet's subjects. Messages that arrive from now on are answered once the
+    /// coordinator runs.
     pub async fn listen(self) -> Result<Listening, CoordinatorError> {
-        self.store.check().await?;
-        let from_nodes = self.bus.subscribe(&subjects::from_node(&self.fleet)).await?;
-        let from_workers = self.bus.subscribe(&subjects::from_worker(&self.fleet)).await?;
+        let Self { fleet, timing, config, bus, store, counters } = self;
+        store.check().await?;
+        let from_clients = bus.subscribe(&subjects::from_node(&fleet)).await?;
+        let from_workers = bus.subscribe(&subjects::from_worker(&fleet)).await?;
         let (sender, events) = mpsc::unbounded_channel();
-        let (outbox, posted) = mpsc::unbounded_channel();
-        let known_code = KnownCode::default();
-        let egress = Egress {
-            bus: self.bus.clone(),
-            store: self.store.clone(),
-            fleet: self.fleet.clone(),
-            timing: self.timing,
-            events: sender.clone(),
-            known_code: known_code.clone(),
-            outbox,
-        };
+        let (outbox, posted) = Outbox::open();
+        let codes = CodeStore::new(store.clone());
         let held_bytes = Arc::<AtomicU64>::default();
-        let ingress = Ingress {
-            bus: self.bus.clone(),
-            store: self.store.clone(),
-            fleet: self.fleet,
-            events: sender,
-            known_code,
-            admitting: Ingress::room(),
+        let inbound = Inbound {
+            fleet: fleet.clone(),
+            store: store.clone(),
+            codes: codes.clone(),
+            events: sender.clone(),
+            outbox: outbox.clone(),
+            admission: inbound::admission(),
             held_bytes: held_bytes.clone(),
-            inline_budget: self.config.inline_budget,
+            inline_budget: config.inline_budget,
         };
+        let outbound = Outbound { bus: bus.clone(), store: store.clone(), fleet: fleet.clone(), timing };
         let mut tasks = JoinSet::new();
-        tasks.spawn(ingress.clone().nodes(from_nodes));
-        tasks.spawn(ingress.workers(from_workers));
-        tasks.spawn(egress.clone().post(posted));
+        tasks.spawn(inbound.clone().clients(from_clients));
+        tasks.spawn(inbound.workers(from_workers));
+        tasks.spawn(outbound.publish(posted));
         let clock = Clock::start();
-        // Higher than that of every earlier coordinator, whatever its clock said.
-        let token = FencingToken(self.store.next_token(clock.millis()).await?);
-        let config = SchedulerConfig {
-            token,
-            timing: self.timing,
-            policy: self.config.policy,
-            version: env!("CARGO_PKG_VERSION").into(),
+        // Higher than the token of every earlier coordinator, whatever the clocks said.
+        let token = FencingToken(store.next_token(clock.millis()).await?);
+        let version = env!("CARGO_PKG_VERSION").into();
+        let scheduler_config = SchedulerConfig { token, timing, policy: config.policy, version };
+        let scheduler = Scheduler::new(scheduler_config, clock.now());
+        let effects = Effects {
+            outbox,
+            commands: Commands::new(bus.clone(), store.clone(), fleet, &timing, sender.clone()),
+            storage: Storage { store, events: sender },
+            codes,
+            metrics: counters.clone(),
+            tasks: JoinSet::new(),
         };
-        let scheduler = Scheduler::new(config, clock.now());
-        Ok(Listening { scheduler, clock, held_bytes, bus: self.bus, counters: self.counters, events, egress, tasks })
+        Ok(Listening {
+            scheduler,
+            clock,
+            held_bytes,
+            bus,
+            bus_was_up: true,
+            metrics: counters,
+            liveness: Liveness::default(),
+            readiness: Readiness::default(),
+            events,
+            effects,
+            tasks,
+        })
     }
 }
 
 impl Listening {
+    /// Reports progress and readiness to these HTTP endpoints.
+    pub fn reporting_to(self, http: &Http) -> Self {
+        Self { liveness: http.liveness.clone(), readiness: http.readiness.clone(), ..self }
+    }
+
     /// Coordinates until `shutdown` completes.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let mut link = tokio::time::interval(LINK_CHECK);
-        link.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_up = true;
-        // What has come already, the next one at the end.
-        let mut arrived = Vec::with_capacity(READ_AHEAD);
+        let mut observation = tokio::time::interval(OBSERVATION);
+        observation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         loop {
             while let Some(effect) = self.scheduler.poll_effect() {
-                self.egress.perform(effect);
+                self.effects.perform(effect);
             }
-            self.counters.set(self.scheduler.counts());
+            self.effects.reap();
+            self.metrics.publish_counts(self.scheduler.counts());
             self.held_bytes.store(self.scheduler.held_bytes(), Ordering::Relaxed);
-            if let Some(event) = arrived.pop() {
-                self.scheduler.handle(event, self.clock.now());
-                continue;
-            }
             let due = self.scheduler.poll_timeout();
             let event = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                _ = self.events.recv_many(&mut arrived, READ_AHEAD) => {
-                    self.scheduler.read_ahead(&arrived);
-                    arrived.reverse();
-                    continue;
-                }
-                _ = link.tick() => {
-                    let up = self.bus.is_connected();
-                    let changed = up != std::mem::replace(&mut was_up, up);
-                    changed.then_some(Event::Link { up })
-                }
+                _ = observation.tick() => match self.observe() {
+                    Some(link) => Some(link),
+                    None => continue,
+                },
+                Some(event) = self.events.recv() => Some(event),
                 () = self.clock.reach(due), if due.is_some() => None,
             };
             let now = self.clock.now();
@@ -158,13 +170,29 @@ impl Listening {
                 None => self.scheduler.handle_timeout(now),
             }
         }
-        tracing::info!("coordinator ends");
+        tracing::info!("coordinator stops");
+        self.readiness.not_ready("stopping");
         self.tasks.shutdown().await;
+        self.effects.tasks.shutdown().await;
         let _ = self.bus.flush().await;
+    }
+
+    /// Publishes how the coordinator does; gives an event if the link to the bus came up or went down.
+    fn observe(&mut self) -> Option<Event> {
+        let up = self.bus.is_connected();
+        self.liveness.tick();
+        if up {
+            self.readiness.ready();
+        } else {
+            self.readiness.not_ready("bus disconnected");
+        }
+        self.metrics.publish_sizes(Sizes { scheduler: self.scheduler.gauges(), bus_connected: up });
+        let changed = up != std::mem::replace(&mut self.bus_was_up, up);
+        changed.then_some(Event::Link { up })
     }
 }
 
-/// Says what time it is for the scheduler: since 1970 by the system's clock at the start, steady from there on.
+/// Monotonic clock, anchored to the Unix epoch at its start; the scheduler's only source of time.
 struct Clock {
     start: Instant,
     started: Duration,
@@ -176,19 +204,22 @@ impl Clock {
         Self { start: Instant::now(), started }
     }
 
-    fn now(&self) -> Moment {
-        Moment::at(self.started + self.start.elapsed())
+    fn now(&self) -> Timestamp {
+        Timestamp::at(self.started + self.start.elapsed())
     }
 
-    /// Completes at this moment.
-    async fn reach(&self, moment: Option<Moment>) {
-        if let Some(moment) = moment {
-            tokio::time::sleep_until(self.start + moment.since(Moment::at(self.started))).await;
+    /// Completes at this time; at once without one.
+    async fn reach(&self, due: Option<Timestamp>) {
+        if let Some(due) = due {
+            tokio::time::sleep_until(self.start + due.since(Timestamp::at(self.started))).await;
         }
     }
 
-    /// Milliseconds since 1970, at the start.
+    /// When the clock started, milliseconds since the Unix epoch.
     fn millis(&self) -> u64 {
         u64::try_from(self.started.as_millis()).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

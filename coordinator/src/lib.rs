@@ -1,18 +1,24 @@
-//! The coordinator: owns the priority-aware prepare and execute queues, the artifact table and the view of the
-//! fleet, and gives jobs to workers.
+//! The coordinator: owns the priority queues of preparations and executions, the artifact table and the view of the
+//! fleet, and dispatches jobs to workers.
 //!
-//! `ingress` turns bus bytes into events, `scheduler` decides, `egress` does what it says, `driver` is the
-//! only loop.
+//! `inbound` decodes bytes from the bus into events, the `scheduler` decides, `effects` carries out what it decided
+//! (`outbound` publishes, `storage` uses the store), and `driver` is the only loop.
 
 pub mod cli;
+mod code_store;
 mod config;
 mod driver;
-mod egress;
-mod ingress;
-pub mod memory;
+mod effects;
+mod inbound;
 mod metrics;
-pub mod scheduler;
+mod notices;
+mod outbound;
+mod outbox;
+mod storage;
+#[cfg(test)]
+mod testing;
 
 pub use config::CoordinatorConfig;
 pub use driver::{Coordinator, CoordinatorError, Listening};
 pub use metrics::Counters;
+pub use pvf_scheduler as scheduler;

@@ -1,0 +1,78 @@
+//! Carries out the scheduler's effects: messages through [`crate::outbox`] and [`crate::outbound`], the rest in tasks.
+
+use crate::{code_store::CodeStore, metrics::Counters, notices, outbound::Commands, outbox::Outbox, storage::Storage};
+use pvf_scheduler::{Effect, Notice};
+use std::sync::Arc;
+use tokio::task::{JoinError, JoinSet};
+
+/// Carries out effects. Dropping it ends all tasks.
+pub(crate) struct Effects {
+    pub(crate) outbox: Outbox,
+    pub(crate) commands: Commands,
+    pub(crate) storage: Storage,
+    pub(crate) codes: CodeStore,
+    pub(crate) metrics: Arc<Counters>,
+    pub(crate) tasks: JoinSet<()>,
+}
+
+impl Effects {
+    /// Starts an effect; never waits. What can fail comes back to the scheduler as an event.
+    pub(crate) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { to, answer } => self.outbox.answer(to, answer),
+            Effect::Verdict { node, verdict } => {
+                let artifact = verdict.artifact.as_ref().map(|artifact| tracing::field::display(&artifact.id));
+                tracing::info!(
+                    request = %verdict.request, client = %node, artifact,
+                    verdict = verdict.outcome.name(), reason = verdict.outcome.reason(), attempts = verdict.attempts,
+                    worker = verdict.worker.map(tracing::field::display),
+                    total_ms = verdict.timings.total.as_millis() as u64, "verdict"
+                );
+                self.outbox.verdict(node, verdict);
+            }
+            Effect::ToWorker { worker, message } => {
+                if let Some(sending) = self.commands.queue(worker, message) {
+                    self.tasks.spawn(sending);
+                }
+            }
+            Effect::LookUp { artifact } => self.start(self.storage.clone().look_up(artifact)),
+            Effect::Drop { artifact } => self.start(self.storage.clone().drop_artifact(artifact)),
+            Effect::ListArtifacts => self.start(self.storage.clone().list_artifacts()),
+            Effect::SaveNeeded { idle } => self.start(self.storage.clone().save_idle_times(idle)),
+            Effect::ForgetCode { code } => {
+                if let Some(blob) = self.codes.forget(&code) {
+                    self.start(self.codes.clone().delete(code, blob));
+                }
+            }
+            Effect::Notice(notice) => {
+                if let Notice::WorkerLeft { worker, .. } | Notice::WorkerLost { worker, .. } = &notice {
+                    self.commands.drop_queue(worker);
+                }
+                notices::log(&notice);
+                self.metrics.count(&notice);
+            }
+        }
+    }
+
+    fn start(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Discards the tasks that have ended.
+    pub(crate) fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            check(ended);
+        }
+    }
+}
+
+fn check(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of the coordinator panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests;

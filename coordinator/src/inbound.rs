@@ -1,0 +1,209 @@
+//! The only decoder of bytes from the bus: messages of clients and workers, and workers' answers to commands. Each
+//! becomes one event for the scheduler, or is refused here.
+//!
+//! A submission becomes an event only after it passed [`check`] and its blobs are in place: the code in the store,
+//! block data inline or in the store.
+
+use crate::{
+    code_store::{CodeStore, unavailable},
+    outbox::Outbox,
+};
+use futures::StreamExt as _;
+use pvf_scheduler::{Answer, Command, Delivery, Event, check};
+use pvf_shared::{
+    Bytes,
+    blob::BlobRef,
+    bus::{Message, Subscription},
+    ids::{Attempt, FleetName, JobId, RequestId, WorkerId},
+    store::BlobStore,
+    subjects::Subject,
+    wire::{
+        self, DispatchReply, FromNode, FromWorker, MAX_ASKED, Refusal, Submission, SubmitReply, ToWorker, WireError,
+        Work, WorkerRefusal, WorkerReply,
+    },
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender};
+
+/// Submissions that may wait for the store at once, KiB of their messages.
+const ADMISSION_KIB: usize = 512 * 1024;
+/// When a submission that found no room among them should be sent again.
+const ADMISSION_RETRY: Duration = Duration::from_secs(1);
+
+/// Decodes what clients and workers send. Clones share all state.
+#[derive(Clone)]
+pub(crate) struct Inbound {
+    pub(crate) fleet: FleetName,
+    pub(crate) store: BlobStore,
+    pub(crate) codes: CodeStore,
+    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) outbox: Outbox,
+    /// Room for submissions that wait for the store, see [`admission`].
+    pub(crate) admission: Arc<Semaphore>,
+    /// Bytes that the scheduler's requests hold, kept up to date by the driver.
+    pub(crate) held_bytes: Arc<AtomicU64>,
+    /// Block data is moved into the store while more bytes than this are held.
+    pub(crate) inline_budget: u64,
+}
+
+/// Room for submissions that wait for the store.
+pub(crate) fn admission() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(ADMISSION_KIB))
+}
+
+impl Inbound {
+    /// Decodes the messages of clients until the subscription ends.
+    pub(crate) async fn clients(self, mut messages: Subscription) {
+        while let Some(Message { payload, reply }) = messages.next().await {
+            let event = match wire::decode::<FromNode>(&payload) {
+                Ok(FromNode::Submit(submission)) => {
+                    self.admit(submission, payload.len(), reply);
+                    continue;
+                }
+                Ok(FromNode::Ask { node, mut requests }) => {
+                    requests.truncate(MAX_ASKED);
+                    Event::Ask { node, requests, reply }
+                }
+                Ok(FromNode::Cancel { request, node }) => Event::Cancel { request, node, reply },
+                Ok(FromNode::Leaves { node, update }) => Event::Leaves { node, update, reply },
+                Ok(FromNode::Status { host }) => Event::Status { host, reply },
+                Err(error) => {
+                    tracing::warn!(%error, fleet = %self.fleet, "cannot decode a client's message");
+                    self.refuse(reply, Refusal::Malformed(error.to_string()));
+                    continue;
+                }
+            };
+            let _ = self.events.send(event);
+        }
+    }
+
+    /// Decodes the messages of workers until the subscription ends.
+    pub(crate) async fn workers(self, mut messages: Subscription) {
+        while let Some(Message { payload, reply }) = messages.next().await {
+            let event = match wire::decode::<FromWorker>(&payload) {
+                Ok(FromWorker::Hello(hello)) => Event::Hello { hello, reply },
+                Ok(FromWorker::Heartbeat(heartbeat)) => Event::Heartbeat { heartbeat, reply },
+                Ok(FromWorker::Report(report)) => Event::Report { report, reply },
+                Ok(FromWorker::Goodbye { worker }) => Event::Goodbye { worker, reply },
+                Err(error) => {
+                    tracing::warn!(%error, fleet = %self.fleet, "cannot decode a worker's message");
+                    if let Some(to) = reply {
+                        let why = WorkerRefusal::NotUnderstood(error.to_string());
+                        self.outbox.answer(to, Answer::Worker(WorkerReply::Refused(why)));
+                    }
+                    continue;
+                }
+            };
+            let _ = self.events.send(event);
+        }
+    }
+
+    /// Starts a task that brings a submission's blobs into place and hands it to the scheduler. Without room for
+    /// another such task the submission is refused.
+    fn admit(&self, submission: Box<Submission>, message_len: usize, reply: Option<Subject>) {
+        let kib = u32::try_from(message_len / 1024 + 1).unwrap_or(u32::MAX);
+        match self.admission.clone().try_acquire_many_owned(kib) {
+            Ok(room) => {
+                tokio::spawn(self.clone().submit(submission, reply, room));
+            }
+            Err(_) => {
+                let what = format!("requests that wait for the store (limit {ADMISSION_KIB} KiB)");
+                self.refuse(reply, Refusal::Overloaded { what, retry_after: ADMISSION_RETRY });
+            }
+        }
+    }
+
+    async fn submit(self, mut submission: Box<Submission>, reply: Option<Subject>, _room: OwnedSemaphorePermit) {
+        match self.ensure_stored(&mut submission).await {
+            Ok(()) => {
+                let identity = submission.validation_key();
+                let _ = self.events.send(Event::Submit { submission, identity, reply });
+            }
+            Err(refusal) => {
+                let (request, client) = (submission.id, submission.node);
+                match &refusal {
+                    Refusal::StoreUnavailable(_) => tracing::error!(%request, %client, %refusal, "request refused"),
+                    _ => tracing::info!(%request, %client, %refusal, "request refused"),
+                }
+                self.refuse(reply, refusal);
+            }
+        }
+    }
+
+    /// Checks a submission and brings its blobs into place.
+    async fn ensure_stored(&self, submission: &mut Submission) -> Result<(), Refusal> {
+        check(submission)?;
+        self.codes.ensure_stored(&mut submission.code).await?;
+        let Work::Execute(execute) = &mut submission.work else { return Ok(()) };
+        self.codes.require("block data", &execute.block_data).await?;
+        let BlobRef::Inline(bytes) = &execute.block_data else { return Ok(()) };
+        let held = self.held_bytes.load(Ordering::Relaxed);
+        if held.saturating_add(bytes.len() as u64) > self.inline_budget {
+            execute.block_data = self.store.put_blob(bytes.clone()).await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, reply: Option<Subject>, refusal: Refusal) {
+        if let Some(to) = reply {
+            self.outbox.answer(to, Answer::Submit(SubmitReply::Refused(refusal)));
+        }
+    }
+}
+
+/// A command to a worker that is to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SentCommand {
+    pub(crate) worker: WorkerId,
+    pub(crate) command: Command,
+    pub(crate) job: JobId,
+    pub(crate) attempt: Attempt,
+    /// One of the requests that the job is for, for logs.
+    pub(crate) request: Option<RequestId>,
+}
+
+impl SentCommand {
+    /// What identifies the message; absent for one that is not answered.
+    pub(crate) fn of(worker: WorkerId, message: &ToWorker) -> Option<Self> {
+        let (command, job, attempt, request) = match message {
+            ToWorker::Dispatch(dispatch) => (Command::Dispatch, dispatch.job, dispatch.attempt, dispatch.request),
+            ToWorker::Cancel { job, attempt, .. } => (Command::Cancel, *job, *attempt, None),
+            ToWorker::Recall { job, attempt, .. } => (Command::Recall, *job, *attempt, None),
+            ToWorker::Acknowledge { .. } => return None,
+        };
+        Some(Self { worker, command, job, attempt, request })
+    }
+
+    /// Decodes a worker's answer, or takes over why there is none.
+    pub(crate) fn answered(self, answer: Result<Bytes, Delivery>) -> Event {
+        let Self { worker, command, job, attempt, .. } = self;
+        let delivery = match answer.map(|bytes| wire::decode(&bytes)) {
+            Ok(Ok(DispatchReply::Done(report))) => return Event::Report { report, reply: None },
+            Ok(Ok(DispatchReply::Taken)) => Delivery::Taken,
+            Ok(Ok(DispatchReply::Refused(why))) => Delivery::Refused(why),
+            Ok(Err(error @ (WireError::NewerVersion { .. } | WireError::Malformed { .. }))) => {
+                Delivery::Unknown(error.to_string())
+            }
+            Err(delivery) => delivery,
+        };
+        match &delivery {
+            Delivery::Taken => {}
+            // A recall races with the start of the job.
+            Delivery::Refused(_) if command == Command::Recall => {}
+            failed => tracing::warn!(
+                %worker, %job, attempt, ?command, request = self.request.map(tracing::field::display), ?failed,
+                "worker did not accept a command"
+            ),
+        }
+        Event::Delivered { worker, job, attempt, command, delivery }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The registry that is scraped: built from the table, filled from the scheduler's counters, sizes and notices.
+
+use super::{Event, Family, Sample, Sizes, Source, TABLE, Values, name_of};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+use pvf_scheduler::{Counts, Notice};
+use pvf_shared::{job::JobUsage, priority::ExecuteKind, wire::WorkerKind};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// The coordinator's metrics.
+pub struct Counters {
+    registry: Registry,
+    published: Arc<Mutex<Published>>,
+    events: HashMap<Event, IntCounterVec>,
+    samples: HashMap<Sample, HistogramVec>,
+}
+
+/// What the driver published last.
+#[derive(Debug, Default)]
+struct Published {
+    counts: Counts,
+    sizes: Sizes,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        match Self::new() {
+            Ok(counters) => counters,
+            Err(error) => unreachable!("the table of metrics is wrong: {error}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counters").finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let published = Arc::<Mutex<Published>>::default();
+        let (mut events, mut samples) = (HashMap::new(), HashMap::new());
+        for family in TABLE {
+            match &family.source {
+                Source::Count(read) => {
+                    let counter = IntCounterVec::new(family.opts(), family.labels)?;
+                    registry.register(Box::new(Pulled { vec: counter, read: *read, published: published.clone() }))?;
+                }
+                Source::Gauge(read) => {
+                    let gauge = IntGaugeVec::new(family.opts(), family.labels)?;
+                    registry.register(Box::new(Pulled { vec: gauge, read: *read, published: published.clone() }))?;
+                }
+                Source::Event(event, start) => {
+                    let counter = IntCounterVec::new(family.opts(), family.labels)?;
+                    for labels in start() {
+                        counter.get_metric_with_label_values(&labels)?;
+                    }
+                    registry.register(Box::new(counter.clone()))?;
+                    events.insert(*event, counter);
+                }
+                Source::Sample(sample, buckets) => {
+                    let opts = HistogramOpts::from(family.opts()).buckets(buckets.to_vec());
+                    let histogram = HistogramVec::new(opts, family.labels)?;
+                    registry.register(Box::new(histogram.clone()))?;
+                    samples.insert(*sample, histogram);
+                }
+            }
+        }
+        Ok(Self { registry, published, events, samples })
+    }
+
+    /// The registry with all metrics, for an HTTP endpoint.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4.
+    pub fn render(&self) -> String {
+        match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+            Ok(text) => text,
+            Err(error) => unreachable!("metrics cannot be encoded: {error}"),
+        }
+    }
+
+    /// Publishes what the scheduler has counted.
+    pub(crate) fn publish_counts(&self, counts: Counts) {
+        lock(&self.published).counts = counts;
+    }
+
+    /// Publishes the current sizes.
+    pub(crate) fn publish_sizes(&self, sizes: Sizes) {
+        lock(&self.published).sizes = sizes;
+    }
+
+    /// Counts and measures a notice. What the scheduler's own counters have is not counted again.
+    pub(crate) fn count(&self, notice: &Notice) {
+        match notice {
+            Notice::WorkerRecovered { .. } => self.add(Event::Recovered, &[]),
+            Notice::JobRetried { kind, why, .. } => self.add(Event::Retries, &[name_of(*kind), why.name()]),
+            Notice::JobReported { kind, queued, usage, .. } => self.measure(*kind, *queued, usage),
+            Notice::PreparationFailed { .. } => self.add(Event::PreparationsFailed, &[]),
+            Notice::ArtifactDropped { why, .. } => self.add(Event::ArtifactsDropped, &[why.name()]),
+            Notice::ClientGone { .. } => self.add(Event::ClientsGone, &[]),
+            Notice::EngineSeen { .. } => self.add(Event::EnginesSeen, &[]),
+            // These have counters of their own in `Counts`.
+            Notice::WorkerJoined { .. }
+            | Notice::WorkerLeft { .. }
+            | Notice::WorkerLost { .. }
+            | Notice::WorkerSuspect { .. }
+            | Notice::ExecutionQuarantined { .. }
+            | Notice::PreparationQuarantined { .. }
+            | Notice::RequestShed { .. }
+            | Notice::Inconsistent { .. } => {}
+        }
+    }
+
+    /// A job that ended: an execution of this kind, or a preparation.
+    fn measure(&self, kind: Option<ExecuteKind>, queued: Duration, usage: &JobUsage) {
+        let JobUsage { cpu, wall, max_rss_kib, io } = *usage;
+        let flavor = match kind {
+            None => {
+                self.observe(Sample::PreparationTime, &[], wall.as_secs_f64());
+                self.observe(Sample::PreparationMaxRss, &[], max_rss_kib as f64);
+                name_of(WorkerKind::Prepare)
+            }
+            Some(_) => {
+                self.observe(Sample::ExecutionTime, &[], wall.as_secs_f64());
+                self.observe(Sample::ExecutionQueuedTime, &[], queued.as_secs_f64());
+                name_of(WorkerKind::Execute)
+            }
+        };
+        self.observe(Sample::ScheduleToStart, &[flavor, kind.map_or("", ExecuteKind::name)], queued.as_secs_f64());
+        self.observe(Sample::CpuTime, &[flavor], cpu.as_secs_f64());
+        self.observe(Sample::IoTime, &[flavor], io.as_secs_f64());
+        self.observe(Sample::MaxRss, &[flavor], max_rss_kib as f64 * 1024.0);
+    }
+
+    fn add(&self, event: Event, labels: &[&str]) {
+        self.events[&event].with_label_values(labels).inc();
+    }
+
+    fn observe(&self, sample: Sample, labels: &[&str], value: f64) {
+        self.samples[&sample].with_label_values(labels).observe(value);
+    }
+}
+
+impl Family {
+    fn opts(&self) -> Opts {
+        Opts::new(self.name, format!("{} ({})", self.help, self.unit))
+    }
+}
+
+/// A family that reads what the driver published each time it is scraped.
+struct Pulled<V, R> {
+    vec: V,
+    read: R,
+    published: Arc<Mutex<Published>>,
+}
+
+impl Collector for Pulled<IntCounterVec, fn(&Counts) -> Values> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.vec.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // The lock is held so that two scrapes at once do not both add the difference.
+        let published = lock(&self.published);
+        for (labels, value) in (self.read)(&published.counts) {
+            let counter = self.vec.with_label_values(&labels);
+            counter.inc_by(value.saturating_sub(counter.get()));
+        }
+        self.vec.collect()
+    }
+}
+
+impl Collector for Pulled<IntGaugeVec, fn(&Sizes) -> Values> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.vec.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for (labels, value) in (self.read)(&lock(&self.published).sizes) {
+            self.vec.with_label_values(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        self.vec.collect()
+    }
+}
+
+fn lock(published: &Mutex<Published>) -> MutexGuard<'_, Published> {
+    published.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

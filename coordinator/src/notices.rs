@@ -1,0 +1,158 @@
+//! One log line for each notice of the scheduler, with the ids that it is about.
+
+use pvf_scheduler::{DropReason, Notice, RetryReason};
+
+/// Logs a notice. Errors are bugs, warnings call for an operator, `info` is the fleet's normal life; what happens with
+/// every job, or with every request of an overload, is `debug` and shows in the metrics.
+pub(crate) fn log(notice: &Notice) {
+    match notice {
+        Notice::WorkerJoined { hello } => tracing::info!(
+            worker = %hello.worker, host = hello.host, kind = %hello.kind, slots = hello.slots, engine = %hello.engine,
+            version = hello.version, secure = hello.security.secure, running = hello.running.len(), "worker joined"
+        ),
+        Notice::WorkerLeft { worker, host, jobs } => tracing::info!(%worker, host, jobs, "worker left"),
+        Notice::WorkerLost { worker, host, jobs, silent } => {
+            tracing::warn!(%worker, host, jobs, silent_ms = silent.as_millis() as u64, "worker lost");
+        }
+        Notice::WorkerSuspect { worker, host, why } => {
+            tracing::warn!(%worker, host, why, "worker suspect: no jobs until it is heard from");
+        }
+        Notice::WorkerRecovered { worker } => tracing::info!(%worker, "worker recovered"),
+        Notice::JobRetried { job, attempt, kind, worker, why } => {
+            tracing::info!(%job, attempt, %kind, %worker, reason = why.name(), detail = detail(why), "job retried");
+        }
+        Notice::JobReported { job, attempt, worker, kind, queued, usage } => tracing::debug!(
+            %job, attempt, %worker, kind = kind.map_or("prepare", |kind| kind.name()),
+            queued_ms = queued.as_millis() as u64, cpu_ms = usage.cpu.as_millis() as u64,
+            wall_ms = usage.wall.as_millis() as u64, max_rss_kib = usage.max_rss_kib, "job reported"
+        ),
+        Notice::ExecutionQuarantined { request, code } => {
+            let request = request.map(tracing::field::display);
+            tracing::error!(request, %code, "execution quarantined: it lost too many workers");
+        }
+        Notice::PreparationQuarantined { artifact } => {
+            tracing::error!(%artifact, "preparation quarantined: it lost too many workers");
+        }
+        Notice::PreparationFailed { artifact, error } => tracing::info!(%artifact, %error, "preparation failed"),
+        Notice::ArtifactDropped { artifact, why: DropReason::Damaged } => {
+            tracing::warn!(%artifact, reason = DropReason::Damaged.name(), "artifact dropped");
+        }
+        Notice::ArtifactDropped { artifact, why: DropReason::Unused } => {
+            tracing::info!(%artifact, reason = DropReason::Unused.name(), "artifact dropped");
+        }
+        Notice::RequestShed { request, node, limit } => {
+            tracing::debug!(%request, client = %node, limit, "request refused: overloaded");
+        }
+        Notice::ClientGone { node, silent } => {
+            tracing::info!(client = %node, silent_ms = silent.as_millis() as u64, "client gone");
+        }
+        Notice::EngineSeen { engine } => tracing::info!(%engine, "new engine"),
+        Notice::Inconsistent { what } => tracing::error!(what, "scheduler inconsistency (a bug)"),
+    }
+}
+
+fn detail(why: &RetryReason) -> Option<&str> {
+    match why {
+        RetryReason::NotBegun(why) | RetryReason::Ambiguous(why) | RetryReason::Internal(why) => Some(why),
+        RetryReason::WorkerLost => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{artifact, hello};
+    use pvf_shared::{
+        ids::{CodeHash, JobId, NodeId, RequestId, WorkerId},
+        job::JobUsage,
+        priority::ExecuteKind,
+        verdict::PrepareError,
+        wire::WorkerKind,
+    };
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(notice: &Notice) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || log(notice));
+        let lines = lines.0.lock().unwrap();
+        String::from_utf8(lines.clone()).unwrap()
+    }
+
+    #[test]
+    fn each_notice_is_one_line_with_its_level_and_ids() {
+        let (worker, host, job) = (WorkerId::new(), String::from("rack1"), JobId(41));
+        let (request, node) = (RequestId::new(), NodeId::new());
+        let (id, code) = (Arc::new(artifact()), CodeHash([7; 32]));
+        let (hello, silent) = (hello(WorkerKind::Execute), Duration::from_secs(6));
+        let joined = hello.worker.to_string();
+        let retried = RetryReason::Ambiguous("out of memory".into());
+        let execute = WorkerKind::Execute;
+        let (usage, kind) = (JobUsage::default(), Some(ExecuteKind::Dispute));
+        let (worker_text, request_text, id_text) = (worker.to_string(), request.to_string(), id.to_string());
+        let (code_text, node_text) = (code.to_string(), node.to_string());
+        for (notice, level, words) in [
+            (Notice::WorkerJoined { hello: Box::new(hello) }, "INFO", &["joined", &joined, "execute"][..]),
+            (Notice::WorkerLeft { worker, host: host.clone(), jobs: 2 }, "INFO", &["left", &worker_text, "rack1"]),
+            (Notice::WorkerLost { worker, host: host.clone(), jobs: 3, silent }, "WARN", &["lost", "jobs=3", "6000"]),
+            (Notice::WorkerSuspect { worker, host, why: "no-free-slot".into() }, "WARN", &["suspect", "no-free-slot"]),
+            (Notice::WorkerRecovered { worker }, "INFO", &["recovered", &worker_text]),
+            (
+                Notice::JobRetried { job, attempt: 2, kind: execute, worker, why: retried },
+                "INFO",
+                &["retried", "job=41", "attempt=2", "ambiguous", "out of memory", &worker_text],
+            ),
+            (
+                Notice::JobReported { job, attempt: 1, worker, kind, queued: silent, usage },
+                "DEBUG",
+                &["reported", "job=41", "dispute", "queued_ms=6000"],
+            ),
+            (Notice::ExecutionQuarantined { request: Some(request), code }, "ERROR", &[&request_text, &code_text]),
+            (Notice::PreparationQuarantined { artifact: id.clone() }, "ERROR", &["quarantined", &id_text]),
+            (
+                Notice::PreparationFailed { artifact: id.clone(), error: PrepareError::OutOfMemory },
+                "INFO",
+                &["preparation failed", &id_text],
+            ),
+            (
+                Notice::ArtifactDropped { artifact: id.clone(), why: DropReason::Damaged },
+                "WARN",
+                &["damaged", &id_text],
+            ),
+            (Notice::ArtifactDropped { artifact: id, why: DropReason::Unused }, "INFO", &["unused", &id_text]),
+            (Notice::RequestShed { request, node, limit: "1 request".into() }, "DEBUG", &[&request_text, "1 request"]),
+            (Notice::ClientGone { node, silent }, "INFO", &["client gone", &node_text]),
+            (Notice::EngineSeen { engine: artifact().engine }, "INFO", &["new engine", "engine=e"]),
+            (Notice::Inconsistent { what: "two slots".into() }, "ERROR", &["inconsistency", "two slots"]),
+        ] {
+            let line = logged(&notice);
+            assert_eq!(line.lines().count(), 1, "{line}");
+            assert!(line.trim_start().starts_with(level), "{level}: {line}");
+            for word in words {
+                assert!(line.contains(word), "{word}: {line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+use super::*;
+use crate::testing::{Inbox, answer, cancel, dispatch, fleet, folder_store, in_time, local_bus, memory_store, recall};
+use pvf_scheduler::Command;
+use pvf_shared::{
+    Bytes,
+    bus::local::LocalBus,
+    ids::JobId,
+    wire::{CommandRefusal, DispatchReply},
+};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+const PAYLOAD: usize = 4096;
+
+fn commands(bus: &Arc<LocalBus>, store: BlobStore) -> (Commands, UnboundedReceiver<Event>) {
+    let (events, received) = unbounded_channel();
+    (Commands::new(bus.clone(), store, fleet(), &ProtocolTimeouts::default(), events), received)
+}
+
+fn send(commands: &Commands, worker: WorkerId, messages: impl IntoIterator<Item = ToWorker>) {
+    for message in messages {
+        if let Some(sending) = commands.queue(worker, message) {
+            tokio::spawn(sending);
+        }
+    }
+}
+
+async fn delivered(events: &mut UnboundedReceiver<Event>) -> (Command, JobId, Delivery) {
+    match in_time(events.recv()).await.unwrap() {
+        Event::Delivered { command, job, delivery, .. } => (command, job, delivery),
+        event => panic!("{event:?}"),
+    }
+}
+
+#[tokio::test]
+async fn commands_to_one_worker_keep_their_order_and_do_not_wait_for_answers() {
+    let (bus, worker) = (local_bus(PAYLOAD), WorkerId::new());
+    let (commands, mut events) = commands(&bus, memory_store());
+    let mut inbox = Inbox::of_worker(&bus, &worker).await;
+    let sent = [dispatch(1, Bytes::new()), dispatch(2, Bytes::new()), recall(2), cancel(1), dispatch(3, Bytes::new())];
+    send(&commands, worker, sent.clone());
+    // None is answered before all are here.
+    let mut received = Vec::new();
+    for message in &sent {
+        let (decoded, raw) = inbox.next::<ToWorker>().await;
+        assert_eq!(decoded, *message);
+        received.push(raw);
+    }
+    for message in received.iter().rev() {
+        answer(&bus, message, &DispatchReply::Taken).await;
+    }
+    let mut answered = Vec::new();
+    for _ in &sent {
+        let (command, job, delivery) = delivered(&mut events).await;
+        assert_eq!(delivery, Delivery::Taken);
+        answered.push((command, job.0));
+    }
+    answered.sort_by_key(|(command, job)| (*job, *command as u8));
+    use Command::*;
+    assert_eq!(answered, [(Dispatch, 1), (Cancel, 1), (Dispatch, 2), (Recall, 2), (Dispatch, 3)]);
+    assert!(commands.queues().is_empty());
+}
+
+#[tokio::test]
+async fn a_slow_worker_does_not_delay_another() {
+    let (bus, slow, quick) = (local_bus(PAYLOAD), WorkerId::new(), WorkerId::new());
+    let (commands, mut events) = commands(&bus, memory_store());
+    let _silent = Inbox::of_worker(&bus, &slow).await;
+    let mut inbox = Inbox::of_worker(&bus, &quick).await;
+    send(&commands, slow, [dispatch(1, Bytes::new())]);
+    send(&commands, quick, [dispatch(2, Bytes::new())]);
+    let (_, message) = inbox.next::<ToWorker>().await;
+    answer(&bus, &message, &DispatchReply::Refused(CommandRefusal::Draining)).await;
+    let refused = Delivery::Refused(CommandRefusal::Draining);
+    assert_eq!(delivered(&mut events).await, (Command::Dispatch, JobId(2), refused));
+}
+
+#[tokio::test]
+async fn an_upload_does_not_change_the_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), WorkerId::new());
+    let (commands, mut events) = commands(&bus, store.clone());
+    let mut inbox = Inbox::of_worker(&bus, &worker).await;
+    let large = Bytes::from(vec![7; 2 * PAYLOAD]);
+    send(&commands, worker, [dispatch(1, large.clone()), cancel(1)]);
+    let (ToWorker::Dispatch(received), first) = inbox.next().await else { panic!("the cancellation was faster") };
+    let JobSpec::Execute(execute) = received.spec else { panic!("not an execution") };
+    assert!(matches!(execute.block_data, BlobRef::Stored { .. }));
+    assert_eq!(store.fetch(&execute.block_data).await.unwrap(), large);
+    let (second, message) = inbox.next::<ToWorker>().await;
+    assert_eq!(second, cancel(1));
+    answer(&bus, &first, &DispatchReply::Taken).await;
+    assert_eq!(delivered(&mut events).await, (Command::Dispatch, JobId(1), Delivery::Taken));
+    answer(&bus, &message, &DispatchReply::Taken).await;
+    assert_eq!(delivered(&mut events).await, (Command::Cancel, JobId(1), Delivery::Taken));
+}
+
+#[tokio::test]
+async fn a_failing_store_is_not_the_workers_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), WorkerId::new());
+    let (commands, mut events) = commands(&bus, store);
+    let mut inbox = Inbox::of_worker(&bus, &worker).await;
+    // A file where the store has the folder of its blobs.
+    std::fs::write(folder.path().join("inputs"), "").unwrap();
+    send(&commands, worker, [dispatch(1, Bytes::from(vec![7; 2 * PAYLOAD])), dispatch(2, Bytes::new())]);
+    let (command, job, delivery) = delivered(&mut events).await;
+    assert_eq!((command, job), (Command::Dispatch, JobId(1)));
+    assert!(matches!(&delivery, Delivery::NotSent(why) if why.contains("inputs")), "{delivery:?}");
+    // Only the second one came.
+    let (received, _) = inbox.next::<ToWorker>().await;
+    assert_eq!(received, dispatch(2, Bytes::new()));
+}
+
+#[tokio::test]
+async fn a_message_that_stays_too_large_is_not_sent() {
+    let (bus, worker) = (local_bus(16), WorkerId::new());
+    let (commands, mut events) = commands(&bus, memory_store());
+    send(&commands, worker, [cancel(1)]);
+    let (_, _, delivery) = delivered(&mut events).await;
+    assert!(matches!(&delivery, Delivery::NotSent(why) if why.contains("max_payload")), "{delivery:?}");
+}
+
+#[tokio::test]
+async fn without_a_worker_there_is_no_delivery() {
+    let (commands, mut events) = commands(&local_bus(PAYLOAD), memory_store());
+    send(&commands, WorkerId::new(), [recall(1)]);
+    assert_eq!(delivered(&mut events).await, (Command::Recall, JobId(1), Delivery::Nobody));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_does_not_answer_in_time_may_have_the_command() {
+    let (bus, worker) = (local_bus(PAYLOAD), WorkerId::new());
+    let (commands, mut events) = commands(&bus, memory_store());
+    let _silent = Inbox::of_worker(&bus, &worker).await;
+    send(&commands, worker, [cancel(1)]);
+    let (_, _, delivery) = delivered(&mut events).await;
+    assert!(matches!(delivery, Delivery::Unknown(_)), "{delivery:?}");
+}
+
+#[tokio::test]
+async fn the_queue_of_a_lost_worker_is_dropped() {
+    let (bus, worker) = (local_bus(PAYLOAD), WorkerId::new());
+    let (commands, mut events) = commands(&bus, memory_store());
+    let mut inbox = Inbox::of_worker(&bus, &worker).await;
+    let sending = commands.queue(worker, cancel(1)).expect("the first command starts to send");
+    assert!(commands.queue(worker, cancel(2)).is_none());
+    commands.drop_queue(&worker);
+    // It registered again. The queue is still the same, so that the order stays.
+    assert!(commands.queue(worker, cancel(3)).is_none());
+    tokio::spawn(sending);
+    let (received, message) = inbox.next::<ToWorker>().await;
+    assert_eq!(received, cancel(3));
+    answer(&bus, &message, &DispatchReply::Taken).await;
+    assert_eq!(delivered(&mut events).await, (Command::Cancel, JobId(3), Delivery::Taken));
+    assert!(commands.queues().is_empty());
+    // An unknown worker has no queue to drop.
+    commands.drop_queue(&WorkerId::new());
+}

@@ -1,0 +1,88 @@
+//! The only publisher of messages on the bus: answers and verdicts in the order of the outbox, and [`commands`] to
+//! workers in one ordered queue for each worker.
+
+mod acceptances;
+mod commands;
+
+pub(crate) use commands::Commands;
+
+use crate::outbox::Outgoing;
+use acceptances::HeldAcceptances;
+use pvf_scheduler::Answer;
+use pvf_shared::{
+    Bytes,
+    blob::BlobRef,
+    bus::{BusError, SharedBus},
+    config::ProtocolTimeouts,
+    ids::{FleetName, NodeId},
+    store::BlobStore,
+    subjects,
+    verdict::Outcome,
+    wire::{self, SubmitReply, ToNode, Verdict},
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// Publishes what is in the outbox.
+pub(crate) struct Outbound {
+    pub(crate) bus: SharedBus,
+    pub(crate) store: BlobStore,
+    pub(crate) fleet: FleetName,
+    pub(crate) timing: ProtocolTimeouts,
+}
+
+impl Outbound {
+    /// Publishes until the outbox is closed. A message that cannot be sent is lost: its receiver repeats what it asked.
+    pub(crate) async fn publish(self, mut outbox: UnboundedReceiver<Outgoing>) {
+        let mut held = HeldAcceptances::default();
+        loop {
+            let sent = tokio::select! {
+                biased;
+                message = outbox.recv() => match message {
+                    None => break,
+                    Some(Outgoing::Accepted(to, request)) => {
+                        held.hold(request, to, self.timing.hold_acceptance());
+                        continue;
+                    }
+                    Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(&answer)).await,
+                    Some(Outgoing::Verdict(node, verdict)) => {
+                        held.drop_for(&verdict.request);
+                        self.send_verdict(node, (*verdict).clone()).await
+                    }
+                },
+                to = held.due() => self.bus.publish(&to, wire::encode(&SubmitReply::Accepted)).await,
+            };
+            if let Err(error) = sent {
+                tracing::warn!(%error, "an answer or verdict could not be sent");
+            }
+        }
+    }
+
+    /// Sends a verdict; a result that is too large for the bus goes through the store.
+    async fn send_verdict(&self, node: NodeId, mut verdict: Verdict) -> Result<(), BusError> {
+        let to = subjects::node(&self.fleet, &node);
+        let message = wire::encode(&ToNode::Verdict(Box::new(verdict.clone())));
+        if message.len() > self.bus.max_payload()
+            && let Outcome::Valid(BlobRef::Inline(result)) = &verdict.outcome
+        {
+            match self.store.put_blob(result.clone()).await {
+                Ok(blob) => verdict.outcome = Outcome::Valid(blob),
+                Err(error) => tracing::error!(%error, request = %verdict.request, "result could not be stored"),
+            }
+            return self.bus.publish(&to, wire::encode(&ToNode::Verdict(Box::new(verdict)))).await;
+        }
+        self.bus.publish(&to, message).await
+    }
+}
+
+fn encode(answer: &Answer) -> Bytes {
+    match answer {
+        Answer::Accepted(_) => wire::encode(&SubmitReply::Accepted),
+        Answer::Submit(answer) => wire::encode(answer),
+        Answer::Ask(answer) => wire::encode(answer),
+        Answer::Status(answer) => wire::encode(&**answer),
+        Answer::Worker(answer) => wire::encode(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests;

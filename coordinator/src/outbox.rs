@@ -1,0 +1,52 @@
+//! The queue of everything that the coordinator publishes without waiting for an answer. The publisher is
+//! [`crate::outbound`]; the effects of the scheduler and the refusals of [`crate::inbound`] both come through here.
+
+use pvf_scheduler::Answer;
+use pvf_shared::{
+    ids::{NodeId, RequestId},
+    subjects::Subject,
+    wire::Verdict,
+};
+use std::sync::Arc;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// A message that is not answered.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// The answer to a bus request.
+    Answer(Subject, Box<Answer>),
+    /// The acceptance of a request. It may be held back, because a verdict implies it.
+    Accepted(Subject, RequestId),
+    /// A verdict for a client.
+    Verdict(NodeId, Arc<Verdict>),
+}
+
+/// Puts messages into the queue. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox(UnboundedSender<Outgoing>);
+
+impl Outbox {
+    /// The queue: the end to write to, and the end that the publisher reads.
+    pub(crate) fn open() -> (Self, UnboundedReceiver<Outgoing>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Queues the answer to a bus request.
+    pub(crate) fn answer(&self, to: Subject, answer: Answer) {
+        self.push(match answer {
+            Answer::Accepted(request) => Outgoing::Accepted(to, request),
+            answer => Outgoing::Answer(to, Box::new(answer)),
+        });
+    }
+
+    /// Queues a verdict.
+    pub(crate) fn verdict(&self, to: NodeId, verdict: Arc<Verdict>) {
+        self.push(Outgoing::Verdict(to, verdict));
+    }
+
+    fn push(&self, message: Outgoing) {
+        // Without a publisher the coordinator is ending, and nothing is to be sent any more.
+        let _ = self.0.send(message);
+    }
+}
