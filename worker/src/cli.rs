@@ -1,62 +1,120 @@
-//! The command line of the workers.
+//! The command line of the worker roles.
 
 use crate::{
-    host::{Worker, WorkerConfig},
+    agent::{Worker, WorkerConfig, WorkerError},
     sandbox::Report,
     supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
 };
 use clap::Parser;
 use pvf_shared::{
-    bus::nats::{NatsBus, parse_url},
+    bus::{
+        BusError,
+        nats::{NatsBus, parse_url},
+    },
+    http::{Http, HttpError},
     ids::FleetName,
     signals::Shutdown,
-    store::{BlobStore, seal::SealKey},
+    store::{BlobStore, StoreError, seal::SealKey},
     wire::WorkerKind,
 };
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+/// How long a worker tries to connect to the bus before it gives up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The part of `--help` that documents [`RoleError::exit_code`].
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  stopped by SIGTERM or SIGINT
+  2  wrong settings (command line, seal key file, store URL, --http), or the sandbox is incomplete
+  3  bus or store cannot be used, or the process cannot be set up";
 
 /// Takes jobs of a PVF validation fleet and runs each in a process of its own.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = EXIT_CODES)]
 struct Args {
     /// The NATS server, for instance nats://127.0.0.1:4222
     #[arg(long, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
     nats: String,
-    /// The object store that the fleet shares: file:///path, s3://bucket/prefix, gs://…, az://…
+    /// The object store of the fleet: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]
     store: String,
-    /// Jobs that run at once [default: 1 for preparing (a job uses all cores), one for each core for executing]
+    /// Number of jobs that run at once [default: 1 for preparation (a job uses all cores), the number of cores for
+    /// execution]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
-    /// The fleet's name; several fleets may share one NATS
+    /// Name of the fleet; several fleets can share one NATS server
     #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     fleet: FleetName,
-    /// File with the fleet's secret for artifact seals, the same for the whole fleet
+    /// File with the secret of the artifact seals, the same for the whole fleet
     #[arg(long, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
     seal_key_file: Option<PathBuf>,
-    /// What compiled code may use of the CPU: v1, v2 or v3 (x86-64 levels) [default: the best of this machine]
+    /// CPU features that compiled code may use: v1, v2 or v3 (x86-64 levels) [default: the highest of this machine]
     #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
     cpu_baseline: Option<CpuBaseline>,
-    /// This machine's name: a second opinion is asked of another one [default: the host name]
+    /// Name of this machine; a retry goes to another machine where there is one [default: the host name]
     #[arg(long, env = "PVF_HOST", value_name = "NAME")]
     host: Option<String>,
-    /// Processes of each artifact in use that are kept ready for a job, 0 to 64 [default: --slots, at most 8]
+    /// Spare processes that are kept ready for each artifact in use, 0 to 64 [default: --slots, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=64))]
     spares: Option<u32>,
-    /// Do not start where jobs cannot be locked up with every mechanism of the sandbox (the default)
+    /// Refuse to start unless every sandbox mechanism is available (default)
     #[arg(long)]
     secure: bool,
-    /// Go on with those mechanisms of the sandbox that work here: only where all code is trusted
+    /// Start with the sandbox mechanisms that this machine supports; only where all validation code is trusted
     #[arg(long, env = "PVF_INSECURE_BEST_EFFORT", overrides_with = "secure",
         value_parser = clap::builder::FalseyValueParser::new())]
     insecure_best_effort: bool,
-    /// Log as JSON
+    /// Serve /livez, /readyz and /metrics over HTTP at this address, for instance 127.0.0.1:9617
+    #[arg(long, env = "PVF_HTTP", value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Write the log as JSON
     #[arg(long)]
     json_logs: bool,
     /// Log more (twice: debug)
     #[arg(short, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+/// Why a worker role cannot run.
+#[derive(Debug, thiserror::Error)]
+enum RoleError {
+    #[error("{0}")]
+    Settings(String),
+    #[error("executable for jobs: {0}")]
+    Executable(io::Error),
+    #[error("sandbox incomplete, refusing to run untrusted code; missing:\n{}\n\
+        To start with the available mechanisms, where all validation code is trusted: --insecure-best-effort",
+        .0.complaint())]
+    Sandbox(Report),
+    #[error("runtime: {0}")]
+    Runtime(io::Error),
+    #[error("signal handlers: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
+impl RoleError {
+    /// The exit code of the process; documented in [`EXIT_CODES`].
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) | Self::Http(_) | Self::Sandbox(_) => 2,
+            Self::Executable(_)
+            | Self::Runtime(_)
+            | Self::Signals(_)
+            | Self::Bus(_)
+            | Self::Store(_)
+            | Self::Worker(_) => 3,
+        }
+    }
 }
 
 /// `main` of a worker executable; see [`crate::worker_main!`].
@@ -71,61 +129,58 @@ pub fn worker_main() -> ExitCode {
     }
     match args.next().as_deref().and_then(|s| s.to_str()) {
         Some(role @ ("prepare-worker" | "execute-worker")) => main(role, args),
-        _ => {
-            eprintln!("error: say which worker this is: `{stem} prepare-worker …` or `{stem} execute-worker …`");
-            ExitCode::from(2)
-        }
+        _ => end(Err(RoleError::Settings(format!(
+            "missing role: run `{stem} prepare-worker …` or `{stem} execute-worker …`"
+        )))),
     }
 }
 
-/// Runs a worker of this role with these arguments (without the program's name) until SIGTERM or SIGINT. Exit code
-/// 2: wrong settings, or jobs cannot be locked up here; 3: bus or store cannot be used.
+/// Runs a worker of this role with these arguments, which do not include the program's name, until SIGTERM or SIGINT.
+///
+/// The exit code is 0 after a signal, 2 for wrong settings or an incomplete sandbox, and 3 if bus or store cannot be used
+/// or the process cannot be set up.
 pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let kind = if role == "prepare-worker" { WorkerKind::Prepare } else { WorkerKind::Execute };
     let args = Args::parse_from(std::iter::once(OsString::from(format!("pvf-{role}"))).chain(args));
     pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
-    let opened = SealKey::from_file(args.seal_key_file.as_deref())
-        .and_then(|key| BlobStore::open_shared(&args.store, key).map_err(|e| e.to_string()));
-    let store = match opened {
-        Ok(store) => store,
-        Err(error) => return fail(2, &error),
-    };
-    // Before anything else hears of this worker.
-    let secure = args.secure || !args.insecure_best_effort;
-    let sandbox = match probe_sandbox(None) {
-        Ok(report) if secure && !report.is_complete() => return fail(2, &refusal(&report)),
-        Ok(report) => report,
-        Err(error) => return fail(3, &format!("executable for jobs: {error}")),
-    };
-    start_spawner();
-    let runtime = match pvf_shared::runtime::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(3, &error),
-    };
-    match runtime.block_on(run(kind, args, store, sandbox)) {
+    end(start(kind, args))
+}
+
+fn end(result: Result<(), RoleError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(3, &error),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
     }
 }
 
-fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::from(code)
+fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
+    let key = SealKey::from_file(args.seal_key_file.as_deref()).map_err(RoleError::Settings)?;
+    let store = BlobStore::open_shared(&args.store, key).map_err(|e| RoleError::Settings(e.to_string()))?;
+    // Before the worker connects, so that a fleet never lists a worker that then refuses to start.
+    let sandbox = probe_sandbox(None).map_err(RoleError::Executable)?;
+    let secure = args.secure || !args.insecure_best_effort;
+    if secure && !sandbox.is_complete() {
+        return Err(RoleError::Sandbox(sandbox));
+    }
+    start_spawner();
+    let runtime = pvf_shared::runtime::runtime().map_err(RoleError::Runtime)?;
+    let http = Http::new();
+    runtime.block_on(async {
+        let _serving = match args.http {
+            Some(addr) => Some(http.serve(addr).await?),
+            None => None,
+        };
+        run(kind, args, store, sandbox, http).await
+    })
 }
 
-fn refusal(report: &Report) -> String {
-    format!(
-        "jobs run code of strangers, and cannot be locked up on this machine; missing:\n{}\n\
-         To go on with what works, where all code is trusted: --insecure-best-effort",
-        report.complaint()
-    )
-}
-
-async fn run(kind: WorkerKind, args: Args, store: BlobStore, sandbox: Report) -> Result<(), String> {
-    let mut shutdown = Shutdown::catch().map_err(|e| format!("signals: {e}"))?;
-    let bus = NatsBus::connect(&args.nats, &format!("pvf-{kind}-worker"), Duration::from_secs(10)).await;
-    let bus = Arc::new(bus.map_err(|e| e.to_string())?);
-    store.check().await.map_err(|e| e.to_string())?;
+async fn run(kind: WorkerKind, args: Args, store: BlobStore, sandbox: Report, http: Http) -> Result<(), RoleError> {
+    let mut shutdown = Shutdown::catch().map_err(RoleError::Signals)?;
+    let bus = Arc::new(NatsBus::connect(&args.nats, &format!("pvf-{kind}-worker"), CONNECT_TIMEOUT).await?);
+    store.check().await?;
     let slots = args.slots.unwrap_or_else(|| match kind {
         WorkerKind::Prepare => 1,
         WorkerKind::Execute => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
@@ -134,6 +189,35 @@ async fn run(kind: WorkerKind, args: Args, store: BlobStore, sandbox: Report) ->
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
     config.spares = args.spares.unwrap_or(config.spares);
     config.host = args.host.unwrap_or(config.host);
-    let worker = Worker::new(config, bus, store).map_err(|e| e.to_string())?;
-    worker.run(async move { shutdown.asked().await }).await.map_err(|e| e.to_string())
+    let worker = Worker::new(config, bus, store)?.with_http(http)?;
+    Ok(worker.run(async move { shutdown.asked().await }).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_distinguish_settings_from_what_cannot_be_used() {
+        let io = || io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(RoleError::Settings("no such file".into()).exit_code(), 2);
+        assert_eq!(RoleError::Sandbox(Report::none("a test")).exit_code(), 2);
+        for error in [
+            RoleError::Executable(io()),
+            RoleError::Runtime(io()),
+            RoleError::Signals(io()),
+            RoleError::Bus(BusError::TimedOut("a subject".into())),
+            RoleError::Worker(WorkerError::Setup("a test".into())),
+        ] {
+            assert_eq!(error.exit_code(), 3, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_to_start_names_mechanisms_fixes_and_the_alternative() {
+        let refusal = RoleError::Sandbox(Report::none("a test")).to_string();
+        for part in ["user namespace, pid namespace", "a test", "fix: ", "--insecure-best-effort"] {
+            assert!(refusal.contains(part), "{part}: {refusal}");
+        }
+    }
 }

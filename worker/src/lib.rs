@@ -1,29 +1,33 @@
-//! Workers: they take jobs off the bus, run each in a child process of its own, and report.
+//! Workers: they take jobs from the bus, run each in a child process of its own, and report the outcomes.
 //!
-//! `host` talks to the bus and the store, `supervise` starts and judges job processes, `job` is what runs inside
-//! one, `sandbox` holds it there, `wasm` is the only user of wasmtime. [`worker_main!`] declares an executable that is all of it.
+//! * `agent` talks to the bus and the store; its decisions are in `pvf_worker_core`.
+//! * `supervise` starts job processes and decides their outcomes.
+//! * `job` is what runs inside a job process, `sandbox` what confines it.
+//! * `wasm` is the only user of wasmtime.
+//!
+//! [`worker_main!`] declares an executable with all of it.
 
+pub mod agent;
 pub mod cli;
-mod end;
-pub mod host;
+mod exit_status;
 mod job;
+pub mod metrics;
 pub mod sandbox;
 pub mod supervise;
 pub mod wasm;
 
 pub use job::{JobAllocator, run_job_if_asked};
 
-/// Declares `main` of a worker executable: it runs jobs when a worker starts it for one, and is a worker
-/// otherwise. Which kind, its name says (`…prepare-worker…`, `…execute-worker…`) or its first argument
-/// (`prepare-worker`, `execute-worker`).
+/// Declares `main` of a worker executable. It runs a job if a worker started it for one, and is a worker otherwise; its
+/// kind follows from its name (`…prepare-worker…`, `…execute-worker…`) or its first argument (`prepare-worker`,
+/// `execute-worker`).
 ///
 /// ```no_run
 /// pvf_worker::worker_main!();
 /// ```
 ///
-/// With host functions beyond those of consensus, which any type that implements
-/// `sp_wasm_interface::HostFunctions` stands for: `pvf_worker::worker_main!(my::HostFunctions);`. They never
-/// replace one of consensus.
+/// A type that implements `sp_wasm_interface::HostFunctions` adds host functions to those of consensus:
+/// `pvf_worker::worker_main!(my::HostFunctions);`. They never replace one of consensus.
 #[macro_export]
 macro_rules! worker_main {
     () => {
@@ -40,10 +44,10 @@ macro_rules! worker_main {
     };
 }
 
-/// Has the process that this starts asked to end (SIGTERM) when the thread that starts it ends, however that ends.
+/// Makes the kernel send SIGTERM to the child when the thread that starts it exits, for whatever reason.
 pub fn ends_with_us(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
-    // SAFETY: a plain system call, which may be made between fork and exec.
+    // SAFETY: a plain system call, which is allowed between fork and exec.
     unsafe {
         command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
             0 => Ok(()),
@@ -52,7 +56,7 @@ pub fn ends_with_us(command: &mut std::process::Command) {
     }
 }
 
-/// Asks a process to end (SIGTERM).
+/// Sends SIGTERM to a process.
 pub fn terminate(pid: i32) {
     // SAFETY: a plain system call.
     unsafe { libc::kill(pid, libc::SIGTERM) };

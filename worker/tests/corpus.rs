@@ -1,4 +1,4 @@
-//! Every guest of the corpus, prepared and executed in real job processes, against its expected verdict.
+//! The verdict on every guest of the corpus, prepared and executed in real job processes.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn prepare_error(error: &PrepareError) -> Option<Expect> {
     }
 }
 
-/// What the case did, for precheck and execution, with the words it said.
+/// The case's verdicts, of precheck and execution, each with its text.
 async fn outcome(case: &Case) -> ((Option<Expect>, String), (Option<Expect>, String)) {
     let code = (case.wasm)();
     let checked = prepare(&code, true).await;
@@ -65,17 +65,17 @@ async fn outcome(case: &Case) -> ((Option<Expect>, String), (Option<Expect>, Str
 }
 
 #[tokio::test]
-async fn every_guest_gets_its_verdict() {
+async fn every_guest_gets_its_expected_verdict() {
     let cases = corpus::all();
     assert!(cases.len() > 200);
     let mut wrong = Vec::new();
     for case in &cases {
         let (precheck, execution) = outcome(case).await;
-        for (what, expected, (got, said)) in
+        for (what, expected, (actual, text)) in
             [("precheck", &case.precheck, precheck), ("execute", &case.execute, execution)]
         {
-            if got.as_ref() != Some(expected) {
-                wrong.push(format!("{} {what}: expected {expected:?}, got {got:?}: {said}", case.name));
+            if actual.as_ref() != Some(expected) {
+                wrong.push(format!("{} {what}: expected {expected:?}, actual {actual:?}: {text}", case.name));
             }
         }
     }

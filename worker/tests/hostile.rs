@@ -1,51 +1,75 @@
-//! Jobs that do what a guest would do that broke out of wasmtime: each gets exactly the verdict of the blame table,
-//! and leaves worker, template and the next job as they were.
+//! Jobs that act as a guest that escaped from wasmtime. Each gets exactly the verdict of the blame table, and leaves
+//! the worker, the template and the next job intact. For each action that the sandbox must prevent, a control run
+//! without the mechanisms that prevent it shows that the action would succeed.
 
 mod common;
 
 use common::{
-    artifact, execute_hostile, execute_job, hostile, job_error, own_copy_of, processes_of, runner, unlocked, until,
-    valid,
+    AMPLE, artifact, execute_hostile, execute_job, hostile, jobs_of, name_of, own_copy_of, processes_of, runner,
+    runner_with, sandbox, unlocked, until, valid,
 };
 use pvf_guests::corpus::echo_like;
 use pvf_shared::{
     Bytes,
-    job::ExecuteOutcome,
-    params::ExecutorParams,
+    job::{ExecuteJob, ExecuteOutcome},
+    params::{ExecutorParam, ExecutorParams},
     verdict::{AmbiguousReason, InvalidReason},
 };
-use std::{fs, time::Duration};
+use pvf_worker::{
+    sandbox::{
+        Mechanism::{self, Capabilities, EmptyRoot, Landlock, Limits, PidNamespace, Seccomp},
+        Report,
+    },
+    supervise::JobRunner,
+};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
-/// CPU time that these jobs may use.
-const LIMIT: Duration = Duration::from_millis(50);
+/// CPU limit of jobs that must run into a limit.
+const SHORT: Duration = Duration::from_millis(50);
 
-/// What a case is to come to.
+/// Exit codes of the hostile worker: the kernel performed the action, or refused it.
+const PERFORMED: i32 = 42;
+const REFUSED: i32 = 43;
+/// Exit code of a program whose shared libraries cannot be opened.
+const NOT_LOADED: i32 = 127;
+
+/// The expected outcome of an action in the complete sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
-    /// Ambiguous job death: ended for a system call that is not on the list.
+    /// Ambiguous, job death by SIGSYS: a system call that is not on the list.
     Forbidden,
-    /// Ambiguous job error: what it said is not believed.
+    /// Ambiguous, job error: the supervisor does not accept the reply or the exit status.
     JobError,
     /// Invalid, hard time-out: CPU time.
     CpuTime,
-    /// Invalid, hard time-out: four times that on the wall clock.
+    /// Invalid, hard time-out: wall-clock time, four times the CPU limit.
     WallClock,
 }
 
 impl Expect {
-    fn is(self, seen: &ExecuteOutcome) -> bool {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Forbidden | Self::JobError => AMPLE,
+            Self::CpuTime | Self::WallClock => SHORT,
+        }
+    }
+
+    fn matches(self, outcome: &ExecuteOutcome) -> bool {
         let timeout = |limit_ms| ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms });
         match self {
-            Self::Forbidden => *seen == ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath("signal 31".into())),
-            Self::JobError => matches!(seen, ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(_))),
-            // On a busy machine the wall clock may come first.
-            Self::CpuTime => *seen == timeout(50) || *seen == timeout(200),
-            Self::WallClock => *seen == timeout(200),
+            Self::Forbidden => *outcome == death_by(libc::SIGSYS),
+            Self::JobError => matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(_))),
+            // On a busy machine the wall-clock limit may come first.
+            Self::CpuTime => *outcome == timeout(50) || *outcome == timeout(200),
+            Self::WallClock => *outcome == timeout(200),
         }
     }
 }
 
-/// The issue's list, and more of the same kinds.
+fn death_by(signal: i32) -> ExecuteOutcome {
+    ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath(format!("signal {signal}")))
+}
+
 const CASES: [(&str, Expect); 42] = [
     ("opens_a_file", Expect::Forbidden),
     ("reads_proc", Expect::Forbidden),
@@ -75,7 +99,7 @@ const CASES: [(&str, Expect); 42] = [
     ("takes_a_descriptor", Expect::Forbidden),
     ("closes_everything", Expect::Forbidden),
     ("sleeps", Expect::Forbidden),
-    // The standard library aborts, with a signal that it may not send.
+    // The standard library aborts, with a signal that the job may not send.
     ("allocates", Expect::Forbidden),
     ("overflows_the_stack", Expect::Forbidden),
     ("silent", Expect::JobError),
@@ -85,7 +109,7 @@ const CASES: [(&str, Expect); 42] = [
     ("half_a_reply", Expect::JobError),
     ("forges_a_result", Expect::JobError),
     ("floods", Expect::JobError),
-    // Our limit, so it must not be Invalid.
+    // The stderr limit is ours, so the outcome must not be Invalid.
     ("chatters_without_end", Expect::JobError),
     ("lies_about_time", Expect::CpuTime),
     ("spins", Expect::CpuTime),
@@ -94,15 +118,15 @@ const CASES: [(&str, Expect); 42] = [
 ];
 
 #[tokio::test]
-async fn every_deed_gets_its_verdict_and_harms_nobody() {
-    let exe = own_copy_of(&hostile(), "deeds");
+async fn every_action_gets_its_verdict_and_affects_no_other_job() {
+    let exe = own_copy_of(&hostile(), "actions");
     let runner = runner(&exe);
     let code = echo_like();
     let good = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
     let next = async || runner.execute(&job, good.path(), Bytes::from_static(b"block")).await.0;
     valid(next().await);
-    // Each is the first process of its namespace; a fork of it is not, whatever it is called at first.
+    // A template is PID 1 of its namespace. Its name would not do: a fork has the same one at first.
     let is_template = |pid: &i32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
@@ -110,33 +134,205 @@ async fn every_deed_gets_its_verdict_and_harms_nobody() {
     let templates = || processes_of(&exe).iter().filter(|pid| is_template(pid)).count();
     let mut wrong = Vec::new();
     let mut count = templates();
-    for (deed, expected) in CASES {
-        // Filling the whole stack takes longer, and so does filling stderr.
-        let limit = if matches!(deed, "overflows_the_stack" | "chatters_without_end") { LIMIT * 100 } else { LIMIT };
-        let seen = execute_hostile(&runner, deed, limit).await;
-        println!("{deed}: expected {expected:?}, seen {seen:?}");
-        if !expected.is(&seen) {
-            wrong.push(deed);
+    for (action, expected) in CASES {
+        let seen = execute_hostile(&runner, action, expected.limit()).await;
+        println!("{action}: expected {expected:?}, seen {seen:?}");
+        if !expected.matches(&seen) {
+            wrong.push(action);
         }
         valid(next().await);
-        // Its own template is still there as well.
+        // The template of this action still exists, too.
         count += 1;
-        assert_eq!(templates(), count, "{deed}: a template is gone");
+        assert_eq!(templates(), count, "{action}: a template has ended");
     }
-    assert!(wrong.is_empty(), "not as expected: {wrong:?}");
+    assert!(wrong.is_empty(), "unexpected outcomes: {wrong:?}");
     drop(runner);
     until(|| processes_of(&exe).is_empty().then_some(())).await;
     fs::remove_file(exe).unwrap();
 }
 
-/// What the sandbox keeps a job from, it could do otherwise: so it is the sandbox that does.
-#[tokio::test]
-async fn without_the_sandbox_the_same_deeds_succeed() {
-    let runner = unlocked(&hostile());
-    for deed in
-        ["opens_a_file", "reads_proc", "looks_at_a_file", "opens_a_socket", "opens_a_local_socket", "makes_code"]
-    {
-        let why = job_error(execute_hostile(&runner, deed, LIMIT).await);
-        assert!(why.starts_with("odd exit status (42)"), "{deed}: {why}");
+/// The sandbox report with these mechanisms declared missing.
+fn without(missing: &[Mechanism]) -> Report {
+    let mut report = sandbox().clone();
+    assert!(report.is_complete(), "control runs need a complete sandbox:\n{}", report.complaint());
+    for finding in report.findings.iter_mut().filter(|finding| missing.contains(&finding.mechanism)) {
+        finding.missing = Some("a test".into());
     }
+    report
+}
+
+/// How an action ends when nothing prevents it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Control {
+    /// The kernel performs it: the hostile worker exits with [`PERFORMED`].
+    Performed,
+    /// The signal that the action sends ends the job.
+    Dies(i32),
+    /// The action stops the job, which then runs into its wall-clock limit.
+    Stalls,
+}
+
+/// Actions with the mechanisms that each prevent them. Without these, and with all others, they succeed.
+const CONTROLS: [(&str, &[Mechanism], Control); 21] = [
+    ("opens_a_file", &[Seccomp, Landlock, EmptyRoot, Limits], Control::Performed),
+    ("reads_proc", &[Seccomp, Landlock, EmptyRoot, Limits], Control::Performed),
+    ("looks_at_a_file", &[Seccomp, EmptyRoot], Control::Performed),
+    ("executes", &[Seccomp, Landlock, EmptyRoot, Limits], Control::Performed),
+    ("opens_a_socket", &[Seccomp, Limits], Control::Performed),
+    ("opens_a_local_socket", &[Seccomp, Limits], Control::Performed),
+    ("makes_a_memory_file", &[Seccomp, Limits], Control::Performed),
+    ("takes_a_descriptor", &[Seccomp, Limits], Control::Performed),
+    ("reads_its_parents_memory", &[Seccomp], Control::Performed),
+    ("makes_code", &[Seccomp], Control::Performed),
+    ("fork_bomb", &[Seccomp, Limits], Control::Performed),
+    ("vforks", &[Seccomp, Limits], Control::Performed),
+    ("makes_a_thread_by_clone3", &[Seccomp, Limits], Control::Performed),
+    ("unshares", &[Seccomp], Control::Performed),
+    ("mounts", &[Seccomp, Landlock, Capabilities], Control::Performed),
+    ("allocates", &[Limits], Control::Performed),
+    ("killed", &[Seccomp], Control::Dies(libc::SIGKILL)),
+    ("overflows_the_stack", &[Seccomp], Control::Dies(libc::SIGABRT)),
+    ("stops", &[Seccomp], Control::Stalls),
+    ("sleeps", &[Seccomp], Control::Stalls),
+    ("closes_everything", &[Seccomp], Control::Stalls),
+];
+
+/// Actions that a kernel may refuse to any process, or to an unprivileged one.
+const SUBJECT_TO_THE_KERNEL: [&str; 6] = ["io_uring", "ptraces_its_parent", "bpf", "perf", "userfaultfd", "keys"];
+
+/// Actions with a test of their own.
+const SEPARATE: [&str; 3] = ["leaves_a_child", "kills_its_parent", "kills_all"];
+
+#[test]
+fn every_forbidden_action_has_a_control() {
+    let forbidden = CASES.iter().filter(|(_, expected)| *expected == Expect::Forbidden).map(|(action, _)| *action);
+    let controlled = CONTROLS.iter().map(|(action, ..)| *action).chain(SUBJECT_TO_THE_KERNEL).chain(SEPARATE);
+    assert_eq!(controlled.clone().collect::<BTreeSet<_>>(), forbidden.collect::<BTreeSet<_>>());
+    assert_eq!(controlled.clone().collect::<BTreeSet<_>>().len(), controlled.count(), "an action has two controls");
+}
+
+/// The exit status of a job that exited without a reply: the first number in the supervisor's message.
+fn exit_status(outcome: &ExecuteOutcome) -> Option<i32> {
+    let ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(why)) = outcome else { return None };
+    why.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty())?.parse().ok()
+}
+
+#[tokio::test]
+async fn without_the_mechanisms_that_prevent_them_the_actions_succeed() {
+    for (action, mechanisms, control) in CONTROLS {
+        let runner = runner_with(&hostile(), without(mechanisms));
+        let limit = if control == Control::Stalls { SHORT } else { AMPLE };
+        let seen = execute_hostile(&runner, action, limit).await;
+        let succeeds = match control {
+            Control::Performed => exit_status(&seen) == Some(PERFORMED),
+            Control::Dies(signal) => seen == death_by(signal),
+            Control::Stalls => Expect::WallClock.matches(&seen),
+        };
+        assert!(succeeds, "{action} without {mechanisms:?}: expected {control:?}, seen {seen:?}");
+    }
+}
+
+/// Defence in depth: with seccomp switched off, each of the other mechanisms prevents the action by itself.
+#[tokio::test]
+async fn each_further_mechanism_prevents_the_action_alone() {
+    for (action, mechanisms, control) in CONTROLS {
+        // The kernel does not apply the limit of processes to a worker that is root.
+        let creates_processes = matches!(action, "fork_bomb" | "vforks" | "makes_a_thread_by_clone3");
+        if control != Control::Performed || !mechanisms.contains(&Seccomp) || creates_processes {
+            continue;
+        }
+        for alone in mechanisms.iter().filter(|mechanism| **mechanism != Seccomp) {
+            let missing: Vec<_> = mechanisms.iter().copied().filter(|mechanism| mechanism != alone).collect();
+            let runner = runner_with(&hostile(), without(&missing));
+            let seen = execute_hostile(&runner, action, AMPLE).await;
+            // Without descriptors a shell is started, but cannot load its libraries.
+            let expected = if (action, *alone) == ("executes", Limits) { NOT_LOADED } else { REFUSED };
+            assert_eq!(exit_status(&seen), Some(expected), "{action} with {alone}, without {missing:?}: {seen:?}");
+        }
+    }
+}
+
+/// A job without a sandbox can do exactly what a plain process of the same user can.
+#[tokio::test]
+async fn without_the_sandbox_the_kernel_decides_as_for_any_process() {
+    let runner = unlocked(&hostile());
+    for action in SUBJECT_TO_THE_KERNEL {
+        let plain = Command::new(hostile()).args(["--action", action]).status().unwrap().code();
+        assert!(matches!(plain, Some(PERFORMED | REFUSED)), "{action}: {plain:?}");
+        println!("{action}: {}", if plain == Some(PERFORMED) { "performed" } else { "refused by this kernel" });
+        let seen = execute_hostile(&runner, action, AMPLE).await;
+        assert_eq!(exit_status(&seen), plain, "{action}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_sandbox_a_job_leaves_a_child_that_ends_with_the_namespace() {
+    let exe = own_copy_of(&hostile(), "child");
+    let runner = runner_with(&exe, without(&[Seccomp, Limits]));
+    let seen = execute_hostile(&runner, "leaves_a_child", AMPLE).await;
+    assert_eq!(exit_status(&seen), Some(3), "{seen:?}");
+    assert!(!jobs_of(&exe).is_empty(), "the child outlives its job");
+    drop(runner);
+    until(|| processes_of(&exe).is_empty().then_some(())).await;
+    fs::remove_file(exe).unwrap();
+}
+
+#[tokio::test]
+async fn without_seccomp_and_the_pid_namespace_a_job_kills_its_template() {
+    let exe = own_copy_of(&hostile(), "parent");
+    let templates = || processes_of(&exe).into_iter().filter(|pid| name_of(*pid) == "pvf-template").count();
+    // The namespace is enough: its PID 1 ignores the signal, and the job runs into its limit.
+    let runner = runner_with(&exe, without(&[Seccomp]));
+    let seen = execute_hostile(&runner, "kills_its_parent", SHORT).await;
+    assert!(Expect::WallClock.matches(&seen) && templates() == 1, "{seen:?}");
+    let other = runner_with(&exe, without(&[Seccomp, PidNamespace]));
+    let seen = execute_hostile(&other, "kills_its_parent", AMPLE).await;
+    assert!(matches!(seen, ExecuteOutcome::Ambiguous(_)) && templates() == 1, "{seen:?}");
+    drop((runner, other));
+    until(|| processes_of(&exe).is_empty().then_some(())).await;
+    fs::remove_file(exe).unwrap();
+}
+
+/// A guest that waits if it is given a block, and kills everything that it can see if it is not.
+fn waiting_or_killing() -> Vec<u8> {
+    let text = r#"(module
+        (import "env" "ext_hostile_waits_version_1" (func $wait))
+        (import "env" "ext_hostile_kills_all_version_1" (func $kill))
+        (memory (export "memory") 1)
+        (global (export "__heap_base") i32 (i32.const 1024))
+        (func (export "validate_block") (param i32 i32) (result i64)
+            (if (i32.gt_u (local.get 1) (i32.const 256)) (then (call $wait)) (else (call $kill)))
+            (unreachable)))"#;
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn without_seccomp_a_job_kills_the_jobs_of_its_namespace_and_no_others() {
+    let exe = own_copy_of(&hostile(), "namespace");
+    let runner = runner_with(&exe, without(&[Seccomp])).with_slots(3, 1);
+    let code = waiting_or_killing();
+    let [shared, other] = [artifact(&code).await, artifact(&code).await];
+    let params = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(1)]);
+    let job = ExecuteJob { cpu_limit: AMPLE, ..execute_job(b"", params) };
+    let run = |file: &Path, block: usize| {
+        let (runner, job, file): (JobRunner, _, _) = (runner.clone(), job.clone(), file.to_owned());
+        tokio::spawn(async move { runner.execute(&job, &file, vec![0; block].into()).await.0 })
+    };
+    let (victim, bystander) = (run(shared.path(), 1000), run(other.path(), 1000));
+    let waiting = |exe: &Path| jobs_of(exe).into_iter().filter(|pid| is_blocked(*pid)).count();
+    until(|| (waiting(&exe) == 2).then_some(())).await;
+    let killer = run(shared.path(), 0).await.unwrap();
+    assert_eq!(exit_status(&killer), Some(PERFORMED), "{killer:?}");
+    assert_eq!(victim.await.unwrap(), death_by(libc::SIGKILL));
+    assert_eq!(jobs_of(&exe).len(), 1, "the job of another template lives");
+    bystander.abort();
+    drop(runner);
+    until(|| processes_of(&exe).is_empty().then_some(())).await;
+    fs::remove_file(exe).unwrap();
+}
+
+/// Whether a process sleeps in the kernel.
+fn is_blocked(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
 }

@@ -1,5 +1,5 @@
-//! Whatever becomes of a job, nothing of it is left: no process, no zombie, no descriptor. One test, because it
-//! looks at all that its process has.
+//! Nothing remains of a job, however it ends: no process, no zombie, no descriptor. A single test, because it counts
+//! everything that its process has.
 
 mod common;
 
@@ -16,27 +16,38 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// How far an execution gets before its future is dropped.
+#[derive(Clone, Copy)]
+enum DroppedWhen {
+    NeverPolled,
+    /// After one poll: its process is being started.
+    PolledOnce,
+    /// A process exists, but the future was not polled since.
+    ProcessStarted,
+    /// The guest runs.
+    Running,
+}
+
 #[tokio::test]
-async fn nothing_is_left_of_a_job() {
+async fn a_job_leaves_no_process_and_no_descriptor() {
     let exe = own_worker("leaks");
     let code = busy(u64::MAX);
     let artifact = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
     let before = descriptors();
-    for round in 0..8 {
+    let stages = [DroppedWhen::NeverPolled, DroppedWhen::PolledOnce, DroppedWhen::ProcessStarted, DroppedWhen::Running];
+    for stage in [stages, stages].concat() {
         let runner = runner(&exe);
         let mut execution = Box::pin(runner.execute(&job, artifact.path(), Bytes::new()));
-        match round % 4 {
-            // Never polled; polled once, so that it is being started; started, but nobody has noticed yet.
-            0 => {}
-            1 => assert!(execution.as_mut().now_or_never().is_none()),
-            2 => {
+        match stage {
+            DroppedWhen::NeverPolled => {}
+            DroppedWhen::PolledOnce => assert!(execution.as_mut().now_or_never().is_none()),
+            DroppedWhen::ProcessStarted => {
                 assert!(execution.as_mut().now_or_never().is_none());
                 until(|| processes_of(&exe).first().copied()).await;
             }
-            // Under way.
-            _ => tokio::select! {
-                ended = &mut execution => panic!("it does not end: {ended:?}"),
+            DroppedWhen::Running => tokio::select! {
+                ended = &mut execution => panic!("the job is endless: {ended:?}"),
                 _ = until(|| jobs_of(&exe).first().copied()) => {}
             },
         }
@@ -45,13 +56,13 @@ async fn nothing_is_left_of_a_job() {
         drop(runner);
         until(|| (children().is_empty() && processes_of(&exe).is_empty()).then_some(())).await;
     }
-    let exe_of_hostile = hostile();
-    let runner = unlocked(&exe_of_hostile);
-    for deed in ["silent", "odd_status", "killed", "floods", "kills_its_parent"] {
-        execute_hostile(&runner, deed, AMPLE).await;
+    let hostile = hostile();
+    let runner = unlocked(&hostile);
+    for action in ["silent", "odd_status", "killed", "floods", "kills_its_parent"] {
+        execute_hostile(&runner, action, AMPLE).await;
     }
     execute_hostile(&runner, "sleeps", Duration::from_millis(20)).await;
-    assert!(jobs_of(&exe_of_hostile).is_empty());
+    assert!(jobs_of(&hostile).is_empty());
     drop(runner);
     until(|| children().is_empty().then_some(())).await;
     until(|| (descriptors() <= before).then_some(())).await;

@@ -1,4 +1,5 @@
-//! Every mechanism of the sandbox is on: by what a child proved, and seen from outside on real templates and forks.
+//! Every mechanism of the sandbox is enforced: according to the probe, and as seen from outside on real templates,
+//! forks and preparations.
 
 mod common;
 
@@ -24,11 +25,11 @@ use std::{
 };
 
 #[test]
-fn everything_is_on() {
+fn the_probe_finds_every_mechanism() {
     let report = sandbox();
     assert!(
         report.is_complete(),
-        "this machine cannot lock up jobs, so the tests of that cannot run:\n{}",
+        "the sandbox is incomplete on this machine, and its tests need all of it:\n{}",
         report.complaint()
     );
     assert_eq!(report.plan(), Plan::all());
@@ -47,7 +48,7 @@ fn namespace(pid: i32, name: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn templates_and_spares_are_locked_up_as_seen_from_outside() {
+async fn templates_and_spares_are_sandboxed_as_seen_from_outside() {
     let exe = own_worker("locked");
     let runner = runner(&exe);
     let code = echo_like();
@@ -56,7 +57,7 @@ async fn templates_and_spares_are_locked_up_as_seen_from_outside() {
     valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
     let named = |name: &str| processes_of(&exe).into_iter().find(|pid| name_of(*pid) == name);
     let (template, spare) = until(|| Some((named("pvf-template")?, named("pvf-spare")?))).await;
-    // A spare takes its name before it is locked up; the second filter is the last that is done.
+    // A spare sets its name before it is sandboxed; installing the second filter is the last step.
     until(|| (status(spare)["Seccomp_filters"] == "2").then_some(())).await;
     let me = std::process::id() as i32;
     for (pid, filters, inside) in [(template, "1", "1"), (spare, "2", "2")] {
@@ -81,7 +82,7 @@ async fn templates_and_spares_are_locked_up_as_seen_from_outside() {
         assert!(mounts.lines().count() == 1 && mounts.starts_with("pvf-empty / tmpfs ro,"), "{mounts}");
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let none = ["Max core file size", "Max locked memory", "Max msgqueue size"].map(|limit| (limit, "0"));
-        // What goes to stderr.
+        // The capacity of stderr.
         for (limit, value) in none.into_iter().chain([("Max file size", "1048576")]) {
             let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
             let values: Vec<_> = line[limit.len()..].split_whitespace().take(2).collect();
@@ -96,12 +97,12 @@ async fn templates_and_spares_are_locked_up_as_seen_from_outside() {
 }
 
 #[tokio::test]
-async fn preparations_are_locked_up_before_they_compile() {
+async fn preparations_are_sandboxed_before_they_start_threads() {
     let exe = own_worker("compiling");
     let runner = runner(&exe);
     let code = large(20_000);
     let job = PrepareJob { threads: 2, ..prepare_job(&code, ExecutorParams::default()) };
-    // Threads are started behind the locks, and inherit them.
+    // Threads inherit the sandbox, so with more than one thread the preparation must be in it.
     let look = || {
         let pid = processes_of(&exe).into_iter().find(|pid| name_of(*pid) == "pvf-prepare")?;
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
@@ -110,7 +111,7 @@ async fn preparations_are_locked_up_before_they_compile() {
         (tasks.len() > 1).then_some((tasks, root))
     };
     let (tasks, root) = tokio::select! {
-        ended = runner.prepare(&job, code.clone().into()) => panic!("it has ended: {ended:?}"),
+        ended = runner.prepare(&job, code.clone().into()) => panic!("ended too early: {ended:?}"),
         seen = until(look) => seen,
     };
     assert_eq!(root, 0);
@@ -122,23 +123,23 @@ async fn preparations_are_locked_up_before_they_compile() {
     fs::remove_file(exe).unwrap();
 }
 
-/// What works goes on where one thing is missing, and jobs are what they were.
+/// The worker applies the other mechanisms where one is missing, and jobs have the same results.
 #[tokio::test]
-async fn jobs_run_with_whatever_there_is() {
+async fn jobs_run_without_any_one_mechanism() {
     let code = echo_like();
     let artifact = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
     for missing in Mechanism::ALL {
         let mut report = sandbox().clone();
         for finding in &mut report.findings {
-            // What cannot be had without another.
-            let needs = |other| match missing {
+            // Mechanisms that depend on the missing one.
+            let depends = |other| match missing {
                 Mechanism::UserNamespace => (other as u16) <= Mechanism::EmptyRoot as u16,
                 Mechanism::MountNamespace => other == Mechanism::EmptyRoot,
                 Mechanism::NoNewPrivileges => other == Mechanism::Landlock || other == Mechanism::Seccomp,
                 _ => false,
             };
-            if finding.mechanism == missing || needs(finding.mechanism) {
+            if finding.mechanism == missing || depends(finding.mechanism) {
                 finding.missing = Some("a test".into());
             }
         }
@@ -152,19 +153,19 @@ async fn jobs_run_with_whatever_there_is() {
     }
 }
 
-/// A mechanism of the plan that does not take hold: the job does not run.
+/// A mechanism of the plan cannot be applied: the job does not run.
 #[tokio::test]
-async fn a_job_that_cannot_be_locked_up_as_planned_does_not_run() {
+async fn a_job_that_cannot_be_sandboxed_as_planned_does_not_run() {
     let mut report = sandbox().clone();
     let mount = report.findings.iter_mut().find(|finding| finding.mechanism == Mechanism::MountNamespace).unwrap();
-    // The empty root is still planned, and cannot be had.
+    // The plan still contains the empty root, which requires the mount namespace.
     mount.missing = Some("a test".into());
     let runner = runner_with(Path::new(WORKER), report);
     let code = echo_like();
     let artifact = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
     let why = job_error(runner.execute(&job, artifact.path(), Bytes::new()).await.0);
-    assert!(why.contains("empty root: it needs a mount namespace"), "{why}");
+    assert!(why.contains("empty root: requires a mount namespace"), "{why}");
     let job = prepare_job(&code, ExecutorParams::default());
     let (prepared, _) = runner.prepare(&job, code.clone().into()).await;
     assert!(

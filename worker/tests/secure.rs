@@ -1,4 +1,5 @@
-//! The workers' command line where jobs can be locked up and where they cannot, as in Docker's default profile.
+//! The workers' command line on machines where the sandbox is complete, and where it is not: under a filter like
+//! Docker's default seccomp profile.
 
 mod common;
 
@@ -16,7 +17,7 @@ use std::{
 
 const NOBODY: u32 = 65534;
 
-/// A worker that finds no bus, so that it ends in any case.
+/// A worker whose bus does not exist, so that it ends in any case.
 fn worker(exe: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(exe);
     command.args(["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp"]).args(more);
@@ -24,7 +25,8 @@ fn worker(exe: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// What Docker's default profile refuses to whoever has no privileges: namespaces, mounts, another root.
+/// The part of Docker's default profile that concerns the sandbox: without privileges it refuses namespaces, mounts and
+/// a change of the root.
 fn docker_profile() -> BpfProgram {
     let user = libc::CLONE_NEWUSER as u64;
     let flag = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(user), user).unwrap();
@@ -47,40 +49,40 @@ fn in_docker(more: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn where_jobs_cannot_be_locked_up_a_worker_does_not_start_and_says_what_helps() {
+fn a_worker_refuses_to_start_with_an_incomplete_sandbox_and_names_the_fixes() {
     for more in [&[][..], &["--secure"]] {
         let output = in_docker(more);
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let stderr = stderr(&output);
         for part in [
             "user namespace, pid namespace, ",
             "cgroup namespace: clone: Operation not permitted",
-            "empty root: it needs a mount namespace",
+            "empty root: requires a mount namespace",
             "fix: ",
             "compose/seccomp.json",
             "--insecure-best-effort",
         ] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(stderr.contains(part), "{part}: {stderr}");
         }
-        // What works is not complained about.
-        assert!(!said.contains("landlock: ") && !said.contains("seccomp: "), "{said}");
+        // Mechanisms that work are not mentioned.
+        assert!(!stderr.contains("landlock: ") && !stderr.contains("seccomp: "), "{stderr}");
     }
 }
 
 #[test]
-fn it_goes_on_if_it_is_told_to() {
+fn a_worker_starts_with_an_incomplete_sandbox_if_asked_to() {
     let output = in_docker(&["--insecure-best-effort"]);
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(!said(&output).contains("--insecure-best-effort"), "{}", said(&output));
+    assert_fails_at_the_bus(&output);
+    assert!(!stderr(&output).contains("--insecure-best-effort"), "{}", stderr(&output));
 }
 
 #[test]
-fn an_ordinary_user_needs_nothing_more() {
+fn an_unprivileged_user_gets_the_complete_sandbox() {
     let mut command = worker(Path::new(WORKER), &[]);
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     if rustix::process::getuid().is_root() {
@@ -90,7 +92,35 @@ fn an_ordinary_user_needs_nothing_more() {
         command = worker(&exe, &[]);
         command.uid(NOBODY).gid(NOBODY);
     }
-    let output = command.output().unwrap();
-    // The bus is what it does not find.
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert_fails_at_the_bus(&command.output().unwrap());
+}
+
+/// The worker got past the sandbox: the missing bus ends it.
+fn assert_fails_at_the_bus(output: &Output) {
+    let stderr = stderr(output);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("127.0.0.1:1") && !stderr.contains("sandbox incomplete"), "{stderr}");
+}
+
+#[test]
+fn wrong_settings_have_an_exit_code_of_their_own() {
+    for settings in [
+        &["--nats", "nats://127.0.0.1:1", "--store", "nowhere://x"][..],
+        &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--seal-key-file", "/nowhere"],
+        &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--slots", "0"],
+        &["--store", "file:///tmp"],
+    ] {
+        let output = Command::new(WORKER).args(settings).env_remove("PVF_NATS").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{settings:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_help_documents_the_exit_codes() {
+    let output = Command::new(WORKER).arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && help.contains("Exit codes:"), "{help}");
+    for code in ["\n  0  ", "\n  2  ", "\n  3  "] {
+        assert!(help.contains(code), "{code:?}: {help}");
+    }
 }

@@ -1,12 +1,12 @@
-//! Templates as the worker sees them: how many there are, what becomes of one that dies, and that its forks share nothing.
+//! Templates: how many are kept, what happens when one exits or hangs, and that its forks share nothing.
 
 mod common;
 
 use common::{
-    AMPLE, artifact, execute_hostile, execute_job, hostile, job_error, name_of, own_worker, processes_of, runner,
-    template_bad, unlocked, until, valid, worker,
+    AMPLE, artifact, execute_hostile, execute_job, has_ended, hostile, job_error, jobs_of, name_of, own_worker,
+    processes_of, runner, template_bad, unlocked, until, valid, worker,
 };
-use pvf_guests::corpus::echo_like;
+use pvf_guests::corpus::{busy, echo_like};
 use pvf_shared::{
     Bytes,
     job::ExecuteOutcome,
@@ -14,9 +14,13 @@ use pvf_shared::{
     verdict::InvalidReason,
 };
 use pvf_worker::supervise::JobRunner;
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-/// One job on each of so many templates: parameters that differ have one each.
+/// Runs one job on each of so many templates: each set of parameters has its own.
 async fn use_templates(runner: &JobRunner, templates: u32) {
     let code = echo_like();
     let artifact = artifact(&code).await;
@@ -28,12 +32,54 @@ async fn use_templates(runner: &JobRunner, templates: u32) {
     }
 }
 
+/// Processes of this executable with this name.
+fn named(exe: &Path, name: &str) -> Vec<i32> {
+    processes_of(exe).into_iter().filter(|pid| name_of(*pid) == name).collect()
+}
+
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: a plain system call; the process belongs to a runner of this test.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+/// A runner with an executable of its own, and an artifact.
+struct Fixture {
+    exe: PathBuf,
+    artifact: tempfile::NamedTempFile,
+}
+
+impl Fixture {
+    async fn new(name: &str) -> Self {
+        Self { exe: own_worker(name), artifact: artifact(&echo_like()).await }
+    }
+
+    async fn run(&self, runner: &JobRunner) -> ExecuteOutcome {
+        let job = execute_job(&echo_like(), ExecutorParams::default());
+        runner.execute(&job, self.artifact.path(), Bytes::from_static(b"block")).await.0
+    }
+
+    /// The template, once it is the only process of that name: a fork keeps it for a moment.
+    async fn template(&self) -> i32 {
+        until(|| if let [one] = named(&self.exe, "pvf-template")[..] { Some(one) } else { None }).await
+    }
+
+    async fn spare(&self) -> i32 {
+        until(|| named(&self.exe, "pvf-spare").first().copied()).await
+    }
+
+    async fn end(self, runner: JobRunner) {
+        drop(runner);
+        until(|| processes_of(&self.exe).is_empty().then_some(())).await;
+        fs::remove_file(self.exe).unwrap();
+    }
+}
+
 #[tokio::test]
-async fn templates_and_their_spares_are_bounded() {
+async fn the_number_of_templates_and_spares_is_bounded() {
     let exe = own_worker("bounded");
     let runner = runner(&exe);
     use_templates(&runner, 70).await;
-    let count = |name: &str| processes_of(&exe).into_iter().filter(|pid| name_of(*pid) == name).count();
+    let count = |name: &str| named(&exe, name).len();
     until(|| (count("pvf-template") == 64 && count("pvf-spare") == 64).then_some(())).await;
     drop(runner);
     until(|| processes_of(&exe).is_empty().then_some(())).await;
@@ -41,45 +87,62 @@ async fn templates_and_their_spares_are_bounded() {
 }
 
 #[tokio::test]
-async fn templates_and_their_spares_have_so_much_memory() {
+async fn the_memory_of_templates_and_spares_is_bounded() {
     let exe = own_worker("memory");
-    // A template has one or two MiB of its own, and its spare counts as much; if none fits the last one is kept.
+    // A template has one or two MiB of private memory, and its spare counts as much. The most recently used one is kept
+    // in any case.
     for (bytes, kept) in [(8 << 20, 2..=4), (1, 1..=1)] {
         let runner = runner(&exe).with_template_memory(bytes);
         use_templates(&runner, 5).await;
-        let templates = || processes_of(&exe).into_iter().filter(|pid| name_of(*pid) == "pvf-template").count();
-        until(|| kept.contains(&templates()).then_some(())).await;
+        until(|| kept.contains(&named(&exe, "pvf-template").len()).then_some(())).await;
     }
     fs::remove_file(exe).unwrap();
 }
 
-/// A job that ends its template takes only what is of the same artifact with it, and that is not for long.
 #[tokio::test]
-async fn a_template_that_dies_is_replaced() {
-    let exe = hostile();
-    let runner = unlocked(&exe);
-    let code = echo_like();
-    let good = artifact(&code).await;
-    let job = execute_job(&code, ExecutorParams::default());
-    let works = async || valid(runner.execute(&job, good.path(), Bytes::from_static(b"block")).await.0);
-    works().await;
+async fn a_job_that_kills_its_template_affects_only_itself() {
+    let fixture = Fixture::new("kills").await;
+    let runner = unlocked(&hostile());
+    valid(fixture.run(&runner).await);
     for _ in 0..2 {
-        let outcome = execute_hostile(&runner, "kills_its_parent", AMPLE).await;
-        assert!(matches!(outcome, ExecuteOutcome::Ambiguous(_)), "{outcome:?}");
-        works().await;
+        // Only the template could have reaped the job.
+        let why = job_error(execute_hostile(&runner, "kills_its_parent", AMPLE).await);
+        assert!(why.starts_with("exit status unknown"), "{why}");
+        valid(fixture.run(&runner).await);
     }
-    let own = own_worker("template");
-    let runner = self::runner(&own);
-    let run = async || runner.execute(&job, good.path(), Bytes::from_static(b"block")).await.0;
-    valid(run().await);
-    let template = processes_of(&own).into_iter().find(|pid| name_of(*pid) == "pvf-template").unwrap();
-    // SAFETY: the process is one of this test's runner.
-    assert_eq!(unsafe { libc::kill(template, libc::SIGKILL) }, 0);
-    // A spare that has not died yet may take the job with it.
-    let next = run().await;
-    assert!(matches!(next, ExecuteOutcome::Valid(_) | ExecuteOutcome::Ambiguous(_)), "{next:?}");
-    valid(run().await);
-    fs::remove_file(own).unwrap();
+    fs::remove_file(fixture.exe).unwrap();
+}
+
+#[tokio::test]
+async fn a_template_that_exits_while_idle_is_replaced() {
+    let fixture = Fixture::new("idle").await;
+    let runner = runner(&fixture.exe);
+    valid(fixture.run(&runner).await);
+    let (template, spare) = (fixture.template().await, fixture.spare().await);
+    signal(template, libc::SIGKILL);
+    // The spare dies with it. A job that gets the spare before that dies too, so the test waits for both.
+    until(|| (has_ended(template) && has_ended(spare)).then_some(())).await;
+    valid(fixture.run(&runner).await);
+    assert_ne!(fixture.template().await, template);
+    fixture.end(runner).await;
+}
+
+#[tokio::test]
+async fn a_template_that_exits_while_a_job_runs_takes_the_job_with_it() {
+    let fixture = Fixture::new("running").await;
+    let runner = runner(&fixture.exe);
+    let code = busy(u64::MAX);
+    let endless = artifact(&code).await;
+    let job = execute_job(&code, ExecutorParams::default());
+    let kill = async {
+        until(|| jobs_of(&fixture.exe).first().copied()).await;
+        signal(fixture.template().await, libc::SIGKILL);
+    };
+    let ((outcome, _), ()) = tokio::join!(runner.execute(&job, endless.path(), Bytes::new()), kill);
+    let why = job_error(outcome);
+    assert!(why.starts_with("exit status unknown"), "{why}");
+    valid(fixture.run(&runner).await);
+    fixture.end(runner).await;
 }
 
 #[tokio::test]
@@ -106,38 +169,40 @@ async fn no_job_sees_what_another_wrote() {
     }
 }
 
-/// Whatever stands in the place of a template.
 #[tokio::test]
-async fn odd_ends_of_a_template() {
+async fn a_program_that_is_no_template_is_a_job_error() {
     for name in ["silent", "rubbish", "odd_status", "killed", "closes_its_pipes"] {
         let why = job_error(template_bad(name).await);
-        assert!(why.contains("did not get ready"), "{name}: {why}");
+        assert!(why.contains("did not become ready"), "{name}: {why}");
     }
     let why = job_error(template_bad("odd_status").await);
     assert!(why.contains("words of the job"), "{why}");
 }
 
-/// One that was stopped answers nobody: it is given up, with the spare whose end only it could tell, and the next job
-/// has another one.
+/// The spare does the job, but only the template could report its exit status.
 #[tokio::test]
-async fn a_template_that_hangs_is_replaced() {
-    let own = own_worker("hangs");
-    let runner = runner(&own).with_template_patience(Duration::from_millis(300));
-    let code = echo_like();
-    let good = artifact(&code).await;
-    let job = execute_job(&code, ExecutorParams::default());
-    let run = async || runner.execute(&job, good.path(), Bytes::from_static(b"block")).await.0;
-    valid(run().await);
-    let templates = || processes_of(&own).into_iter().filter(|pid| name_of(*pid) == "pvf-template").collect::<Vec<_>>();
-    // A fork has its name for a moment.
-    let stopped = until(|| if let [one] = templates()[..] { Some(one) } else { None }).await;
-    // SAFETY: the process is one of this test's runner.
-    assert_eq!(unsafe { libc::kill(stopped, libc::SIGSTOP) }, 0);
-    let next = run().await;
-    assert!(matches!(next, ExecuteOutcome::Valid(_) | ExecuteOutcome::Ambiguous(_)), "{next:?}");
-    valid(run().await);
-    until(|| (!templates().contains(&stopped)).then_some(())).await;
-    drop(runner);
-    until(|| processes_of(&own).is_empty().then_some(())).await;
-    fs::remove_file(own).unwrap();
+async fn a_template_that_hangs_loses_the_job_of_its_spare_and_is_replaced() {
+    let fixture = Fixture::new("hangs").await;
+    let runner = runner(&fixture.exe).with_template_timeout(Duration::from_millis(300));
+    valid(fixture.run(&runner).await);
+    fixture.spare().await;
+    let template = fixture.template().await;
+    signal(template, libc::SIGSTOP);
+    let why = job_error(fixture.run(&runner).await);
+    assert!(why.starts_with("exit status unknown"), "{why}");
+    valid(fixture.run(&runner).await);
+    until(|| has_ended(template).then_some(())).await;
+    fixture.end(runner).await;
+}
+
+#[tokio::test]
+async fn a_template_that_hangs_when_a_fork_is_requested_is_replaced_before_the_job_starts() {
+    let fixture = Fixture::new("hangs-without-spare").await;
+    let runner = runner(&fixture.exe).with_slots(1, 0).with_template_timeout(Duration::from_millis(300));
+    valid(fixture.run(&runner).await);
+    let template = fixture.template().await;
+    signal(template, libc::SIGSTOP);
+    valid(fixture.run(&runner).await);
+    until(|| has_ended(template).then_some(())).await;
+    fixture.end(runner).await;
 }

@@ -1,3 +1,3 @@
-//! `pvf-prepare-worker`.
+//! The prepare worker as an executable of its own; also runs its job processes.
 
 pvf_worker::worker_main!();

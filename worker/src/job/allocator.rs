@@ -1,7 +1,7 @@
-//! The allocator of every executable that runs jobs: the system's, with a limit that a preparation may arm.
+//! Global allocator of every executable that runs jobs: the system allocator with a limit that a preparation can arm.
 //!
-//! `PrecheckingMaxMemory` limits what a preparation allocates. Going over it ends the process at once, with an
-//! exit code that says so: there is no way to go on without memory.
+//! The executor parameter `PrecheckingMaxMemory` limits what a preparation allocates. A process that exceeds the limit
+//! exits at once with [`EXIT_OUT_OF_MEMORY`], because it cannot continue without memory.
 
 use super::protocol::EXIT_OUT_OF_MEMORY;
 use std::{
@@ -13,7 +13,8 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static LIMIT: AtomicI64 = AtomicI64::new(i64::MAX);
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
-/// The system's allocator with a limit. `worker_main!` installs it; whoever writes their own `main` does:
+/// The system allocator with a limit. `worker_main!` installs it; an executable with its own `main` installs it
+/// itself:
 ///
 /// ```
 /// #[global_allocator]
@@ -34,7 +35,7 @@ fn grew(by: usize) {
     if ARMED.load(Ordering::Relaxed) {
         let live = LIVE.fetch_add(by as i64, Ordering::Relaxed) + by as i64;
         if live > LIMIT.load(Ordering::Relaxed) {
-            // SAFETY: _exit may be called at any time; nothing of this process is needed any more.
+            // SAFETY: _exit may be called at any time; no state of this process is needed any more.
             unsafe { libc::_exit(EXIT_OUT_OF_MEMORY) };
         }
     }
@@ -46,21 +47,21 @@ fn shrank(by: usize) {
     }
 }
 
-// SAFETY: every call goes to the system's allocator unchanged.
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for JobAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grew(layout.size());
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grew(layout.size());
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's contract.
         unsafe { System.alloc_zeroed(layout) }
     }
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         shrank(layout.size());
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's contract.
         unsafe { System.dealloc(ptr, layout) }
     }
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -69,13 +70,13 @@ unsafe impl GlobalAlloc for JobAllocator {
         } else {
             shrank(layout.size() - new_size);
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's contract.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
 }
 
-/// From now on the process may allocate this many bytes more than it has. False if this executable does not have
-/// the allocator.
+/// Allows the process `limit` bytes beyond what it has allocated so far. Returns false if this executable was built
+/// without [`JobAllocator`].
 pub(super) fn arm(limit: u64) -> bool {
     LIMIT.store(i64::try_from(limit).unwrap_or(i64::MAX), Ordering::Relaxed);
     LIVE.store(0, Ordering::Relaxed);

@@ -1,6 +1,9 @@
 //! An execution, inside its fork of the template.
 
-use super::protocol::{Execution, Reply};
+use super::{
+    protocol::{ExecuteRequest, JobReply},
+    stderr_limit,
+};
 use crate::wasm::{CallError, Ready, Runtime};
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
@@ -9,38 +12,44 @@ use pvf_shared::{
 };
 use std::borrow::Cow;
 
-/// Native stack that host functions have beyond what the guest may use, bytes.
+/// Native stack for host functions in addition to the guest's limit, bytes.
 pub(crate) const HOST_STACK: u64 = 2 * 1024 * 1024;
 
-/// On a stack that has the guest's limit and [`HOST_STACK`].
-/// On the instance that is `ready`, if there is one.
-pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, job: &Execution<'_>) -> Reply {
-    let block_data = match job.pov_bomb_limit {
-        None => Cow::Borrowed(job.block_data),
-        Some(limit) => match sp_maybe_compressed_blob::decompress(job.block_data, limit as usize) {
+/// Executes on the `ready` instance, or on a new one if there is none. Must run on a stack of the guest's limit plus
+/// [`HOST_STACK`].
+pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, request: &ExecuteRequest<'_>) -> JobReply {
+    let block_data = match request.pov_bomb_limit {
+        None => Cow::Borrowed(request.block_data),
+        Some(limit) => match sp_maybe_compressed_blob::decompress(request.block_data, limit as usize) {
             Ok(data) => data,
-            Err(_) => return Reply::Invalid(InvalidReason::PovDecompression),
+            Err(_) => return JobReply::Invalid(InvalidReason::PovDecompression),
         },
     };
-    let [before, behind] = job.around;
-    let mut params = Vec::with_capacity(before.len() + 5 + block_data.len() + behind.len());
-    params.extend_from_slice(before);
+    let [prefix, suffix] = request.around_block_data;
+    let mut params = Vec::with_capacity(prefix.len() + 5 + block_data.len() + suffix.len());
+    params.extend_from_slice(prefix);
     block_data.encode_to(&mut params);
-    params.extend_from_slice(behind);
-    let done = match ready {
+    params.extend_from_slice(suffix);
+    let result = match ready {
         Some(ready) => ready.validate_block(&params),
         None => runtime.validate_block(&params),
     };
-    match done {
+    match result {
         Ok(output) => match ValidationResult::decode(&mut &output[..]) {
-            Ok(result) => Reply::Valid(result.encode().into()),
+            Ok(result) => JobReply::Valid(result.encode().into()),
             Err(error) => invalid(&format!("the result does not decode: {error}")),
         },
-        Err(CallError::Construction(why)) => Reply::Construction(why),
+        Err(CallError::Construction(why)) => JobReply::Construction(why),
         Err(CallError::Invalid(why)) => invalid(&why),
+        // Host functions panic on what the guest passes to them, so the panic is the candidate's fault, unless a limit
+        // of ours may have caused it.
+        Err(CallError::HostPanic(why)) if stderr_limit::was_reached_at_panic() => {
+            JobReply::JobError(clean_reason(&format!("stderr is full, panic in a host function: {why}")))
+        }
+        Err(CallError::HostPanic(why)) => invalid(&format!("panic in a host function: {why}")),
     }
 }
 
-fn invalid(why: &str) -> Reply {
-    Reply::Invalid(InvalidReason::WorkerReported(clean_reason(why)))
+fn invalid(why: &str) -> JobReply {
+    JobReply::Invalid(InvalidReason::WorkerReported(clean_reason(why)))
 }

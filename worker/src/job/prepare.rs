@@ -2,41 +2,61 @@
 
 use super::{
     allocator,
-    protocol::{Preparation, Reply},
+    failure::Failure,
+    process::set_limit,
+    protocol::{JobReply, PrepareRequest},
+    reply::{panic_text, write_reply},
+    time_slice,
 };
-use crate::wasm::{Runtime, decompress_code, prepare, prevalidate};
-use pvf_shared::verdict::PrepareError;
+use crate::{
+    sandbox::{self, Limits},
+    wasm::{CallError, Runtime, decompress_code, prepare, prevalidate},
+};
+use pvf_shared::verdict::{PrepareError, clean_reason};
 use sp_wasm_interface::HostFunctions;
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-/// The reply, and the artifact if there is one.
-pub(super) fn run<H: HostFunctions>(job: &Preparation) -> (Reply, Vec<u8>) {
-    match artifact::<H>(job) {
-        Ok(artifact) => (Reply::Prepared { len: artifact.len() as u64 }, artifact),
-        Err(error) => (Reply::PrepareFailed(error), Vec::new()),
-    }
+/// Prepares and replies.
+pub(super) fn run<H: HostFunctions>(request: &PrepareRequest, reply_to: OwnedFd) -> Result<(), Failure> {
+    set_limit(libc::RLIMIT_CPU, request.cpu_seconds).map_err(Failure::system("CPU limit"))?;
+    time_slice::request_long_slices();
+    // The code is in memory, but has not been looked at. Threads that are started later inherit the sandbox.
+    sandbox::lock_preparation(request.sandbox, &Limits::preparation(&request.params, request.threads))
+        .map_err(|error| Failure::Sandbox(error.to_string()))?;
+    let result = catch_unwind(AssertUnwindSafe(|| artifact::<H>(request)))
+        .unwrap_or_else(|panic| Err(PrepareError::JobError(clean_reason(&panic_text(&*panic)))));
+    let (reply, artifact) = match result {
+        Ok(artifact) => (JobReply::Prepared { len: artifact.len() as u64 }, artifact),
+        Err(error) => (JobReply::PrepareFailed(error), Vec::new()),
+    };
+    write_reply(&mut File::from(reply_to), &reply, &artifact)
 }
 
-fn artifact<H: HostFunctions>(job: &Preparation) -> Result<Vec<u8>, PrepareError> {
-    if job.threads > 1 {
-        // wasmtime compiles on this pool. Left to itself, the pool panics when a thread cannot be started, and a
-        // panic would count as the code's doing.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(job.threads as usize).build_global();
+fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Vec<u8>, PrepareError> {
+    if request.threads > 1 {
+        // wasmtime compiles on this pool. The default pool panics when a thread cannot be started, and a panic would
+        // be attributed to the code.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(request.threads as usize).build_global();
         pool.map_err(|e| PrepareError::Kernel(format!("threads for the compiler: {e}")))?;
     }
-    if let Some(limit) = job.params.prechecking_max_memory()
+    if let Some(limit) = request.params.prechecking_max_memory()
         && !allocator::arm(limit)
     {
         let why = "PrecheckingMaxMemory is set, but this executable was built without pvf_worker::JobAllocator";
         return Err(PrepareError::Kernel(why.into()));
     }
-    let code = decompress_code(&job.code, job.bomb_limit)?;
-    let module = prevalidate(&code, job.threads)?;
+    let code = decompress_code(&request.code, request.bomb_limit)?;
+    let module = prevalidate(&code, request.threads)?;
     drop(code);
-    let artifact = prepare(module, &job.params, job.baseline, job.threads)?;
-    if job.precheck {
-        // SAFETY: the compiler of this process made it just now.
-        unsafe { Runtime::from_bytes::<H>(&artifact, &job.params, job.baseline) }.map_err(|error| {
-            let (crate::wasm::CallError::Construction(why) | crate::wasm::CallError::Invalid(why)) = error;
+    let artifact = prepare(module, &request.params, request.baseline, request.threads)?;
+    if request.precheck {
+        // SAFETY: the compiler in this process has just made it.
+        unsafe { Runtime::from_bytes::<H>(&artifact, &request.params, request.baseline) }.map_err(|error| {
+            let (CallError::Construction(why) | CallError::Invalid(why) | CallError::HostPanic(why)) = error;
             PrepareError::RuntimeConstruction(why)
         })?;
     }

@@ -1,17 +1,17 @@
-//! What a worker and its processes say to each other. Private to one build: both ends are the same executable.
+//! Messages between a worker and its job processes. Private to one build: both ends run the same executable.
 //!
 //! * A **preparation** is a process of its own. Its request is its stdin (a memory file), its reply its stdout.
-//! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout: it says whether it is
-//!   ready, forks when it is told to ([`Command::Fork`], with the two descriptors that the fork is to have), and reaps
-//!   the fork when the worker has seen its end. Only the template can: a fork is its child.
-//! * A **fork** waits on its socket for its execution, one packet ([`How`] and the execution, or a memory file with it),
-//!   and writes its reply there. If the pidfd of another process comes along it begins when that one has ended, or when
-//!   it is told to by one more packet.
+//! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout. It reports whether it is
+//!   ready, forks on [`TemplateCommand::Fork`] (two descriptors for the fork come along), and reaps a fork after the
+//!   worker has seen its end. Only the template can reap: the fork is its child.
+//! * A **fork** reads its execution from its socket: one packet ([`RequestHeader`] and the request, or a memory file
+//!   with the request), and writes its reply there. If the pidfd of another process comes along, the job is staged: it
+//!   starts when that process has exited, or when the worker sends one more packet.
 //!
-//! A reply is four bytes of length, little endian, the reply, and for a preparation the artifact behind it; a length
-//! of 0 is that of a valid candidate, whose result follows, behind a length of its own.
+//! A reply is a length of four bytes, little endian, the reply, and for a preparation the artifact behind it. A length
+//! of 0 means a valid candidate: a second length and the result follow.
 
-use crate::{end::End, sandbox::Plan, wasm::CpuBaseline};
+use crate::{exit_status::ExitStatus, sandbox::Plan, wasm::CpuBaseline};
 use pvf_shared::{
     Bytes,
     params::ExecutorParams,
@@ -24,98 +24,97 @@ use std::path::PathBuf;
 pub(crate) const PREPARE: &str = "__pvf-prepare";
 /// First argument of a template.
 pub(crate) const TEMPLATE: &str = "__pvf-template";
-/// Exit code of a job that allocated more than it may.
+/// Exit code of a job that exceeded its memory limit.
 pub(crate) const EXIT_OUT_OF_MEMORY: i32 = 97;
-/// Exit code of a job that could not even begin.
+/// Exit code of a job that could not start or not reply.
 pub(crate) const EXIT_SETUP: i32 = 98;
-/// Largest part of a reply that is not the artifact or the result, bytes.
+/// Maximum size of a reply without the artifact or the result, bytes.
 pub(crate) const REPLY_SLACK: usize = 64 * 1024;
-/// What comes before the result of a valid candidate, bytes: 0 and its length, little endian.
-pub(crate) const VALID_HEAD: usize = 8;
-/// Largest execution that is sent as it is, bytes; what is larger comes in a memory file.
+/// Size of what precedes the result of a valid candidate, bytes: two lengths.
+pub(crate) const VALID_HEADER: usize = 8;
+/// Maximum size of an execution request that is sent in a packet, bytes; a larger one is sent in a memory file.
 pub(crate) const MAX_INLINE: usize = 4096;
-/// How much a fork may write to stderr, bytes. Beyond that it gets an error.
-pub(crate) const MAX_WORDS: usize = 1024 * 1024;
-/// Largest command, bytes.
+/// Maximum size of a command to a template, bytes.
 pub(crate) const MAX_COMMAND: usize = 64;
-/// Largest packet on a control socket, bytes.
+/// Maximum size of a packet on a control socket, bytes.
 pub(crate) const MAX_PACKET: usize = 16 * 1024;
 
-/// What `ps` shows of a process: each is at most 15 bytes.
+/// Process names as `ps` shows them, at most 15 bytes each.
 pub(crate) mod name {
-    /// A process that tries out how it can be locked up.
+    /// A process that tries out the sandbox mechanisms.
     pub(crate) const PROBE: &std::ffi::CStr = c"pvf-probe";
-    /// A process that compiles.
+    /// A preparation.
     pub(crate) const PREPARE: &std::ffi::CStr = c"pvf-prepare";
-    /// A process that has an artifact mapped and linked.
+    /// A template.
     pub(crate) const TEMPLATE: &std::ffi::CStr = c"pvf-template";
-    /// A fork of a template that waits for a job.
+    /// A fork that waits for a job.
     pub(crate) const SPARE: &std::ffi::CStr = c"pvf-spare";
-    /// A fork of a template that has a job, and waits for the end of the one before.
+    /// A fork with a staged job.
     pub(crate) const NEXT: &std::ffi::CStr = c"pvf-next";
-    /// A fork of a template that executes.
+    /// A fork that executes.
     pub(crate) const EXECUTE: &std::ffi::CStr = c"pvf-execute";
 }
 
-/// What a preparation is to do.
+/// Request of a preparation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Preparation {
-    /// What is to hold the process, beginning before it looks at the code.
+pub(crate) struct PrepareRequest {
+    /// Sandbox mechanisms to apply before the process looks at the code.
     pub(crate) sandbox: Plan,
-    /// What compiled code may use.
+    /// CPU features that compiled code may use.
     pub(crate) baseline: CpuBaseline,
     /// CPU time after which the kernel ends the process in any case, seconds.
     pub(crate) cpu_seconds: u64,
-    /// The parameters.
+    /// Executor parameters.
     pub(crate) params: ExecutorParams,
-    /// As submitted.
+    /// Validation code as submitted.
     pub(crate) code: Bytes,
-    /// Decompressed code may not be larger, bytes.
+    /// Maximum size of the decompressed code, bytes.
     pub(crate) bomb_limit: u32,
-    /// Whether the artifact is to be linked as well.
+    /// Whether to link the artifact as well.
     pub(crate) precheck: bool,
-    /// Threads to compile on.
+    /// Number of compiler threads.
     pub(crate) threads: u32,
 }
 
-/// What a template has ready.
+/// Setup of a template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Setup {
-    /// What is to hold the process and its forks.
+pub(crate) struct TemplateSetup {
+    /// Sandbox mechanisms of the process and its forks.
     pub(crate) sandbox: Plan,
-    /// What compiled code may use.
+    /// CPU features that compiled code may use.
     pub(crate) baseline: CpuBaseline,
-    /// The parameters.
+    /// Executor parameters.
     pub(crate) params: ExecutorParams,
-    /// The artifact, on disk.
+    /// Path of the artifact.
     pub(crate) artifact: PathBuf,
 }
 
-/// What a fork executes. Of its own form, numbers little endian: reading it must cost next to nothing.
+/// Request of an execution. It has an encoding of its own, with little-endian numbers, because decoding is part of
+/// every job's latency.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Execution<'a> {
+pub(crate) struct ExecuteRequest<'a> {
     /// CPU time after which the kernel ends the process in any case, seconds.
     pub(crate) cpu_seconds: u64,
-    /// Decompressed PoV may not be larger, bytes; absent: the block data is as the guest is to see it.
+    /// Maximum size of the decompressed PoV, bytes; `None` if the block data is not compressed.
     pub(crate) pov_bomb_limit: Option<u32>,
-    /// The guest's parameters before the block data and behind it.
-    pub(crate) around: [&'a [u8]; 2],
-    /// The block data.
+    /// The guest's parameters before and after the block data.
+    pub(crate) around_block_data: [&'a [u8]; 2],
+    /// Block data.
     pub(crate) block_data: &'a [u8],
 }
 
-impl<'a> Execution<'a> {
-    /// How many bytes it takes.
-    pub(crate) fn size(&self) -> usize {
-        25 + self.around[0].len() + self.around[1].len() + self.block_data.len()
+impl<'a> ExecuteRequest<'a> {
+    /// Encoded size, bytes.
+    pub(crate) fn encoded_size(&self) -> usize {
+        25 + self.around_block_data[0].len() + self.around_block_data[1].len() + self.block_data.len()
     }
 
-    /// Puts it into bytes.
-    pub(crate) fn write(&self, to: &mut Vec<u8>) {
+    /// Appends the encoded request.
+    pub(crate) fn encode_to(&self, to: &mut Vec<u8>) {
         to.extend(self.cpu_seconds.to_le_bytes());
         to.push(self.pov_bomb_limit.is_some().into());
         to.extend(self.pov_bomb_limit.unwrap_or_default().to_le_bytes());
-        for part in self.around {
+        for part in self.around_block_data {
             to.extend((part.len() as u32).to_le_bytes());
             to.extend_from_slice(part);
         }
@@ -123,8 +122,8 @@ impl<'a> Execution<'a> {
         to.extend_from_slice(self.block_data);
     }
 
-    /// The reverse of [`Execution::write`], with nothing left over.
-    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+    /// Decodes a request that fills `bytes` exactly.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (cpu_seconds, rest) = bytes.split_first_chunk()?;
         let ([limited], rest) = rest.split_first_chunk()?;
         let (limit, mut rest) = rest.split_first_chunk()?;
@@ -134,79 +133,79 @@ impl<'a> Execution<'a> {
             rest = behind;
             Some(part)
         };
-        let (around, block_data) = ([part()?, part()?], part()?);
+        let (around_block_data, block_data) = ([part()?, part()?], part()?);
         rest.is_empty().then_some(Self {
             cpu_seconds: u64::from_le_bytes(*cpu_seconds),
             pov_bomb_limit: (*limited == 1).then_some(u32::from_le_bytes(*limit)),
-            around,
+            around_block_data,
             block_data,
         })
     }
 }
 
-/// How an execution comes: the first byte of its packet.
+/// First byte of the packet with an execution request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct How {
-    /// It is in a memory file, the first descriptor that comes along, and not in the packet.
+pub(crate) struct RequestHeader {
+    /// The request is in a memory file, the first descriptor of the packet.
     pub(crate) in_file: bool,
-    /// It begins when a process has ended, whose pidfd is the last descriptor that comes along.
-    pub(crate) waits: bool,
+    /// The job is staged: it starts when the process of the last descriptor, a pidfd, has exited.
+    pub(crate) staged: bool,
 }
 
-impl How {
-    /// As a byte.
+impl RequestHeader {
+    /// Encodes the header.
     pub(crate) fn to_byte(self) -> u8 {
-        u8::from(self.in_file) | u8::from(self.waits) << 1
+        u8::from(self.in_file) | u8::from(self.staged) << 1
     }
 
-    /// The reverse.
+    /// Decodes a header.
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        let how = Self { in_file: byte & 1 != 0, waits: byte & 2 != 0 };
-        (how.to_byte() == byte).then_some(how)
+        let header = Self { in_file: byte & 1 != 0, staged: byte & 2 != 0 };
+        (header.to_byte() == byte).then_some(header)
     }
 }
 
-/// What a worker says to a template.
+/// A message from a worker to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Command {
+pub(crate) enum TemplateCommand {
     /// Fork. Two descriptors come along: the fork's socket and a memory file for its stderr.
     Fork,
-    /// This fork has ended: reap it.
+    /// Reap this fork, which has exited.
     Reap(i32),
 }
 
-/// What a template says to its worker.
+/// A message from a template to its worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Told {
+pub(crate) enum TemplateReply {
     /// The artifact is linked.
     Ready,
-    /// It cannot be linked.
+    /// The artifact cannot be linked.
     Construction(String),
-    /// A fork, by its number where the template is; its pidfd comes along.
+    /// A fork, by its process id in the template's namespace; its pidfd comes along.
     Forked(i32),
-    /// A fork's end.
-    Reaped(End),
-    /// The kernel did not do it: an error number.
+    /// A fork was reaped.
+    Reaped(ExitStatus),
+    /// A system call failed with this error number.
     Failed(i32),
 }
 
-/// How a job went.
+/// Result of a job as its process reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Reply {
+pub(crate) enum JobReply {
     /// The artifact follows.
     Prepared {
-        /// Its length, bytes.
+        /// Length of the artifact, bytes.
         len: u64,
     },
-    /// It cannot be prepared.
+    /// The preparation failed.
     PrepareFailed(PrepareError),
     /// The SCALE encoding of the `ValidationResult`.
     Valid(Bytes),
-    /// The candidate's fault.
+    /// The candidate is invalid.
     Invalid(InvalidReason),
     /// The artifact could not be linked or instantiated.
     Construction(String),
-    /// A panic of our own code.
+    /// A failure that is not attributable to the candidate.
     JobError(String),
 }
 
@@ -215,17 +214,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn executions_are_read_as_they_were_written_and_nothing_else_is() {
-        let mut of =
-            Execution { cpu_seconds: 7, pov_bomb_limit: Some(9), around: [b"head", b""], block_data: b"block" };
+    fn execute_requests_round_trip_and_truncated_or_padded_ones_are_refused() {
+        let mut request = ExecuteRequest {
+            cpu_seconds: 7,
+            pov_bomb_limit: Some(9),
+            around_block_data: [b"head", b""],
+            block_data: b"block",
+        };
         for _ in 0..2 {
             let mut bytes = Vec::new();
-            of.write(&mut bytes);
-            assert_eq!((bytes.len(), Execution::read(&bytes)), (of.size(), Some(of.clone())));
-            assert!((0..bytes.len()).all(|end| Execution::read(&bytes[..end]).is_none()));
+            request.encode_to(&mut bytes);
+            assert_eq!(bytes.len(), request.encoded_size());
+            assert_eq!(ExecuteRequest::decode(&bytes), Some(request.clone()));
+            assert!((0..bytes.len()).all(|end| ExecuteRequest::decode(&bytes[..end]).is_none()));
             bytes.push(0);
-            assert_eq!(Execution::read(&bytes), None);
-            of = Execution { pov_bomb_limit: None, around: [b"", b"root"], block_data: b"", ..of };
+            assert_eq!(ExecuteRequest::decode(&bytes), None);
+            request =
+                ExecuteRequest { pov_bomb_limit: None, around_block_data: [b"", b"root"], block_data: b"", ..request };
         }
     }
 }

@@ -1,15 +1,16 @@
-//! No capabilities: in its own user namespace the process is root until here, which it needs for the empty root. Gone
-//! are also the bounding set and root's way of getting them back by executing something.
+//! Drops every capability. Until then the process is root in its own user namespace, because the empty root needs it to
+//! mount. The bounding set is cleared and the securebits are locked as well, so that executing a file as UID 0 restores
+//! nothing.
 
 use super::failed;
 use std::io::Error;
 
 /// `_LINUX_CAPABILITY_VERSION_3`
 const VERSION: u32 = 0x2008_0522;
-/// Root is nobody special, and none of that can be undone: `SECBIT_NOROOT`, `SECBIT_NO_SETUID_FIXUP`,
-/// `SECBIT_NO_CAP_AMBIENT_RAISE`, each with its lock, and the lock of `SECBIT_KEEP_CAPS`, which is off.
+/// UID 0 gets no implicit capabilities: `SECBIT_NOROOT`, `SECBIT_NO_SETUID_FIXUP` and `SECBIT_NO_CAP_AMBIENT_RAISE`,
+/// each with its lock bit, and the lock bit of `SECBIT_KEEP_CAPS`, which stays off.
 const SECUREBITS: libc::c_ulong = 0b1110_1111;
-/// More than there are.
+/// Upper bound of capability numbers. The kernel rejects numbers that it does not know.
 const MAX_CAPABILITIES: libc::c_ulong = 64;
 
 #[repr(C)]
@@ -33,26 +34,26 @@ pub(super) fn drop_all() -> Result<(), String> {
             if libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) == 1
                 && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
             {
-                return Err(failed("bounding set"));
+                return Err(failed("prctl(PR_CAPBSET_DROP)"));
             }
         }
         if libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0) != 0 {
-            return Err(failed("securebits"));
+            return Err(failed("prctl(PR_SET_SECUREBITS)"));
         }
         if libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 {
-            return Err(failed("ambient set"));
+            return Err(failed("prctl(PR_CAP_AMBIENT_CLEAR_ALL)"));
         }
         let header = Header { version: VERSION, pid: 0 };
-        let none = [Set::default(); 2];
-        if libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) != 0 {
+        let empty = [Set::default(); 2];
+        if libc::syscall(libc::SYS_capset, &raw const header, empty.as_ptr()) != 0 {
             return Err(failed("capset"));
         }
     }
     Ok(())
 }
 
-/// Whether there are none, and none can be had.
-pub(super) fn are_gone() -> Result<(), String> {
+/// Verifies that every set is empty and that a privileged call is refused.
+pub(super) fn verify() -> Result<(), String> {
     let header = Header { version: VERSION, pid: 0 };
     let mut sets = [Set { effective: 1, ..Set::default() }; 2];
     // SAFETY: plain system calls; the pointers are to live values of the kernel's layout.
@@ -61,15 +62,15 @@ pub(super) fn are_gone() -> Result<(), String> {
             return Err(failed("capget"));
         }
         if sets != [Set::default(); 2] {
-            return Err("some are left".into());
+            return Err("capability sets not empty".into());
         }
         if (0..MAX_CAPABILITIES).any(|capability| libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) == 1) {
-            return Err("some are left in the bounding set".into());
+            return Err("capability bounding set not empty".into());
         }
-        // Whoever may change the host name is told here that this one is too long.
+        // The name is one byte too long: with CAP_SYS_ADMIN the error would be EINVAL, and nothing is changed.
         libc::sethostname([0; 65].as_ptr(), 65);
         if Error::last_os_error().raw_os_error() != Some(libc::EPERM) {
-            return Err("the host name can be changed".into());
+            return Err("sethostname not refused with EPERM".into());
         }
     }
     Ok(())

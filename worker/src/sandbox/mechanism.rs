@@ -1,43 +1,43 @@
-//! The mechanisms by name, and what is known of each on this machine.
+//! The mechanisms of the sandbox, and whether this machine supports each.
 
 use pvf_shared::wire::SecurityStatus;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// One of the things that hold a job process.
+/// One mechanism of the sandbox that confines job processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
-    /// Root of its own, so that the others can be had without privileges.
+    /// User namespace: lets an unprivileged worker create the other namespaces.
     UserNamespace,
-    /// Sees no other processes, and leaves none behind.
+    /// PID namespace: hides other processes, and its end kills every process in it.
     PidNamespace,
-    /// Mounts of its own: what the empty root needs.
+    /// Mount namespace: required by the empty root.
     MountNamespace,
-    /// No network.
+    /// Network namespace without interfaces.
     NetworkNamespace,
-    /// No shared memory or message queues of others.
+    /// IPC namespace: hides System V shared memory and message queues.
     IpcNamespace,
-    /// No host name of the machine.
+    /// UTS namespace: separates the host name.
     UtsNamespace,
-    /// Does not see which cgroup it is in.
+    /// Cgroup namespace: hides the cgroup of the worker.
     CgroupNamespace,
-    /// A root directory with nothing in it, which cannot be written.
+    /// Empty, read-only root directory.
     EmptyRoot,
-    /// No set-user-id and the like.
+    /// `no_new_privs`: set-user-ID bits and file capabilities have no effect.
     NoNewPrivileges,
-    /// No file, no TCP, no signal or abstract socket to the outside.
+    /// Landlock: no file access, TCP, or signals and abstract UNIX sockets across its domain.
     Landlock,
-    /// No capabilities, not even in its own namespaces.
+    /// Empty capability sets, in its own namespaces too.
     Capabilities,
-    /// Address space, file size, descriptors, processes, locked memory, core dumps.
+    /// Resource limits: address space, file size, descriptors, processes, locked memory, core dumps.
     Limits,
-    /// Only the system calls of a list.
+    /// Seccomp: only the system calls of an allow-list.
     Seccomp,
 }
 
 impl Mechanism {
-    /// All of them, in the order in which people read them.
+    /// Every mechanism, in the order of reports and of [`Report::findings`].
     pub const ALL: [Self; 13] = [
         Self::UserNamespace,
         Self::PidNamespace,
@@ -54,7 +54,7 @@ impl Mechanism {
         Self::Seccomp,
     ];
 
-    /// Its name.
+    /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::UserNamespace => "user namespace",
@@ -73,13 +73,13 @@ impl Mechanism {
         }
     }
 
-    /// What an operator can do where it is missing.
+    /// Advice for the operator of a machine where the mechanism is missing.
     pub fn fix(self) -> &'static str {
         match self {
             Self::UserNamespace => {
                 "allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000, and where they exist \
-                 kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; in a container \
-                 use compose/seccomp.json as its seccomp profile (security_opt)"
+                 kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0; in a \
+                 container, use compose/seccomp.json as its seccomp profile (security_opt)"
             }
             Self::PidNamespace
             | Self::MountNamespace
@@ -87,18 +87,18 @@ impl Mechanism {
             | Self::IpcNamespace
             | Self::UtsNamespace
             | Self::CgroupNamespace => {
-                "it needs the user namespace, a kernel with it, and sysctl user.max_*_namespaces above 0; in a \
-                 container use compose/seccomp.json as its seccomp profile (security_opt)"
+                "requires the user namespace, kernel support, and sysctl user.max_*_namespaces above 0; in a \
+                 container, use compose/seccomp.json as its seccomp profile (security_opt)"
             }
             Self::EmptyRoot => {
-                "it needs the mount namespace, a / that is a mount point (not an initramfs, not a chroot), /proc, and in \
-                 a container both compose/seccomp.json and apparmor=unconfined (security_opt)"
+                "requires the mount namespace, a / that is a mount point (neither an initramfs nor a chroot), /proc, \
+                 and in a container both compose/seccomp.json and apparmor=unconfined (security_opt)"
             }
-            Self::Landlock => "Linux 6.12 or newer (landlock ABI 6) with landlock among the boot parameter lsm=…",
-            Self::NoNewPrivileges => "Linux 3.5 or newer",
-            Self::Capabilities => "it needs the user namespace, or a worker that is not root",
-            Self::Limits => "raise the hard limits that are below what a job needs (ulimit -H)",
-            Self::Seccomp => "a kernel with CONFIG_SECCOMP_FILTER on x86-64 or aarch64",
+            Self::Landlock => "requires Linux 6.12 or newer (landlock ABI 6) with landlock in the boot parameter lsm=",
+            Self::NoNewPrivileges => "requires Linux 3.5 or newer",
+            Self::Capabilities => "requires the user namespace, or a worker that does not run as root",
+            Self::Limits => "raise the hard limits that are below the needs of a job (ulimit -H)",
+            Self::Seccomp => "requires a kernel with CONFIG_SECCOMP_FILTER on x86-64 or aarch64",
         }
     }
 }
@@ -109,12 +109,13 @@ impl fmt::Display for Mechanism {
     }
 }
 
-/// The mechanisms that job processes are to use: each of them must take hold.
+/// The set of mechanisms that every job process must apply. A job process that fails to apply one ends before it reads
+/// its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan(u16);
 
 impl Plan {
-    /// No mechanism at all.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
     /// Every mechanism.
@@ -122,65 +123,66 @@ impl Plan {
         Mechanism::ALL.into_iter().fold(Self::NONE, Self::with)
     }
 
-    /// This and one more.
+    /// The set with one more mechanism.
     #[must_use]
     pub fn with(self, mechanism: Mechanism) -> Self {
         Self(self.0 | 1 << mechanism as u16)
     }
 
-    /// This without one.
+    /// The set without one mechanism.
     #[must_use]
     pub fn without(self, mechanism: Mechanism) -> Self {
         Self(self.0 & !(1 << mechanism as u16))
     }
 
-    /// Whether a mechanism is of it.
+    /// Whether the set contains a mechanism.
     pub fn has(self, mechanism: Mechanism) -> bool {
         self.0 & 1 << mechanism as u16 != 0
     }
 }
 
-/// What is known of one mechanism.
+/// The probe's result for one mechanism.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Which.
+    /// The mechanism.
     pub mechanism: Mechanism,
-    /// Why it does not work; absent: it works, a child proved it.
+    /// Why the mechanism is missing; `None` if a child process verified that it is enforced.
     pub missing: Option<String>,
 }
 
-/// What a child found out about this machine.
+/// The probe's results on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// One for each mechanism.
+    /// One finding for each mechanism, in the order of [`Mechanism::ALL`].
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// All are missing for one reason.
+    /// A report in which every mechanism is missing, for one reason.
     pub fn none(why: &str) -> Self {
         let missing = |mechanism| Finding { mechanism, missing: Some(why.to_owned()) };
         Self { findings: Mechanism::ALL.into_iter().map(missing).collect() }
     }
 
-    /// Whether every mechanism works.
+    /// Whether no mechanism is missing.
     pub fn is_complete(&self) -> bool {
         self.plan() == Plan::all()
     }
 
-    /// What job processes are to use: all that works.
+    /// The mechanisms that work; job processes apply these.
     pub fn plan(&self) -> Plan {
         let works = self.findings.iter().filter(|finding| finding.missing.is_none());
         works.fold(Plan::NONE, |plan, finding| plan.with(finding.mechanism))
     }
 
-    /// As the coordinator is told.
+    /// The report in the form that workers send to the coordinator.
     pub fn status(&self) -> SecurityStatus {
         let missing = self.findings.iter().filter_map(|f| Some(format!("{}: {}", f.mechanism, f.missing.as_ref()?)));
         SecurityStatus { secure: self.is_complete(), missing: missing.collect() }
     }
 
-    /// What is missing, why, and what helps; what is missing for the same reason together.
+    /// The missing mechanisms with reason and fix, for the operator. Adjacent mechanisms that are missing for the same
+    /// reason share an entry.
     pub fn complaint(&self) -> String {
         let mut lines = Vec::new();
         for why in self.findings.chunk_by(|one, next| one.missing == next.missing) {
@@ -197,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_what_is_missing_and_plans_the_rest() {
+    fn a_report_names_missing_mechanisms_and_plans_the_others() {
         let mut report = Report::none("why");
         assert_eq!((report.plan(), report.is_complete()), (Plan::NONE, false));
         for finding in &mut report.findings {
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_a_set() {
+    fn adding_and_removing_a_mechanism_leaves_the_others_alone() {
         for one in Mechanism::ALL {
             let plan = Plan::NONE.with(one);
             assert!(Mechanism::ALL.into_iter().all(|other| plan.has(other) == (one == other)));

@@ -1,41 +1,43 @@
-//! What a job process may still do once it begins with anything of a stranger's: next to nothing. One mechanism a
-//! file.
+//! The sandbox of job processes: what remains possible once a process handles untrusted code or input. One mechanism
+//! per file, each with a function that applies it and a function that verifies it.
 //!
 //! # Threat model
 //!
-//! The code under test is hostile, and wasmtime, its compiler and the host functions may have a bug that lets it run
-//! machine code of its own in the process. That code must not be able to
+//! The code under validation is hostile, and wasmtime, its compiler or the host functions may have a bug that lets it
+//! run machine code of its own in the process. That code must not be able to
 //!
 //! * read or write anything of the machine: files, devices, other processes, the worker's environment, the network;
 //! * reach the worker, its credentials for bus and store, or a job of another artifact;
-//! * outlive its job, or make processes;
-//! * end or deceive its template, which makes the next jobs of the same artifact;
-//! * use a kernel interface that it has no need of (most kernel bugs are in those);
-//! * take more CPU time, memory or reply than it may (the supervisor's part: see `supervise`).
+//! * outlive its job, or create processes;
+//! * end or deceive its template, from which the next jobs of the same artifact are forked;
+//! * use a kernel interface that jobs do not need (most kernel bugs are in those);
+//! * exceed its CPU time, memory or reply size (enforced by the supervisor: see `supervise`).
 //!
-//! What it can do: compute, use memory up to its limit, write a reply, and thereby decide the verdict of *its own*
-//! candidate. It can also tell time, and see of its template what every fork of it sees: the artifact and the sealed
-//! parameters, no other job's input.
+//! It can compute, use memory up to its limit and write a reply, and thereby decide the verdict of *its own* candidate.
+//! It can also read the clock, and it sees the template's memory, which is the same for every fork: the artifact and
+//! the executor parameters, but no other job's input.
 //!
-//! The template is trusted: it links a sealed artifact, runs no code of the guest, and is locked up nevertheless,
-//! because its forks inherit that for nothing. The preparation's compiler is not trusted after it has seen code.
+//! The template is trusted: it links an artifact whose seal was verified and runs no guest code. It is sandboxed
+//! nevertheless, because its forks inherit its sandbox at no cost. The compiler in a preparation is not trusted once it
+//! has read code.
 //!
-//! # How
+//! # Order
 //!
 //! ```text
 //! worker (spawner thread)                      supervise/launch.rs
-//!  └─ clone into new namespaces, exec          namespaces.rs   the process is pid 1 there: when it ends, all end
-//!      template: opens and links the artifact
-//!      empty root, no new privileges,          root.rs privileges.rs landlock.rs capabilities.rs
-//!      landlock, no capabilities, limits,      limits.rs
-//!      seccomp list "template"                 seccomp/
-//!      says that it is ready
-//!       └─ fork: seccomp list "job", limits    off the path of a job: forks are made ahead of time
+//!  └─ clone into new namespaces, exec          namespaces.rs   it is PID 1 there: its end kills all others
+//!      template: maps and links the artifact
+//!      empty root, no_new_privs,               root.rs privileges.rs
+//!      landlock, no capabilities, limits,      landlock.rs capabilities.rs limits.rs
+//!      seccomp list of a template              seccomp/
+//!      reports that it is ready
+//!       └─ fork: process limit, seccomp        made ahead of time, so this delays no job
+//!          list of a job
 //! ```
 //!
-//! Each mechanism is proved at the worker's start by a child that tries what it must forbid (`probe.rs`). What that
-//! child found is the [`Plan`] of every job process: a mechanism of the plan that does not take hold ends the process
-//! before it has read anything.
+//! When a worker starts, a child process applies each mechanism and attempts what it must forbid (`probe.rs`). The
+//! mechanisms that passed are the [`Plan`] of every job process. A job process that cannot apply a mechanism of its
+//! plan ends before it reads anything.
 
 mod capabilities;
 mod landlock;
@@ -49,9 +51,10 @@ mod seccomp;
 
 pub use mechanism::{Finding, Mechanism, Plan, Report};
 
-pub(crate) use limits::Limits;
+pub(crate) use limits::{Limits, MAX_STDERR};
 
-/// Locks up a preparation's process, for good. It must have one thread; those that it starts inherit everything.
+/// Sandboxes the process of a preparation, irrevocably. The process must have one thread; threads that it starts later
+/// inherit the sandbox.
 pub(crate) fn lock_preparation(plan: Plan, limits: &Limits) -> Result<(), String> {
     lock(plan, limits)?;
     if plan.has(Mechanism::Seccomp) {
@@ -62,13 +65,13 @@ pub(crate) fn lock_preparation(plan: Plan, limits: &Limits) -> Result<(), String
     Ok(())
 }
 
-/// What is still to be done in each fork of a template.
+/// The part of the sandbox that each fork of a template applies itself.
 pub(crate) struct ForkLock {
     filter: Option<seccomp::Filter>,
     limits: bool,
 }
 
-/// Locks up a template, for good. It must have one thread.
+/// Sandboxes a template, irrevocably. The process must have one thread.
 pub(crate) fn lock_template(plan: Plan, limits: &Limits) -> Result<ForkLock, String> {
     lock(plan, limits)?;
     let mut fork = ForkLock { filter: None, limits: plan.has(Mechanism::Limits) };
@@ -80,34 +83,34 @@ pub(crate) fn lock_template(plan: Plan, limits: &Limits) -> Result<ForkLock, Str
 }
 
 impl ForkLock {
-    /// Locks up a fork that waits for its job.
+    /// Sandboxes a fork before it receives its job.
     pub(crate) fn lock(&self) -> Result<(), String> {
         if self.limits {
-            limits::no_processes()?;
+            limits::forbid_processes()?;
         }
         self.filter.as_ref().map_or(Ok(()), seccomp::Filter::install)
     }
 
-    /// The rest, once it has its job.
+    /// Forbids new descriptors; a fork calls this once it has received its job, which may bring descriptors.
     pub(crate) fn no_descriptors(&self) -> Result<(), String> {
-        if self.limits { limits::no_descriptors() } else { Ok(()) }
+        if self.limits { limits::forbid_descriptors() } else { Ok(()) }
     }
 }
 
-/// Everything but seccomp, in the only order that works: landlock forbids mounting, a process without capabilities
-/// cannot mount, and limits and landlock need calls that seccomp forbids.
+/// Applies everything except seccomp. The order is the only possible one: landlock forbids mounting, a process without
+/// capabilities cannot mount, and landlock and the limits need system calls that seccomp forbids.
 fn lock(plan: Plan, limits: &Limits) -> Result<(), String> {
-    let step = |mechanism: Mechanism, take: &dyn Fn() -> Result<(), String>| {
-        if plan.has(mechanism) { take().map_err(|why| format!("sandbox: {mechanism}: {why}")) } else { Ok(()) }
+    let step = |mechanism: Mechanism, apply: &dyn Fn() -> Result<(), String>| {
+        if plan.has(mechanism) { apply().map_err(|why| format!("sandbox: {mechanism}: {why}")) } else { Ok(()) }
     };
     step(Mechanism::EmptyRoot, &|| root::enter(plan))?;
-    step(Mechanism::NoNewPrivileges, &privileges::none_new)?;
+    step(Mechanism::NoNewPrivileges, &privileges::set_no_new_privs)?;
     step(Mechanism::Landlock, &landlock::restrict)?;
     step(Mechanism::Capabilities, &capabilities::drop_all)?;
     step(Mechanism::Limits, &|| limits.set())
 }
 
-/// An error of the system call that was made last.
-fn failed(what: &str) -> String {
-    format!("{what}: {}", std::io::Error::last_os_error())
+/// The error of the system call that was made last.
+fn failed(call: &str) -> String {
+    format!("{call}: {}", std::io::Error::last_os_error())
 }

@@ -1,10 +1,9 @@
-//! Namespaces: a process that is cloned into its own sees no process, mount, network, shared memory or host name but
-//! its own. They are made once for a template or a preparation, by the clone that starts it; the forks of a template
-//! are in its.
+//! Namespaces: separate a process from the machine's processes, mounts, network, System V IPC, host name and cgroups.
+//! The clone that starts a template or a preparation creates them; forks of a template share the template's.
 //!
-//! The user namespace is what allows the others to whoever has no privileges. Inside, the process is root (user 0),
-//! outside it is still who its worker is: so it keeps what it needs to build its sandbox over exec, and loses it in
-//! `capabilities`.
+//! The user namespace makes the others available to an unprivileged worker. Inside it the process is UID 0, outside it
+//! has the worker's UID. As UID 0 it keeps its capabilities across exec, builds the rest of its sandbox with them, and
+//! drops them in `capabilities`.
 
 use super::{Mechanism, Plan};
 use rustix::process::{getegid, geteuid};
@@ -13,7 +12,7 @@ use std::{
     io::{Error, Result},
 };
 
-/// Each with its flag and its name in `/proc/self/ns`.
+/// Every namespace, with its clone flag and its name in `/proc/self/ns`.
 const EACH: [(Mechanism, libc::c_int, &str); 7] = [
     (Mechanism::UserNamespace, libc::CLONE_NEWUSER, "user"),
     (Mechanism::PidNamespace, libc::CLONE_NEWPID, "pid"),
@@ -24,17 +23,17 @@ const EACH: [(Mechanism, libc::c_int, &str); 7] = [
     (Mechanism::CgroupNamespace, libc::CLONE_NEWCGROUP, "cgroup"),
 ];
 
-/// The namespaces that a process is cloned into, with all that is needed between clone and exec prepared: there,
-/// nothing may be allocated.
+/// The namespaces that a process is cloned into. The contents of the ID maps are prepared in advance, because nothing
+/// may be allocated between clone and exec.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     flags: libc::c_int,
-    /// The files of `/proc/self` that say who is who inside, with what is written to each.
+    /// Files of `/proc/self` that map user and group IDs, with the contents to write.
     maps: Vec<(&'static CStr, Vec<u8>)>,
 }
 
 impl Namespaces {
-    /// Those of a plan.
+    /// The namespaces of a plan.
     pub(crate) fn of(plan: Plan) -> Self {
         let flags = EACH.iter().filter(|(m, ..)| plan.has(*m)).fold(0, |flags, (_, flag, _)| flags | flag);
         let mut maps = Vec::new();
@@ -47,15 +46,16 @@ impl Namespaces {
         Self { flags, maps }
     }
 
-    /// For `clone`.
+    /// Flags for `clone`.
     pub(crate) fn flags(&self) -> libc::c_int {
         self.flags
     }
 
-    /// In the child, before exec: says who is who. Makes plain system calls only.
+    /// Writes the ID maps. Called in the child before exec, so it only makes plain system calls.
     pub(crate) fn map(&self) -> Result<()> {
         for (file, content) in &self.maps {
-            // SAFETY: plain system calls on a descriptor of our own; the pointers are to live bytes.
+            // SAFETY: plain system calls on a descriptor that is opened and closed here; the pointers are to live
+            // bytes.
             unsafe {
                 let fd = libc::open(file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
                 if fd < 0 {
@@ -73,27 +73,28 @@ impl Namespaces {
     }
 }
 
-/// Which namespaces cannot be had, and why: a child is cloned into each.
+/// The namespaces that cannot be created on this machine, each with the reason: a child is cloned into each of them.
 pub(crate) fn impossible() -> Vec<(Mechanism, String)> {
     let all = EACH.iter().fold(Plan::NONE, |plan, (mechanism, ..)| plan.with(*mechanism));
     if try_clone(all).is_ok() {
         return Vec::new();
     }
-    let mut impossible = Vec::new();
+    let mut unavailable = Vec::new();
     for (mechanism, ..) in EACH {
         let alone = Plan::NONE.with(Mechanism::UserNamespace).with(mechanism);
         if let Err(error) = try_clone(alone) {
-            impossible.push((mechanism, error));
+            unavailable.push((mechanism, error));
         }
     }
-    // Without the first there is none of the others, whatever the worker may do: it would be root inside for ever.
-    impossible
+    // Each was tried inside a user namespace, so without that all are unavailable, to a privileged worker as well: it
+    // could create the others, but the process would remain the machine's root in them.
+    unavailable
 }
 
 fn try_clone(plan: Plan) -> std::result::Result<(), String> {
     let namespaces = Namespaces::of(plan);
     let mut status = 0;
-    // SAFETY: the child makes system calls only and ends; it has its own copy of the memory. The parent reaps it.
+    // SAFETY: the child has its own copy of the memory, makes system calls only, and exits. The parent reaps it.
     unsafe {
         let flags = libc::c_long::from(namespaces.flags | libc::SIGCHLD);
         match libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) {
@@ -108,11 +109,11 @@ fn try_clone(plan: Plan) -> std::result::Result<(), String> {
     }
     match libc::WEXITSTATUS(status) {
         0 => Ok(()),
-        code => Err(format!("its maps cannot be written: {}", Error::from_raw_os_error(code))),
+        code => Err(format!("writing the ID maps: {}", Error::from_raw_os_error(code))),
     }
 }
 
-/// The namespaces that this process is in, by name.
+/// The namespaces of this process, as the kernel names them.
 pub(super) fn current() -> Vec<(Mechanism, String)> {
     let of = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap_or_default();
     EACH.iter().map(|(mechanism, _, name)| (*mechanism, of(name).to_string_lossy().into_owned())).collect()

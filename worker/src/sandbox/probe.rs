@@ -1,5 +1,5 @@
-//! Whether each mechanism works here: a child of the worker locks itself up as a job would and tries what it must not
-//! be able to do.
+//! Verifies each mechanism on this machine: a child of the worker applies the sandbox of a job and attempts what each
+//! mechanism must forbid.
 
 use super::{Finding, Limits, Mechanism, Plan, Report, capabilities, landlock, limits, namespaces, privileges, root};
 use super::{failed, seccomp};
@@ -12,57 +12,57 @@ use std::{
 /// First argument of the child.
 pub(crate) const PROBE: &str = "__pvf-probe";
 
-/// What the child is asked.
+/// The probe's input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ask {
-    /// The namespaces that it was cloned into.
+    /// The namespaces that the child was cloned into.
     plan: Plan,
-    /// The worker, which it must not see.
+    /// PID of the worker, which the child must not see.
     worker: u32,
     /// The worker's own namespaces.
     outside: Vec<(Mechanism, String)>,
 }
 
-/// What the worker asks a child that it clones into the namespaces of this plan.
+/// The input for a child that is cloned into the namespaces of this plan. Called by the worker.
 pub(crate) fn ask(plan: Plan) -> Ask {
     Ask { plan, worker: std::process::id(), outside: namespaces::current() }
 }
 
-/// In the child, which has one thread and is of no use afterwards.
+/// Runs the probe in the child, which must have one thread and is of no use for anything else afterwards.
 pub(crate) fn run(ask: &Ask) -> Report {
     let mut findings = Vec::new();
-    let mut found = |mechanism, result: Result<(), String>| {
+    let mut record = |mechanism, result: Result<(), String>| {
         findings.push(Finding { mechanism, missing: result.err() });
     };
     for ((mechanism, inside), (_, outside)) in namespaces::current().into_iter().zip(&ask.outside) {
-        found(mechanism, in_own_namespace(ask, mechanism, &inside, outside));
+        record(mechanism, verify_namespace(ask, mechanism, &inside, outside));
     }
-    found(Mechanism::EmptyRoot, root::enter(ask.plan).and_then(|()| root::is_empty()));
-    found(Mechanism::NoNewPrivileges, privileges::none_new().and_then(|()| privileges::are_off()));
-    found(Mechanism::Landlock, landlock::restrict().and_then(|()| landlock::holds()));
-    found(Mechanism::Capabilities, capabilities::drop_all().and_then(|()| capabilities::are_gone()));
-    // The children of this process need descriptors no more than it does.
-    found(Mechanism::Limits, Limits::probe().set().and_then(|()| limits::hold()));
-    found(Mechanism::Seccomp, seccomp_holds());
+    record(Mechanism::EmptyRoot, root::enter(ask.plan).and_then(|()| root::verify()));
+    record(Mechanism::NoNewPrivileges, privileges::set_no_new_privs().and_then(|()| privileges::verify()));
+    record(Mechanism::Landlock, landlock::restrict().and_then(|()| landlock::verify()));
+    record(Mechanism::Capabilities, capabilities::drop_all().and_then(|()| capabilities::verify()));
+    // Leaves no descriptors to open, which the children below do not need either.
+    record(Mechanism::Limits, Limits::probe().set().and_then(|()| limits::verify()));
+    record(Mechanism::Seccomp, verify_seccomp());
     Report { findings }
 }
 
-fn in_own_namespace(ask: &Ask, mechanism: Mechanism, inside: &str, outside: &str) -> Result<(), String> {
+fn verify_namespace(ask: &Ask, mechanism: Mechanism, inside: &str, outside: &str) -> Result<(), String> {
     if !ask.plan.has(mechanism) {
-        return Err("it cannot be made".into());
+        return Err("cannot be created".into());
     }
     if inside.is_empty() || inside == outside {
-        return Err(format!("it is the worker's: {outside}"));
+        return Err(format!("not separate from the worker's namespace {outside}"));
     }
     match mechanism {
         Mechanism::PidNamespace => {
-            // SAFETY: no signal is sent, only asked whether it could be.
+            // SAFETY: signal 0 is not delivered; the call only checks whether the process exists.
             let answer = unsafe { libc::kill(ask.worker as i32, 0) };
             let why = Error::last_os_error().raw_os_error();
-            // The worker's number may be ours by chance: then it is not the worker that was seen.
+            // By chance the PID may be our own, and then says nothing about the worker.
             let own = ask.worker == std::process::id();
             if std::process::id() != 1 || (answer == 0 && !own) || (answer != 0 && why != Some(libc::ESRCH)) {
-                return Err("it sees its worker".into());
+                return Err("worker visible from the PID namespace".into());
             }
         }
         Mechanism::NetworkNamespace => {
@@ -70,7 +70,7 @@ fn in_own_namespace(ask: &Ask, mechanism: Mechanism, inside: &str, outside: &str
             let unreachable =
                 |e: &Error| matches!(e.kind(), ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable);
             if !connected.as_ref().is_err_and(unreachable) {
-                return Err(format!("it has a network: {connected:?}"));
+                return Err(format!("network reachable from the network namespace: {connected:?}"));
             }
         }
         _ => {}
@@ -78,35 +78,35 @@ fn in_own_namespace(ask: &Ask, mechanism: Mechanism, inside: &str, outside: &str
     Ok(())
 }
 
-/// Whether each list lets pass what it must and ends a process for what it must.
-fn seccomp_holds() -> Result<(), String> {
-    type Make = fn() -> Result<Vec<seccomp::Filter>, String>;
-    let lists: [(&str, Make); 3] = [
+/// Verifies that each list allows a call that is on it, and ends a process for each call that must not be.
+fn verify_seccomp() -> Result<(), String> {
+    type Compile = fn() -> Result<Vec<seccomp::Filter>, String>;
+    let lists: [(&str, Compile); 3] = [
         ("preparation", || seccomp::Filter::preparation().map(Vec::from)),
         ("template", || seccomp::Filter::template().map(|filter| vec![filter])),
         ("job", || Ok(vec![seccomp::Filter::template()?, seccomp::Filter::fork()?])),
     ];
-    for (list, make) in lists {
-        let filters = make()?;
-        let allowed = end_of_child(&filters, libc::SYS_gettid)?;
-        if allowed != 0 {
-            return Err(format!("list {list}: what it allows ends a process, wait status {allowed:#x}"));
+    for (list, compile) in lists {
+        let filters = compile()?;
+        let status = wait_status_after(&filters, libc::SYS_gettid)?;
+        if status != 0 {
+            return Err(format!("{list} filter ends a process for an allowed call, wait status {status:#x}"));
         }
         for (name, call) in seccomp::FORBIDDEN {
-            let status = end_of_child(&filters, call)?;
+            let status = wait_status_after(&filters, call)?;
             if !libc::WIFSIGNALED(status) || libc::WTERMSIG(status) != libc::SIGSYS {
-                return Err(format!("list {list}: {name} does not end a process, wait status {status:#x}"));
+                return Err(format!("{list} filter does not end a process for {name}, wait status {status:#x}"));
             }
         }
     }
     Ok(())
 }
 
-/// The wait status of a child that installs these filters, makes this call, and ends.
-fn end_of_child(filters: &[seccomp::Filter], call: libc::c_long) -> Result<libc::c_int, String> {
+/// The wait status of a child that installs these filters, makes this call, and exits.
+fn wait_status_after(filters: &[seccomp::Filter], call: libc::c_long) -> Result<libc::c_int, String> {
     let mut status = 0;
-    // SAFETY: this process has one thread, so that the child's memory is consistent; the calls are plain ones and,
-    // with no arguments, do nothing even where they are allowed.
+    // SAFETY: this process has one thread, so the child's memory is consistent; the calls are plain ones and, with all
+    // arguments 0, have no effect even where they are allowed.
     unsafe {
         match libc::fork() {
             0 => {

@@ -1,33 +1,33 @@
-//! An empty root: the process's whole file system is one directory with nothing in it that cannot be written, and
-//! what was there before is not mounted any more. Files that are open or mapped stay so.
+//! Replaces the root directory with an empty, read-only tmpfs, and unmounts everything else in this mount namespace.
+//! Files that are already open or mapped stay usable.
 
 use super::{Mechanism, Plan, failed};
 use std::{ffi::CStr, fs, path::Path, ptr::null};
 
-/// Some directory that is always there, to mount on: it is not seen by anybody else.
-const PLACE: &CStr = c"/proc";
+/// The mount point of the new root: any directory that always exists.
+const MOUNT_POINT: &CStr = c"/proc";
 
-/// In a process that was cloned into the namespaces of this plan.
+/// Enters the empty root. The process must have been cloned into the namespaces of this plan.
 pub(super) fn enter(plan: Plan) -> Result<(), String> {
     if !plan.has(Mechanism::MountNamespace) {
-        // A worker that is root would take the machine's root away.
-        return Err("it needs a mount namespace of its own".into());
+        // Without one, a worker that runs as root would unmount the machine's own root.
+        return Err("requires a mount namespace of its own".into());
     }
-    let still = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: plain system calls with strings that end with 0; this process has one thread and its own mounts.
     unsafe {
-        // Nothing of what follows is to reach the namespace that this one was copied from.
+        // Keeps the mounts below from propagating to the parent namespace.
         if libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_PRIVATE, null()) != 0 {
-            return Err(failed("mounts of its own"));
+            return Err(failed("mount(MS_PRIVATE) of /"));
         }
         let options = c"size=4k,nr_inodes=2,mode=555".as_ptr().cast();
-        if libc::mount(c"pvf-empty".as_ptr(), PLACE.as_ptr(), c"tmpfs".as_ptr(), still, options) != 0 {
+        if libc::mount(c"pvf-empty".as_ptr(), MOUNT_POINT.as_ptr(), c"tmpfs".as_ptr(), flags, options) != 0 {
             return Err(failed("mount of a tmpfs"));
         }
-        if libc::chdir(PLACE.as_ptr()) != 0 {
-            return Err(failed("chdir"));
+        if libc::chdir(MOUNT_POINT.as_ptr()) != 0 {
+            return Err(failed("chdir to the tmpfs"));
         }
-        // Onto itself: the old root is then on top of the new one, and taken away.
+        // Stacks the old root on top of the new one, at the same path; the unmount then removes the old root.
         if libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) != 0 {
             return Err(failed("pivot_root"));
         }
@@ -41,17 +41,18 @@ pub(super) fn enter(plan: Plan) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether nothing is there and nothing can be made.
-pub(super) fn is_empty() -> Result<(), String> {
-    let entries = fs::read_dir("/").map_err(|e| format!("/ cannot be listed: {e}"))?;
+/// Verifies that the root is empty, has no parent, and is read-only.
+pub(super) fn verify() -> Result<(), String> {
+    let entries = fs::read_dir("/").map_err(|e| format!("listing / failed: {e}"))?;
     if let Some(entry) = entries.flatten().next() {
-        return Err(format!("{} is there", entry.path().display()));
+        return Err(format!("root not empty: {} exists", entry.path().display()));
     }
     if Path::new("/..").canonicalize().ok().as_deref() != Some(Path::new("/")) {
-        return Err("/.. leads somewhere".into());
+        return Err("/.. does not resolve to /".into());
     }
     match fs::create_dir("/x") {
         Err(error) if error.raw_os_error() == Some(libc::EROFS) => Ok(()),
-        other => Err(format!("a directory can be made: {other:?}")),
+        Err(error) => Err(format!("root not read-only: creating a directory fails with {error}")),
+        Ok(()) => Err("root not read-only: a directory was created".into()),
     }
 }

@@ -1,10 +1,9 @@
-//! Clone and exec: how a process of ours begins. It is in its namespaces from its first instruction on, dies with its
+//! Clone and exec: how a child process starts. From its first instruction it is in its namespaces; it dies with the
 //! worker, and has three descriptors, no environment and no terminal.
 //!
-//! The worker has many threads, so that its child may make plain system calls only until it executes something:
-//! whatever it needs is prepared before. It waits for a word from us when it has asked for the signal of our death:
-//! whoever gives that word was alive then, so that no death of ours goes unnoticed. (In a namespace of its own it
-//! cannot see its parent, and could not ask.)
+//! The worker has many threads, so until its child executes a program it may make plain system calls only: everything
+//! it needs is set up before the clone. After setting its parent death signal the child waits for a byte from the
+//! worker, which closes the race with the worker's own exit. (In a PID namespace the child cannot ask for its parent.)
 
 use crate::sandbox::{Plan, namespaces::Namespaces};
 use rustix::{
@@ -21,37 +20,37 @@ use std::{
     path::Path,
 };
 
-/// What is started, and with what.
+/// How to start a child.
 pub(super) struct Launch<'a> {
     pub(super) exe: &'a Path,
     pub(super) args: &'a [String],
     /// stdin, stdout and stderr.
     pub(super) standard: [OwnedFd; 3],
-    /// How large the stack of its first thread may become, bytes; absent: as ours.
+    /// Stack limit of its first thread, bytes; `None` for the worker's own limit.
     pub(super) stack: Option<u64>,
-    /// Whose namespaces it is in.
+    /// Sandbox mechanisms, of which the namespaces apply here.
     pub(super) plan: Plan,
 }
 
-/// A child that has executed what it was started for. Nobody has reaped it.
+/// A child that has executed its program and has not been reaped.
 pub(super) struct Launched {
     pub(super) pid: libc::pid_t,
     pub(super) pidfd: OwnedFd,
 }
 
-/// All that the child needs, in its form for system calls.
-struct Prepared {
+/// Everything the child needs, as system calls take it.
+struct ChildSetup {
     namespaces: Namespaces,
     exe: OwnedFd,
     path: CString,
     argv: Vec<*const c_char>,
     standard: [OwnedFd; 3],
     stack: Option<u64>,
-    /// The child's end of the socket to us, and ours.
+    /// Both ends of the start-up socket: the child's and the worker's.
     sockets: [OwnedFd; 2],
 }
 
-/// Starts a child; an error if it cannot execute what it is for.
+/// Starts a child; an error if it cannot execute its program.
 pub(super) fn launch(what: Launch<'_>) -> Result<Launched> {
     let path = CString::new(what.exe.as_os_str().as_bytes())?;
     let args = what.args.iter().map(|arg| CString::new(arg.as_str())).collect::<std::result::Result<Vec<_>, _>>()?;
@@ -59,9 +58,9 @@ pub(super) fn launch(what: Launch<'_>) -> Result<Launched> {
     let argv = [path.as_ptr()].into_iter().chain(args.iter().map(|a| a.as_ptr())).chain([null]).collect();
     let kind = (AddressFamily::UNIX, SocketType::STREAM);
     let (its, ours) = socketpair(kind.0, kind.1, SocketFlags::CLOEXEC, None)?;
-    let prepared = Prepared {
+    let setup = ChildSetup {
         namespaces: Namespaces::of(what.plan),
-        // By descriptor: seen from the child's namespaces, `/proc/<worker>/exe` is somebody else's.
+        // By descriptor: in the child's PID namespace, `/proc/<worker>/exe` is another process.
         exe: open(what.exe, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
         path,
         argv,
@@ -70,14 +69,14 @@ pub(super) fn launch(what: Launch<'_>) -> Result<Launched> {
         sockets: [its, ours],
     };
     let mut pidfd: c_int = -1;
-    let flags = prepared.namespaces.flags() | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: without CLONE_VM, and without a stack, this is fork: the child goes on with a copy of this thread. It
-    // makes system calls only and never returns from here. The kernel writes the descriptor before it returns to us.
+    let flags = setup.namespaces.flags() | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM and without a stack this is fork: the child continues with a copy of this thread. It
+    // makes system calls only and never returns from here. The kernel writes the descriptor before the call returns.
     let pid = unsafe {
         let pid = libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, &raw mut pidfd, 0, 0);
         if pid == 0 {
-            let error = prepared.go();
-            prepared.complain(&error);
+            let error = setup.run();
+            setup.report(&error);
             libc::_exit(127)
         }
         pid as libc::pid_t
@@ -85,14 +84,14 @@ pub(super) fn launch(what: Launch<'_>) -> Result<Launched> {
     if pid < 0 {
         return Err(Error::last_os_error());
     }
-    // SAFETY: the kernel just gave it to us.
+    // SAFETY: the kernel has just returned this descriptor.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let [its, ours] = prepared.sockets;
+    let [its, ours] = setup.sockets;
     drop(its);
-    match begun(UnixStream::from(ours)) {
+    match await_exec(UnixStream::from(ours)) {
         Ok(()) => Ok(Launched { pid, pidfd }),
         Err(error) => {
-            // SAFETY: plain system calls on our own child, which nobody has reaped.
+            // SAFETY: plain system calls on a child that has not been reaped.
             unsafe {
                 libc::kill(pid, libc::SIGKILL);
                 libc::waitpid(pid, std::ptr::null_mut(), 0);
@@ -102,8 +101,8 @@ pub(super) fn launch(what: Launch<'_>) -> Result<Launched> {
     }
 }
 
-/// Gives the child its word and waits until it has executed what it is for: then its end closes by itself.
-fn begun(mut child: UnixStream) -> Result<()> {
+/// Completes the start-up handshake and waits until the child has executed its program, which closes its end.
+fn await_exec(mut child: UnixStream) -> Result<()> {
     child.read_exact(&mut [0])?;
     child.write_all(&[1])?;
     let mut errno = Vec::new();
@@ -114,24 +113,24 @@ fn begun(mut child: UnixStream) -> Result<()> {
     }
 }
 
-impl Prepared {
-    /// The child: returns only if something fails. Nothing here may allocate.
+impl ChildSetup {
+    /// Becomes the child's program; returns only if a step fails. Must not allocate.
     ///
     /// # Safety
-    /// To be called in a process that was just cloned and that ends if this returns.
-    unsafe fn go(&self) -> Error {
+    /// Must be called in a process that was just cloned and that exits if this returns.
+    unsafe fn run(&self) -> Error {
         match self.set_up() {
             Err(error) => error,
             Ok(()) => {
                 let environment = [std::ptr::null::<c_char>()];
-                // SAFETY: the pointers are to live strings that end with 0 and lists of them that end with null.
+                // SAFETY: the pointers are to live NUL-terminated strings and to null-terminated lists of them.
                 unsafe {
                     let (fd, empty) = (self.exe.as_raw_fd(), c"".as_ptr());
                     let (argv, envp) = (self.argv.as_ptr(), environment.as_ptr());
                     libc::syscall(libc::SYS_execveat, fd, empty, argv, envp, libc::AT_EMPTY_PATH);
                     let error = Error::last_os_error();
                     if error.raw_os_error() == Some(libc::ENOENT) {
-                        // A script: its interpreter must find it by name.
+                        // A script: its interpreter has to open it by path.
                         libc::execve(self.path.as_ptr(), argv, envp);
                         return Error::last_os_error();
                     }
@@ -145,33 +144,33 @@ impl Prepared {
         let done = |result: c_int| if result < 0 { Err(Error::last_os_error()) } else { Ok(()) };
         let [socket, worker] = [self.sockets[0].as_raw_fd(), self.sockets[1].as_raw_fd()];
         let mut word = [0_u8];
-        // SAFETY: plain system calls on descriptors that are open and live values.
+        // SAFETY: plain system calls on open descriptors and live values.
         unsafe {
-            // Our copy of its end would keep it open for ever.
+            // This copy of the worker's end would keep the socket open after the worker has exited.
             libc::close(worker);
             done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::write(socket, word.as_ptr().cast(), 1) != 1 || libc::read(socket, word.as_mut_ptr().cast(), 1) != 1
             {
-                // The worker is gone.
+                // The worker has exited.
                 libc::_exit(127);
             }
             self.namespaces.map()?;
-            // No terminal, and no signals from one.
+            // Detaches from the terminal and its signals.
             done(libc::setsid())?;
             for (to, from) in (0..).zip(&self.standard) {
                 done(libc::dup2(from.as_raw_fd(), to))?;
             }
-            // Also what somebody forgot to mark. Best effort, the process looks again.
+            // Covers descriptors without the close-on-exec flag. Best effort: the program closes them again.
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
             done(libc::chdir(c"/".as_ptr()))?;
             if let Some(stack) = self.stack {
-                // The kernel lays out the address space of what is executed so that the stack can become that large.
+                // The kernel lays out the program's address space by this limit.
                 let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                 done(libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit))?;
                 limit.rlim_cur = stack;
                 done(libc::setrlimit(libc::RLIMIT_STACK, &raw const limit))?;
             }
-            // What the standard library would have done: signals as a new program expects them.
+            // As std::process::Command does: default signal handling.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             let mut none = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);
@@ -179,7 +178,8 @@ impl Prepared {
         }
     }
 
-    fn complain(&self, error: &Error) {
+    /// Sends the error to the worker.
+    fn report(&self, error: &Error) {
         let errno = error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes();
         // SAFETY: a plain system call on a descriptor that is open.
         unsafe { libc::write(self.sockets[0].as_raw_fd(), errno.as_ptr().cast(), errno.len()) };

@@ -1,8 +1,8 @@
-//! What this machine can do to lock up job processes: asked of a real one.
+//! Probes the sandbox mechanisms of this machine in a real child process.
 
 use super::{
     launch::{Launch, launch},
-    request_file,
+    memory_file::request_file,
 };
 use crate::sandbox::{Finding, Mechanism, Plan, Report, namespaces, probe};
 use rustix::{
@@ -16,18 +16,18 @@ use std::{
     path::Path,
 };
 
-/// How long the child may take; it takes a few milliseconds.
+/// Time limit for each part of the child's answer, seconds; the child needs a few milliseconds.
 const LIMIT_SECONDS: i64 = 10;
-/// Longest answer, bytes.
+/// Maximum size of the answer, bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Asks a child of this executable.
+/// Runs the probe in a child process of this executable.
 pub(super) fn probe(exe: &Path) -> Report {
     let impossible = namespaces::impossible();
     let plan = impossible.iter().fold(Plan::all(), |plan, (mechanism, _)| plan.without(*mechanism));
-    let mut report = match ask(exe, plan) {
+    let mut report = match run_child(exe, plan) {
         Ok(report) => report,
-        Err(error) => Report::none(&format!("the process that was to try it did not answer: {error}")),
+        Err(error) => Report::none(&format!("the probe process did not answer: {error}")),
     };
     for Finding { mechanism, missing } in &mut report.findings {
         if let Some((_, why)) = impossible.iter().find(|(which, _)| which == mechanism) {
@@ -37,17 +37,17 @@ pub(super) fn probe(exe: &Path) -> Report {
     report
 }
 
-fn ask(exe: &Path, plan: Plan) -> Result<Report> {
-    let (answer, its_answer) = pipe_with(PipeFlags::CLOEXEC)?;
+fn run_child(exe: &Path, plan: Plan) -> Result<Report> {
+    let (answer, child_answer) = pipe_with(PipeFlags::CLOEXEC)?;
     let child = launch(Launch {
         exe,
         args: &[probe::PROBE.to_owned()],
-        standard: [request_file(&probe::ask(plan))?.into(), its_answer, File::create("/dev/null")?.into()],
+        standard: [request_file(&probe::ask(plan))?.into(), child_answer, File::create("/dev/null")?.into()],
         stack: None,
         plan,
     })?;
     let answered = read(File::from(answer));
-    // SAFETY: plain system calls on our own child, which nobody has reaped.
+    // SAFETY: plain system calls on a child that has not been reaped.
     unsafe {
         libc::kill(child.pid, libc::SIGKILL);
         libc::waitpid(child.pid, std::ptr::null_mut(), 0);
@@ -55,19 +55,19 @@ fn ask(exe: &Path, plan: Plan) -> Result<Report> {
     let report: Report = rmp_serde::from_slice(&answered?).map_err(Error::other)?;
     let answers = report.findings.iter().map(|finding| finding.mechanism);
     if !answers.eq(Mechanism::ALL) {
-        return Err(Error::other("it did not answer everything"));
+        return Err(Error::other("the answer is incomplete"));
     }
     Ok(report)
 }
 
-/// All that it says, until it has closed its end.
+/// Reads until the child closes its end.
 fn read(mut from: File) -> Result<Vec<u8>> {
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     while answer.len() < MAX_ANSWER {
         let limit = Timespec { tv_sec: LIMIT_SECONDS, tv_nsec: 0 };
         if poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&limit))? == 0 {
-            return Err(Error::other(format!("nothing for {LIMIT_SECONDS} s on descriptor {}", from.as_raw_fd())));
+            return Err(Error::other(format!("no answer within {LIMIT_SECONDS} s on descriptor {}", from.as_raw_fd())));
         }
         match from.read(&mut chunk)? {
             0 => break,

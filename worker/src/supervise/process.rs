@@ -1,12 +1,12 @@
-//! One child process: started, killed, reaped. Never a zombie, never a leaked descriptor, also when the future is
-//! dropped.
+//! A child process of the worker: started, killed, reaped. Dropping it at any point kills and reaps it, so that neither
+//! a zombie nor a descriptor remains.
 
 use super::{
     launch::{Launch, Launched, launch},
-    pipes::FULL_PIPE,
-    watch::Handle,
+    pipes::MAX_PIPE,
+    process_handle::ProcessHandle,
 };
-use crate::{end::End, sandbox::Plan};
+use crate::{exit_status::ExitStatus, sandbox::Plan};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use std::{
     fs::File,
@@ -16,13 +16,13 @@ use std::{
 };
 use tokio::{net::unix::pipe, sync::oneshot};
 
-/// A child that has not been reaped: killed and reaped when dropped, wherever on its way that happens.
+/// A child that has not been reaped. Dropping it kills and reaps it.
 struct Child(libc::pid_t);
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // SIGKILL cannot be put off; a moment is fine, a zombie is not.
-        // SAFETY: plain system calls on a child that has not been reaped, so the number is still its.
+        // Blocks briefly to reap; SIGKILL cannot be deferred.
+        // SAFETY: plain system calls on a child that has not been reaped, so the id is still its own.
         unsafe {
             libc::kill(self.0, libc::SIGKILL);
             libc::waitpid(self.0, std::ptr::null_mut(), 0);
@@ -30,7 +30,7 @@ impl Drop for Child {
     }
 }
 
-/// A child that was just started, on its way to whoever asked for it.
+/// A child that the spawner thread has just started.
 struct Started {
     child: Child,
     pidfd: OwnedFd,
@@ -41,31 +41,30 @@ struct Started {
 /// A running child.
 pub(super) struct Process {
     child: Child,
-    /// What it is watched by.
-    pub(super) handle: Handle,
-    /// What it writes to stdout, if that is a pipe.
+    pub(super) handle: ProcessHandle,
+    /// Its stdout, if that is a pipe.
     pub(super) stdout: Option<pipe::Receiver>,
-    /// What it writes to stderr.
+    /// Its stderr.
     pub(super) stderr: Option<pipe::Receiver>,
 }
 
-/// What is started.
+/// How to start a child.
 pub(super) struct Start {
     pub(super) exe: std::path::PathBuf,
     pub(super) args: Vec<String>,
     pub(super) stdin: File,
-    /// Its stdout; absent: a pipe.
+    /// Its stdout; `None` for a pipe.
     pub(super) stdout: Option<OwnedFd>,
-    /// How large the stack of its first thread may become, bytes; absent: as ours.
+    /// Stack limit of its first thread, bytes; `None` for the worker's own limit.
     pub(super) stack: Option<u64>,
-    /// What is to hold it.
+    /// Sandbox mechanisms; only namespaces apply at the start.
     pub(super) plan: Plan,
 }
 
 type Answer = oneshot::Sender<Result<Started>>;
 
-/// Children are told to die when the *thread* that started them does, so that is one thread for ever, and not one
-/// of a runtime that comes and goes.
+/// Channel to the thread that starts all children. A child's parent death signal is sent when the *thread* that started
+/// it exits, so that must be a thread that lives as long as the worker, not one of a runtime's pool.
 fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
     static SPAWNER: OnceLock<mpsc::Sender<(Start, Answer)>> = OnceLock::new();
     SPAWNER.get_or_init(|| {
@@ -75,32 +74,32 @@ fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
                 if answer.is_closed() {
                     continue;
                 }
-                // If nobody waits for it any more, dropping it ends it.
-                let _ = answer.send(spawn_now(start));
+                // If the caller has stopped waiting, dropping the child kills it.
+                let _ = answer.send(spawn(start));
             }
         };
-        // Without this thread no job can run at all; the senders' errors say so.
+        // Without this thread no job can run; `Process::start` reports that.
         let _ = std::thread::Builder::new().name("pvf-spawner".into()).spawn(serve);
         tx
     })
 }
 
-/// Starts that thread, if it is not there yet.
+/// Starts the spawner thread, unless it runs already.
 pub(super) fn start_spawner() {
     spawner();
 }
 
-fn spawn_now(start: Start) -> Result<Started> {
-    let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stdout, its_stdout) = match start.stdout {
+fn spawn(start: Start) -> Result<Started> {
+    let (stderr, child_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdout, child_stdout) = match start.stdout {
         Some(given) => (None, given),
         None => pipe_with(PipeFlags::CLOEXEC).map(|(ours, its)| (Some(ours), its))?,
     };
     if let Some(stdout) = &stdout {
-        // An artifact comes this way. Where so much cannot be had it takes a little longer.
-        let _ = fcntl_setpipe_size(stdout, FULL_PIPE);
+        // Best effort: an artifact comes this way, and takes longer through a smaller pipe.
+        let _ = fcntl_setpipe_size(stdout, MAX_PIPE);
     }
-    let standard = [start.stdin.into(), its_stdout, its_stderr];
+    let standard = [start.stdin.into(), child_stdout, child_stderr];
     let Launched { pid, pidfd } =
         launch(Launch { exe: &start.exe, args: &start.args, standard, stack: start.stack, plan: start.plan })?;
     Ok(Started { child: Child(pid), pidfd, stdout, stderr })
@@ -110,19 +109,19 @@ impl Process {
     /// Starts a child.
     pub(super) async fn start(start: Start) -> Result<Self> {
         let (tx, rx) = oneshot::channel();
-        let gone = || Error::other("the thread that starts processes is gone");
+        let gone = || Error::other("the thread that starts processes has exited");
         spawner().send((start, tx)).map_err(|_| gone())?;
         let Started { child, pidfd, stdout, stderr } = rx.await.map_err(|_| gone())??;
-        let handle = Handle::new(child.0, pidfd)?;
+        let handle = ProcessHandle::new(child.0, pidfd)?;
         let stdout = stdout.map(pipe::Receiver::from_owned_fd).transpose()?;
         let stderr = Some(pipe::Receiver::from_owned_fd(stderr)?);
         Ok(Self { child, handle, stdout, stderr })
     }
 
-    /// Reaps the ended process.
-    pub(super) fn reap(self) -> Result<End> {
-        let end = End::wait(self.child.0)?;
+    /// Reaps the process, which has exited.
+    pub(super) fn reap(self) -> Result<ExitStatus> {
+        let status = ExitStatus::wait(self.child.0)?;
         std::mem::forget(self.child);
-        Ok(end)
+        Ok(status)
     }
 }

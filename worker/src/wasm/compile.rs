@@ -1,8 +1,8 @@
-//! From validation code to an artifact: decompress, parse, instrument, compile.
+//! Prepares validation code: decompresses, parses, instruments and compiles it to an artifact.
 
 use super::{
     config::{CpuBaseline, engine},
-    parallel, start,
+    module_codec, start_marker,
 };
 use pvf_shared::{
     params::ExecutorParams,
@@ -10,26 +10,35 @@ use pvf_shared::{
 };
 use std::borrow::Cow;
 use wasm_instrument::parity_wasm::elements::{
-    self, ExportEntry, ExportSection, External, Internal, MemorySection, MemoryType, Module, Section,
+    ExportEntry, ExportSection, External, Internal, MemorySection, MemoryType, Module, Section,
 };
 
-/// Decompresses code, if it is compressed.
+/// Decompresses code that has the compression prefix, and returns other code as it is.
+///
+/// # Errors
+/// [`PrepareError::CouldNotDecompress`] if the code is malformed, or larger than `bomb_limit` bytes.
 pub fn decompress_code(code: &[u8], bomb_limit: u32) -> Result<Cow<'_, [u8]>, PrepareError> {
     sp_maybe_compressed_blob::decompress(code, bomb_limit as usize)
         .map_err(|e| PrepareError::CouldNotDecompress(e.to_string()))
 }
 
-/// Parses decompressed code, on so many threads: the accepted subset is wasm MVP, as the parser has it.
+/// Parses decompressed code. Accepted is wasm MVP as `parity-wasm` implements it. `threads` changes how long it takes,
+/// and neither what is accepted nor the result.
+///
+/// # Errors
+/// [`PrepareError::Prevalidation`] if the code does not parse.
 pub fn prevalidate(code: &[u8], threads: u32) -> Result<Module, PrepareError> {
-    let module = if threads > 1 { parallel::read(code) } else { elements::deserialize_buffer(code) };
-    module.map_err(|e| PrepareError::Prevalidation(clean_reason(&e.to_string())))
+    module_codec::decode(code, threads).map_err(|e| PrepareError::Prevalidation(clean_reason(&e.to_string())))
 }
 
 fn preparation(why: impl std::fmt::Display) -> PrepareError {
     PrepareError::Preparation(clean_reason(&why.to_string()))
 }
 
-/// Instruments and compiles. `threads` changes only how long it takes, not the bytes.
+/// Instruments and compiles. `threads` changes how long it takes, and not the bytes.
+///
+/// # Errors
+/// As [`instrument`] and [`compile`].
 pub fn prepare(
     module: Module,
     params: &ExecutorParams,
@@ -39,30 +48,37 @@ pub fn prepare(
     compile(&instrument(module, params, threads)?, params, baseline, threads)
 }
 
-/// Injects the stack limiter and takes over the memory.
+/// Injects the stack limiter, and turns imported memories into defined ones without a maximum.
+///
+/// # Errors
+/// [`PrepareError::Preparation`] if the stack limiter or the conversion rejects the module.
 pub fn instrument(module: Module, params: &ExecutorParams, threads: u32) -> Result<Vec<u8>, PrepareError> {
     let module = wasm_instrument::inject_stack_limiter(module, params.stack_logical_max())
         .map_err(|e| preparation(format!("stack limiter: {e}")))?;
     let module = own_memory(module)?;
-    if threads > 1 { parallel::write(module) } else { elements::serialize(module) }.map_err(preparation)
+    module_codec::encode(module, threads).map_err(preparation)
 }
 
-/// Compiles instrumented code.
+/// Compiles instrumented code, and appends the trailer.
+///
+/// # Errors
+/// [`PrepareError::Preparation`] if the compiler rejects the code; [`PrepareError::Kernel`] if there is no engine.
 pub fn compile(
     code: &[u8],
     params: &ExecutorParams,
     baseline: CpuBaseline,
     threads: u32,
 ) -> Result<Vec<u8>, PrepareError> {
-    // Not the code's fault, and must not be kept as if it were.
-    let engine = engine(params, baseline, threads).map_err(|e| PrepareError::Kernel(format!("no engine: {e:#}")))?;
+    // Not attributable to the code, so it must not be cached as its failure.
+    let engine = engine(params, baseline, threads)
+        .map_err(|e| PrepareError::Kernel(format!("cannot create the engine: {e:#}")))?;
     let mut artifact = engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))?;
-    start::say(&mut artifact, code);
+    start_marker::append(&mut artifact, code);
     Ok(artifact)
 }
 
-/// Turns imported memories into defined ones that are exported under the import's field name, and drops the
-/// maximum of every memory: how far it may grow is decided at execution.
+/// Turns imported memories into defined ones that are exported under the import's field name, and drops the maximum of
+/// every memory: the execution's parameters limit its growth.
 fn own_memory(mut module: Module) -> Result<Module, PrepareError> {
     let mut imported = Vec::new();
     if let Some(imports) = module.import_section_mut() {
@@ -75,8 +91,8 @@ fn own_memory(mut module: Module) -> Result<Module, PrepareError> {
         });
     }
     if !imported.is_empty() && module.memory_section().is_some() {
-        // Even an empty one: the conversion adds a section of its own.
-        return Err(preparation("an imported memory, and a memory section as well"));
+        // Also if the section is empty: the conversion would add a second one.
+        return Err(preparation("module has both an imported memory and a memory section"));
     }
     // Imported memories come first in the index space.
     for (index, (memory, field)) in imported.into_iter().enumerate() {
@@ -111,23 +127,26 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_count_does_not_change_the_bytes() {
+    fn artifacts_do_not_depend_on_the_thread_count() {
         let functions: String = (0..50)
             .map(|n| format!("(func (export \"f{n}\") (result i32) (i32.mul (i32.const {n}) (i32.const 3)))"))
             .collect();
         let wat = format!("(module (memory (export \"memory\") 1) {functions})");
-        assert_eq!(compiled(&wat, 1).unwrap(), compiled(&wat, 4).unwrap());
+        let one = compiled(&wat, 1).unwrap();
+        for threads in [2, 8] {
+            assert!(one == compiled(&wat, threads).unwrap(), "{threads} threads");
+        }
     }
 
     #[test]
-    fn bomb_limit_to_the_byte() {
+    fn the_bomb_limit_is_exact() {
         let code = sp_maybe_compressed_blob::compress_weakly(&[0; 1000], 1000).unwrap();
         assert_eq!(decompress_code(&code, 1000).unwrap().len(), 1000);
         assert!(matches!(decompress_code(&code, 999), Err(PrepareError::CouldNotDecompress(_))));
     }
 
     #[test]
-    fn an_engine_that_cannot_be_made_is_not_the_codes_fault() {
+    fn a_missing_engine_is_not_attributed_to_the_code() {
         let params = ExecutorParams(vec![pvf_shared::params::ExecutorParam::StackNativeMax(0)]);
         let wasm = wat::parse_str("(module)").unwrap();
         let error = prepare(prevalidate(&wasm, 1).unwrap(), &params, CpuBaseline::V1, 1).unwrap_err();
@@ -135,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_prevalidation() {
+    fn code_that_does_not_parse_fails_prevalidation() {
         assert!(matches!(prevalidate(b"not wasm", 2), Err(PrepareError::Prevalidation(_))));
         assert!(matches!(prevalidate(b"", 1), Err(PrepareError::Prevalidation(_))));
     }

@@ -1,25 +1,26 @@
-//! How wasmtime is set up. Everything here that changes compiled code is part of the engine id.
+//! wasmtime's configuration, and the engine id, which names everything that determines the bytes of an artifact.
 
-use pvf_shared::{ids::EngineId, params::ExecutorParams};
-use std::{
-    fmt,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    str::FromStr,
+use super::hashed_bytes::HashedBytes;
+use pvf_shared::{
+    ids::{EngineId, blake2b_256},
+    params::ExecutorParams,
 };
+use std::{fmt, hash::Hash as _, str::FromStr};
 use wasmtime::{Config, Engine, OptLevel, ProfilingStrategy, Strategy};
 
-/// wasmtime's version, from the lock file of this build.
+/// wasmtime's version in the lock file of this build.
 const WASMTIME_VERSION: &str = env!("PVF_WASMTIME_VERSION");
 
-/// Changes with what we add to an artifact of wasmtime's.
-const ARTIFACT_VERSION: u32 = 1;
+/// Version of everything about an artifact that wasmtime's own hash does not cover: the instrumentation, the layout of the
+/// memory image, the trailer, and the derivation of the engine id itself. Increment it when one of these changes.
+const ARTIFACT_VERSION: u32 = 2;
 
-/// What CPU features compiled code may use: the x86-64 micro-architecture levels. Set explicitly, because code
-/// that was compiled for a richer machine fails on a poorer one.
+/// CPU features that compiled code may use: an x86-64 micro-architecture level. Explicit, because a machine rejects an
+/// artifact that uses features which the machine does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CpuBaseline {
-    /// x86-64-v1: every x86-64 machine. On other architectures: the architecture's own baseline.
+    /// x86-64-v1: every x86-64 machine. On other architectures, the architecture's baseline.
     V1,
     /// x86-64-v2: SSE4.2, POPCNT (2009).
     V2,
@@ -28,12 +29,12 @@ pub enum CpuBaseline {
 }
 
 impl CpuBaseline {
-    /// The richest that this machine has.
+    /// The highest level that this machine supports.
     pub fn of_this_machine() -> Self {
         [Self::V3, Self::V2].into_iter().find(|b| b.runs_here()).unwrap_or(Self::V1)
     }
 
-    /// Whether this machine has it.
+    /// Whether this machine supports the level.
     pub fn runs_here(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
@@ -56,7 +57,7 @@ impl CpuBaseline {
         }
     }
 
-    /// Cranelift's names of the features that it adds.
+    /// Cranelift's names of the features that the level adds to V1.
     fn flags(self) -> &'static [&'static str] {
         const V3: [&str; 11] = [
             "has_sse3",
@@ -93,9 +94,9 @@ impl FromStr for CpuBaseline {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let found = [Self::V1, Self::V2, Self::V3].into_iter().find(|b| b.to_string() == s);
-        let found = found.ok_or_else(|| format!("CPU baseline: {s:?} is none of v1, v2, v3"))?;
+        let found = found.ok_or_else(|| format!("unknown CPU baseline {s:?}, expected v1, v2 or v3"))?;
         if !found.runs_here() {
-            return Err(format!("CPU baseline: this machine does not have x86-64-{found}"));
+            return Err(format!("this machine does not support CPU baseline {found} (x86-64-{found})"));
         }
         Ok(found)
     }
@@ -109,8 +110,8 @@ fn config(params: &ExecutorParams, baseline: CpuBaseline) -> wasmtime::Result<Co
     let mut config = Config::new();
     config.target(&target_triple())?;
     for flag in baseline.flags() {
-        // SAFETY: wasmtime checks on loading that this machine has every feature that is switched on, and
-        // refuses the artifact otherwise.
+        // SAFETY: when wasmtime loads an artifact it verifies that the machine has every enabled feature, and rejects
+        // the artifact otherwise.
         unsafe { config.cranelift_flag_enable(flag) };
     }
     config.strategy(Strategy::Cranelift);
@@ -120,7 +121,7 @@ fn config(params: &ExecutorParams, baseline: CpuBaseline) -> wasmtime::Result<Co
     config.max_wasm_stack(params.stack_native_max() as usize);
     config.memory_init_cow(true);
     config.memory_guaranteed_dense_image_size(u64::MAX);
-    // Threads are not even compiled in.
+    // The threads proposal has no line here: it is not compiled in.
     config.collector(wasmtime::Collector::Null);
     config.wasm_function_references(false);
     config.wasm_gc(false);
@@ -136,20 +137,23 @@ fn config(params: &ExecutorParams, baseline: CpuBaseline) -> wasmtime::Result<Co
     Ok(config)
 }
 
-/// The engine for these parameters. Compiles on `threads` threads, or on one if there may be only one.
+/// The engine for these parameters. It compiles on rayon's current thread pool if `threads` is more than 1, and on the
+/// calling thread otherwise.
 pub(crate) fn engine(params: &ExecutorParams, baseline: CpuBaseline, threads: u32) -> wasmtime::Result<Engine> {
     let mut config = config(params, baseline)?;
     config.parallel_compilation(threads > 1);
     Engine::new(&config)
 }
 
-/// What artifacts of this build on this baseline are compiled for.
+/// The id of the engine that this build compiles artifacts for on this baseline. It is a function of wasmtime's version
+/// and configuration and of `ARTIFACT_VERSION`, and does not depend on the hash algorithm of the standard library.
 pub fn engine_id(baseline: CpuBaseline) -> Result<EngineId, String> {
     let engine = engine(&ExecutorParams::default(), baseline, 1).map_err(|e| format!("{e:#}"))?;
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    ARTIFACT_VERSION.hash(&mut hasher);
-    let id = format!("wt{WASMTIME_VERSION}-{}-{baseline}-{:016x}", std::env::consts::ARCH, hasher.finish());
+    let mut compatibility = HashedBytes::default();
+    engine.precompile_compatibility_hash().hash(&mut compatibility);
+    let digest = blake2b_256(&[compatibility.bytes(), &ARTIFACT_VERSION.to_le_bytes()]);
+    let hash: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("wt{WASMTIME_VERSION}-{}-{baseline}-{hash}", std::env::consts::ARCH);
     EngineId::parse(&id).map_err(|e| e.to_string())
 }
 
@@ -157,19 +161,32 @@ pub fn engine_id(baseline: CpuBaseline) -> Result<EngineId, String> {
 mod tests {
     use super::*;
 
+    /// The id is the prefix of every artifact key, so a fleet whose id changes prepares all its artifacts anew.
+    ///
+    /// This test fails if
+    /// * wasmtime, its configuration or [`ARTIFACT_VERSION`] changed on purpose: enter the new ids here;
+    /// * only the toolchain changed: keep the ids, and adapt [`HashedBytes`] to what `Hash` feeds to a hasher now.
     #[test]
-    fn engine_ids_tell_baselines_apart_and_are_stable() {
-        let v1 = engine_id(CpuBaseline::V1).unwrap();
-        assert_eq!(v1, engine_id(CpuBaseline::V1).unwrap());
-        assert!(v1.as_str().starts_with("wt36."), "{v1}");
-        if CpuBaseline::V2.runs_here() {
-            assert_ne!(v1, engine_id(CpuBaseline::V2).unwrap());
-        }
+    #[cfg(target_arch = "x86_64")]
+    fn engine_ids_are_pinned() {
+        let ids = [CpuBaseline::V1, CpuBaseline::V2, CpuBaseline::V3].map(|baseline| engine_id(baseline).unwrap());
+        assert_eq!(
+            ids.each_ref().map(EngineId::as_str),
+            [
+                "wt36.0.20-x86_64-v1-aeb10ce753716733",
+                "wt36.0.20-x86_64-v2-8c0a09c7c53224d5",
+                "wt36.0.20-x86_64-v3-2d59629455e8fc89"
+            ],
+            "the engine id changed: see the documentation of this test",
+        );
     }
 
     #[test]
-    fn baselines_parse() {
-        assert_eq!("v1".parse::<CpuBaseline>().unwrap(), CpuBaseline::V1);
-        assert!("v9".parse::<CpuBaseline>().is_err());
+    fn baselines_parse_as_they_are_displayed() {
+        for baseline in [CpuBaseline::V1, CpuBaseline::V2, CpuBaseline::V3] {
+            let parsed = baseline.to_string().parse::<CpuBaseline>();
+            assert_eq!(parsed.ok(), baseline.runs_here().then_some(baseline));
+        }
+        assert!("v9".parse::<CpuBaseline>().unwrap_err().contains("v9"));
     }
 }

@@ -1,5 +1,5 @@
-//! What host functions find around them: no storage at all (using it is a panic, and so the guest's fault), and
-//! the extensions that the existing host registers.
+//! The environment of host functions: the extensions that the Polkadot node's host registers, and no storage. Access to
+//! storage panics, which makes the candidate invalid.
 
 use super::runtime_version::EmbeddedVersion;
 use sp_core::{storage::ChildInfo, storage::StateVersion, storage::TrackedStorageKey, traits::ReadRuntimeVersionExt};
@@ -10,7 +10,7 @@ use std::any::{Any, TypeId};
 pub(super) struct ValidationExternalities(Extensions);
 
 impl ValidationExternalities {
-    /// As for every execution.
+    /// The externalities of one execution.
     pub(super) fn new() -> Self {
         let mut extensions = Extensions::new();
         extensions.register(ReadRuntimeVersionExt::new(EmbeddedVersion));
@@ -31,7 +31,7 @@ impl ExtensionStore for ValidationExternalities {
 }
 
 fn no_storage(what: &str) -> ! {
-    panic!("{what}: a validation function has no storage")
+    panic!("{what}: no storage in a validation function")
 }
 
 impl Externalities for ValidationExternalities {

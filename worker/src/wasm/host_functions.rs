@@ -1,4 +1,4 @@
-//! Host functions: which there are, and what they see of the guest.
+//! The host functions that a guest can import, and their access to the guest's memory and heap.
 
 use pvf_shared::params::ExecutorParams;
 use sc_allocator::FreeingBumpHeapAllocator;
@@ -6,7 +6,7 @@ use sp_wasm_interface::{Function, FunctionContext, HostFunctionRegistry, HostFun
 use std::collections::HashMap;
 use wasmtime::{AsContext, AsContextMut, Caller, FuncType, IntoFunc, Linker, Memory, StoreLimits};
 
-/// Host functions that every validation function may use. Consensus.
+/// Host functions that every guest may import. Consensus.
 pub(super) type PvfHostFunctions = (
     sp_io::misc::HostFunctions,
     sp_io::crypto::HostFunctions,
@@ -19,7 +19,7 @@ pub(super) type PvfHostFunctions = (
 /// Host functions that the executor parameter `EnabledHostFunction(EccRfc163)` adds. Consensus.
 pub(super) type Rfc163HostFunctions = sp_crypto_ec_utils::HostFunctionsRfc163;
 
-/// The host functions of consensus under these parameters.
+/// The consensus host functions under these parameters.
 pub fn host_functions(params: &ExecutorParams) -> Vec<&'static dyn Function> {
     let mut functions = PvfHostFunctions::host_functions();
     if params.ecc_rfc163() {
@@ -28,20 +28,20 @@ pub fn host_functions(params: &ExecutorParams) -> Vec<&'static dyn Function> {
     functions
 }
 
-/// What belongs to one instance.
+/// Host state of one instance.
 pub(super) struct State {
     pub(super) limits: StoreLimits,
-    /// How far the memory may grow, pages: the allocator doubles it up to here.
+    /// Maximum size of the memory, pages; the allocator doubles the memory up to this size.
     pub(super) max_pages: u32,
-    /// Known once the guest is instantiated.
+    /// `None` during instantiation.
     pub(super) memory: Option<Memory>,
-    /// Known once the parameters are written.
+    /// `None` until the parameters are written, and while a host function allocates.
     pub(super) allocator: Option<FreeingBumpHeapAllocator>,
-    /// What the guest said before it trapped.
+    /// The message that the guest registered before it trapped.
     pub(super) panic_message: Option<String>,
 }
 
-/// The guest's memory as the allocator sees it.
+/// The guest's memory, for the allocator.
 pub(super) struct GuestMemory<C>(pub(super) Memory, pub(super) C);
 
 impl<C: AsContextMut<Data = State>> sc_allocator::Memory for GuestMemory<C> {
@@ -55,22 +55,22 @@ impl<C: AsContextMut<Data = State>> sc_allocator::Memory for GuestMemory<C> {
         self.0.grow(&mut self.1, u64::from(additional)).map(drop).map_err(drop)
     }
     fn pages(&self) -> u32 {
-        // At most 65536 pages: it is a 32-bit memory.
+        // Fits: a 32-bit memory has at most 65536 pages.
         self.0.size(&self.1) as u32
     }
     fn max_pages(&self) -> Option<u32> {
-        // Not the memory type's, which was dropped: without this limit the allocator's doubling would go over the
-        // store's and be refused, although there is room.
+        // The memory type has no maximum: preparation dropped it. Without a limit here the allocator would double the
+        // memory beyond the store's limit and be refused, although there is room for the allocation.
         Some(self.1.as_context().data().max_pages)
     }
 }
 
-/// What a host function sees while it is called.
+/// The guest, for a host function during its call.
 pub(super) struct Context<'a>(Caller<'a, State>);
 
 impl Context<'_> {
     fn memory(&self) -> Result<Memory, String> {
-        self.0.data().memory.ok_or_else(|| "the guest's memory is not known during instantiation".into())
+        self.0.data().memory.ok_or_else(|| "the guest's memory is not available during instantiation".into())
     }
 
     fn with_allocator<R>(
@@ -81,7 +81,7 @@ impl Context<'_> {
         ) -> Result<R, sc_allocator::Error>,
     ) -> Result<R, String> {
         let memory = self.memory()?;
-        let mut allocator = self.0.data_mut().allocator.take().ok_or("the allocator is not there")?;
+        let mut allocator = self.0.data_mut().allocator.take().ok_or("the allocator is not available")?;
         let result = run(&mut allocator, &mut GuestMemory(memory, &mut self.0));
         self.0.data_mut().allocator = Some(allocator);
         result.map_err(|e| e.to_string())
@@ -102,7 +102,7 @@ impl FunctionContext for Context<'_> {
         Ok(())
     }
 
-    // The default would allocate what the guest asks for before it looks whether that is there.
+    // The default implementation would allocate `size` bytes, which the guest chooses, before it checks the bounds.
     fn read_memory(&mut self, address: Pointer<u8>, size: WordSize) -> Result<Vec<u8>, String> {
         let memory = self.memory()?.data(self.0.as_context());
         let range = range(memory.len(), address, size as usize).ok_or("memory read is out of bounds")?;
@@ -129,15 +129,15 @@ impl FunctionContext for Context<'_> {
     }
 }
 
-/// Defines the host functions that a module imports, and no others.
+/// Defines the host functions that a module imports in its linker, and no others.
 pub(super) struct Registry<'a> {
     pub(super) linker: &'a mut Linker<State>,
-    /// Imported functions of `env` that are not defined yet.
+    /// Functions that the module imports from `env` and that are not defined yet.
     pub(super) wanted: HashMap<String, FuncType>,
 }
 
 impl Registry<'_> {
-    /// Defines those of a set; the first set that has a function wins.
+    /// Defines the imported functions that a set contains. A function that an earlier set defined stays as it is.
     pub(super) fn add<H: HostFunctions>(&mut self) -> wasmtime::Result<()> {
         H::register_static(self)
     }

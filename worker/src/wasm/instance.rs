@@ -1,11 +1,11 @@
-//! From an artifact to a result: map, link, instantiate, call. What fails before the call is *construction*;
-//! what fails in it is the candidate's fault.
+//! Executes an artifact: maps, links, instantiates and calls it. A failure before the call is a *construction* failure;
+//! a failure in the call makes the candidate invalid.
 
 use super::{
     config::{CpuBaseline, engine},
     externalities::ValidationExternalities,
     host_functions::{GuestMemory, PvfHostFunctions, Registry, Rfc163HostFunctions, State},
-    start,
+    start_marker,
 };
 use pvf_shared::{params::ExecutorParams, verdict::clean_reason};
 use sc_allocator::FreeingBumpHeapAllocator;
@@ -15,7 +15,7 @@ use std::{
     any::Any,
     collections::HashMap,
     mem::ManuallyDrop,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
 use wasmtime::{
@@ -23,18 +23,19 @@ use wasmtime::{
 };
 
 const PAGE: usize = 64 * 1024;
-/// Building a copy-on-write memory image can fail with EBUSY when its memfd is sealed: that is ours to retry.
+/// Sealing the memory file of a copy-on-write memory image can fail with EBUSY. That is not attributable to the guest,
+/// so it is retried.
 const EBUSY_RETRIES: u32 = 20;
-/// How the standard library's panic begins where a host function prints and that cannot be written any more.
-const NO_ROOM_FOR_WORDS: &str = "failed printing to ";
 
-/// Why there is no result.
+/// Why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallError {
-    /// The artifact could not be mapped, linked or instantiated.
+    /// The artifact cannot be mapped, linked or instantiated.
     Construction(String),
-    /// The guest's doing.
+    /// The guest trapped, violated the calling convention, or returned a bad result.
     Invalid(String),
+    /// A host function panicked during the call; who is to blame is for the caller to decide. The panic's message.
+    HostPanic(String),
 }
 
 impl CallError {
@@ -47,34 +48,38 @@ impl CallError {
     }
 }
 
-/// A linked artifact.
+/// A mapped and linked artifact.
 pub struct Runtime {
     engine: Engine,
     linked: InstancePre<State>,
     memory_limit: usize,
-    /// Making an instance runs code of the guest.
-    starts: bool,
+    /// Whether instantiation runs guest code.
+    has_start: bool,
 }
 
-/// A fresh instance that has run nothing, made ahead of its call.
+/// A fresh instance that has run no code, made ahead of its call.
 pub struct Ready {
     store: Store<State>,
-    found: Result<Found, CallError>,
+    exports: Result<Exports, CallError>,
     externalities: ValidationExternalities,
 }
 
-/// What a call needs of an instance.
-struct Found {
+/// The exports of an instance that a call uses.
+struct Exports {
     memory: Memory,
     heap_base: u32,
     entry: TypedFunc<(i32, i32), i64>,
 }
 
 impl Runtime {
-    /// Maps and links an artifact from a file, with the host functions of consensus and those of `H`.
+    /// Maps and links an artifact file, with the consensus host functions and those of `H`.
+    ///
+    /// # Errors
+    /// [`CallError::Construction`].
     ///
     /// # Safety
     /// The file must be an artifact that a trusted compiler made, and must not change while it is mapped.
+    #[expect(clippy::disallowed_methods, reason = "runs in a sandboxed job only")]
     pub unsafe fn from_file<H: HostFunctions>(
         artifact: &Path,
         params: &ExecutorParams,
@@ -82,45 +87,51 @@ impl Runtime {
     ) -> Result<Self, CallError> {
         let engine = engine(params, baseline, 1).map_err(|e| CallError::construction(format!("{e:#}")))?;
         let module = retry_ebusy(|| {
-            // SAFETY: see above.
+            // SAFETY: guaranteed by the caller.
             unsafe { Module::deserialize_file(&engine, artifact) }
         });
         let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
-        // Not with the first instance: where that is made, a file cannot be.
+        // Not later, with the first instance: the sandbox then forbids creating the memory file.
         retry_ebusy(|| module.initialize_copy_on_write_image())
             .map_err(|e| CallError::construction(format!("memory image: {e:#}")))?;
-        let starts = start::said_in(artifact).map_err(CallError::construction)?;
-        Self::link::<H>(engine, &module, params, starts)
+        let has_start = start_marker::read_file(artifact).map_err(CallError::construction)?;
+        Self::link::<H>(engine, &module, params, has_start)
     }
 
-    /// Links an artifact that was just compiled.
+    /// Links an artifact that was just compiled, as [`Runtime::from_file`].
+    ///
+    /// # Errors
+    /// [`CallError::Construction`].
     ///
     /// # Safety
     /// The bytes must be what the compiler gave.
+    #[expect(clippy::disallowed_methods, reason = "runs in a sandboxed job only")]
     pub unsafe fn from_bytes<H: HostFunctions>(
         artifact: &[u8],
         params: &ExecutorParams,
         baseline: CpuBaseline,
     ) -> Result<Self, CallError> {
         let engine = engine(params, baseline, 1).map_err(|e| CallError::construction(format!("{e:#}")))?;
-        // SAFETY: see above.
+        // SAFETY: guaranteed by the caller.
         let module = unsafe { Module::deserialize(&engine, artifact) };
         let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
-        let starts = start::said(artifact).map_err(CallError::construction)?;
-        Self::link::<H>(engine, &module, params, starts)
+        let has_start = start_marker::read(artifact).map_err(CallError::construction)?;
+        Self::link::<H>(engine, &module, params, has_start)
     }
 
     fn link<H: HostFunctions>(
         engine: Engine,
         module: &Module,
         params: &ExecutorParams,
-        starts: bool,
+        has_start: bool,
     ) -> Result<Self, CallError> {
         let mut wanted = HashMap::new();
         for import in module.imports() {
             let (from, name) = (import.module(), import.name());
             if from != "env" {
-                return Err(CallError::construction(format!("import {from}.{name}: only env can be imported from")));
+                return Err(CallError::construction(format!(
+                    "import {from}.{name}: only module env can be imported from"
+                )));
             }
             match import.ty() {
                 ExternType::Func(ty) => wanted.insert(name.to_owned(), ty),
@@ -149,34 +160,37 @@ impl Runtime {
             linker.func_new("env", &name, ty, stub).map_err(|e| CallError::construction(format!("{e:#}")))?;
         }
         let linked = linker.instantiate_pre(module).map_err(|e| CallError::construction(format!("{e:#}")))?;
-        Ok(Self { engine, linked, memory_limit: params.memory_page_limit() as usize * PAGE, starts })
+        Ok(Self { engine, linked, memory_limit: params.memory_page_limit() as usize * PAGE, has_start })
     }
 
-    /// Calls `validate_block` in a fresh instance. Must run on a thread whose stack is larger than the native
-    /// stack limit.
+    /// Calls `validate_block` in a fresh instance. Must run on a thread whose stack is larger than the native stack
+    /// limit of the parameters.
+    ///
+    /// # Errors
+    /// [`CallError::Construction`] if there is no instance, [`CallError::Invalid`] if the call fails.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
-        // Making the instance may run code of the guest, and what that leaves behind the call finds.
+        // Instantiation may run guest code; the call sees the externalities as that left them.
         set_and_run_with_externalities(&mut ValidationExternalities::new(), || {
-            let (mut store, found) = self.instantiate()?;
-            guarded_call(&mut store, found, params)
+            let (mut store, exports) = self.instantiate()?;
+            guarded_call(&mut store, exports, params)
         })
     }
 
-    /// A fresh instance for a call in a fork of this process: everything that can be done for it before. None if
-    /// making one runs code of the guest, or fails: then [`Runtime::validate_block`] does, and says why.
+    /// An instance for a call in a fork of this process, so that the fork need not make it. `None` if instantiation
+    /// runs guest code or fails; [`Runtime::validate_block`] then makes the instance, or reports the failure.
     pub fn ready(&self) -> Option<Ready> {
-        // Whatever they keep for each thread is made now as well.
+        // Initialises the thread-local state of wasmtime and of the externalities for the forks, too.
         Engine::tls_eager_initialize();
         set_and_run_with_externalities(&mut ValidationExternalities::new(), || ());
-        if self.starts {
+        if self.has_start {
             return None;
         }
-        let (store, found) = self.instantiate().ok()?;
-        Some(Ready { store, found, externalities: ValidationExternalities::new() })
+        let (store, exports) = self.instantiate().ok()?;
+        Some(Ready { store, exports, externalities: ValidationExternalities::new() })
     }
 
-    /// An instance, and what a call needs of it.
-    fn instantiate(&self) -> Result<(Store<State>, Result<Found, CallError>), CallError> {
+    /// An instance and its exports. Missing exports are not a failure of instantiation: they fail the call.
+    fn instantiate(&self) -> Result<(Store<State>, Result<Exports, CallError>), CallError> {
         let instantiated = catch_unwind(AssertUnwindSafe(|| {
             retry_ebusy(|| {
                 let limits = StoreLimitsBuilder::new().memory_size(self.memory_limit).build();
@@ -190,8 +204,8 @@ impl Runtime {
         }));
         match instantiated {
             Ok(Ok((mut store, instance))) => {
-                let found = Found::new(&mut store, &instance);
-                Ok((store, found))
+                let exports = Exports::of(&mut store, &instance);
+                Ok((store, exports))
             }
             Ok(Err(error)) => Err(CallError::construction(format!("cannot instantiate: {error:#}"))),
             Err(panic) => Err(CallError::construction(format!("panic while instantiating: {}", message(&*panic)))),
@@ -200,16 +214,19 @@ impl Runtime {
 }
 
 impl Ready {
-    /// As [`Runtime::validate_block`]. The instance is not taken apart after the call: the process is to end.
+    /// As [`Runtime::validate_block`]. The instance is leaked, because the process exits after the call.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] if the call fails.
     pub fn validate_block(self, params: &[u8]) -> Result<Vec<u8>, CallError> {
-        let (mut store, mut around) = (ManuallyDrop::new(self.store), ManuallyDrop::new(self.externalities));
-        set_and_run_with_externalities(&mut *around, || guarded_call(&mut store, self.found, params))
+        let (mut store, mut externalities) = (ManuallyDrop::new(self.store), ManuallyDrop::new(self.externalities));
+        set_and_run_with_externalities(&mut *externalities, || guarded_call(&mut store, self.exports, params))
     }
 }
 
-impl Found {
-    /// What is missing is the guest's fault, as soon as it is called.
-    fn new(store: &mut Store<State>, instance: &Instance) -> Result<Self, CallError> {
+impl Exports {
+    /// A missing or ill-typed export makes the candidate invalid once the guest is called.
+    fn of(store: &mut Store<State>, instance: &Instance) -> Result<Self, CallError> {
         let memory = instance
             .get_memory(&mut *store, "memory")
             .ok_or_else(|| CallError::invalid("memory is not exported under the name `memory`"))?;
@@ -218,21 +235,15 @@ impl Found {
     }
 }
 
+/// Calls the guest, and attributes a panic in a host function to it.
 fn guarded_call(
     store: &mut Store<State>,
-    found: Result<Found, CallError>,
+    exports: Result<Exports, CallError>,
     params: &[u8],
 ) -> Result<Vec<u8>, CallError> {
-    let found = found?;
-    let called = catch_unwind(AssertUnwindSafe(|| call(store, &found, params)));
-    called.unwrap_or_else(|panic| {
-        let said = message(&*panic);
-        if said.starts_with(NO_ROOM_FOR_WORDS) {
-            // The guest did not do that: it is our limit, so the verdict must not be its.
-            resume_unwind(panic);
-        }
-        Err(CallError::invalid(format!("panic in a host function: {said}")))
-    })
+    let exports = exports?;
+    let called = catch_unwind(AssertUnwindSafe(|| call(store, &exports, params)));
+    called.unwrap_or_else(|panic| Err(CallError::HostPanic(message(&*panic))))
 }
 
 fn retry_ebusy<T>(mut run: impl FnMut() -> wasmtime::Result<T>) -> wasmtime::Result<T> {
@@ -262,22 +273,22 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "no message".into())
 }
 
-fn call(store: &mut Store<State>, found: &Found, params: &[u8]) -> Result<Vec<u8>, CallError> {
-    let Found { memory, heap_base, ref entry } = *found;
+fn call(store: &mut Store<State>, exports: &Exports, params: &[u8]) -> Result<Vec<u8>, CallError> {
+    let Exports { memory, heap_base, ref entry } = *exports;
     store.data_mut().memory = Some(memory);
     let mut allocator = FreeingBumpHeapAllocator::new(heap_base);
-    let len = u32::try_from(params.len()).map_err(|_| CallError::invalid("the parameters are over 4 GiB"))?;
+    let len = u32::try_from(params.len()).map_err(|_| CallError::invalid("parameters larger than 4 GiB"))?;
     let ptr = allocator
         .allocate(&mut GuestMemory(memory, &mut *store), len)
-        .map_err(|e| CallError::invalid(format!("no room for the parameters: {e}")))?;
+        .map_err(|e| CallError::invalid(format!("cannot allocate the parameters: {e}")))?;
     write(store, memory, u32::from(ptr), params)?;
     store.data_mut().allocator = Some(allocator);
 
     let packed = entry.call(&mut *store, (u32::from(ptr) as i32, len as i32)).map_err(|error| {
-        // The cause, not the frames above it: without names they say nothing.
+        // Without the frames around the cause: functions have no names there.
         let cause = error.root_cause();
         match store.data_mut().panic_message.take() {
-            Some(said) => CallError::invalid(format!("{said} ({cause})")),
+            Some(message) => CallError::invalid(format!("{message} ({cause})")),
             None => CallError::invalid(cause),
         }
     })? as u64;
@@ -304,10 +315,10 @@ fn entry_point(store: &mut Store<State>, instance: &Instance) -> Result<TypedFun
 fn write(store: &mut Store<State>, memory: Memory, ptr: u32, data: &[u8]) -> Result<(), CallError> {
     memory
         .write(store, ptr as usize, data)
-        .map_err(|_| CallError::invalid("the allocator gave memory that is not there for the parameters"))
+        .map_err(|_| CallError::invalid("the allocation for the parameters is outside the memory"))
 }
 
-/// The result's bytes: `ptr | len << 32`. Bounds are checked before anything is allocated.
+/// The result, from its address and length: `ptr | len << 32`. Bounds are checked before anything is allocated.
 fn output(store: &Store<State>, memory: Memory, packed: u64) -> Result<Vec<u8>, CallError> {
     let (ptr, len) = ((packed & 0xffff_ffff) as usize, (packed >> 32) as usize);
     let data = memory.data(store);
@@ -322,13 +333,13 @@ mod tests {
     use super::*;
     use std::io::Error;
 
-    /// As wasmtime gives it: an error of the system below others.
+    /// An error of the operating system within others, as wasmtime returns it.
     fn failed(code: i32) -> wasmtime::Error {
         wasmtime::Error::from(Error::from_raw_os_error(code)).context("cannot make the memory image")
     }
 
     #[test]
-    fn a_busy_memory_image_is_tried_again_and_nothing_else_is() {
+    fn only_a_busy_memory_image_is_retried() {
         let mut tries = 0;
         let result = retry_ebusy(|| {
             tries += 1;

@@ -1,14 +1,15 @@
-//! The only user of wasmtime: how code is compiled, linked and called. Consensus to the bit; facts in
-//! `reference/pvf-semantics.md` sections 3, 4 and 10.
+//! The only user of wasmtime: compiles, links and calls validation code. What is accepted and what it returns is
+//! consensus, to the bit; `docs/design/consensus.md` states the rules.
 
 mod compile;
 mod config;
 mod externalities;
+mod hashed_bytes;
 mod host_functions;
 mod instance;
-mod parallel;
+mod module_codec;
 mod runtime_version;
-mod start;
+mod start_marker;
 
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id};

@@ -1,20 +1,19 @@
-//! `ext_misc_runtime_version`: the version that a runtime carries in its custom sections `runtime_version` and
-//! `runtime_apis`. The guest hands over the wasm; the existing host reads it the same way, so a difference here
-//! would be a difference in a verdict.
+//! `ext_misc_runtime_version`: reads the version of a runtime, which the guest passes as wasm, from its custom sections
+//! `runtime_version` and `runtime_apis`. Consensus: the result must be the one of the Polkadot node's host.
 
 use parity_scale_codec::{Decode, Encode};
 use sp_core::traits::ReadRuntimeVersion;
 use sp_externalities::Externalities;
 use wasm_instrument::parity_wasm::elements::{self, Module};
 
-/// Largest runtime that is looked into, decompressed, bytes (the limit of the existing host).
+/// Largest decompressed runtime, bytes; the limit of the Polkadot node's host.
 const BOMB_LIMIT: usize = 50 * 1024 * 1024;
-/// Id of the `Core` runtime API, whose version says which fields the version section has.
+/// Id of the runtime API `Core`, whose version determines the fields of the version section.
 const CORE_API: [u8; 8] = [0xdf, 0x6a, 0xcb, 0x68, 0x99, 0x07, 0x60, 0x9b];
 
 type Api = ([u8; 8], u32);
 
-/// Reads the embedded version; never runs the runtime.
+/// Reads the embedded version. A runtime without one is an error: the runtime is never executed.
 pub(super) struct EmbeddedVersion;
 
 impl ReadRuntimeVersion for EmbeddedVersion {
@@ -28,10 +27,11 @@ impl ReadRuntimeVersion for EmbeddedVersion {
     }
 }
 
-/// The section is a plain row of entries: id (8 bytes) and version (4 bytes, little endian).
+/// Decodes the section `runtime_apis`: entries of an id (8 bytes) and a version (4 bytes, little endian), without a
+/// count.
 fn decode_apis(mut bytes: &[u8]) -> Result<Vec<Api>, String> {
     if !bytes.len().is_multiple_of(12) {
-        return Err("runtime_apis: the section is not a row of 12-byte entries".into());
+        return Err("runtime_apis: length is not a multiple of 12 bytes".into());
     }
     let mut apis = Vec::new();
     while !bytes.is_empty() {
@@ -40,7 +40,7 @@ fn decode_apis(mut bytes: &[u8]) -> Result<Vec<Api>, String> {
     Ok(apis)
 }
 
-/// The latest layout of a runtime's version.
+/// A runtime's version in the latest layout.
 #[derive(Encode)]
 struct Version {
     spec_name: String,
@@ -54,8 +54,8 @@ struct Version {
 }
 
 impl Version {
-    /// Older layouts lack the last fields; which ones, the version of the Core API says: the transaction version
-    /// came with 3, the system version with 4.
+    /// Reads a version section. Older layouts lack the last fields: the transaction version exists since version 3 of
+    /// the Core API, the system version since version 4.
     fn read(mut bytes: &[u8], apis: Option<Vec<Api>>) -> Result<Self, String> {
         let input = &mut bytes;
         let read = |e: parity_scale_codec::Error| format!("runtime_version: {e}");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn each_layout_is_read() {
+    fn each_layout_is_read_and_converted_to_the_latest() {
         let oldest = ("s", "i", 1u32, 2u32, 3u32, Vec::<Api>::new()).encode();
         let newest = [oldest.clone(), vec![7, 0, 0, 0, 1]].concat();
         let mut ext = super::super::externalities::ValidationExternalities::new();
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(read(&runtime(3, &newest)), expected(3, 7, 0));
         assert_eq!(read(&runtime(4, &newest)), expected(4, 7, 1));
         assert!(read(&runtime(4, &oldest)).is_err());
-        assert!(read(b"rubbish").is_err());
+        assert!(read(b"not wasm").is_err());
         assert!(read(b"\0asm\x01\0\0\0").is_err());
     }
 }

@@ -1,16 +1,23 @@
-//! What the tests of real job processes share: jobs, runners, and the processes that they make.
+//! Runners, jobs and misbehaving processes for the worker's tests. Processes and waiting come from `pvf-testkit`; this
+//! module re-exports them, so that a test has one place to import from.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+
+pub use pvf_testkit::{
+    processes::{children, has_ended, jobs_of, name_of, parent, processes_named, processes_of, signal, threads_of},
+    until_blocking,
+};
 
 use pvf_shared::{
     Bytes,
-    candidate::{BlockDataForm, CandidateContext},
-    ids::{ArtifactId, CodeHash, StorageRoot},
-    job::{BlobRef, ExecuteJob, ExecuteOutcome, PrepareJob},
+    blob::BlobRef,
+    candidate::CandidateContext,
+    ids::{EngineId, StorageRoot},
+    job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::{ExecutorParam, ExecutorParams},
-    units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
     verdict::AmbiguousReason,
 };
+use pvf_testkit::fixtures;
 use pvf_worker::{
     sandbox::Report,
     supervise::{JobRunner, Prepared},
@@ -19,18 +26,19 @@ use pvf_worker::{
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
+    panic::Location,
     path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
 };
 
-/// More than any of these jobs needs on the slowest machine.
+/// Time limit of jobs that must not reach it, on the slowest machine.
 pub const AMPLE: Duration = Duration::from_secs(60);
 
 /// The executable under test.
 pub const WORKER: &str = env!("CARGO_BIN_EXE_pvf-execute-worker");
 
-/// What this machine can do to lock up jobs, found out once.
+/// The sandbox mechanisms of this machine, probed once.
 pub fn sandbox() -> &'static Report {
     static REPORT: OnceLock<Report> = OnceLock::new();
     REPORT.get_or_init(|| {
@@ -39,25 +47,27 @@ pub fn sandbox() -> &'static Report {
     })
 }
 
-/// Jobs are locked up by what works according to this.
+/// A runner whose jobs use the mechanisms that this report calls available.
 pub fn runner_with(exe: &Path, sandbox: Report) -> JobRunner {
     JobRunner::with_sandbox(Some(exe.to_owned()), CpuBaseline::of_this_machine(), sandbox).unwrap()
 }
 
+/// A runner with the sandbox of this machine.
 pub fn runner(exe: &Path) -> JobRunner {
     runner_with(exe, sandbox().clone())
 }
 
-/// Its jobs can do what they want: only the supervisor is between them and us.
+/// A runner without a sandbox: only the supervisor limits its jobs.
 pub fn unlocked(exe: &Path) -> JobRunner {
     runner_with(exe, Report::none("a test"))
 }
 
+/// A runner of the worker executable.
 pub fn worker() -> JobRunner {
     runner(Path::new(WORKER))
 }
 
-/// A worker executable that only this test uses, so that its processes can be told from those of others.
+/// A worker executable that only this test uses, so that its processes are told from those of other tests.
 pub fn own_worker(name: &str) -> PathBuf {
     own_copy_of(Path::new(WORKER), name)
 }
@@ -70,8 +80,8 @@ pub fn own_copy_of(exe: &Path, name: &str) -> PathBuf {
     path
 }
 
-/// Programs that behave as no job should. All are written before any of them is started: a file that is open for
-/// writing in a child that was forked meanwhile cannot be executed.
+/// A program that violates the protocol of jobs. All of them are written before any is started: a file that a child,
+/// forked meanwhile, holds open for writing cannot be executed.
 pub fn bad_job(name: &str) -> PathBuf {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -97,41 +107,25 @@ pub fn bad_job(name: &str) -> PathBuf {
     folder.path().join(name)
 }
 
-fn artifact_id(code: &[u8], params: &ExecutorParams) -> ArtifactId {
-    ArtifactId {
-        code_hash: CodeHash::of(code),
-        prep_hash: params.prep_hash(),
-        engine: engine_id(CpuBaseline::of_this_machine()).unwrap(),
-    }
+fn engine() -> EngineId {
+    engine_id(CpuBaseline::of_this_machine()).unwrap()
 }
 
+/// A preparation of this code with an ample time limit.
 pub fn prepare_job(code: &[u8], params: ExecutorParams) -> PrepareJob {
-    PrepareJob {
-        artifact: artifact_id(code, &params),
-        code: BlobRef::Inline(Bytes::copy_from_slice(code)),
-        executor_params: params,
-        cpu_limit: AMPLE,
-        code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
-        precheck: false,
-        threads: 1,
-    }
+    PrepareJob { cpu_limit: AMPLE, ..fixtures::prepare_job(code, params, engine()) }
 }
 
+/// An execution of this code with an ample time limit, at relay block 1.
 pub fn execute_job(code: &[u8], params: ExecutorParams) -> ExecuteJob {
     ExecuteJob {
-        artifact: artifact_id(code, &params),
-        mac: None,
+        cpu_limit: AMPLE,
         context: CandidateContext {
-            parent_head: Bytes::from_static(b"head"),
             relay_parent_number: 1,
             relay_parent_storage_root: StorageRoot([0; 32]),
-            extension: None,
-            block_data_form: BlockDataForm::MaybeCompressed,
+            ..fixtures::context(&b"head"[..])
         },
-        block_data: BlobRef::Inline(Bytes::new()),
-        executor_params: params,
-        cpu_limit: AMPLE,
-        pov_bomb_limit: POV_BOMB_LIMIT,
+        ..fixtures::execute_job(code, params, engine())
     }
 }
 
@@ -145,112 +139,58 @@ pub async fn artifact(code: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-/// Prepares and executes with default parameters.
+/// Prepares and executes this code with default parameters.
 pub async fn execute(code: &[u8], limit: Duration) -> ExecuteOutcome {
     let artifact = artifact(code).await;
     let job = ExecuteJob { cpu_limit: limit, ..execute_job(code, ExecutorParams::default()) };
     worker().execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0
 }
 
-/// The worker executable whose host functions misbehave.
+/// The worker executable with hostile host functions.
 pub fn hostile() -> PathBuf {
     let exe = Path::new(WORKER).parent().unwrap().join("examples/hostile-worker");
-    assert!(exe.is_file(), "{} is not there: `cargo build --workspace --examples` first", exe.display());
+    assert!(exe.is_file(), "{} does not exist: `cargo build --workspace --examples` first", exe.display());
     exe
 }
 
 /// A guest that calls this host function of the hostile worker.
-pub fn hostile_guest(deed: &str) -> Vec<u8> {
+pub fn hostile_guest(function: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
-            (import "env" "ext_hostile_{deed}_version_1" (func $deed))
+            (import "env" "ext_hostile_{function}_version_1" (func $function))
             (memory (export "memory") 1)
             (global (export "__heap_base") i32 (i32.const 1024))
-            (func (export "validate_block") (param i32 i32) (result i64) (call $deed) (unreachable)))"#
+            (func (export "validate_block") (param i32 i32) (result i64) (call $function) (unreachable)))"#
     );
     wat::parse_str(text).unwrap()
 }
 
-/// What the supervisor makes of an execution that does this.
-pub async fn execute_hostile(runner: &JobRunner, deed: &str, limit: Duration) -> ExecuteOutcome {
-    let artifact = artifact(&hostile_guest(deed)).await;
+/// The outcome of an execution that calls this hostile host function.
+pub async fn execute_hostile(runner: &JobRunner, function: &str, limit: Duration) -> ExecuteOutcome {
+    let artifact = artifact(&hostile_guest(function)).await;
     let params = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(1)]);
     let job = ExecuteJob { cpu_limit: limit, ..execute_job(b"", params) };
     runner.execute(&job, artifact.path(), Bytes::new()).await.0
 }
 
-/// What the supervisor makes of this program, as a template.
+/// The outcome of an execution whose template is this program.
 pub async fn template_bad(name: &str) -> ExecuteOutcome {
     let job = execute_job(b"", ExecutorParams::default());
     unlocked(&bad_job(name)).execute(&job, Path::new("/nowhere"), Bytes::new()).await.0
 }
 
-/// What the supervisor makes of this program, as a preparation.
+/// The outcome of a preparation whose process is this program.
 pub async fn prepare_bad(name: &str, limit: Duration) -> Prepared {
     let job = PrepareJob { cpu_limit: limit, ..prepare_job(b"", ExecutorParams::default()) };
     unlocked(&bad_job(name)).prepare(&job, Bytes::new()).await.0
 }
 
-/// Processes that run this executable, zombies without a parent's care included.
-pub fn processes_of(exe: &Path) -> Vec<i32> {
-    let name = exe.file_name().unwrap().to_str().unwrap();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|s| s.parse().ok()) else { continue };
-        let first = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let first = first.split(|b| *b == 0).next().unwrap_or_default();
-        if first.ends_with(name.as_bytes()) {
-            found.push(pid);
-        }
-    }
-    found
-}
-
-/// What `ps` calls a process.
-pub fn name_of(pid: i32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
-}
-
-/// What the kernel says of a process behind its name: its state, its parent and so on. Nothing if it is not there.
-fn stat(pid: i32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
-}
-
-/// Whether a process has ended, reaped or not.
-pub fn has_ended(pid: i32) -> bool {
-    stat(pid).is_none_or(|stat| stat[0] == "Z")
-}
-
-pub fn parent(pid: i32) -> i32 {
-    stat(pid).expect("a process")[1].parse().unwrap()
-}
-
-/// Processes of this executable that do a job: neither a template nor a spare fork.
-pub fn jobs_of(exe: &Path) -> Vec<i32> {
-    let mut found = processes_of(exe);
-    found.retain(|pid| matches!(name_of(*pid).as_str(), "pvf-prepare" | "pvf-execute"));
-    found
-}
-
-/// Children of this process, zombies included.
-pub fn children() -> Vec<i32> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
-}
-
-/// Goes on when this gives something.
-pub async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(AMPLE, wait).await.expect("what is waited for never happens")
+/// Polls until `look` gives a value; the failure names the caller. A test that can say what it waits for uses
+/// `pvf_testkit::until`.
+#[track_caller]
+pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
+    let description = format!("the condition at {}", Location::caller());
+    async move { pvf_testkit::until(&description, async || look()).await }
 }
 
 /// The result of a valid candidate, inline.
@@ -259,7 +199,7 @@ pub fn valid(outcome: ExecuteOutcome) -> Bytes {
     result
 }
 
-/// What an error of the job says.
+/// The message of a job error.
 pub fn job_error(outcome: ExecuteOutcome) -> String {
     let ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(why)) = outcome else { panic!("{outcome:?}") };
     why

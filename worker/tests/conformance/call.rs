@@ -1,8 +1,8 @@
-//! One call of a host function, twice: from a guest in a job process, and natively, as `sp-io` does it over a plain
-//! byte vector. Both have the same parameters at the same addresses and the same allocator, so they must agree in
-//! every bit, addresses included.
+//! Makes one call of a host function twice: from a guest in a job process, and natively, with the implementation of
+//! `sp-io` on a byte vector. Both have the same parameters at the same addresses and the same allocator, so their
+//! results must be equal in every bit, addresses included.
 
-use crate::guest::{ANSWER, Guest, HEAP, answering, seen};
+use crate::guest::{ANSWER, Guest, HEAP, answering, head_data};
 use parity_scale_codec::Encode as _;
 use pvf_shared::{
     params::{ExecutorParam, ExecutorParams},
@@ -12,36 +12,36 @@ use sc_allocator::{FreeingBumpHeapAllocator, Memory};
 use sp_wasm_interface::{Function, FunctionContext, Pointer, Value, ValueType, WordSize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Pages that the guest has at first.
+/// Initial size of the guest's memory, pages.
 const PAGES: u32 = 2;
-/// Most bytes that the guest hands on.
+/// Maximum length of an output that the guest can return, bytes.
 const ROOM: usize = 16 * 1024;
-/// Where the guest finds the block: behind the allocator's header, the parent head (5 bytes) and a length (4 bytes).
+/// Address of the block: behind the allocator's header, the parent head (5 bytes) and a length (4 bytes).
 const BLOCK: u32 = HEAP + 8 + BLOCK_OFFSET;
-/// The same, from the start of the parameters.
+/// Offset of the block in the parameters.
 const BLOCK_OFFSET: u32 = 5 + 4;
 
-/// What a host function gives back beside its number.
+/// What a host function outputs besides its return value.
 #[derive(Debug, Clone, Copy)]
-pub enum Gives {
+pub enum Output {
     /// Nothing.
     Nothing,
-    /// So many bytes at the address that it returns.
+    /// A fixed number of bytes at the address that it returns.
     Bytes(u32),
-    /// What the address and length that it returns are of.
+    /// The bytes at the address and of the length that it returns.
     Slice,
-    /// What it wrote into this one of its arguments.
+    /// The contents of this argument, an address and a length, after the call.
     Written(usize),
 }
 
-/// An argument.
+/// An argument of a host function.
 #[derive(Debug, Clone)]
 pub enum Arg {
-    /// As it is.
+    /// A number.
     Word(u64),
     /// The address of these bytes.
     At(Vec<u8>),
-    /// Their address and length.
+    /// The address and length of these bytes.
     Slice(Vec<u8>),
 }
 
@@ -57,35 +57,37 @@ pub fn slice(bytes: impl AsRef<[u8]>) -> Arg {
     Arg::Slice(bytes.as_ref().to_vec())
 }
 
-/// What a call gave.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    Gave { number: u64, bytes: Vec<u8> },
-    Refused(String),
+pub enum CallResult {
+    /// The return value, and the output.
+    Returned { value: u64, bytes: Vec<u8> },
+    /// The reason why the candidate is invalid.
+    Rejected(String),
 }
 
-/// Host functions that are called one after the other by one guest; the last one's result is seen.
+/// A guest that calls some host functions one after the other, and returns the result of the last one.
 pub struct Subject {
     functions: Vec<&'static dyn Function>,
-    gives: Gives,
+    output: Output,
     guest: Guest,
     native: bool,
 }
 
 impl Subject {
-    /// A guest that imports these and no others.
-    pub async fn new(names: &[&str], gives: Gives, params: &[ExecutorParam]) -> Self {
+    /// A guest that imports these host functions and no others.
+    pub async fn new(names: &[&str], output: Output, params: &[ExecutorParam]) -> Self {
         let linked = pvf_worker::wasm::host_functions(&ExecutorParams(params.to_vec()));
         let find = |name: &&str| {
             let found = linked.iter().find(|function| function.name() == *name);
             *found.unwrap_or_else(|| panic!("{name} is not linked"))
         };
         let functions: Vec<_> = names.iter().map(find).collect();
-        let guest = Guest::new(&text(&functions, gives), params).await;
-        Self { functions, gives, guest, native: true }
+        let guest = Guest::new(&text(&functions, output), params).await;
+        Self { functions, output, guest, native: true }
     }
 
-    /// What the native function needs is only there in a job.
+    /// Skips the native call, for functions whose environment exists in jobs only.
     pub fn without_native(self) -> Self {
         Self { native: false, ..self }
     }
@@ -94,14 +96,14 @@ impl Subject {
         self.functions.iter().map(|function| function.name()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Calls it in a job and natively; both must do the same.
-    pub async fn call(&self, case: &str, args: &[Arg]) -> Seen {
+    /// Calls the functions in a job and natively, and asserts that the results are equal.
+    pub async fn call(&self, case: &str, args: &[Arg]) -> CallResult {
         let (words, block) = lay_out(args);
         let seen = self.guest_call(&block, &self.guest.params).await;
         if self.native {
-            let native = native(&self.functions, self.gives, &words, block);
+            let native = native(&self.functions, self.output, &words, block);
             let same = match (&native, &seen) {
-                (Seen::Refused(native), Seen::Refused(why)) => *why == clean_reason(native),
+                (CallResult::Rejected(native), CallResult::Rejected(why)) => *why == clean_reason(native),
                 (native, seen) => native == seen,
             };
             assert!(same, "{} of {case}:\nnative {native:?}\n   job {seen:?}", self.names());
@@ -109,54 +111,54 @@ impl Subject {
         seen
     }
 
-    async fn guest_call(&self, block: &[u8], params: &ExecutorParams) -> Seen {
-        match seen(self.guest.call(b"head", block, params).await) {
+    async fn guest_call(&self, block: &[u8], params: &ExecutorParams) -> CallResult {
+        match head_data(self.guest.call(b"head", block, params).await) {
             Ok(head) => {
                 let number = u64::from_le_bytes(head[..8].try_into().unwrap());
                 let size = u32::from_le_bytes(head[8..12].try_into().unwrap()) as usize;
-                Seen::Gave { number, bytes: head[12..12 + size].to_vec() }
+                CallResult::Returned { value: number, bytes: head[12..12 + size].to_vec() }
             }
-            Err(why) => Seen::Refused(why),
+            Err(why) => CallResult::Rejected(why),
         }
     }
 
-    /// It gives these bytes.
-    pub async fn gives(&self, case: &str, args: &[Arg], expected: impl AsRef<[u8]>) {
+    /// Asserts that the output is `expected`.
+    pub async fn outputs(&self, case: &str, args: &[Arg], expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
         match self.call(case, args).await {
-            Seen::Gave { bytes, .. } if bytes == expected => {}
+            CallResult::Returned { bytes, .. } if bytes == expected => {}
             other => panic!("{} of {case}:\nexpected {expected:?}\n    seen {other:?}", self.names()),
         }
     }
 
-    /// It says this number.
-    pub async fn says(&self, case: &str, args: &[Arg], expected: u64) {
+    /// Asserts that the return value is `expected`.
+    pub async fn returns(&self, case: &str, args: &[Arg], expected: u64) {
         match self.call(case, args).await {
-            Seen::Gave { number, .. } if number == expected => {}
+            CallResult::Returned { value, .. } if value == expected => {}
             other => panic!("{} of {case}:\nexpected {expected}\n    seen {other:?}", self.names()),
         }
     }
 
-    /// The candidate is invalid for this reason.
-    pub async fn refuses(&self, case: &str, args: &[Arg], expected: &str) {
-        self.refused(case, expected, self.call(case, args).await);
+    /// Asserts that the candidate is invalid for a reason that contains `expected`.
+    pub async fn rejects(&self, case: &str, args: &[Arg], expected: &str) {
+        self.assert_rejected(case, expected, self.call(case, args).await);
     }
 
-    /// The same under other parameters, that the native function does not know.
-    pub async fn refuses_under(&self, params: &[ExecutorParam], case: &str, args: &[Arg], expected: &str) {
+    /// As [`Subject::rejects`], with other executor parameters and without the native call.
+    pub async fn rejects_under(&self, params: &[ExecutorParam], case: &str, args: &[Arg], expected: &str) {
         let (_, block) = lay_out(args);
-        self.refused(case, expected, self.guest_call(&block, &ExecutorParams(params.to_vec())).await);
+        self.assert_rejected(case, expected, self.guest_call(&block, &ExecutorParams(params.to_vec())).await);
     }
 
-    fn refused(&self, case: &str, expected: &str, seen: Seen) {
+    fn assert_rejected(&self, case: &str, expected: &str, seen: CallResult) {
         match seen {
-            Seen::Refused(why) if why.contains(expected) => {}
-            other => panic!("{} of {case}:\nexpected refusal: {expected}\n            seen {other:?}", self.names()),
+            CallResult::Rejected(why) if why.contains(expected) => {}
+            other => panic!("{} of {case}:\nexpected reason: {expected}\n           seen {other:?}", self.names()),
         }
     }
 }
 
-/// The arguments as the functions get them, and the block that brings them: the words first, then what they point to.
+/// The arguments as numbers, and the block that contains them: the numbers first, then the bytes that they point to.
 fn lay_out(args: &[Arg]) -> (Vec<u64>, Vec<u8>) {
     let (mut words, mut data) = (Vec::new(), Vec::new());
     for arg in args {
@@ -172,13 +174,14 @@ fn lay_out(args: &[Arg]) -> (Vec<u64>, Vec<u8>) {
     }
     let mut block: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     block.extend(data);
-    // So that its length takes four bytes.
+    // The encoding of its length must take four bytes.
     block.resize(block.len().max(1 << 14), 0);
     (words, block)
 }
 
-/// The guest: it answers with the last function's number, how many bytes it gave, and these.
-fn text(functions: &[&'static dyn Function], gives: Gives) -> String {
+/// The text of the guest: it answers with the return value of the last function, the length of the output, and the
+/// output.
+fn text(functions: &[&'static dyn Function], output: Output) -> String {
     let (mut imports, mut calls) = (String::new(), String::new());
     let mut next = 0;
     let mut argument = |ty: &ValueType| {
@@ -199,13 +202,13 @@ fn text(functions: &[&'static dyn Function], gives: Gives) -> String {
             Some(_) => format!("(local.set $number {call})"),
         };
     }
-    let given = |pair: &str| format!("(i32.wrap_i64 {pair}) (i32.wrap_i64 (i64.shr_u {pair} (i64.const 32)))");
+    let pointed_to = |pair: &str| format!("(i32.wrap_i64 {pair}) (i32.wrap_i64 (i64.shr_u {pair} (i64.const 32)))");
     let number = "(local.get $number)";
-    let from_and_size = match gives {
-        Gives::Nothing => "(i32.const 0) (i32.const 0)".into(),
-        Gives::Bytes(size) => format!("(i32.wrap_i64 {number}) (i32.const {size})"),
-        Gives::Slice => given(number),
-        Gives::Written(argument) => given(&load(argument as u32)),
+    let from_and_size = match output {
+        Output::Nothing => "(i32.const 0) (i32.const 0)".into(),
+        Output::Bytes(size) => format!("(i32.wrap_i64 {number}) (i32.const {size})"),
+        Output::Slice => pointed_to(number),
+        Output::Written(argument) => pointed_to(&load(argument as u32)),
     };
     let body = format!(
         "(local $number i64) (local $from i32) (local $size i32) (local $n i32)
@@ -237,11 +240,11 @@ fn wasm_type(ty: &ValueType) -> &'static str {
     match ty {
         ValueType::I32 => "i32",
         ValueType::I64 => "i64",
-        ValueType::F32 | ValueType::F64 => panic!("no host function takes or gives floats"),
+        ValueType::F32 | ValueType::F64 => panic!("no host function takes or returns floats"),
     }
 }
 
-/// A guest's memory, natively.
+/// A guest's memory, for native calls.
 pub struct Plain(pub Vec<u8>);
 
 impl Memory for Plain {
@@ -290,7 +293,7 @@ impl FunctionContext for Native {
     fn register_panic_error_message(&mut self, _: &str) {}
 }
 
-fn native(functions: &[&'static dyn Function], gives: Gives, words: &[u64], block: Vec<u8>) -> Seen {
+fn native(functions: &[&'static dyn Function], output: Output, words: &[u64], block: Vec<u8>) -> CallResult {
     let parameters = (b"head".to_vec(), block, 1_u32, [0_u8; 32]).encode();
     let mut native =
         Native { memory: Plain(vec![0; PAGES as usize * 65_536]), allocator: FreeingBumpHeapAllocator::new(HEAP) };
@@ -308,15 +311,15 @@ fn native(functions: &[&'static dyn Function], gives: Gives, words: &[u64], bloc
             let args: Vec<_> = signature.args.iter().map(value).collect();
             let called = catch_unwind(AssertUnwindSafe(|| function.execute(&mut native, &mut args.into_iter())));
             last = called.unwrap_or_else(|panic| {
-                let said = panic.downcast_ref::<String>().cloned();
-                let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).into())).unwrap();
-                Err(format!("host code panicked while being called by the runtime: {said}"))
+                let message = panic.downcast_ref::<String>().cloned();
+                let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into())).unwrap();
+                Err(format!("host code panicked while being called by the runtime: {message}"))
             })?;
         }
         Ok::<(), String>(())
     };
     if let Err(why) = sp_io::TestExternalities::default().execute_with(&mut calls) {
-        return Seen::Refused(why);
+        return CallResult::Rejected(why);
     }
     let number = match last {
         None => 0,
@@ -324,25 +327,25 @@ fn native(functions: &[&'static dyn Function], gives: Gives, words: &[u64], bloc
         Some(Value::I64(number)) => number as u64,
         Some(other) => panic!("{other:?}"),
     };
-    let (from, size) = match gives {
-        Gives::Nothing => (0, 0),
-        Gives::Bytes(size) => (number as u32, size),
-        Gives::Slice => (number as u32, (number >> 32) as u32),
-        Gives::Written(argument) => (words[argument] as u32, (words[argument] >> 32) as u32),
+    let (from, size) = match output {
+        Output::Nothing => (0, 0),
+        Output::Bytes(size) => (number as u32, size),
+        Output::Slice => (number as u32, (number >> 32) as u32),
+        Output::Written(argument) => (words[argument] as u32, (words[argument] >> 32) as u32),
     };
     let bytes = native.memory.0[from as usize..(from + size) as usize].to_vec();
-    Seen::Gave { number, bytes }
+    CallResult::Returned { value: number, bytes }
 }
 
-/// Tests of host functions, each named for its function, and the list of them.
+/// Defines a test for each host function, of the same name, and the list of these functions.
 macro_rules! host_functions {
-    ($($name:ident gives $gives:expr, |$subject:ident| $test:block)*) => {
+    ($($name:ident -> $output:expr, |$subject:ident| $test:block)*) => {
         /// The host functions that are tested here.
         pub const TESTED: &[&str] = &[$(stringify!($name)),*];
         $(
             #[tokio::test]
             async fn $name() {
-                let $subject = crate::call::Subject::new(&[stringify!($name)], $gives, PARAMS).await;
+                let $subject = crate::call::Subject::new(&[stringify!($name)], $output, PARAMS).await;
                 $test
             }
         )*

@@ -1,8 +1,8 @@
-//! The functions of RFC 163, which the executor parameter `EnabledHostFunction(EccRfc163)` switches on: points that
-//! were computed elsewhere, laws of groups and of the pairing, and the codes of errors.
+//! The elliptic-curve functions of RFC 163, which the executor parameter `EnabledHostFunction(EccRfc163)` enables:
+//! known multiples of the generators, the laws of groups and of the pairing, and the error codes.
 
 use crate::{
-    call::{Arg, Gives, Seen, Subject, host_functions, slice, word},
+    call::{Arg, CallResult, Output, Subject, host_functions, slice, word},
     guest::hex,
 };
 use pvf_shared::params::{ExecutorParam, HostFunctionSet};
@@ -19,10 +19,10 @@ const UNKNOWN: u64 = 255;
 
 const MILLER_LOOP: &str = "ext_host_calls_bls12_381_multi_miller_loop_version_1";
 const FINAL_EXPONENTIATION: &str = "ext_host_calls_bls12_381_final_exponentiation_version_1";
-/// Bytes of an element of the pairing's target field.
+/// Size of an element of the pairing's target field, bytes.
 const TARGET: usize = 576;
 
-/// A group: its generator, seven times that, its neutral element if it has a form of its own, its order.
+/// A group: the encodings of its generator, of seven times the generator and of the neutral element, and its order.
 struct Group {
     one: Vec<u8>,
     seven: Vec<u8>,
@@ -102,78 +102,83 @@ fn vesta() -> Group {
     )
 }
 
-/// A list: its length in eight bytes, then its entries.
+/// The encoding of a list: its length in eight bytes, then its entries.
 fn list<T: AsRef<[u8]>>(entries: &[T]) -> Vec<u8> {
     let mut out = (entries.len() as u64).to_le_bytes().to_vec();
     entries.iter().for_each(|entry| out.extend_from_slice(entry.as_ref()));
     out
 }
 
-/// A scalar of the field, and as the limbs that a multiplication takes.
+/// A scalar of the field.
 fn scalar(n: u8) -> [u8; 32] {
     std::array::from_fn(|at| if at == 0 { n } else { 0 })
 }
 
+/// A scalar as the list of limbs that a multiplication takes.
 fn limbs(scalar: &[u8; 32]) -> Vec<u8> {
     list(&scalar.chunks(8).collect::<Vec<_>>())
 }
 
-/// Room for an output, full of what must be overwritten.
+/// A buffer for an output, filled with bytes that must be overwritten.
 fn room(len: usize) -> Arg {
     slice(vec![0xee; len])
 }
 
-/// The code and what was written.
+/// The returned code, and the written bytes.
 async fn run(it: &Subject, case: &str, args: &[Arg]) -> (u64, Vec<u8>) {
     match it.call(case, args).await {
-        Seen::Gave { number, bytes } => (number, bytes),
-        refused @ Seen::Refused(_) => panic!("{case}: {refused:?}"),
+        CallResult::Returned { value, bytes } => (value, bytes),
+        rejected @ CallResult::Rejected(_) => panic!("{case}: {rejected:?}"),
     }
 }
 
-/// It writes this point.
+/// Asserts that the call succeeds and writes this point.
 async fn writes(it: &Subject, case: &str, args: &[Arg], expected: &[u8]) {
     assert_eq!(run(it, case, args).await, (DONE, expected.to_vec()), "{case}");
 }
 
-/// What does not depend on the group.
+/// Cases that do not depend on the group.
 async fn common(it: &Subject, name: &str, good: [Arg; 2], size: usize) {
     let missing = format!("call to a missing function env:{name}");
     let args = [&good[..], &[room(size)]].concat();
-    it.refuses_under(&[], "not enabled", &args, &missing).await;
+    it.rejects_under(&[], "not enabled", &args, &missing).await;
     let with = |last: Arg| [good[0].clone(), good[1].clone(), last];
-    it.says("a byte less room", &with(room(size - 1)), OUTPUT_TOO_SMALL).await;
-    it.says("no room", &with(room(0)), OUTPUT_TOO_SMALL).await;
-    let (code, bytes) = run(it, "a byte more room", &with(room(size + 1))).await;
-    assert_eq!((code, bytes[size]), (DONE, 0), "what is not written is zero");
-    it.refuses("room beyond memory", &with(word((size as u64) << 32 | 0xffff_fff0)), "memory write is out of bounds")
-        .await;
+    it.returns("a buffer of one byte less", &with(room(size - 1)), OUTPUT_TOO_SMALL).await;
+    it.returns("an empty buffer", &with(room(0)), OUTPUT_TOO_SMALL).await;
+    let (code, bytes) = run(it, "a buffer of one byte more", &with(room(size + 1))).await;
+    assert_eq!((code, bytes[size]), (DONE, 0), "the rest of the buffer is zeroed");
+    it.rejects(
+        "a buffer beyond memory",
+        &with(word((size as u64) << 32 | 0xffff_fff0)),
+        "memory write is out of bounds",
+    )
+    .await;
     for (case, first, second) in [
-        ("nothing for the first", slice(b""), good[1].clone()),
-        ("nothing for the second", good[0].clone(), slice(b"")),
-        ("rubbish for the first", slice([0xff; 9]), good[1].clone()),
-        ("rubbish for the second", good[0].clone(), slice([0xff; 9])),
+        ("an empty first argument", slice(b""), good[1].clone()),
+        ("an empty second argument", good[0].clone(), slice(b"")),
+        ("a malformed first argument", slice([0xff; 9]), good[1].clone()),
+        ("a malformed second argument", good[0].clone(), slice([0xff; 9])),
     ] {
-        it.says(case, &[first, second, room(size)], DOES_NOT_DECODE).await;
+        it.returns(case, &[first, second, room(size)], DOES_NOT_DECODE).await;
     }
     let beyond = [word(0x1_ffff_ffff), good[1].clone(), room(size)];
-    it.refuses("an argument beyond memory", &beyond, "memory read is out of bounds").await;
+    it.rejects("an argument beyond memory", &beyond, "memory read is out of bounds").await;
 }
 
 async fn multiplies(it: Subject, name: &str, group: Group) {
     let size = group.one.len();
     let args = |point: &[u8], scalar: &[u8; 32]| [slice(point), slice(limbs(scalar)), room(size)];
     let none = group.none.clone().unwrap();
-    writes(&it, "1 times", &args(&group.one, &scalar(1)), &group.one).await;
-    writes(&it, "7 times", &args(&group.one, &scalar(7)), &group.seven).await;
-    writes(&it, "0 times", &args(&group.one, &scalar(0)), &none).await;
-    writes(&it, "as often as the order", &args(&group.one, &group.order), &none).await;
-    writes(&it, "7 times nothing", &args(&none, &scalar(7)), &none).await;
+    writes(&it, "1 G", &args(&group.one, &scalar(1)), &group.one).await;
+    writes(&it, "7 G", &args(&group.one, &scalar(7)), &group.seven).await;
+    writes(&it, "0 G", &args(&group.one, &scalar(0)), &none).await;
+    writes(&it, "order G", &args(&group.one, &group.order), &none).await;
+    writes(&it, "7 times the neutral element", &args(&none, &scalar(7)), &none).await;
     let mut once_more = group.order;
     once_more[0] += 1;
-    writes(&it, "once more than the order", &args(&group.one, &once_more), &group.one).await;
+    writes(&it, "(order + 1) G", &args(&group.one, &once_more), &group.one).await;
     let few = [slice(&group.one), slice(list(&[7_u64.to_le_bytes()])), room(size)];
-    writes(&it, "7 times, in one limb", &few, &group.seven).await;
+    writes(&it, "7 G, the scalar in one limb", &few, &group.seven).await;
     common(&it, name, [slice(&group.one), slice(limbs(&scalar(7)))], size).await;
 }
 
@@ -181,93 +186,93 @@ async fn sums(it: Subject, name: &str, group: Group) {
     let size = group.one.len();
     let args = |points: &[&[u8]], scalars: &[[u8; 32]]| [slice(list(points)), slice(list(scalars)), room(size)];
     let (one, none) = (&group.one[..], group.none.clone().unwrap());
-    writes(&it, "1 x 7", &args(&[one], &[scalar(7)]), &group.seven).await;
-    writes(&it, "1 x 3 + 1 x 4", &args(&[one, one], &[scalar(3), scalar(4)]), &group.seven).await;
-    writes(&it, "7 x 1 + 0 x 5", &args(&[&group.seven, &none], &[scalar(1), scalar(5)]), &group.seven).await;
-    writes(&it, "nothing", &args(&[], &[]), &none).await;
+    writes(&it, "one term", &args(&[one], &[scalar(7)]), &group.seven).await;
+    writes(&it, "3 G + 4 G", &args(&[one, one], &[scalar(3), scalar(4)]), &group.seven).await;
+    writes(&it, "1 (7 G) + 5 (0 G)", &args(&[&group.seven, &none], &[scalar(1), scalar(5)]), &group.seven).await;
+    writes(&it, "no terms", &args(&[], &[]), &none).await;
     let many = vec![one; 40];
     let mut scalars = vec![scalar(0); 40];
     scalars[..7].fill(scalar(1));
     writes(&it, "40 terms, 7 of them 1", &args(&many, &scalars), &group.seven).await;
-    it.says("more points than scalars", &args(&[one, one], &[scalar(1)]), LENGTHS_DIFFER).await;
-    it.says("more scalars than points", &args(&[one], &[scalar(1), scalar(1)]), LENGTHS_DIFFER).await;
-    it.says("a scalar that is the order", &args(&[one], &[group.order]), DOES_NOT_DECODE).await;
+    it.returns("more points than scalars", &args(&[one, one], &[scalar(1)]), LENGTHS_DIFFER).await;
+    it.returns("more scalars than points", &args(&[one], &[scalar(1), scalar(1)]), LENGTHS_DIFFER).await;
+    it.returns("a scalar equal to the order", &args(&[one], &[group.order]), DOES_NOT_DECODE).await;
     common(&it, name, [slice(list(&[one])), slice(list(&[scalar(7)]))], size).await;
 }
 
-/// The pairing of two lists, as a guest has it.
+/// The pairing of two lists of points, computed by guests.
 async fn pairing(a: &[&[u8]], b: &[&[u8]]) -> Vec<u8> {
-    let miller = Subject::new(&[MILLER_LOOP], Gives::Written(2), PARAMS).await;
+    let miller = Subject::new(&[MILLER_LOOP], Output::Written(2), PARAMS).await;
     let (code, product) = run(&miller, "lists", &[slice(list(a)), slice(list(b)), room(TARGET)]).await;
     assert_eq!(code, DONE);
-    let last = Subject::new(&[FINAL_EXPONENTIATION], Gives::Written(0), PARAMS).await;
+    let last = Subject::new(&[FINAL_EXPONENTIATION], Output::Written(0), PARAMS).await;
     let (code, paired) = run(&last, "a product", &[slice(product)]).await;
     assert_eq!(code, DONE);
     paired
 }
 
 #[tokio::test]
-async fn the_pairing_is_linear_in_both_arguments() {
+async fn the_pairing_is_bilinear() {
     let (g, h) = (g1(), g2());
     let seven = pairing(&[&g.seven], &[&h.one]).await;
     assert_eq!(seven, pairing(&[&g.one], &[&h.seven]).await, "e(7 g, h) and e(g, 7 h)");
     assert_eq!(seven, pairing(&[&g.one[..]; 7], &[&h.one[..]; 7]).await, "e(7 g, h) and seven times e(g, h)");
     assert_ne!(seven, pairing(&[&g.one], &[&h.one]).await, "e(7 g, h) and e(g, h)");
     let one = [&[1][..], &[0; TARGET - 1]].concat();
-    assert_eq!(pairing(&[], &[]).await, one, "nothing");
+    assert_eq!(pairing(&[], &[]).await, one, "empty lists");
     assert_eq!(pairing(&[&g.none.unwrap()], &[&h.one]).await, one, "e(0, h)");
 }
 
 host_functions! {
-    ext_host_calls_bls12_381_multi_miller_loop_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_bls12_381_multi_miller_loop_version_1 -> Output::Written(2), |it| {
         let one = [&[1][..], &[0; TARGET - 1]].concat();
         let none: [&[u8]; 0] = [];
-        writes(&it, "nothing", &[slice(list(&none)), slice(list(&none)), room(TARGET)], &one).await;
+        writes(&it, "empty lists", &[slice(list(&none)), slice(list(&none)), room(TARGET)], &one).await;
         common(&it, MILLER_LOOP, [slice(list(&[g1().one])), slice(list(&[g2().one]))], TARGET).await;
     }
-    ext_host_calls_bls12_381_final_exponentiation_version_1 gives Gives::Written(0), |it| {
+    ext_host_calls_bls12_381_final_exponentiation_version_1 -> Output::Written(0), |it| {
         let one = [&[1][..], &[0; TARGET - 1]].concat();
         writes(&it, "1", &[slice(&one)], &one).await;
-        it.says("0", &[slice([0; TARGET])], UNKNOWN).await;
-        it.says("a byte less", &[slice(&one[1..])], DOES_NOT_DECODE).await;
-        it.says("no element", &[slice([0xff; TARGET])], DOES_NOT_DECODE).await;
-        it.refuses("an element beyond memory", &[word(0x1_ffff_ffff)], "memory read is out of bounds").await;
+        it.returns("0", &[slice([0; TARGET])], UNKNOWN).await;
+        it.returns("an element of one byte less", &[slice(&one[1..])], DOES_NOT_DECODE).await;
+        it.returns("not an element", &[slice([0xff; TARGET])], DOES_NOT_DECODE).await;
+        it.rejects("an element beyond memory", &[word(0x1_ffff_ffff)], "memory read is out of bounds").await;
         let missing = format!("call to a missing function env:{FINAL_EXPONENTIATION}");
-        it.refuses_under(&[], "not enabled", &[slice(&one)], &missing).await;
+        it.rejects_under(&[], "not enabled", &[slice(&one)], &missing).await;
     }
-    ext_host_calls_bls12_381_msm_g1_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_bls12_381_msm_g1_version_1 -> Output::Written(2), |it| {
         sums(it, "ext_host_calls_bls12_381_msm_g1_version_1", g1()).await;
     }
-    ext_host_calls_bls12_381_msm_g2_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_bls12_381_msm_g2_version_1 -> Output::Written(2), |it| {
         sums(it, "ext_host_calls_bls12_381_msm_g2_version_1", g2()).await;
     }
-    ext_host_calls_bls12_381_mul_g1_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_bls12_381_mul_g1_version_1 -> Output::Written(2), |it| {
         multiplies(it, "ext_host_calls_bls12_381_mul_g1_version_1", g1()).await;
     }
-    ext_host_calls_bls12_381_mul_g2_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_bls12_381_mul_g2_version_1 -> Output::Written(2), |it| {
         multiplies(it, "ext_host_calls_bls12_381_mul_g2_version_1", g2()).await;
     }
-    ext_host_calls_ed_on_bls12_381_bandersnatch_msm_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_ed_on_bls12_381_bandersnatch_msm_version_1 -> Output::Written(2), |it| {
         sums(it, "ext_host_calls_ed_on_bls12_381_bandersnatch_msm_version_1", bandersnatch()).await;
     }
-    ext_host_calls_ed_on_bls12_381_bandersnatch_mul_version_1 gives Gives::Written(2), |it| {
-        // A point outside the group, as often as the group's order: that has no coordinates.
+    ext_host_calls_ed_on_bls12_381_bandersnatch_mul_version_1 -> Output::Written(2), |it| {
+        // Outside the group, this multiple has no affine coordinates.
         let outside = hex("5a1312770e4fb8da87cba77deca5a68f40a43669d174e7c49f8a95084a0a1927\
                            0200000000000000000000000000000000000000000000000000000000000000");
         let args = [slice(outside), slice(limbs(&bandersnatch().order)), room(64)];
-        it.says("a point outside the group", &args, DEGENERATE).await;
+        it.returns("a point outside the group", &args, DEGENERATE).await;
         multiplies(it, "ext_host_calls_ed_on_bls12_381_bandersnatch_mul_version_1", bandersnatch()).await;
     }
-    ext_host_calls_pallas_msm_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_pallas_msm_version_1 -> Output::Written(2), |it| {
         sums(it, "ext_host_calls_pallas_msm_version_1", pallas()).await;
     }
-    ext_host_calls_pallas_mul_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_pallas_mul_version_1 -> Output::Written(2), |it| {
         multiplies(it, "ext_host_calls_pallas_mul_version_1", pallas()).await;
     }
-    ext_host_calls_vesta_msm_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_vesta_msm_version_1 -> Output::Written(2), |it| {
         sums(it, "ext_host_calls_vesta_msm_version_1", vesta()).await;
     }
-    ext_host_calls_vesta_mul_version_1 gives Gives::Written(2), |it| {
+    ext_host_calls_vesta_mul_version_1 -> Output::Written(2), |it| {
         multiplies(it, "ext_host_calls_vesta_mul_version_1", vesta()).await;
     }
 }

@@ -1,9 +1,9 @@
-//! The same bytes and the same results: from one thread and from many, from one process and from another, on the
-//! first run and on every other.
+//! Artifacts have the same bytes, and executions the same results, whatever the number of threads, the process, and the
+//! run.
 
 use crate::{
     common::{WORKER, execute_job, prepare_job, runner, sandbox, worker},
-    guest::{ANSWER, Guest, HEAP, Random, SHORTEST, answering, seen},
+    guest::{ANSWER, Guest, HEAP, Random, SHORTEST, answering, head_data},
 };
 use pvf_guests::{
     adder::{ADDER, Block, Head},
@@ -29,7 +29,7 @@ async fn prepare(code: &[u8], threads: u32, precheck: bool, params: &[ExecutorPa
     }
 }
 
-/// A module with as much of everything as can be: imports, tables, data far apart, exports, floats, host functions.
+/// A module with many kinds of items: imports, tables, distant data segments, exports, floats, host functions.
 fn varied() -> Vec<u8> {
     let mut random = Random(11);
     let imports: String = (0..40)
@@ -58,12 +58,12 @@ fn varied() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_artifact_has_the_same_bytes_however_it_is_made() {
+async fn an_artifact_has_the_same_bytes_whatever_prepares_it() {
     for (name, code) in [("adder", ADDER.to_vec()), ("floats", nan_bits()), ("varied", varied()), ("large", large(60))]
     {
         let first = prepare(&code, 1, false, &[]).await;
         let same = |case: &str, other: Bytes| {
-            // Not the bytes themselves: there are too many to look at.
+            // Not the bytes themselves: a failure would print all of them.
             let differs = first.iter().zip(&other).position(|(a, b)| a != b);
             assert_eq!((first.len(), None), (other.len(), differs), "{name}, {case}: lengths and first difference");
         };
@@ -87,7 +87,7 @@ async fn an_artifact_has_the_same_bytes_however_it_is_made() {
     }
 }
 
-/// A guest that hashes, in a way that no compiler can shorten, what it is called with, with integers and floats.
+/// A guest that mixes its parameters, with integer and float operations that no compiler can shorten.
 fn mixing() -> String {
     let body = format!(
         "(local $n i32) (local $x i64) (local $y f64)
@@ -125,26 +125,26 @@ async fn a_result_is_the_same_on_every_run_and_on_every_processor() {
         let runner = || JobRunner::with_sandbox(Some(WORKER.into()), baseline, sandbox().clone()).unwrap();
         let guest = Guest::on(runner(), &mixing(), &[]).await;
         for _ in 0..10 {
-            answers.insert(seen(guest.with_head(b"a head").await).unwrap());
+            answers.insert(head_data(guest.with_head(b"a head").await).unwrap());
         }
-        // A template of its own.
+        // In another template.
         let again = Guest { runner: runner(), ..guest };
-        answers.insert(seen(again.with_head(b"a head").await).unwrap());
+        answers.insert(head_data(again.with_head(b"a head").await).unwrap());
     }
-    assert_eq!(answers.len(), 1, "one answer, whatever ran it");
+    assert_eq!(answers.len(), 1, "different answers");
 }
 
 #[tokio::test]
-async fn a_verdict_is_the_same_on_every_run_its_words_included() {
+async fn a_verdict_is_the_same_on_every_run_including_its_text() {
     let artifact = prepare(ADDER, 2, false, &[]).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), artifact).unwrap();
     let (head, good) = (Head::genesis(), Block { state: 0, increment: 5 });
     let bad = Block { state: 1, ..good };
-    for (case, block) in [("good", good.encode()), ("bad", bad.encode()), ("nothing", vec![])] {
+    for (case, block) in [("good", good.encode()), ("bad", bad.encode()), ("empty", vec![])] {
         let mut outcomes: Vec<ExecuteOutcome> = Vec::new();
         for n in 0..8 {
-            // Every other one in a template of its own.
+            // One execution in a new template, or two in the same one.
             let runner = runner(Path::new(WORKER));
             for _ in 0..=n % 2 {
                 let mut job = execute_job(ADDER, ExecutorParams::default());

@@ -1,9 +1,9 @@
-//! Every proposal beyond wasm MVP: refused, at the stage where the rules refuse it, or accepted and usable. With the
-//! parameter for bulk memory and without, which must make no difference: the parser refuses bulk memory before.
+//! Every wasm proposal beyond the MVP is rejected at the right stage, or accepted and usable. The parameter for bulk
+//! memory makes no difference, because the parser rejects bulk memory before the compiler sees it.
 
 use crate::{
     common::{execute_job, prepare_job, worker},
-    guest::seen,
+    guest::head_data,
 };
 use pvf_shared::{
     Bytes,
@@ -14,16 +14,16 @@ use pvf_shared::{
 use pvf_worker::supervise::Prepared;
 use std::fs;
 
-/// Where a guest's way ends.
+/// The last stage that a guest reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It does not parse.
+    /// Rejected by the parser.
     Prevalidation,
-    /// It cannot be instrumented or compiled.
+    /// Rejected by the instrumentation or the compiler.
     Preparation,
-    /// It cannot be linked: found by a precheck, and by an execution.
+    /// Cannot be linked; found by a precheck, and by an execution.
     Linking,
-    /// It runs.
+    /// Executes.
     Runs,
 }
 use Stage::{Linking, Preparation, Prevalidation, Runs};
@@ -42,7 +42,7 @@ fn module(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// The same with other memories.
+/// As [`guest`], with this definition of its memories.
 fn with_memory(memory: &str, body: &str) -> Vec<u8> {
     module(&format!(
         r#"(module {memory}
@@ -51,7 +51,7 @@ fn with_memory(memory: &str, body: &str) -> Vec<u8> {
     ))
 }
 
-/// Puts a section where sections of its kind belong: before the first of a kind in `before`.
+/// Inserts a section before the section with the id `before`.
 fn with_section(mut code: Vec<u8>, before: u8, section: &[u8]) -> Vec<u8> {
     let mut at = 8;
     while code[at] != before {
@@ -64,7 +64,8 @@ fn with_section(mut code: Vec<u8>, before: u8, section: &[u8]) -> Vec<u8> {
 
 type Case = (&'static str, Stage, Vec<u8>);
 
-/// The sign extension, saturating truncation, bulk memory and reference types of wasm 2, and multi-value.
+/// The proposals of wasm 2: sign extension, saturating truncation, bulk memory, reference types, multi-value, mutable
+/// globals.
 fn second_version() -> Vec<Case> {
     let item = |name, stage, items: &str| (name, stage, guest(items, ""));
     let code = |name, stage, body: &str| (name, stage, guest("", body));
@@ -101,8 +102,8 @@ fn second_version() -> Vec<Case> {
             guest(&format!("{table} (elem $e func $f)"), &format!("(table.init $e {three})")),
         ),
         ("bulk memory: elem.drop", Prevalidation, guest(&format!("{table} (elem $e func $f)"), "(elem.drop $e)")),
-        // The parser knows this section, and the stack limiter puts it where it does not belong.
-        ("bulk memory: a count of data segments", Preparation, with_section(guest("", ""), 10, &[12, 1, 0])),
+        // The parser accepts this section, and the stack limiter moves it to a wrong position.
+        ("bulk memory: a data count section", Preparation, with_section(guest("", ""), 10, &[12, 1, 0])),
         item("reference types: a local", Prevalidation, "(func (local funcref))"),
         item("reference types: an external reference", Prevalidation, "(func (param externref))"),
         item("reference types: a global", Prevalidation, "(global funcref (ref.null func))"),
@@ -146,7 +147,7 @@ fn second_version() -> Vec<Case> {
         ),
         code("multi-value: a loop with a parameter", Prevalidation, "(i32.const 1) (loop (param i32) drop)"),
         item("mutable globals: an export", Runs, r#"(global (export "g") (mut i64) (i64.const 1))"#),
-        // There is no such thing to link, even if the stack limiter can take it for its counter.
+        // The host defines no globals. It compiles because the stack limiter takes it for its own counter.
         (
             "mutable globals: an import",
             Linking,
@@ -159,7 +160,7 @@ fn second_version() -> Vec<Case> {
     cases
 }
 
-/// What came after wasm 2.
+/// Later proposals.
 fn later() -> Vec<Case> {
     let item = |name, stage, items: &str| (name, stage, guest(items, ""));
     let code = |name, stage, body: &str| (name, stage, guest("", body));
@@ -203,7 +204,7 @@ fn later() -> Vec<Case> {
             with_memory(&format!("{heap} (memory 1)"), "(drop (memory.grow 1 (i32.const 1)))"),
         ),
         (
-            "multi-memory: an imported one besides",
+            "multi-memory: an imported memory and a defined one",
             Preparation,
             with_memory(&format!(r#"(import "env" "memory" (memory 1)) {heap}"#), ""),
         ),
@@ -216,11 +217,11 @@ fn later() -> Vec<Case> {
         item("garbage collection: a structure", Prevalidation, "(type (struct (field i32)))"),
         item("garbage collection: an array", Prevalidation, "(type (array i8))"),
         item("garbage collection: a recursive group", Prevalidation, "(rec (type (func)) (type (func)))"),
-        item("garbage collection: a type that others refine", Prevalidation, "(type (sub (func)))"),
+        item("garbage collection: a type that can have subtypes", Prevalidation, "(type (sub (func)))"),
         code("garbage collection: ref.i31", Prevalidation, "(drop (ref.i31 (i32.const 1)))"),
         item("garbage collection: a global of any", Prevalidation, "(global anyref (ref.null any))"),
         item(
-            "garbage collection: a global that reads one before",
+            "garbage collection: a global initialised from an earlier one",
             Preparation,
             "(global $g i32 (i32.const 1)) (global i32 (global.get $g))",
         ),
@@ -238,22 +239,22 @@ fn later() -> Vec<Case> {
         item("extended constants: an addition", Preparation, "(global i32 (i32.add (i32.const 1) (i32.const 2)))"),
         item("extended constants: a multiplication", Preparation, "(global i64 (i64.mul (i64.const 1) (i64.const 2)))"),
         item(
-            "extended constants: the place of data",
+            "extended constants: the offset of a data segment",
             Preparation,
             r#"(data (offset (i32.sub (i32.const 9) (i32.const 1))) "x")"#,
         ),
         item(
-            "extended constants: the place of elements",
+            "extended constants: the offset of an element segment",
             Preparation,
             "(table 4 funcref) (func $f) (elem (offset (i32.add (i32.const 0) (i32.const 1))) func $f)",
         ),
         (
-            "custom page sizes: of one byte",
+            "custom page sizes: one byte",
             Prevalidation,
             with_memory(r#"(memory (export "memory") 131072 (pagesize 1))"#, ""),
         ),
         (
-            "custom page sizes: the usual one",
+            "custom page sizes: the default size",
             Prevalidation,
             with_memory(r#"(memory (export "memory") 2 (pagesize 65536))"#, ""),
         ),
@@ -273,9 +274,9 @@ fn later() -> Vec<Case> {
         ("the component model: a component", Prevalidation, module("(component)")),
         ("the component model: a module in a component", Prevalidation, module("(component (core module))")),
         ("a later version of wasm", Prevalidation, b"\0asm\x02\0\0\0".to_vec()),
-        // Custom sections are nobody's business.
+        // Custom sections are ignored.
         code("branch hints", Runs, r#"local.get 0 (@metadata.code.branch_hint "\00") if nop end"#),
-        ("a section of another tool", Runs, with_section(guest("", ""), 10, &[0, 5, 4, b't', b'o', b'o', b'l'])),
+        ("a custom section", Runs, with_section(guest("", ""), 10, &[0, 5, 4, b't', b'o', b'o', b'l'])),
     ]
 }
 
@@ -298,9 +299,9 @@ fn stage(error: &PrepareError) -> Option<Stage> {
     }
 }
 
-/// Where the way of this code ends, as a preparation and as a precheck see it, and what they said. The precheck has
-/// more threads, on which code is read and written in other ways; it must say the same.
-async fn ends(code: &[u8], params: &ExecutorParams) -> (Option<Stage>, Option<Stage>, String) {
+/// The last stage that this code reaches, according to a preparation with an execution and according to a precheck, and
+/// the outcome as text. The precheck uses three threads, the preparation one; both must return the same error.
+async fn last_stage(code: &[u8], params: &ExecutorParams) -> (Option<Stage>, Option<Stage>, String) {
     let runner = worker();
     let prepare = async |precheck: bool| {
         let threads = if precheck { 3 } else { 1 };
@@ -309,7 +310,7 @@ async fn ends(code: &[u8], params: &ExecutorParams) -> (Option<Stage>, Option<St
     };
     let (checked, prepared) = (prepare(true).await, prepare(false).await);
     if let (Prepared::Failed(_), Prepared::Failed(_)) = (&checked, &prepared) {
-        assert_eq!(checked, prepared, "on three threads, and on one");
+        assert_eq!(checked, prepared, "on three threads and on one");
     }
     let precheck = match checked {
         Prepared::Artifact(_) => Some(Runs),
@@ -321,28 +322,28 @@ async fn ends(code: &[u8], params: &ExecutorParams) -> (Option<Stage>, Option<St
             let file = tempfile::NamedTempFile::new().unwrap();
             fs::write(file.path(), artifact).unwrap();
             let outcome = runner.execute(&execute_job(b"", params.clone()), file.path(), Bytes::new()).await.0;
-            let said = format!("{outcome:?}");
-            // What cannot be linked prepares nevertheless, and is found out again here.
-            let ends = if said.contains("RuntimeConstruction") { Linking } else { Runs };
+            let text = format!("{outcome:?}");
+            // A preparation does not link.
+            let ends = if text.contains("RuntimeConstruction") { Linking } else { Runs };
             if ends == Runs {
-                seen(outcome).unwrap_or_else(|why| panic!("it runs, and traps: {why}"));
+                head_data(outcome).unwrap_or_else(|why| panic!("the guest runs and traps: {why}"));
             }
-            (Some(ends), precheck, said)
+            (Some(ends), precheck, text)
         }
         Prepared::Failed(error) => (stage(&error), precheck, error.to_string()),
         Prepared::Internal(error) => (None, precheck, error.to_string()),
     }
 }
 
-async fn all_end_where_they_should(cases: Vec<Case>) {
+async fn assert_stages(cases: Vec<Case>) {
     let mut wrong = Vec::new();
     for params in [vec![], vec![ExecutorParam::WasmExtBulkMemory]] {
         let params = ExecutorParams(params);
         for (name, expected, code) in &cases {
-            let (prepared, prechecked, said) = ends(code, &params).await;
+            let (prepared, prechecked, outcome) = last_stage(code, &params).await;
             if (prepared, prechecked) != (Some(*expected), Some(*expected)) {
                 let seen = format!("prepared {prepared:?}, prechecked {prechecked:?}");
-                wrong.push(format!("{name} ({:?}): expected {expected:?}, seen {seen}: {said}", params.0));
+                wrong.push(format!("{name} ({:?}): expected {expected:?}, seen {seen}: {outcome}", params.0));
             }
         }
     }
@@ -350,11 +351,11 @@ async fn all_end_where_they_should(cases: Vec<Case>) {
 }
 
 #[tokio::test]
-async fn wasm_2_is_refused_or_runs() {
-    all_end_where_they_should(second_version()).await;
+async fn the_proposals_of_wasm_2_end_at_their_stages() {
+    assert_stages(second_version()).await;
 }
 
 #[tokio::test]
-async fn what_came_after_wasm_2_is_refused() {
-    all_end_where_they_should(later()).await;
+async fn later_proposals_end_at_their_stages() {
+    assert_stages(later()).await;
 }

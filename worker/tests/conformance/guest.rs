@@ -1,22 +1,23 @@
-//! Guests written for one test, prepared under its parameters and called as often as it likes.
+//! Guests in the text format, prepared under the parameters of a test and called any number of times.
 
 use crate::common::{AMPLE, WORKER, execute_job, prepare_job, runner};
 use parity_scale_codec::Decode as _;
 use pvf_shared::{
     Bytes,
+    blob::BlobRef,
     candidate::ValidationResult,
-    job::{BlobRef, ExecuteJob, ExecuteOutcome, PrepareJob},
+    job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::{ExecutorParam, ExecutorParams},
     verdict::InvalidReason,
 };
 use pvf_worker::supervise::{JobRunner, Prepared};
 use std::{fs, path::Path};
 
-/// The usual heap base: what is below is the guest's own.
+/// The heap base of most guests. Memory below it is not used by the allocator.
 pub const HEAP: u32 = 65_536;
-/// Where the head data of an [`answering`] guest lie.
+/// Address of the head data that an [`answering`] guest returns.
 pub const ANSWER: u32 = 1028;
-/// Bytes of one page of memory.
+/// Size of a page of memory, bytes.
 pub const PAGE: u64 = 65_536;
 
 /// A prepared guest.
@@ -27,12 +28,12 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Translates, prepares and links.
+    /// Translates the text, prepares it, and checks that it links.
     pub async fn new(text: &str, params: &[ExecutorParam]) -> Self {
         Self::on(runner(Path::new(WORKER)), text, params).await
     }
 
-    /// The same with this runner.
+    /// As [`Guest::new`], with this runner.
     pub async fn on(runner: JobRunner, text: &str, params: &[ExecutorParam]) -> Self {
         let code = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let params = ExecutorParams(params.to_vec());
@@ -46,12 +47,12 @@ impl Guest {
         Self { artifact: file, runner, params }
     }
 
-    /// Calls it with this parent head.
+    /// Calls the guest with this parent head.
     pub async fn with_head(&self, head: &[u8]) -> ExecuteOutcome {
         self.call(head, b"", &self.params).await
     }
 
-    /// The same under parameters that the same artifact is for.
+    /// Calls the guest with other parameters; they must be compatible with the artifact.
     pub async fn call(&self, head: &[u8], block: &[u8], params: &ExecutorParams) -> ExecuteOutcome {
         let mut job = ExecuteJob { cpu_limit: AMPLE, ..execute_job(b"", params.clone()) };
         job.context.parent_head = Bytes::copy_from_slice(head);
@@ -59,21 +60,21 @@ impl Guest {
     }
 }
 
-/// What a guest's call gave: the head data, or why the candidate is invalid.
-pub fn seen(outcome: ExecuteOutcome) -> Result<Vec<u8>, String> {
+/// The head data of a valid candidate, or the reason why it is invalid. Panics at any other outcome.
+pub fn head_data(outcome: ExecuteOutcome) -> Result<Vec<u8>, String> {
     match outcome {
         ExecuteOutcome::Valid(BlobRef::Inline(result)) => {
             Ok(ValidationResult::decode(&mut &result[..]).expect("a valid result decodes").head_data)
         }
         ExecuteOutcome::Invalid(InvalidReason::WorkerReported(why)) => Err(why),
-        other => panic!("neither valid nor the guest's fault: {other:?}"),
+        other => panic!("neither valid nor invalid: {other:?}"),
     }
 }
 
-/// A guest with a memory of `pages` and this heap base, which runs `body` in `validate_block($at, $len)` and then
-/// returns the `size` bytes at [`ANSWER`] as head data.
+/// A guest with `pages` of memory and this heap base. It runs `body` in `validate_block($at, $len)` and then returns
+/// the `size` bytes at [`ANSWER`] as head data, the *answer*.
 pub fn answering(pages: u32, heap: u32, size: u32, items: &str, body: &str) -> String {
-    // Long enough for the form of four bytes, so that what follows is always at one place.
+    // In this range the compact length takes four bytes, so the answer is always at the same address.
     assert!((1 << 14..1 << 30).contains(&size));
     let (at, prefix) = (ANSWER - 4, escape(&(size << 2 | 2).to_le_bytes()));
     let result = u64::from(at) | u64::from(4 + size + 11) << 32;
@@ -89,20 +90,20 @@ pub fn answering(pages: u32, heap: u32, size: u32, items: &str, body: &str) -> S
     )
 }
 
-/// The shortest answer that [`answering`] can give.
+/// Size of the shortest answer that [`answering`] supports, bytes.
 pub const SHORTEST: u32 = 1 << 14;
 
-/// The `n`th word of an answer.
+/// The 32-bit word at index `n` of an answer.
 pub fn word(answer: &[u8], n: usize) -> u32 {
     u32::from_le_bytes(answer[4 * n..4 * n + 4].try_into().unwrap())
 }
 
-/// The `n`th long word of an answer.
+/// The 64-bit word at index `n` of an answer.
 pub fn long(answer: &[u8], n: usize) -> u64 {
     u64::from_le_bytes(answer[8 * n..8 * n + 8].try_into().unwrap())
 }
 
-/// Bytes as the inside of a string of the text format.
+/// Bytes as the content of a string literal of the text format.
 pub fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
@@ -113,7 +114,7 @@ pub fn hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
-/// Numbers that look random and are the same on every run.
+/// Pseudo-random numbers (xorshift), the same on every run.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,25 +1,26 @@
-//! The guest's heap: every address and every growth of memory as the allocator has it, and the last byte that it gives.
+//! The guest's heap: every address and every growth of memory equals that of the allocator run natively, and the heap
+//! can be used to its last byte.
 
 use crate::{
     call::Plain,
-    guest::{ANSWER, Guest, HEAP, PAGE, Random, SHORTEST, answering, seen, word},
+    guest::{ANSWER, Guest, HEAP, PAGE, Random, SHORTEST, answering, head_data, word},
 };
 use pvf_shared::params::{ExecutorParam, ExecutorParams};
 use sc_allocator::{FreeingBumpHeapAllocator, Memory as _};
 
 const IMPORTS: &str = r#"(import "env" "ext_allocator_malloc_version_1" (func $malloc (param i32) (result i32)))
     (import "env" "ext_allocator_free_version_1" (func $free (param i32)))"#;
-/// Words of a script, and of its answer.
+/// Number of words of a script, and of its answer.
 const WORDS: usize = SHORTEST as usize / 4;
-/// Bytes that the parameters of a script take on the heap: their size class and the header.
+/// Bytes that the parameters of a script take on the heap: the block of their size class, and its header.
 const PARAMETERS: u64 = 32 * 1024 + 8;
-/// Bytes of parameters around a block of 2^14 bytes and more.
+/// Bytes of the encoded parameters besides the block, for blocks of at least 2^14 bytes.
 const AROUND: usize = 5 + 4 + 4 + 32;
 const NO_SPACE: &str = "Allocator ran out of space";
 
-/// A guest that follows a script: for each word it frees the block of the slot that the lowest six bits name, or
-/// takes one of the size that the others say if that slot is empty. It answers with the size of memory, or with the
-/// address; a block that was taken is written to.
+/// A guest that follows a script. The lowest six bits of each word name a slot, the others a size. If the slot holds a
+/// block the guest frees it, and answers with the size of memory. Otherwise it allocates a block of that size, writes
+/// to it, and answers with its address.
 fn scripted() -> String {
     let body = format!(
         "(local $op i32) (local $n i32) (local $slot i32) (local $got i32)
@@ -43,7 +44,7 @@ fn scripted() -> String {
     answering(2, HEAP, SHORTEST, IMPORTS, &body)
 }
 
-/// The answer to a script, natively.
+/// The answer to a script, computed natively.
 fn native(script: &[u32]) -> Vec<u32> {
     let mut memory = Plain(vec![0; 2 * PAGE as usize]);
     let mut allocator = FreeingBumpHeapAllocator::new(HEAP);
@@ -66,18 +67,18 @@ fn native(script: &[u32]) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn every_address_is_the_allocators() {
+async fn every_address_equals_that_of_the_allocator() {
     let guest = Guest::new(&scripted(), &[]).await;
     for seed in [1, 2, 3] {
         let mut random = Random(seed);
         let mut op = || {
-            // Sizes of all classes up to 256 KiB.
+            // Sizes of every size class up to 256 KiB.
             let size = (random.next() as u32 & 0x3_ffff) >> (random.next() % 19);
             size << 6 | random.next() as u32 & 63
         };
         let script: Vec<u32> = (0..WORDS).map(|_| op()).collect();
         let block: Vec<u8> = script.iter().flat_map(|op| op.to_le_bytes()).collect();
-        let answer = seen(guest.call(b"head", &block, &guest.params).await).unwrap();
+        let answer = head_data(guest.call(b"head", &block, &guest.params).await).unwrap();
         for (n, expected) in native(&script).into_iter().enumerate() {
             let op = script[n];
             assert_eq!(word(&answer, n), expected, "seed {seed}, step {n}: slot {}, size {}", op % 64, op >> 6);
@@ -85,9 +86,9 @@ async fn every_address_is_the_allocators() {
     }
 }
 
-/// A guest that takes blocks of the sizes that the script says, up to a size of 2^32 - 1, and answers with the size of
-/// memory after each.
-fn taking(heap: u32) -> String {
+/// A guest that allocates blocks of the sizes in the script, which ends with the size 2^32 - 1, and answers with the
+/// size of memory after each.
+fn allocating(heap: u32) -> String {
     let body = format!(
         "(local $size i32) (local $n i32)
          (loop $next
@@ -102,11 +103,11 @@ fn taking(heap: u32) -> String {
     answering(2, heap, SHORTEST, IMPORTS, &body)
 }
 
-/// Sizes whose blocks take exactly so many bytes, headers included.
+/// Sizes of blocks that together take exactly this number of bytes, headers included.
 fn filling(mut bytes: u64) -> Vec<u32> {
     let mut sizes = Vec::new();
     while bytes > 0 {
-        // What is left must again be something that blocks can take.
+        // The rest must be 0, or enough for another block.
         let fits = |size: &u64| bytes == size + 8 || bytes >= size + 8 + 16;
         let size = (3..=20).rev().map(|order| 1_u64 << order).find(fits).expect("a multiple of 8 from 16 on");
         sizes.push(size as u32);
@@ -116,28 +117,29 @@ fn filling(mut bytes: u64) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn the_last_byte_of_the_heap_is_given_and_no_more() {
+async fn the_heap_can_be_used_to_its_last_byte_and_no_further() {
     let params = [ExecutorParam::MaxMemoryPages(1)];
     let pages = ExecutorParams(params.to_vec()).memory_page_limit();
     assert_eq!(pages, 33);
     let room = u64::from(pages) * PAGE - u64::from(HEAP) - PARAMETERS;
-    // A heap that begins a byte later has eight bytes less: it begins at a multiple of eight.
-    let (exact, later) = (Guest::new(&taking(HEAP), &params).await, Guest::new(&taking(HEAP + 1), &params).await);
+    // A heap base of one byte more leaves eight bytes less, because it is rounded up to a multiple of eight.
+    let (exact, later) =
+        (Guest::new(&allocating(HEAP), &params).await, Guest::new(&allocating(HEAP + 1), &params).await);
     let take = async |guest: &Guest, sizes: &[u32]| {
         let mut block: Vec<u8> = sizes.iter().chain([&u32::MAX]).flat_map(|size| size.to_le_bytes()).collect();
         block.resize(1 << 14, 0);
-        seen(guest.call(b"head", &block, &guest.params).await)
+        head_data(guest.call(b"head", &block, &guest.params).await)
     };
     for order in [3, 4, 10, 16, 20] {
         let last = 1_u32 << order;
         let mut sizes = filling(room - u64::from(last) - 8);
         sizes.push(last);
         let answer = take(&exact, &sizes).await.unwrap_or_else(|why| panic!("the last {last} bytes: {why}"));
-        assert_eq!(word(&answer, sizes.len() - 1), pages, "all of memory is in use, with the last {last} bytes");
+        assert_eq!(word(&answer, sizes.len() - 1), pages, "all pages are in use, with a last block of {last} bytes");
         for (case, guest, sizes) in [
-            ("a byte more than the last block has", &exact, [&sizes[..sizes.len() - 1], &[last + 1]].concat()),
-            ("nothing, after the last byte", &exact, [&sizes[..], &[0]].concat()),
-            ("the same on a heap that begins a byte later", &later, sizes.clone()),
+            ("one byte more than the last block", &exact, [&sizes[..sizes.len() - 1], &[last + 1]].concat()),
+            ("a block of size 0 behind the last byte", &exact, [&sizes[..], &[0]].concat()),
+            ("the same blocks with a heap base of one byte more", &later, sizes.clone()),
         ] {
             let why = take(guest, &sizes).await.expect_err(case);
             assert!(why.contains(NO_SPACE), "{case}, 2^{order}: {why}");
@@ -145,28 +147,28 @@ async fn the_last_byte_of_the_heap_is_given_and_no_more() {
     }
 }
 
-/// Says what a call with a block of so many bytes gives.
+/// Calls a guest with a block of `len` bytes.
 async fn with_block(guest: &Guest, len: usize) -> Result<Vec<u8>, String> {
-    seen(guest.call(b"head", &vec![0; len], &guest.params).await)
+    head_data(guest.call(b"head", &vec![0; len], &guest.params).await)
 }
 
 #[tokio::test]
-async fn parameters_fit_to_the_byte() {
+async fn the_limit_of_parameters_is_exact() {
     let largest = (1 << 25) - AROUND;
     let guest = Guest::new(&answering(2, HEAP, SHORTEST, "", ""), &[]).await;
     with_block(&guest, largest).await.expect("the largest block of the allocator");
-    let why = with_block(&guest, largest + 1).await.expect_err("a byte more");
+    let why = with_block(&guest, largest + 1).await.expect_err("one byte more");
     assert!(why.contains("Requested allocation size is too large"), "{why}");
 
-    // A heap that has room for one block of 1 MiB, and one that begins a byte later.
+    // A heap with room for one block of 1 MiB, and one with a heap base of one byte more.
     let (len, limit) = ((1 << 20) - AROUND, 33 * PAGE as u32);
     let heap = limit - (1 << 20) - 8;
     let params = [ExecutorParam::MaxMemoryPages(1)];
     let guest = Guest::new(&answering(2, heap, SHORTEST, "", ""), &params).await;
-    with_block(&guest, len).await.expect("all of the heap");
-    let why = with_block(&guest, len + 1).await.expect_err("a byte more");
+    with_block(&guest, len).await.expect("the whole heap");
+    let why = with_block(&guest, len + 1).await.expect_err("one byte more");
     assert!(why.contains(NO_SPACE), "{why}");
     let guest = Guest::new(&answering(2, heap + 1, SHORTEST, "", ""), &params).await;
-    let why = with_block(&guest, len).await.expect_err("a byte less room");
+    let why = with_block(&guest, len).await.expect_err("less room");
     assert!(why.contains(NO_SPACE), "{why}");
 }

@@ -1,14 +1,14 @@
-//! Bits of NaNs: what computes gives the canonical one, whatever it is given; what moves bits moves them all. And
-//! numbers where processors could differ: rounding, signs of zeros, a product and a sum that must not be fused. On
-//! every processor that this machine can play, from operands in memory and from constants.
+//! The bits of NaNs: arithmetic returns the canonical NaN for any operands, and operations that move bits keep them.
+//! Also other results that could differ between processors: rounding, signs of zeros, a product and a sum that must not
+//! be fused. With every CPU baseline that this machine supports, and with operands from memory and from constants.
 
 use crate::{
     common::{WORKER, runner, sandbox},
-    guest::{ANSWER, Guest, HEAP, SHORTEST, answering, long, seen},
+    guest::{ANSWER, Guest, HEAP, SHORTEST, answering, head_data, long},
 };
 use pvf_worker::{supervise::JobRunner, wasm::CpuBaseline};
 
-/// One result: its name, its expression, and its bits (of the width of its type).
+/// An expression, and the expected bits of its result.
 struct Case {
     name: String,
     wide: bool,
@@ -16,7 +16,7 @@ struct Case {
     expected: u64,
 }
 
-/// A type: its name, its canonical NaN, and other NaNs: signalling, negative, with a payload.
+/// A floating-point type with its canonical NaN and other NaNs: signalling, negative, with a payload.
 struct Float {
     name: &'static str,
     int: &'static str,
@@ -24,7 +24,7 @@ struct Float {
     canonical: u64,
     nans: [u64; 6],
     sign: u64,
-    /// 1, -1, 0, the largest and infinity.
+    /// The number 1.
     one: u64,
     infinity: u64,
 }
@@ -59,10 +59,10 @@ const FLOATS: [Float; 2] = [
     },
 ];
 
-/// Operands: from memory, where the compiler does not know them, or as constants, which it may compute with.
+/// Source of operands: memory, whose contents the compiler does not know, or constants, which it may fold.
 struct Operands {
     constants: bool,
-    /// What is in memory, from address 32768 on.
+    /// The operands in memory, from address 32768 on.
     memory: Vec<u64>,
 }
 
@@ -94,7 +94,7 @@ fn cases(operands: &mut Operands) -> Vec<Case> {
                     case(format!("{ty}.{op} {a:#x} {b:#x}"), format!("({ty}.{op} {x} {y})"), float.canonical);
                 }
             }
-            // What does not compute.
+            // Operations that move bits.
             let moved = [("abs", nan & !float.sign), ("neg", nan ^ float.sign)];
             for (op, expected) in moved {
                 let x = operands.of(float, nan);
@@ -106,8 +106,8 @@ fn cases(operands: &mut Operands) -> Vec<Case> {
                 case(format!("{ty}.copysign {nan:#x} {sign:#x}"), format!("({ty}.copysign {x} {y})"), expected);
             }
             let x = operands.of(float, nan);
-            case(format!("{ty} {nan:#x} as it is"), x.clone(), nan);
-            case(format!("{ty} {nan:#x} chosen"), format!("(select {x} {x} (local.get $at))"), nan);
+            case(format!("{ty} {nan:#x} unchanged"), x.clone(), nan);
+            case(format!("{ty} {nan:#x} through select"), format!("(select {x} {x} (local.get $at))"), nan);
             case(format!("{ty} {nan:#x} through a function"), format!("(call ${ty} {x})"), nan);
         }
         for (op, a, b) in [
@@ -161,7 +161,7 @@ fn between_types(operands: &mut Operands) -> Vec<Case> {
     cases
 }
 
-/// Numbers that are not NaN, computed here by the same rules (IEEE 754, ties to even).
+/// Numbers other than NaNs, with results that Rust computes by the same rules (IEEE 754, ties to even).
 fn numbers(operands: &mut Operands) -> Vec<Case> {
     let wide = &FLOATS[1];
     let mut cases = Vec::new();
@@ -181,17 +181,17 @@ fn numbers(operands: &mut Operands) -> Vec<Case> {
         let expected = u64::from((x as f32).to_bits());
         cases.push(Case { name: format!("f32.demote_f64 {x}"), wide: false, expression, expected });
     }
-    // A product that is not exact, and its negative: fused, the sum would be what the product lost.
+    // An inexact product and its negative. A fused operation would return the rounding error instead of 0.
     let (x, y) = (1.0 + f64::EPSILON, 1.0 - f64::EPSILON * 3.0);
     let product = x * y;
-    assert_ne!(x.mul_add(y, -product), 0.0, "the numbers show a fused operation");
+    assert_ne!(x.mul_add(y, -product), 0.0, "a fused operation has another result");
     let [x, y, z] = [x, y, -product].map(|number| operands.of(wide, number.to_bits()));
     let expression = format!("(f64.add (f64.mul {x} {y}) {z})");
     cases.push(Case { name: "a product and a sum".into(), wide: true, expression, expected: 0 });
     cases
 }
 
-/// A guest that answers with the results, eight bytes for each.
+/// A guest that answers with the results, in eight bytes each.
 fn computing(constants: bool) -> (String, Vec<Case>) {
     let mut operands = Operands { constants, memory: Vec::new() };
     let cases = cases(&mut operands);
@@ -212,7 +212,7 @@ fn computing(constants: bool) -> (String, Vec<Case>) {
 }
 
 #[tokio::test]
-async fn what_computes_gives_the_canonical_nan_and_what_moves_keeps_the_bits() {
+async fn arithmetic_canonicalises_nans_and_moves_keep_their_bits() {
     for baseline in [CpuBaseline::V1, CpuBaseline::V2, CpuBaseline::V3] {
         if !baseline.runs_here() {
             continue;
@@ -223,7 +223,7 @@ async fn what_computes_gives_the_canonical_nan_and_what_moves_keeps_the_bits() {
             let guest = Guest::on(runner, &text, &[]).await;
             let mut wrong = Vec::new();
             for run in 1..=3 {
-                let answer = seen(guest.with_head(b"").await).unwrap();
+                let answer = head_data(guest.with_head(b"").await).unwrap();
                 for (n, case) in cases.iter().enumerate() {
                     let (expected, seen) = (case.expected, long(&answer, n));
                     if seen != expected {
@@ -236,9 +236,9 @@ async fn what_computes_gives_the_canonical_nan_and_what_moves_keeps_the_bits() {
     }
 }
 
-/// Which comparison of a NaN is true: only that it differs.
+/// The only comparison that holds for a NaN is that it differs.
 #[tokio::test]
-async fn a_nan_is_not_even_itself() {
+async fn a_nan_is_unequal_to_itself() {
     let mut body = String::new();
     let ops = ["eq", "ne", "lt", "gt", "le", "ge"];
     for (n, op) in ops.into_iter().enumerate() {
@@ -248,7 +248,7 @@ async fn a_nan_is_not_even_itself() {
     let nan = crate::guest::escape(&FLOATS[1].nans[2].to_le_bytes());
     let items = format!(r#"(data (i32.const 32768) "{nan}")"#);
     let guest = Guest::on(runner(WORKER.as_ref()), &answering(2, HEAP, SHORTEST, &items, &body), &[]).await;
-    let answer = seen(guest.with_head(b"").await).unwrap();
+    let answer = head_data(guest.with_head(b"").await).unwrap();
     let seen: Vec<_> = (0..ops.len()).map(|n| long(&answer, n)).collect();
     assert_eq!(seen, [0, 1, 0, 0, 0, 0], "{ops:?}");
 }

@@ -1,19 +1,20 @@
-//! The stack: the deepest recursion that the logical limit allows, by the rules of what a call costs, and one call
-//! more; the native limit, and host functions at the end of it.
+//! Stack limits: the deepest recursion that the logical limit allows, computed from the cost of a call, and one call
+//! more; the native limit, and host functions called near it.
 
-use crate::guest::{Guest, HEAP, SHORTEST, answering, seen};
+use crate::guest::{Guest, HEAP, SHORTEST, answering, head_data};
 use parity_scale_codec::Encode as _;
 use pvf_shared::params::{ExecutorParam, ExecutorParams};
 
-/// What every call costs beside locals and operands.
+/// The logical cost of a call, besides locals and operands.
 const FRAME: u32 = 2;
-/// What `validate_block` costs here: a frame, no locals, and the four operands of its largest call.
+/// The logical cost of `validate_block` here: a frame, no locals, and the four operands of its largest call.
 const ENTRY: u32 = FRAME + 4;
-/// Counts down: what most of these functions do, with at most two operands at once.
+/// The argument of a recursive call: one less. Takes two operands.
 const DOWN: &str = "(i32.sub (local.get 0) (i32.const 1))";
 
-/// Functions that call each other as often as the first is told; what is passed beside the count; and what each of
-/// them costs: locals and the most operands at once. Parameters cost nothing, but who passes them has operands.
+/// Recursive functions whose first parameter is the number of further calls: a name, the definitions, further
+/// arguments, and the cost of each function. A function costs its locals and the largest number of its operands at a
+/// time; parameters cost nothing, but are operands of the caller.
 fn shapes() -> Vec<(&'static str, String, &'static str, Vec<u32>)> {
     let function = |name: &str, locals: &str, before: &str, call: &str, behind: &str| {
         format!("(func ${name} (param i32) {locals} {before} (if (local.get 0) (then {call})) {behind})")
@@ -50,7 +51,7 @@ fn shapes() -> Vec<(&'static str, String, &'static str, Vec<u32>)> {
             vec![FRAME + 1, FRAME + 2],
         ),
         (
-            "two by turns",
+            "two functions that call each other",
             function("f5", "", "", &format!("(call $g {DOWN})"), "")
                 + &function("g", "(local i32 i32 i32)", "", &format!("(call $f5 {DOWN})"), ""),
             "",
@@ -64,7 +65,7 @@ fn shapes() -> Vec<(&'static str, String, &'static str, Vec<u32>)> {
             vec![FRAME + 2],
         ),
         (
-            "operands that nobody reaches",
+            "operands in unreachable code",
             function(
                 "f7",
                 "",
@@ -78,7 +79,8 @@ fn shapes() -> Vec<(&'static str, String, &'static str, Vec<u32>)> {
     ]
 }
 
-/// A guest that calls the function that the sixth byte of the head data names as the first four say.
+/// A guest that calls one of the functions: the first word of the head is the number of further calls, the byte behind
+/// it the index of the function.
 fn recursing() -> String {
     let (mut items, mut body) = (String::new(), String::new());
     for (n, (_, functions, beside, _)) in shapes().into_iter().enumerate() {
@@ -91,8 +93,8 @@ fn recursing() -> String {
     answering(2, HEAP, SHORTEST, &items, &body)
 }
 
-/// How many calls there is room for under this limit. The costs are those of the functions in the order in which
-/// they are called, beginning again at the first; of "a result", the first is called only once.
+/// The number of calls that fit into this limit. Functions are called in the order of their costs, and again from the
+/// first; of "a result", the first function is called only once.
 fn calls(limit: u32, name: &str, costs: &[u32]) -> u32 {
     let (mut used, mut calls) = (ENTRY, 0);
     loop {
@@ -113,9 +115,9 @@ async fn the_logical_limit_is_exact() {
         let guest = Guest::new(&recursing(), &[ExecutorParam::StackLogicalMax(limit)]).await;
         for (n, (name, _, _, costs)) in shapes().into_iter().enumerate() {
             let calls = calls(limit, name, &costs);
-            // The first call is told how many are to follow it; of "a result", the second is.
+            // The argument counts the calls behind the first one; of "a result", those behind the second.
             let most = if name == "a result" { calls - 2 } else { calls - 1 };
-            let run = async |follow: u32| seen(guest.with_head(&(follow, n as u8).encode()).await);
+            let run = async |follow: u32| head_data(guest.with_head(&(follow, n as u8).encode()).await);
             let case = format!("StackLogicalMax {limit}, {name}, costs {costs:?}");
             run(most).await.unwrap_or_else(|why| panic!("{case}: {calls} calls must pass: {why}"));
             match run(most + 1).await {
@@ -126,19 +128,19 @@ async fn the_logical_limit_is_exact() {
     }
 }
 
-/// A guest that calls itself as often as the head says; the last one calls a host function.
+/// A guest that recurses as often as the head says, and calls a host function at the end.
 fn deep(import: &str, call: &str) -> String {
     let down = format!("(if (local.get 0) (then (call $down {DOWN})) (else {call}))");
     let items = format!(r#"(import "env" {import}) (func $down (param i32) {down})"#);
     answering(2, HEAP, SHORTEST, &items, "(call $down (i32.load offset=1 (local.get $at)))")
 }
 
-/// How deep it goes with so much native stack, bytes: one deeper is a trap, and nothing else.
+/// The deepest recursion that passes with this much native stack, bytes; one call more must exhaust the stack.
 async fn depth(guest: &Guest, native: u32) -> u32 {
     let params = ExecutorParams(vec![ExecutorParam::StackNativeMax(native)]);
-    // Below, it passes; above, it does not. The logical limit is at 16,383 calls.
+    // `below` passes and `above` fails. The logical limit is at 16,383 calls.
     let (mut below, mut above) = (0, 16_000);
-    let passes = async |depth: u32| match seen(guest.call(&depth.to_le_bytes(), b"", &params).await) {
+    let passes = async |depth: u32| match head_data(guest.call(&depth.to_le_bytes(), b"", &params).await) {
         Ok(_) => true,
         Err(why) if why.contains("call stack exhausted") => false,
         Err(why) => panic!("{native} bytes of native stack, depth {depth}: {why}"),
@@ -152,26 +154,29 @@ async fn depth(guest: &Guest, native: u32) -> u32 {
         }
     }
     for _ in 0..3 {
-        assert!(passes(below).await && !passes(above).await, "{native} bytes of native stack: not always {below}");
+        assert!(
+            passes(below).await && !passes(above).await,
+            "{native} bytes of native stack: the limit is not always {below}"
+        );
     }
     below
 }
 
 #[tokio::test]
-async fn the_native_limit_is_exact_and_host_functions_have_their_own() {
+async fn the_native_limit_is_exact_and_does_not_include_host_functions() {
     let number = r#""ext_misc_print_num_version_1" (func $host (param i64))"#;
     let guest = Guest::new(&deep(number, "(call $host (i64.const 1))"), &[]).await;
     const KIB: u32 = 1024;
     let (least, twice, four) =
         (depth(&guest, 64 * KIB).await, depth(&guest, 128 * KIB).await, depth(&guest, 256 * KIB).await);
-    // Every call takes the same number of bytes.
+    // Every call takes the same number of bytes, so twice as many calls fit into twice the increase.
     let (first, second) = (twice - least, four - twice);
     assert!(second.abs_diff(2 * first) <= 1, "64 KiB: {least}, 128 KiB: {twice}, 256 KiB: {four}");
     let frame = (64 * KIB + first / 2) / first;
-    // The first frames are those of the call from outside.
+    // The frames of the call from the host take less than 1 KiB.
     assert!(least * frame <= 64 * KIB && least * frame > 63 * KIB, "{least} frames of {frame} bytes");
 
-    // Those that need much stack of their own: verifying a signature, and a root.
+    // Host functions that need much stack: verifying a signature, and computing a root.
     let verify = r#""ext_crypto_sr25519_verify_version_2" (func $host (param i32 i64 i32) (result i32))"#;
     let verify = deep(verify, "(drop (call $host (i32.const 0) (i64.const 0) (i32.const 0)))");
     let root = r#""ext_trie_blake2_256_root_version_2" (func $host (param i64 i32) (result i32))"#;

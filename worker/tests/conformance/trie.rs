@@ -1,7 +1,7 @@
-//! The interface `trie`: roots and proofs against `sp-trie`.
+//! The host interface `trie`: roots and proofs against `sp-trie`.
 
 use crate::{
-    call::{Arg, Gives, Subject, at, host_functions, slice, word},
+    call::{Arg, Output, Subject, at, host_functions, slice, word},
     guest::{Random, hex},
 };
 use parity_scale_codec::Encode as _;
@@ -10,14 +10,14 @@ use sp_core::{Blake2Hasher, KeccakHasher};
 use sp_trie::{LayoutV0, LayoutV1, MemoryDB, TrieConfiguration as _, TrieDBMutBuilder, TrieMut as _};
 
 const PARAMS: &[ExecutorParam] = &[];
-/// Roots of a trie without entries.
+/// Roots of the empty trie.
 const EMPTY_BLAKE2: &str = "03170a2e7597b7b7e3d84c05391d139a62b157e78786d8c082f29dcf4c111314";
 const EMPTY_KECCAK: &str = "bc36789e7a1e281436464229828f817d6612f7b477d66591ff96a9e064bcc98a";
 const OUT: &str = "memory read is out of bounds";
 
 type Items = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Entries in order, with values below and above 32 bytes: those are what the two versions of state disagree about.
+/// Sorted entries. The two state versions treat values of less than 33 bytes alike, and longer ones differently.
 fn tries() -> [Items; 5] {
     let mut random = Random(5);
     let mut many: Items = (0..500_usize)
@@ -36,7 +36,7 @@ fn tries() -> [Items; 5] {
     ]
 }
 
-/// A root for each version of state, from the plain and the ordered function.
+/// For each state version, the native functions of the root and of the ordered root.
 type Roots = [(fn(Items) -> Vec<u8>, fn(Vec<Vec<u8>>) -> Vec<u8>); 2];
 
 macro_rules! roots {
@@ -57,7 +57,7 @@ macro_rules! roots {
 const BLAKE2: Roots = roots!(Blake2Hasher);
 const KECCAK: Roots = roots!(KeccakHasher);
 
-/// The state version as an argument, for functions that take one.
+/// Appends the state version to the arguments if the function takes one.
 fn with_version(takes: bool, version: usize, mut args: Vec<Arg>) -> Vec<Arg> {
     if takes {
         args.push(word(version as u64));
@@ -65,20 +65,20 @@ fn with_version(takes: bool, version: usize, mut args: Vec<Arg>) -> Vec<Arg> {
     args
 }
 
-/// Where a version is taken there are two, of which the second has two numbers.
+/// The state versions to test: 0, and for functions that take one also 1 and 2, which have the same layout.
 fn versions(takes: bool) -> std::ops::RangeInclusive<usize> {
     0..=if takes { 2 } else { 0 }
 }
 
 async fn refusals(it: &Subject, takes_version: bool) {
     let with = |args| with_version(takes_version, 0, args);
-    it.refuses("no list at all", &with(vec![slice(b"")]), "could not SCALE-decode").await;
-    it.refuses("a list that is cut", &with(vec![slice([4])]), "could not SCALE-decode").await;
-    it.refuses("a list beyond memory", &with(vec![word(0x1_ffff_ffff)]), OUT).await;
+    it.rejects("an empty encoding", &with(vec![slice(b"")]), "could not SCALE-decode").await;
+    it.rejects("a truncated list", &with(vec![slice([4])]), "could not SCALE-decode").await;
+    it.rejects("a list beyond memory", &with(vec![word(0x1_ffff_ffff)]), OUT).await;
     if takes_version {
         for version in [3, 7, 255] {
             let args = [slice(Items::new().encode()), word(version)];
-            it.refuses(&format!("state version {version}"), &args, "failed to convert 'u8'").await;
+            it.rejects(&format!("state version {version}"), &args, "failed to convert 'u8'").await;
         }
     }
 }
@@ -86,11 +86,11 @@ async fn refusals(it: &Subject, takes_version: bool) {
 async fn roots(it: Subject, roots: Roots, takes_version: bool, of_nothing: &str) {
     for version in versions(takes_version) {
         let layout = version.min(1);
-        assert_eq!(roots[layout].0(vec![]), hex(of_nothing), "the native root of nothing");
+        assert_eq!(roots[layout].0(vec![]), hex(of_nothing), "the native root of the empty trie");
         for items in tries() {
             let case = format!("state version {version}, {} entries", items.len());
             let args = with_version(takes_version, version, vec![slice(items.encode())]);
-            it.gives(&case, &args, roots[layout].0(items)).await;
+            it.outputs(&case, &args, roots[layout].0(items)).await;
         }
     }
     refusals(&it, takes_version).await;
@@ -99,18 +99,18 @@ async fn roots(it: Subject, roots: Roots, takes_version: bool, of_nothing: &str)
 async fn ordered_roots(it: Subject, roots: Roots, takes_version: bool, of_nothing: &str) {
     for version in versions(takes_version) {
         let layout = version.min(1);
-        assert_eq!(roots[layout].1(vec![]), hex(of_nothing), "the native root of nothing");
+        assert_eq!(roots[layout].1(vec![]), hex(of_nothing), "the native root of the empty trie");
         for items in tries() {
             let values: Vec<Vec<u8>> = items.into_iter().map(|(_, value)| value).collect();
             let case = format!("state version {version}, {} values", values.len());
             let args = with_version(takes_version, version, vec![slice(values.encode())]);
-            it.gives(&case, &args, roots[layout].1(values)).await;
+            it.outputs(&case, &args, roots[layout].1(values)).await;
         }
     }
     refusals(&it, takes_version).await;
 }
 
-/// The root of a trie and a proof of this key.
+/// Returns the root of a trie with these entries, and a proof of this key.
 type Prove = fn(&Items, &[u8]) -> (Vec<u8>, Vec<Vec<u8>>);
 
 macro_rules! prove {
@@ -137,7 +137,7 @@ const KECCAK_PROOFS: [Prove; 2] =
 
 async fn proofs(it: Subject, proofs: [Prove; 2], takes_version: bool) {
     let items = tries()[4].clone();
-    // With a value of less than 32 bytes, and with one of more.
+    // One entry whose value is in the node, and one whose value is hashed by state version 1.
     let (short, long) = (items[3].clone(), items.iter().find(|(_, value)| value.len() > 40).unwrap().clone());
     for version in versions(takes_version) {
         for (key, value) in [&short, &long] {
@@ -146,62 +146,62 @@ async fn proofs(it: Subject, proofs: [Prove; 2], takes_version: bool) {
                 with_version(takes_version, version, vec![at(root), slice(proof.encode()), slice(key), slice(value)])
             };
             let of = |case: &str| format!("state version {version}, {} bytes: {case}", value.len());
-            it.says(&of("as it is"), &args(&root, &proof, key, value), 1).await;
-            it.says(&of("another value"), &args(&root, &proof, key, &[value, &[0][..]].concat()), 0).await;
-            it.says(&of("another key"), &args(&root, &proof, &items[100].0, value), 0).await;
-            it.says(&of("no key"), &args(&root, &proof, b"", value), 0).await;
-            it.says(&of("another root"), &args(&[1; 32], &proof, key, value), 0).await;
-            it.says(&of("no proof"), &args(&root, &vec![], key, value), 0).await;
+            it.returns(&of("unchanged"), &args(&root, &proof, key, value), 1).await;
+            it.returns(&of("another value"), &args(&root, &proof, key, &[value, &[0][..]].concat()), 0).await;
+            it.returns(&of("another key"), &args(&root, &proof, &items[100].0, value), 0).await;
+            it.returns(&of("no key"), &args(&root, &proof, b"", value), 0).await;
+            it.returns(&of("another root"), &args(&[1; 32], &proof, key, value), 0).await;
+            it.returns(&of("no proof"), &args(&root, &vec![], key, value), 0).await;
             for node in 0..proof.len() {
                 let mut less = proof.clone();
                 less.remove(node);
-                it.says(&of(&format!("without node {node}")), &args(&root, &less, key, value), 0).await;
+                it.returns(&of(&format!("without node {node}")), &args(&root, &less, key, value), 0).await;
                 let mut other = proof.clone();
                 let last = other[node].len() - 1;
                 other[node][last] ^= 1;
-                it.says(&of(&format!("another node {node}")), &args(&root, &other, key, value), 0).await;
+                it.returns(&of(&format!("another node {node}")), &args(&root, &other, key, value), 0).await;
             }
             let more = [&proof[..], &[vec![1, 2, 3]]].concat();
-            it.says(&of("a node too many"), &args(&root, &more, key, value), 0).await;
+            it.returns(&of("an additional node"), &args(&root, &more, key, value), 0).await;
             if takes_version {
                 let mut args = args(&root, &proof, key, value);
                 args[4] = word(u64::from(version == 0));
-                // Short values look alike in both.
-                it.says(&of("as the other version"), &args, u64::from(value.len() < 33)).await;
+                // Short values have the same proof in both versions.
+                it.returns(&of("as the other version"), &args, u64::from(value.len() < 33)).await;
                 args[4] = word(3);
-                it.refuses(&of("as version 3"), &args, "failed to convert 'u8'").await;
+                it.rejects(&of("as version 3"), &args, "failed to convert 'u8'").await;
             }
         }
     }
     let (root, proof) = proofs[0](&items, &short.0);
     let with = |args| with_version(takes_version, 0, args);
-    let rubbish = with(vec![at(&root), slice([4]), slice(&short.0), slice(&short.1)]);
-    it.refuses("a proof that does not decode", &rubbish, "could not SCALE-decode").await;
+    let malformed = with(vec![at(&root), slice([4]), slice(&short.0), slice(&short.1)]);
+    it.rejects("a proof that does not decode", &malformed, "could not SCALE-decode").await;
     let beyond = with(vec![word(0xffff_fff0), slice(proof.encode()), slice(&short.0), slice(&short.1)]);
-    it.refuses("a root beyond memory", &beyond, OUT).await;
+    it.rejects("a root beyond memory", &beyond, OUT).await;
     let beyond = with(vec![at(&root), slice(proof.encode()), slice(&short.0), word(0x1_ffff_ffff)]);
-    it.refuses("a value beyond memory", &beyond, OUT).await;
+    it.rejects("a value beyond memory", &beyond, OUT).await;
 }
 
 host_functions! {
-    ext_trie_blake2_256_root_version_1 gives Gives::Bytes(32), |it| { roots(it, BLAKE2, false, EMPTY_BLAKE2).await; }
-    ext_trie_blake2_256_root_version_2 gives Gives::Bytes(32), |it| { roots(it, BLAKE2, true, EMPTY_BLAKE2).await; }
-    ext_trie_keccak_256_root_version_1 gives Gives::Bytes(32), |it| { roots(it, KECCAK, false, EMPTY_KECCAK).await; }
-    ext_trie_keccak_256_root_version_2 gives Gives::Bytes(32), |it| { roots(it, KECCAK, true, EMPTY_KECCAK).await; }
-    ext_trie_blake2_256_ordered_root_version_1 gives Gives::Bytes(32), |it| {
+    ext_trie_blake2_256_root_version_1 -> Output::Bytes(32), |it| { roots(it, BLAKE2, false, EMPTY_BLAKE2).await; }
+    ext_trie_blake2_256_root_version_2 -> Output::Bytes(32), |it| { roots(it, BLAKE2, true, EMPTY_BLAKE2).await; }
+    ext_trie_keccak_256_root_version_1 -> Output::Bytes(32), |it| { roots(it, KECCAK, false, EMPTY_KECCAK).await; }
+    ext_trie_keccak_256_root_version_2 -> Output::Bytes(32), |it| { roots(it, KECCAK, true, EMPTY_KECCAK).await; }
+    ext_trie_blake2_256_ordered_root_version_1 -> Output::Bytes(32), |it| {
         ordered_roots(it, BLAKE2, false, EMPTY_BLAKE2).await;
     }
-    ext_trie_blake2_256_ordered_root_version_2 gives Gives::Bytes(32), |it| {
+    ext_trie_blake2_256_ordered_root_version_2 -> Output::Bytes(32), |it| {
         ordered_roots(it, BLAKE2, true, EMPTY_BLAKE2).await;
     }
-    ext_trie_keccak_256_ordered_root_version_1 gives Gives::Bytes(32), |it| {
+    ext_trie_keccak_256_ordered_root_version_1 -> Output::Bytes(32), |it| {
         ordered_roots(it, KECCAK, false, EMPTY_KECCAK).await;
     }
-    ext_trie_keccak_256_ordered_root_version_2 gives Gives::Bytes(32), |it| {
+    ext_trie_keccak_256_ordered_root_version_2 -> Output::Bytes(32), |it| {
         ordered_roots(it, KECCAK, true, EMPTY_KECCAK).await;
     }
-    ext_trie_blake2_256_verify_proof_version_1 gives Gives::Nothing, |it| { proofs(it, BLAKE2_PROOFS, false).await; }
-    ext_trie_blake2_256_verify_proof_version_2 gives Gives::Nothing, |it| { proofs(it, BLAKE2_PROOFS, true).await; }
-    ext_trie_keccak_256_verify_proof_version_1 gives Gives::Nothing, |it| { proofs(it, KECCAK_PROOFS, false).await; }
-    ext_trie_keccak_256_verify_proof_version_2 gives Gives::Nothing, |it| { proofs(it, KECCAK_PROOFS, true).await; }
+    ext_trie_blake2_256_verify_proof_version_1 -> Output::Nothing, |it| { proofs(it, BLAKE2_PROOFS, false).await; }
+    ext_trie_blake2_256_verify_proof_version_2 -> Output::Nothing, |it| { proofs(it, BLAKE2_PROOFS, true).await; }
+    ext_trie_keccak_256_verify_proof_version_1 -> Output::Nothing, |it| { proofs(it, KECCAK_PROOFS, false).await; }
+    ext_trie_keccak_256_verify_proof_version_2 -> Output::Nothing, |it| { proofs(it, KECCAK_PROOFS, true).await; }
 }

@@ -1,22 +1,24 @@
-//! The lists. Each rule has its reason; a call that no job needs is not here. `When` narrows a call to forms of its
-//! arguments, which are compared as 64-bit numbers.
+//! The allow-lists. Each rule states why the process needs the call; a call that no process needs is on no list. A
+//! condition restricts a rule to some values of an argument, which is compared as a 64-bit number.
 
 use libc::c_long;
 
-/// A system call that is allowed, in the form that all of its conditions describe.
+/// Allows a system call if all of its conditions hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     pub(super) call: c_long,
     pub(super) when: &'static [When],
+    /// Why a process needs the call.
     pub(super) why: &'static str,
 }
 
-/// A condition on an argument.
+/// A condition on the argument of this index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
-    /// This argument is this.
+    /// The argument equals the value.
     Is(u8, u64),
-    /// These bits of this argument are those.
+    /// The argument equals the second number in the bits that are set in the first, the mask. The second number has no
+    /// bits outside the mask.
     Bits(u8, u64, u64),
 }
 
@@ -29,9 +31,9 @@ const fn only(call: c_long, when: &'static [When], why: &'static str) -> Rule {
 }
 
 const EXEC: u64 = libc::PROT_EXEC as u64;
-/// Arguments that are 32 bits wide: the kernel ignores what is above.
+/// Mask of an argument of 32 bits: the kernel ignores the upper half of the register.
 const LOW: u64 = 0xffff_ffff;
-/// What makes a new thread, and everything that would make a namespace or a process of it.
+/// Clone flags that distinguish a new thread from a new process, and those that create a namespace.
 const CLONE_KINDS: u64 = (libc::CLONE_THREAD
     | libc::CLONE_VM
     | libc::CLONE_NEWUSER
@@ -43,120 +45,154 @@ const CLONE_KINDS: u64 = (libc::CLONE_THREAD
     | libc::CLONE_NEWCGROUP) as u64
     & LOW;
 const THREAD: u64 = (libc::CLONE_THREAD | libc::CLONE_VM) as u64;
-/// All that fork asks for besides the signal: where to write the number of the child's thread.
+/// The only flags that the C library's fork sets, besides the signal: where to store and clear the child's thread ID.
 const FORK_IDS: u64 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
 
-/// In builds with debug assertions the standard library makes sure that what it closes is open.
+/// The standard library's check of a descriptor that it is about to close.
 const IS_OPEN: Rule = only(
     libc::SYS_fcntl,
     &[When::Bits(1, LOW, libc::F_GETFD as u64)],
-    "is a descriptor open? asked before it is closed, in builds with debug assertions",
+    "builds with debug assertions verify that a descriptor is open before they close it",
 );
 
-/// A fork of a template, from when it waits for its job on.
+/// The calls of a job: a fork of a template, from the time when it waits for its job.
 pub(super) const JOB: &[Rule] = &[
-    any(libc::SYS_recvmsg, "waits for its job on its socket, and gets a memory file with a large one"),
-    only(libc::SYS_ppoll, &[When::Is(1, 2)], "waits until the job before it has ended, or it is told to go"),
-    any(libc::SYS_read, "a large job's memory file"),
-    any(libc::SYS_lseek, "how long that file is"),
-    any(libc::SYS_close, "that file, when it is read; descriptors that are not needed"),
+    any(libc::SYS_recvmsg, "receives the job, and the descriptor of the memory file that holds a large one"),
+    only(
+        libc::SYS_ppoll,
+        &[When::Is(1, 2)],
+        "a staged job waits on two descriptors: the end of the job before it, and its own socket",
+    ),
+    any(libc::SYS_read, "reads a large job from its memory file"),
+    any(libc::SYS_lseek, "determines the length of that memory file, and whether stderr is full"),
+    any(libc::SYS_close, "closes that memory file, and the descriptors that a fork inherits and does not use"),
     IS_OPEN,
-    any(libc::SYS_write, "its reply; what a panic says, to stderr"),
-    only(libc::SYS_sendto, &[When::Is(4, 0)], "its reply, where the standard library writes to a socket with it"),
-    any(libc::SYS_brk, "malloc"),
-    any(libc::SYS_munmap, "malloc; the guest's memory when it moves"),
-    any(libc::SYS_mremap, "malloc of large blocks"),
-    any(libc::SYS_madvise, "malloc gives memory back"),
-    only(libc::SYS_mmap, &[When::Bits(2, EXEC, 0)], "malloc; the guest's memory: never executable"),
-    only(libc::SYS_mprotect, &[When::Bits(2, EXEC, 0)], "the guest's memory grows: never executable"),
-    any(libc::SYS_rt_sigreturn, "the end of a signal handler: how wasmtime turns a fault into a trap"),
-    any(libc::SYS_rt_sigaction, "the standard library's handler lets a fault that is no trap end the process"),
-    any(libc::SYS_sigaltstack, "the stack of those handlers"),
+    any(libc::SYS_write, "writes the reply, and panic messages to stderr"),
+    only(
+        libc::SYS_sendto,
+        &[When::Is(4, 0)],
+        "writes the reply where the standard library uses send for sockets; never to an address",
+    ),
+    any(libc::SYS_brk, "malloc extends the heap"),
+    any(libc::SYS_munmap, "malloc frees large blocks; guest memory is unmapped when it moves"),
+    any(libc::SYS_mremap, "malloc resizes large blocks"),
+    any(libc::SYS_madvise, "malloc returns free memory to the kernel"),
+    only(
+        libc::SYS_mmap,
+        &[When::Bits(2, EXEC, 0)],
+        "malloc allocates large blocks; guest memory is mapped; never executable",
+    ),
+    only(libc::SYS_mprotect, &[When::Bits(2, EXEC, 0)], "makes grown guest memory accessible; never executable"),
+    any(libc::SYS_rt_sigreturn, "returns from wasmtime's signal handler, which turns faults into traps"),
+    any(
+        libc::SYS_rt_sigaction,
+        "the standard library's fault handler restores the default action, so that a fault outside the guest is fatal",
+    ),
+    any(libc::SYS_sigaltstack, "sets the stack of those signal handlers"),
     only(
         libc::SYS_futex,
         &[When::Bits(1, LOW, (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64)],
-        "the C library wakes whoever waits for a thing that is done once; there is nobody to wait for",
+        "one-time initialisation in the C library ends with a wake-up; with one thread there are no waiters",
     ),
-    any(libc::SYS_getrandom, "seeds of hash tables"),
-    any(libc::SYS_clock_gettime, "time, where the kernel cannot tell it without a call"),
-    any(libc::SYS_sched_yield, "waits before it makes a memory image again"),
-    any(libc::SYS_gettid, "a panic says in which thread it was"),
-    only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_NAME as u64)], "the name that ps shows"),
-    only(libc::SYS_prlimit64, &[When::Bits(0, LOW, 0)], "its CPU limit, which is its job's: only its own limits"),
-    any(libc::SYS_exit_group, "the end"),
+    any(libc::SYS_getrandom, "seeds hash tables"),
+    any(libc::SYS_clock_gettime, "reads the clock on machines where the vDSO falls back to the call"),
+    any(libc::SYS_sched_yield, "pauses before it retries to map a memory image that was busy"),
+    any(libc::SYS_gettid, "a panic message contains the thread ID"),
+    only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_NAME as u64)], "sets the process name that ps shows"),
+    only(
+        libc::SYS_prlimit64,
+        &[When::Bits(0, LOW, 0)],
+        "lowers its own limits: CPU time to that of its job, descriptors to none",
+    ),
+    any(libc::SYS_exit_group, "ends the process"),
 ];
 
-/// What a template does besides: it talks to the worker, forks, reaps, and each fork locks itself up further. A fork
-/// is ended for it once it is locked up.
+/// The calls of a template in addition to those of a job: it answers the worker, forks, reaps, and each fork then
+/// restricts itself further. They are fatal in a fork that waits for its job.
 pub(super) const TEMPLATE: &[Rule] = &[
-    any(libc::SYS_sendmsg, "answers the worker, with the descriptor of a fork"),
+    any(libc::SYS_sendmsg, "answers the worker, and passes on the descriptor of a fork"),
     only(
         libc::SYS_clone,
         &[When::Bits(0, !FORK_IDS, libc::SIGCHLD as u64)],
-        "fork, and nothing else that clone can do",
+        "forks, with the flags of the C library's fork and no others",
     ),
-    any(libc::SYS_set_robust_list, "the C library, in a fork"),
-    any(libc::SYS_rseq, "the C library, in a fork"),
-    any(libc::SYS_pidfd_open, "the descriptor by which the worker watches a fork"),
+    any(libc::SYS_set_robust_list, "the C library initialises the thread of a fork"),
+    any(libc::SYS_rseq, "the C library registers restartable sequences in a fork"),
+    any(libc::SYS_pidfd_open, "opens the descriptor by which the worker watches a fork"),
     any(libc::SYS_wait4, "reaps a fork"),
-    any(libc::SYS_getpid, "a fork's parent"),
-    any(libc::SYS_getppid, "a fork sees whether its template is still there"),
+    any(libc::SYS_getpid, "tells a fork which parent it must have"),
+    any(libc::SYS_getppid, "a fork verifies that its template still exists"),
     #[cfg(target_arch = "x86_64")]
-    any(libc::SYS_dup2, "a fork puts its socket and stderr in place of the template's"),
-    any(libc::SYS_dup3, "the same, where there is no dup2"),
-    only(libc::SYS_getpriority, &[When::Bits(1, LOW, 0)], "a fork's own priority, which goes with its time slices"),
-    only(libc::SYS_sched_setattr, &[When::Bits(0, LOW, 0)], "a fork's time slices"),
-    only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_PDEATHSIG as u64)], "a fork dies with its template"),
+    any(libc::SYS_dup2, "a fork replaces the template's standard descriptors by its socket and its stderr file"),
+    #[cfg(not(target_arch = "x86_64"))]
+    any(libc::SYS_dup3, "a fork replaces the template's standard descriptors by its socket and its stderr file"),
+    only(
+        libc::SYS_getpriority,
+        &[When::Bits(1, LOW, 0)],
+        "a fork reads its own nice value, which it must repeat when it sets its time slice",
+    ),
+    only(libc::SYS_sched_setattr, &[When::Bits(0, LOW, 0)], "a fork sets the length of its own time slices"),
+    only(
+        libc::SYS_prctl,
+        &[When::Bits(0, LOW, libc::PR_SET_PDEATHSIG as u64)],
+        "a fork arranges to be killed when its template ends",
+    ),
     only(
         libc::SYS_seccomp,
         &[When::Bits(0, LOW, libc::SECCOMP_SET_MODE_FILTER as u64)],
-        "a fork installs its own list",
+        "a fork installs the filter of a job",
     ),
 ];
 
-/// A preparation, from before it has seen the code on.
+/// The calls of a preparation, from before it reads the validation code.
 pub(super) const PREPARATION: &[Rule] = &[
-    any(libc::SYS_write, "the artifact; what a panic says, to stderr"),
-    any(libc::SYS_close, "the end of the artifact"),
+    any(libc::SYS_write, "writes the artifact, and panic messages to stderr"),
+    any(libc::SYS_close, "closes the pipe of the artifact"),
     IS_OPEN,
-    any(libc::SYS_brk, "malloc"),
-    any(libc::SYS_munmap, "malloc; stacks of threads that end"),
-    any(libc::SYS_mremap, "malloc of large blocks"),
-    any(libc::SYS_madvise, "malloc gives memory back; stacks of threads that end"),
-    any(libc::SYS_mmap, "malloc; stacks of threads; the artifact, when it is linked to try it"),
-    any(libc::SYS_mprotect, "malloc's arenas; stacks' guards; code of an artifact that is linked"),
-    any(libc::SYS_rt_sigaction, "wasmtime sets its handlers when it makes an engine"),
-    any(libc::SYS_rt_sigprocmask, "the C library, while it starts a thread"),
-    any(libc::SYS_rt_sigreturn, "the end of a handler"),
-    any(libc::SYS_sigaltstack, "the stacks of handlers, one for each thread"),
-    only(libc::SYS_clone, &[When::Bits(0, CLONE_KINDS, THREAD)], "threads of the compiler, never processes"),
-    any(libc::SYS_set_robust_list, "the C library, in a new thread"),
-    any(libc::SYS_rseq, "the C library, in a new thread"),
+    any(libc::SYS_brk, "malloc extends the heap"),
+    any(libc::SYS_munmap, "malloc frees large blocks; stacks of ended threads are freed"),
+    any(libc::SYS_mremap, "malloc resizes large blocks"),
+    any(libc::SYS_madvise, "malloc returns free memory to the kernel; so does the C library with stacks"),
+    any(libc::SYS_mmap, "malloc allocates large blocks; threads get stacks; a precheck maps the artifact's code"),
+    any(libc::SYS_mprotect, "malloc extends its arenas; stacks get guard pages; a precheck makes code executable"),
+    any(libc::SYS_rt_sigaction, "wasmtime installs its signal handlers when it creates an engine"),
+    any(libc::SYS_rt_sigprocmask, "the C library blocks signals while it starts a thread"),
+    any(libc::SYS_rt_sigreturn, "returns from a signal handler"),
+    any(libc::SYS_sigaltstack, "sets the stack of the signal handlers, in each thread"),
+    only(
+        libc::SYS_clone,
+        &[When::Bits(0, CLONE_KINDS, THREAD)],
+        "starts the compiler's threads; never a process or a namespace",
+    ),
+    any(libc::SYS_set_robust_list, "the C library initialises a new thread"),
+    any(libc::SYS_rseq, "the C library registers restartable sequences in a new thread"),
     any(libc::SYS_futex, "threads wait for each other"),
-    any(libc::SYS_sched_yield, "threads that find no work"),
-    any(libc::SYS_sched_getaffinity, "how many cores there are, for malloc's arenas and the thread pool"),
-    any(libc::SYS_gettid, "threads name themselves; a panic says in which it was"),
-    any(libc::SYS_getpid, "threads name themselves"),
-    any(libc::SYS_getrandom, "seeds of hash tables"),
-    any(libc::SYS_clock_gettime, "time, where the kernel cannot tell it without a call"),
-    any(libc::SYS_membarrier, "other cores see new code, on aarch64"),
-    only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_NAME as u64)], "names of threads"),
+    any(libc::SYS_sched_yield, "a thread without work lets others run"),
+    any(libc::SYS_sched_getaffinity, "malloc and the thread pool ask for the number of cores"),
+    any(libc::SYS_gettid, "a new thread and a panic message refer to the thread ID"),
+    any(libc::SYS_getpid, "a new thread refers to its process"),
+    any(libc::SYS_getrandom, "seeds hash tables"),
+    any(libc::SYS_clock_gettime, "reads the clock on machines where the vDSO falls back to the call"),
+    #[cfg(target_arch = "aarch64")]
+    any(libc::SYS_membarrier, "a precheck makes new code visible to the other cores"),
+    only(libc::SYS_prctl, &[When::Bits(0, LOW, libc::PR_SET_NAME as u64)], "sets the names of threads"),
     only(
         libc::SYS_prlimit64,
         &[When::Bits(0, LOW, 0), When::Is(2, 0)],
-        "the C library asks how large stacks are; limits are not changed any more",
+        "the C library reads the stack limit of the process; changing a limit is forbidden",
     ),
-    any(libc::SYS_exit, "a thread's end"),
-    any(libc::SYS_exit_group, "the end"),
+    any(libc::SYS_exit, "ends a thread"),
+    any(libc::SYS_exit_group, "ends the process"),
 ];
 
-/// What a preparation gets an error for (`ENOSYS`) instead of being ended: the C library asks for it and can do without.
+/// The calls of a preparation that fail with `ENOSYS`, and are not fatal: the C library tries them and continues
+/// without.
 pub(super) const REFUSED: &[Rule] = &[
-    any(libc::SYS_clone3, "threads: its arguments cannot be looked at, so the C library is to use clone"),
-    any(libc::SYS_openat, "malloc looks for a setting of the kernel in /proc when a thread gives memory back"),
+    any(libc::SYS_clone3, "the C library then starts threads with clone, whose flags a filter can read"),
+    any(libc::SYS_openat, "malloc reads a kernel setting below /proc when a thread frees memory, and has a default"),
 ];
 
-/// The list of a template: its own and that of its forks, which are held by both.
+/// The list of a template: its own calls and those of its forks, which inherit the filter.
 pub(super) fn template() -> Vec<Rule> {
     [JOB, TEMPLATE].concat()
 }

@@ -1,0 +1,88 @@
+//! Registration, heartbeats and deregistration.
+
+use crate::{
+    Action, Notice, Request,
+    state::{Phase, WorkerState},
+};
+use pvf_proto::{
+    time::Timestamp,
+    wire::{Heartbeat, WorkerHello, WorkerReply},
+};
+
+impl WorkerState {
+    /// The heartbeat is due.
+    pub(crate) fn on_heartbeat_due(&mut self, now: Timestamp) {
+        self.registration.next_beat = now.after(self.config.timing.heartbeat);
+        self.beat();
+    }
+
+    /// Sends a registration until it is accepted, heartbeats from then on; one request at a time.
+    fn beat(&mut self) {
+        if self.registration.in_flight.is_some() {
+            return;
+        }
+        let running = self.attempts().map(Into::into).collect();
+        let own = &self.config.registration;
+        if self.registration.registered {
+            let draining = self.phase != Phase::Working;
+            let heartbeat = Heartbeat { worker: own.worker, running, draining, holdings: vec![] };
+            self.registration.in_flight = Some(Request::Heartbeat);
+            self.push(Action::Heartbeat(Box::new(heartbeat)));
+        } else {
+            let hello = WorkerHello { running, ..own.clone() };
+            self.registration.in_flight = Some(Request::Register);
+            self.push(Action::Register(Box::new(hello)));
+        }
+    }
+
+    /// A registration or heartbeat was answered, or not.
+    pub(crate) fn on_beat_answered(&mut self, request: Request, answer: Result<WorkerReply, String>) {
+        if self.registration.in_flight.take() != Some(request) {
+            self.inconsistent(format!("an answer to {request:?}, which is not under way"));
+        }
+        match answer {
+            Ok(WorkerReply::Welcome { token }) => {
+                self.token = self.token.max(token);
+                self.registration.registered = true;
+                self.notice(Notice::Registered { token });
+            }
+            Ok(WorkerReply::Ack) => {}
+            Ok(WorkerReply::SayHello) => {
+                self.registration.registered = false;
+                self.notice(Notice::RegistrationLost);
+                self.beat();
+            }
+            Ok(WorkerReply::Refused(why)) => self.notice(Notice::RegistrationRefused { why }),
+            Err(why) => self.notice(Notice::CoordinatorSilent { why }),
+        }
+    }
+
+    /// No more jobs; those that the worker has may end until the drain time is over.
+    pub(crate) fn on_shutdown(&mut self, now: Timestamp) {
+        if self.phase != Phase::Working {
+            return;
+        }
+        self.phase = Phase::Draining { until: now.after(self.config.drain) };
+        self.notice(Notice::Draining { jobs: self.jobs.len() });
+        self.beat();
+    }
+
+    /// Leaves if the worker drains and has no job any more, or its drain time is over.
+    pub(crate) fn leave_if_done(&mut self, now: Timestamp) {
+        if let Phase::Draining { until } = self.phase
+            && (self.jobs.is_empty() || until <= now)
+        {
+            self.leave();
+        }
+    }
+
+    /// Ends every job and deregisters.
+    pub(crate) fn leave(&mut self) {
+        let jobs: Vec<_> = self.jobs.keys().copied().collect();
+        for job in jobs {
+            self.withdraw(job);
+        }
+        self.phase = Phase::Left;
+        self.push(Action::Leave);
+    }
+}

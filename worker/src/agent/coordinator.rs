@@ -1,0 +1,55 @@
+//! The worker's side of the bus: requests to the coordinator and answers to its commands.
+
+use pvf_shared::{
+    bus::{SharedBus, Subscription},
+    ids::{FleetName, WorkerId},
+    subjects::{self, Subject},
+    wire::{self, DispatchReply, FromWorker, WorkerReply},
+};
+use std::time::Duration;
+
+/// A client of the coordinator.
+#[derive(Clone)]
+pub(super) struct CoordinatorClient {
+    bus: SharedBus,
+    fleet: FleetName,
+    /// How long it waits for an answer.
+    timeout: Duration,
+}
+
+impl CoordinatorClient {
+    pub(super) fn new(bus: SharedBus, fleet: FleetName, timeout: Duration) -> Self {
+        Self { bus, fleet, timeout }
+    }
+
+    /// The commands to this worker. Ends when the bus does.
+    pub(super) async fn commands(&self, worker: &WorkerId) -> Result<Subscription, pvf_shared::bus::BusError> {
+        self.bus.subscribe(&subjects::worker(&self.fleet, worker)).await
+    }
+
+    /// One request and its answer, or why there is none.
+    pub(super) async fn request(&self, message: &FromWorker) -> Result<WorkerReply, String> {
+        let to = subjects::from_worker(&self.fleet);
+        let answer = self.bus.request(&to, wire::encode(message), self.timeout).await.map_err(|e| e.to_string())?;
+        wire::decode(&answer).map_err(|e| e.to_string())
+    }
+
+    /// Answers a command. If the answer is lost the coordinator repeats the command.
+    pub(super) async fn reply(&self, to: &Subject, reply: &DispatchReply) {
+        if let Err(error) = self.bus.publish(to, wire::encode(reply)).await {
+            tracing::warn!(%error, "cannot send the answer to a command");
+        }
+    }
+
+    /// Deregisters. If that is lost the coordinator learns it from the worker's silence.
+    pub(super) async fn deregister(&self, worker: WorkerId) {
+        if let Err(error) = self.request(&FromWorker::Goodbye { worker }).await {
+            tracing::debug!(%error, "the deregistration was not acknowledged");
+        }
+        let _ = self.bus.flush().await;
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.bus.is_connected()
+    }
+}

@@ -1,0 +1,166 @@
+//! The task of one run: fetch the inputs, run the job's process, store what it made, report the outcome.
+
+use super::{artifacts::ArtifactCache, shell::TaskMessage};
+use crate::supervise::{JobRunner, Prepared, SlotGrant};
+use futures::FutureExt as _;
+use pvf_shared::{
+    Bytes,
+    artifact::ArtifactInfo,
+    blob::BlobRef,
+    ids::CodeHash,
+    job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
+    store::{BlobStore, StoreError},
+    verdict::{AmbiguousReason, InternalError, PrepareError},
+    wire::Dispatch,
+};
+use pvf_worker_core::RunId;
+use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Instant};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::Instrument as _;
+
+/// What all jobs of a worker share.
+pub(super) struct JobContext {
+    pub(super) store: BlobStore,
+    pub(super) runner: JobRunner,
+    pub(super) cache: ArtifactCache,
+    /// Larger results go to the store, bytes.
+    pub(super) max_inline: usize,
+}
+
+/// One run.
+pub(super) struct JobTask {
+    pub(super) run: RunId,
+    pub(super) dispatch: Arc<Dispatch>,
+    /// The slot that it has or waits for.
+    pub(super) grant: SlotGrant,
+    pub(super) to_loop: UnboundedSender<TaskMessage>,
+}
+
+/// Runs a job to its end. Dropping the future kills and reaps its process.
+pub(super) async fn run(context: Arc<JobContext>, JobTask { run, dispatch, grant, to_loop }: JobTask) {
+    let Dispatch { job, attempt, request, ref spec, .. } = *dispatch;
+    let artifact = match spec {
+        JobSpec::Prepare(spec) => spec.artifact.to_string(),
+        JobSpec::Execute(spec) => spec.artifact.to_string(),
+    };
+    let span = tracing::info_span!("job", %job, attempt, request = request.map(|r| r.to_string()), %artifact);
+    async {
+        let progress = to_loop.clone();
+        // The loop may be gone when this ends.
+        let grant = grant.on_release(move || drop(progress.send(TaskMessage::Progress)));
+        let (outcome, usage) = context.outcome(spec, grant).await;
+        tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
+            max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
+        let _ = to_loop.send(TaskMessage::Ended { run, outcome, usage });
+    }
+    .instrument(span)
+    .await;
+}
+
+fn summary(outcome: &JobOutcome) -> String {
+    match outcome {
+        JobOutcome::Prepare(PrepareOutcome::Prepared(info)) => format!("prepared ({} bytes)", info.bytes),
+        JobOutcome::Prepare(PrepareOutcome::Failed(error)) => error.to_string(),
+        JobOutcome::Prepare(PrepareOutcome::Internal(error)) => format!("internal: {error}"),
+        JobOutcome::Execute(ExecuteOutcome::Valid(_)) => "valid".into(),
+        JobOutcome::Execute(ExecuteOutcome::Invalid(reason)) => reason.to_string(),
+        JobOutcome::Execute(ExecuteOutcome::Ambiguous(reason)) => reason.to_string(),
+        JobOutcome::Execute(ExecuteOutcome::Internal(error)) => format!("internal: {error}"),
+    }
+}
+
+impl JobContext {
+    /// There is an outcome even if the worker's own code panics: without one the job would never end.
+    async fn outcome(&self, spec: &JobSpec, grant: SlotGrant) -> (JobOutcome, JobUsage) {
+        let panicked = "panic in the worker itself; see its log";
+        match spec {
+            JobSpec::Prepare(job) => {
+                let started = Instant::now();
+                let caught = AssertUnwindSafe(self.prepare(job)).catch_unwind().await;
+                let (outcome, mut usage) = caught.unwrap_or_else(|_| {
+                    (PrepareOutcome::Failed(PrepareError::JobDied(panicked.into())), JobUsage::default())
+                });
+                usage.io = started.elapsed().saturating_sub(usage.wall);
+                (JobOutcome::Prepare(outcome), usage)
+            }
+            JobSpec::Execute(job) => {
+                let caught = AssertUnwindSafe(self.execute(job, grant)).catch_unwind().await;
+                let (outcome, usage) = caught.unwrap_or_else(|_| {
+                    let reason = AmbiguousReason::JobError(panicked.into());
+                    (ExecuteOutcome::Ambiguous(reason), JobUsage::default())
+                });
+                (JobOutcome::Execute(outcome), usage)
+            }
+        }
+    }
+
+    /// Fetches an input. A missing or damaged one is an infrastructure failure, not a verdict.
+    async fn input(&self, blob: &BlobRef) -> Result<Bytes, InternalError> {
+        self.store.fetch(blob).await.map_err(|error| match error {
+            StoreError::NotFound { .. } | StoreError::Damaged { .. } => InternalError::InputBlob(error.to_string()),
+            other => InternalError::Store(other.to_string()),
+        })
+    }
+
+    async fn prepare(&self, job: &PrepareJob) -> (PrepareOutcome, JobUsage) {
+        let internal = |error| (PrepareOutcome::Internal(error), JobUsage::default());
+        let code = match self.input(&job.code).await {
+            Ok(code) => code,
+            Err(error) => return internal(error),
+        };
+        if CodeHash::of(&code) != job.artifact.code_hash {
+            return internal(InternalError::InputBlob("the code does not match its hash".into()));
+        }
+        let (prepared, usage) = self.runner.prepare(job, code).await;
+        let store = |e: StoreError| PrepareOutcome::Internal(InternalError::Store(e.to_string()));
+        // Stored before it is reported, so that a worker that is told of it finds it.
+        let outcome = match prepared {
+            Prepared::Artifact(code) => match self.store.put_artifact(&job.artifact, &code).await {
+                Ok(mac) => PrepareOutcome::Prepared(ArtifactInfo { bytes: code.len() as u64, mac }),
+                Err(error) => store(error),
+            },
+            // Stored for all requests, unless it depends on the limits of this one.
+            Prepared::Failed(error) if error.is_deterministic() && !error.depends_on_limits() => {
+                match self.store.put_failure(&job.artifact, &error).await {
+                    Ok(()) => PrepareOutcome::Failed(error),
+                    Err(error) => store(error),
+                }
+            }
+            Prepared::Failed(error) => PrepareOutcome::Failed(error),
+            Prepared::Internal(error) => PrepareOutcome::Internal(error),
+        };
+        (outcome, usage)
+    }
+
+    async fn execute(&self, job: &ExecuteJob, grant: SlotGrant) -> (ExecuteOutcome, JobUsage) {
+        let started = Instant::now();
+        let failed = |outcome| (outcome, JobUsage { io: started.elapsed(), ..JobUsage::default() });
+        let block_data = match self.input(&job.block_data).await {
+            Ok(data) => data,
+            Err(error) => return failed(ExecuteOutcome::Internal(error)),
+        };
+        let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
+        let artifact = match self.cache.get(&job.artifact, job.mac, is_mapped).await {
+            Ok(artifact) => artifact,
+            Err(outcome) => return failed(outcome),
+        };
+        let fetching = started.elapsed();
+        let (outcome, usage) = self.runner.execute_with_grant(job, artifact.path(), block_data, grant).await;
+        let started = Instant::now();
+        let outcome = self.fit(outcome).await;
+        (outcome, JobUsage { io: fetching + started.elapsed(), ..usage })
+    }
+
+    /// Stores a result that does not fit into a message.
+    async fn fit(&self, outcome: ExecuteOutcome) -> ExecuteOutcome {
+        match outcome {
+            ExecuteOutcome::Valid(BlobRef::Inline(result)) if result.len() > self.max_inline => {
+                match self.store.put_blob(result).await {
+                    Ok(blob) => ExecuteOutcome::Valid(blob),
+                    Err(error) => ExecuteOutcome::Internal(InternalError::Store(error.to_string())),
+                }
+            }
+            other => other,
+        }
+    }
+}

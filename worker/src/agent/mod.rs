@@ -1,0 +1,190 @@
+//! The worker's agent: the shell around its pure core ([`pvf_worker_core`]).
+//!
+//! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `jobs` is the
+//! task of one run, `runs` keeps those tasks and what is known of their processes, `artifacts` is the cache of artifact
+//! files. Dropping the agent, or a run, kills and reaps the processes that belong to it.
+
+mod artifacts;
+mod coordinator;
+mod jobs;
+mod runs;
+mod shell;
+
+use crate::{
+    metrics::WorkerMetrics,
+    sandbox::Report,
+    supervise::JobRunner,
+    wasm::{CpuBaseline, engine_id},
+};
+use artifacts::ArtifactCache;
+use jobs::JobContext;
+use pvf_shared::{
+    bus::{BusError, SharedBus},
+    config::ProtocolTimeouts,
+    http::Http,
+    ids::{FleetName, WorkerId},
+    store::BlobStore,
+    wire::{WorkerHello, WorkerKind},
+};
+use pvf_worker_core::AgentConfig;
+use shell::{Shell, Status};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+/// Default limit of spare forks of one template, which are made one after another.
+const MAX_SPARES: u32 = 8;
+
+/// How a worker is set up.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Whether it prepares or executes.
+    pub kind: WorkerKind,
+    /// Jobs that run at once.
+    pub slots: u32,
+    /// Name of its fleet.
+    pub fleet: FleetName,
+    /// Intervals and time-outs of its fleet.
+    pub timing: ProtocolTimeouts,
+    /// The executable that runs the jobs. Default: the current executable.
+    pub worker_exe: Option<PathBuf>,
+    /// What the sandbox can do on this machine. Default: the worker probes it at the start.
+    pub sandbox: Option<Report>,
+    /// Refuse to start if a sandbox mechanism is missing. Without it the worker logs a warning and runs jobs under the
+    /// mechanisms that work.
+    pub secure: bool,
+    /// CPU features that compiled code may use.
+    pub baseline: CpuBaseline,
+    /// Name of the machine.
+    pub host: String,
+    /// Spare forks of each template in use.
+    pub spares: u32,
+    /// How long running jobs may go on when the worker is asked to end.
+    pub drain: Duration,
+}
+
+impl WorkerConfig {
+    /// Default settings.
+    pub fn new(kind: WorkerKind, slots: u32) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "unknown".into());
+        Self {
+            kind,
+            slots,
+            fleet: FleetName::default(),
+            timing: ProtocolTimeouts::default(),
+            worker_exe: None,
+            sandbox: None,
+            secure: false,
+            baseline: CpuBaseline::of_this_machine(),
+            host: host.trim().to_owned(),
+            spares: slots.min(MAX_SPARES),
+            drain: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why a worker cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The bus failed.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// A sandbox mechanism is missing, and the worker must not run without it.
+    #[error("sandbox incomplete, refusing to run untrusted code; missing:\n{0}")]
+    Insecure(String),
+    /// The job executable, the artifact cache or the metrics cannot be set up.
+    #[error("worker: {0}")]
+    Setup(String),
+}
+
+/// A worker.
+pub struct Worker {
+    config: AgentConfig,
+    fleet: FleetName,
+    bus: SharedBus,
+    jobs: Arc<JobContext>,
+    status: Status,
+}
+
+impl Worker {
+    /// A worker that has not connected yet.
+    ///
+    /// # Errors
+    /// The executable for jobs or the folder of the artifact cache cannot be used, or the sandbox is incomplete and
+    /// `config.secure` is set.
+    pub fn new(config: WorkerConfig, bus: SharedBus, store: BlobStore) -> Result<Self, WorkerError> {
+        let setup = |what: &str, e: &dyn std::fmt::Display| WorkerError::Setup(format!("{what}: {e}"));
+        let (exe, baseline) = (config.worker_exe.clone(), config.baseline);
+        let runner = match config.sandbox.clone() {
+            Some(report) => JobRunner::with_sandbox(exe, baseline, report),
+            None => JobRunner::new(exe, baseline),
+        };
+        let runner = runner.map_err(|e| setup("executable for jobs", &e))?;
+        let runner = runner.with_slots(config.slots as usize, config.spares as usize);
+        check_sandbox(runner.sandbox(), config.secure)?;
+        let engine = engine_id(config.baseline).map_err(|e| setup("engine", &e))?;
+        let metrics = WorkerMetrics::new(config.kind, config.slots).map_err(|e| setup("metrics", &e))?;
+        let cache = ArtifactCache::new(store.clone(), metrics.clone()).map_err(|e| setup("artifact cache", &e))?;
+        let registration = WorkerHello {
+            worker: WorkerId::new(),
+            kind: config.kind,
+            slots: config.slots,
+            engine,
+            host: config.host,
+            version: env!("CARGO_PKG_VERSION").into(),
+            cpu_baseline: config.baseline.to_string(),
+            security: runner.sandbox().status(),
+            holds: vec![],
+            running: vec![],
+        };
+        let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
+        let jobs = Arc::new(JobContext { store, runner, cache, max_inline });
+        let agent = AgentConfig { registration, timing: config.timing, drain: config.drain };
+        let status = Status { metrics, http: Http::new() };
+        Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status })
+    }
+
+    /// Shows the worker's progress, readiness and metrics at these endpoints. The worker is ready while it is registered
+    /// with a coordinator, connected to the bus and not draining.
+    ///
+    /// # Errors
+    /// The registry has metrics of these names already.
+    pub fn with_http(mut self, http: Http) -> Result<Self, WorkerError> {
+        let registered = self.status.metrics.register(&http.registry);
+        registered.map_err(|e| WorkerError::Setup(format!("metrics: {e}")))?;
+        self.status.http = http;
+        Ok(self)
+    }
+
+    /// Works until `shutdown` completes, then finishes the jobs that it has, for as long as the drain time allows, and
+    /// deregisters. It registers with a coordinator as soon as there is one.
+    ///
+    /// # Errors
+    /// The worker cannot subscribe to its subject.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
+        Shell::open(self).await?.run(shutdown).await;
+        Ok(())
+    }
+}
+
+/// Whether a worker may start with this sandbox.
+fn check_sandbox(sandbox: &Report, secure: bool) -> Result<(), WorkerError> {
+    if sandbox.is_complete() {
+        return Ok(());
+    }
+    if secure {
+        return Err(WorkerError::Insecure(sandbox.complaint()));
+    }
+    // Once for all workers of one process.
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            target: "pvf_worker::sandbox",
+            "INSECURE: running untrusted code without a complete sandbox; missing:\n{}",
+            sandbox.complaint()
+        )
+    });
+    Ok(())
+}

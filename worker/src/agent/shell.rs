@@ -1,0 +1,244 @@
+//! The only loop of the worker: one event at a time into the core, then all actions out.
+
+use super::{
+    Worker,
+    coordinator::CoordinatorClient,
+    jobs::{self, JobContext, JobTask},
+    runs::Runs,
+};
+use crate::metrics::WorkerMetrics;
+use futures::StreamExt as _;
+use pvf_shared::{
+    bus::{BusError, Message, Subscription},
+    http::Http,
+    ids::WorkerId,
+    job::{JobOutcome, JobUsage},
+    time::Timestamp,
+    wire::{self, Dispatch, FromWorker, Holding, ToWorker, WorkerReply},
+};
+use pvf_worker_core::{Action, Agent, Event, Notice, Request, RunId};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
+
+/// What tasks tell the loop.
+pub(super) enum TaskMessage {
+    /// The progress of a run changed: the loop looks at all of them.
+    Progress,
+    /// The outcome of a run is known.
+    Ended { run: RunId, outcome: JobOutcome, usage: JobUsage },
+    /// A request was answered, or not in time.
+    Answered { request: Request, answer: Result<WorkerReply, String> },
+}
+
+/// What the worker shows of itself.
+pub(super) struct Status {
+    pub(super) metrics: WorkerMetrics,
+    pub(super) http: Http,
+}
+
+/// The core's clock: never goes back, and begins at the wall clock's time.
+struct Clock {
+    started: Instant,
+    epoch: Timestamp,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), epoch: Timestamp::at(since_epoch) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.epoch.after(self.started.elapsed())
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.started + at.since(self.epoch)
+    }
+}
+
+/// The shell of a worker's agent.
+pub(super) struct Shell {
+    core: Agent,
+    worker: WorkerId,
+    clock: Clock,
+    client: CoordinatorClient,
+    commands: Subscription,
+    jobs: Arc<JobContext>,
+    runs: Runs,
+    status: Status,
+    to_loop: UnboundedSender<TaskMessage>,
+    from_tasks: UnboundedReceiver<TaskMessage>,
+    left: bool,
+}
+
+impl Shell {
+    /// Subscribes to the worker's commands.
+    pub(super) async fn open(worker: Worker) -> Result<Self, BusError> {
+        let Worker { config, fleet, bus, jobs, status } = worker;
+        let own = &config.registration;
+        let id = own.worker;
+        let client = CoordinatorClient::new(bus, fleet, config.timing.ack);
+        let commands = client.commands(&id).await?;
+        tracing::info!(worker = %id, kind = %own.kind, slots = own.slots, engine = %own.engine, host = %own.host,
+            "worker is ready");
+        let clock = Clock::start();
+        let core = Agent::new(config, clock.now());
+        let (to_loop, from_tasks) = unbounded_channel();
+        let runs = Runs::default();
+        Ok(Self { core, worker: id, clock, client, commands, jobs, runs, status, to_loop, from_tasks, left: false })
+    }
+
+    /// Runs until the core has left.
+    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        tokio::pin!(shutdown);
+        let mut shutting_down = false;
+        while !self.left {
+            let due = self.core.poll_timeout().map(|at| self.clock.instant(at));
+            let event = tokio::select! {
+                () = &mut shutdown, if !shutting_down => {
+                    shutting_down = true;
+                    Some(Event::Shutdown)
+                }
+                message = self.commands.next() => Some(command(message)),
+                Some(message) = self.from_tasks.recv() => self.event_of(message),
+                () = until(due) => None,
+            };
+            // The newest facts about processes first, so that the event is judged by them.
+            while let Some(fact) = self.runs.next_fact() {
+                self.handle(fact).await;
+            }
+            if let Some(event) = event {
+                self.handle(event).await;
+            }
+            let now = self.clock.now();
+            if self.core.poll_timeout().is_some_and(|at| at <= now) {
+                self.core.handle_timeout(now);
+                self.execute_actions().await;
+            }
+            self.show_status();
+        }
+    }
+
+    /// What a task's message means to the core. Outcomes of runs that were stopped meanwhile mean nothing.
+    fn event_of(&mut self, message: TaskMessage) -> Option<Event> {
+        match message {
+            TaskMessage::Progress => None,
+            TaskMessage::Ended { run, outcome, usage } => Some(Event::Ended { run, outcome, usage }),
+            TaskMessage::Answered { request, answer } => Some(Event::Answered { request, answer }),
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        if let Event::Ended { run, outcome, .. } = &event {
+            if !self.runs.remove(*run) {
+                return;
+            }
+            self.status.metrics.job_finished(outcome);
+        }
+        self.core.handle(event, self.clock.now());
+        self.execute_actions().await;
+    }
+
+    async fn execute_actions(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Reply { to, reply } => self.client.reply(&to, &reply).await,
+                Action::Register(mut hello) => {
+                    hello.holds = self.jobs.cache.list().into_iter().map(Holding::OnDisk).collect();
+                    self.request(Request::Register, FromWorker::Hello(*hello));
+                }
+                Action::Heartbeat(mut heartbeat) => {
+                    heartbeat.holdings = self.jobs.cache.take_evicted().into_iter().map(Holding::Gone).collect();
+                    self.request(Request::Heartbeat, FromWorker::Heartbeat(*heartbeat));
+                }
+                Action::Report(report) => {
+                    self.request(Request::Report((&*report).into()), FromWorker::Report(report));
+                }
+                Action::Start { run, dispatch, behind } => self.start(run, dispatch, behind),
+                Action::GrantSlot { run } => self.runs.grant_slot(run),
+                Action::Stop { run } => drop(self.runs.remove(run)),
+                Action::Leave => {
+                    self.left = true;
+                    self.client.deregister(self.worker).await;
+                }
+                Action::Notice(notice) => self.note(&notice),
+            }
+        }
+    }
+
+    fn request(&self, request: Request, message: FromWorker) {
+        let (client, to_loop) = (self.client.clone(), self.to_loop.clone());
+        tokio::spawn(async move {
+            let answer = client.request(&message).await;
+            // The loop has ended, or takes it.
+            let _ = to_loop.send(TaskMessage::Answered { request, answer });
+        });
+    }
+
+    fn start(&mut self, run: RunId, dispatch: Arc<Dispatch>, behind: Option<RunId>) {
+        let (grant, new) = self.runs.prepare(behind);
+        let task = JobTask { run, dispatch, grant, to_loop: self.to_loop.clone() };
+        let task = tokio::spawn(jobs::run(self.jobs.clone(), task));
+        self.runs.insert(run, new, task.abort_handle());
+    }
+
+    fn note(&self, notice: &Notice) {
+        self.status.metrics.noticed(notice);
+        match notice {
+            Notice::Registered { token } => tracing::info!(token = token.0, "registered with the coordinator"),
+            Notice::RegistrationLost => tracing::warn!("the coordinator does not know this worker: registering again"),
+            Notice::RegistrationRefused { why } => tracing::error!(%why, "the coordinator refuses this worker"),
+            Notice::CoordinatorSilent { why } => tracing::warn!(error = %why, "the coordinator does not answer"),
+            Notice::JobTaken { attempt } => tracing::debug!(%attempt, "job taken"),
+            Notice::CommandRefused { why } => tracing::info!(%why, "command refused"),
+            Notice::JobDisplaced { attempt } => tracing::debug!(%attempt, "staged job displaced by a more urgent one"),
+            Notice::ReportUnacknowledged { attempt, why } => {
+                tracing::warn!(%attempt, error = %why, "report not acknowledged, sending it again");
+            }
+            Notice::ReportRefused { attempt, why } => {
+                tracing::error!(%attempt, %why, "the coordinator refuses a report");
+            }
+            Notice::Draining { jobs } => tracing::info!(jobs, "worker drains"),
+            Notice::Inconsistent { what } => tracing::error!(%what, "the worker's state is inconsistent: a bug"),
+        }
+    }
+
+    fn show_status(&self) {
+        self.status.metrics.show(&self.core, self.client.is_connected());
+        let http = &self.status.http;
+        http.liveness.tick();
+        if self.core.is_draining() {
+            http.readiness.not_ready("draining");
+        } else if !self.client.is_connected() {
+            http.readiness.not_ready("bus disconnected");
+        } else if !self.core.is_registered() {
+            http.readiness.not_ready("not registered with a coordinator");
+        } else {
+            http.readiness.ready();
+        }
+    }
+}
+
+/// A message on the worker's subject, or its end.
+fn command(message: Option<Message>) -> Event {
+    let Some(Message { payload, reply }) = message else { return Event::BusClosed };
+    match wire::decode::<ToWorker>(&payload) {
+        Ok(message) => Event::Command { message, reply },
+        Err(error) => Event::MalformedCommand { why: error.to_string(), reply },
+    }
+}
+
+/// Completes at this time, if there is one.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,230 @@
+//! All metrics of a worker: name, unit, help and labels. This is the only file that names one.
+//!
+//! As in the Polkadot node's PVF host, counters have no `_total` suffix. That host has no metric for what is counted
+//! here; the metrics that it does have (`polkadot_pvf_*`) are the coordinator's. Each metric has the label `kind`
+//! (`prepare`, `execute`); an id is never a label.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector};
+use pvf_shared::{
+    job::{ExecuteOutcome, JobOutcome, PrepareOutcome},
+    wire::{CommandRefusal, WorkerKind},
+};
+use pvf_worker_core::{Agent, Notice};
+
+/// The metrics of one worker. Clones share the values.
+#[derive(Debug, Clone)]
+pub struct WorkerMetrics {
+    slots: IntGauge,
+    jobs: IntGaugeVec,
+    jobs_taken: IntCounter,
+    jobs_finished: IntCounterVec,
+    jobs_displaced: IntCounter,
+    commands_refused: IntCounterVec,
+    reports_repeated: IntCounter,
+    reports_refused: IntCounter,
+    cache_hits: IntCounter,
+    cache_misses: IntCounter,
+    cache_evictions: IntCounter,
+    registered: IntGauge,
+    draining: IntGauge,
+    bus_connected: IntGauge,
+    inconsistencies: IntCounter,
+}
+
+impl WorkerMetrics {
+    /// All values zero, but for the number of slots.
+    ///
+    /// # Errors
+    /// A declaration below is wrong; a test creates them all.
+    pub fn new(kind: WorkerKind, slots: u32) -> prometheus::Result<Self> {
+        let opts = |name: &str, help: &str| Opts::new(name, help).const_label("kind", kind.to_string());
+        let counter = |name: &str, help: &str| IntCounter::with_opts(opts(name, help));
+        let counters = |name: &str, help: &str, label: &str| IntCounterVec::new(opts(name, help), &[label]);
+        let gauge = |name: &str, help: &str| IntGauge::with_opts(opts(name, help));
+        let metrics = Self {
+            slots: gauge("pvf_worker_slots", "Jobs that the worker runs at once")?,
+            jobs: IntGaugeVec::new(
+                opts("pvf_worker_jobs", "Jobs that the worker has, by state (running: jobs that hold a slot)"),
+                &["state"],
+            )?,
+            jobs_taken: counter("pvf_worker_jobs_taken", "Dispatches accepted as new jobs")?,
+            jobs_finished: counters("pvf_worker_jobs_finished", "Jobs that ended, by outcome", "outcome")?,
+            jobs_displaced: counter(
+                "pvf_worker_jobs_displaced",
+                "Staged jobs that gave way to a more urgent one before they began",
+            )?,
+            commands_refused: counters(
+                "pvf_worker_commands_refused",
+                "Commands of the coordinator that were refused, by reason",
+                "reason",
+            )?,
+            reports_repeated: counter(
+                "pvf_worker_reports_repeated",
+                "Reports that were sent again because no acknowledgement came",
+            )?,
+            reports_refused: counter("pvf_worker_reports_refused", "Reports that the coordinator refused")?,
+            cache_hits: counter("pvf_worker_artifact_cache_hits", "Artifacts that were on the worker's disk")?,
+            cache_misses: counter(
+                "pvf_worker_artifact_cache_misses",
+                "Artifacts that were fetched from the store: absent, damaged or outdated on the worker's disk",
+            )?,
+            cache_evictions: counter(
+                "pvf_worker_artifact_cache_evictions",
+                "Artifacts that gave way to more recently used ones",
+            )?,
+            registered: gauge("pvf_worker_registered", "1 while the worker is registered with a coordinator")?,
+            draining: gauge("pvf_worker_draining", "1 while the worker takes no new jobs because it ends")?,
+            bus_connected: gauge("pvf_worker_bus_connected", "1 while the connection to the bus is up")?,
+            inconsistencies: counter(
+                "pvf_worker_inconsistencies",
+                "Contradictions in the worker's state: each is a bug",
+            )?,
+        };
+        metrics.slots.set(slots.into());
+        Ok(metrics)
+    }
+
+    fn collectors(&self) -> [Box<dyn Collector>; 15] {
+        [
+            Box::new(self.slots.clone()),
+            Box::new(self.jobs.clone()),
+            Box::new(self.jobs_taken.clone()),
+            Box::new(self.jobs_finished.clone()),
+            Box::new(self.jobs_displaced.clone()),
+            Box::new(self.commands_refused.clone()),
+            Box::new(self.reports_repeated.clone()),
+            Box::new(self.reports_refused.clone()),
+            Box::new(self.cache_hits.clone()),
+            Box::new(self.cache_misses.clone()),
+            Box::new(self.cache_evictions.clone()),
+            Box::new(self.registered.clone()),
+            Box::new(self.draining.clone()),
+            Box::new(self.bus_connected.clone()),
+            Box::new(self.inconsistencies.clone()),
+        ]
+    }
+
+    /// Exports the metrics.
+    ///
+    /// # Errors
+    /// The registry has the metrics of a worker of this kind already.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        self.collectors().into_iter().try_for_each(|collector| registry.register(collector))
+    }
+
+    /// Counts a decision of the core.
+    pub(crate) fn noticed(&self, notice: &Notice) {
+        match notice {
+            Notice::JobTaken { .. } => self.jobs_taken.inc(),
+            Notice::CommandRefused { why } => self.commands_refused.with_label_values(&[reason(why)]).inc(),
+            Notice::JobDisplaced { .. } => self.jobs_displaced.inc(),
+            Notice::ReportUnacknowledged { .. } => self.reports_repeated.inc(),
+            Notice::ReportRefused { .. } => self.reports_refused.inc(),
+            Notice::Inconsistent { .. } => self.inconsistencies.inc(),
+            Notice::Registered { .. }
+            | Notice::RegistrationLost
+            | Notice::RegistrationRefused { .. }
+            | Notice::CoordinatorSilent { .. }
+            | Notice::Draining { .. } => {}
+        }
+    }
+
+    /// Counts a job that ended.
+    pub(crate) fn job_finished(&self, outcome: &JobOutcome) {
+        self.jobs_finished.with_label_values(&[name(outcome)]).inc();
+    }
+
+    /// Counts a request for an artifact; whether the cache had it.
+    pub(crate) fn artifact_requested(&self, hit: bool) {
+        if hit { self.cache_hits.inc() } else { self.cache_misses.inc() }
+    }
+
+    /// Counts an eviction from the artifact cache.
+    pub(crate) fn artifact_evicted(&self) {
+        self.cache_evictions.inc();
+    }
+
+    /// Sets the gauges.
+    pub(crate) fn show(&self, agent: &Agent, bus_connected: bool) {
+        let counts = agent.counts();
+        for (state, n) in [
+            ("queued", counts.queued),
+            ("staged", counts.staged),
+            ("running", counts.running),
+            ("finishing", counts.finishing),
+            ("unacknowledged", counts.unacknowledged),
+        ] {
+            self.jobs.with_label_values(&[state]).set(n as i64);
+        }
+        self.registered.set(agent.is_registered().into());
+        self.draining.set(agent.is_draining().into());
+        self.bus_connected.set(bus_connected.into());
+    }
+
+    /// The metrics as text.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> String {
+        let registry = Registry::new();
+        self.register(&registry).unwrap();
+        prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+    }
+}
+
+/// Label of an outcome.
+fn name(outcome: &JobOutcome) -> &'static str {
+    match outcome {
+        JobOutcome::Prepare(PrepareOutcome::Prepared(_)) => "prepared",
+        JobOutcome::Prepare(PrepareOutcome::Failed(_)) => "failed",
+        JobOutcome::Execute(ExecuteOutcome::Valid(_)) => "valid",
+        JobOutcome::Execute(ExecuteOutcome::Invalid(_)) => "invalid",
+        JobOutcome::Execute(ExecuteOutcome::Ambiguous(_)) => "ambiguous",
+        JobOutcome::Prepare(PrepareOutcome::Internal(_)) | JobOutcome::Execute(ExecuteOutcome::Internal(_)) => {
+            "internal"
+        }
+    }
+}
+
+/// Label of a refusal: its code on the wire.
+fn reason(why: &CommandRefusal) -> &'static str {
+    match why {
+        CommandRefusal::StaleToken { .. } => "stale-token",
+        CommandRefusal::WrongKind(_) => "wrong-kind",
+        CommandRefusal::WrongEngine(_) => "wrong-engine",
+        CommandRefusal::NoFreeSlot => "no-free-slot",
+        CommandRefusal::Draining => "draining",
+        CommandRefusal::NotStaged => "not-staged",
+        CommandRefusal::NotUnderstood(_) => "not-understood",
+        CommandRefusal::Other(_) => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvf_shared::{blob::BlobRef, verdict::InternalError};
+
+    #[test]
+    fn every_metric_is_exported_with_its_labels() {
+        let metrics = WorkerMetrics::new(WorkerKind::Execute, 3).unwrap();
+        metrics.noticed(&Notice::CommandRefused { why: CommandRefusal::NoFreeSlot });
+        metrics.noticed(&Notice::Inconsistent { what: "test".into() });
+        metrics.job_finished(&JobOutcome::Execute(ExecuteOutcome::Valid(BlobRef::Inline(Default::default()))));
+        metrics.job_finished(&JobOutcome::Execute(ExecuteOutcome::Internal(InternalError::Store("down".into()))));
+        metrics.artifact_requested(true);
+        let text = metrics.text();
+        for line in [
+            r#"pvf_worker_slots{kind="execute"} 3"#,
+            r#"pvf_worker_commands_refused{kind="execute",reason="no-free-slot"} 1"#,
+            r#"pvf_worker_inconsistencies{kind="execute"} 1"#,
+            r#"pvf_worker_jobs_finished{kind="execute",outcome="valid"} 1"#,
+            r#"pvf_worker_jobs_finished{kind="execute",outcome="internal"} 1"#,
+            r#"pvf_worker_artifact_cache_hits{kind="execute"} 1"#,
+            r#"pvf_worker_jobs_taken{kind="execute"} 0"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        let help = text.lines().filter(|line| line.starts_with("# HELP")).count();
+        // The gauge of jobs has no values before the loop shows them.
+        assert_eq!(help, metrics.collectors().len() - 1);
+    }
+}

@@ -1,0 +1,21 @@
+//! Memory files with what a process is to read: the worker does not have to write while the process reads.
+
+use serde::Serialize;
+use std::{
+    fs::File,
+    io::{Error, Result, Seek as _, Write as _},
+};
+
+/// A memory file with these bytes, positioned at its start.
+pub(super) fn memory_file(bytes: &[u8]) -> Result<File> {
+    let fd = rustix::fs::memfd_create("pvf-job", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// A memory file with this request, encoded as MessagePack.
+pub(super) fn request_file(request: &impl Serialize) -> Result<File> {
+    memory_file(&rmp_serde::to_vec_named(request).map_err(Error::other)?)
+}

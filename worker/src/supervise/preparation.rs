@@ -1,0 +1,43 @@
+//! Runs one preparation in a process of its own.
+
+use super::{
+    finished::{FinishedProcess, Output},
+    memory_file::request_file,
+    pipes::{read_bounded, read_tail},
+    process::{Process, Start},
+    watch::{Limits, watch},
+};
+use crate::job::protocol::{PREPARE, PrepareRequest, REPLY_SLACK};
+use std::{io::Result, path::Path};
+use tokio::time::Instant;
+
+/// Maximum size of an artifact, bytes.
+const MAX_ARTIFACT: usize = 1 << 30;
+
+/// Runs a preparation until its process has exited.
+pub(super) async fn run(exe: &Path, request: PrepareRequest, limits: Limits) -> Result<FinishedProcess> {
+    let started = Instant::now();
+    let start = Start {
+        exe: exe.to_owned(),
+        args: vec![PREPARE.into()],
+        stdin: request_file(&request)?,
+        stdout: None,
+        stack: None,
+        plan: request.sandbox,
+    };
+    // The code is in the memory file now.
+    drop(request);
+    let mut process = Process::start(start).await?;
+    let (mut stdout, stderr) = (process.stdout.take(), process.stderr.take());
+    let handle = &process.handle;
+    let reading = async {
+        let reply = read_bounded(stdout.as_mut(), MAX_ARTIFACT + REPLY_SLACK, |_| false, handle.gone()).await;
+        if reply.is_none() {
+            handle.kill();
+        }
+        reply
+    };
+    let (overrun, reply, stderr) = tokio::join!(watch(handle, limits), reading, read_tail(stderr, handle.gone()));
+    let output = Output { overrun: overrun?, reply, stderr };
+    Ok(FinishedProcess::new(process.reap()?, output, started))
+}

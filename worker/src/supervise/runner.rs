@@ -1,0 +1,170 @@
+//! Runs preparations and executions in child processes.
+
+use super::{
+    forks::{ForkPool, JobInput, JobStarter, PoolSettings},
+    outcome::{self, Prepared, execute_outcome, prepare_outcome},
+    preparation, probe, process,
+    slot_grant::SlotGrant,
+    watch::{Limits, kernel_cpu_limit},
+};
+use crate::{
+    job::protocol::{ExecuteRequest, PrepareRequest},
+    sandbox::Report,
+    wasm::CpuBaseline,
+};
+use pvf_shared::{
+    Bytes,
+    candidate::BlockDataForm,
+    job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
+    params::ExecutorParams,
+    verdict::InternalError,
+};
+use std::{
+    io::Result,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Size of a page of guest memory, bytes.
+const WASM_PAGE: usize = 64 * 1024;
+
+/// Probes which sandbox mechanisms work on this machine, in a child process of `exe` (`None` for the current
+/// executable).
+pub fn probe_sandbox(exe: Option<PathBuf>) -> Result<Report> {
+    executable(exe).map(|exe| probe::probe(&exe))
+}
+
+/// Starts the thread that starts child processes. To be called before the program has other threads.
+pub fn start_spawner() {
+    process::start_spawner();
+}
+
+/// Runs jobs in child processes. Clones share the templates.
+#[derive(Debug, Clone)]
+pub struct JobRunner {
+    settings: PoolSettings,
+    slots: usize,
+    starter: Arc<JobStarter>,
+    sandbox: Arc<Report>,
+}
+
+impl JobRunner {
+    /// Runs jobs with `exe` (`None` for the current executable), whose `main` begins with
+    /// [`crate::run_job_if_asked`]. Probes the sandbox first and applies every mechanism that works; callers that
+    /// require more check [`JobRunner::sandbox`].
+    pub fn new(exe: Option<PathBuf>, baseline: CpuBaseline) -> Result<Self> {
+        let report = probe_sandbox(exe.clone())?;
+        Self::with_sandbox(exe, baseline, report)
+    }
+
+    /// As [`JobRunner::new`], with the mechanisms that work according to this report.
+    pub fn with_sandbox(exe: Option<PathBuf>, baseline: CpuBaseline, sandbox: Report) -> Result<Self> {
+        let settings = PoolSettings::new(executable(exe)?, baseline, sandbox.plan());
+        Ok(Self::build(settings, 1, Arc::new(sandbox)))
+    }
+
+    fn build(settings: PoolSettings, slots: usize, sandbox: Arc<Report>) -> Self {
+        let starter = Arc::new(JobStarter::new(ForkPool::new(settings.clone()), slots));
+        Self { settings, slots, starter, sandbox }
+    }
+
+    /// A runner without templates that has so many slots, and so many spare forks of each template. The default is one
+    /// of both.
+    pub fn with_slots(self, slots: usize, spares: usize) -> Self {
+        Self::build(PoolSettings { spares, ..self.settings }, slots, self.sandbox)
+    }
+
+    /// A runner without templates that allows so many bytes for all templates and their spares. The default is 1 GiB.
+    pub fn with_template_memory(self, max_memory: u64) -> Self {
+        Self::build(PoolSettings { max_memory, ..self.settings }, self.slots, self.sandbox)
+    }
+
+    /// A runner without templates that replaces a template which takes longer than `timeout` to answer. The default is
+    /// one minute.
+    pub fn with_template_timeout(self, timeout: Duration) -> Self {
+        Self::build(PoolSettings { timeout, ..self.settings }, self.slots, self.sandbox)
+    }
+
+    /// The sandbox of job processes.
+    pub fn sandbox(&self) -> &Report {
+        &self.sandbox
+    }
+
+    /// Compiles `code` in a process of its own.
+    pub async fn prepare(&self, job: &PrepareJob, code: Bytes) -> (Prepared, JobUsage) {
+        let threads = match job.threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1)),
+            n => n,
+        };
+        let request = PrepareRequest {
+            sandbox: self.settings.sandbox,
+            baseline: self.settings.baseline,
+            cpu_seconds: kernel_cpu_limit(job.cpu_limit),
+            params: job.executor_params.clone(),
+            code,
+            bomb_limit: job.code_bomb_limit,
+            precheck: job.precheck,
+            threads,
+        };
+        match preparation::run(&self.settings.exe, request, Limits::of_job(job.cpu_limit, threads)).await {
+            Ok(process) => (prepare_outcome(&process, job.cpu_limit), process.usage()),
+            // The process did not start, so the failure is not attributable to the code.
+            Err(error) => (Prepared::Internal(InternalError::Kernel(error.to_string())), JobUsage::default()),
+        }
+    }
+
+    /// Whether this artifact is mapped and linked for these parameters; an execution then does not read its file.
+    pub fn is_warm(&self, artifact: &Path, params: &ExecutorParams) -> bool {
+        self.starter.is_warm(artifact, params)
+    }
+
+    /// Executes a candidate in a process of its own. The seal of the artifact file must have been verified, unless the
+    /// artifact [is warm](Self::is_warm).
+    pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {
+        self.execute_with_grant(job, artifact, block_data, SlotGrant::immediate().0).await
+    }
+
+    /// As [`JobRunner::execute`], in the slot of this grant: the job may be staged behind another one.
+    pub async fn execute_with_grant(
+        &self,
+        job: &ExecuteJob,
+        artifact: &Path,
+        block_data: Bytes,
+        mut grant: SlotGrant,
+    ) -> (ExecuteOutcome, JobUsage) {
+        let (prefix, suffix) = job.context.around_block_data();
+        let request = ExecuteRequest {
+            cpu_seconds: kernel_cpu_limit(job.cpu_limit),
+            pov_bomb_limit: match job.context.block_data_form {
+                BlockDataForm::MaybeCompressed => Some(job.pov_bomb_limit),
+                BlockDataForm::Decompressed => None,
+            },
+            around_block_data: [&prefix, &suffix],
+            block_data: &block_data,
+        };
+        let input = JobInput { artifact, params: &job.executor_params, request };
+        let fork = match self.starter.start(&input, &mut grant).await {
+            Ok(fork) => fork,
+            Err(error) => return (outcome::no_process(error), JobUsage::default()),
+        };
+        drop(block_data);
+        // A result is in the guest's memory, so it cannot be larger.
+        let max_reply = job.executor_params.memory_page_limit() as usize * WASM_PAGE;
+        let started = fork.started();
+        match fork.finish(Limits::of_job(job.cpu_limit, 1), max_reply, || grant.release()).await {
+            Ok(process) => (execute_outcome(&process, job.cpu_limit), process.usage()),
+            Err(error) => (outcome::unknown_exit(&error), JobUsage { wall: started.elapsed(), ..JobUsage::default() }),
+        }
+    }
+}
+
+fn executable(exe: Option<PathBuf>) -> Result<PathBuf> {
+    // Not the path: the file may be replaced while the worker runs, and jobs must be of the same build.
+    let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    match exe {
+        Some(exe) => exe.canonicalize(),
+        None if own.exists() => Ok(own),
+        None => std::env::current_exe(),
+    }
+}

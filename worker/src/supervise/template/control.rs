@@ -1,0 +1,140 @@
+//! The worker's end of a template's control socket.
+
+use crate::{
+    exit_status::ExitStatus,
+    job::{
+        packet::{Descriptors, receive, send},
+        protocol::{MAX_PACKET, TemplateCommand, TemplateReply},
+    },
+    supervise::{pipes::ReadSocket, process_handle::ProcessHandle, stderr_capture::StderrCapture},
+};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::{
+    io::{Error, ErrorKind, Result},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+/// A template's control socket.
+///
+/// Methods that concern one fork return nested results: the outer error is the template's, which must be given up with
+/// all its forks; the inner error concerns this fork only.
+pub(super) struct Control {
+    socket: ReadSocket,
+    /// How long the template may take to answer, and a killed fork to exit.
+    timeout: Duration,
+}
+
+/// The worker's ends of what a fork that is being made gets.
+pub(super) struct ForkEnds {
+    socket: OwnedFd,
+    stderr: StderrCapture,
+}
+
+/// A fork that was just made. Nothing reaps it yet.
+pub(super) struct ForkParts {
+    pub(super) handle: ProcessHandle,
+    pub(super) socket: ReadSocket,
+    pub(super) stderr: StderrCapture,
+}
+
+/// The template has exited or is no longer served.
+pub(super) fn template_gone() -> Error {
+    Error::new(ErrorKind::BrokenPipe, "the template process has exited")
+}
+
+/// Two connected sockets, of which the first does not block.
+fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+    let (ours, its) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours, its))
+}
+
+impl Control {
+    /// A control socket and the template's end of it.
+    pub(super) fn new(timeout: Duration) -> Result<(Self, OwnedFd)> {
+        let (ours, its) = socket_pair(SocketType::SEQPACKET)?;
+        Ok((Self { socket: ReadSocket::new(ours)?, timeout }, its))
+    }
+
+    /// Receives the template's next message and the descriptors that come with it.
+    pub(super) async fn receive(&self) -> Result<(TemplateReply, Descriptors)> {
+        let receiving = self.socket.read_with(|socket| {
+            let mut packet = [0; MAX_PACKET];
+            let (len, descriptors) = receive(socket, &mut packet)?;
+            let reply = (len > 0).then(|| rmp_serde::from_slice(&packet[..len]).map_err(Error::other)).transpose()?;
+            Ok((reply, descriptors))
+        });
+        match self.within_timeout(receiving).await? {
+            (Some(reply), descriptors) => Ok((reply, descriptors)),
+            (None, _) => Err(template_gone()),
+        }
+    }
+
+    /// Does not wait for room in the socket: there is room for the first of the two commands that can be under way.
+    fn send(&self, command: TemplateCommand, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        send(&self.socket, &rmp_serde::to_vec(&command).map_err(Error::other)?, descriptors)
+    }
+
+    async fn within_timeout<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let elapsed = |_| Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout));
+        tokio::time::timeout(self.timeout, work).await.map_err(elapsed)?
+    }
+
+    /// Requests a fork.
+    pub(super) fn begin_fork(&self) -> Result<Result<ForkEnds>> {
+        let ((socket, its_socket), stderr) = match (socket_pair(SocketType::STREAM), StderrCapture::new()) {
+            (Ok(sockets), Ok(stderr)) => (sockets, stderr),
+            (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
+        };
+        match self.send(TemplateCommand::Fork, &[its_socket.as_fd(), stderr.as_fd()]) {
+            // The template has not read the previous command yet, which is no failure of the template.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Err(error)),
+            sent => sent.map(|()| Ok(ForkEnds { socket, stderr })),
+        }
+    }
+
+    /// Receives the fork that was requested.
+    pub(super) async fn finish_fork(&self, ForkEnds { socket, stderr }: ForkEnds) -> Result<Result<ForkParts>> {
+        let (pid, pidfd) = match self.receive().await? {
+            (TemplateReply::Forked(pid), [Some(pidfd), _]) => (pid, pidfd),
+            (TemplateReply::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
+            (other, _) => return Err(unexpected("a fork", &other)),
+        };
+        let handle = ProcessHandle::of_fork(pid, pidfd)?;
+        Ok(Ok(ForkParts { handle, socket: ReadSocket::new(socket)?, stderr }))
+    }
+
+    /// Waits until a fork has exited and requests that the template reap it.
+    pub(super) async fn begin_reap(&self, fork: &ProcessHandle) -> Result<()> {
+        self.within_timeout(fork.exited()).await?;
+        self.send(TemplateCommand::Reap(fork.inner_pid()), &[])
+    }
+
+    /// Receives the exit status of the fork.
+    pub(super) async fn finish_reap(&self) -> Result<Result<ExitStatus>> {
+        match self.receive().await?.0 {
+            TemplateReply::Reaped(status) => Ok(Ok(status)),
+            TemplateReply::Failed(errno) => Ok(Err(Error::from_raw_os_error(errno))),
+            other => Err(unexpected("an exit status", &other)),
+        }
+    }
+}
+
+fn unexpected(expected: &str, reply: &TemplateReply) -> Error {
+    Error::other(format!("expected {expected} from the template, received {reply:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_control_socket_fails_the_fork_and_a_closed_one_the_template() {
+        let (control, its) = Control::new(Duration::from_secs(60)).unwrap();
+        let full = std::iter::from_fn(|| Some(control.begin_fork().unwrap())).find_map(Result::err);
+        assert_eq!(full.unwrap().kind(), ErrorKind::WouldBlock);
+        drop(its);
+        assert_eq!(control.begin_fork().err().unwrap().kind(), ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,155 @@
+//! Jobs over the bus: outcomes, what is stored, reports, repetitions, cancellation.
+
+use crate::{
+    cancel,
+    common::{WORKER, execute_job, jobs_of, own_worker, prepare_job, until},
+    fixture::{TOKEN, WorkerFixture, config, within},
+};
+use pvf_guests::{
+    adder::result,
+    corpus::{RESULT, echo_like, returns},
+};
+use pvf_shared::{
+    Bytes,
+    artifact::StoredArtifact,
+    blob::BlobRef,
+    bus::local::LocalBus,
+    config::ProtocolTimeouts,
+    ids::{BlobHash, CodeHash, JobId},
+    job::{ExecuteJob, ExecuteOutcome, JobSpec, PrepareJob, PrepareOutcome},
+    params::ExecutorParams,
+    verdict::{AmbiguousReason, InternalError, PrepareError},
+    wire::{DispatchReply, WorkerKind},
+};
+use pvf_worker::agent::WorkerConfig;
+use std::{path::Path, time::Duration};
+
+fn preparation(code: &[u8]) -> PrepareJob {
+    prepare_job(code, ExecutorParams::default())
+}
+
+#[tokio::test]
+async fn artifacts_are_stored_before_they_are_reported() {
+    let mut worker = WorkerFixture::new(WorkerKind::Prepare).await;
+    let job = preparation(&echo_like());
+    let PrepareOutcome::Prepared(info) = worker.prepare(1, job.clone()).await else { panic!("it compiles") };
+    assert_eq!(worker.store.look_up(&job.artifact).await.unwrap(), Some(StoredArtifact::Prepared(info)));
+    // A second preparation gives the same bytes.
+    assert_eq!(worker.prepare(2, job).await, PrepareOutcome::Prepared(info));
+}
+
+#[tokio::test]
+async fn only_deterministic_failures_are_kept() {
+    let mut worker = WorkerFixture::new(WorkerKind::Prepare).await;
+    let job = preparation(b"rubbish");
+    let PrepareOutcome::Failed(error) = worker.prepare(1, job.clone()).await else { panic!("it is not wasm") };
+    assert!(matches!(error, PrepareError::Prevalidation(_)));
+    assert_eq!(worker.store.look_up(&job.artifact).await.unwrap(), Some(StoredArtifact::Failed(error)));
+
+    let job = PrepareJob { cpu_limit: Duration::from_millis(1), ..preparation(&pvf_guests::corpus::large(1000)) };
+    let outcome = worker.prepare(2, job.clone()).await;
+    assert!(matches!(outcome, PrepareOutcome::Failed(PrepareError::TimedOut { .. })), "{outcome:?}");
+    assert_eq!(worker.store.look_up(&job.artifact).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn missing_and_mismatching_inputs_are_internal_errors() {
+    let mut worker = WorkerFixture::new(WorkerKind::Prepare).await;
+    let mut job = preparation(&echo_like());
+    job.artifact.code_hash = CodeHash::of(b"another");
+    assert!(matches!(worker.prepare(1, job).await, PrepareOutcome::Internal(InternalError::InputBlob(_))));
+    let mut job = preparation(&echo_like());
+    job.code = BlobRef::Stored { hash: BlobHash([1; 32]), len: 9 };
+    assert!(matches!(worker.prepare(2, job).await, PrepareOutcome::Internal(InternalError::InputBlob(_))));
+}
+
+#[tokio::test]
+async fn missing_and_corrupted_artifacts_are_told_apart() {
+    let mut worker = WorkerFixture::new(WorkerKind::Execute).await;
+    let job = execute_job(&echo_like(), ExecutorParams::default());
+    let outcome = worker.execute(1, job.clone()).await;
+    assert!(matches!(outcome, ExecuteOutcome::Internal(InternalError::ArtifactMissing(_))), "{outcome:?}");
+    let mac = worker.store.put_artifact(&job.artifact, b"sealed well, but no artifact").await.unwrap();
+    let outcome = worker.execute(2, job.clone()).await;
+    assert!(matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(_))), "{outcome:?}");
+    // Prepared again, so with another MAC: the copy on disk is outdated, and the store's must have that MAC.
+    let good = ExecuteJob {
+        block_data: BlobRef::Inline(Bytes::from_static(b"longer than it")),
+        ..worker.execution(&echo_like()).await
+    };
+    assert_ne!(good.mac, Some(mac));
+    let outcome = worker.execute(3, good.clone()).await;
+    assert!(matches!(outcome, ExecuteOutcome::Valid(_)), "{outcome:?}");
+    let outcome = worker.execute(4, ExecuteJob { mac: Some(mac), ..good }).await;
+    assert!(matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn reports_are_repeated_until_they_are_acknowledged() {
+    let timing = ProtocolTimeouts { ack: Duration::from_millis(50), ..ProtocolTimeouts::default() };
+    let config = WorkerConfig { timing, ..config(WorkerKind::Execute, Path::new(WORKER)) };
+    let mut worker = WorkerFixture::with(config, LocalBus::new()).await;
+    let job = JobSpec::Execute(Box::new(worker.execution(&returns(RESULT)).await));
+    assert_eq!(worker.dispatch((TOKEN, 1), job.clone()).await, DispatchReply::Taken);
+    let (first, _) = worker.unanswered().await;
+    let (second, _) = worker.unanswered().await;
+    assert_eq!(first, second);
+    // Its slot is free although its report is not acknowledged.
+    assert_eq!(worker.dispatch((TOKEN, 2), job).await, DispatchReply::Taken);
+    within("reports of both jobs", async {
+        let mut seen = Vec::new();
+        while !seen.contains(&JobId(1)) || !seen.contains(&JobId(2)) {
+            seen.push(worker.report().await.job);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repeated_dispatch_is_one_job() {
+    let mut worker = WorkerFixture::new(WorkerKind::Execute).await;
+    let job = JobSpec::Execute(Box::new(worker.execution(&returns(RESULT)).await));
+    for _ in 0..3 {
+        assert_eq!(worker.dispatch((TOKEN, 1), job.clone()).await, DispatchReply::Taken);
+    }
+    assert_eq!(worker.report().await.job, JobId(1));
+    assert_eq!(worker.dispatch((TOKEN, 1), job.clone()).await, DispatchReply::Taken);
+    // The next report would be of job 1 if that had run again.
+    assert_eq!(worker.dispatch((TOKEN, 2), job.clone()).await, DispatchReply::Taken);
+    assert_eq!(worker.report().await.job, JobId(2));
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_killed_and_not_reported() {
+    let exe = own_worker("cancel");
+    let mut worker = WorkerFixture::with(config(WorkerKind::Execute, &exe), LocalBus::new()).await;
+    assert_eq!(worker.dispatch((TOKEN, 1), worker.endless().await).await, DispatchReply::Taken);
+    until(|| jobs_of(&exe).first().copied()).await;
+    assert_eq!(worker.tell(cancel(1)).await, DispatchReply::Taken);
+    assert_eq!(worker.tell(cancel(1)).await, DispatchReply::Taken);
+    until(|| jobs_of(&exe).is_empty().then_some(())).await;
+    // A dispatch that arrives after its cancellation does not run.
+    assert_eq!(worker.dispatch((TOKEN, 1), worker.endless().await).await, DispatchReply::Taken);
+    let job = worker.execution(&returns(RESULT)).await;
+    assert!(matches!(worker.execute(2, job).await, ExecuteOutcome::Valid(_)));
+    std::fs::remove_file(exe).unwrap();
+}
+
+#[tokio::test]
+async fn a_result_that_does_not_fit_the_bus_goes_to_the_store() {
+    let bus = LocalBus::with_max_payload(1024 * 1024);
+    let mut worker = WorkerFixture::with(config(WorkerKind::Execute, Path::new(WORKER)), bus).await;
+    let large = result(&[9; 2 * 1024 * 1024], 1);
+    let job = worker.execution(&returns(&large)).await;
+    let ExecuteOutcome::Valid(blob @ BlobRef::Stored { .. }) = worker.execute(1, job).await else { panic!("inline") };
+    assert_eq!(worker.store.fetch(&blob).await.unwrap(), large);
+}
+
+#[tokio::test]
+async fn limits_have_no_upper_bound() {
+    let mut worker = WorkerFixture::new(WorkerKind::Execute).await;
+    let job = ExecuteJob { cpu_limit: Duration::MAX, ..worker.execution(&returns(RESULT)).await };
+    assert!(matches!(worker.execute(1, job).await, ExecuteOutcome::Valid(_)));
+    worker.stop.take();
+    worker.goodbye().await;
+}
