@@ -1,6 +1,6 @@
-//! The worker executable of the example `embed`: it knows the example's own host function.
+//! The worker executable of the example `embed`, with the additional host function of the example.
 
 #[path = "embed/own.rs"]
 mod own;
 
-pvf_worker::worker_main!(own::OwnHostFunctions);
+pvf::worker_main!(own::OwnHostFunctions);

@@ -6,13 +6,13 @@ use pvf_shared::{
     ValidationHost,
     bus::{SharedBus, local::LocalBus},
     client::{ClientConfig, ClientError},
-    config::Timing,
+    config::ProtocolTimeouts,
     ids::FleetName,
     store::{BlobStore, StoreError, seal::SealKey},
     wire::WorkerKind,
 };
 use pvf_worker::{
-    host::{Worker, WorkerConfig},
+    agent::{Worker, WorkerConfig},
     supervise::probe_sandbox,
 };
 use std::{
@@ -23,34 +23,39 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-/// How an embedded host is set up.
+/// Settings of an embedded host.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where artifacts are kept: a folder (also as `file://`), `memory://`, or, with the feature `cloud`,
-    /// `s3://`, `gs://`, `az://`. A folder that is not there is made.
+    /// The store for artifacts and large inputs: a folder (also as `file://`), `memory://`, or, with the feature
+    /// `cloud`, `s3://`, `gs://`, `az://`. A missing folder is created.
     pub store: String,
-    /// The secret that artifacts are sealed with; [`SealKey::unkeyed`] detects damage, not forgery.
+    /// The secret that artifacts are sealed with. The default [`SealKey::unkeyed`] detects damage, but not forgery.
     pub seal_key: SealKey,
-    /// Preparations that run at once.
+    /// Number of preparations that run at the same time. The default is 1: a preparation uses all cores.
     pub prepare_slots: u32,
-    /// Executions that run at once.
+    /// Number of executions that run at the same time. The default is one for each core.
     pub execute_slots: u32,
-    /// The executable that runs the jobs; absent: this one, whose `main` begins with
-    /// [`crate::run_job_if_asked`].
+    /// The executable that runs the jobs, declared with [`crate::worker_main!`]. The default `None` is this
+    /// executable, whose `main` must begin with [`crate::run_job_if_asked`].
     pub worker_exe: Option<PathBuf>,
-    /// Whether the host does not start where jobs cannot be locked up with every mechanism of the sandbox. Otherwise
-    /// it goes on with those that work, and says so in its log and its metrics.
+    /// Whether [`start`] fails if a mechanism of the sandbox is missing on this machine. The default is `true`.
+    ///
+    /// With `false` the host starts with the mechanisms that work. It logs a warning that names the missing ones, and
+    /// the metric `pvf_sandbox_mechanisms_missing` counts them. Use that only where all validation code is trusted.
     pub secure: bool,
-    /// How long a request waits for its verdict if it does not say.
+    /// How long a request waits for its verdict unless it sets [`ExecuteRequest::answer_within`]. The default is 30
+    /// minutes.
+    ///
+    /// [`ExecuteRequest::answer_within`]: crate::ExecuteRequest::answer_within
     pub answer_within: Duration,
-    /// How the queues are run.
+    /// Settings of the coordinator and its queues.
     pub coordinator: CoordinatorConfig,
-    /// The clockwork; the default is right unless a test says otherwise.
-    pub timing: Timing,
+    /// Heartbeat, acknowledgement and retry intervals. Only tests need other values than the default.
+    pub timing: ProtocolTimeouts,
 }
 
 impl Config {
-    /// One preparation at a time (it uses all cores), as many executions as there are cores.
+    /// The default settings with this store.
     pub fn new(store: impl Into<String>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -59,10 +64,10 @@ impl Config {
             prepare_slots: 1,
             execute_slots: u32::try_from(cores).unwrap_or(1),
             worker_exe: None,
-            secure: false,
+            secure: true,
             answer_within: Duration::from_secs(1800),
             coordinator: CoordinatorConfig::default(),
-            timing: Timing::default(),
+            timing: ProtocolTimeouts::default(),
         }
     }
 }
@@ -73,20 +78,19 @@ pub enum StartError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The coordinator does not start.
+    /// The coordinator cannot start.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
-    /// The client handle does not start.
+    /// The handle cannot be connected.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A worker does not start.
+    /// A worker cannot start; in particular, the sandbox is incomplete and [`Config::secure`] is set.
     #[error("worker: {0}")]
     Worker(String),
 }
 
-/// Starts a host within this process: the handle for asking, and the future that does the work while it is
-/// polled (spawn it, or poll it beside your own). The future completes when the last handle is dropped; dropping
-/// it ends every job.
+/// Starts a host in this process. Returns a handle for requests, and the future that drives the host: spawn it, or poll
+/// it beside your own. The future completes when the last handle is dropped. Dropping the future ends every job.
 ///
 /// Must be called within a tokio runtime with I/O and time.
 pub async fn start(
@@ -106,7 +110,7 @@ pub async fn start(
     };
     let listening = coordinator.listen().await?;
     let sandbox = probe_sandbox(config.worker_exe.clone());
-    let sandbox = sandbox.map_err(|e| StartError::Worker(format!("executable for jobs: {e}")))?;
+    let sandbox = sandbox.map_err(|e| StartError::Worker(format!("job executable: {e}")))?;
     metrics.sandbox_missing.store(sandbox.status().missing.len() as u64, Ordering::Relaxed);
     let mut workers = Vec::new();
     for (kind, slots) in [(WorkerKind::Prepare, config.prepare_slots), (WorkerKind::Execute, config.execute_slots)] {
@@ -142,11 +146,21 @@ pub async fn start(
         }
         let coordinator = listening.run(async {
             ended.await;
-            // Workers first: their goodbyes find a coordinator.
+            // The workers end first, so that they can deregister.
             drop(stop);
             while tasks.join_next().await.is_some() {}
         });
         coordinator.await;
     };
     Ok((host, run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_settings_are_secure() {
+        assert!(Config::new("/store").secure);
+    }
 }

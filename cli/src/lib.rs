@@ -1,9 +1,43 @@
-//! The whole host in one process, for whoever embeds it: [`start`] gives a handle and the future that drives it.
+//! A PVF validation host in one process: [`start`] returns a handle, and the future that drives the host.
 //!
-//! The same coordinator and workers as in a fleet run over a bus within the process. Jobs still run in child
-//! processes of their own: by default this executable starts itself, so its `main` begins with
-//! [`run_job_if_asked`]; or [`Config::worker_exe`] names another executable, made with
-//! [`pvf_worker::worker_main!`].
+//! The embedded host has the coordinator and the workers of a fleet, connected by a bus inside the process. Jobs still
+//! run in child processes. By default the host starts its own executable for them, so `main` must begin with
+//! [`run_job_if_asked`] and the executable must declare [`JobAllocator`]. Alternatively [`Config::worker_exe`] names
+//! another executable, which [`worker_main!`] declares.
+//!
+//! ```no_run
+//! use pvf::{CandidateContext, Config, ExecuteKind, ExecuteRequest, ExecutorParams, Metrics, Outcome, Pvf};
+//!
+//! #[global_allocator]
+//! static ALLOCATOR: pvf::JobAllocator = pvf::JobAllocator::new();
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Does not return in a job process.
+//!     pvf::run_job_if_asked::<()>();
+//!     tokio::runtime::Runtime::new()?.block_on(validate())
+//! }
+//!
+//! async fn validate() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (host, run) = pvf::start(Config::new("/var/lib/my-node/pvf"), Metrics::default()).await?;
+//!     // Drives coordinator and workers. Ends when the last handle is dropped.
+//!     tokio::spawn(run);
+//!     let pvf = Pvf::new(std::fs::read("runtime.wasm")?, ExecutorParams::default());
+//! # let (context, block_data): (CandidateContext, Vec<u8>) = unimplemented!();
+//!     let request = ExecuteRequest::new(ExecuteKind::Backing, context, block_data);
+//!     // Dropping this future cancels the request.
+//!     let answer = host.execute_pvf(pvf, request).await?;
+//!     if let Outcome::Valid(result) = answer.outcome {
+//!         println!("valid, with {} bytes of head data", result.head_data.len());
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The host refuses to start where the sandbox for the jobs is incomplete. To start it anyway, where all validation code
+//! is trusted, set [`Config::secure`] to `false`.
+//!
+//! This crate re-exports the types that its interface uses, so an embedding program depends on `pvf` only. Host
+//! functions of its own (`examples/embed`) are written against [`sp_wasm_interface`].
 
 mod embedded;
 pub mod metrics;
@@ -12,8 +46,26 @@ pub mod tool;
 
 pub use embedded::{Config, StartError, start};
 pub use metrics::Metrics;
+pub use pvf_coordinator::{CoordinatorConfig, CoordinatorError, scheduler::Policy};
 pub use pvf_shared::{
-    ValidationHost,
+    Bytes, ValidationHost,
+    candidate::{
+        BlockDataForm, CandidateContext, HorizontalMessage, ValidationParams, ValidationParamsExtension,
+        ValidationResult, decode_params, encode_params,
+    },
     client::{Answer, ClientError, ExecuteRequest, Pvf},
+    config::ProtocolTimeouts,
+    ids::{ArtifactId, CodeHash, FencingToken, FleetName, RequestId, StorageRoot, WorkerId},
+    params::{ExecutorParam, ExecutorParams, HostFunctionSet, ParamsError, PvfExecKind, PvfPrepKind},
+    priority::ExecuteKind,
+    store::{StoreError, seal::SealKey},
+    verdict::{AmbiguousReason, Blame, InternalError, InvalidReason, Outcome, PrepareError},
+    wire::{ActiveLeaf, ActiveLeavesUpdate, ArtifactSummary, FleetStatus, Refusal, Timings, WorkerKind, WorkerStatus},
 };
-pub use pvf_worker::run_job_if_asked;
+pub use pvf_worker::{JobAllocator, run_job_if_asked, worker_main};
+pub use sp_wasm_interface;
+
+/// Compiles the samples of the page for embedding programs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/integrate/embedding.md")]
+struct EmbeddingPage;

@@ -1,7 +1,7 @@
-//! `pvf`.
+//! The executable `pvf`.
 
 #[global_allocator]
-static ALLOCATOR: pvf_worker::JobAllocator = pvf_worker::JobAllocator::new();
+static ALLOCATOR: pvf::JobAllocator = pvf::JobAllocator::new();
 
 fn main() -> std::process::ExitCode {
     pvf::run_job_if_asked::<()>();

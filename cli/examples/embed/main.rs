@@ -1,19 +1,15 @@
-//! A small program that embeds the whole host, with a worker executable of its own (`embed-worker.rs`) and a host
-//! function of its own (`own.rs`).
+//! A small program that embeds the host, with a separate worker executable (`embed-worker.rs`) and an additional host
+//! function (`own.rs`).
 //!
 //! `cargo build -p pvf --examples && cargo run -p pvf --example embed`
 
-use pvf::{Config, ExecuteRequest, Metrics, Pvf};
-use pvf_shared::{
-    candidate::{BlockDataForm, CandidateContext},
-    ids::StorageRoot,
-    params::ExecutorParams,
-    priority::ExecuteKind,
-    verdict::Outcome,
+use pvf::{
+    BlockDataForm, CandidateContext, Config, ExecuteKind, ExecuteRequest, ExecutorParams, Metrics, Outcome, Pvf,
+    StorageRoot,
 };
 use std::error::Error;
 
-/// Validation code that asks the host function and puts its answer into the head data.
+/// Validation code that calls the host function and returns its result as head data.
 const CODE: &str = r#"(module
     (import "env" "ext_own_answer_version_1" (func $answer (result i32)))
     (memory (export "memory") 1)
@@ -27,8 +23,10 @@ const CODE: &str = r#"(module
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let store = tempfile::tempdir()?;
-    let beside_us = std::env::current_exe()?.with_file_name("embed-worker");
-    let config = Config { worker_exe: Some(beside_us), ..Config::new(store.path().display().to_string()) };
+    let worker = std::env::current_exe()?.with_file_name("embed-worker");
+    // The host does not start where the sandbox is incomplete. Where all validation code is trusted, add
+    // `secure: false` to start it anyway.
+    let config = Config { worker_exe: Some(worker), ..Config::new(store.path().display().to_string()) };
     let metrics = Metrics::default();
     let (host, run) = pvf::start(config, metrics.clone()).await?;
     let running = tokio::spawn(run);
@@ -44,11 +42,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let answer = host.execute_pvf(pvf, ExecuteRequest::new(ExecuteKind::Backing, context, Vec::new())).await?;
     println!("the verdict is: {}", answer.outcome.name());
     if let Outcome::Valid(result) = &answer.outcome {
-        println!("the host function said: {}", if result.head_data == [42] { "forty-two" } else { "something else" });
+        println!(
+            "the host function returned {}",
+            if result.head_data == [42] { "forty-two" } else { "something else" }
+        );
     }
     print!("{}", metrics.render());
 
-    // With the last handle, the host ends.
+    // The host ends when the last handle is dropped.
     drop(host);
     running.await?;
     Ok(())

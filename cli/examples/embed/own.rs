@@ -1,8 +1,8 @@
-//! A host function of one's own, which validation code may import beside those of consensus.
+//! An additional host function, which validation code may import beside those of consensus.
 
-use sp_wasm_interface::{Function, HostFunctionRegistry, HostFunctions};
+use pvf::sp_wasm_interface::{Function, HostFunctionRegistry, HostFunctions, wasmtime};
 
-/// `env.ext_own_answer_version_1() -> i32`
+/// Adds `env.ext_own_answer_version_1() -> i32`.
 pub struct OwnHostFunctions;
 
 impl HostFunctions for OwnHostFunctions {

@@ -1,5 +1,6 @@
-//! What can be typed after `pvf`.
+//! The commands and options of `pvf`.
 
+use super::failure::EXIT_CODES;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use pvf_shared::{
     bus::nats::parse_url,
@@ -7,9 +8,14 @@ use pvf_shared::{
     priority::ExecuteKind,
     units::{parse_duration, parse_timeout},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-/// Prepares and executes parachain validation functions (PVFs): embedded in this process, or on a fleet.
+/// Runs parachain validation functions (PVFs), the untrusted wasm that decides whether a parachain block is valid
+///
+/// Without --nats, a command runs the validation host in its own process. With --nats, it sends its requests to a fleet:
+/// a coordinator and workers that are connected by a NATS server.
+///
+/// Start with `pvf demo`. `pvf doctor` checks whether this machine has what the host needs.
 #[derive(Debug, Parser)]
 #[command(name = "pvf", version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -19,75 +25,95 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 valid or ok; 1 invalid or rejected; 2 usage or bad input; \
-3 not answered (internal error, expired, no fleet).";
-
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Global {
-    /// Use the fleet behind this NATS server (nats://host:4222) instead of the embedded host
+    /// NATS server of the fleet, e.g. nats://host:4222 [default: no fleet, the host runs in this process]
     #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
     pub(crate) nats: Option<String>,
-    /// Artifacts and large inputs: a folder, file:///path, memory://, s3://bucket/prefix, gs://…, az://…
-    /// [default: pvf/store in the user's cache folder]
+    /// Store for compiled artifacts and large inputs [default: pvf/store in the user's cache folder]
+    ///
+    /// A folder, file:///path, memory://, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Credentials
+    /// are read from the usual variables (AWS_*, GOOGLE_*, AZURE_*).
     #[arg(long, global = true, env = "PVF_STORE", value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// The fleet's name
+    /// Name of the fleet; several fleets can share one NATS server
     #[arg(long, global = true, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     pub(crate) fleet: FleetName,
-    /// File with the fleet's secret for artifact seals
+    /// File with the secret that artifacts are sealed with, the same for the whole fleet
     #[arg(long, global = true, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
     pub(crate) seal_key_file: Option<PathBuf>,
-    /// How long to wait for each answer
+    /// How long to wait for each verdict, 1ms to 24h
     #[arg(long, global = true, default_value = "30m", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) wait: Duration,
-    /// One JSON object for each request on stdout
+    /// Write results to stdout as JSON, one object for each request
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log to stderr (twice: debug)
+    /// Log more to stderr (-vv: debug); PVF_LOG sets a filter instead
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Can this validation code be prepared?
-    Precheck(Precheck),
-    /// Is this candidate valid?
-    Execute(Execute),
-    /// Have validation code prepared before it is needed
-    HeadsUp(HeadsUp),
-    /// The fleet as its coordinator sees it
-    Status(Status),
-    /// What this machine can and cannot do for a fleet, and what helps (exit code 1 if anything is red)
-    Doctor(Doctor),
-    /// A whole fleet on this machine
-    Up(Up),
-    /// Prepare a bundled PVF, execute a chain of blocks and a bad one, and show what happened
+    #[command(flatten)]
+    Request(Request),
+    #[command(flatten)]
+    Role(RoleCommand),
+}
+
+/// Commands that do something and end.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Request {
+    /// Show what the host does: prepare a bundled PVF, execute five valid blocks and an invalid one
     Demo(Demo),
-    /// The coordinator's role (as pvf-coordinator)
-    #[command(disable_help_flag = true)]
-    Coordinator,
-    /// A prepare worker's role (as pvf-prepare-worker)
-    #[command(disable_help_flag = true)]
-    PrepareWorker,
-    /// An execute worker's role (as pvf-execute-worker)
-    #[command(disable_help_flag = true)]
-    ExecuteWorker,
+    /// Check this machine (kernel, sandbox, store, bus); exit code 1 if any check fails
+    Doctor(Doctor),
+    /// Check whether validation code can be prepared, under the strict limits of pre-checking
+    Precheck(Precheck),
+    /// Check whether candidates are valid: execute validation code on them
+    Execute(Execute),
+    /// Prepare validation code before it is needed
+    HeadsUp(HeadsUp),
+    /// Show the state of a fleet: workers, queues, artifacts, counters
+    Status(Status),
+    /// Start a whole fleet on this machine, with one process for each role
+    Up(Up),
+}
+
+/// Commands that run one role of a fleet until SIGINT or SIGTERM.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleCommand {
+    /// Run the coordinator of a fleet (same as pvf-coordinator)
+    #[command(disable_help_flag = true, override_usage = "pvf [OPTIONS] coordinator [COORDINATOR OPTIONS]")]
+    Coordinator(RoleArgs),
+    /// Run a prepare worker of a fleet (same as pvf-prepare-worker)
+    #[command(disable_help_flag = true, override_usage = "pvf [OPTIONS] prepare-worker [WORKER OPTIONS]")]
+    PrepareWorker(RoleArgs),
+    /// Run an execute worker of a fleet (same as pvf-execute-worker)
+    #[command(disable_help_flag = true, override_usage = "pvf [OPTIONS] execute-worker [WORKER OPTIONS]")]
+    ExecuteWorker(RoleArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RoleArgs {
+    /// Options of the role; run the command with --help to list them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ROLE OPTIONS")]
+    pub(crate) rest: Vec<OsString>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Status {
-    /// Only whether this role is there (a worker: on this machine), for health checks
+    /// Only check that this role is present (a worker: on this machine); for health checks, exit code 3 if not
     #[arg(long, value_name = "ROLE")]
     pub(crate) health: Option<Role>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Doctor {
-    /// Only what this role needs [default: all that a worker needs]
+    /// Check only what this role needs [default: everything that a worker needs]
     #[arg(long, value_name = "ROLE")]
     pub(crate) role: Option<Role>,
-    /// Whether this machine has it: v1, v2 or v3 (x86-64 levels)
+    /// Check that this machine has this x86-64 level: v1, v2 or v3
     #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
     pub(crate) cpu_baseline: Option<String>,
 }
@@ -102,19 +128,19 @@ pub(crate) enum Role {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Precheck {
-    /// Validation code, compressed or not
+    /// File with validation code (wasm), compressed or not
     pub(crate) code: PathBuf,
-    /// Executor parameters: JSON or SCALE
+    /// File with executor parameters, JSON or SCALE
     #[arg(long, value_name = "FILE")]
     pub(crate) executor_params: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct HeadsUp {
-    /// Validation codes, compressed or not
+    /// Files with validation code (wasm), compressed or not
     #[arg(required = true)]
     pub(crate) code: Vec<PathBuf>,
-    /// Executor parameters: JSON or SCALE
+    /// File with executor parameters, JSON or SCALE
     #[arg(long, value_name = "FILE")]
     pub(crate) executor_params: Option<PathBuf>,
 }
@@ -122,15 +148,16 @@ pub(crate) struct HeadsUp {
 #[derive(Debug, ClapArgs)]
 #[command(group = clap::ArgGroup::new("input").required(true).multiple(true).args(["params", "block_data"]))]
 pub(crate) struct Execute {
-    /// Validation code, compressed or not
+    /// File with validation code (wasm), compressed or not
     pub(crate) code: PathBuf,
-    /// SCALE-encoded ValidationParams; several files are a batch
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["parent_head", "block_data", "relay_parent_number", "relay_parent_storage_root"])]
+    /// File with SCALE-encoded ValidationParams; several files are a batch
+    #[arg(long, value_name = "FILE", num_args = 1..,
+        conflicts_with_all = ["parent_head", "block_data", "relay_parent_number", "relay_parent_storage_root"])]
     pub(crate) params: Vec<PathBuf>,
-    /// Head data of the parent
+    /// Head data of the parent block
     #[arg(long, value_name = "HEX|@FILE", required_unless_present = "params")]
     pub(crate) parent_head: Option<String>,
-    /// The PoV's block data, compressed or not; several are a batch
+    /// Block data (the PoV), compressed or not; several are a batch
     #[arg(long, value_name = "HEX|@FILE", num_args = 1..)]
     pub(crate) block_data: Vec<String>,
     /// Number of the relay parent
@@ -139,39 +166,42 @@ pub(crate) struct Execute {
     /// Storage root of the relay parent
     #[arg(long, value_name = "HEX", required_unless_present = "params")]
     pub(crate) relay_parent_storage_root: Option<String>,
-    /// Why: backing, backing-system, approval, dispute
+    /// Execution kind: backing, backing-system, approval or dispute; sets priority and time limit
     #[arg(long, default_value = "backing")]
     pub(crate) kind: ExecuteKind,
-    /// CPU time limit, 1ms to 1h [default: what the executor parameters say for the kind]
+    /// CPU time limit, 1ms to 1h [default: the limit of the executor parameters for the kind]
     #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     pub(crate) timeout: Option<Duration>,
-    /// Execute it even if the same validation is under way for somebody else
+    /// Execute even if an identical validation is already queued or running
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// Executor parameters: JSON or SCALE
+    /// File with executor parameters, JSON or SCALE
     #[arg(long, value_name = "FILE")]
     pub(crate) executor_params: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Demo {
-    /// Also write the code and each block's parameters to this folder, to try the other commands on them
+    /// Also write the validation code and each block's parameters to this folder, as input for other commands
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Up {
-    /// Prepare workers, of one slot each
+    /// Number of prepare workers, with one slot each
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) prepare_workers: u32,
-    /// Execute workers, of one slot each [default: one for each core]
+    /// Number of execute workers, with one slot each [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) execute_workers: Option<u32>,
-    /// Port of the NATS server that is started when --nats is not given
+    /// Port of the NATS server that is started if --nats is not given
     #[arg(long, default_value_t = 4222, value_name = "PORT")]
     pub(crate) port: u16,
-    /// Workers go on with those mechanisms of the sandbox that work here: only where all code is trusted
+    /// Serve /livez, /readyz and /metrics: the coordinator on this address, the workers on the ports after it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Run jobs even if sandbox mechanisms are missing on this machine; only where all code is trusted
     #[arg(long)]
     pub(crate) insecure_best_effort: bool,
 }

@@ -1,13 +1,13 @@
-//! `pvf demo`: what the host does, shown on a bundled parachain.
+//! `pvf demo`: prepares and executes a bundled parachain, and explains each step.
 
 use super::{
-    Failure,
     args::{Demo, Global},
+    failure::{Exit, Failure},
     output,
     target::{Target, store_url},
 };
 use crate::{Answer, ExecuteRequest, Pvf};
-use pvf_guests::adder::{ADDER, Block, Head};
+use pvf_adder::{ADDER, Block, Head};
 use pvf_shared::{
     bus::nats::without_secrets,
     candidate::{BlockDataForm, CandidateContext},
@@ -19,7 +19,7 @@ use pvf_shared::{
 };
 use std::path::Path;
 
-/// Blocks of the chain that is shown.
+/// Number of valid blocks.
 const BLOCKS: u64 = 5;
 
 fn request(number: u32, head: &Head, block: &Block) -> ExecuteRequest {
@@ -47,7 +47,7 @@ fn show(global: &Global, name: &str, answer: &Answer) {
     }
 }
 
-/// Where the demo's inputs are written for whoever wants to try the other commands on them.
+/// The folder of `--files`, which the demo writes its inputs to.
 struct Files<'a>(Option<&'a Path>);
 
 impl<'a> Files<'a> {
@@ -73,40 +73,45 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Prepares the bundled adder, executes a chain of blocks and a bad one. Exit code 0 only if the chain is valid
-/// and the bad block is not.
-pub(crate) async fn demo(global: &Global, args: &Demo) -> Result<u8, Failure> {
+/// Prepares the bundled adder, then executes a chain of valid blocks and an invalid block. Succeeds only if each verdict
+/// is the expected one.
+pub(crate) async fn demo(global: &Global, args: &Demo) -> Result<Exit, Failure> {
     let files = Files::new(args.files.as_deref())?;
     files.write("adder.wasm", ADDER)?;
-    // A folder of its own, so that there is something to prepare each time.
-    let folder = tempfile::tempdir().map_err(|e| Failure::NotAnswered(format!("no temporary folder: {e}")))?;
+    // A new store by default, so that every run has something to prepare.
+    let folder = tempfile::tempdir().map_err(|e| Failure::no_result("temporary folder", e))?;
     let target = match (&global.nats, &global.store) {
         (None, None) => Target::embedded(global, folder.path().display().to_string()).await?,
         _ => Target::open(global).await?,
     };
     let place = match &global.nats {
-        Some(url) => format!("the fleet behind {}", without_secrets(url)),
-        None => "the embedded host (coordinator and workers in this process, each job in a process of its own)".into(),
+        Some(url) => format!("the fleet at {}", without_secrets(url)),
+        None => {
+            "the embedded host: coordinator and workers in this process, each job in a sandboxed child process".into()
+        }
     };
-    say(global, &format!("A parachain that adds numbers, on {place}."));
-    // Against a fleet, its artifacts are where its workers put them, and not for us to say.
+    say(
+        global,
+        &format!("The parachain: an adder, whose state is one number and whose blocks add to it.\nThe host: {place}."),
+    );
+    // The store of a fleet is that of its workers, which may be another one.
     if global.nats.is_none() && global.store.is_some() {
-        say(global, &format!("Artifacts: {}", store_url(global)?));
+        say(global, &format!("The store of compiled artifacts: {}", store_url(global)?));
     }
     let pvf = Pvf::new(ADDER, ExecutorParams::default());
     say(
         global,
         &format!(
-            "\n1. Precheck its validation code: {} of wasm, code hash 0x{}",
+            "\n1. Precheck the validation code, that is, prepare it under strict limits: {} of wasm, code hash 0x{}",
             human_bytes(ADDER.len() as u64),
             pvf.code_hash()
         ),
     );
     let answer = target.host.precheck_pvf(pvf.clone()).await?;
     show(global, "precheck", &answer);
-    let mut fine = matches!(answer.outcome, Outcome::PrecheckOk);
+    let mut as_expected = matches!(answer.outcome, Outcome::PrecheckOk);
 
-    say(global, &format!("\n2. Validate a chain of {BLOCKS} blocks, each on the head that the one before gave"));
+    say(global, &format!("\n2. Execute {BLOCKS} valid blocks, each on the head of the block before it"));
     let mut head = Head::genesis();
     let mut state = 0;
     for n in 1..=BLOCKS {
@@ -116,28 +121,28 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> Result<u8, Failure> {
         let answer = target.host.execute_pvf(pvf.clone(), request).await?;
         show(global, &format!("block {n} ({state} + {n})"), &answer);
         let expected = head.next(&block);
-        fine &= matches!(&answer.outcome, Outcome::Valid(result) if result.head_data == expected.encode());
+        as_expected &= matches!(&answer.outcome, Outcome::Valid(result) if result.head_data == expected.encode());
         head = expected;
         state = block.next_state();
     }
 
-    say(global, "\n3. Validate a bad block: it claims a state that its parent does not have");
+    say(global, "\n3. Execute an invalid block, which claims a state that its parent does not have");
     let bad = Block { state: state + 1, increment: 1 };
     let request = request(BLOCKS as u32 + 1, &head, &bad);
     files.write_params("bad-block.params", &request)?;
     let answer = target.host.execute_pvf(pvf, request).await?;
     show(global, "bad block", &answer);
-    fine &= matches!(answer.outcome, Outcome::Invalid(_));
+    as_expected &= matches!(answer.outcome, Outcome::Invalid(_));
     target.close().await;
 
-    if fine {
-        say(global, &format!("\nAs it should be: {BLOCKS} valid blocks, the state is {state}, and 1 invalid block."));
+    if as_expected {
+        say(global, &format!("\nAs expected: {BLOCKS} valid blocks, the state is {state}, and 1 invalid block."));
         if let Some(folder) = &args.files {
             let folder = folder.display();
-            say(global, &format!("Try it yourself: pvf execute {folder}/adder.wasm --params {folder}/*.params"));
+            say(global, &format!("Next: pvf execute {folder}/adder.wasm --params {folder}/*.params"));
         }
-        Ok(0)
+        Ok(Exit::Success)
     } else {
-        Err(Failure::NotAnswered("the demo did not go as it should: see above".into()))
+        Err(Failure::NoResult("unexpected verdict, see above".into()))
     }
 }

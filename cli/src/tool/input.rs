@@ -1,6 +1,6 @@
-//! Files and arguments become what the host takes; what is wrong with them is said by name.
+//! Turns files and options into requests. Errors name the option and the file.
 
-use super::{Failure, args::Execute};
+use super::{args::Execute, failure::Failure};
 use pvf_shared::{
     Bytes,
     candidate::{BlockDataForm, CandidateContext, decode_params},
@@ -19,12 +19,12 @@ pub(crate) fn read(what: &str, path: &Path) -> Result<Bytes, Failure> {
     std::fs::read(path).map(Bytes::from).map_err(|e| bad(what, format!("cannot read {}: {e}", path.display())))
 }
 
-/// Executor parameters: JSON if the file begins like a JSON list, SCALE otherwise.
+/// Executor parameters: JSON if the file begins with a JSON list, SCALE otherwise.
 pub(crate) fn executor_params(path: Option<&Path>) -> Result<ExecutorParams, Failure> {
     let Some(path) = path else { return Ok(ExecutorParams::default()) };
     let what = format!("--executor-params {}", path.display());
     let bytes = read("--executor-params", path)?;
-    // A SCALE list that begins with '[' would have over 2^30 entries.
+    // Not ambiguous: a SCALE list that begins with '[' would have more than 2^30 entries.
     let params = if bytes.trim_ascii_start().starts_with(b"[") {
         serde_json::from_slice(&bytes).map_err(|e| bad(&what, format!("not valid JSON: {e}")))?
     } else {
@@ -36,10 +36,10 @@ pub(crate) fn executor_params(path: Option<&Path>) -> Result<ExecutorParams, Fai
 
 fn hex_bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
-    hex::decode(digits).map_err(|e| bad(what, format!("not hex ({e}); a file is given as @FILE")))
+    hex::decode(digits).map_err(|e| bad(what, format!("not hex ({e}); to name a file, write @FILE")))
 }
 
-/// `@FILE`, or hex with or without `0x`.
+/// The content of `@FILE`, or bytes in hex with or without `0x`.
 fn hex_or_file(what: &str, text: &str) -> Result<Bytes, Failure> {
     match text.strip_prefix('@') {
         Some(path) => read(what, Path::new(path)),
@@ -47,7 +47,7 @@ fn hex_or_file(what: &str, text: &str) -> Result<Bytes, Failure> {
     }
 }
 
-/// The requests of an `execute` command, with what to call each.
+/// The requests of an `execute` command, each with its name for the output.
 pub(crate) fn requests(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
     let mut requests = if args.params.is_empty() { from_parts(args)? } else { from_params(args)? };
     for (_, request) in &mut requests {
@@ -74,7 +74,7 @@ fn from_params(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure>
 }
 
 fn from_parts(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
-    // clap has made sure that the parts are there.
+    // clap guarantees that these options are present.
     let root = args.relay_parent_storage_root.as_deref().unwrap_or_default();
     let context = CandidateContext {
         parent_head: hex_or_file("--parent-head", args.parent_head.as_deref().unwrap_or_default())?,

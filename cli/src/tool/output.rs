@@ -1,5 +1,6 @@
-//! Answers for people and for machines; exit codes.
+//! Verdicts as text, as JSON and as exit codes.
 
+use super::failure::Exit;
 use pvf_shared::{
     candidate::ValidationResult,
     client::Answer,
@@ -9,12 +10,12 @@ use pvf_shared::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// 0 valid or ok; 1 invalid or rejected; 3 not answered.
-pub(crate) fn exit_code(outcome: &Outcome) -> u8 {
+/// The exit code of a verdict.
+pub(crate) fn exit(outcome: &Outcome) -> Exit {
     match (outcome.blame(), outcome) {
-        (_, Outcome::ExecutionDeadline) | (Blame::Ours, _) => 3,
-        (Blame::Nobody, _) => 0,
-        (Blame::Candidate | Blame::Ambiguous | Blame::Code, _) => 1,
+        (_, Outcome::Expired) | (Blame::Ours, _) => Exit::NoResult,
+        (Blame::Nobody, _) => Exit::Success,
+        (Blame::Candidate | Blame::Ambiguous | Blame::Code, _) => Exit::Negative,
     }
 }
 
@@ -39,7 +40,7 @@ fn result_json(result: &ValidationResult) -> Value {
     })
 }
 
-/// One answer as JSON.
+/// A verdict as JSON.
 pub(crate) fn json(input: &str, answer: &Answer) -> Value {
     let result = if let Outcome::Valid(result) = &answer.outcome { result_json(result) } else { Value::Null };
     let artifact =
@@ -59,7 +60,7 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
     })
 }
 
-/// A request without a verdict, as JSON: the same fields.
+/// A request without a verdict as JSON, with the same fields.
 pub(crate) fn json_unanswered(input: &str, error: &str) -> Value {
     json!({
         "input": input, "request": null, "verdict": "internal", "reason": error, "result": null, "code_hash": null,
@@ -67,7 +68,7 @@ pub(crate) fn json_unanswered(input: &str, error: &str) -> Value {
     })
 }
 
-/// One answer as a line.
+/// A verdict as one line.
 pub(crate) fn line(input: &str, answer: &Answer) -> String {
     let t = answer.timings;
     let mut out = format!("{input}: {}", answer.outcome.name().replace('_', " "));
@@ -92,7 +93,7 @@ pub(crate) fn line(input: &str, answer: &Answer) -> String {
     )
 }
 
-/// At most 24 bytes of hex.
+/// The bytes in hex; more than 24 are shortened.
 pub(crate) fn short_hex(bytes: &[u8]) -> String {
     if bytes.len() <= 24 { hex0x(bytes) } else { format!("{}… ({} bytes)", hex0x(&bytes[..20]), bytes.len()) }
 }

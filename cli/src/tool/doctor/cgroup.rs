@@ -1,30 +1,30 @@
-//! What the cgroups that this process is in let it have, version 1 and 2.
+//! The limits of the cgroups of this process, version 1 and 2.
 
 use super::Check;
 use std::{fs, path::Path};
 
-/// Preparing a large runtime on two threads took up to this much here.
+/// Memory that preparing a large runtime takes on two threads, bytes (measured).
 const LEAST_MEMORY: u64 = 1 << 30;
-/// A template, a spare and a job for each of a few slots, and the worker's threads.
+/// Processes of a worker with a few slots: its threads, and a template, a spare and a job for each slot.
 const LEAST_PROCESSES: u64 = 128;
 
-/// Numbers from here on mean that there is no limit (version 1 has no word for it).
+/// From this value on there is no limit; version 1 has no other notation for that.
 const UNLIMITED: u64 = 1 << 62;
 
-/// The limits that hold for this process.
+/// The effective limits of this process: the lowest of its cgroup and those above it.
 #[derive(Debug, PartialEq)]
 struct Limits {
     version: &'static str,
     memory: Option<u64>,
     processes: Option<u64>,
-    /// Cores.
+    /// In cores.
     cpu: Option<f64>,
 }
 
-/// The value of a file in a cgroup and in all above it, those that are limits.
+/// The content of this file in a cgroup and in each cgroup above it, where it exists.
 fn values<'a>(root: &'a Path, path: &'a str, file: &'a str) -> impl Iterator<Item = String> + 'a {
     let own = root.join(path.trim_start_matches('/'));
-    // In a container the path may be one that only the host sees: then what is mounted is its own.
+    // In a container the path may exist on the host only; then the root of the mount is the own cgroup.
     let start = if own.is_dir() { own } else { root.to_owned() };
     let above: Vec<_> = start.ancestors().take_while(|dir| dir.starts_with(root)).map(|dir| dir.join(file)).collect();
     above.into_iter().filter_map(|file| fs::read_to_string(file).ok()).map(|text| text.trim().to_owned())
@@ -34,7 +34,7 @@ fn least(root: &Path, path: &str, file: &str) -> Option<u64> {
     values(root, path, file).filter_map(|text| text.parse().ok()).filter(|n| *n < UNLIMITED).min()
 }
 
-/// Cores by "quota period".
+/// Cores from "QUOTA PERIOD".
 fn cores(text: &str) -> Option<f64> {
     let (quota, period) = text.split_once(' ')?;
     let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
@@ -42,7 +42,7 @@ fn cores(text: &str) -> Option<f64> {
 }
 
 impl Limits {
-    /// By what `/proc/self/cgroup` says and what is mounted at `/sys/fs/cgroup`.
+    /// From the lines of `/proc/self/cgroup` and the folder `/sys/fs/cgroup`.
     fn read(lines: &str, mounted: &Path) -> Option<Self> {
         let controller = |name: &str| {
             lines.lines().find_map(|line| {
@@ -84,7 +84,7 @@ pub(super) fn check() -> Check {
 
 fn judge(limits: Option<Limits>) -> Check {
     let Some(Limits { version, memory, processes, cpu }) = limits else {
-        return Check::green("cgroup", "none that limits anything");
+        return Check::green("cgroup", "no limits");
     };
     let or_none = |limit: Option<String>| limit.unwrap_or_else(|| "no limit".into());
     let found = format!(
@@ -101,7 +101,9 @@ fn judge(limits: Option<Limits>) -> Check {
     let too_little: Vec<_> = too_little.into_iter().flatten().collect();
     match too_little.is_empty() {
         true => Check::green("cgroup", found),
-        false => Check::red("cgroup", found, format!("give the container {}", too_little.join(" and "))),
+        false => {
+            Check::red("cgroup", found, format!("raise the limits of the container: {}", too_little.join(" and ")))
+        }
     }
 }
 
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_counts_what_is_above() {
+    fn version_2_applies_the_limits_of_the_cgroups_above() {
         let dir = tempfile::tempdir().unwrap();
         write(
             dir.path(),
@@ -137,12 +139,12 @@ mod tests {
         assert_eq!(limits, expected);
         let check = judge(Some(limits));
         assert!(check.fix.unwrap().contains("at least 1 GiB") && check.found.contains("cores 1.5"));
-        // In a container the path of the host is not there.
+        // In a container the path of the host does not exist.
         assert_eq!(Limits::read("0::/docker/x\n", dir.path()).unwrap().memory, None);
     }
 
     #[test]
-    fn version_1_has_a_folder_for_each_controller() {
+    fn version_1_reads_the_folder_of_each_controller() {
         let dir = tempfile::tempdir().unwrap();
         write(
             dir.path(),

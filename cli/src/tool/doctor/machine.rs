@@ -1,15 +1,15 @@
-//! What this machine is and has.
+//! Checks of the machine: kernel, processor, memory, descriptors, temporary files, sandbox.
 
 use super::{Check, cgroup};
 use pvf_shared::units::human_bytes;
 use pvf_worker::{sandbox::Report, supervise::probe_sandbox, wasm::CpuBaseline};
 use std::fs;
 
-/// The first kernel with all that the sandbox asks for (landlock ABI 6).
+/// The oldest kernel with every mechanism of the sandbox (landlock ABI 6).
 const LEAST_KERNEL: (u32, u32) = (6, 12);
-/// Preparing a large runtime and the worker itself need about this much.
+/// Available memory that preparing a large runtime and the worker itself need, bytes.
 const LEAST_MEMORY: u64 = 2 << 30;
-/// Descriptors of a worker: some for each slot, template and connection.
+/// Open files of a worker: several for each slot, template and connection.
 const LEAST_DESCRIPTORS: u64 = 1024;
 
 fn read(path: &str) -> String {
@@ -31,7 +31,12 @@ pub(super) fn checks(baseline: Option<&str>) -> Vec<Check> {
 fn kernel(release: &str) -> Check {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    Check::of("kernel", version >= LEAST_KERNEL, format!("Linux {release}"), "Linux 6.12 or newer (landlock ABI 6)")
+    Check::of(
+        "kernel",
+        version >= LEAST_KERNEL,
+        format!("Linux {release}"),
+        "upgrade to Linux 6.12 or newer (landlock ABI 6)",
+    )
 }
 
 fn processor(wanted: Option<&str>) -> Check {
@@ -40,11 +45,11 @@ fn processor(wanted: Option<&str>) -> Check {
     let found = format!("{cores} cores, {arch}, baseline {best}");
     let Some(wanted) = wanted else { return Check::green("CPU baseline", found) };
     match wanted.parse::<CpuBaseline>() {
-        Ok(wanted) => Check::green("CPU baseline", format!("{found}; used as {wanted}")),
+        Ok(wanted) => Check::green("CPU baseline", format!("{found}; set to {wanted}")),
         Err(error) => Check::red(
             "CPU baseline",
             format!("{found}; {error}"),
-            format!("--cpu-baseline {best} or lower (PVF_CPU_BASELINE), for all workers that are to share artifacts"),
+            format!("set --cpu-baseline {best} or lower (PVF_CPU_BASELINE) for all workers that share artifacts"),
         ),
     }
 }
@@ -56,12 +61,17 @@ fn memory(info: &str) -> Check {
     };
     let (total, available) = (kib("MemTotal") * 1024, kib("MemAvailable") * 1024);
     let found = format!("{} of {} available", human_bytes(available), human_bytes(total));
-    Check::of("memory", available >= LEAST_MEMORY, found, "2 GiB of available memory, for a preparation and the worker")
+    Check::of(
+        "memory",
+        available >= LEAST_MEMORY,
+        found,
+        "2 GiB of available memory: a worker and one preparation need that much",
+    )
 }
 
 fn descriptors(limits: &str) -> Check {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
-    // Both are a number or "unlimited".
+    // The value is a number or "unlimited".
     let soft = line.split_whitespace().next().unwrap_or_default();
     let number = if soft == "unlimited" { u64::MAX } else { soft.parse().unwrap_or(0) };
     let found = format!("{soft} open files");
@@ -69,7 +79,7 @@ fn descriptors(limits: &str) -> Check {
         "descriptors",
         number >= LEAST_DESCRIPTORS,
         found,
-        "ulimit -n 1024 or more; in a container the setting ulimits",
+        "raise the limit to 1024 or more: `ulimit -n`, or `ulimits` of the container",
     )
 }
 
@@ -78,20 +88,20 @@ fn temporary_files() -> Check {
     let dir = std::env::temp_dir();
     let written = tempfile::tempdir().and_then(|dir| fs::write(dir.path().join("probe"), b"probe"));
     match written {
-        Ok(()) => Check::green(name, format!("{} can be written", dir.display())),
+        Ok(()) => Check::green(name, format!("{} is writable", dir.display())),
         Err(error) => Check::red(
             name,
             format!("{}: {error}", dir.display()),
-            "a writable TMPDIR with room for the artifacts that a worker keeps (up to 256)",
+            "set TMPDIR to a writable folder with space for up to 256 artifacts, which a worker caches",
         ),
     }
 }
 
-/// Each mechanism, as a child of this executable finds it.
+/// Each mechanism of the sandbox, as a probe in a child process finds it.
 pub(super) fn sandbox() -> Vec<Check> {
-    let report = probe_sandbox(None).unwrap_or_else(|error| Report::none(&format!("it could not be tried: {error}")));
+    let report = probe_sandbox(None).unwrap_or_else(|error| Report::none(&format!("the probe failed: {error}")));
     let check = |finding: pvf_worker::sandbox::Finding| match finding.missing {
-        None => Check::green(finding.mechanism.name(), "holds, a child proved it"),
+        None => Check::green(finding.mechanism.name(), "enforced (verified in a child process)"),
         Some(why) => Check::red(finding.mechanism.name(), why, finding.mechanism.fix()),
     };
     report.findings.into_iter().map(check).collect()
@@ -102,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_judged_by_what_the_kernel_says() {
+    fn checks_follow_the_values_of_the_kernel() {
         assert!(kernel("6.12.0-generic").fix.is_none() && kernel("7.0").fix.is_none());
         assert!(kernel("6.8.0-31").fix.is_some() && kernel("").fix.is_some());
         assert!(memory("MemTotal: 8000000 kB\nMemAvailable:  3000000 kB").fix.is_none());

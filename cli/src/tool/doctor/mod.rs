@@ -1,22 +1,22 @@
-//! `pvf doctor`: what this machine can and cannot do for a fleet, and what helps.
+//! `pvf doctor`: checks whether this machine has what a role of a fleet needs, and says how to fix what it lacks.
 
 mod cgroup;
 mod machine;
 mod reach;
 
 use super::{
-    Failure,
     args::{Doctor, Global, Role},
+    failure::{Exit, Failure},
 };
 use serde_json::{Value, json};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug)]
 struct Check {
     name: String,
     /// What was found.
     found: String,
-    /// What helps; absent: nothing is wrong.
+    /// How to fix it. `None` if the check passed.
     fix: Option<String>,
 }
 
@@ -29,9 +29,9 @@ impl Check {
         Self { name: name.into(), found: found.into(), fix: Some(fix.into()) }
     }
 
-    /// Green if it is `well`.
-    fn of(name: &str, well: bool, found: impl Into<String>, fix: &str) -> Self {
-        if well { Self::green(name, found) } else { Self::red(name, found, fix) }
+    /// Green if `passed`, else red.
+    fn of(name: &str, passed: bool, found: impl Into<String>, fix: &str) -> Self {
+        if passed { Self::green(name, found) } else { Self::red(name, found, fix) }
     }
 
     fn json(&self) -> Value {
@@ -47,10 +47,10 @@ impl Check {
     }
 }
 
-/// Exit code 0: all green; 1: something is red.
-pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<u8, Failure> {
+/// Succeeds if all checks are green.
+pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failure> {
     let mut checks = machine::checks(args.cpu_baseline.as_deref());
-    // A coordinator runs nobody's code.
+    // A coordinator runs no validation code, so it needs no sandbox.
     if args.role != Some(Role::Coordinator) {
         checks.extend(machine::sandbox());
     }
@@ -62,9 +62,9 @@ pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<u8, Failure
     } else {
         checks.iter().for_each(Check::print);
         match red {
-            0 => println!("all green"),
-            red => println!("{red} of {} red", checks.len()),
+            0 => println!("all {} checks green", checks.len()),
+            red => println!("{red} of {} checks red", checks.len()),
         }
     }
-    Ok(u8::from(red > 0))
+    Ok(if red == 0 { Exit::Success } else { Exit::Negative })
 }

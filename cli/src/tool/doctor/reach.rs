@@ -1,11 +1,12 @@
-//! What can be reached from here: the store, the bus, the coordinator.
+//! Checks of what the machine must reach: the store, the bus, the coordinator.
 
 use super::{
     super::{
         args::Global,
+        failure::Failure,
         target::{seal_key, store_url},
     },
-    Check, Failure,
+    Check,
 };
 use pvf_shared::{
     ValidationHost,
@@ -16,37 +17,32 @@ use pvf_shared::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// How long each is waited for.
+/// Time limit of each check.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A clock may be off by this much. Stores tell the time to a second.
+/// Accepted clock difference. Stores report times in whole seconds.
 const MOST_SKEW: Duration = Duration::from_secs(5);
-/// Smaller messages than these have most inputs travel through the store.
+/// `max_payload` of the bus, bytes: below it most inputs do not fit into a message and go through the store.
 const LEAST_PAYLOAD: usize = 64 * 1024;
 
-/// The store, its clock, and if a fleet is named its bus and its coordinator.
+/// The store and its clock; with `--nats` also the bus and the coordinator.
 pub(super) async fn checks(global: &Global) -> Vec<Check> {
     let mut checks = store(global).await;
     checks.extend(bus(global).await);
     checks
 }
 
-fn words(failure: Failure) -> String {
-    let (Failure::Input(why) | Failure::NotAnswered(why)) = failure;
-    why
-}
-
 async fn store(global: &Global) -> Vec<Check> {
-    let fix = "--store (PVF_STORE): a store that exists, credentials for it, and permission to read, write and delete";
+    let fix = "--store (PVF_STORE): the store must exist, and its credentials must permit to read, write and delete";
     let opened = async {
         let url = store_url(global)?;
         let key = seal_key(global)?;
-        // As a fleet would, which a store in memory is of no use to.
+        // A fleet cannot use a store in the memory of one process.
         let store = if global.nats.is_some() { BlobStore::open_shared(&url, key) } else { BlobStore::open(&url, key) };
         Ok::<_, Failure>(store?)
     };
     let store = match opened.await {
         Ok(store) => store,
-        Err(failure) => return vec![Check::red("store", words(failure), fix)],
+        Err(failure) => return vec![Check::red("store", failure.to_string(), fix)],
     };
     let probe = match tokio::time::timeout(PATIENCE, store.probe()).await {
         Ok(Ok(probe)) => probe,
@@ -58,16 +54,16 @@ async fn store(global: &Global) -> Vec<Check> {
     };
     let found = format!("{}: written, read and deleted in {:.1} ms", store.url(), probe.took.as_secs_f64() * 1e3);
     let ahead = if probe.ahead { "ahead of" } else { "behind" };
-    let skew = format!("{:.1} s {ahead} the store's", probe.skew.as_secs_f64());
-    let clock = "set this machine's clock (chrony or systemd-timesyncd): how old artifacts are is told by both clocks";
+    let skew = format!("{:.1} s {ahead} the clock of the store", probe.skew.as_secs_f64());
+    let clock = "synchronise this machine's clock (chrony, systemd-timesyncd): the age of an artifact is computed from both clocks";
     vec![Check::green("store", found), Check::of("clock", probe.skew <= MOST_SKEW, skew, clock)]
 }
 
 async fn bus(global: &Global) -> Vec<Check> {
     let Some(url) = &global.nats else {
-        return vec![Check::green("bus", "none is named (--nats, PVF_NATS): the embedded host needs none")];
+        return vec![Check::green("bus", "not configured (--nats, PVF_NATS); the embedded host needs none")];
     };
-    let fix = "--nats (PVF_NATS): a nats-server that runs and that this machine can reach, and a user that it knows";
+    let fix = "--nats (PVF_NATS): start a nats-server there, make it reachable from this machine, and check user and password";
     let bus = match NatsBus::connect(url, "pvf doctor", PATIENCE).await {
         Ok(bus) => Arc::new(bus),
         Err(error) => return vec![Check::red("bus", error.to_string(), fix)],
@@ -75,8 +71,12 @@ async fn bus(global: &Global) -> Vec<Check> {
     let payload = bus.max_payload();
     let shown = pvf_shared::bus::nats::without_secrets(url);
     let found = format!("{shown}: nats-server {}, max_payload {}", bus.server_version(), human_bytes(payload as u64));
-    let mut checks =
-        vec![Check::of("bus", payload >= LEAST_PAYLOAD, found, "max_payload of 64 KiB or more, better 8 MiB")];
+    let mut checks = vec![Check::of(
+        "bus",
+        payload >= LEAST_PAYLOAD,
+        found,
+        "set max_payload of nats-server to 64 KiB or more; 8 MiB is recommended",
+    )];
     let config = ClientConfig { fleet: global.fleet.clone(), patience: PATIENCE, ..ClientConfig::default() };
     let asked = async {
         let host = ValidationHost::connect(bus, None, config).await?;
@@ -99,7 +99,7 @@ async fn bus(global: &Global) -> Vec<Check> {
         Err(error) => Check::red(
             "coordinator",
             error.to_string(),
-            "start pvf-coordinator with the same --fleet on the same bus, and look at its log",
+            "start pvf-coordinator with the same --nats and --fleet, and read its log",
         ),
     });
     checks

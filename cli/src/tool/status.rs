@@ -1,0 +1,115 @@
+//! `pvf status`: the state of a fleet, and the health check of a role.
+
+use super::{
+    args::{Global, Role, Status},
+    failure::{Exit, Failure},
+    target::Target,
+};
+use pvf_shared::{
+    units::human_bytes,
+    wire::{FleetStatus, WorkerKind, WorkerStatus},
+};
+use pvf_worker::agent::WorkerConfig;
+use serde_json::{Value, json};
+
+/// Whether this role is present; a worker on this machine. The coordinator is: its status was just received.
+fn is_present(status: &FleetStatus, role: Role, host: &str) -> bool {
+    let has = |kind| status.workers.iter().any(|w| w.kind == kind && w.host == host);
+    match role {
+        Role::Coordinator => true,
+        Role::PrepareWorker => has(WorkerKind::Prepare),
+        Role::ExecuteWorker => has(WorkerKind::Execute),
+    }
+}
+
+/// Exit code 3 if the fleet has no workers, or the role of `--health` is not present.
+pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failure> {
+    if global.nats.is_none() {
+        let why = "status: --nats is required: the embedded host exists only while its command runs";
+        return Err(Failure::Input(why.into()));
+    }
+    let target = Target::open(global).await?;
+    let is_well = match args.health {
+        Some(role) => health(&target, role).await?,
+        None => {
+            let status = target.host.status().await?;
+            show(global, &status);
+            !status.workers.is_empty()
+        }
+    };
+    target.close().await;
+    Ok(if is_well { Exit::Success } else { Exit::NoResult })
+}
+
+async fn health(target: &Target, role: Role) -> Result<bool, Failure> {
+    // The name that the workers of this machine register with.
+    let host = std::env::var("PVF_HOST").unwrap_or_else(|_| WorkerConfig::new(WorkerKind::Execute, 1).host);
+    let is_present = is_present(&target.host.status_of(&host).await?, role, &host);
+    let unhealthy = "unhealthy: no such worker on this machine is registered with the coordinator";
+    println!("{}", if is_present { "healthy" } else { unhealthy });
+    Ok(is_present)
+}
+
+fn show(global: &Global, status: &FleetStatus) {
+    if global.json { println!("{}", json_of(status)) } else { print(status) }
+}
+
+fn json_of(status: &FleetStatus) -> Value {
+    let [background, normal, critical] = status.prepare_queue;
+    let [dispute, approval, system, backing] = status.execute_queue;
+    let worker = |w: &WorkerStatus| {
+        json!({
+            "id": w.id.to_string(), "kind": w.kind.to_string(), "slots": w.slots, "running": w.running,
+            "engine": w.engine.as_str(), "host": w.host, "version": w.version, "draining": w.draining,
+            "secure": w.security.secure, "missing_security": w.security.missing,
+        })
+    };
+    json!({
+        "version": status.version, "token": status.token.0,
+        "workers": status.workers.iter().map(worker).collect::<Vec<_>>(),
+        "prepare_workers": status.prepare.workers, "prepare_slots": status.prepare.slots,
+        "execute_workers": status.execute.workers, "execute_slots": status.execute.slots,
+        "requests": status.requests, "request_bytes": status.request_bytes, "clients": status.clients,
+        "prepare_queue": {"background": background, "normal": normal, "critical": critical},
+        "execute_queue": {"dispute": dispute, "approval": approval, "backing_system": system, "backing": backing},
+        "artifacts": status.artifacts, "artifact_bytes": status.artifact_bytes,
+        "prepared": status.prepared, "executed": status.executed,
+        "coalesced": status.coalesced, "overloaded": status.overloaded,
+    })
+}
+
+fn print(status: &FleetStatus) {
+    let [background, normal, critical] = status.prepare_queue;
+    let [dispute, approval, system, backing] = status.execute_queue;
+    let (prepare, execute) = (status.prepare, status.execute);
+    println!("coordinator    version {}, fencing token {}", status.version, status.token.0);
+    println!(
+        "requests       {} of {} clients, {} in memory",
+        status.requests,
+        status.clients,
+        human_bytes(status.request_bytes)
+    );
+    println!("artifacts      {}, {}", status.artifacts, human_bytes(status.artifact_bytes));
+    println!("prepare queue  {critical} critical, {normal} normal, {background} background");
+    println!("execute queue  {dispute} dispute, {approval} approval, {system} backing-system, {backing} backing");
+    println!(
+        "since start    {} preparations, {} executions, {} requests coalesced, {} refused as overloaded",
+        status.prepared, status.executed, status.coalesced, status.overloaded
+    );
+    println!(
+        "workers        {} prepare workers with {} slots, {} execute workers with {} slots",
+        prepare.workers, prepare.slots, execute.workers, execute.slots
+    );
+    for w in &status.workers {
+        let draining = if w.draining { ", draining" } else { "" };
+        println!(
+            "{} worker {} on {}: {} of {} slots in use, engine {}{draining}",
+            w.kind, w.id, w.host, w.running, w.slots, w.engine
+        );
+        match w.security.missing.as_slice() {
+            [] if w.security.secure => println!("  sandbox: complete"),
+            [] => println!("  sandbox: not reported"),
+            missing => println!("  sandbox: INSECURE, missing: {}", missing.join("; ")),
+        }
+    }
+}
