@@ -1,34 +1,51 @@
-//! `pvf-bench-prepare [--json] [--functions N] [--runs N]`: what preparing costs beyond the bare wasmtime calls.
-//!
-//! Four ways to compile the same generated module, taken in turn, on all cores: the bare wasmtime calls (engine,
-//! `precompile_module`) in this process, whose memory is warm; the same calls, timed by themselves, in a process that
-//! was just started, as a job's is; a job process of a worker; the whole embedded host, from asking to verdict. Medians
-//! of wall time, and their ratios to both kinds of bare calls.
+//! `pvf-bench-prepare`: measures what a preparation costs beyond the bare wasmtime calls.
 
+use clap::Parser;
 use pvf::{Config, Metrics, Pvf};
 use pvf_guests::corpus::large;
-use pvf_shared::{
-    Bytes,
-    ids::{ArtifactId, CodeHash, EngineId},
-    job::{BlobRef, PrepareJob},
-    params::{ExecutorParams, PvfPrepKind},
-    verdict::Outcome,
-};
+use pvf_shared::{Bytes, job::PrepareJob, params::ExecutorParams, verdict::Outcome};
 use pvf_tests::{
-    bench::{argument, flag, median},
+    bench::{Need, UNUSABLE, has_all, jobs::prepare_job, median, positive},
     processes::binary,
 };
 use pvf_worker::{
     supervise::{JobRunner, Prepared},
     wasm::{self, CpuBaseline},
 };
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Instant,
+};
 
-/// The bare calls in a process that was just started: it is this executable, and it says how long they took.
-fn bare_elsewhere(code: &tempfile::NamedTempFile) -> f64 {
-    let us = std::env::current_exe().expect("a path");
-    let output = std::process::Command::new(us).arg("--bare").arg(code.path()).output().expect("a process");
-    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a time")
+/// Measure what a preparation costs beyond the bare wasmtime calls.
+///
+/// Four ways to compile one generated module, in turn, on all cores: the bare wasmtime calls in this process, whose
+/// memory is warm; the same calls in a fresh process, as a job's is, timed by themselves; a job process of a worker;
+/// the whole embedded host, from request to verdict. Prints medians of wall time and their ratios to both kinds of bare
+/// calls.
+#[derive(Parser)]
+#[command(name = "pvf-bench-prepare")]
+struct Args {
+    /// Functions in the generated module
+    #[arg(long, value_name = "N", default_value = "6000", value_parser = positive)]
+    functions: u64,
+    /// Measurements of each way; the medians count
+    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
+    runs: u64,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Internal: the fresh process that makes the bare calls on the module in this file
+    #[arg(long, hide = true, value_name = "FILE")]
+    bare: Option<PathBuf>,
+}
+
+/// Makes the bare calls in a fresh process of this executable, which prints how long they took.
+fn bare_in_fresh_process(module: &Path) -> f64 {
+    let this = std::env::current_exe().expect("the path of this executable");
+    let output = Command::new(this).arg("--bare").arg(module).output().expect("the process runs");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("the process prints a time")
 }
 
 fn bare(instrumented: &[u8]) -> (f64, usize) {
@@ -40,21 +57,8 @@ fn bare(instrumented: &[u8]) -> (f64, usize) {
 }
 
 async fn job(runner: &JobRunner, code: &Bytes) -> usize {
-    let params = ExecutorParams::default();
-    let spec = PrepareJob {
-        artifact: ArtifactId {
-            code_hash: CodeHash::of(code),
-            prep_hash: params.prep_hash(),
-            engine: EngineId::parse("bench").expect("a fine id"),
-        },
-        code: BlobRef::Inline(code.clone()),
-        cpu_limit: params.prep_timeout(PvfPrepKind::Prepare),
-        executor_params: params,
-        code_bomb_limit: u32::MAX,
-        precheck: false,
-        threads: 0,
-    };
-    match runner.prepare(&spec, code.clone()).await.0 {
+    let job = PrepareJob { code_bomb_limit: u32::MAX, ..prepare_job(code, 0) };
+    match runner.prepare(&job, code.clone()).await.0 {
         Prepared::Artifact(artifact) => artifact.len(),
         other => panic!("{other:?}"),
     }
@@ -66,52 +70,55 @@ async fn host(code: &Bytes) {
     let config = Config { worker_exe: worker, ..Config::new(store.path().display().to_string()) };
     let (host, run) = pvf::start(config, Metrics::default()).await.expect("a host");
     let run = tokio::spawn(run);
-    let answers = host.precheck_pvf(Pvf::new(code.clone(), ExecutorParams::default())).await.expect("an answer");
-    assert_eq!(answers.outcome, Outcome::PrecheckOk);
+    let answer = host.precheck_pvf(Pvf::new(code.clone(), ExecutorParams::default())).await.expect("an answer");
+    assert_eq!(answer.outcome, Outcome::PrecheckOk);
     drop(host);
     run.await.expect("the host ends");
 }
 
 #[tokio::main]
-async fn main() {
-    if let Some(file) = std::env::args().skip_while(|a| a != "--bare").nth(1) {
-        println!("{}", bare(&std::fs::read(file).expect("code")).0);
-        return;
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(file) = args.bare {
+        println!("{}", bare(&std::fs::read(file).expect("the module")).0);
+        return ExitCode::SUCCESS;
     }
-    let (functions, runs) = (argument("--functions", 6000) as u32, argument("--runs", 5));
-    let params = ExecutorParams::default();
-    let code = Bytes::from(large(functions));
-    let instrumented = wasm::instrument(wasm::prevalidate(&code, 1).expect("wasm"), &params, 1).expect("instrumented");
+    if !has_all([Need::Binary("pvf-prepare-worker")]) {
+        return ExitCode::from(UNUSABLE);
+    }
+    let code = Bytes::from(large(args.functions as u32));
+    let module = wasm::prevalidate(&code, 1).expect("wasm");
+    let instrumented = wasm::instrument(module, &ExecutorParams::default(), 1).expect("instrumented");
     let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), &instrumented).expect("written");
+    std::fs::write(file.path(), &instrumented).expect("the module is written");
     let runner = JobRunner::new(Some(binary("pvf-prepare-worker")), CpuBaseline::of_this_machine()).expect("a runner");
     let mut times = [vec![], vec![], vec![], vec![]];
-    let mut artifact = 0;
-    for run in 0..runs {
-        eprintln!("run {} of {runs}", run + 1);
+    let mut artifact_bytes = 0;
+    for run in 1..=args.runs {
+        eprintln!("run {run} of {}", args.runs);
         let warm = bare(&instrumented);
         times[0].push(warm.0);
-        artifact = warm.1;
-        times[1].push(bare_elsewhere(&file));
+        artifact_bytes = warm.1;
+        times[1].push(bare_in_fresh_process(file.path()));
         let start = Instant::now();
-        assert_eq!(job(&runner, &code).await, artifact);
+        assert_eq!(job(&runner, &code).await, artifact_bytes);
         times[2].push(start.elapsed().as_secs_f64());
         let start = Instant::now();
         host(&code).await;
         times[3].push(start.elapsed().as_secs_f64());
     }
     let [warm, fresh, job, host] = times.map(|mut times| median(&mut times));
-    if flag("--json") {
+    if args.json {
         let report = serde_json::json!({
-            "wasm_bytes": code.len(), "artifact_bytes": artifact, "runs": runs,
+            "wasm_bytes": code.len(), "artifact_bytes": artifact_bytes, "runs": args.runs,
             "bare_s": warm, "bare_fresh_process_s": fresh, "job_s": job, "host_s": host,
             "job_to_bare": job / warm, "host_to_bare": host / warm,
             "job_to_bare_fresh": job / fresh, "host_to_bare_fresh": host / fresh,
         });
         println!("{report}");
-        return;
+        return ExitCode::SUCCESS;
     }
-    println!("wasm {} bytes, artifact {artifact} bytes, median of {runs} runs", code.len());
+    println!("wasm {} bytes, artifact {artifact_bytes} bytes, median of {} runs", code.len(), args.runs);
     println!("                                  wall   / bare   / bare in a fresh process");
     for (name, time) in [
         ("bare wasmtime calls", warm),
@@ -121,4 +128,5 @@ async fn main() {
     ] {
         println!("{name:31} {time:6.3} s {:7.3}  {:7.3}", time / warm, time / fresh);
     }
+    ExitCode::SUCCESS
 }

@@ -1,7 +1,6 @@
-//! `pvf-bench-queue [--backing N] [--disputes N] [--ms N] [--runs N] [--json]`: how long disputes wait behind a backlog of
-//! backing, on a real NATS with real processes and two execute slots, compared with the bare calls of as many such
-//! jobs on two cores. Prints the order in which they were answered.
+//! `pvf-bench-queue`: measures how long disputes wait behind a backlog of backing requests.
 
+use clap::Parser;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use pvf::{ExecuteRequest, Pvf};
 use pvf_guests::{
@@ -10,82 +9,121 @@ use pvf_guests::{
 };
 use pvf_shared::{params::ExecutorParams, priority::ExecuteKind, verdict::Outcome};
 use pvf_tests::{
-    ask::backing,
-    bench::{argument, bare_on_two_cores, calibrate, compiled, flag},
+    bench::{FLEET, UNUSABLE, bare_on_two_cores, calibrate, compiled, has_all, positive},
     fleet::{Fleet, Role},
     processes::until,
+    requests::backing,
 };
-use std::time::{Duration, Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-/// One round: the disputes' time, the bare calls' time just before it, and the order of the answers.
-struct Round {
+/// Measure how long disputes wait behind a backlog of backing requests, on a real NATS with real processes and two
+/// execute slots, compared with bare wasmtime calls of as many such jobs on two cores.
+///
+/// Prints the ratio and the order in which the requests were answered. Needs a nats-server on the PATH or in
+/// PVF_NATS_SERVER.
+#[derive(Parser)]
+#[command(name = "pvf-bench-queue")]
+struct Args {
+    /// Backing requests in the queue
+    #[arg(long, value_name = "N", default_value = "500", value_parser = positive)]
+    backing: u64,
+    /// Disputes submitted behind them
+    #[arg(long, value_name = "N", default_value = "20", value_parser = positive)]
+    disputes: u64,
+    /// Execution time of each request, milliseconds
+    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
+    ms: u64,
+    /// Measurements; the median counts
+    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
+    runs: u64,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// One measurement.
+struct Run {
+    /// Time from the submission of the disputes to the last dispute's answer.
     took: Duration,
+    /// Time of the bare calls, measured just before.
     bare: Duration,
+    /// The answers in order, from the first dispute to the last: D for a dispute, b for backing.
     order: String,
 }
 
-impl Round {
+impl Run {
     fn ratio(&self) -> f64 {
         self.took.as_secs_f64() / self.bare.as_secs_f64()
     }
 }
 
-fn main() {
-    let (n_backing, n_disputes, ms) = (argument("--backing", 500), argument("--disputes", 20), argument("--ms", 5));
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if !has_all(FLEET) {
+        return ExitCode::from(UNUSABLE);
+    }
+    let Args { backing, disputes, ms, .. } = args;
     let iterations = calibrate(ms);
     let artifact = compiled(&busy(iterations));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let (fleet, pvf) = runtime.block_on(fleet(iterations));
-    let json = flag("--json");
-    let mut rounds = Vec::new();
-    for n in 0..argument("--runs", 5).max(1) {
-        let bare = bare_on_two_cores(&artifact, n_disputes);
-        let (took, order) = runtime.block_on(queue(&fleet, &pvf, (n_backing, n_disputes), n));
-        let round = Round { took, bare, order };
-        if !json {
-            let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let mut runs = Vec::new();
+    for n in 0..args.runs {
+        let bare = bare_on_two_cores(&artifact, disputes);
+        let (took, order) = runtime.block_on(answers(&fleet, &pvf, &args, n));
+        let run = Run { took, bare, order };
+        if !args.json {
             println!(
-                "{n_disputes} jobs of {ms} ms, bare, on two cores: {:.1} ms; {n_disputes} disputes behind {n_backing} \
+                "{disputes} jobs of {ms} ms, bare, on two cores: {:.1} ms; {disputes} disputes behind {backing} \
                  backing requests: {:.1} ms, {:.2} x; order (D dispute, b backing): {}",
-                millis(round.bare),
-                millis(round.took),
-                round.ratio(),
-                round.order,
+                millis(run.bare),
+                millis(run.took),
+                run.ratio(),
+                run.order,
             );
         }
-        rounds.push(round);
+        runs.push(run);
     }
-    rounds.sort_by(|a, b| a.ratio().total_cmp(&b.ratio()));
-    let median = &rounds[rounds.len() / 2];
-    let (least, most) = (rounds[0].ratio(), rounds[rounds.len() - 1].ratio());
-    if json {
-        let (bare, took) = (median.bare.as_secs_f64() * 1e3, median.took.as_secs_f64() * 1e3);
+    runs.sort_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+    let median = &runs[runs.len() / 2];
+    let (least, most) = (runs[0].ratio(), runs[runs.len() - 1].ratio());
+    if args.json {
         println!(
-            "{{\"runs\":{},\"bare_ms\":{bare:.1},\"disputes_ms\":{took:.1},\"ratio\":{:.2},\"ratio_min\":{least:.2},\
+            "{{\"runs\":{},\"bare_ms\":{:.1},\"disputes_ms\":{:.1},\"ratio\":{:.2},\"ratio_min\":{least:.2},\
              \"ratio_max\":{most:.2},\"order\":\"{}\"}}",
-            rounds.len(),
+            runs.len(),
+            millis(median.bare),
+            millis(median.took),
             median.ratio(),
             median.order
         );
     } else {
-        println!("median of {} runs: {:.2} x (from {least:.2} to {most:.2})", rounds.len(), median.ratio());
+        println!("median of {} runs: {:.2} x (from {least:.2} to {most:.2})", runs.len(), median.ratio());
     }
+    ExitCode::SUCCESS
 }
 
-/// A fleet with one execute worker of two slots, and the code that all requests are for, prepared.
+/// A fleet with one execute worker of two slots, and the prepared code that all requests are for.
 async fn fleet(iterations: u64) -> (Fleet, Pvf) {
     let mut fleet = Fleet::start(1, 0).await;
     fleet.add_with_slots(Role::Execute, 2);
     fleet.complete(1, 1).await;
     let pvf = Pvf::new(busy(iterations), ExecutorParams::default());
-    fleet.host.precheck_pvf(pvf.clone()).await.expect("prepared");
+    fleet.host.precheck_pvf(pvf.clone()).await.expect("the code is prepared");
     (fleet, pvf)
 }
 
-async fn queue(fleet: &Fleet, pvf: &Pvf, (n_backing, n_disputes): (u64, u64), round: u64) -> (Duration, String) {
-    let ask = |kind, n| {
+async fn answers(fleet: &Fleet, pvf: &Pvf, args: &Args, run: u64) -> (Duration, String) {
+    let submit = |kind, n| {
         let (host, pvf) = (fleet.host.clone(), pvf.clone());
-        let block = Block { state: 0, increment: round << 32 | n };
+        let block = Block { state: 0, increment: run << 32 | n };
         let request = ExecuteRequest { kind, ..backing(Head::genesis().encode(), block.encode()) };
         tokio::spawn(async move {
             let answer = host.execute_pvf(pvf, request).await.expect("an answer");
@@ -93,15 +131,17 @@ async fn queue(fleet: &Fleet, pvf: &Pvf, (n_backing, n_disputes): (u64, u64), ro
             (kind, Instant::now())
         })
     };
-    let mut asked: FuturesUnordered<_> = (0..n_backing).map(|n| ask(ExecuteKind::Backing, n)).collect();
-    until("backing is queued", async || (fleet.status().await.execute_queue[3] * 10 > n_backing * 8).then_some(()))
-        .await;
+    let mut submitted: FuturesUnordered<_> = (0..args.backing).map(|n| submit(ExecuteKind::Backing, n)).collect();
+    until("four fifths of the backing requests are queued", async || {
+        (fleet.status().await.execute_queue[3] * 10 > args.backing * 8).then_some(())
+    })
+    .await;
     let start = Instant::now();
-    for n in 0..n_disputes {
-        asked.push(ask(ExecuteKind::Dispute, 1_000_000 + n));
+    for n in 0..args.disputes {
+        submitted.push(submit(ExecuteKind::Dispute, 1_000_000 + n));
     }
     let mut order = Vec::new();
-    while let Some(answered) = asked.next().await {
+    while let Some(answered) = submitted.next().await {
         order.push(answered.expect("an answer"));
     }
     order.sort_by_key(|(_, at)| *at);

@@ -1,20 +1,14 @@
-//! `pvf-bench-real [FOLDER] [--runs N] [--calls N] [--json]`: what a real parachain costs beside bare wasmtime, taken
-//! in the same run: preparing its runtime (wall clock and CPU time), executing its blocks, and the first verdict of a
-//! machine that has nothing but a warm store. `tests/real-parachain/run` makes the folder.
+//! `pvf-bench-real`: measures what a real parachain costs beside bare wasmtime.
 
+use clap::Parser;
 use pvf::Pvf;
-use pvf_shared::{
-    Bytes,
-    job::{BlobRef, ExecuteJob},
-    params::ExecutorParams,
-    verdict::Outcome,
-};
+use pvf_shared::{Bytes, blob::BlobRef, job::ExecuteJob, params::ExecutorParams, verdict::Outcome};
+use pvf_testkit::DEADLINE;
 use pvf_tests::{
-    ask::PATIENCE,
     bench::{
-        argument, deep, flag,
-        jobs::{execute_job, expect_valid, prepare_job, runner},
-        linked, median,
+        FLEET, UNUSABLE, has_all,
+        jobs::{execute_job, expect_valid, prepare_job, prepared, runner},
+        linked, median, on_deep_stack, positive,
     },
     fleet::{Fleet, Role},
     real::{Case, Expect, Folder},
@@ -29,8 +23,30 @@ use std::{
     time::Instant,
 };
 
-/// First arguments of the processes that do nothing but what is bare.
-const COLD: &str = "--cold";
+/// Measure what a real parachain costs beside bare wasmtime, taken in the same run: preparing its runtime (wall clock
+/// and CPU time), executing its blocks, and the first verdict of a worker that starts with an empty cache and a warm
+/// store.
+///
+/// tests/real-parachain/run makes the folder. Needs a nats-server on the PATH or in PVF_NATS_SERVER, and the complete
+/// sandbox.
+#[derive(Parser)]
+#[command(name = "pvf-bench-real")]
+struct Args {
+    /// Folder with the parachain's blocks [default: where tests/real-parachain/run puts it]
+    folder: Option<PathBuf>,
+    /// Preparations and cold starts; the medians count
+    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
+    runs: u64,
+    /// Executions of each valid candidate; the medians count
+    #[arg(long, value_name = "N", default_value = "200", value_parser = positive)]
+    calls: u64,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Internal: the process that reads an artifact and parameters from files, links, and makes one call
+    #[arg(long, hide = true, num_args = 2, value_names = ["ARTIFACT", "PARAMS"])]
+    cold: Option<Vec<PathBuf>>,
+}
 
 /// One figure beside the bare one.
 struct Row {
@@ -38,11 +54,11 @@ struct Row {
     unit: &'static str,
     bare: f64,
     ours: f64,
-    /// The median of the ratios of what was measured one after the other.
+    /// Median of the ratios of neighbouring measurements.
     ratio: f64,
 }
 
-/// Measurements of ours and of the bare thing in turn.
+/// Measurements of the bare calls and of ours, in turn.
 #[derive(Default)]
 struct Pairs(Vec<(f64, f64)>);
 
@@ -84,7 +100,7 @@ async fn preparing(code: &[Bytes; 2], runs: u64) -> Vec<Row> {
     rows
 }
 
-/// The job of a candidate, its artifact being in a file.
+/// The job of a candidate, and its PoV.
 fn job_of(folder: &Folder, case: &Case) -> Result<(ExecuteJob, Bytes), String> {
     let request = folder.as_sent(case)?;
     let job = ExecuteJob {
@@ -104,10 +120,10 @@ async fn executing(folder: &Folder, artifact: &Path, calls: u64) -> Result<Vec<R
         let (job, pov) = job_of(folder, case)?;
         let params = folder.params(case)?.ok_or("a valid candidate without parameters")?;
         let bytes = bytes.clone();
-        // Some of each, in turn.
+        // The bare calls are made by a thread with a deep stack, in turn with ours.
         let (bare_ask, bare_asked) = std::sync::mpsc::channel::<()>();
         let (bare_tell, mut bare_told) = tokio::sync::mpsc::unbounded_channel();
-        let thread = deep(move || {
+        let thread = on_deep_stack(move || {
             let runtime = linked(&bytes);
             runtime.validate_block(&params).expect("valid");
             for () in bare_asked {
@@ -132,19 +148,19 @@ async fn executing(folder: &Folder, artifact: &Path, calls: u64) -> Result<Vec<R
     Ok(rows)
 }
 
-/// A process that reads an artifact, links it and makes one call: what a machine that just started cannot do without.
+/// Time of a fresh process that reads an artifact, links it and makes one call: the floor of a cold start.
 fn bare_cold(artifact: &Path, params: &Path) -> f64 {
-    let us = std::env::current_exe().expect("a path");
+    let this = std::env::current_exe().expect("the path of this executable");
     let start = Instant::now();
-    let status = Command::new(us).arg(COLD).arg(artifact).arg(params).status().expect("a process");
+    let status = Command::new(this).arg("--cold").arg(artifact).arg(params).status().expect("the process starts");
     assert!(status.success(), "the bare process failed");
     start.elapsed().as_secs_f64() * 1e3
 }
 
-/// A fleet whose store is warm: a worker of another machine starts, and the first candidate waits for it.
+/// Cold start with a warm store: an execute worker starts with an empty cache, and a candidate waits for it.
 async fn cold(folder: &Folder, case: &Case, artifact: &Path, runs: u64) -> Result<Row, String> {
     let params = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(params.path(), folder.params(case)?.ok_or("no parameters")?).expect("written");
+    std::fs::write(params.path(), folder.params(case)?.ok_or("no parameters")?).expect("the parameters are written");
     let mut fleet = Fleet::start(1, 0).await;
     let pvf = Pvf::new(folder.codes()?[0].clone(), ExecutorParams::default());
     let answer = fleet.host.precheck_pvf(pvf.clone()).await.map_err(|e| e.to_string())?;
@@ -153,45 +169,46 @@ async fn cold(folder: &Folder, case: &Case, artifact: &Path, runs: u64) -> Resul
     for run in 0..runs {
         eprintln!("cold start, run {} of {runs}", run + 1);
         let bare = bare_cold(artifact, params.path());
-        let request = pvf::ExecuteRequest { answer_within: Some(PATIENCE), fresh: true, ..folder.as_sent(case)? };
+        let request = pvf::ExecuteRequest { answer_within: Some(DEADLINE), fresh: true, ..folder.as_sent(case)? };
         let start = Instant::now();
         fleet.add(Role::Execute);
         let answer = fleet.host.execute_pvf(pvf.clone(), request).await.map_err(|e| e.to_string())?;
         assert!(matches!(answer.outcome, Outcome::Valid(_)), "{:?}", answer.outcome);
         pairs.0.push((bare, start.elapsed().as_secs_f64() * 1e3));
-        // The next one is another machine, with nothing on its disk.
+        // Its cache goes with it: the next worker starts with an empty one.
         fleet.execute.clear();
         fleet.complete(1, 0).await;
     }
     Ok(pairs.row(format!("cold start of a worker to the verdict on {}", case.name), "ms"))
 }
 
-async fn run(folder: &Folder) -> Result<(u64, Vec<Row>), String> {
+async fn run(folder: &Folder, args: &Args) -> Result<(u64, Vec<Row>), String> {
     let codes = folder.codes()?;
-    let mut rows = preparing(&codes, argument("--runs", 5)).await;
-    let (bytes, artifact) = pvf_tests::bench::jobs::prepared(&codes[0]).await;
-    rows.extend(executing(folder, artifact.path(), argument("--calls", 200)).await?);
+    let mut rows = preparing(&codes, args.runs).await;
+    let (bytes, artifact) = prepared(&codes[0]).await;
+    rows.extend(executing(folder, artifact.path(), args.calls).await?);
     let valid = |case: &&Case| case.expect == Expect::Valid;
     let case = folder.cases().iter().find(valid).ok_or("no valid candidate")?;
-    rows.push(cold(folder, case, artifact.path(), argument("--runs", 5)).await?);
+    rows.push(cold(folder, case, artifact.path(), args.runs).await?);
     Ok((bytes, rows))
 }
 
 fn main() -> ExitCode {
-    let args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    if let [first, artifact, params] = &args[..]
-        && first.as_os_str() == COLD
-    {
-        let (artifact, params) = (std::fs::read(artifact).expect("it"), std::fs::read(params).expect("them"));
-        let call = deep(move || linked(&artifact).validate_block(&params).expect("valid"));
+    let args = Args::parse();
+    if let Some([artifact, params]) = args.cold.as_deref() {
+        let artifact = std::fs::read(artifact).expect("the artifact");
+        let params = std::fs::read(params).expect("the parameters");
+        let call = on_deep_stack(move || linked(&artifact).validate_block(&params).expect("valid"));
         call.join().expect("a verdict");
         return ExitCode::SUCCESS;
     }
-    let path = args.first().filter(|arg| !arg.to_string_lossy().starts_with("--")).cloned();
+    if !has_all(FLEET) {
+        return ExitCode::from(UNUSABLE);
+    }
     let runtime = pvf_shared::runtime::runtime().expect("a runtime");
-    let folder = Folder::open(&path.unwrap_or_else(Folder::default_path));
-    match folder.and_then(|folder| runtime.block_on(run(&folder))) {
-        Ok((bytes, rows)) if flag("--json") => {
+    let folder = Folder::open(&args.folder.clone().unwrap_or_else(Folder::default_path));
+    match folder.and_then(|folder| runtime.block_on(run(&folder, &args))) {
+        Ok((bytes, rows)) if args.json => {
             let rows = rows.iter().map(|row| {
                 serde_json::json!({ "name": row.name, "unit": row.unit, "bare": row.bare, "ours": row.ours,
                     "ratio": row.ratio })
@@ -210,7 +227,7 @@ fn main() -> ExitCode {
         }
         Err(why) => {
             eprintln!("error: {why}");
-            ExitCode::from(2)
+            ExitCode::from(UNUSABLE)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The bus itself, and messages that do not belong on it.
+//! The bus, and messages that the fleet must refuse.
 
 use pvf_shared::{
     Bytes, ValidationHost,
@@ -9,29 +9,31 @@ use pvf_shared::{
     store::keys,
     subjects,
     verdict::Outcome,
-    wire::{self, Refusal, SubmitReply, WorkerReply},
+    wire::{self, CommandRefusal, Refusal, SubmitReply, WorkerRefusal, WorkerReply},
 };
+use pvf_testkit::nats::{DEFAULT_PAYLOAD, NatsServer};
 use pvf_tests::{
-    ask::{adder, backing, good_block},
-    fleet::{Fleet, Nats, client},
+    fleet::{Fleet, FleetConfig, client},
     processes::{signal, until},
+    requests::{adder, backing, good_block, pvf_of},
 };
 use std::{sync::Arc, time::Duration};
 
-const SOON: Duration = Duration::from_secs(10);
+/// Time to connect, and to answer a request of the test.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn connect(url: &str) -> NatsBus {
-    NatsBus::connect(url, "test", SOON).await.unwrap()
+    NatsBus::connect(url, "test", PATIENCE).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nats_keeps_the_contract_of_a_bus() {
-    let nats = Nats::start(4096).await;
+async fn nats_conforms_to_the_bus_contract() {
+    let nats = NatsServer::start(4096).await;
     conformance::check(Arc::new(connect(&nats.url).await), Arc::new(connect(&nats.url).await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_understood_is_refused_and_the_fleet_goes_on() {
+async fn messages_that_do_not_decode_are_refused() {
     let fleet = Fleet::start(1, 1).await;
     let bus = connect(&fleet.nats.url).await;
     let name = FleetName::default();
@@ -40,29 +42,29 @@ async fn what_is_not_understood_is_refused_and_the_fleet_goes_on() {
     for (payload, words) in
         [(newer, "version 99"), (Bytes::from_static(b"\xc1rubbish"), "malformed"), (Bytes::new(), "malformed")]
     {
-        let answer = bus.request(&subjects::from_node(&name), payload.clone(), SOON).await.unwrap();
+        let answer = bus.request(&subjects::from_node(&name), payload.clone(), PATIENCE).await.unwrap();
         let SubmitReply::Refused(refusal) = wire::decode(&answer).unwrap() else { panic!("not refused") };
         assert!(refusal.to_string().contains(words), "{refusal}");
-        let answer = bus.request(&subjects::from_worker(&name), payload.clone(), SOON).await.unwrap();
+        let answer = bus.request(&subjects::from_worker(&name), payload.clone(), PATIENCE).await.unwrap();
         let WorkerReply::Refused(why) = wire::decode(&answer).unwrap() else { panic!("not refused") };
-        assert!(why.contains(words), "{why}");
+        assert!(matches!(&why, WorkerRefusal::NotUnderstood(text) if text.contains(words)), "{why}");
         let worker = fleet.status().await.workers[0].id;
-        let answer = bus.request(&subjects::worker(&name, &worker), payload, SOON).await.unwrap();
+        let answer = bus.request(&subjects::worker(&name, &worker), payload, PATIENCE).await.unwrap();
         let wire::DispatchReply::Refused(why) = wire::decode(&answer).unwrap() else { panic!("not refused") };
-        assert!(why.contains(words), "{why}");
+        assert!(matches!(&why, CommandRefusal::NotUnderstood(text) if text.contains(words)), "{why}");
     }
     let answer = fleet.host.execute_pvf(adder(), good_block()).await.unwrap();
     assert!(matches!(answer.outcome, Outcome::Valid(_)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_the_limit_of_the_bus_without_a_store_of_ones_own() {
+async fn inputs_over_the_payload_limit_need_a_shared_store() {
     let fleet = Fleet::start(1, 1).await;
     let without_store = client(&fleet.nats.url, None).await;
     let large = backing(b"head".to_vec(), vec![0; 2 * 1024 * 1024]);
     let error = without_store.execute_pvf(adder(), large.clone()).await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { field: "block data", len: 2_097_152, .. }), "{error}");
-    // A store that is not the fleet's does not help either, and is told from a missing blob.
+    // A store other than the fleet's does not help: the coordinator misses the blob.
     let elsewhere = tempfile::tempdir().unwrap();
     let wrong_store = client(&fleet.nats.url, Some(elsewhere.path())).await;
     let error = wrong_store.execute_pvf(adder(), large).await.unwrap_err();
@@ -77,22 +79,22 @@ async fn over_the_limit_of_the_bus_without_a_store_of_ones_own() {
     assert!(matches!(answer.outcome, Outcome::Valid(_)));
 }
 
-/// A node remembers which codes it left in the store, and a coordinator which it saw there; neither insists.
+/// A client remembers which codes it uploaded, and a coordinator which codes it found in the store; both check again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn code_that_is_gone_from_the_store_is_brought_again() {
-    let mut fleet = Fleet::with_payload(1, 1, 64 * 1024).await;
+async fn code_that_is_gone_from_the_store_is_uploaded_again() {
+    let mut fleet = Fleet::with(FleetConfig { max_payload: 64 * 1024, ..FleetConfig::default() }).await;
     let code = pvf_guests::corpus::large(200);
-    let left = fleet.store().join(keys::blob(&BlobHash::of(&code)).as_ref());
-    let pvf = pvf::Pvf::new(code, ExecutorParams::default());
+    let uploaded = fleet.store().join(keys::blob(&BlobHash::of(&code)).as_ref());
+    let pvf = pvf_of(code);
     let valid = async |fleet: &Fleet, block: &[u8]| {
         let answer = fleet.host.execute_pvf(pvf.clone(), backing(b"head".to_vec(), block.to_vec())).await.unwrap();
         assert!(matches!(answer.outcome, Outcome::Valid(_)), "{:?}", answer.outcome);
     };
     valid(&fleet, b"first").await;
-    std::fs::remove_file(&left).unwrap();
+    std::fs::remove_file(&uploaded).unwrap();
     fleet.replace_coordinator();
     valid(&fleet, b"second").await;
-    assert!(left.is_file());
+    assert!(uploaded.is_file());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,8 +111,8 @@ async fn refusals_name_the_field() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_coordinator_it_is_said_soon() {
-    let nats = Nats::start(1024 * 1024).await;
+async fn without_a_coordinator_the_client_gives_up_after_its_patience() {
+    let nats = NatsServer::start(DEFAULT_PAYLOAD).await;
     let config = ClientConfig { patience: Duration::from_millis(300), ..ClientConfig::default() };
     let bus = Arc::new(connect(&nats.url).await);
     let host = ValidationHost::connect(bus, None, config).await.unwrap();
@@ -119,16 +121,16 @@ async fn without_a_coordinator_it_is_said_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_workers_the_deadline_is_the_answer() {
+async fn without_workers_a_request_expires_at_its_deadline() {
     let fleet = Fleet::start(0, 0).await;
     let mut request = good_block();
     request.answer_within = Some(Duration::from_millis(300));
     let answer = fleet.host.execute_pvf(adder(), request).await.unwrap();
-    assert_eq!(answer.outcome, Outcome::ExecutionDeadline);
+    assert_eq!(answer.outcome, Outcome::Expired);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn roles_end_when_asked_though_the_bus_is_gone() {
+async fn roles_end_on_sigterm_without_a_bus() {
     let mut fleet = Fleet::start(1, 1).await;
     fleet.nats.kill();
     let roles = [&mut fleet.coordinator, &mut fleet.prepare[0], &mut fleet.execute[0]];

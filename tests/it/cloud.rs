@@ -1,6 +1,6 @@
-//! Artifacts in a bucket: a real S3 protocol server, and the tool with `--store s3://…`.
+//! Artifacts in a bucket: the tool with `--store s3://…`, against a real server of the S3 protocol.
 
-use crate::tool::Desk;
+use crate::tool::CliFixture;
 use pvf_tests::processes::{Process, binary, until};
 use serde_json::Value;
 use std::{
@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Where the S3 server is: beside the `nats-server` that `.ci/setup` installs, or on the PATH.
+/// The S3 server: beside the `nats-server` that `.ci/setup` installs, or on the PATH.
 fn server() -> Command {
     let beside = std::env::var_os("PVF_NATS_SERVER")
         .map(|path| std::path::PathBuf::from(path).with_file_name("moto_server"))
@@ -20,6 +20,7 @@ fn server() -> Command {
     Command::new(beside.unwrap_or_else(|| "moto_server".into()))
 }
 
+/// Creates the bucket; `None` while the server does not answer.
 async fn put_bucket(port: u16) -> Option<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     let request = "PUT /pvf-test HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -29,9 +30,9 @@ async fn put_bucket(port: u16) -> Option<()> {
     answer.starts_with("HTTP/1.1 200").then_some(())
 }
 
-fn pvf(desk: &Desk, port: u16, bucket: &str, args: &[&str]) -> Output {
+fn pvf(cli: &CliFixture, port: u16, bucket: &str, args: &[&str]) -> Output {
     let mut command = Command::new(binary("pvf"));
-    command.current_dir(desk.path()).args(args).args(["--json", "--store", bucket]).env_remove("PVF_NATS");
+    command.current_dir(cli.path()).args(args).args(["--json", "--store", bucket]).env_remove("PVF_NATS");
     command.env("AWS_ENDPOINT", format!("http://127.0.0.1:{port}")).env("AWS_ALLOW_HTTP", "true");
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_REGION", "us-east-1");
     command.output().unwrap()
@@ -44,16 +45,16 @@ async fn artifacts_in_a_bucket_outlive_the_process() {
     command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stderr(Stdio::null());
     let _server = Process::start(&mut command);
     until("the bucket is made", async || put_bucket(port).await).await;
-    let desk = Desk::new();
+    let cli = CliFixture::new();
     let bucket = "s3://pvf-test/some/prefix";
     for cached in [false, true] {
-        let output = pvf(&desk, port, bucket, &["execute", "code.wasm", "--params", "good"]);
+        let output = pvf(&cli, port, bucket, &["execute", "code.wasm", "--params", "good"]);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{stderr}");
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&answer["verdict"], &answer["artifact"]["cached"]), (&"valid".into(), &cached.into()));
     }
-    let absent = pvf(&desk, port, "s3://no-such-bucket", &["precheck", "code.wasm"]);
+    let absent = pvf(&cli, port, "s3://no-such-bucket", &["precheck", "code.wasm"]);
     let stderr = String::from_utf8_lossy(&absent.stderr);
     assert_eq!(absent.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("store s3://no-such-bucket"), "{stderr}");

@@ -2,12 +2,22 @@
 //! and on a fleet.
 
 mod architecture;
+mod benches;
 mod both;
 mod bus;
 mod cloud;
+mod compose;
+mod coordinators;
+mod docs;
+mod engines;
 mod faults;
+mod http;
 mod load;
 mod queues;
+mod repository;
+mod seals;
 mod simulation;
+mod store;
 mod tool;
 mod tool_fleet;
+mod versions;

@@ -1,4 +1,4 @@
-//! A sample of the simulations that `pvf-sim` runs by the thousand.
+//! A sample of the simulations of which `pvf-sim` runs thousands.
 
 use pvf_tests::sim;
 

@@ -1,7 +1,7 @@
-//! The command-line tool as its users type it, embedded.
+//! The command-line tool `pvf` with the embedded host, run as a user runs it.
 
 use parity_scale_codec::Encode as _;
-use pvf_guests::adder::{ADDER, Block, Head, params};
+use pvf_guests::adder::{ADDER, Block, FRESH_ADDER, Head, params};
 use pvf_shared::params::{ExecutorParam, ExecutorParams};
 use pvf_tests::processes::binary;
 use serde_json::Value;
@@ -12,18 +12,19 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A folder with files, and the tool with a store in it.
-pub(crate) struct Desk {
+/// A folder with input files and a store, and `pvf` run in it.
+pub(crate) struct CliFixture {
     dir: TempDir,
 }
 
-impl Desk {
+impl CliFixture {
     pub(crate) fn new() -> Self {
-        let desk = Self { dir: tempfile::tempdir().unwrap() };
-        desk.file("code.wasm", ADDER);
-        desk.file("good", &params(&Head::genesis().encode(), &Block { state: 0, increment: 1 }.encode(), 7, [1; 32]));
-        desk.file("bad", &params(&Head::genesis().encode(), &Block { state: 9, increment: 1 }.encode(), 7, [1; 32]));
-        desk
+        let cli = Self { dir: tempfile::tempdir().unwrap() };
+        let candidate = |state| params(&Head::genesis().encode(), &Block { state, increment: 1 }.encode(), 7, [1; 32]);
+        cli.file("code.wasm", ADDER);
+        cli.file("good", &candidate(0));
+        cli.file("bad", &candidate(9));
+        cli
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -36,13 +37,18 @@ impl Desk {
         path
     }
 
-    pub(crate) fn pvf(&self, args: &[&str]) -> Output {
+    /// `pvf` with these arguments; `PVF_STORE` is a folder of the fixture.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary("pvf"));
-        command.current_dir(self.path()).env("PVF_STORE", self.path().join("store")).args(args);
-        command.env_remove("PVF_NATS").output().unwrap()
+        command.current_dir(self.path()).env("PVF_STORE", self.path().join("store")).env_remove("PVF_NATS").args(args);
+        command
     }
 
-    /// Runs it and expects this exit code and these words on stderr.
+    pub(crate) fn pvf(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs `pvf` and expects this exit code, and these words on stderr.
     pub(crate) fn fails(&self, args: &[&str], code: i32, words: &[&str]) {
         let output = self.pvf(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -53,7 +59,7 @@ impl Desk {
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
     }
 
-    /// Runs it with `--json` and expects this exit code; gives the objects.
+    /// Runs `pvf` with `--json` and expects this exit code; returns the objects of stdout.
     pub(crate) fn json(&self, args: &[&str], code: i32) -> Vec<Value> {
         let output = self.pvf(&[args, &["--json"]].concat());
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -62,31 +68,62 @@ impl Desk {
     }
 }
 
+/// The verdicts of these objects.
+fn verdicts(objects: &[Value]) -> Vec<&str> {
+    objects.iter().map(|object| object["verdict"].as_str().unwrap()).collect()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[test]
 fn the_demo_shows_a_valid_chain_and_an_invalid_block() {
-    let desk = Desk::new();
+    let cli = CliFixture::new();
     let output =
         Command::new(binary("pvf")).arg("demo").env_remove("PVF_STORE").env_remove("PVF_NATS").output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains("5 valid blocks, the state is 15, and 1 invalid block"), "{stdout}");
-    let verdicts =
-        |objects: &[Value]| -> Vec<_> { objects.iter().map(|o| o["verdict"].as_str().unwrap().to_owned()).collect() };
-    let objects = desk.json(&["demo", "--files", "try"], 0);
+    let objects = cli.json(&["demo", "--files", "try"], 0);
     assert_eq!(verdicts(&objects), ["ok", "valid", "valid", "valid", "valid", "valid", "invalid"]);
     let again =
         ["execute", "try/adder.wasm", "--params", "try/block-1.params", "try/block-5.params", "try/bad-block.params"];
-    assert_eq!(verdicts(&desk.json(&again, 1)), ["valid", "valid", "invalid"]);
+    assert_eq!(verdicts(&cli.json(&again, 1)), ["valid", "valid", "invalid"]);
 }
 
 #[test]
-fn execute_says_what_json_promises() {
-    let desk = Desk::new();
-    let answer = &desk.json(&["execute", "code.wasm", "--params", "good"], 0)[0];
+fn the_committed_adder_behaves_like_its_source() {
+    let cli = CliFixture::new();
+    cli.file("fresh.wasm", FRESH_ADDER);
+    cli.file(
+        "overflow",
+        &params(
+            &Head { number: u64::MAX, ..Head::genesis() }.encode(),
+            &Block { state: 0, increment: u64::MAX }.encode(),
+            u32::MAX,
+            [0; 32],
+        ),
+    );
+    cli.file("short-block", &params(&Head::genesis().encode(), &[0; 15], 7, [1; 32]));
+    cli.file("long-block", &params(&Head::genesis().encode(), &[0; 17], 7, [1; 32]));
+    cli.file("short-head", &params(&[0; 71], &[0; 16], 7, [1; 32]));
+    cli.file("no-block", &params(&Head::genesis().encode(), &[], 7, [1; 32]));
+    let candidates = ["--params", "good", "overflow", "bad", "short-block", "long-block", "short-head", "no-block"];
+    let [committed, fresh] = ["code.wasm", "fresh.wasm"].map(|code| {
+        let answers = cli.json(&[&["execute", code], &candidates[..]].concat(), 1);
+        let fields = |a: Value| (a["input"].clone(), a["verdict"].clone(), a["reason"].clone(), a["result"].clone());
+        answers.into_iter().map(fields).collect::<Vec<_>>()
+    });
+    assert_eq!(committed, fresh);
+    let valid: Vec<_> = fresh.iter().filter(|(_, verdict, ..)| verdict == "valid").map(|(input, ..)| input).collect();
+    assert_eq!(valid, ["good", "overflow"]);
+}
+
+#[test]
+fn execute_writes_every_documented_json_key() {
+    let cli = CliFixture::new();
+    let answer = &cli.json(&["execute", "code.wasm", "--params", "good"], 0)[0];
     assert_eq!(answer["verdict"], "valid");
     assert_eq!(answer["reason"], Value::Null);
     let head = Head::genesis().next(&Block { state: 0, increment: 1 });
@@ -103,81 +140,81 @@ fn execute_says_what_json_promises() {
         assert!(answer["timings_ms"][stage].is_f64(), "{stage}");
     }
     assert!(answer["worker"].is_string());
-    // A second process finds the artifact.
-    let answer = &desk.json(&["execute", "code.wasm", "--params", "bad"], 1)[0];
+    // A second process finds the artifact in the store.
+    let answer = &cli.json(&["execute", "code.wasm", "--params", "bad"], 1)[0];
     assert_eq!(answer["verdict"], "invalid");
     assert!(answer["reason"].as_str().unwrap().contains("worker reported invalid"));
     assert_eq!(answer["artifact"]["cached"], true);
 }
 
 #[test]
-fn parts_and_params_are_the_same_request() {
-    let desk = Desk::new();
-    desk.file("head", &Head::genesis().encode());
+fn separate_options_and_a_params_file_make_the_same_request() {
+    let cli = CliFixture::new();
+    cli.file("head", &Head::genesis().encode());
     let block = Block { state: 0, increment: 1 }.encode();
-    desk.file("block", &block);
+    cli.file("block", &block);
     let root = "01".repeat(32);
     let rest = ["--relay-parent-number", "7", "--relay-parent-storage-root", &root];
-    let whole = &desk.json(&["execute", "code.wasm", "--params", "good"], 0)[0];
+    let whole = &cli.json(&["execute", "code.wasm", "--params", "good"], 0)[0];
     let head = format!("0x{}", hex(&Head::genesis().encode()));
     for parts in
         [["--parent-head", "@head", "--block-data", "@block"], ["--parent-head", &head, "--block-data", &hex(&block)]]
     {
         let args = [&["execute", "code.wasm"], &parts[..], &rest[..]].concat();
-        let answer = &desk.json(&args, 0)[0];
+        let answer = &cli.json(&args, 0)[0];
         assert_eq!(answer["result"], whole["result"]);
     }
-    desk.file("compressed", &compress_weakly(&block, 1000).unwrap());
+    cli.file("compressed", &compress_weakly(&block, 1000).unwrap());
     let args = ["execute", "code.wasm", "--kind", "dispute", "--parent-head", "@head", "--block-data", "@compressed"];
-    assert_eq!(desk.json(&[&args[..], &rest[..]].concat(), 0)[0]["result"], whole["result"]);
+    assert_eq!(cli.json(&[&args[..], &rest[..]].concat(), 0)[0]["result"], whole["result"]);
 }
 
 #[test]
-fn a_batch_has_a_line_for_each_in_order_and_the_worst_exit_code() {
-    let desk = Desk::new();
-    let answers = desk.json(&["execute", "code.wasm", "--params", "good", "bad", "good"], 1);
-    let verdicts: Vec<_> =
-        answers.iter().map(|o| (o["input"].as_str().unwrap(), o["verdict"].as_str().unwrap())).collect();
-    assert_eq!(verdicts, [("good", "valid"), ("bad", "invalid"), ("good", "valid")]);
+fn a_batch_reports_each_request_in_order_and_exits_with_the_greatest_code() {
+    let cli = CliFixture::new();
+    let answers = cli.json(&["execute", "code.wasm", "--params", "good", "bad", "good"], 1);
+    let inputs: Vec<_> = answers.iter().map(|answer| answer["input"].as_str().unwrap()).collect();
+    assert_eq!(inputs, ["good", "bad", "good"]);
+    assert_eq!(verdicts(&answers), ["valid", "invalid", "valid"]);
 }
 
 #[test]
-fn executor_params_as_json_and_as_scale() {
-    let desk = Desk::new();
-    desk.file("p.json", br#"[{"StackLogicalMax":65536},{"PvfExecTimeout":["Backing",2000]},"WasmExtBulkMemory"]"#);
+fn executor_params_are_read_as_json_and_as_scale() {
+    let cli = CliFixture::new();
+    cli.file("p.json", br#"[{"StackLogicalMax":65536},{"PvfExecTimeout":["Backing",2000]},"WasmExtBulkMemory"]"#);
     let params = ExecutorParams(vec![ExecutorParam::StackLogicalMax(65_536)]);
-    desk.file("p.scale", &params.encode());
+    cli.file("p.scale", &params.encode());
     for file in ["p.json", "p.scale"] {
-        let answer = &desk.json(&["precheck", "code.wasm", "--executor-params", file], 0)[0];
+        let answer = &cli.json(&["precheck", "code.wasm", "--executor-params", file], 0)[0];
         assert_eq!(answer["verdict"], "ok", "{file}");
     }
 }
 
 #[test]
-fn verdicts_of_broken_code() {
-    let desk = Desk::new();
-    desk.file("text", b"this is not wasm");
-    desk.file("cut.wasm", &ADDER[..ADDER.len() / 2]);
+fn malformed_code_is_a_preparation_failure() {
+    let cli = CliFixture::new();
+    cli.file("text", b"this is not wasm");
+    cli.file("cut.wasm", &ADDER[..ADDER.len() / 2]);
     let bomb = compress_weakly(&vec![0; 31 * 1024 * 1024], 64 * 1024 * 1024).unwrap();
-    desk.file("bomb.wasm", &bomb);
+    cli.file("bomb.wasm", &bomb);
     for (file, reason) in
         [("text", "prevalidation"), ("cut.wasm", "prevalidation"), ("bomb.wasm", "could not decompress")]
     {
         for args in [&["precheck", file][..], &["execute", file, "--params", "good"]] {
-            let answer = &desk.json(args, 1)[0];
+            let answer = &cli.json(args, 1)[0];
             assert_eq!(answer["verdict"], "preparation_failed");
             assert!(answer["reason"].as_str().unwrap().contains(reason), "{answer}");
         }
     }
-    let heads_up = &desk.json(&["heads-up", "code.wasm"], 0)[0];
+    let heads_up = &cli.json(&["heads-up", "code.wasm"], 0)[0];
     assert_eq!(heads_up["verdict"], "ok");
 }
 
 #[test]
 fn a_pov_bomb_is_invalid() {
-    let desk = Desk::new();
-    desk.file("head", &Head::genesis().encode());
-    desk.file("bomb", &compress_weakly(&vec![0; 41 * 1024 * 1024], 64 * 1024 * 1024).unwrap());
+    let cli = CliFixture::new();
+    cli.file("head", &Head::genesis().encode());
+    cli.file("bomb", &compress_weakly(&vec![0; 41 * 1024 * 1024], 64 * 1024 * 1024).unwrap());
     let root = "01".repeat(32);
     let args = [
         "execute",
@@ -191,7 +228,7 @@ fn a_pov_bomb_is_invalid() {
         "--relay-parent-storage-root",
         &root,
     ];
-    let answer = &desk.json(&args, 1)[0];
+    let answer = &cli.json(&args, 1)[0];
     assert_eq!(
         (answer["verdict"].as_str(), answer["reason"].as_str()),
         (Some("invalid"), Some("PoV failed to decompress"))
@@ -199,21 +236,21 @@ fn a_pov_bomb_is_invalid() {
 }
 
 #[test]
-fn bad_input_names_the_field_and_exits_with_2() {
-    let desk = Desk::new();
-    desk.file("twice.json", br#"[{"MaxMemoryPages":1},{"MaxMemoryPages":2}]"#);
-    desk.file("range.json", br#"[{"StackLogicalMax":7}]"#);
-    desk.file("unknown.json", br#"[{"Nonsense":7}]"#);
-    desk.file("rubbish.scale", &[4, 99]);
-    desk.file("cut", &[1, 2, 3]);
+fn wrong_input_names_the_option_and_exits_with_2() {
+    let cli = CliFixture::new();
+    cli.file("twice.json", br#"[{"MaxMemoryPages":1},{"MaxMemoryPages":2}]"#);
+    cli.file("range.json", br#"[{"StackLogicalMax":7}]"#);
+    cli.file("unknown.json", br#"[{"Nonsense":7}]"#);
+    cli.file("rubbish.scale", &[4, 99]);
+    cli.file("cut", &[1, 2, 3]);
     let root = "01".repeat(32);
     let parts = ["--relay-parent-number", "7", "--relay-parent-storage-root", &root];
-    desk.fails(&["precheck", "absent.wasm"], 2, &["CODE", "absent.wasm", "No such file"]);
-    desk.fails(&["precheck", "."], 2, &["CODE", "directory"]);
-    desk.fails(&["execute", "code.wasm", "--params", "absent"], 2, &["--params", "absent"]);
-    desk.fails(&["execute", "code.wasm", "--params", "cut"], 2, &["--params cut", "ValidationParams"]);
+    cli.fails(&["precheck", "absent.wasm"], 2, &["CODE", "absent.wasm", "No such file"]);
+    cli.fails(&["precheck", "."], 2, &["CODE", "directory"]);
+    cli.fails(&["execute", "code.wasm", "--params", "absent"], 2, &["--params", "absent"]);
+    cli.fails(&["execute", "code.wasm", "--params", "cut"], 2, &["--params cut", "ValidationParams"]);
     let precheck = |file: &str, words: &[&str]| {
-        desk.fails(&["precheck", "code.wasm", "--executor-params", file], 2, words);
+        cli.fails(&["precheck", "code.wasm", "--executor-params", file], 2, words);
     };
     precheck("twice.json", &["MaxMemoryPages given more than once"]);
     precheck("range.json", &["StackLogicalMax = 7 is outside 1024..=131072"]);
@@ -222,81 +259,81 @@ fn bad_input_names_the_field_and_exits_with_2() {
     precheck("absent", &["--executor-params", "No such file"]);
     let hex = |head: &str, data: &str, words: &[&str]| {
         let args = [&["execute", "code.wasm", "--parent-head", head, "--block-data", data], &parts[..]].concat();
-        desk.fails(&args, 2, words);
+        cli.fails(&args, 2, words);
     };
     hex("xyz", "00", &["--parent-head", "not hex"]);
     hex("00", "@absent", &["--block-data", "absent"]);
-    desk.fails(&["execute", "code.wasm"], 2, &["--params"]);
+    cli.fails(&["execute", "code.wasm"], 2, &["--params"]);
     let timeout = |time: &str, words: &[&str]| {
-        desk.fails(&["execute", "code.wasm", "--params", "good", "--timeout", time], 2, words);
+        cli.fails(&["execute", "code.wasm", "--params", "good", "--timeout", time], 2, words);
     };
     timeout("2h", &["--timeout", "outside 1ms to 1h"]);
     timeout("2d", &["--timeout", "ms, s, m or h"]);
-    desk.fails(&["execute", "code.wasm", "--params", "good", "--kind", "fun"], 2, &["--kind", "backing-system"]);
-    desk.fails(&["precheck", "code.wasm", "--store", "ftp://x"], 2, &["ftp", "unknown scheme"]);
+    cli.fails(&["execute", "code.wasm", "--params", "good", "--kind", "fun"], 2, &["--kind", "backing-system"]);
+    cli.fails(&["precheck", "code.wasm", "--store", "ftp://x"], 2, &["ftp", "unknown scheme"]);
     let elsewhere = ["precheck", "code.wasm", "--nats", "nats://127.0.0.1:1", "--store", "memory://"];
-    desk.fails(&elsewhere, 2, &["memory://", "memory of one process"]);
-    desk.fails(&["frobnicate"], 2, &["frobnicate"]);
-    desk.fails(&["status"], 2, &["--nats"]);
+    cli.fails(&elsewhere, 2, &["memory://", "local to one process"]);
+    cli.fails(&["frobnicate"], 2, &["frobnicate"]);
+    cli.fails(&["status"], 2, &["--nats"]);
 }
 
 #[test]
-fn what_cannot_be_reached_exits_with_3() {
-    let desk = Desk::new();
-    let nobody = ["precheck", "code.wasm", "--nats", "nats://127.0.0.1:1"];
-    desk.fails(&nobody, 3, &["nats://127.0.0.1:1"]);
-    // A file where the store's folder should be: nobody can write there, not even root.
-    desk.file("file", b"");
-    desk.fails(&["precheck", "code.wasm", "--store", "file/store"], 3, &["store file/store", "cannot open"]);
-    // /proc can be opened, but nobody can make files there.
-    desk.fails(&["precheck", "code.wasm", "--store", "/proc/self"], 3, &["store /proc/self", "cannot write"]);
-    desk.fails(&["precheck", "code.wasm", "--store", "s3://bucket"], 3, &["store s3://bucket"]);
+fn an_unreachable_bus_or_store_exits_with_3() {
+    let cli = CliFixture::new();
+    let unreachable = ["precheck", "code.wasm", "--nats", "nats://127.0.0.1:1"];
+    cli.fails(&unreachable, 3, &["nats://127.0.0.1:1"]);
+    // A file in place of the store's folder: not even root can create files in it.
+    cli.file("file", b"");
+    cli.fails(&["precheck", "code.wasm", "--store", "file/store"], 3, &["store file/store", "cannot open"]);
+    // /proc/self can be opened, but not even root can create files in it.
+    cli.fails(&["precheck", "code.wasm", "--store", "/proc/self"], 3, &["store /proc/self", "cannot write"]);
+    cli.fails(&["precheck", "code.wasm", "--store", "s3://bucket"], 3, &["store s3://bucket"]);
 }
 
-/// The state of each check by its name.
-pub(crate) fn diagnosis(desk: &Desk, args: &[&str], code: i32) -> std::collections::BTreeMap<String, Value> {
-    let [report] = &desk.json(&[&["doctor"], args].concat(), code)[..] else { panic!("one object") };
+/// The report of `pvf doctor`: each check by its name.
+pub(crate) fn diagnosis(cli: &CliFixture, args: &[&str], code: i32) -> std::collections::BTreeMap<String, Value> {
+    let [report] = &cli.json(&[&["doctor"], args].concat(), code)[..] else { panic!("one object") };
     assert_eq!((report["ok"] == true, report["red"] == 0), (code == 0, code == 0));
     let checks = report["checks"].as_array().unwrap();
     checks.iter().map(|check| (check["name"].as_str().unwrap().to_owned(), check.clone())).collect()
 }
 
 #[test]
-fn the_doctor_finds_nothing_wrong_here_and_says_what_is_wrong_elsewhere() {
-    let desk = Desk::new();
-    let well = diagnosis(&desk, &[], 0);
+fn the_doctor_reports_a_fix_for_each_failed_check() {
+    let cli = CliFixture::new();
+    let complete = diagnosis(&cli, &[], 0);
     for name in ["kernel", "cgroup", "CPU baseline", "landlock", "seccomp", "empty root", "store", "clock", "bus"] {
-        assert!(well[name]["ok"] == true && well[name]["fix"].is_null(), "{}", well[name]);
+        assert!(complete[name]["ok"] == true && complete[name]["fix"].is_null(), "{}", complete[name]);
     }
-    assert_eq!(well.len(), 22, "{:?}", well.keys());
-    assert!(!diagnosis(&desk, &["--role", "coordinator"], 0).contains_key("seccomp"));
-    // A bus that nobody listens at, a store that is a file, a processor of the future.
-    let ill = diagnosis(&desk, &["--nats", "127.0.0.1:1", "--store", "/dev/null/x", "--cpu-baseline", "v9"], 1);
+    assert_eq!(complete.len(), 22, "{:?}", complete.keys());
+    assert!(!diagnosis(&cli, &["--role", "coordinator"], 0).contains_key("seccomp"));
+    // A bus without a server, a store that cannot be opened, a CPU level that does not exist.
+    let broken = diagnosis(&cli, &["--nats", "127.0.0.1:1", "--store", "/dev/null/x", "--cpu-baseline", "v9"], 1);
     for (name, found, fix) in
         [("bus", "127.0.0.1:1", "nats-server"), ("store", "/dev/null/x", "PVF_STORE"), ("CPU baseline", "v9", "v3")]
     {
-        let check = &ill[name];
+        let check = &broken[name];
         assert!(check["ok"] == false, "{check}");
         assert!(check["found"].as_str().unwrap().contains(found), "{check}");
         assert!(check["fix"].as_str().unwrap().contains(fix), "{check}");
     }
-    let text = desk.pvf(&["doctor", "--nats", "127.0.0.1:1"]);
+    let text = cli.pvf(&["doctor", "--nats", "127.0.0.1:1"]);
     let text = (text.status.code(), String::from_utf8(text.stdout).unwrap());
     assert!(text.0 == Some(1) && text.1.contains("RED   bus") && text.1.contains("fix: --nats"), "{text:?}");
 }
 
 #[test]
 fn an_expired_request_exits_with_3() {
-    let desk = Desk::new();
-    desk.file("slow.wasm", &pvf_guests::corpus::busy(u64::MAX));
-    let answer = &desk.json(&["execute", "slow.wasm", "--params", "good", "--timeout", "60s", "--wait", "500ms"], 3)[0];
+    let cli = CliFixture::new();
+    cli.file("slow.wasm", &pvf_guests::corpus::busy(u64::MAX));
+    let answer = &cli.json(&["execute", "slow.wasm", "--params", "good", "--timeout", "60s", "--wait", "500ms"], 3)[0];
     assert_eq!(answer["verdict"], "deadline");
-    let answer = &desk.json(&["execute", "slow.wasm", "--params", "good", "--timeout", "100ms"], 1)[0];
+    let answer = &cli.json(&["execute", "slow.wasm", "--params", "good", "--timeout", "100ms"], 1)[0];
     assert!(answer["reason"].as_str().unwrap().contains("hard timeout: more than 100 ms"), "{answer}");
 }
 
 #[test]
-fn the_example_embeds_a_host_with_a_host_function_of_its_own() {
+fn the_example_embeds_a_host_with_an_additional_host_function() {
     let output = Command::new(binary("examples/embed")).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));

@@ -1,65 +1,129 @@
-//! The command-line tool against a fleet, and `pvf up`.
+//! The command-line tool `pvf` with a fleet, the roles as commands of it, and `pvf up`.
 
-use crate::tool::{Desk, diagnosis};
+use crate::{
+    http::get,
+    tool::{CliFixture, diagnosis},
+};
+use pvf_testkit::nats::NatsServer;
 use pvf_tests::{
     fleet::Fleet,
     processes::{Process, binary, children_of, lives, signal, until},
 };
 use std::{
     io::{BufRead as _, BufReader},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     process::{Command, Stdio},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded_and_fleet_give_identical_results() {
     let fleet = Fleet::start(1, 2).await;
-    let desk = Desk::new();
+    let cli = CliFixture::new();
     let store = fleet.store().display().to_string();
-    let there = ["--nats", &fleet.nats.url, "--store", &store];
+    let of_fleet = ["--nats", &fleet.nats.url, "--store", &store];
     for (params, code) in [("good", 0), ("bad", 1)] {
         let ask = ["execute", "code.wasm", "--params", params];
-        let embedded = &desk.json(&ask, code)[0];
-        let through_nats = &desk.json(&[&ask[..], &there[..]].concat(), code)[0];
+        let embedded = &cli.json(&ask, code)[0];
+        let through_nats = &cli.json(&[&ask[..], &of_fleet[..]].concat(), code)[0];
         assert_eq!(embedded["verdict"], through_nats["verdict"]);
         assert_eq!(embedded["result"].to_string(), through_nats["result"].to_string());
         assert_eq!(embedded["reason"], through_nats["reason"]);
         assert_eq!(embedded["code_hash"], through_nats["code_hash"]);
     }
-    let heads_up = &desk.json(&[&["heads-up", "code.wasm"], &there[..]].concat(), 0)[0];
+    let heads_up = &cli.json(&[&["heads-up", "code.wasm"], &of_fleet[..]].concat(), 0)[0];
     assert_eq!(heads_up["verdict"], "ok");
-    let status = &desk.json(&[&["status"], &there[..]].concat(), 0)[0];
+    let status = &cli.json(&[&["status"], &of_fleet[..]].concat(), 0)[0];
     assert_eq!(status["workers"].as_array().unwrap().len(), 3);
-    assert_eq!(desk.json(&[&["demo"], &there[..]].concat(), 0).len(), 7);
+    assert_eq!(cli.json(&[&["demo"], &of_fleet[..]].concat(), 0).len(), 7);
     for role in ["coordinator", "prepare-worker", "execute-worker"] {
-        assert!(desk.pvf(&[&["status", "--health", role], &there[..]].concat()).status.success(), "{role}");
+        assert!(cli.pvf(&[&["status", "--health", role], &of_fleet[..]].concat()).status.success(), "{role}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_without_a_coordinator_exits_with_3() {
     let mut fleet = Fleet::start(0, 0).await;
-    let desk = Desk::new();
-    let well = diagnosis(&desk, &["--nats", &fleet.nats.url], 0);
-    assert!(well["coordinator"]["found"].as_str().unwrap().contains("0 prepare and 0 execute workers"));
-    assert!(well["bus"]["found"].as_str().unwrap().contains("nats-server 2."));
+    let cli = CliFixture::new();
+    let running = diagnosis(&cli, &["--nats", &fleet.nats.url], 0);
+    assert!(running["coordinator"]["found"].as_str().unwrap().contains("0 prepare and 0 execute workers"));
+    assert!(running["bus"]["found"].as_str().unwrap().contains("nats-server 2."));
     fleet.coordinator.kill();
-    let ill = diagnosis(&desk, &["--nats", &fleet.nats.url], 1);
-    assert!(ill["bus"]["ok"] == true && ill["coordinator"]["ok"] == false, "{ill:?}");
-    desk.fails(&["precheck", "code.wasm", "--nats", &fleet.nats.url], 3, &["no coordinator answers"]);
+    let stopped = diagnosis(&cli, &["--nats", &fleet.nats.url], 1);
+    assert!(stopped["bus"]["ok"] == true && stopped["coordinator"]["ok"] == false, "{stopped:?}");
+    cli.fails(&["precheck", "code.wasm", "--nats", &fleet.nats.url], 3, &["no coordinator answers"]);
 }
 
-/// `pvf up` on a port, when it says that it is ready, and what it says.
-fn start_up(desk: &Desk, port: &str) -> (Process, serde_json::Value) {
+/// Every option that `pvf` and the roles share, before the name of the role.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_starts_with_the_options_before_its_name() {
+    let (cli, nats) = (CliFixture::new(), NatsServer::start(1024 * 1024).await);
+    cli.file("key", b"a secret of more than 16 bytes");
+    let store = cli.path().join("fleet").display().to_string();
+    let words = ["--nats", &nats.url, "--store", &store, "--fleet", "other", "--seal-key-file", "key", "-v"];
+    let joined = [
+        format!("--nats={}", nats.url),
+        format!("--store={store}"),
+        "--fleet=other".into(),
+        "--seal-key-file=key".into(),
+        "--verbose".into(),
+    ];
+    let joined: Vec<&str> = joined.iter().map(String::as_str).collect();
+    // The environment must not be what makes the roles start.
+    let start = |options: &[&str], role: &[&str]| {
+        Process::start(cli.command(&[options, role].concat()).env_remove("PVF_STORE"))
+    };
+    let _roles = [
+        start(&words, &["coordinator"]),
+        start(&joined, &["prepare-worker", "--slots", "1"]),
+        start(&joined, &["execute-worker"]),
+        start(&words, &["execute-worker", "--slots", "3", "--json-logs"]),
+    ];
+    until("the workers are registered", async || {
+        let status = cli.pvf(&[&words[..], &["status", "--json"]].concat());
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+        (status["prepare_workers"] == 1 && status["execute_workers"] == 2).then_some(())
+    })
+    .await;
+    // Preparing and executing agree on the seal key, so each role read it.
+    let answer = &cli.json(&[&words[..], &["execute", "code.wasm", "--params", "good"]].concat(), 0)[0];
+    assert_eq!((answer["verdict"].as_str(), answer["attempts"].as_u64()), (Some("valid"), Some(1)));
+    assert!(std::path::Path::new(&store).join("artifacts").is_dir());
+}
+
+#[test]
+fn an_option_that_a_role_does_not_have_is_refused() {
+    let cli = CliFixture::new();
+    for role in ["coordinator", "prepare-worker", "execute-worker"] {
+        let refusal = |option: &str| format!("{option} is not an option of `pvf {role}`");
+        cli.fails(&["--json", role], 2, &[&refusal("--json"), "--json-logs"]);
+        cli.fails(&[role, "--json"], 2, &[&refusal("--json")]);
+        cli.fails(&["--wait", "5s", role], 2, &[&refusal("--wait")]);
+        cli.fails(&[role, "--no-such-option"], 2, &["--no-such-option"]);
+        let help = cli.pvf(&["--store", "/x", role, "--help"]);
+        let text = String::from_utf8(help.stdout).unwrap();
+        assert!(help.status.success() && text.contains("--json-logs"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_tls_connection_to_the_bus_is_an_error() {
+    let (cli, nats) = (CliFixture::new(), NatsServer::start(1024 * 1024).await);
+    // The server speaks no TLS.
+    let url = nats.url.replace("nats://", "tls://");
+    cli.fails(&["status", "--nats", &url], 3, &[&url]);
+}
+
+/// Starts `pvf up` on this port, with these options, and waits until it is ready: the process and its report.
+fn start_up(cli: &CliFixture, port: &str, options: &[&str]) -> (Process, serde_json::Value) {
     let mut command = Command::new(binary("pvf"));
-    command.args(["up", "--prepare-workers", "1", "--execute-workers", "2", "--port", port, "--json"]);
+    command.args(["up", "--prepare-workers", "1", "--execute-workers", "2", "--port", port, "--json"]).args(options);
     if let Some(server) = std::env::var_os("PVF_NATS_SERVER") {
         let dir = std::path::Path::new(&server).parent().unwrap().to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let dirs = std::iter::once(dir).chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(dirs).unwrap());
     }
-    command.env("PVF_STORE", desk.path().join("up")).env_remove("PVF_NATS").stdout(Stdio::piped());
+    command.env("PVF_STORE", cli.path().join("up")).env_remove("PVF_NATS").stdout(Stdio::piped());
     let mut up = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -72,27 +136,51 @@ fn free_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 
-#[test]
-fn up_starts_a_whole_fleet_and_ends_it() {
-    let (desk, port) = (Desk::new(), free_port());
-    let (mut up, ready) = start_up(&desk, &port);
-    let (nats, store) = (ready["nats"].as_str().unwrap(), ready["store"].as_str().unwrap());
-    let answer = &desk.json(&["execute", "code.wasm", "--params", "good", "--nats", nats, "--store", store], 0)[0];
-    assert_eq!(answer["verdict"], "valid");
-    let taken = desk.pvf(&["up", "--port", &port]);
-    assert!(taken.status.code() == Some(2), "{}", String::from_utf8_lossy(&taken.stderr));
-    signal(up.pid(), libc::SIGINT);
-    assert!(up.0.wait().unwrap().success());
-    desk.fails(&["precheck", "code.wasm", "--nats", nats], 3, &[nats]);
+/// An address that is free, as are the three ports after it.
+fn four_free_ports() -> SocketAddr {
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
+    loop {
+        let first = free(0).unwrap().local_addr().unwrap();
+        let after: Vec<_> = (1..4).map_while(|n| free(first.port().checked_add(n)?)).collect();
+        if after.len() == 3 {
+            return first;
+        }
+    }
 }
 
 #[tokio::test]
-async fn up_that_is_killed_leaves_nobody_behind() {
-    let (desk, port) = (Desk::new(), free_port());
-    let (mut up, _) = start_up(&desk, &port);
-    let roles = children_of(up.pid());
+async fn up_serves_the_http_endpoints_of_every_role() {
+    let (cli, port, first) = (CliFixture::new(), free_port(), four_free_ports());
+    let (_up, ready) = start_up(&cli, &port, &["--http", &first.to_string()]);
+    assert_eq!(ready["http"], first.to_string());
+    // The coordinator, one prepare worker and two execute workers.
+    for n in 0..4 {
+        let address = SocketAddr::new(first.ip(), first.port() + n);
+        until("the role is ready", async || get(address, "/readyz").filter(|(status, _)| *status == 200)).await;
+    }
+}
+
+#[test]
+fn up_starts_a_fleet_and_stops_it_on_sigint() {
+    let (cli, port) = (CliFixture::new(), free_port());
+    let (mut up, ready) = start_up(&cli, &port, &[]);
+    let (nats, store) = (ready["nats"].as_str().unwrap(), ready["store"].as_str().unwrap());
+    let answer = &cli.json(&["execute", "code.wasm", "--params", "good", "--nats", nats, "--store", store], 0)[0];
+    assert_eq!(answer["verdict"], "valid");
+    let taken = cli.pvf(&["up", "--port", &port]);
+    assert!(taken.status.code() == Some(2), "{}", String::from_utf8_lossy(&taken.stderr));
+    signal(up.pid(), libc::SIGINT);
+    assert!(up.0.wait().unwrap().success());
+    cli.fails(&["precheck", "code.wasm", "--nats", nats], 3, &[nats]);
+}
+
+#[tokio::test]
+async fn no_process_outlives_a_killed_up() {
+    let (cli, port) = (CliFixture::new(), free_port());
+    let (mut up, _) = start_up(&cli, &port, &[]);
+    let members = children_of(up.pid());
     // nats-server, the coordinator, one prepare worker and two execute workers.
-    assert_eq!(roles.len(), 5);
+    assert_eq!(members.len(), 5);
     up.kill();
-    until("its roles are gone", async || (!roles.iter().any(|pid| lives(*pid))).then_some(())).await;
+    until("the processes of the fleet ended", async || (!members.iter().any(|pid| lives(*pid))).then_some(())).await;
 }

@@ -1,14 +1,12 @@
-//! `pvf-real-blocks [FOLDER] [--json]`: the blocks of a real parachain, and candidates with one thing wrong each,
-//! through the embedded host and through a fleet of processes on NATS. Each must get the verdict that its maker's
-//! reference gave it, to the bit of the result. Exit code 1 if one does not.
-//!
-//! `tests/real-parachain/run` makes the folder and calls this.
+//! `pvf-real-blocks`: the blocks of a real parachain, and candidates with one error each, through the embedded host and
+//! through a fleet of processes on NATS.
 
+use clap::Parser;
 use pvf::{Answer, ExecuteRequest, Pvf};
 use pvf_shared::{candidate::ValidationResult, params::ExecutorParams, verdict::Outcome};
+use pvf_testkit::DEADLINE;
 use pvf_tests::{
-    ask::PATIENCE,
-    bench::flag,
+    bench::{FLEET, UNUSABLE, has_all},
     host::Host,
     real::{Case, Expect, Folder},
 };
@@ -18,11 +16,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What came of a candidate one way.
+/// Send the blocks of a real parachain, and candidates with one error each, through the embedded host and through a
+/// fleet of processes on NATS, and compare each verdict with that of the maker's reference, to the bit of the result.
+///
+/// Exit code 1 if one differs. tests/real-parachain/run makes the folder and calls this. Needs a nats-server on the PATH
+/// or in PVF_NATS_SERVER.
+#[derive(Parser)]
+#[command(name = "pvf-real-blocks")]
+struct Args {
+    /// Folder with the parachain's blocks [default: where tests/real-parachain/run puts it]
+    folder: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// The verdict on a candidate that was sent in one way.
 struct Seen {
     way: &'static str,
     right: bool,
-    words: String,
+    verdict: String,
     took: Duration,
 }
 
@@ -32,15 +45,15 @@ fn judge(way: &'static str, expected: Option<&ValidationResult>, expect: Expect,
         (Outcome::Invalid(_), Expect::Invalid) => true,
         _ => false,
     };
-    let words = match (&answer.outcome, right) {
+    let verdict = match (&answer.outcome, right) {
         (Outcome::Valid(_), true) => "valid".to_owned(),
         (Outcome::Valid(result), false) => format!("valid with {result:?}"),
         (outcome, _) => format!("{}: {}", outcome.name(), outcome.reason().unwrap_or_default()),
     };
-    Seen { way, right, words, took: answer.timings.execute }
+    Seen { way, right, verdict, took: answer.timings.execute }
 }
 
-/// The ways of a candidate through a host: its PoV as it is sent, and decompressed by whoever asks.
+/// Sends a candidate to a host in two ways: with its PoV as a collator sends it, and with decompressed block data.
 async fn ways(
     host: &Host,
     pvf: &Pvf,
@@ -53,7 +66,7 @@ async fn ways(
     let mut seen = Vec::new();
     for (name, request) in names.into_iter().zip(requests) {
         let Some(request) = request else { continue };
-        let request = ExecuteRequest { answer_within: Some(PATIENCE), fresh: true, ..request };
+        let request = ExecuteRequest { answer_within: Some(DEADLINE), fresh: true, ..request };
         let answer =
             host.handle().execute_pvf(pvf.clone(), request).await.map_err(|e| format!("{}: {e}", case.name))?;
         seen.push(judge(name, expected.as_ref(), case.expect, &answer));
@@ -105,17 +118,17 @@ fn print(folder: &Folder, all: &[(&Case, Vec<Seen>)]) {
         let right = seen.iter().filter(|seen| seen.right).count();
         let ms = seen.first().map_or(0.0, |seen| seen.took.as_secs_f64() * 1e3);
         let expected = format!("{:?}", case.expect).to_lowercase();
-        let words = seen.first().map_or("", |seen| &seen.words);
-        let words: String = words.chars().take(110).collect();
+        let verdict = seen.first().map_or("", |seen| &seen.verdict);
+        let verdict: String = verdict.chars().take(110).collect();
         println!(
-            "{:34} {:>10} {:>9}  {expected:8} {right}/{} {ms:>8.1}  {words}",
+            "{:34} {:>10} {:>9}  {expected:8} {right}/{} {ms:>8.1}  {verdict}",
             case.name,
             case.extrinsics,
             case.pov_bytes,
             seen.len()
         );
         for seen in seen.iter().filter(|seen| !seen.right) {
-            println!("    WRONG, {}: {}", seen.way, seen.words);
+            println!("    WRONG, {}: {}", seen.way, seen.verdict);
         }
     }
 }
@@ -123,7 +136,7 @@ fn print(folder: &Folder, all: &[(&Case, Vec<Seen>)]) {
 fn json(folder: &Folder, all: &[(&Case, Vec<Seen>)]) -> serde_json::Value {
     let cases = all.iter().map(|(case, seen)| {
         let seen = seen.iter().map(|seen| {
-            serde_json::json!({ "way": seen.way, "right": seen.right, "seen": seen.words,
+            serde_json::json!({ "way": seen.way, "right": seen.right, "seen": seen.verdict,
                 "execute_ms": seen.took.as_secs_f64() * 1e3 })
         });
         serde_json::json!({ "name": case.name, "about": case.about, "extrinsics": case.extrinsics,
@@ -135,12 +148,15 @@ fn json(folder: &Folder, all: &[(&Case, Vec<Seen>)]) -> serde_json::Value {
 }
 
 fn main() -> ExitCode {
-    let path = std::env::args_os().skip(1).map(PathBuf::from).find(|arg| !arg.to_string_lossy().starts_with("--"));
-    let path = path.unwrap_or_else(Folder::default_path);
+    let args = Args::parse();
+    if !has_all(FLEET) {
+        return ExitCode::from(UNUSABLE);
+    }
+    let path = args.folder.unwrap_or_else(Folder::default_path);
     let runtime = pvf_shared::runtime::runtime().expect("a runtime");
     let done = Folder::open(&path).and_then(|folder| {
         let all = runtime.block_on(run(&folder))?;
-        if flag("--json") {
+        if args.json {
             println!("{}", json(&folder, &all))
         } else {
             print(&folder, &all)
@@ -154,7 +170,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(why) => {
             eprintln!("error: {why}");
-            ExitCode::from(2)
+            ExitCode::from(UNUSABLE)
         }
     }
 }

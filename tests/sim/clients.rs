@@ -1,36 +1,34 @@
-//! A node: it submits until somebody has its request, asks where its verdicts are, and gives up only when it is
-//! told to.
+//! A client: it repeats a submission until a coordinator has accepted it, asks for verdicts that do not come, and gives
+//! a request up only when an operation says so.
 
-use pvf_coordinator::scheduler::Moment;
 use pvf_shared::{
     ids::{NodeId, RequestId},
+    time::Timestamp,
     wire::{Submission, Verdict},
 };
 use std::collections::BTreeMap;
 
+/// A request without a verdict.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct PendingRequest {
     pub submission: Submission,
-    /// Since when a coordinator has it.
-    pub accepted: Option<Moment>,
+    /// When a coordinator accepted it.
+    pub accepted: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 pub struct Client {
     pub node: NodeId,
-    pub waiting: BTreeMap<RequestId, Waiting>,
-    pub answered: u64,
+    pub pending: BTreeMap<RequestId, PendingRequest>,
 }
 
 impl Client {
     pub fn new(node: NodeId) -> Self {
-        Self { node, waiting: BTreeMap::new(), answered: 0 }
+        Self { node, pending: BTreeMap::new() }
     }
 
-    /// A verdict comes; whether it was waited for.
+    /// A verdict arrives, perhaps once more.
     pub fn on_verdict(&mut self, verdict: &Verdict) {
-        if self.waiting.remove(&verdict.request).is_some() {
-            self.answered += 1;
-        }
+        self.pending.remove(&verdict.request);
     }
 }

@@ -1,16 +1,22 @@
-//! The real scheduler among modelled clients, workers and a modelled store, on a virtual clock and with every kind
-//! of fault. A seed decides everything: the same seed gives the same run, to the last effect.
+//! The real scheduler and the real worker cores among modelled clients, processes and a modelled store, on a virtual
+//! clock and with every kind of fault. A seed decides everything: the same seed gives the same run, to the last effect.
 //!
-//! `ops` generates what happens and shrinks a list of it that fails, `world`
-//! makes it happen (`deeds`, `effects`, `happenings`), `clients`, `workers`
-//! and `store` are the models, `checks` knows what must hold, whatever the scheduler thinks of itself.
+//! The simulation is the shell of both state machines. `ops` generates operations and shrinks a list of them that
+//! fails, `world` keeps the virtual clock, `actions` performs operations, `scheduled` what becomes due, `effects` what
+//! the scheduler asks for. `network` carries messages, with loss, duplication and latency. `workers` drives the cores of
+//! the workers, `processes` models the kernel's part of a job. `checks` has the rules: they are derived from messages,
+//! never from what a state machine says about itself.
 
+mod actions;
 mod checks;
 mod clients;
-mod deeds;
 mod effects;
-mod happenings;
+mod network;
 mod ops;
+mod processes;
+mod scheduled;
+mod setup;
+mod shares;
 mod store;
 mod truth;
 mod workers;
@@ -26,15 +32,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub struct Failure {
     /// The seed of the run.
     pub seed: u64,
-    /// What did not hold.
+    /// The rule that was broken.
     pub message: String,
-    /// After how many steps.
+    /// Steps before it was.
     pub steps: u64,
     /// The shortest list of operations that was found to fail.
     pub ops: Vec<Op>,
 }
 
 /// Runs a simulation of about this many steps.
+///
+/// # Errors
+/// A rule was broken.
 pub fn run(seed: u64, steps: u64) -> Result<Summary, Box<Failure>> {
     let mut done = Vec::new();
     match attempt(seed, &mut generate(seed), steps, &mut done) {
@@ -54,6 +63,9 @@ pub fn run(seed: u64, steps: u64) -> Result<Summary, Box<Failure>> {
 }
 
 /// Runs exactly these operations.
+///
+/// # Errors
+/// A rule was broken.
 pub fn replay(seed: u64, ops: &[Op]) -> Result<Summary, String> {
     attempt(seed, &mut ops.iter().cloned(), u64::MAX, &mut Vec::new()).map_err(|(message, _)| message)
 }

@@ -1,14 +1,14 @@
-//! What can happen, generated from a seed, and the search for the shortest list that still fails.
+//! Operations: what can happen in a run. They are generated from a seed; a list that fails is shrunk.
 
 use pvf_shared::priority::ExecuteKind;
 
-/// One thing that happens.
-#[expect(missing_docs, reason = "the names of the fields say it")]
+/// One operation.
+#[expect(missing_docs, reason = "the field names are the documentation")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Nothing for so many milliseconds.
+    /// Time passes, milliseconds.
     Wait(u32),
-    /// A client asks for an execution.
+    /// A client submits an execution.
     Execute {
         client: u8,
         kind: ExecuteKind,
@@ -18,7 +18,7 @@ pub enum Op {
         fresh: bool,
         seconds: u16,
     },
-    /// A client asks for many executions of each kind at once.
+    /// A client submits this many executions of each kind at once.
     Burst {
         client: u8,
         code: u8,
@@ -33,58 +33,59 @@ pub enum Op {
         client: u8,
         code: u8,
     },
-    /// A client does not want one of its requests any more.
+    /// A client cancels one of its requests.
     Cancel {
         client: u8,
         which: u8,
     },
-    /// A client's view of the relay chain moves.
+    /// A client's relay chain leaves change.
     Leaf {
         client: u8,
         activated: u8,
         deactivated: u8,
     },
-    /// A client dies; another takes its place.
+    /// A client dies; another one takes its place.
     ClientDies {
         client: u8,
     },
-    /// A worker dies without a word; another takes its place after so many milliseconds.
+    /// A worker dies; another one takes its place after this many milliseconds.
     WorkerDies {
         worker: u8,
         back: u32,
     },
-    /// A worker stands still, then goes on.
+    /// A worker stands still for this long; its job processes go on.
     WorkerStops {
         worker: u8,
         ms: u32,
     },
-    /// A worker finishes what it has and goes; another takes its place.
+    /// A worker drains and deregisters; another one takes its place.
     WorkerDrains {
         worker: u8,
     },
-    /// A worker forgets its jobs.
+    /// A worker loses its state and its jobs, and keeps its id.
     WorkerForgets {
         worker: u8,
     },
-    /// The store loses or damages a code's artifacts.
+    /// The store loses a code's artifacts.
     LoseArtifacts {
         code: u8,
     },
+    /// The store damages a code's artifacts.
     DamageArtifacts {
         code: u8,
     },
-    /// The store fails for a while.
+    /// The store fails for this long.
     StoreFails {
         ms: u32,
     },
-    /// The coordinator cannot reach the bus for a while.
+    /// The coordinator cannot reach the bus for this long.
     LinkDown {
         ms: u32,
     },
-    /// Messages get lost and doubled, percent of each, from now on.
-    Weather {
+    /// Messages are lost and duplicated from now on, percent of each.
+    Network {
         lost: u8,
-        doubled: u8,
+        duplicated: u8,
     },
     /// The coordinator is replaced by one that knows nothing.
     Restart,
@@ -93,14 +94,14 @@ pub enum Op {
 /// An endless list of operations.
 pub fn generate(seed: u64) -> impl Iterator<Item = Op> {
     let mut rng = fastrand::Rng::with_seed(seed);
-    // Each run has a temper of its own: some are calm, some are full of faults.
+    // Each run has its own share of faults, percent.
     let faults = rng.u32(0..30);
-    std::iter::from_fn(move || Some(if rng.u32(0..100) < faults { fault(&mut rng) } else { usual(&mut rng) }))
+    std::iter::from_fn(move || Some(if rng.u32(0..100) < faults { fault(&mut rng) } else { regular(&mut rng) }))
 }
 
-fn usual(rng: &mut fastrand::Rng) -> Op {
+fn regular(rng: &mut fastrand::Rng) -> Op {
     let client = rng.u8(0..4);
-    // Few candidates, so that many are the same; mostly good codes.
+    // Few candidates, so that many requests coalesce; mostly good codes.
     let code = if rng.u8(0..8) == 0 { rng.u8(0..24) } else { rng.u8(0..6) };
     match rng.u32(0..100) {
         0..35 => Op::Wait(match rng.u8(0..10) {
@@ -136,8 +137,8 @@ fn fault(rng: &mut fastrand::Rng) -> Op {
         52..60 => Op::DamageArtifacts { code: rng.u8(0..12) },
         60..66 => Op::StoreFails { ms: rng.u32(10..5000) },
         66..72 => Op::LinkDown { ms: rng.u32(100..12_000) },
-        72..82 => Op::Weather { lost: rng.u8(0..20), doubled: rng.u8(0..20) },
-        82..86 => Op::Weather { lost: 0, doubled: 0 },
+        72..82 => Op::Network { lost: rng.u8(0..20), duplicated: rng.u8(0..20) },
+        82..86 => Op::Network { lost: 0, duplicated: 0 },
         86..93 => Op::Restart,
         _ => Op::ClientDies { client: rng.u8(0..4) },
     }
@@ -146,7 +147,7 @@ fn fault(rng: &mut fastrand::Rng) -> Op {
 /// The shortest list that still fails and that is found by leaving out ever smaller parts.
 pub fn shrink(mut ops: Vec<Op>, fails: impl Fn(&[Op]) -> bool) -> Vec<Op> {
     if !fails(&ops) {
-        // It needs the rest of the generator's operations to show: nothing to be gained here.
+        // It does not fail without the operations that the generator would add: it cannot be shrunk.
         return ops;
     }
     let mut part = ops.len().div_ceil(2);

@@ -1,10 +1,9 @@
-//! The store: which artifacts it has, and whether it answers.
+//! The object store: which artifacts it has, and whether it answers.
 
-use pvf_coordinator::scheduler::Listed;
+use pvf_scheduler::Listed;
 use pvf_shared::{
+    artifact::{ArtifactInfo, Mac, StoredArtifact},
     ids::ArtifactId,
-    job::ArtifactInfo,
-    store::{Found, seal::Mac},
     verdict::PrepareError,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -15,9 +14,9 @@ enum Object {
     Failure(PrepareError),
 }
 
-/// What an execute worker gets when it asks for an artifact.
+/// What an execute worker gets when it fetches an artifact.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Got {
+pub enum Fetched {
     Intact,
     Damaged,
     Missing,
@@ -27,15 +26,15 @@ pub enum Got {
 pub struct Store {
     objects: BTreeMap<ArtifactId, Object>,
     pub failing: bool,
-    made: u64,
+    stored: u64,
 }
 
 impl Store {
-    /// A prepare worker stores what it made.
+    /// A prepare worker stores an artifact. Each has another MAC.
     pub fn put(&mut self, id: &ArtifactId) -> ArtifactInfo {
-        self.made += 1;
+        self.stored += 1;
         let mut mac = [0; 32];
-        mac[..8].copy_from_slice(&self.made.to_le_bytes());
+        mac[..8].copy_from_slice(&self.stored.to_le_bytes());
         let info = ArtifactInfo { bytes: 1000, mac: Mac(mac) };
         self.objects.insert(id.clone(), Object::Artifact { info, damaged: false });
         info
@@ -49,31 +48,33 @@ impl Store {
         self.objects.remove(id);
     }
 
-    pub fn look_up(&self, id: &ArtifactId) -> Result<Option<Found>, String> {
+    pub fn look_up(&self, id: &ArtifactId) -> Result<Option<StoredArtifact>, String> {
         if self.failing {
             return Err("the store is down".into());
         }
         Ok(self.objects.get(id).map(|object| match object {
-            // Its header is intact: the damage is only seen by whoever reads all of it.
-            Object::Artifact { info, .. } => Found::Prepared(*info),
-            Object::Failure(error) => Found::Failed(error.clone()),
+            // A look-up reads the header only, which is intact.
+            Object::Artifact { info, .. } => StoredArtifact::Prepared(*info),
+            Object::Failure(error) => StoredArtifact::Failed(error.clone()),
         }))
     }
 
-    pub fn get(&self, id: &ArtifactId, mac: Option<Mac>) -> Got {
+    pub fn fetch(&self, id: &ArtifactId, mac: Option<Mac>) -> Fetched {
         match self.objects.get(id) {
             Some(Object::Artifact { info, damaged }) if *damaged || mac.is_some_and(|mac| mac != info.mac) => {
-                Got::Damaged
+                Fetched::Damaged
             }
-            Some(Object::Artifact { .. }) => Got::Intact,
-            Some(Object::Failure(_)) | None => Got::Missing,
+            Some(Object::Artifact { .. }) => Fetched::Intact,
+            Some(Object::Failure(_)) | None => Fetched::Missing,
         }
     }
 
+    /// All artifacts of a code are lost.
     pub fn lose(&mut self, code: u8) {
         self.objects.retain(|id, _| super::truth::number_of(id.code_hash) != code);
     }
 
+    /// All artifacts of a code are damaged behind their header.
     pub fn damage(&mut self, code: u8) {
         for (id, object) in &mut self.objects {
             if let (true, Object::Artifact { damaged, .. }) = (super::truth::number_of(id.code_hash) == code, object) {

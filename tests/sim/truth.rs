@@ -1,17 +1,17 @@
-//! What is true about each code and each candidate: the verdicts must agree with it, whatever goes wrong.
+//! The ground truth about each code and each candidate: verdicts must agree with it, whatever fails.
 
 use pvf_shared::{
     Bytes,
+    blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
     ids::{BlobHash, CodeHash, NodeId, RequestId, StorageRoot},
-    job::BlobRef,
     params::ExecutorParams,
     priority::ExecuteKind,
     wire::{CodeRef, ExecuteSubmission, Submission, Work},
 };
 use std::time::Duration;
 
-/// What a code does.
+/// How preparing a code ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeTruth {
     Good,
@@ -23,7 +23,7 @@ pub enum CodeTruth {
     Slow,
 }
 
-/// What a candidate does.
+/// How executing a candidate ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateTruth {
     Valid,

@@ -1,241 +1,264 @@
-//! A worker: takes jobs, lets some wait, runs them, reports until it is acknowledged.
+//! The shell of each worker's core: it hands over commands, answers and facts, and executes the core's actions.
 
 use super::{
-    store::{Got, Store},
-    truth::{self, CandidateTruth, CodeTruth},
+    checks::WorkerChecks, network::Requester, processes::Run, scheduled::Scheduled, setup::WorkerSetup, world::World,
 };
-use pvf_coordinator::scheduler::Moment;
+use pvf_scheduler::Event as SchedulerEvent;
 use pvf_shared::{
-    Bytes,
-    ids::{ArtifactId, Attempt, FencingToken, JobId},
-    job::{BlobRef, ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
-    store::seal::Mac,
-    verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
-    wire::{
-        Dispatch, DispatchReply, Heartbeat, JobReport, RunningJob, SecurityStatus, ToWorker, WorkerHello, WorkerKind,
-    },
+    artifact::Mac,
+    ids::{ArtifactId, WorkerId},
+    job::JobUsage,
+    subjects::Subject,
+    time::Timestamp,
+    wire::{ToWorker, WorkerReply},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use pvf_worker_core::{Action, Agent, Event, Notice, Request, RunId};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-/// What names an attempt.
-pub type Key = (FencingToken, JobId, Attempt);
-
+/// A worker: its real core, and what its shell has.
 #[derive(Debug)]
 pub struct Worker {
-    pub hello: WorkerHello,
-    pub welcomed: bool,
-    pub draining: bool,
-    /// It stands still until then.
-    pub stopped_until: Option<Moment>,
-    token: FencingToken,
-    pub running: BTreeMap<Key, Dispatch>,
-    pub waiting: Vec<Dispatch>,
-    pub reports: BTreeMap<Key, JobReport>,
-    /// Dispatches that are not answered yet, and by which coordinator each waits for it.
-    pub unanswered: BTreeMap<Key, u64>,
-    ended: HashSet<Key>,
-    copies: HashMap<ArtifactId, Option<Mac>>,
+    pub setup: WorkerSetup,
+    core: Agent,
+    /// Changes when the worker loses its state: what was under way for an earlier generation does not reach it.
+    pub generation: u64,
+    /// It stands still until then; its processes go on.
+    pub stopped_until: Option<Timestamp>,
+    pub runs: BTreeMap<RunId, Run>,
+    /// Its copies of artifacts.
+    pub copies: HashMap<ArtifactId, Option<Mac>>,
+    pub checks: WorkerChecks,
+    /// When the core's next timeout is scheduled.
+    wake_at: Option<Timestamp>,
 }
 
-/// What comes of a job.
-pub enum End {
-    Report(Box<JobOutcome>),
-    WorkerDies,
+/// What reaches a worker's core.
+#[derive(Debug)]
+pub enum Input {
+    /// A request was answered, or not in time.
+    Answered { request: Request, answer: Result<WorkerReply, String> },
+    /// The worker sees that a staged process has begun.
+    Began(RunId),
+    /// The worker sees that a process has ended.
+    SlotReleased(RunId),
+    /// The worker has stored and judged what the process left.
+    Ended(RunId),
+    /// The core's timeout.
+    Timeout,
+    /// The worker is asked to end.
+    Shutdown,
 }
 
-pub fn key(d: &Dispatch) -> Key {
-    (d.token, d.job, d.attempt)
-}
+impl World {
+    /// A worker starts.
+    pub(super) fn new_worker(&mut self, setup: WorkerSetup) {
+        let id = WorkerId(self.new_uuid());
+        self.add_worker(id, setup, 0);
+    }
 
-impl Worker {
-    pub fn new(hello: WorkerHello) -> Self {
-        Self {
-            hello,
-            welcomed: false,
-            draining: false,
+    fn add_worker(&mut self, id: WorkerId, setup: WorkerSetup, generation: u64) {
+        let delay = self.millis(0..500);
+        let worker = Worker {
+            core: setup.core(id, self.now.after(delay)),
+            checks: WorkerChecks::default(),
+            setup,
+            generation,
             stopped_until: None,
-            token: FencingToken(0),
-            running: BTreeMap::new(),
-            waiting: Vec::new(),
-            reports: BTreeMap::new(),
-            unanswered: BTreeMap::new(),
-            ended: HashSet::new(),
+            runs: BTreeMap::new(),
             copies: HashMap::new(),
-        }
-    }
-
-    pub fn welcome(&mut self, token: FencingToken) {
-        self.welcomed = true;
-        self.token = self.token.max(token);
-    }
-
-    pub fn heartbeat(&self) -> Heartbeat {
-        let keys = self.running.keys().copied().chain(self.waiting.iter().map(key)).chain(self.reports.keys().copied());
-        let running = keys.map(|(token, job, attempt)| RunningJob { token, job, attempt }).collect();
-        Heartbeat { worker: self.hello.worker, running, draining: self.draining, holdings: vec![] }
-    }
-
-    /// A command comes; gives the answer, if there is one already, and the attempts that begin.
-    pub fn on_command(&mut self, message: ToWorker) -> (Option<DispatchReply>, Vec<Key>) {
-        let (token, acknowledged) = match &message {
-            ToWorker::Dispatch(d) => (d.token, &d.acknowledged[..]),
-            ToWorker::Cancel { token, .. } | ToWorker::Recall { token, .. } => (*token, &[][..]),
-            ToWorker::Acknowledge { reports } => (self.token, &reports[..]),
+            wake_at: None,
         };
-        for report in acknowledged {
-            self.reports.remove(&(report.token, report.job, report.attempt));
+        self.workers.insert(id, worker);
+        self.schedule_wake(id);
+    }
+
+    /// A worker dies; another one takes its place after this time.
+    pub(super) fn worker_dies(&mut self, id: WorkerId, back: Duration) {
+        if let Some(dead) = self.workers.remove(&id) {
+            self.after(back, Scheduled::NewWorker(Box::new(dead.setup)));
         }
-        if token < self.token {
-            return (Some(DispatchReply::Refused("old token".into())), vec![]);
+    }
+
+    /// A worker loses its state and its processes, and keeps its id.
+    pub(super) fn worker_forgets(&mut self, id: WorkerId) {
+        if let Some(old) = self.workers.remove(&id) {
+            self.add_worker(id, old.setup, old.generation + 1);
         }
-        self.token = token;
-        match message {
-            ToWorker::Dispatch(dispatch) => self.on_dispatch(*dispatch),
-            ToWorker::Cancel { token, job, attempt } => {
-                let key = (token, job, attempt);
-                self.running.remove(&key);
-                self.waiting.retain(|d| self::key(d) != key);
-                self.ended.insert(key);
-                (Some(DispatchReply::Taken), self.begin())
-            }
-            ToWorker::Acknowledge { .. } => (None, vec![]),
-            ToWorker::Recall { token, job, attempt } => {
-                let before = self.waiting.len();
-                self.waiting.retain(|d| key(d) != (token, job, attempt));
-                if self.waiting.len() == before {
-                    return (Some(DispatchReply::Refused("it does not wait".into())), vec![]);
+    }
+
+    /// For how long a worker still stands still. What reaches it is handled when it goes on.
+    fn stands_still(&mut self, id: WorkerId) -> Option<Duration> {
+        let worker = self.workers.get_mut(&id)?;
+        let until = worker.stopped_until?;
+        if until <= self.now {
+            worker.stopped_until = None;
+            worker.checks.resumed(self.now);
+            return None;
+        }
+        Some(until.since(self.now))
+    }
+
+    /// A command arrives at a worker.
+    pub(super) fn command_arrives(&mut self, id: WorkerId, message: ToWorker, reply: Option<Subject>) {
+        if let Some(rest) = self.stands_still(id) {
+            self.after(rest, Scheduled::CommandArrives(id, message, reply));
+            return;
+        }
+        if !self.workers.contains_key(&id) {
+            self.command_without_worker(reply.as_ref());
+            return;
+        }
+        let actions = self.handle(id, Event::Command { message: message.clone(), reply: reply.clone() });
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.checks.on_command(&message, reply.as_ref(), &actions, self.now);
+        }
+        self.execute_all(id, actions);
+    }
+
+    /// Something reaches a worker of this generation.
+    pub(super) fn worker_input(&mut self, id: WorkerId, generation: u64, input: Input) {
+        if self.workers.get(&id).is_none_or(|w| w.generation != generation) {
+            return;
+        }
+        if let Some(rest) = self.stands_still(id) {
+            self.after(rest, Scheduled::Worker(id, generation, input));
+            return;
+        }
+        let event = match input {
+            Input::Timeout => return self.worker_timeout(id),
+            Input::Shutdown => Event::Shutdown,
+            Input::Answered { request, answer } => {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.checks.on_answer(request, &answer);
                 }
-                self.ended.insert((token, job, attempt));
-                (Some(DispatchReply::Taken), vec![])
+                Event::Answered { request, answer }
             }
-        }
-    }
-
-    fn on_dispatch(&mut self, dispatch: Dispatch) -> (Option<DispatchReply>, Vec<Key>) {
-        let key = key(&dispatch);
-        let has = self.running.contains_key(&key)
-            || self.reports.contains_key(&key)
-            || self.ended.contains(&key)
-            || self.waiting.iter().any(|d| self::key(d) == key);
-        if has {
-            return (Some(DispatchReply::Taken), vec![]);
-        }
-        if self.draining {
-            return (Some(DispatchReply::Refused("going away".into())), vec![]);
-        }
-        self.running.retain(|k, _| k.1 != dispatch.job);
-        self.waiting.retain(|d| d.job != dispatch.job);
-        let at = self.waiting.partition_point(|d| d.urgency <= dispatch.urgency);
-        self.waiting.insert(at, dispatch);
-        (None, self.begin())
-    }
-
-    /// Begins what waits, as far as there are slots.
-    pub fn begin(&mut self) -> Vec<Key> {
-        let mut begun = Vec::new();
-        while self.running.len() < self.hello.slots as usize && !self.waiting.is_empty() {
-            let dispatch = self.waiting.remove(0);
-            begun.push(key(&dispatch));
-            self.running.insert(key(&dispatch), dispatch);
-        }
-        begun
-    }
-
-    pub fn forget_jobs(&mut self) {
-        self.running.clear();
-        self.waiting.clear();
-        self.reports.clear();
-        self.unanswered.clear();
-    }
-
-    pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.reports.is_empty()
-    }
-
-    /// An attempt ends, if it runs still.
-    pub fn end(&mut self, key: Key, store: &mut Store) -> Option<End> {
-        let dispatch = self.running.remove(&key)?;
-        self.ended.insert(key);
-        let outcome = match &dispatch.spec {
-            JobSpec::Prepare(job) => match prepare(job, store) {
-                Some(outcome) => JobOutcome::Prepare(outcome),
-                None => return Some(End::WorkerDies),
-            },
-            JobSpec::Execute(job) => match self.execute(job, key, store) {
-                Some(outcome) => JobOutcome::Execute(outcome),
-                None => return Some(End::WorkerDies),
+            Input::Began(run) | Input::SlotReleased(run) | Input::Ended(run) => match self.fact(id, run, &input) {
+                Some(event) => event,
+                None => return,
             },
         };
-        Some(End::Report(Box::new(outcome)))
+        let actions = self.handle(id, event);
+        self.execute_all(id, actions);
     }
 
-    /// Keeps the report until it is acknowledged.
-    pub fn keep_report(&mut self, (token, job, attempt): Key, outcome: JobOutcome) -> JobReport {
-        let usage = JobUsage::default();
-        let report = JobReport { worker: self.hello.worker, token, job, attempt, outcome, usage };
-        self.reports.insert((token, job, attempt), report.clone());
-        report
-    }
-
-    fn execute(&mut self, job: &ExecuteJob, key: Key, store: &Store) -> Option<ExecuteOutcome> {
-        if self.copies.get(&job.artifact) != Some(&job.mac) {
-            if store.failing {
-                return Some(ExecuteOutcome::Internal(InternalError::Store("down".into())));
+    /// A fact about a run, unless the core has stopped it. Its facts come in this order: began, slot released, ended.
+    fn fact(&mut self, id: WorkerId, run: RunId, input: &Input) -> Option<Event> {
+        let worker = self.workers.get_mut(&id)?;
+        let generation = worker.generation;
+        let this = worker.runs.get_mut(&run)?;
+        match input {
+            // Seen after its end was.
+            Input::Began(_) if this.released => None,
+            Input::Began(_) => Some(Event::Began { run }),
+            Input::SlotReleased(_) => {
+                this.released = true;
+                let latency = self.latency();
+                self.after(latency, Scheduled::Worker(id, generation, Input::Ended(run)));
+                Some(Event::SlotReleased { run })
             }
-            match store.get(&job.artifact, job.mac) {
-                Got::Intact => drop(self.copies.insert(job.artifact.clone(), job.mac)),
-                Got::Damaged => {
-                    let reason = AmbiguousReason::CorruptedArtifact("damaged".into());
-                    return Some(ExecuteOutcome::Ambiguous(reason));
+            _ => {
+                let ended = worker.runs.remove(&run)?;
+                let outcome = self.outcome(&ended);
+                let worker = self.workers.get_mut(&id)?;
+                worker.checks.on_ended((&*ended.dispatch).into(), &outcome, self.now);
+                Some(Event::Ended { run, outcome, usage: JobUsage::default() })
+            }
+        }
+    }
+
+    fn worker_timeout(&mut self, id: WorkerId) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.wake_at.is_some_and(|at| at <= now) {
+            worker.wake_at = None;
+        }
+        if worker.core.poll_timeout().is_some_and(|at| at <= now) {
+            worker.core.handle_timeout(now);
+            assert!(worker.core.poll_timeout().is_none_or(|at| at > now), "a worker's timeout does nothing");
+            let actions = self.drain_worker(id);
+            self.execute_all(id, actions);
+        }
+        self.schedule_wake(id);
+    }
+
+    fn handle(&mut self, id: WorkerId, event: Event) -> Vec<Action> {
+        let now = self.now;
+        if self.verbose {
+            eprintln!("{now:?} {id:?} {event:?}");
+        }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.core.handle(event, now);
+        }
+        self.drain_worker(id)
+    }
+
+    fn drain_worker(&mut self, id: WorkerId) -> Vec<Action> {
+        let Some(worker) = self.workers.get_mut(&id) else { return vec![] };
+        worker.core.assert_invariants();
+        std::iter::from_fn(|| worker.core.poll_action()).collect()
+    }
+
+    /// Executes the actions of one step in their order.
+    fn execute_all(&mut self, id: WorkerId, actions: Vec<Action>) {
+        for action in actions {
+            self.trace_action(id, &action);
+            if self.verbose {
+                eprintln!("{:?} {id:?} -> {action:?}", self.now);
+            }
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.checks.on_action(&action, self.now);
+            }
+            self.execute(id, action);
+        }
+        self.schedule_wake(id);
+    }
+
+    fn execute(&mut self, id: WorkerId, action: Action) {
+        let Some(generation) = self.workers.get(&id).map(|w| w.generation) else { return };
+        let request = |request| Some(Requester::Worker(id, generation, request));
+        match action {
+            Action::Reply { to, reply } => self.send_command_answer(to, reply),
+            Action::Register(hello) => self.send(request(Request::Register), |reply| {
+                let hello = (*hello).clone();
+                SchedulerEvent::Hello { hello, reply }
+            }),
+            Action::Heartbeat(heartbeat) => self.send(request(Request::Heartbeat), |reply| {
+                let heartbeat = (*heartbeat).clone();
+                SchedulerEvent::Heartbeat { heartbeat, reply }
+            }),
+            Action::Report(report) => {
+                let attempt = (&*report).into();
+                self.send(request(Request::Report(attempt)), |reply| SchedulerEvent::Report {
+                    report: report.clone(),
+                    reply,
+                });
+            }
+            Action::Start { run, dispatch, behind } => self.start_run(id, run, dispatch, behind),
+            Action::GrantSlot { run } => self.grant_slot(id, run),
+            Action::Stop { run } => self.stop_run(id, run),
+            Action::Leave => {
+                if let Some(left) = self.workers.remove(&id) {
+                    self.send(None, |reply| SchedulerEvent::Goodbye { worker: id, reply });
+                    self.new_worker(left.setup);
                 }
-                Got::Missing => return Some(ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into()))),
             }
+            Action::Notice(Notice::Inconsistent { what }) => panic!("worker {id:?} contradicts itself: {what}"),
+            Action::Notice(_) => {}
         }
-        let n = truth::candidate_of(&job.block_data);
-        Some(match truth::candidate(n) {
-            CandidateTruth::Valid => {
-                let words = [u64::from(n), key.0.0, key.1.0, u64::from(key.2)];
-                let result: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-                ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from(result)))
-            }
-            CandidateTruth::Invalid => ExecuteOutcome::Invalid(InvalidReason::WorkerReported("trap".into())),
-            CandidateTruth::KillsJob => ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath("signal 9".into())),
-            CandidateTruth::KillsWorker => return None,
-        })
     }
-}
 
-fn prepare(job: &PrepareJob, store: &mut Store) -> Option<PrepareOutcome> {
-    let truth = truth::code(truth::number_of(job.artifact.code_hash));
-    if truth == CodeTruth::KillsPrepare {
-        return None;
-    }
-    if store.failing {
-        return Some(PrepareOutcome::Internal(InternalError::Store("down".into())));
-    }
-    Some(match truth {
-        CodeTruth::Good => PrepareOutcome::Prepared(store.put(&job.artifact)),
-        CodeTruth::Broken => {
-            let error = PrepareError::Prevalidation("broken".into());
-            store.put_failure(&job.artifact, error.clone());
-            PrepareOutcome::Failed(error)
+    /// Has the core's next timeout come when it is due.
+    fn schedule_wake(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(at) = worker.core.poll_timeout() else { return };
+        if worker.wake_at.is_none_or(|wake_at| at < wake_at) {
+            worker.wake_at = Some(at);
+            let (generation, delay) = (worker.generation, at.since(self.now));
+            self.after(delay, Scheduled::Worker(id, generation, Input::Timeout));
         }
-        CodeTruth::Slow | CodeTruth::KillsPrepare => PrepareOutcome::Failed(PrepareError::TimedOut { limit_ms: 1 }),
-    })
-}
-
-/// The hello of worker number `n` of a run.
-pub fn hello(worker: pvf_shared::ids::WorkerId, kind: WorkerKind, slots: u32, engine: &str, host: u32) -> WorkerHello {
-    WorkerHello {
-        worker,
-        kind,
-        slots,
-        engine: pvf_shared::ids::EngineId::parse(engine).expect("an engine"),
-        host: format!("host{host}"),
-        version: "sim".into(),
-        cpu_baseline: "v3".into(),
-        security: SecurityStatus::default(),
-        holds: vec![],
-        running: vec![],
     }
 }

@@ -8,70 +8,19 @@ use pvf_shared::{
     store::{BlobStore, seal::SealKey},
     wire::{FleetStatus, WorkerKind},
 };
+use pvf_testkit::nats::{DEFAULT_PAYLOAD, NatsServer};
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
 
-/// Where `nats-server` is: `PVF_NATS_SERVER`, or on the PATH.
-fn nats_server() -> PathBuf {
-    if let Some(path) = std::env::var_os("PVF_NATS_SERVER") {
-        return path.into();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file());
-    found.expect("these tests need a nats-server on the PATH or in PVF_NATS_SERVER; `.ci/test` installs one")
-}
+/// A client tries this long to reach a coordinator.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A `nats-server` on a port of its own.
-pub struct Nats {
-    /// Its URL.
-    pub url: String,
-    process: Process,
-    _dir: TempDir,
-}
-
-impl Nats {
-    /// Starts one with this `max_payload`, bytes.
-    pub async fn start(max_payload: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // Another process may take the port between our look and its start; then it is tried again.
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let config = dir.path().join("nats.conf");
-            let text =
-                format!("listen: \"127.0.0.1:{port}\"\nmax_payload: {max_payload}\nmax_pending: {}\n", 8 * max_payload);
-            std::fs::write(&config, text).unwrap();
-            let mut command = Command::new(nats_server());
-            command.arg("--config").arg(&config).arg("--log").arg(dir.path().join("log"));
-            let mut process = Process::start(command.stderr(Stdio::null()));
-            let url = format!("nats://127.0.0.1:{port}");
-            let up = until("nats-server listens or ends", async || {
-                if process.0.try_wait().unwrap().is_some() {
-                    return Some(false);
-                }
-                tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok().then_some(true)
-            });
-            if up.await {
-                return Self { url, process, _dir: dir };
-            }
-        }
-        panic!("nats-server does not start");
-    }
-}
-
-impl Nats {
-    /// Kills the server.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-}
-
-/// Which worker.
+/// The role of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A prepare worker.
@@ -80,11 +29,41 @@ pub enum Role {
     Execute,
 }
 
-/// A fleet of processes.
+/// How a fleet is started.
+#[derive(Debug, Clone)]
+pub struct FleetConfig {
+    /// Prepare workers of one slot each.
+    pub prepare: usize,
+    /// Execute workers of one slot each.
+    pub execute: usize,
+    /// `max_payload` of the bus, bytes.
+    pub max_payload: usize,
+    /// Settings of the coordinator, TOML.
+    pub settings: String,
+    /// More arguments of the coordinator.
+    pub coordinator_arguments: Vec<String>,
+    /// Secret of the fleet's seal key file; without one the fleet runs unkeyed.
+    pub seal_secret: Option<String>,
+}
+
+impl Default for FleetConfig {
+    fn default() -> Self {
+        Self {
+            prepare: 1,
+            execute: 1,
+            max_payload: DEFAULT_PAYLOAD,
+            settings: String::new(),
+            coordinator_arguments: vec![],
+            seal_secret: None,
+        }
+    }
+}
+
+/// A fleet of processes. All of them are killed when it is dropped.
 pub struct Fleet {
     /// Its bus.
-    pub nats: Nats,
-    /// A handle on it.
+    pub nats: NatsServer,
+    /// A client's handle.
     pub host: ValidationHost,
     /// Its coordinator.
     pub coordinator: Process,
@@ -94,70 +73,84 @@ pub struct Fleet {
     pub execute: Vec<Process>,
     store: PathBuf,
     dir: TempDir,
-}
-
-fn coordinator(nats: &str, store: &Path, dir: &Path) -> Process {
-    let settings = dir.join("coordinator.toml");
-    Process::start(command("pvf-coordinator", nats, store).env("PVF_COORDINATOR_CONFIG", settings))
+    seal_key: Option<PathBuf>,
+    coordinator_arguments: Vec<String>,
 }
 
 impl Fleet {
-    /// So many workers, of one slot each, on a bus with the default payload of 1 MiB.
+    /// Starts this many workers of one slot each, on a bus with the default payload of 1 MiB.
     pub async fn start(prepare: usize, execute: usize) -> Self {
-        Self::with_payload(prepare, execute, 1024 * 1024).await
+        Self::with(FleetConfig { prepare, execute, ..FleetConfig::default() }).await
     }
 
-    /// The same with another `max_payload`, bytes.
-    pub async fn with_payload(prepare: usize, execute: usize, max_payload: usize) -> Self {
-        Self::start_on(Nats::start(max_payload).await, (prepare, execute), "").await
-    }
-
-    /// So many workers, and a coordinator with these settings.
-    pub async fn start_with(prepare: usize, execute: usize, settings: &str) -> Self {
-        Self::start_on(Nats::start(1024 * 1024).await, (prepare, execute), settings).await
-    }
-
-    async fn start_on(nats: Nats, (prepare, execute): (usize, usize), settings: &str) -> Self {
+    /// Starts a fleet and waits until all its workers are registered.
+    pub async fn with(config: FleetConfig) -> Self {
+        let nats = NatsServer::start(config.max_payload).await;
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("coordinator.toml"), settings).unwrap();
-        // A folder that does not exist is made.
-        let store = dir.path().join("not/there/yet");
-        let coordinator = coordinator(&nats.url, &store, dir.path());
+        std::fs::write(dir.path().join("coordinator.toml"), config.settings).unwrap();
+        let seal_key = config.seal_secret.map(|secret| {
+            let file = dir.path().join("seal-key");
+            std::fs::write(&file, secret).unwrap();
+            file
+        });
+        let mut coordinator = coordinator(&nats.url, &dir, seal_key.as_deref());
+        let coordinator = Process::start(coordinator.args(&config.coordinator_arguments));
+        let store = store_in(&dir);
         let host = client(&nats.url, Some(&store)).await;
-        let mut fleet = Self { nats, host, coordinator, prepare: vec![], execute: vec![], store, dir };
-        for _ in 0..prepare {
+        let (prepare, execute, coordinator_arguments) = (vec![], vec![], config.coordinator_arguments);
+        let mut fleet = Self { nats, host, coordinator, prepare, execute, store, dir, seal_key, coordinator_arguments };
+        for _ in 0..config.prepare {
             fleet.add(Role::Prepare);
         }
-        for _ in 0..execute {
+        for _ in 0..config.execute {
             fleet.add(Role::Execute);
         }
-        fleet.complete(prepare, execute).await;
+        fleet.complete(config.prepare, config.execute).await;
         fleet
+    }
+
+    /// The command line of a coordinator of this fleet.
+    pub fn coordinator_command(&self) -> Command {
+        let mut command = coordinator(&self.nats.url, &self.dir, self.seal_key.as_deref());
+        command.args(&self.coordinator_arguments);
+        command
     }
 
     /// Kills the coordinator and starts another.
     pub fn replace_coordinator(&mut self) {
-        // Dropping the old one kills it.
-        self.coordinator = coordinator(&self.nats.url, &self.store, self.dir.path());
+        self.coordinator.kill();
+        self.coordinator = Process::start(&mut self.coordinator_command());
     }
 
     /// Starts one more worker of one slot.
     pub fn add(&mut self, role: Role) {
-        self.add_with_slots(role, 1);
+        self.add_with(role, &[]);
     }
 
-    /// Starts one more worker of so many slots.
+    /// Starts one more worker of this many slots.
     pub fn add_with_slots(&mut self, role: Role, slots: u32) {
+        self.add_with(role, &["--slots", &slots.to_string()]);
+    }
+
+    /// Starts one more worker with more arguments; it has one slot unless they say otherwise.
+    pub fn add_with(&mut self, role: Role, arguments: &[&str]) {
         let (name, list) = match role {
             Role::Prepare => ("pvf-prepare-worker", &mut self.prepare),
             Role::Execute => ("pvf-execute-worker", &mut self.execute),
         };
-        list.push(Process::start(command(name, &self.nats.url, &self.store).args(["--slots", &slots.to_string()])));
+        let mut command = command(name, &self.nats.url, &self.store);
+        if !arguments.contains(&"--slots") {
+            command.args(["--slots", "1"]);
+        }
+        if let Some(file) = &self.seal_key {
+            command.env("PVF_SEAL_KEY_FILE", file);
+        }
+        list.push(Process::start(command.args(arguments)));
     }
 
-    /// Waits until the coordinator knows exactly so many workers.
+    /// Waits until the coordinator knows exactly this many workers.
     pub async fn complete(&self, prepare: usize, execute: usize) {
-        until("the fleet is complete", async || {
+        until(&format!("the coordinator knows {prepare} prepare and {execute} execute workers"), async || {
             let status = self.host.status().await.ok()?;
             let count = |kind| status.workers.iter().filter(|w| w.kind == kind).count();
             (count(WorkerKind::Prepare) == prepare && count(WorkerKind::Execute) == execute).then_some(())
@@ -165,44 +158,69 @@ impl Fleet {
         .await;
     }
 
-    /// What the coordinator says of itself.
+    /// The coordinator's status report.
     pub async fn status(&self) -> FleetStatus {
         self.host.status().await.expect("a coordinator that answers")
     }
 
-    /// Its store's folder.
+    /// The folder of its store.
     pub fn store(&self) -> &Path {
         &self.store
     }
 
-    /// Waits for the job of a worker.
+    /// A temporary folder that lives as long as the fleet.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Waits for the job of a worker: its pid.
     pub async fn job(&self, role: Role, index: usize) -> i32 {
-        let list = if role == Role::Prepare { &self.prepare } else { &self.execute };
-        let worker = list[index].pid();
-        until("the worker has a job", async || jobs_of(worker).first().copied()).await
+        let worker = self.workers(role)[index].pid();
+        until(&format!("{role:?} worker {index} has a job"), async || jobs_of(worker).first().copied()).await
     }
 
     /// Waits for the job of any worker of this role: the worker's index and the job's pid.
     pub async fn any_job(&self, role: Role) -> (usize, i32) {
-        let list = if role == Role::Prepare { &self.prepare } else { &self.execute };
-        until("a worker has a job", async || {
-            list.iter().enumerate().find_map(|(n, w)| jobs_of(w.pid()).first().map(|job| (n, *job)))
+        let workers = self.workers(role);
+        until(&format!("a {role:?} worker has a job"), async || {
+            workers.iter().enumerate().find_map(|(n, w)| jobs_of(w.pid()).first().map(|job| (n, *job)))
         })
         .await
     }
+
+    fn workers(&self, role: Role) -> &[Process] {
+        match role {
+            Role::Prepare => &self.prepare,
+            Role::Execute => &self.execute,
+        }
+    }
 }
 
-/// A role's command line.
-pub fn command(name: &str, nats: &str, store: &Path) -> Command {
-    let mut command = Command::new(binary(name));
-    command.env("PVF_NATS", nats).env("PVF_STORE", store).env("PVF_LOG", "warn");
+/// The store's folder. It does not exist at first: the roles create it.
+fn store_in(dir: &TempDir) -> PathBuf {
+    dir.path().join("not/there/yet")
+}
+
+fn coordinator(nats: &str, dir: &TempDir, seal_key: Option<&Path>) -> Command {
+    let mut command = command("pvf-coordinator", nats, &store_in(dir));
+    command.env("PVF_COORDINATOR_CONFIG", dir.path().join("coordinator.toml"));
+    if let Some(file) = seal_key {
+        command.env("PVF_SEAL_KEY_FILE", file);
+    }
     command
 }
 
-/// A handle on the fleet behind this bus.
+/// The command line of a role.
+pub fn command(name: &str, nats: &str, store: &Path) -> Command {
+    let mut command = Command::new(binary(name));
+    command.env("PVF_NATS", nats).env("PVF_STORE", store).env("PVF_LOG", "warn").env_remove("PVF_SEAL_KEY_FILE");
+    command
+}
+
+/// A client's handle on the fleet behind this bus.
 pub async fn client(nats: &str, store: Option<&Path>) -> ValidationHost {
     let bus = NatsBus::connect(nats, "test", Duration::from_secs(10)).await.expect("a bus");
     let store = store.map(|path| BlobStore::open(path.to_str().unwrap(), SealKey::unkeyed()).unwrap());
-    let config = ClientConfig { patience: Duration::from_secs(20), ..ClientConfig::default() };
+    let config = ClientConfig { patience: CLIENT_PATIENCE, ..ClientConfig::default() };
     ValidationHost::connect(Arc::new(bus), store, config).await.expect("a handle")
 }

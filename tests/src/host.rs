@@ -1,4 +1,4 @@
-//! The same tests on both ways to run: the embedded host, and a fleet of processes on NATS.
+//! A host of either deployment, so that one test runs on both: embedded, and a fleet of processes on NATS.
 
 use crate::{fleet::Fleet, processes::binary};
 use pvf::{Config, Metrics, ValidationHost};
@@ -6,23 +6,23 @@ use pvf_shared::wire::FleetStatus;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A host of either kind, with one prepare slot and two execute slots.
+/// A host with one prepare slot and two execute slots.
 pub enum Host {
-    /// In this process.
+    /// Coordinator and workers in this process.
     Embedded {
         /// The handle.
         host: ValidationHost,
-        /// Its store.
+        /// The folder of its store.
         store: PathBuf,
-        /// Where that lies.
+        /// The temporary folder with the store in it.
         _dir: TempDir,
     },
-    /// In processes of their own.
+    /// Coordinator and workers in processes of their own.
     Fleet(Box<Fleet>),
 }
 
 impl Host {
-    /// Within this process; jobs are run by `pvf-execute-worker`.
+    /// Starts an embedded host; its jobs run in `pvf-execute-worker` processes.
     pub async fn embedded() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("not/there/yet");
@@ -36,12 +36,12 @@ impl Host {
         Self::Embedded { host, store, _dir: dir }
     }
 
-    /// In processes of their own.
+    /// Starts a fleet of processes.
     pub async fn fleet() -> Self {
         Self::Fleet(Box::new(Fleet::start(1, 2).await))
     }
 
-    /// What to ask.
+    /// A client's handle.
     pub fn handle(&self) -> &ValidationHost {
         match self {
             Self::Embedded { host, .. } => host,
@@ -49,7 +49,7 @@ impl Host {
         }
     }
 
-    /// Its store's folder.
+    /// The folder of its store.
     pub fn store(&self) -> &Path {
         match self {
             Self::Embedded { store, .. } => store,
@@ -57,20 +57,25 @@ impl Host {
         }
     }
 
-    /// What the coordinator says of itself.
+    /// The coordinator's status report.
     pub async fn status(&self) -> FleetStatus {
         self.handle().status().await.expect("a coordinator that answers")
     }
 
-    /// The artifact files of its store.
+    /// The artifact files in its store.
     pub fn artifacts(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        let mut folders = vec![self.store().join("artifacts")];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.path().is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
-            }
-        }
-        files
+        artifacts_in(self.store())
     }
+}
+
+/// The artifact files in this store.
+pub fn artifacts_in(store: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![store.join("artifacts")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.path().is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
+        }
+    }
+    files
 }

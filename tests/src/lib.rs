@@ -1,11 +1,15 @@
-//! Fixtures of the end-to-end tests: a real `nats-server`, real processes, the embedded host, and what to ask
-//! them.
+//! Fixtures of the end-to-end tests and benches: a fleet of processes on a real `nats-server`, the embedded host, and
+//! requests for both. What does not need the product's crates is in `pvf-testkit`.
 
-pub mod ask;
 pub mod bench;
 pub mod fleet;
 pub mod host;
-pub mod processes;
 pub mod real;
+pub mod requests;
 #[path = "../sim/mod.rs"]
 pub mod sim;
+
+/// Processes of the tests, and waiting for conditions.
+pub mod processes {
+    pub use pvf_testkit::{processes::*, until};
+}

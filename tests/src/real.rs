@@ -1,4 +1,4 @@
-//! The blocks of a real parachain that `tests/real-parachain/run` makes, as they lie in their folder.
+//! The blocks of a real parachain, read from the folder that `tests/real-parachain/run` makes.
 
 use parity_scale_codec::DecodeAll as _;
 use pvf::ExecuteRequest;
@@ -8,10 +8,11 @@ use pvf_shared::{
     ids::StorageRoot,
     priority::ExecuteKind,
 };
+use pvf_testkit::fixtures::context;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// What there is.
+/// A folder with a runtime, candidates and their expected results.
 pub struct Folder {
     path: PathBuf,
     manifest: Manifest,
@@ -24,7 +25,7 @@ struct Manifest {
     cases: Vec<Case>,
 }
 
-/// Which runtime it is.
+/// A parachain runtime.
 #[derive(Debug, Deserialize)]
 pub struct Runtime {
     /// The crate that it is built from.
@@ -32,9 +33,9 @@ pub struct Runtime {
     pub package: String,
     /// The crate's version.
     pub version: String,
-    /// What the runtime calls itself.
+    /// The runtime's `spec_name`.
     pub spec_name: String,
-    /// The version of its rules.
+    /// The runtime's `spec_version`.
     pub spec_version: u32,
 }
 
@@ -54,11 +55,11 @@ struct File {
 /// A candidate.
 #[derive(Debug, Deserialize)]
 pub struct Case {
-    /// Its name; that of a candidate with something wrong begins with the block that it was made of.
+    /// Its name; that of a corrupted candidate begins with the block that it was made from.
     pub name: String,
-    /// What it is.
+    /// Description.
     pub about: String,
-    /// What every validator must say of it.
+    /// The verdict that every validator must give.
     pub expect: Expect,
     params: Option<String>,
     pov: String,
@@ -66,24 +67,24 @@ pub struct Case {
     relay_parent_number: u32,
     relay_parent_storage_root: String,
     result: Option<String>,
-    /// Extrinsics of its block, inherents too.
+    /// Extrinsics of its block, inherents included.
     pub extrinsics: usize,
-    /// Size of the PoV as it is sent, bytes.
+    /// Size of the PoV as a collator sends it, bytes.
     pub pov_bytes: usize,
 }
 
-/// What every validator must say of a candidate.
+/// The verdict that every validator must give on a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
-    /// It is valid.
+    /// Valid.
     Valid,
-    /// It is not.
+    /// Invalid.
     Invalid,
 }
 
 impl Folder {
-    /// Reads what there is. An error names the file.
+    /// Reads the manifest and checks the code's size and hash. An error names the file.
     pub fn open(path: &Path) -> Result<Self, String> {
         let manifest = read(&path.join("manifest.json"))?;
         let manifest = serde_json::from_slice(&manifest).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -92,20 +93,20 @@ impl Folder {
             let code = read(&folder.path.join(&file.file))?;
             let hash = format!("0x{}", hex::encode(pvf_shared::ids::CodeHash::of(&code).0));
             if (code.len(), &hash) != (file.bytes, &file.blake2b_256) {
-                return Err(format!("{}: not what the manifest says it is: make it again", file.file));
+                return Err(format!("{}: does not match the manifest: run tests/real-parachain/run again", file.file));
             }
         }
         Ok(folder)
     }
 
-    /// Where `tests/real-parachain/run` puts it.
+    /// The folder that `tests/real-parachain/run` writes by default.
     pub fn default_path() -> PathBuf {
         let var = |name| std::env::var_os(name).map(PathBuf::from);
         let cache = var("PVF_CACHE").or_else(|| Some(var("HOME")?.join(".cache/pvf-fleet")));
         cache.unwrap_or_default().join("real-parachain")
     }
 
-    /// Which runtime it is.
+    /// The parachain's runtime.
     pub fn runtime(&self) -> &Runtime {
         &self.manifest.runtime
     }
@@ -122,14 +123,14 @@ impl Folder {
         &self.manifest.cases
     }
 
-    /// The result that a valid candidate must have.
+    /// The expected result of a valid candidate; `None` for an invalid one.
     pub fn result(&self, case: &Case) -> Result<Option<ValidationResult>, String> {
         let Some(file) = &case.result else { return Ok(None) };
         let bytes = read(&self.path.join(file))?;
         ValidationResult::decode_all(&mut &bytes[..]).map(Some).map_err(|e| format!("{file}: {e}"))
     }
 
-    /// The argument of `validate_block`; none where the PoV does not decompress.
+    /// The argument of `validate_block`; `None` where the PoV does not decompress.
     pub fn params(&self, case: &Case) -> Result<Option<Vec<u8>>, String> {
         let Some(file) = &case.params else { return Ok(None) };
         let bytes = read(&self.path.join(file))?;
@@ -143,7 +144,7 @@ impl Folder {
         self.request(case, BlockDataForm::MaybeCompressed, pov)
     }
 
-    /// The candidate with its block data decompressed.
+    /// The candidate with decompressed block data; `None` where the PoV does not decompress.
     pub fn decompressed(&self, case: &Case) -> Result<Option<ExecuteRequest>, String> {
         let Some(params) = self.params(case)? else { return Ok(None) };
         let params = ValidationParams::decode_all(&mut &params[..]).map_err(|e| e.to_string())?;
@@ -156,11 +157,10 @@ impl Folder {
         hex::decode_to_slice(root, &mut relay_parent_storage_root)
             .map_err(|e| format!("{}: relay_parent_storage_root: {e}", case.name))?;
         let context = CandidateContext {
-            parent_head: read(&self.path.join(&case.parent_head))?.into(),
             relay_parent_number: case.relay_parent_number,
             relay_parent_storage_root: StorageRoot(relay_parent_storage_root),
-            extension: None,
             block_data_form: form,
+            ..context(read(&self.path.join(&case.parent_head))?)
         };
         Ok(ExecuteRequest::new(ExecuteKind::Backing, context, block_data))
     }

@@ -1,60 +1,52 @@
-//! The floor: what fork and a wasmtime call cost without any of us, in a process of its own that has linked the same
-//! artifact and has one thread that does anything.
+//! The floor: what a fork and a wasmtime call cost without the product's code, in a process that has linked the same
+//! artifact and has one working thread.
 
-use pvf_tests::bench::{deep, empty_input, linked, median, quantile};
+use pvf_tests::bench::{empty_input, linked, median, on_deep_stack, quantile};
 use std::{
     path::Path,
     process::{Child, Command, Stdio},
     time::Instant,
 };
 
-/// First argument of the process.
-const ARGUMENT: &str = "--bare";
-
-/// What it found out, microseconds.
+/// Figures of one process, microseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Bare {
     /// A call in a fresh instance, median.
     pub call: f64,
     /// A fork that makes such a call and ends, from fork to wait, median.
     pub fork: f64,
-    /// The same, what 99 of 100 do not exceed.
+    /// The same, 99th percentile.
     pub fork_p99: f64,
-    /// CPU time of one, parent and child together, mean.
+    /// CPU time of such a fork, parent and child together, mean.
     pub fork_cpu: f64,
 }
 
-/// Runs one, or several at the same time, of so many calls each.
+/// Runs `at_once` processes at the same time, which make this many calls each.
 pub fn measure(artifact: &Path, calls: u64, at_once: usize) -> Vec<Bare> {
-    let us = std::env::current_exe().expect("a path");
+    let this = std::env::current_exe().expect("the path of this executable");
     let start = |_| -> Child {
-        let mut command = Command::new(&us);
-        command.arg(ARGUMENT).arg(artifact).arg(calls.to_string()).stdout(Stdio::piped());
-        command.spawn().expect("a process")
+        let mut command = Command::new(&this);
+        command.arg("--bare").arg(artifact).arg(calls.to_string()).stdout(Stdio::piped());
+        command.spawn().expect("the process starts")
     };
     let children: Vec<_> = (0..at_once).map(start).collect();
     let read = |child: Child| {
-        let output = child.wait_with_output().expect("its figures");
+        let output = child.wait_with_output().expect("the process ends");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let figures: Vec<f64> = text.split_whitespace().map(|figure| figure.parse().expect("a figure")).collect();
-        let [call, fork, fork_p99, fork_cpu] = figures[..] else { panic!("it said {text:?}") };
+        let [call, fork, fork_p99, fork_cpu] = figures[..] else { panic!("the process printed {text:?}") };
         Bare { call, fork, fork_p99, fork_cpu }
     };
     children.into_iter().map(read).collect()
 }
 
-/// Whether this process is one, and then all that it does.
-pub fn run_if_asked() -> bool {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [first, artifact, calls] = &args[..] else { return false };
-    if first != ARGUMENT {
-        return false;
-    }
-    let artifact = std::fs::read(artifact).expect("an artifact");
-    let calls = calls.parse().expect("a number");
-    let Bare { call, fork, fork_p99, fork_cpu } = deep(move || floor(&artifact, calls)).join().expect("figures");
+/// What such a process does.
+pub fn run(artifact: &Path, calls: &str) {
+    let artifact = std::fs::read(artifact).expect("the artifact");
+    let calls = calls.parse().expect("a number of calls");
+    let figures = on_deep_stack(move || floor(&artifact, calls)).join().expect("figures");
+    let Bare { call, fork, fork_p99, fork_cpu } = figures;
     println!("{call} {fork} {fork_p99} {fork_cpu}");
-    true
 }
 
 fn floor(artifact: &[u8], calls: u64) -> Bare {
@@ -80,7 +72,7 @@ fn floor(artifact: &[u8], calls: u64) -> Bare {
         };
         (0..calls).map(|_| one()).collect()
     };
-    // Once for the pages that each touches first.
+    // The first of each touches pages that the others find mapped.
     assert!(call());
     forked();
     let mut calls_us = times(&|| assert!(call()));
@@ -91,11 +83,11 @@ fn floor(artifact: &[u8], calls: u64) -> Bare {
     Bare { call: median(&mut calls_us), fork: median(&mut forks_us), fork_p99, fork_cpu }
 }
 
-/// CPU time of this process and of its children that have ended, microseconds.
+/// CPU time of this process and of its ended children, microseconds.
 fn cpu_us() -> f64 {
     [libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN]
         .map(|who| {
-            // SAFETY: all zeroes is a value, and the call only writes to it.
+            // SAFETY: all zeroes is a valid value, and the call only writes to it.
             let usage = unsafe {
                 let mut usage = std::mem::zeroed::<libc::rusage>();
                 libc::getrusage(who, &raw mut usage);

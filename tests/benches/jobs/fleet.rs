@@ -10,21 +10,22 @@ use pvf::{ExecuteRequest, Pvf};
 use pvf_guests::corpus::busy;
 use pvf_shared::{params::ExecutorParams, priority::ExecuteKind, verdict::Outcome};
 use pvf_tests::{
-    ask::backing,
     bench::{bare_on_two_cores, calibrate, compiled, median},
     fleet::{Fleet, Role},
+    requests::backing,
 };
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
-/// How long the guest of the last measurement runs.
+/// Run time of the guest of the last measurement, milliseconds.
 const LONG_MS: u64 = 5;
-/// How often it is measured, in turn with the bare calls: what a machine does changes from one second to the next.
+/// Rounds of the last measurement, in turn with the bare calls: the load of a machine changes from one second to the
+/// next.
 const ROUNDS: usize = 9;
 
-/// Block data that nobody used before: equal validations would be run once for all who ask.
+/// Block data is unique: identical validations would be coalesced.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 async fn one(fleet: &Fleet, pvf: &Pvf) -> f64 {
@@ -36,14 +37,14 @@ async fn one(fleet: &Fleet, pvf: &Pvf) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
 
-/// So many, some at once: jobs a second.
+/// Executions a second, of this many with `at_once` in flight.
 async fn many(fleet: &Fleet, pvf: &Pvf, calls: u64, at_once: usize) -> f64 {
     let start = Instant::now();
     stream::iter(0..calls).map(|_| one(fleet, pvf)).buffer_unordered(at_once).count().await;
     calls as f64 / start.elapsed().as_secs_f64()
 }
 
-/// A NATS request and its answer from this process, microseconds.
+/// Round trip of a NATS request to the coordinator, microseconds.
 async fn round_trip(fleet: &Fleet) -> f64 {
     let mut times = Vec::new();
     for _ in 0..500 {
@@ -54,16 +55,16 @@ async fn round_trip(fleet: &Fleet) -> f64 {
     median(&mut times)
 }
 
-/// One in flight, many in flight, and a guest that takes its time.
+/// Measures one request in flight, many in flight, and a guest that runs for longer.
 pub async fn executions(subject: &Subject, bare: Bare) -> Vec<Row> {
     eprintln!("starting a fleet");
     let mut fleet = Fleet::start(1, 0).await;
     fleet.add_with_slots(Role::Execute, CORES as u32);
     fleet.complete(1, 1).await;
     let pvf = Pvf::new(subject.code.clone(), ExecutorParams::default());
-    fleet.host.precheck_pvf(pvf.clone()).await.expect("prepared");
+    fleet.host.precheck_pvf(pvf.clone()).await.expect("the code is prepared");
     many(&fleet, &pvf, 100, CORES).await;
-    eprintln!("a coordinator's answer takes {:.0} us", round_trip(&fleet).await);
+    eprintln!("round trip to the coordinator: {:.0} us", round_trip(&fleet).await);
     eprintln!("executing on the fleet, one in flight");
     let mut times = Vec::new();
     for _ in 0..subject.calls {
@@ -76,7 +77,7 @@ pub async fn executions(subject: &Subject, bare: Bare) -> Vec<Row> {
     let long = busy(calibrate(LONG_MS));
     let bare_long = compiled(&long);
     let long = Pvf::new(long, ExecutorParams::default());
-    fleet.host.precheck_pvf(long.clone()).await.expect("prepared");
+    fleet.host.precheck_pvf(long.clone()).await.expect("the code is prepared");
     many(&fleet, &long, 20, CORES).await;
     let (mut bare_per_second, mut long_per_second, mut ratios) = (vec![], vec![], vec![]);
     for _ in 0..ROUNDS {

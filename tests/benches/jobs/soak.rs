@@ -1,17 +1,17 @@
-//! A great many jobs through one worker's runner, and what is left of them: descriptors, processes, memory.
+//! Many jobs through one worker's runner, and the descriptors, processes and memory that remain.
 
 use pvf_guests::corpus::echo_like;
 use pvf_shared::{Bytes, params::ExecutorParams};
 use pvf_tests::bench::jobs::{execute_job, expect_valid, prepared, runner};
-use pvf_tests::processes::children_of;
+use pvf_tests::processes::processes_of;
 use std::time::Instant;
 
-/// Jobs at once.
+/// Jobs in flight.
 const SLOTS: usize = 2;
-/// Lines of the table.
+/// Lines of the output.
 const LINES: u64 = 10;
 
-/// What this process and its children hold.
+/// Resources of this process and its descendants.
 struct Held {
     descriptors: usize,
     processes: usize,
@@ -30,18 +30,17 @@ fn descriptors(pid: i32) -> usize {
 }
 
 fn held() -> Held {
-    let us = std::process::id() as i32;
-    let mut family = children_of(us);
-    family.extend(family.clone().into_iter().flat_map(children_of));
+    let worker = std::process::id() as i32;
+    let descendants = processes_of(worker);
     Held {
-        descriptors: descriptors(us) + family.iter().map(|pid| descriptors(*pid)).sum::<usize>(),
-        processes: family.len(),
-        rss_kib: rss_kib(us),
-        children_rss_kib: family.iter().map(|pid| rss_kib(*pid)).sum(),
+        descriptors: descriptors(worker) + descendants.iter().map(|pid| descriptors(*pid)).sum::<usize>(),
+        processes: descendants.len(),
+        rss_kib: rss_kib(worker),
+        children_rss_kib: descendants.iter().map(|pid| rss_kib(*pid)).sum(),
     }
 }
 
-/// Runs them and prints a line for each tenth. Descriptors and memory are those of the worker and of its processes.
+/// Runs this many jobs and prints a line after each tenth of them.
 pub async fn soak(jobs: u64, json: bool) {
     let code = Bytes::from(echo_like());
     let (_, artifact) = prepared(&code).await;

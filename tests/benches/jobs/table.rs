@@ -1,6 +1,6 @@
-//! The rows of the bench, for people and for machines.
+//! The figures of the bench and their limits, as text and as JSON.
 
-/// Which way a ratio is limited.
+/// The limit of a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Limit {
     /// At most this.
@@ -9,27 +9,27 @@ pub enum Limit {
     Least(f64),
 }
 
-/// One figure beside what it is compared with.
+/// A figure and what it is compared with.
 #[derive(Debug)]
 pub struct Row {
     /// What was measured.
     pub name: &'static str,
     /// Its unit.
     pub unit: &'static str,
-    /// The bare call, if it means something here.
+    /// The bare call, where it is comparable.
     pub call: Option<f64>,
-    /// The bare fork and call, or what else is the floor.
+    /// The floor: a bare fork with a call, or what the row's name says.
     pub bare: Option<f64>,
     /// Ours.
     pub ours: f64,
-    /// What is limited is this: ours beside the bare fork, or ours alone.
+    /// The value that the limit is for: the ratio of ours to the floor, or ours alone.
     pub limited: f64,
-    /// And how.
+    /// Its limit.
     pub limit: Limit,
 }
 
 impl Row {
-    /// Whether its limit is kept.
+    /// Whether the limit is kept.
     pub fn holds(&self) -> bool {
         match self.limit {
             Limit::Most(most) => self.limited <= most,
@@ -37,7 +37,7 @@ impl Row {
         }
     }
 
-    /// For machines.
+    /// One JSON object.
     pub fn json(&self) -> serde_json::Value {
         let (kind, limit) = match self.limit {
             Limit::Most(limit) => ("at most", limit),
@@ -51,7 +51,7 @@ impl Row {
     }
 }
 
-/// For people.
+/// Prints the table.
 pub fn print(rows: &[Row]) {
     println!("{:54} {:>10} {:>10} {:>10} {:>7}   limit", "", "bare call", "bare fork", "ours", "ratio");
     for row in rows {

@@ -1,4 +1,4 @@
-//! Inside one worker: the runner that the bus side of a worker gives its jobs to, with the sandbox fully on.
+//! Jobs inside one worker: through the runner that its agent uses, with the complete sandbox.
 
 use crate::{
     CORES, Subject,
@@ -16,7 +16,7 @@ use pvf_tests::{
         jobs::{execute_job, expect_valid, prepare_job, runner},
         median, quantile,
     },
-    processes::{children_of, until},
+    processes::{processes_named, until},
 };
 use pvf_worker::{
     supervise::{JobRunner, Prepared},
@@ -24,14 +24,14 @@ use pvf_worker::{
 };
 use std::{path::Path, time::Instant};
 
-/// From job to verdict, microseconds.
+/// Executes one job; the time from job to verdict, microseconds.
 async fn one(runner: &JobRunner, job: &ExecuteJob, artifact: &Path) -> f64 {
     let start = Instant::now();
     expect_valid(&runner.execute(job, artifact, Bytes::from_static(b"block")).await.0);
     start.elapsed().as_secs_f64() * 1e6
 }
 
-/// As many at once as there are slots: the times of each, and how long all took, microseconds.
+/// Executes jobs in all slots at once: the time of each, and the time of all together, microseconds.
 async fn busy(runner: &JobRunner, job: &ExecuteJob, artifact: &Path, calls: u64) -> (Vec<f64>, f64) {
     let start = Instant::now();
     let slots = (0..CORES).map(|_| async {
@@ -45,7 +45,7 @@ async fn busy(runner: &JobRunner, job: &ExecuteJob, artifact: &Path, calls: u64)
     (times, start.elapsed().as_secs_f64() * 1e6)
 }
 
-/// What warm and first executions cost.
+/// Measures warm and first executions.
 pub async fn executions(subject: &Subject, bare: Bare) -> Vec<Row> {
     let (artifact, calls) = (subject.artifact.path(), subject.calls);
     let job = execute_job(ExecutorParams::default());
@@ -92,24 +92,21 @@ pub async fn executions(subject: &Subject, bare: Bare) -> Vec<Row> {
     ]
 }
 
-/// Anonymous memory of a template, KiB: its own and that which it shares with its forks only.
+/// Anonymous memory of a template, KiB: its own, and what it shares with its forks only.
 async fn template_kib() -> f64 {
-    let us = std::process::id() as i32;
-    let read = |pid: i32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let template = until("a template", async || {
-        children_of(us).into_iter().find(|pid| read(*pid, "comm").trim_end() == "pvf-template")
-    });
-    let rollup = read(template.await, "smaps_rollup");
+    let worker = std::process::id() as i32;
+    let template = until("a template exists", async || processes_named(worker, "pvf-template").first().copied()).await;
+    let rollup = std::fs::read_to_string(format!("/proc/{template}/smaps_rollup")).expect("the template lives");
     let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).expect("a line on anonymous memory");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
 }
 
-/// With the check of the worker's own copy, and a new template, milliseconds.
+/// Time of an execution that checks the worker's own copy of the artifact and starts a template, milliseconds.
 async fn first(runner: &JobRunner, subject: &Subject) -> f64 {
     let artifact = subject.artifact.path();
     let mut times = Vec::new();
     for n in 0..20 {
-        // Other parameters: for these there is no template yet.
+        // Other parameters each time, for which there is no template yet.
         let job = execute_job(ExecutorParams(vec![ExecutorParam::StackNativeMax((64 << 20) + n)]));
         let start = Instant::now();
         let file = std::fs::File::open(artifact).expect("the artifact");
@@ -119,7 +116,7 @@ async fn first(runner: &JobRunner, subject: &Subject) -> f64 {
     median(&mut times)
 }
 
-/// The bare compiler in a process of its own would be another floor; here it is warm.
+/// Time of the bare compiler in this process, whose memory is warm, seconds.
 fn compile(instrumented: &[u8], threads: u32) -> f64 {
     let start = Instant::now();
     let (params, baseline) = (ExecutorParams::default(), CpuBaseline::of_this_machine());
@@ -127,7 +124,7 @@ fn compile(instrumented: &[u8], threads: u32) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// What a preparation costs beside the bare compiler.
+/// Measures preparations beside the bare compiler.
 pub async fn preparations(subject: &Subject) -> Vec<Row> {
     let runner = runner("pvf-prepare-worker", 1, 0);
     let module = wasm::prevalidate(&subject.code, 1).expect("wasm");
@@ -143,9 +140,9 @@ pub async fn preparations(subject: &Subject) -> Vec<Row> {
             let start = Instant::now();
             let (prepared, _) = runner.prepare(&job, subject.code.clone()).await;
             times[at * 2 + 1].push(start.elapsed().as_secs_f64());
-            // Of two that were taken one after the other: what a machine does changes from one second to the next.
+            // The ratio of two neighbouring measurements: the load of a machine changes from one second to the next.
             ratios[at].push(times[at * 2 + 1][run as usize] / times[at * 2][run as usize]);
-            assert!(matches!(prepared, Prepared::Artifact(_)), "it cannot be prepared");
+            assert!(matches!(prepared, Prepared::Artifact(_)), "the code cannot be prepared");
         }
     }
     let [bare_one, one, bare_two, two] = times.map(|mut times| median(&mut times));

@@ -1,4 +1,4 @@
-//! See `pvf_fuzz::code`. This executable is a worker's as well: it starts itself for its jobs.
+//! See `pvf_fuzz::code`. This executable is the worker executable, too: it starts itself for its jobs.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! How much memory a piece of code takes: an allocator that counts, for executables with one thread.
+//! Peak memory of a function call: a counting allocator, for executables with one thread.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -8,7 +8,7 @@ use std::{
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// The system's allocator, counting.
+/// The system allocator with a count of the bytes in use.
 #[derive(Debug)]
 pub struct Counting;
 
@@ -17,26 +17,26 @@ fn grew(by: usize) {
     PEAK.fetch_max(live, Relaxed);
 }
 
-// SAFETY: every call goes to the system's allocator unchanged.
+// SAFETY: all calls are passed on to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grew(layout.size());
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grew(layout.size());
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.alloc_zeroed(layout) }
     }
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
 
-/// What it gives, and how many bytes it had at once at the most.
+/// The result of a call, and the most bytes that it had allocated at once.
 pub fn peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
@@ -44,10 +44,10 @@ pub fn peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
     (done, PEAK.load(Relaxed).saturating_sub(before))
 }
 
-/// Panics if reading `len` bytes took more memory than `least` and so many times their number.
-pub fn bounded<T>(len: usize, (least, times): (usize, usize), run: impl FnOnce() -> T) -> T {
+/// Runs a decoder of `len` bytes of input. Panics if it allocates more than `base + factor * len` bytes at once.
+pub fn bounded<T>(len: usize, (base, factor): (usize, usize), run: impl FnOnce() -> T) -> T {
     let (done, peak) = peak(run);
-    let most = least + times * len;
+    let most = base + factor * len;
     assert!(peak <= most, "{peak} bytes of memory for {len} bytes of input, more than {most}");
     done
 }

@@ -1,7 +1,7 @@
-//! What nobody thought of: each module takes bytes from a fuzzer, makes something of them that a stranger might send,
-//! and panics if the fleet does with it what it must not.
+//! Fuzz targets: each module makes of a fuzzer's bytes what an untrusted party may send, and panics if the code under
+//! test breaks one of its invariants.
 //!
-//! The executables (`fuzz_targets/`) are thin; `run` builds and runs them.
+//! The executables are in `fuzz_targets/`; the script `run` builds and runs them.
 
 pub mod alloc;
 pub mod code;
@@ -15,17 +15,18 @@ pub mod wire;
 
 use std::{path::Path, process::exit, sync::OnceLock};
 
-/// Inputs to begin with, each with its name.
+/// Initial inputs, each with its name.
 pub type Seeds = Vec<(String, Vec<u8>)>;
 
-/// Whether whatever happens is to be said (`PVF_FUZZ_TRACE`, which `run again` sets).
+/// Whether to print each event (`PVF_FUZZ_TRACE`, which `run again` sets).
 pub fn traced() -> bool {
     static TRACED: OnceLock<bool> = OnceLock::new();
     *TRACED.get_or_init(|| std::env::var_os("PVF_FUZZ_TRACE").is_some())
 }
 
-/// What begins each executable: it writes its seeds (`seeds FOLDER`) or says in words what an input means (`show
-/// FILE`), and ends; or it fuzzes.
+/// Start of each executable: with the arguments `seeds FOLDER` it writes its seeds there, with `show FILE` it prints what
+/// an input means, and ends; with others it fuzzes.
+#[expect(clippy::disallowed_methods, reason = "the fuzzer owns `main`")]
 pub fn begin(seeds: fn() -> Seeds, show: fn(&[u8]) -> String) {
     let args: Vec<String> = std::env::args().collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -1,45 +1,44 @@
-//! The scheduler on a bus where everybody lies: messages that keep the protocol's form and no other promise, from
-//! nodes and workers that may not exist, about jobs that may not either. It never panics, its parts never contradict
-//! each other, and whatever it says can be sent.
+//! The scheduler on an untrusted bus: well-formed messages with arbitrary contents, from clients and workers that may not
+//! exist, about jobs that may not exist. The scheduler must not panic, must keep its invariants, and all that it sends
+//! must survive encoding and decoding.
 
 mod messages;
 
 use crate::{Seeds, traced};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use messages::{duration, few};
-use pvf_coordinator::scheduler::{
-    Answer, Command, Delivery, Effect, Event, Limit, Listed, Moment, Policy, Scheduler, SchedulerConfig, check,
+use pvf_scheduler::{
+    Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, check,
 };
 use pvf_shared::{
-    config::Timing,
+    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    config::ProtocolTimeouts,
     ids::{ArtifactId, FencingToken, FleetName, NodeId, WorkerId},
-    job::ArtifactInfo,
-    store::{Found, seal::Mac},
     subjects,
     wire::{self, FromNode, FromWorker, MAX_ASKED, SubmitReply, ToNode, ToWorker, WireMessage},
 };
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
-/// More takes too long.
+/// Longer inputs take too long.
 const MAX_STEPS: usize = 200;
-/// Turns of the clock in one wait; then it is over.
-const MAX_TURNS: usize = 2_000;
-/// Turns without time passing that nothing needs.
-const ENDLESS: usize = 20_000;
+/// Timeouts that are handled in one wait.
+const MAX_TIMEOUTS: usize = 2_000;
+/// Timeouts at one moment; more mean that the scheduler does not come to rest.
+const MAX_AT_ONCE: usize = 20_000;
 
-/// A coordinator's scheduler, and what of its shell matters here.
+/// A scheduler, and the part of the coordinator's shell that it needs.
 struct Network {
     scheduler: Scheduler,
-    now: Moment,
+    now: Timestamp,
     sent: Vec<(WorkerId, ToWorker)>,
-    asked: Vec<Arc<ArtifactId>>,
+    looked_up: Vec<Arc<ArtifactId>>,
     dropped: Vec<Arc<ArtifactId>>,
 }
 
-/// What comes off the bus has been bytes.
+/// A message as its receiver decodes it.
 fn received<T: WireMessage + PartialEq + std::fmt::Debug>(message: &T) -> T {
-    let read = wire::decode::<T>(&wire::encode(message)).expect("what we write we can read");
+    let read = wire::decode::<T>(&wire::encode(message)).expect("an encoded message can be decoded");
     assert_eq!(&read, message);
     read
 }
@@ -57,20 +56,24 @@ impl Network {
             policy.per_client = Limit { requests: 3, bytes: 100 };
             policy.per_kind = Limit { requests: 5, bytes: 150 };
         }
-        policy.check().expect("a policy that may be set");
-        let now = Moment::at(Duration::from_secs(1_700_000_000));
-        let config = SchedulerConfig { token: FencingToken(2), timing: Timing::default(), policy, version: "v".into() };
+        policy.check().expect("a valid policy");
+        let now = Timestamp::at(Duration::from_secs(1_700_000_000));
+        let config = SchedulerConfig {
+            token: FencingToken(2),
+            timing: ProtocolTimeouts::default(),
+            policy,
+            version: "v".into(),
+        };
         let scheduler = Scheduler::new(config, now);
-        let mut this = Self { scheduler, now, sent: vec![], asked: vec![], dropped: vec![] };
+        let mut this = Self { scheduler, now, sent: vec![], looked_up: vec![], dropped: vec![] };
         this.settle();
         Ok(this)
     }
 
-    fn tell(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         if traced() {
             eprintln!("{:?} {event:?}", self.now);
         }
-        self.scheduler.read_ahead(std::slice::from_ref(&event));
         self.scheduler.handle(event, self.now);
         self.settle();
     }
@@ -101,21 +104,21 @@ impl Network {
                     self.sent.remove(0);
                 }
             }
-            Effect::LookUp { artifact } => self.asked.push(artifact),
+            Effect::LookUp { artifact } => self.looked_up.push(artifact),
             Effect::Drop { artifact } => self.dropped.push(artifact),
-            Effect::ListArtifacts | Effect::SaveNeeded { .. } | Effect::ForgetCode { .. } => {}
+            Effect::ListArtifacts | Effect::SaveNeeded { .. } | Effect::ForgetCode { .. } | Effect::Notice(_) => {}
         }
     }
 
     fn pass(&mut self, time: Duration) {
         let until = self.now.after(time);
-        let (mut turns, mut still) = (0, 0);
+        let (mut timeouts, mut at_once) = (0, 0);
         while let Some(at) = self.scheduler.poll_timeout().map(|at| at.max(self.now)).filter(|at| *at <= until) {
-            still = if at == self.now { still + 1 } else { 0 };
-            assert!(still < ENDLESS, "it never comes to rest");
-            turns += 1;
-            if turns > MAX_TURNS && still == 0 {
-                // A long time in which nobody says anything.
+            at_once = if at == self.now { at_once + 1 } else { 0 };
+            assert!(at_once < MAX_AT_ONCE, "the scheduler does not come to rest");
+            timeouts += 1;
+            if timeouts > MAX_TIMEOUTS && at_once == 0 {
+                // A long silence is cut short.
                 self.now = at;
                 return;
             }
@@ -126,10 +129,10 @@ impl Network {
         self.now = until;
     }
 
-    fn node_says(&mut self, message: &FromNode) {
+    fn on_client_message(&mut self, message: &FromNode) {
         let reply = Some(subjects::node(&FleetName::default(), &NodeId(Uuid::from_u128(99))));
-        // As `ingress` has it.
-        self.tell(match received(message) {
+        // As the coordinator's shell does it.
+        self.handle(match received(message) {
             FromNode::Submit(submission) => {
                 if check(&submission).is_err() {
                     return;
@@ -147,10 +150,10 @@ impl Network {
         });
     }
 
-    fn worker_says(&mut self, message: &FromWorker, answers: bool) {
+    fn on_worker_message(&mut self, message: &FromWorker, answers_dispatch: bool) {
         let reply = subjects::node(&FleetName::default(), &NodeId(Uuid::from_u128(98)));
-        let reply = (!answers).then_some(reply);
-        self.tell(match received(message) {
+        let reply = (!answers_dispatch).then_some(reply);
+        self.handle(match received(message) {
             FromWorker::Hello(hello) => Event::Hello { hello, reply },
             FromWorker::Heartbeat(heartbeat) => Event::Heartbeat { heartbeat, reply },
             FromWorker::Report(report) => Event::Report { report, reply },
@@ -164,49 +167,49 @@ impl Network {
             1 => self.pass(duration(u)?.min(Duration::from_secs(100 * 24 * 3600))),
             2..=4 => {
                 let submission = messages::submission(u)?;
-                self.node_says(&FromNode::Submit(Box::new(submission)));
+                self.on_client_message(&FromNode::Submit(Box::new(submission)));
             }
             5 => {
                 let message = messages::from_node(u)?;
-                self.node_says(&message);
+                self.on_client_message(&message);
             }
             6 | 7 => {
                 let hello = messages::hello(u)?;
-                self.worker_says(&FromWorker::Hello(hello), false);
+                self.on_worker_message(&FromWorker::Hello(hello), false);
             }
             8 => {
                 let heartbeat = messages::heartbeat(u, &self.sent)?;
-                self.worker_says(&FromWorker::Heartbeat(heartbeat), false);
+                self.on_worker_message(&FromWorker::Heartbeat(heartbeat), false);
             }
             9..=11 => {
                 let report = messages::report(u, &self.sent)?;
-                self.worker_says(&FromWorker::Report(Box::new(report)), u.arbitrary()?);
+                self.on_worker_message(&FromWorker::Report(Box::new(report)), u.arbitrary()?);
             }
             12 => self.delivered(u)?,
             13 => self.looked_up(u)?,
             14 => match u.int_in_range(0..=4)? {
-                0 => self.worker_says(&FromWorker::Goodbye { worker: messages::worker(u)? }, false),
-                1 => self.tell(Event::Link { up: u.arbitrary()? }),
+                0 => self.on_worker_message(&FromWorker::Goodbye { worker: messages::worker(u)? }, false),
+                1 => self.handle(Event::Link { up: u.arbitrary()? }),
                 2 | 3 => {
                     if let Some(artifact) = self.dropped.pop() {
-                        self.tell(Event::Dropped { artifact });
+                        self.handle(Event::Dropped { artifact });
                     }
                 }
                 _ => {
                     let artifact = messages::artifact(u)?;
                     let listed = Listed { artifact, bytes: messages::number(u)?, idle: duration(u)? };
-                    self.tell(Event::Listed(vec![listed]));
+                    self.handle(Event::Listed(vec![listed]));
                 }
             },
             _ => {
-                // A whole day of quiet tidying up.
+                // A day without messages: pruning and expiry.
                 self.pass(Duration::from_secs(24 * 3600));
             }
         }
         Ok(())
     }
 
-    /// What became of something that was sent: the shell says so, and it does not lie.
+    /// The shell's report of what became of a sent message; the shell is trusted.
     fn delivered(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         if self.sent.is_empty() {
             return Ok(());
@@ -215,7 +218,7 @@ impl Network {
         let (worker, message) = if u.arbitrary()? { self.sent.remove(at) } else { self.sent[at].clone() };
         let delivery = match u.int_in_range(0..=3)? {
             0 => Delivery::Taken,
-            1 => Delivery::Refused("no".into()),
+            1 => Delivery::Refused(wire::CommandRefusal::NoFreeSlot),
             2 => Delivery::Nobody,
             _ => Delivery::Unknown("lost".into()),
         };
@@ -225,52 +228,55 @@ impl Network {
             ToWorker::Recall { job, attempt, .. } => (job, attempt, Command::Recall),
             ToWorker::Acknowledge { .. } => return Ok(()),
         };
-        self.tell(Event::Delivered { worker, job, attempt, command, delivery });
+        self.handle(Event::Delivered { worker, job, attempt, command, delivery });
         Ok(())
     }
 
     fn looked_up(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
-        if self.asked.is_empty() {
+        if self.looked_up.is_empty() {
             return Ok(());
         }
-        let artifact = self.asked.remove(u.choose_index(self.asked.len())?);
+        let artifact = self.looked_up.remove(u.choose_index(self.looked_up.len())?);
         let found = match u.int_in_range(0..=5)? {
             0 | 1 => Ok(None),
-            2 => Ok(Some(Found::Prepared(ArtifactInfo { bytes: messages::number(u)?, mac: Mac([few(u)?; 32]) }))),
-            3 => Ok(Some(Found::Failed(messages::prepare_error(u)?))),
-            4 => Ok(Some(Found::Damaged)),
+            2 => Ok(Some(StoredArtifact::Prepared(ArtifactInfo {
+                bytes: messages::number(u)?,
+                mac: Mac([few(u)?; 32]),
+            }))),
+            3 => Ok(Some(StoredArtifact::Failed(messages::prepare_error(u)?))),
+            4 => Ok(Some(StoredArtifact::Damaged)),
             _ => Err("the store is gone".into()),
         };
-        self.tell(Event::LookedUp { artifact, found });
+        self.handle(Event::LookedUp { artifact, found });
         Ok(())
     }
 }
 
-fn play(bytes: &[u8], mut before: impl FnMut(usize)) -> Result<()> {
+fn play(bytes: &[u8]) -> Result<()> {
     let mut u = Unstructured::new(bytes);
     let mut network = Network::new(&mut u)?;
-    for step in 0..MAX_STEPS {
+    for _ in 0..MAX_STEPS {
         if u.is_empty() {
             break;
         }
-        before(step);
         network.step(&mut u)?;
     }
     network.pass(Duration::from_secs(60));
     Ok(())
 }
 
-/// One run.
+/// Plays one input.
 pub fn run(bytes: &[u8]) {
-    let _ = play(bytes, |_| {});
+    // An input that ends early is played as far as it goes.
+    let _ = play(bytes);
 }
 
-/// An input is shown by playing it with `PVF_FUZZ_TRACE=1`.
+/// Describes an input; playing it with `PVF_FUZZ_TRACE=1` prints its events.
 pub fn show(bytes: &[u8]) -> String {
     format!("{} bytes; `run again` prints every event and effect", bytes.len())
 }
 
-/// A few of any bytes: each is a run.
+/// Random bytes: any input is a run.
 pub fn seeds() -> Seeds {
     let seed = |n: u64| {
         let mut rng = fastrand::Rng::with_seed(n ^ 0xabcd);

@@ -1,5 +1,5 @@
-//! SCALE: what validation functions take and give, and executor parameters. What is read is written as it was, to the
-//! byte.
+//! SCALE: parameters and results of `validate_block`, and executor parameters. Encoding what was decoded must give the same
+//! bytes.
 
 use crate::{Seeds, alloc::bounded};
 use parity_scale_codec::{Decode as _, Encode as _};
@@ -12,10 +12,11 @@ use pvf_shared::{
     params::{ExecutorParam, ExecutorParams, HostFunctionSet, PvfExecKind, PvfPrepKind},
 };
 
-/// An empty message is one byte and becomes twenty-four, of which there may be three copies while a list grows.
+/// Memory of a decoder: an empty message of one byte takes 24 bytes in a list, and while the list grows there may be three
+/// copies of it.
 const MEMORY: (usize, usize) = (64 << 10, 128);
 
-/// One input, read as each of the three.
+/// Decodes an input as each of the three.
 pub fn run(bytes: &[u8]) {
     if let Ok((params, extension)) = bounded(bytes.len(), MEMORY, || decode_params(bytes)) {
         assert_eq!(encode_params(&params, extension.as_ref()), bytes);
@@ -44,11 +45,11 @@ pub fn run(bytes: &[u8]) {
                 assert!(u64::from(limits.1) >= 128 * u64::from(limits.2));
                 assert!(params.prep_timeout(PvfPrepKind::Precheck) < params.prep_timeout(PvfPrepKind::Prepare));
                 assert!(params.exec_timeout(PvfExecKind::Backing) < params.exec_timeout(PvfExecKind::Approval));
-                assert!(params.0.len() <= 10, "no two of one kind");
+                assert!(params.0.len() <= 10, "each kind at most once");
             }
             Err(error) => assert!(!error.to_string().is_empty()),
         }
-        // A parameter that changes nothing in the artifact changes nothing in its name.
+        // A parameter without effect on the artifact must not change its id.
         let mut more = params.clone();
         more.0.push(ExecutorParam::MaxMemoryPages(1));
         assert_eq!(params.prep_hash(), more.prep_hash());
@@ -56,13 +57,13 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// What an input is, in words.
+/// Describes an input.
 pub fn show(bytes: &[u8]) -> String {
     let result = ValidationResult::decode(&mut &bytes[..]);
     format!("{:#?}\n{result:#?}\n{:#?}", decode_params(bytes), ExecutorParams::from_scale(bytes))
 }
 
-/// One of each, and large counts with nothing behind.
+/// One of each, and large element counts without elements.
 pub fn seeds() -> Seeds {
     let params = ValidationParams {
         parent_head: vec![1; 70],

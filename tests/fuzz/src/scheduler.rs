@@ -1,5 +1,5 @@
-//! The scheduler among modelled clients, workers and a modelled store (`tests/sim`), which knows what must hold: the
-//! input decides what happens, the simulation's generator is left out.
+//! The scheduler in the simulation of `tests/sim`, which checks what must hold: the operations come from the input instead
+//! of the simulation's generator.
 
 use crate::{
     Seeds,
@@ -8,10 +8,10 @@ use crate::{
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use pvf_shared::priority::ExecuteKind;
 
-/// More takes too long.
+/// Longer inputs take too long.
 const MAX_OPS: usize = 80;
 
-/// The seed for what the model itself leaves to chance, and what happens.
+/// The seed of the simulation's random numbers, and the operations.
 fn read(bytes: &[u8]) -> (u64, Vec<Op>) {
     let mut u = Unstructured::new(bytes);
     let seed = u.arbitrary::<u8>().unwrap_or(0);
@@ -19,7 +19,7 @@ fn read(bytes: &[u8]) -> (u64, Vec<Op>) {
     (seed.into(), ops.take(MAX_OPS).collect())
 }
 
-/// Within what the model is made for, but in other proportions than its generator has.
+/// An operation within the limits of the simulation, with other frequencies than its generator's.
 fn op(u: &mut Unstructured<'_>) -> Result<Op> {
     let what = u.int_in_range(0..=19)?;
     let (client, code) = (u.int_in_range(0..=3)?, u.int_in_range(0..=23)?);
@@ -50,12 +50,12 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
         16 => Op::DamageArtifacts { code },
         17 if u.arbitrary()? => Op::StoreFails { ms: u.int_in_range(1..=8_000)? },
         17 => Op::LinkDown { ms: u.int_in_range(1..=20_000)? },
-        18 => Op::Weather { lost: u.int_in_range(0..=50)?, doubled: u.int_in_range(0..=50)? },
+        18 => Op::Network { lost: u.int_in_range(0..=50)?, duplicated: u.int_in_range(0..=50)? },
         _ => Op::Restart,
     })
 }
 
-/// One run.
+/// Runs one input.
 pub fn run(bytes: &[u8]) {
     let (seed, ops) = read(bytes);
     if let Err(found) = replay(seed, &ops) {
@@ -63,13 +63,13 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// What an input is, in words: for `tests/sim`, as a reproduction has it.
+/// Describes an input in the form that a reproduction of `tests/sim` has.
 pub fn show(bytes: &[u8]) -> String {
     let (seed, ops) = read(bytes);
     format!("seed {seed}, {ops:#?}")
 }
 
-/// A few of any bytes: each is a run.
+/// Random bytes: any input is a run.
 pub fn seeds() -> Seeds {
     let seed = |n: u64| {
         let mut rng = fastrand::Rng::with_seed(n);

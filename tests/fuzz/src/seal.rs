@@ -1,14 +1,15 @@
-//! What lies in the store: seals, keys and the two text files. A stranger's bytes never verify, a seal holds for what
-//! was sealed and for nothing else, and a store full of rubbish is an error or nothing at all.
+//! Contents of the store: seals, keys and the two text files. Bytes that were not sealed with the key never verify, a seal
+//! verifies for what was sealed only, and a store with arbitrary contents gives an error or nothing.
 
 use crate::Seeds;
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use object_store::path::Path;
 use pvf_shared::{
+    artifact::StoredArtifact,
     ids::{ArtifactId, BlobHash, CodeHash, EngineId, PrepHash},
     store::{
-        BlobStore, Found, StoreError, keys,
+        BlobStore, StoreError, keys,
         seal::{self, CLAIM_LEN, SealKey, Sealed},
     },
     verdict::PrepareError,
@@ -26,12 +27,12 @@ fn id(engine: &str) -> ArtifactId {
     ArtifactId { code_hash: CodeHash([1; 32]), prep_hash: PrepHash([2; 32]), engine }
 }
 
-/// Nobody who makes inputs has it.
+/// A key that no input was sealed with.
 fn key() -> SealKey {
-    SealKey::from_secret(b"what the fuzzer does not know").expect("long enough")
+    SealKey::from_secret(b"unknown to the fuzzer").expect("long enough")
 }
 
-/// One input: its first byte says what the others are.
+/// One input; its first byte selects the check.
 pub fn run(bytes: &[u8]) {
     let Some((what, rest)) = bytes.split_first() else { return };
     match what % 4 {
@@ -42,21 +43,21 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// An object that somebody else put there.
+/// An object that was not sealed with the key.
 fn foreign(object: &[u8]) {
     let opened = seal::open(&key(), &id("engine"), &Bytes::copy_from_slice(object));
-    let error = opened.expect_err("bytes of a stranger verify").to_string();
+    let error = opened.expect_err("unsealed bytes verify").to_string();
     assert!(error.len() < 200, "{error}");
     for len in [object.len() as u64, 0, 1, CLAIM_LEN as u64 - 1, u64::MAX] {
         for head in [object, &object[..object.len().min(CLAIM_LEN)]] {
             if let Ok(Some((size, _))) = seal::claim(head, len) {
-                assert_eq!(size + CLAIM_LEN as u64, len, "it claims more than there is");
+                assert_eq!(size + CLAIM_LEN as u64, len, "the claimed size is not the object's");
             }
         }
     }
 }
 
-/// Something sealed, which then is not what was sealed any more.
+/// A sealed object with one change: in its bytes, its id or the key.
 fn mutated(mut u: Unstructured<'_>) -> Result<()> {
     let (kind, at, how): (u8, usize, u8) = (u.arbitrary()?, u.arbitrary()?, u.arbitrary()?);
     let payload = u.take_rest();
@@ -95,14 +96,14 @@ fn mutated(mut u: Unstructured<'_>) -> Result<()> {
             _ => with = SealKey::unkeyed(),
         },
     }
-    // A byte that is put beside one that is the same changes nothing.
+    // An insertion beside an equal byte may give the same bytes.
     if other != object || of != id("engine") || how % 8 == 7 {
-        assert!(seal::open(&with, &of, &other.into()).is_err(), "mutation {how} at {at} is not seen");
+        assert!(seal::open(&with, &of, &other.into()).is_err(), "mutation {how} at {at} verifies");
     }
     Ok(())
 }
 
-/// A key that a store lists.
+/// A key as a store lists it.
 fn key_of(text: &str) {
     for path in [Path::from(text), Path::from(format!("artifacts/{text}"))].into_iter().chain(Path::parse(text).ok()) {
         if let Some(id) = keys::parse_artifact(&path) {
@@ -121,17 +122,17 @@ fn key_of(text: &str) {
     }
 }
 
-fn place() -> &'static (TempDir, Runtime) {
-    static PLACE: OnceLock<(TempDir, Runtime)> = OnceLock::new();
-    PLACE.get_or_init(|| {
+fn store_folder() -> &'static (TempDir, Runtime) {
+    static FOLDER: OnceLock<(TempDir, Runtime)> = OnceLock::new();
+    FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
         (folder, tokio::runtime::Builder::new_current_thread().build().expect("a runtime"))
     })
 }
 
-/// A store in which somebody else has written.
+/// A store with arbitrary contents.
 fn store(mut u: Unstructured<'_>) -> Result<()> {
-    let (folder, runtime) = place();
+    let (folder, runtime) = store_folder();
     let (tokens, least) = (u.arbitrary::<[u8; 4]>()?, u.arbitrary::<u32>()?);
     let token = u.bytes(u.len().min(usize::from(tokens[0] % 32)))?;
     let object = u.bytes(u.len().min(usize::from(tokens[1])))?;
@@ -152,24 +153,24 @@ fn store(mut u: Unstructured<'_>) -> Result<()> {
         assert_eq!(listed.len(), 1, "{listed:?}");
         assert_eq!((&listed[0].0, listed[0].1), (&id("engine"), object.len() as u64));
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        assert!(listed[0].2 <= age + Duration::from_secs(1), "idle for longer than there is time: {listed:?}");
+        assert!(listed[0].2 <= age + Duration::from_secs(1), "idle since before 1970: {listed:?}");
         let got = store.get_artifact(&id("engine")).await;
-        assert!(matches!(got, Err(StoreError::Seal { .. })), "a stranger's artifact: {got:?}");
-        // What it claims is believed until it is opened.
-        let found = store.look_up(&id("engine")).await.expect("it is there");
-        assert!(matches!(found, Some(Found::Prepared(_) | Found::Damaged)), "{found:?}");
+        assert!(matches!(got, Err(StoreError::Seal { .. })), "an artifact without a valid seal: {got:?}");
+        // The claim is not verified until the object is opened.
+        let found = store.look_up(&id("engine")).await.expect("it exists");
+        assert!(matches!(found, Some(StoredArtifact::Prepared(_) | StoredArtifact::Damaged)), "{found:?}");
     });
     Ok(())
 }
 
-/// What an input is, in words.
+/// Describes an input.
 pub fn show(bytes: &[u8]) -> String {
     let Some((what, rest)) = bytes.split_first() else { return "nothing".into() };
     let what = ["an object", "something sealed, and a change", "a key", "a store"][usize::from(what % 4)];
     format!("{what}: {:?}", String::from_utf8_lossy(rest))
 }
 
-/// Objects sealed with another key, and what else lies in a store.
+/// Objects that were sealed with another key, and other contents of a store.
 pub fn seeds() -> Seeds {
     let (object, _) = seal::seal_artifact(&SealKey::unkeyed(), &id("engine"), b"code");
     let failure = seal::seal_failure(&SealKey::unkeyed(), &id("engine"), &PrepareError::Prevalidation("no".into()));

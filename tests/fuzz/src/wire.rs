@@ -1,37 +1,37 @@
-//! Every bus message, from bytes: nothing panics, memory has a bound, an error has a bound, and what is read can be
-//! written and read again.
+//! Decoders of all bus messages: they must not panic, their memory and the length of their errors are bounded, and what was
+//! decoded can be encoded and decoded again.
 
 use crate::{Seeds, alloc::bounded};
-use pvf_coordinator::scheduler::check;
+use pvf_scheduler::check;
 use pvf_shared::wire::{
     self, AskReply, DispatchReply, FleetStatus, FromNode, FromWorker, SubmitReply, ToNode, ToWorker, WireMessage,
     WorkerReply,
 };
 use std::fmt::Debug;
 
-/// A list may claim any length: serde takes at most 1 MiB for it before it has seen an element; and for the bytes
-/// that are there, an element of one byte may become one of a hundred.
+/// Memory of a decoder: serde reserves at most 1 MiB for a list, whatever length it claims, and an element of one byte may
+/// take a hundred.
 const MEMORY: (usize, usize) = (3 << 20, 128);
-/// Errors go into logs and back to the sender.
+/// Largest error text, bytes: errors go into logs and back to the sender.
 const MAX_ERROR: usize = 4096;
 
 fn read<T: WireMessage + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let message = match bounded(bytes.len(), MEMORY, || wire::decode::<T>(bytes)) {
         Ok(message) => message,
         Err(error) => {
-            let said = error.to_string().len();
-            assert!(said <= MAX_ERROR, "an error of {said} bytes for a message of {}", bytes.len());
+            let text = error.to_string().len();
+            assert!(text <= MAX_ERROR, "an error of {text} bytes for a message of {}", bytes.len());
             return None;
         }
     };
     let written = wire::encode(&message);
     let again = wire::decode::<T>(&written);
-    assert_eq!(again.as_ref(), Ok(&message), "it was read, written, and read differently");
+    assert_eq!(again.as_ref(), Ok(&message), "decoding the encoded message gives another message");
     assert_eq!(wire::encode(&message), written);
     Some(message)
 }
 
-/// One message, of whatever type understands it.
+/// Decodes an input as each type of message.
 pub fn run(bytes: &[u8]) {
     if let Some(FromNode::Submit(submission)) = read::<FromNode>(bytes) {
         let (refusal, key) = (check(&submission), submission.validation_key());
@@ -55,7 +55,7 @@ pub fn run(bytes: &[u8]) {
     read::<DispatchReply>(bytes);
 }
 
-/// What an input is, in words.
+/// Describes an input.
 pub fn show(bytes: &[u8]) -> String {
     format!(
         "{:#?}\n{:#?}\n{:#?}\n{:#?}",
@@ -66,9 +66,9 @@ pub fn show(bytes: &[u8]) -> String {
     )
 }
 
-/// The golden bytes of every message, and a name that nothing has.
+/// The golden bytes of every message, and a variant with an unknown name.
 pub fn seeds() -> Seeds {
-    let lines = include_str!("../../../shared/src/wire/golden.txt").lines();
+    let lines = include_str!("../../../shared/proto/src/wire/golden.txt").lines();
     let seed = |line: &str| {
         let (name, hex) = line.split_once(": ")?;
         let byte = |n: usize| u8::from_str_radix(hex.get(n..n + 2)?, 16).ok();

@@ -1,12 +1,7 @@
-//! The two prefix codes everything here is made of: SCALE compact lengths and wasm's LEB128.
+//! The two variable-length encodings that guests and their parameters consist of: SCALE's compact numbers and wasm's
+//! LEB128.
 
-/// Appends a SCALE `Vec<u8>`: the length in compact form, then the bytes.
-pub(crate) fn scale_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    scale_compact(out, bytes.len() as u32);
-    out.extend_from_slice(bytes);
-}
-
-/// Appends a number in SCALE's compact form, the shortest one, as a decoder insists on it.
+/// Appends a number in SCALE's compact form. Decoders reject any but the shortest form.
 pub(crate) fn scale_compact(out: &mut Vec<u8>, value: u32) {
     match value {
         0..0x40 => out.push((value as u8) << 2),
@@ -33,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compact_lengths_change_form_where_scale_says() {
+    fn compact_numbers_change_form_at_the_boundaries_of_scale() {
         let encode = |value| {
             let mut out = Vec::new();
             scale_compact(&mut out, value);

@@ -1,20 +1,18 @@
-//! Different codes with one behaviour: a fleet that caches by code hash is only busy when the codes
-//! differ.
+//! Validation codes with different hashes and the same behaviour, for loads that caching by code hash must not absorb.
 
 use crate::{adder::ADDER, encode::leb128};
 
-/// Name of the custom section that makes the difference.
+/// Name of the custom section in which the variants differ.
 const SECTION: &[u8] = b"variant";
 
-/// The adder with a custom section that holds `n`: another code hash for each `n`, the same
-/// behaviour for all.
+/// The adder with a custom section that contains `n`. Each `n` has another code hash, and all have the same behaviour.
 pub fn distinct_adder(n: u32) -> Vec<u8> {
     let mut code = ADDER.to_vec();
     custom_section(&mut code, SECTION, &n.to_le_bytes());
     code
 }
 
-/// Appends a custom section; the format allows them anywhere, last included.
+/// Appends a custom section; the format allows one at the end.
 pub(crate) fn custom_section(code: &mut Vec<u8>, name: &[u8], content: &[u8]) {
     let mut body = Vec::new();
     leb128(&mut body, name.len() as u32);

@@ -1,6 +1,5 @@
-//! Makes a block, as a collator does: initialises it on the parent's state, applies inherents and extrinsics,
-//! finalises it, seals it, and keeps what was read as the proof. The runtime is the native one, linked into this
-//! program.
+//! Authors a block as a collator does: initialises it on the parent's state, applies inherents and extrinsics,
+//! finalises it, seals it, and records the trie nodes that are read as the proof. The runtime is linked natively.
 
 use crate::{Header, State, expected::Accumulated, keys::sign_sr25519, relay::RelayParent, version::EmbeddedVersion};
 use codec::Encode;
@@ -20,18 +19,18 @@ use sp_runtime::{
 use sp_state_machine::{Backend, Ext, OverlayedChanges, TrieBackendBuilder};
 use sp_trie::{StorageProof, recorder::Recorder};
 
-/// How many parachain slots a relay chain slot is part of: 24 s to 6 s.
+/// Number of relay chain slots (6 s) in a parachain slot (24 s).
 const RELAY_SLOTS: u64 = 4;
 
-/// What goes into a block.
+/// The inputs of a block.
 pub struct Draft {
     /// The relay parent.
     pub relay: RelayParent,
-    /// Head data that the relay chain knows: of the parent of the first block in the PoV.
+    /// The parent head according to the relay chain: that of the first block in the PoV.
     pub known_head: Vec<u8>,
-    /// Who produced the block, for the relay chain's reputation of it.
+    /// The author's peer id, for the relay chain's reputation of it.
     pub peer: Option<ApprovedPeerId>,
-    /// What the collator says in the header besides the slot.
+    /// Digest items of the collator, besides the slot.
     pub digest: Vec<DigestItem>,
     /// The signed extrinsics.
     pub extrinsics: Vec<UncheckedExtrinsic>,
@@ -41,13 +40,13 @@ pub struct Draft {
 pub struct Authored {
     /// The block, sealed.
     pub block: Block,
-    /// All trie nodes that were read while it was made.
+    /// All trie nodes that authoring the block read.
     pub proof: StorageProof,
-    /// The state after it.
+    /// The state after the block.
     pub state: State,
 }
 
-/// Runs `f` with the runtime's storage being `overlay` over `backend`.
+/// Runs `f` with `overlay` over `backend` as the runtime's storage.
 pub fn with_state<R>(
     backend: &impl Backend<BlakeTwo256>,
     overlay: &mut OverlayedChanges<BlakeTwo256>,
@@ -59,12 +58,12 @@ pub fn with_state<R>(
     set_and_run_with_externalities(&mut ext, f)
 }
 
-/// The parachain slot that goes with a relay chain slot.
+/// The parachain slot of a relay parent.
 pub fn parachain_slot(relay: &RelayParent) -> u64 {
     relay.slot / RELAY_SLOTS
 }
 
-/// The key of the collator whose turn it is, `later` turns from now.
+/// The key of the collator that authors the parachain slot `later` slots after this one.
 pub fn collator(state: &State, relay: &RelayParent, later: u64) -> sr25519::Pair {
     use sp_consensus_aura::runtime_decl_for_aura_api::AuraApiV1;
     let authorities = with_state(state, &mut Default::default(), <Runtime as AuraApiV1<Block, AuraId>>::authorities);
@@ -73,7 +72,7 @@ pub fn collator(state: &State, relay: &RelayParent, later: u64) -> sr25519::Pair
     Sr25519Keyring::from_public(public).expect("one of the well-known keys").pair()
 }
 
-/// Seals the header anew.
+/// Replaces the seal of the header.
 pub fn seal(header: &mut Header, collator: &sr25519::Pair) {
     header.digest_mut().logs.retain(|item| !matches!(item, DigestItem::Seal(..)));
     let signature = sign_sr25519(collator, header.hash().as_bytes());
@@ -103,7 +102,7 @@ fn inherents(draft: &Draft) -> InherentData {
     inherents
 }
 
-/// Makes the block. Panics where the runtime refuses something: all that is made here is meant to be fine.
+/// Authors the block. Panics if the runtime rejects an input.
 pub fn author(parent: &Header, state: &State, draft: Draft) -> Authored {
     let recorder = Recorder::<BlakeTwo256>::default();
     let backend = TrieBackendBuilder::wrap(state).with_recorder(recorder.clone()).build();
@@ -136,7 +135,7 @@ pub fn author(parent: &Header, state: &State, draft: Draft) -> Authored {
 }
 
 impl Authored {
-    /// Adds what the block asks of the relay chain, as its state afterwards has it.
+    /// Adds the outputs of the block, which are in its state, to the expected result.
     pub fn add_to(&self, result: &mut Accumulated) {
         with_state(&self.state, &mut Default::default(), || result.add_block(self.block.header.encode()));
     }

@@ -1,4 +1,4 @@
-//! Candidates with their verdicts, valid and corrupted, before they are written to files.
+//! Candidates with their expected verdicts, valid and corrupted.
 
 use crate::{
     chain::Valid,
@@ -7,36 +7,36 @@ use crate::{
     reference,
 };
 
-/// What is meant to come out.
+/// The intended verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meant {
-    /// The same result as without the corruption.
+    /// Valid, with the same result as without the change.
     Valid,
-    /// No result.
+    /// Invalid.
     Invalid,
 }
 
-/// A candidate for the host.
+/// A candidate with its expected verdict.
 pub struct Case {
     /// Its name, and that of its files.
     pub name: String,
-    /// What it shows.
+    /// What is special about it.
     pub about: String,
-    /// The argument of `validate_block`; where it is the compression that is corrupted, without block data.
+    /// The argument of `validate_block`; without block data if the PoV does not decompress.
     pub params: ValidationParams,
-    /// Whether block data can be had from the PoV at all.
+    /// Whether the PoV decompresses.
     pub decompresses: bool,
-    /// The block data as it is sent.
+    /// The PoV: the block data as sent by a collator.
     pub pov: Vec<u8>,
-    /// Whether that is compressed.
+    /// Whether the PoV is compressed.
     pub compressed: bool,
-    /// How many extrinsics there are in the blocks.
+    /// Number of extrinsics in the blocks.
     pub extrinsics: usize,
-    /// The result, of a valid one.
+    /// The result; `None` if the candidate is invalid.
     pub result: Option<ValidationResult>,
-    /// Which case it was before it was corrupted.
+    /// Name of the case from which it was derived.
     pub of: Option<&'static str>,
-    /// What the reference said about it.
+    /// Outcome of the reference: `valid`, or the message of its panic.
     pub reference: String,
 }
 
@@ -45,7 +45,7 @@ fn extrinsics(candidate: &Candidate) -> usize {
 }
 
 impl Valid {
-    /// The case of the block as it is.
+    /// The unchanged block as a case.
     pub fn case(&self) -> Case {
         let params = self.candidate.params();
         Case {
@@ -62,7 +62,7 @@ impl Valid {
         }
     }
 
-    /// A case made from this block, with other parameters.
+    /// A case derived from this block, with other parameters.
     pub fn with_params(&self, name: &str, about: &str, meant: Meant, params: ValidationParams) -> Case {
         Case {
             name: format!("{}.{name}", self.name),
@@ -75,7 +75,7 @@ impl Valid {
         }
     }
 
-    /// A case made from this block by a change of its parts.
+    /// A case derived from this block by a change of its parts.
     pub fn changed(&self, name: &str, about: &str, meant: Meant, change: impl FnOnce(&mut Candidate)) -> Case {
         let mut candidate = self.candidate.clone();
         change(&mut candidate);
@@ -83,7 +83,7 @@ impl Valid {
         Case { extrinsics: extrinsics(&candidate), ..case }
     }
 
-    /// A case made from this block by a change of its block data.
+    /// A case derived from this block by a change of its block data.
     pub fn with_data(&self, name: &str, about: &str, meant: Meant, change: impl FnOnce(&mut Vec<u8>)) -> Case {
         let mut params = self.candidate.params();
         change(&mut params.block_data);
@@ -97,7 +97,8 @@ impl Valid {
 }
 
 impl Case {
-    /// Asks the reference. Panics unless it agrees: then this recipe is wrong about what it makes.
+    /// Validates the case with the reference. Panics if the verdict is not the intended one, which is a bug of this
+    /// recipe.
     pub fn check(&mut self) {
         if !self.decompresses {
             self.reference = "does not decompress".into();
@@ -107,7 +108,7 @@ impl Case {
         match (&outcome, &self.result) {
             (Ok(result), Some(expected)) => assert_eq!(result, expected, "{}: another result", self.name),
             (Err(_), None) => {}
-            _ => panic!("{}: the reference says {outcome:?}, which was not meant", self.name),
+            _ => panic!("{}: unintended verdict of the reference: {outcome:?}", self.name),
         }
         self.reference = outcome.map_or_else(|panic| panic, |_| "valid".into());
     }

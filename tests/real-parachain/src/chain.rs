@@ -1,4 +1,4 @@
-//! Which blocks: a chain from genesis, each showing the host something that the others do not.
+//! The valid blocks: a chain from genesis. Each covers something that the others do not.
 
 use crate::{
     Header, State,
@@ -29,18 +29,18 @@ use sp_runtime::{
 };
 use sp_trie::StorageProof;
 
-/// How many transfers the block with many of them has.
+/// Number of transfers in the block with many of them.
 const MANY: usize = 400;
 
 /// A valid candidate.
 pub struct Valid {
     /// Its name, and that of its files.
     pub name: &'static str,
-    /// What it shows.
+    /// What is special about it.
     pub about: &'static str,
     /// The candidate.
     pub candidate: Candidate,
-    /// What validation must return.
+    /// The expected result of the validation.
     pub expected: ValidationResult,
     /// The parent's state.
     pub state: State,
@@ -48,7 +48,7 @@ pub struct Valid {
     pub relay: RelayParent,
 }
 
-/// What one block has besides the inherents.
+/// The contents of a block besides the inherents.
 #[derive(Default)]
 struct Content {
     extrinsics: Vec<UncheckedExtrinsic>,
@@ -69,7 +69,7 @@ impl Chain {
         self.signer.sign(key, call)
     }
 
-    /// Makes one PoV of blocks that share a relay parent.
+    /// Authors blocks with the same relay parent, and combines them to one PoV.
     fn pov(&mut self, name: &'static str, about: &'static str, contents: Vec<Content>) -> &ValidationResult {
         eprintln!("block {}: {name}", self.header.number() + 1);
         let parent_head = self.header.encode();
@@ -114,12 +114,12 @@ fn key(who: Sr25519Keyring) -> Key {
     Key::Sr25519(who.pair())
 }
 
-/// An account that nobody has the key of.
+/// An account whose key is not known.
 fn account(number: usize) -> AccountId32 {
     BlakeTwo256::hash(&(number as u64).encode()).0.into()
 }
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 fn noise(length: usize) -> Vec<u8> {
     let blocks = 0_u64..length.div_ceil(32) as u64;
     let mut bytes: Vec<u8> = blocks.flat_map(|n| BlakeTwo256::hash(&n.encode()).0).collect();
@@ -127,12 +127,12 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A message as parachains and relay chain exchange them: with its version.
+/// A message in the form that parachains and the relay chain exchange: behind its version.
 fn versioned(xcm: &Xcm<()>) -> Vec<u8> {
     (5_u8, xcm).encode()
 }
 
-/// Asks the receiver to run `call` as root.
+/// A message that asks the recipient to run `call` as root.
 fn transact(call: RuntimeCall) -> Xcm<()> {
     Xcm(vec![
         UnpaidExecution { weight_limit: Unlimited, check_origin: None },
@@ -140,7 +140,7 @@ fn transact(call: RuntimeCall) -> Xcm<()> {
     ])
 }
 
-/// Makes the chain. `code` is the runtime as it is submitted.
+/// Authors the chain. `code` is the runtime as submitted to the relay chain.
 pub fn chain(code: &[u8], state: State, genesis: Header) -> Vec<Valid> {
     let signer = Signer::new(genesis.hash());
     let mut chain = Chain { header: genesis, state, relay: Relay::new(), signer, made: Vec::new() };
@@ -189,7 +189,7 @@ fn messages(chain: &mut Chain) {
         peer: Some(b"a collator's peer id".to_vec()),
     };
     let result = chain.pov("signals", "a message to the relay chain, then signals: core and collator", vec![content]);
-    // One more than is sent here: having sent XCM, the runtime asks which versions of it the relay chain knows.
+    // One more than is sent here: after sending XCM, the runtime asks for the relay chain's XCM version.
     assert_eq!(result.upward_messages.len(), 1 + 1 + 3);
 
     chain.relay.send_downward(versioned(&transact(remark(noise(100)))));
@@ -199,7 +199,7 @@ fn messages(chain: &mut Chain) {
         chain.block("downward", "three messages from the relay chain, of which one runs a call as root", vec![]);
     assert_eq!(result.processed_downward_messages, 3);
 
-    // The first byte says that XCMs follow.
+    // The first byte is the format: XCMs.
     chain.relay.send_horizontal([vec![0], versioned(&Xcm(vec![ClearOrigin]))].concat());
     chain.relay.send_horizontal([vec![0], versioned(&transact(remark(noise(10))))].concat());
     chain.block("horizontal-in", "two messages from another parachain, which may not run calls", vec![]);

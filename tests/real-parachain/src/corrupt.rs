@@ -1,7 +1,7 @@
-//! Blocks with something wrong in header, seal or extrinsics.
+//! Blocks with an error in header, seal or extrinsics.
 //!
-//! The seal is checked first, so whatever is meant to reach a later check is sealed anew, by the right collator. The
-//! others show that the seal covers it.
+//! The seal is checked first. A case that must reach a later check is sealed again by the right collator; the other
+//! cases show that the seal covers the changed part.
 
 use crate::{
     author::{collator, parachain_slot, seal},
@@ -23,7 +23,7 @@ fn flip(hash: &mut H256) {
     hash.0[17] ^= 0x10;
 }
 
-/// Makes the header fit the extrinsics again.
+/// Updates the header's extrinsics root.
 fn fit_root(candidate: &mut Candidate) {
     let encoded = candidate.extrinsics().iter().map(Encode::encode).collect();
     let root = BlakeTwo256::ordered_trie_root(encoded, VERSION.extrinsics_root_state_version());
@@ -41,7 +41,7 @@ fn is_seal(item: &DigestItem) -> bool {
     matches!(item, DigestItem::Seal(..))
 }
 
-/// A wrong header under a right seal, and some under the old one.
+/// Wrong headers with a valid seal, and some with the old one.
 pub fn headers(of: &Valid) -> Vec<Case> {
     let key = collator(&of.state, &of.relay, 0);
     let sealed = |name: &str, about: &str, change: &dyn Fn(&mut Candidate)| {
@@ -105,7 +105,7 @@ pub fn seals(of: &Valid) -> Vec<Case> {
     ]
 }
 
-/// Wrong extrinsics in the block with one transfer: where nothing else is said, with a header that fits them.
+/// Wrong extrinsics in the block with one transfer, under a matching and sealed header unless the case says otherwise.
 pub fn extrinsics(of: &Valid) -> Vec<Case> {
     let key = collator(&of.state, &of.relay, 0);
     let fitting = |name: &str, about: &str, change: &dyn Fn(&mut Candidate)| {
@@ -185,7 +185,7 @@ pub fn extrinsics(of: &Valid) -> Vec<Case> {
     ]
 }
 
-/// What goes wrong only behind much work: in the block with many transfers.
+/// Errors that are found late, in the block with many transfers.
 pub fn late(of: &Valid) -> Vec<Case> {
     let key = collator(&of.state, &of.relay, 0);
     vec![
@@ -217,7 +217,7 @@ pub fn late(of: &Valid) -> Vec<Case> {
     ]
 }
 
-/// Bundles of two blocks with something wrong.
+/// Wrong bundles of two blocks.
 pub fn bundles(of: &Valid) -> Vec<Case> {
     let key = collator(&of.state, &of.relay, 0);
     let case = |name: &str, about: &str, change: &dyn Fn(&mut Candidate)| of.changed(name, about, Invalid, change);

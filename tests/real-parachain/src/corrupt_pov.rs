@@ -1,4 +1,5 @@
-//! PoVs with something wrong around the blocks: storage proof, what they are validated against, layout, compression.
+//! PoVs with an error outside of the blocks: in the storage proof, the validation parameters, the layout or the
+//! compression.
 
 use crate::{
     Header,
@@ -17,9 +18,9 @@ use sp_runtime::traits::{BlakeTwo256, Hash};
 use sp_state_machine::prove_read;
 use sp_trie::StorageProof;
 
-/// How much a PoV may be, decompressed.
+/// Limit of a decompressed PoV, bytes.
 const POV_LIMIT: usize = 40 * 1024 * 1024;
-/// How many missing nodes are tried.
+/// Number of cases with a missing node.
 const PRUNED: usize = 6;
 
 /// Wrong storage proofs of one block; `other` is a block on another state.
@@ -74,11 +75,11 @@ pub fn proofs(of: &Valid, other: &Valid) -> Vec<Case> {
     cases
 }
 
-/// Proofs that are sound but for a node that the block needs: only its hash is there. The root still comes out right,
-/// and it takes the execution to find out.
+/// Proofs that contain only the hash of a node that the block needs. The root is still correct, so only the execution
+/// finds the missing node.
 fn pruned(of: &Valid) -> Vec<Case> {
     let nodes: Vec<Vec<u8>> = of.candidate.proof.iter_nodes().cloned().collect();
-    // In the order of their hashes, which is none.
+    // In the order of their hashes, which is arbitrary and reproducible.
     let mut order: Vec<_> = nodes.iter().map(|node| (BlakeTwo256::hash(node), node)).collect();
     order.sort();
     let pruned = order.iter().filter(|(hash, _)| *hash != of.candidate.parent_root).take(PRUNED).enumerate();
@@ -91,7 +92,7 @@ fn pruned(of: &Valid) -> Vec<Case> {
     pruned.map(case).collect()
 }
 
-/// Validated against something else than the block was built on.
+/// Blocks that are validated with other parameters than they were built on.
 pub fn contexts(of: &Valid, other: &Valid) -> Vec<Case> {
     let case = |name: &str, about: &str, change: &dyn Fn(&mut crate::expected::ValidationParams)| {
         let mut params = of.candidate.params();
@@ -102,7 +103,7 @@ pub fn contexts(of: &Valid, other: &Valid) -> Vec<Case> {
     let validation_data = of.changed("validation-data-head", lie, Invalid, |candidate| {
         let parent = Header::decode(&mut &candidate.parent_head[..]).expect("a header");
         let known_head = other.candidate.parent_head.clone();
-        // Without the inherents: they are made anew.
+        // Without the inherents, which `author` creates.
         let extrinsics = candidate.extrinsics().split_off(2);
         let draft = Draft { relay: of.relay.clone(), known_head, peer: None, digest: Vec::new(), extrinsics };
         let lying = author(&parent, &of.state, draft);
@@ -121,7 +122,7 @@ pub fn contexts(of: &Valid, other: &Valid) -> Vec<Case> {
     ]
 }
 
-/// Block data cut off, run over, or in a layout that does not exist.
+/// Block data that is truncated, too long, or in an unknown layout.
 pub fn layouts(of: &Valid) -> Vec<Case> {
     let prefix = b"VERSIONEDPBD".len();
     let case = |name: &str, about: &str, change: &dyn Fn(&mut Vec<u8>)| of.with_data(name, about, Invalid, change);
@@ -141,17 +142,17 @@ pub fn layouts(of: &Valid) -> Vec<Case> {
         case("undecodable-extrinsic", "the transfer in a format that does not exist", &|data| {
             let transfer = of.candidate.blocks[0].extrinsics.last().expect("a transfer").encode();
             let at = data.windows(transfer.len()).position(|window| window == transfer).expect("it is in there");
-            // Behind the length, which takes two bytes.
+            // The length takes two bytes; behind it is the format.
             data[at + 2] = 0x87;
         }),
     ];
-    // The decoder does not look behind the proof.
+    // The decoder ignores bytes behind the proof.
     let garbage = "three bytes behind the block data, which nothing reads";
     cases.push(of.with_data("data-behind", garbage, Meant::Valid, |data| data.extend([1, 2, 3])));
     cases
 }
 
-/// PoVs whose compression is broken, or that are not compressed.
+/// PoVs that are compressed incorrectly, or not at all.
 pub fn compression(of: &Valid) -> Vec<Case> {
     let data = of.candidate.params().block_data;
     let pov = compress(&data);
@@ -193,7 +194,7 @@ pub fn compression(of: &Valid) -> Vec<Case> {
     cases
 }
 
-/// Compressed zeros, over the limit. (Compressing has the same limit, so the limit is raised for it.)
+/// Compressed zeros beyond the limit. (The compressor has a limit, too, which is raised here.)
 fn bomb() -> Vec<u8> {
     let zeros = vec![0; POV_LIMIT + 1];
     sp_maybe_compressed_blob::compress_weakly(&zeros, 2 * POV_LIMIT).expect("below the raised limit")

@@ -1,4 +1,4 @@
-//! What `validate_block` must return, from the runtime's storage after a block.
+//! The expected result of `validate_block`, from the runtime's storage after a block.
 
 use codec::{Decode, Encode};
 use cumulus_pallet_parachain_system::{
@@ -26,19 +26,19 @@ pub struct ValidationParams {
 pub struct ValidationResult {
     /// The new head data.
     pub head_data: Vec<u8>,
-    /// The code that the parachain asks for.
+    /// The new validation code that the parachain requests.
     pub new_validation_code: Option<Vec<u8>>,
-    /// Messages to the relay chain, then a separator and signals to it if there are any.
+    /// Messages to the relay chain; behind a separator, signals to it, if there are any.
     pub upward_messages: Vec<Vec<u8>>,
     /// Messages to other parachains, by recipient.
     pub horizontal_messages: Vec<(u32, Vec<u8>)>,
-    /// How many downward messages were taken.
+    /// Number of processed downward messages.
     pub processed_downward_messages: u32,
-    /// Up to which relay chain block messages from other parachains were taken.
+    /// Relay chain block up to which messages from other parachains were processed.
     pub hrmp_watermark: u32,
 }
 
-/// A result in the making, over the blocks of one PoV.
+/// Accumulates the result over the blocks of a PoV.
 #[derive(Default)]
 pub struct Accumulated {
     result: ValidationResult,
@@ -46,7 +46,7 @@ pub struct Accumulated {
 }
 
 impl Accumulated {
-    /// Adds the block whose state is the current externalities'.
+    /// Adds the block whose state the current externalities contain.
     pub fn add_block(&mut self, head: Vec<u8>) {
         let result = &mut self.result;
         let mut upward = UpwardMessages::<Runtime>::get().into_iter();
@@ -62,7 +62,7 @@ impl Accumulated {
         }
     }
 
-    /// The result. Signals follow all messages; only the last block of a PoV has any.
+    /// The result. Signals follow all messages; only the last block of a PoV has signals.
     pub fn finish(mut self) -> ValidationResult {
         if !self.signals.is_empty() {
             self.result.upward_messages.push(UMP_SEPARATOR);

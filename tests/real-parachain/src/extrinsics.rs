@@ -13,23 +13,23 @@ use sp_runtime::{
 };
 use std::collections::BTreeMap;
 
-/// The pallet that sends XCM is under the GPL, so it is not named as a dependency: its calls come through the
-/// runtime's type.
+/// The calls of the pallet that sends XCM, by way of the runtime's type: the pallet is under the GPL, so it must not be
+/// a direct dependency.
 type XcmCall = <PolkadotXcm as Callable<Runtime>>::RuntimeCall;
 
-/// Signs, and counts each account's transactions.
+/// Signs extrinsics, and keeps the nonce of each account.
 pub struct Signer {
     genesis: H256,
     nonces: BTreeMap<AccountId32, u32>,
 }
 
 impl Signer {
-    /// For the chain with the given genesis block.
+    /// A signer for the chain with this genesis block.
     pub fn new(genesis: H256) -> Self {
         Self { genesis, nonces: BTreeMap::new() }
     }
 
-    /// The account's next transaction.
+    /// The next extrinsic of the key's account.
     pub fn sign(&mut self, key: &Key, call: RuntimeCall) -> UncheckedExtrinsic {
         let account = key.account();
         let nonce = self.nonces.entry(account.clone()).or_default();
@@ -48,7 +48,7 @@ impl Signer {
             system::WeightReclaim::new(),
         );
         *nonce += 1;
-        // What is signed but not sent. Given here, not read from the state: the first block has no genesis hash yet.
+        // Signed but not sent. Not read from the state, which has no genesis hash before the first block.
         let (spec, transaction) = (VERSION.spec_version, VERSION.transaction_version);
         let implicit = ((), (), spec, transaction, self.genesis, self.genesis, (), (), (), None, (), ());
         let payload = SignedPayload::<RuntimeCall, TxExtension>::from_raw(call, extension, implicit);
@@ -58,12 +58,12 @@ impl Signer {
     }
 }
 
-/// Moves money.
+/// Transfers an amount.
 pub fn transfer(to: AccountId32, value: u128) -> RuntimeCall {
     RuntimeCall::Balances(pallet_balances::Call::transfer_allow_death { dest: MultiAddress::Id(to), value })
 }
 
-/// Bytes in the block, to no effect.
+/// Puts bytes into the block, without effect.
 pub fn remark(remark: Vec<u8>) -> RuntimeCall {
     RuntimeCall::System(system::Call::remark { remark })
 }
@@ -78,12 +78,12 @@ pub fn send_xcm(to: Location, message: Xcm<()>) -> RuntimeCall {
     RuntimeCall::PolkadotXcm(XcmCall::send { dest: Box::new(to.into()), message: Box::new(From::from(message)) })
 }
 
-/// Sends bytes to the relay chain, whatever they are.
+/// Sends arbitrary bytes to the relay chain.
 pub fn send_upward(message: Vec<u8>) -> RuntimeCall {
     RuntimeCall::ParachainSystem(cumulus_pallet_parachain_system::Call::sudo_send_upward_message { message })
 }
 
-/// Asks for the runtime to be replaced; reads the new one's version.
+/// Requests an upgrade of the runtime; the call reads the version of the new one.
 pub fn set_code(code: Vec<u8>) -> RuntimeCall {
     RuntimeCall::System(system::Call::set_code { code })
 }

@@ -1,4 +1,4 @@
-//! The parachain's state at block 0, from the runtime's own preset, and its first header.
+//! State and header of the parachain's block 0, from the runtime's own preset.
 
 use crate::{Header, State};
 use penpal_runtime::{Block, Runtime, VERSION};
@@ -8,7 +8,7 @@ use sp_genesis_builder::{LOCAL_TESTNET_RUNTIME_PRESET, PresetId, runtime_decl_fo
 use sp_runtime::traits::{BlakeTwo256, Hash, Header as _};
 use sp_state_machine::BasicExternalities;
 
-/// Lays `patch` over `base`, as a chain specification's patch is (RFC 7396).
+/// Merges `patch` into `base`, as chain specifications are patched (RFC 7396).
 fn merge(base: &mut Value, patch: Value) {
     match (base, patch) {
         (Value::Object(base), Value::Object(patch)) => {
@@ -26,7 +26,7 @@ fn preset(id: Option<&str>) -> Value {
     serde_json::from_slice(&json).expect("JSON")
 }
 
-/// State and header of block 0. Two collators, Alice and Bob, so that a block may be sealed by the wrong one.
+/// State and header of block 0. There are two collators, Alice and Bob, so that the wrong one can seal a block.
 pub fn genesis(code: &[u8]) -> (State, Header) {
     let mut config = preset(None);
     merge(&mut config, preset(Some(LOCAL_TESTNET_RUNTIME_PRESET)));

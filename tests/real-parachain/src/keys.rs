@@ -1,15 +1,14 @@
-//! Signatures that come out the same on every run.
+//! Reproducible signatures.
 //!
-//! `sp-core` draws randomness for each sr25519 signature. The blocks here must be the same bytes on every machine, so
-//! the witness is derived from the secret key and the message alone, as ed25519 does it. Fine for keys that everybody
-//! knows.
+//! `sp-core` uses randomness in sr25519 signatures. The blocks here must be the same bytes on every machine, so the
+//! witness is derived from the secret key and the message alone, as in ed25519. The keys are public test keys.
 
 use rand_core::{CryptoRng, Error, RngCore, impls};
 use schnorrkel::{Keypair, context::attach_rng, signing_context};
 use sp_core::{Pair, ecdsa, ed25519, sr25519};
 use sp_runtime::{AccountId32, MultiSignature, MultiSigner, traits::IdentifyAccount};
 
-/// Gives zeros: what is left of the witness is the secret nonce and the transcript.
+/// A generator of zeros: the witness then depends on the secret nonce and the transcript only.
 struct NoRandomness;
 
 impl RngCore for NoRandomness {
@@ -30,7 +29,7 @@ impl RngCore for NoRandomness {
 
 impl CryptoRng for NoRandomness {}
 
-/// Signs as `sp_core::sr25519::Pair::sign` does, but for the randomness.
+/// Signs like `sp_core::sr25519::Pair::sign`, without randomness.
 pub fn sign_sr25519(pair: &sr25519::Pair, message: &[u8]) -> sr25519::Signature {
     let keys: &Keypair = pair.as_ref();
     let signature = keys.sign(attach_rng(signing_context(b"substrate").bytes(message), NoRandomness));
@@ -48,7 +47,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The account that the key speaks for.
+    /// The account of the key.
     pub fn account(&self) -> AccountId32 {
         match self {
             Self::Sr25519(pair) => MultiSigner::Sr25519(pair.public()),
@@ -58,7 +57,7 @@ impl Key {
         .into_account()
     }
 
-    /// The signature of `message`; always the same one.
+    /// The signature of `message`, the same on every run.
     pub fn sign(&self, message: &[u8]) -> MultiSignature {
         match self {
             Self::Sr25519(pair) => MultiSignature::Sr25519(sign_sr25519(pair, message)),

@@ -1,9 +1,9 @@
-//! `pvf-real-parachain [--json] [FOLDER]`: a real parachain's runtime, and real blocks of it with all that a validation
-//! host is given, valid and corrupted.
+//! `pvf-real-parachain [--json] [FOLDER]`: writes a real parachain's runtime and blocks of it, valid and corrupted,
+//! with every input of a validation host.
 //!
-//! Default folder: `$PVF_CACHE/real-parachain`, or `~/.cache/pvf-fleet/real-parachain`. What is written there, and
-//! the licences of what this is built from, is in the README beside the manifest. Progress goes to standard error, a
-//! table (or, with `--json`, the manifest) to standard output.
+//! Default folder: `$PVF_CACHE/real-parachain`, or `~/.cache/pvf-fleet/real-parachain`. The README describes the files,
+//! and the licences of the dependencies. Progress is printed on standard error, a table (with `--json`, the manifest)
+//! on standard output.
 
 mod author;
 mod cases;
@@ -76,8 +76,8 @@ fn table(to: &mut File, manifest: &Manifest) -> io::Result<()> {
     Ok(())
 }
 
-/// Our own way to standard output. The runtime, run natively, prints there too when it refuses a header: that goes
-/// nowhere from now on.
+/// Standard output for this program only. Its original descriptor is redirected to /dev/null, because the native
+/// runtime prints when it rejects a header.
 fn own_stdout() -> io::Result<File> {
     let own = rustix::io::dup(io::stdout())?;
     rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?;
@@ -100,7 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("genesis: {:?}", header.state_root);
     let blocks = chain::chain(code, state, header);
     let mut cases = cases(&blocks);
-    eprintln!("asking the reference about {} candidates", cases.len());
+    eprintln!("validating {} candidates with the reference", cases.len());
     cases.iter_mut().for_each(Case::check);
 
     let manifest = manifest::write_all(&folder, code, cases)?;

@@ -1,4 +1,4 @@
-//! Files: each case's, the runtime's, and `manifest.json`, which says what they are.
+//! Writes the files of the cases and of the runtime, and `manifest.json`, which describes them.
 
 use crate::{cases::Case, expected::ValidationParams};
 use codec::Encode;
@@ -13,7 +13,7 @@ use std::{io, path::Path};
 pub struct Manifest {
     runtime: Runtime,
     code: Code,
-    /// The cases, in the order in which they were made.
+    /// The cases, in the order of their creation.
     pub cases: Vec<Entry>,
 }
 
@@ -44,7 +44,7 @@ struct File {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// What it shows.
+    /// What is special about it.
     pub about: String,
     /// `valid` or `invalid`.
     pub expect: &'static str,
@@ -55,14 +55,14 @@ pub struct Entry {
     relay_parent_number: u32,
     relay_parent_storage_root: String,
     result: Option<String>,
-    /// How many extrinsics the blocks have, inherents too.
+    /// Number of extrinsics in the blocks, inherents included.
     pub extrinsics: usize,
-    /// The size of the PoV as it is sent.
+    /// Size of the PoV as sent, bytes.
     pub pov_bytes: usize,
-    /// The size of the block data, where there is any.
+    /// Size of the block data, bytes; `None` if the PoV does not decompress.
     pub block_data_bytes: Option<usize>,
     corruption_of: Option<&'static str>,
-    /// What the native reference said: `valid`, or the message of the panic.
+    /// Outcome of the native reference: `valid`, or the message of its panic.
     pub reference: String,
 }
 
@@ -77,7 +77,7 @@ fn hex(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
-/// Writes a file of the folder, if it is not there with the same contents already, and says what to call it.
+/// Writes a file unless it exists with the same contents, and returns its name.
 fn write(folder: &Path, name: String, contents: &[u8]) -> io::Result<String> {
     let path = folder.join(&name);
     if std::fs::read(&path).ok().as_deref() != Some(contents) {
@@ -116,7 +116,7 @@ fn entry(folder: &Path, case: Case) -> io::Result<Entry> {
     })
 }
 
-/// Writes everything.
+/// Writes all files to the folder.
 pub fn write_all(folder: &Path, runtime: &[u8], cases: Vec<Case>) -> io::Result<Manifest> {
     let plain = decompress(runtime, CODE_BLOB_BOMB_LIMIT).map_err(io::Error::other)?;
     let manifest = Manifest {

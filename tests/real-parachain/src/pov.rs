@@ -1,4 +1,4 @@
-//! Blocks and their proof put together as a collator sends them.
+//! Blocks and their proof in the form that a collator sends.
 
 use crate::{Header, expected::ValidationParams};
 use codec::Encode;
@@ -9,26 +9,26 @@ use sp_maybe_compressed_blob::compress_weakly;
 use sp_runtime::traits::{BlakeTwo256, Header as _};
 use sp_trie::{CompactProof, StorageProof};
 
-/// More than any PoV: the limit of what is compressed.
+/// Limit of the compressor, bytes; larger than any PoV.
 const POV_LIMIT: usize = 40 * 1024 * 1024;
 
 /// The layouts of block data that `validate_block` reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// One block and the proof.
+    /// One block, and the proof.
     V0,
-    /// Any number of blocks and one proof.
+    /// Any number of blocks, and one proof.
     V1,
-    /// With a proof of scheduling behind, which this runtime reads and does not look at.
+    /// As V1, and a scheduling proof, which this runtime decodes and ignores.
     V2,
 }
 
-/// A PoV in parts, and what it is validated against.
+/// The parts of a PoV, and the parameters of its validation.
 #[derive(Clone)]
 pub struct Candidate {
     /// Head data of the parent.
     pub parent_head: Vec<u8>,
-    /// Root of the state that the proof is for.
+    /// Root of the parent's state, to which the proof belongs.
     pub parent_root: H256,
     /// Number of the relay parent.
     pub relay_parent_number: u32,
@@ -36,14 +36,14 @@ pub struct Candidate {
     pub relay_parent_storage_root: H256,
     /// The blocks.
     pub blocks: Vec<Block>,
-    /// What they read.
+    /// Proof of the state that the blocks read.
     pub proof: StorageProof,
     /// The layout.
     pub layout: Layout,
 }
 
 impl Candidate {
-    /// The proof in the form that is sent.
+    /// The proof in compact form, as it is sent.
     pub fn compact(&self) -> CompactProof {
         self.proof.to_compact_proof::<BlakeTwo256>(self.parent_root).expect("at least the root")
     }
@@ -68,7 +68,7 @@ impl Candidate {
         self.params_with(block_data(self.layout, self.blocks.clone(), self.compact()))
     }
 
-    /// The same with other block data.
+    /// The argument of `validate_block` with other block data.
     pub fn params_with(&self, block_data: Vec<u8>) -> ValidationParams {
         ValidationParams {
             parent_head: self.parent_head.clone(),
@@ -79,7 +79,7 @@ impl Candidate {
     }
 }
 
-/// Encodes.
+/// Encodes block data.
 pub fn block_data(layout: Layout, mut blocks: Vec<Block>, proof: CompactProof) -> Vec<u8> {
     match layout {
         Layout::V0 => ParachainBlockData::V0 { block: [blocks.remove(0)], proof },

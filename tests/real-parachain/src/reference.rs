@@ -1,6 +1,6 @@
-//! The reference: what `validate_block` does, done natively, to know each candidate's verdict from something else than
-//! the host under test. `cumulus-pallet-parachain-system` has the original, but only for wasm; the steps are the same
-//! and call the same code of the runtime: decode, build the state from the proof, check the seal, execute the block,
+//! The reference: a native `validate_block`, which determines each candidate's verdict independently of the host under
+//! test. The original in `cumulus-pallet-parachain-system` is compiled for wasm only. The reference performs the same
+//! steps with the same code of the runtime: decode, build the state from the proof, check the seal, execute the block,
 //! compare the validation data.
 
 use crate::{
@@ -32,7 +32,7 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Validates. An error is the message of the panic that ended it.
+/// Validates a candidate. An error is the message of the panic that ended the validation.
 pub fn validate(params: &ValidationParams) -> Result<ValidationResult, String> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|info| {

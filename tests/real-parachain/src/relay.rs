@@ -1,5 +1,5 @@
-//! The relay chain as the parachain sees it: a state with the entries that a collator proves, its root, and the
-//! messages that wait for the parachain.
+//! A model of the relay chain: a state with the entries that a collator proves, its root, and the pending messages to
+//! the parachain.
 
 use codec::Encode;
 use cumulus_primitives_core::{
@@ -13,18 +13,18 @@ use sp_state_machine::{InMemoryBackend, prove_read};
 use sp_trie::StorageProof;
 use std::collections::BTreeMap;
 
-/// The parachain that the preset is for.
+/// The parachain of the preset.
 pub const PARA: ParaId = ParaId::new(2000);
-/// A parachain with a channel to and one from ours.
+/// Another parachain, with a channel in each direction.
 pub const SIBLING: ParaId = ParaId::new(2001);
-/// How long a relay chain slot is.
+/// Length of a relay chain slot, milliseconds.
 pub const SLOT_MS: u64 = 6_000;
-/// How many relay chain slots a parachain slot has: the runtime's 24 s.
+/// Number of relay chain slots in a parachain slot, which takes 24 s.
 const SLOTS_A_BLOCK: u32 = 4;
 /// The first relay parent's slot (in the year 2024) and number.
 const FIRST: (u64, u32) = (284_000_000, 20_000_000);
 
-/// The relay chain, growing.
+/// The relay chain, which grows by one parachain slot at a time.
 pub struct Relay {
     slot: u64,
     number: u32,
@@ -32,24 +32,24 @@ pub struct Relay {
     horizontal_chain: MessageQueueChain,
     downward: Vec<InboundDownwardMessage>,
     horizontal: Vec<InboundHrmpMessage>,
-    /// What the relay chain says about a pending upgrade, in the next relay parent only.
+    /// The relay chain's signal about a pending upgrade, for the next relay parent only.
     pub go_ahead: Option<UpgradeGoAhead>,
 }
 
-/// The relay chain's block that a parachain block is built on.
+/// The relay chain block on which a parachain block is built.
 #[derive(Clone)]
 pub struct RelayParent {
     /// Its slot.
     pub slot: u64,
     /// Its number.
     pub number: u32,
-    /// Its state's root.
+    /// Root of its state.
     pub storage_root: H256,
-    /// Proves what the runtime reads in that state.
+    /// Proof of the entries that the runtime reads in that state.
     pub proof: StorageProof,
-    /// Messages from the relay chain that the parachain has not taken yet.
+    /// Messages from the relay chain that the parachain has not processed yet.
     pub downward: Vec<InboundDownwardMessage>,
-    /// Messages from the sibling that the parachain has not taken yet.
+    /// Messages from the sibling that the parachain has not processed yet.
     pub horizontal: Vec<InboundHrmpMessage>,
 }
 
@@ -74,7 +74,7 @@ impl Relay {
         self.downward.push(message);
     }
 
-    /// Queues a message from the sibling. (At most one in a relay chain block, so each comes one block later.)
+    /// Queues a message from the sibling. A relay chain block has at most one, so each message is sent one block later.
     pub fn send_horizontal(&mut self, data: Vec<u8>) {
         let sent_at = self.number + 1 + self.horizontal.len() as u32;
         let message = InboundHrmpMessage { sent_at, data };
@@ -82,7 +82,7 @@ impl Relay {
         self.horizontal.push(message);
     }
 
-    /// The next relay parent, one parachain slot later, in whose state `para_head` is the parachain's included head.
+    /// The next relay parent, one parachain slot later. In its state, `para_head` is the parachain's included head.
     pub fn next_parent(&mut self, para_head: &[u8]) -> RelayParent {
         self.slot += u64::from(SLOTS_A_BLOCK);
         self.number += SLOTS_A_BLOCK;
@@ -124,11 +124,11 @@ impl Relay {
         if let Some(signal) = self.go_ahead {
             state.insert(keys::upgrade_go_ahead_signal(PARA), signal.encode());
         }
-        // What is looked up, also where there is nothing: then the proof says so.
+        // Entries that the runtime reads, also absent ones: the proof covers their absence.
         let mut read: Vec<Vec<u8>> = state.keys().cloned().collect();
         read.push(keys::upgrade_go_ahead_signal(PARA));
         read.push(keys::upgrade_restriction_signal(PARA));
-        // Other parachains' entries, which make the trie deep enough to be proved in parts.
+        // Entries of other parachains, which make the trie deep enough for a partial proof.
         for other in 3000..3100 {
             state.insert(keys::para_head(other.into()), vec![other as u8; 200].encode());
             state.insert(keys::dmq_mqc_head(other.into()), H256::repeat_byte(other as u8).encode());
@@ -139,7 +139,7 @@ impl Relay {
     }
 }
 
-/// Limits as the real relay chains have them.
+/// The limits of the real relay chains.
 fn configuration() -> AbridgedHostConfiguration {
     AbridgedHostConfiguration {
         max_code_size: 5 * 1024 * 1024,

@@ -1,5 +1,5 @@
-//! Versions inside runtimes' wasm: read, for the host function that a checked upgrade calls, and raised, to have
-//! something to upgrade to.
+//! The version in a runtime's wasm: reads it, for the host function that a checked upgrade calls, and increments it,
+//! for the runtime to which the chain upgrades.
 
 use codec::{Decode, Encode};
 use sp_core::traits::ReadRuntimeVersion;
@@ -10,7 +10,7 @@ use std::ops::Range;
 const SECTION: &[u8] = b"runtime_version";
 const MAGIC: &[u8] = b"\0asm\x01\0\0\0";
 
-/// An unsigned LEB128 number at `at`, which moves behind it.
+/// Reads an unsigned LEB128 number at `at`, and advances `at`.
 fn leb128(wasm: &[u8], at: &mut usize) -> Option<usize> {
     let mut value = 0_usize;
     for shift in (0..35).step_by(7) {
@@ -24,7 +24,7 @@ fn leb128(wasm: &[u8], at: &mut usize) -> Option<usize> {
     None
 }
 
-/// Where the contents of the custom section with the version are.
+/// Range of the contents of the custom section with the version.
 fn section(wasm: &[u8]) -> Option<Range<usize>> {
     let mut at = wasm.starts_with(MAGIC).then_some(MAGIC.len())?;
     while at < wasm.len() {
@@ -43,15 +43,15 @@ fn section(wasm: &[u8]) -> Option<Range<usize>> {
     None
 }
 
-/// Reads the version out of a runtime's section. One without is refused: nothing is run to find out.
+/// Reads the version from a runtime's custom section. A runtime without one is an error: it is not executed.
 pub struct EmbeddedVersion;
 
 impl ReadRuntimeVersion for EmbeddedVersion {
     fn read_runtime_version(&self, wasm: &[u8], _: &mut dyn Externalities) -> Result<Vec<u8>, String> {
         let wasm = decompress(wasm, CODE_BLOB_BOMB_LIMIT).map_err(|e| e.to_string())?;
         let section = section(&wasm).ok_or("no runtime_version section")?;
-        // The section has no APIs, they are in one of their own; and without them a reader takes the layout for an
-        // older one. The runtime here only looks at name and version, which come first in every layout.
+        // The APIs are in another section, and without them a reader assumes an older layout. The runtime here only
+        // reads name and version, which come first in every layout.
         let (names, numbers) =
             <((String, String), (u32, u32, u32))>::decode(&mut &wasm[section]).map_err(|e| e.to_string())?;
         let apis = penpal_runtime::VERSION.apis.into_owned();
@@ -59,7 +59,7 @@ impl ReadRuntimeVersion for EmbeddedVersion {
     }
 }
 
-/// The same runtime, with the next `spec_version`, compressed.
+/// The same runtime with the next `spec_version`, compressed.
 pub fn next_version(code: &[u8]) -> Vec<u8> {
     let mut wasm = decompress(code, CODE_BLOB_BOMB_LIMIT).expect("our own runtime").into_owned();
     let range = section(&wasm).expect("a runtime with its version");

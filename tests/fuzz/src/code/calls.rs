@@ -1,19 +1,20 @@
-//! Modules that call one host function after the other: on memory that the input fills, with arguments that are
-//! nearly right.
+//! Modules that call host functions in sequence, on memory with the input in it, with arguments that are nearly right.
 
 use super::host::{FUNCTIONS, wasm_type};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use std::fmt::Write as _;
 
-/// Where the input's bytes are, and where its result is.
+/// Address of the input's bytes.
 const DATA: u32 = 1024;
+/// Address of the result.
 const RESULT: u32 = 256;
-/// Pages of memory, and where the heap begins.
+/// Pages of memory.
 const PAGES: u32 = 3;
+/// Start of the heap.
 const HEAP_BASE: u32 = 2 << 16;
 const MAX_CALLS: usize = 8;
 
-/// A pointer: mostly to where something is.
+/// A pointer, mostly into the data.
 fn pointer(u: &mut Unstructured<'_>) -> Result<u32> {
     Ok(match u.int_in_range(0..=9)? {
         0 => 0,
@@ -40,7 +41,7 @@ fn length(u: &mut Unstructured<'_>) -> Result<u32> {
 /// An argument, in the text format.
 fn argument(u: &mut Unstructured<'_>, of: char) -> Result<String> {
     if u.ratio(1, 6)? {
-        // What the call before gave.
+        // The result of an earlier call.
         return Ok(format!("(local.get ${})", if wasm_type(of) == "i64" { "wide" } else { "last" }));
     }
     Ok(match of {
@@ -51,7 +52,7 @@ fn argument(u: &mut Unstructured<'_>, of: char) -> Result<String> {
     })
 }
 
-/// Which functions are called, and how; the body that calls them.
+/// The functions that are called, and the body that calls them.
 fn body(u: &mut Unstructured<'_>) -> Result<(Vec<usize>, String)> {
     let (mut imports, mut body) = (Vec::new(), String::new());
     for _ in 0..u.int_in_range(1..=MAX_CALLS)? {
@@ -75,10 +76,10 @@ fn body(u: &mut Unstructured<'_>) -> Result<(Vec<usize>, String)> {
     Ok((imports, body))
 }
 
-/// The module that these bytes stand for.
+/// The module that these bytes encode.
 pub(super) fn module(bytes: &[u8]) -> Vec<u8> {
     let mut u = Unstructured::new(bytes);
-    // What is left of the input when nothing more is asked for is what lies in memory; it is at its end.
+    // The generator takes from the front of the input; its end is what the memory contains.
     let data: String = bytes[bytes.len().saturating_sub(512)..].iter().map(|byte| format!("\\{byte:02x}")).collect();
     let (used, body) = body(&mut u).unwrap_or_default();
     let imports: String = used.iter().enumerate().map(|(n, which)| FUNCTIONS[*which].import(n)).collect();

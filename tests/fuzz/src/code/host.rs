@@ -1,7 +1,7 @@
 //! Host functions as a guest imports them: name, parameters and result. `p`: a pointer; `f`: a pointer and a length;
 //! `n`: a number of 32 bits; `N`: of 64.
 
-/// One of them.
+/// A host function.
 pub(super) struct Function {
     pub(super) name: &'static str,
     pub(super) params: &'static str,
@@ -12,7 +12,7 @@ const fn f(name: &'static str, params: &'static str, result: Option<char>) -> Fu
     Function { name, params, result }
 }
 
-/// Those of consensus, one of RFC 163, and a few that nobody has.
+/// Those of consensus, one of RFC 163, and a few that the host does not have.
 pub(super) const FUNCTIONS: &[Function] = &[
     f("ext_allocator_malloc_version_1", "n", Some('p')),
     f("ext_allocator_free_version_1", "p", None),
@@ -60,7 +60,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     f("ext_crypto_bls381_generate_version_1", "pf", Some('p')),
     f("ext_storage_get_version_1", "f", Some('f')),
     f("ext_offchain_timestamp_version_1", "", Some('N')),
-    f("ext_nobody_has_this_version_1", "ppp", Some('N')),
+    f("ext_unknown_function_version_1", "ppp", Some('N')),
 ];
 
 /// A type of the text format.
@@ -69,7 +69,7 @@ pub(super) fn wasm_type(of: char) -> &'static str {
 }
 
 impl Function {
-    /// Its import, in the text format, under a name of its own in the module.
+    /// Its import in the text format, named `$h<n>` in the module.
     pub(super) fn import(&self, n: usize) -> String {
         let params: String = self.params.chars().map(|of| format!(" (param {})", wasm_type(of))).collect();
         let result = self.result.map(|of| format!(" (result {})", wasm_type(of))).unwrap_or_default();

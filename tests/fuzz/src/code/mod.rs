@@ -1,9 +1,9 @@
 //! Validation code: any bytes, modules of wasm-smith, and modules that call host functions with odd arguments, through
 //! real prepare and execute processes as a worker starts them.
 //!
-//! Whatever the code is, the verdict is the code's, never ours, and a second run gives the same; what is prepared
-//! twice, on one thread and on two, has the same bytes; the parser and the instrumentation say in this process, where
-//! the fuzzer sees which way they take, what they say in the job's.
+//! Whatever the code is, no verdict is an infrastructure failure, and a second run gives the same verdict; preparing twice,
+//! on one thread and on two, gives the same bytes; the parser and the instrumentation give the same result in this process,
+//! where the fuzzer sees their coverage, as in the job's.
 
 mod calls;
 mod host;
@@ -20,29 +20,30 @@ use pvf_shared::{
 };
 use pvf_worker::{supervise::Prepared, wasm};
 
-/// Decompressed code may not be larger, bytes.
+/// Largest decompressed code, bytes.
 const BOMB_LIMIT: u32 = 1 << 20;
-/// How what is compressed begins.
+/// First bytes of compressed data.
 const COMPRESSED: [u8; 8] = [0x52, 0xbc, 0x53, 0x76, 0x46, 0xdb, 0x8e, 0x05];
 
-/// The first thing in this executable: if it was started for a job, it does that and ends.
+/// Must be called first: if this process was started for a job, it runs the job and ends.
 pub fn job_if_asked() {
-    // A panic ends a fuzzer, but not a job.
+    // A panic must abort the fuzzer, but not a job.
     let hook = std::panic::take_hook();
-    // SAFETY: nothing of this process has a handler for it. Rust's own start does the same; here C++ began.
+    // SAFETY: this process has no handler for the signal. Rust's runtime would ignore it, too, but `main` is libFuzzer's.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     pvf_worker::run_job_if_asked::<()>();
     std::panic::set_hook(hook);
-    // Job processes are told to end with the thread that starts them.
+    // Job processes end with the thread that starts them, so one thread starts all of them.
     pvf_worker::supervise::start_spawner();
 }
 
-/// What an input is: three bytes say how to read the others.
+/// An input: the first three bytes select how the others are read.
 struct Input {
     code: Vec<u8>,
     params: ExecutorParams,
-    /// Whether it is prechecked as well, and whether it is prepared twice.
+    /// Whether it is prechecked, too.
     precheck: bool,
+    /// Whether it is prepared a second time.
     twice: bool,
     pov: Bytes,
 }
@@ -58,14 +59,14 @@ fn read(bytes: &[u8]) -> Option<Input> {
         0..=3 => Bytes::from_static(b"block"),
         4 => Bytes::new(),
         5 => Bytes::copy_from_slice(&rest[..rest.len().min(256)]),
-        // It says that it is compressed.
+        // Marked as compressed, but not compressed data.
         6 => [&COMPRESSED[..], &rest[..rest.len().min(64)]].concat().into(),
         _ => sp_maybe_compressed_blob::compress_weakly(&[0; 5000], 10_000).expect("it can be compressed").into(),
     };
     Some(Input { code, params: executor_params(params), precheck: how & 8 != 0, twice: how & 48 == 48, pov })
 }
 
-/// Such as a session may have.
+/// Executor parameters as a session may have them.
 fn executor_params(n: u8) -> ExecutorParams {
     let list = match n % 8 {
         1 => vec![ExecutorParam::StackLogicalMax(1024)],
@@ -77,15 +78,15 @@ fn executor_params(n: u8) -> ExecutorParams {
         _ => vec![],
     };
     let params = ExecutorParams(list);
-    params.check_consistency().expect("parameters that may be");
+    params.check_consistency().expect("valid parameters");
     params
 }
 
-/// What this process makes of the code, as far as it goes without compiling: the same on one thread and on two.
+/// The result of all steps before compiling, in this process. Panics unless it is the same on one thread and on two.
 fn here(input: &Input) -> Result<(), PrepareError> {
     let code = wasm::decompress_code(&input.code, BOMB_LIMIT)?;
     let [one, two] = [1, 2].map(|threads| wasm::instrument(wasm::prevalidate(&code, threads)?, &input.params, threads));
-    assert_eq!(one, two, "another outcome on two threads");
+    assert_eq!(one, two, "another result on two threads");
     one.map(drop)
 }
 
@@ -96,20 +97,20 @@ pub fn run(bytes: &[u8]) {
     let jobs = Jobs::get();
     let prepared = jobs.prepare(&input, false, 1);
     match (&here, &prepared) {
-        (Err(here), Prepared::Failed(there)) => assert_eq!(here, there, "it is refused for another reason there"),
-        (Err(here), _) => panic!("refused here ({here}), and in a job: {prepared:?}"),
+        (Err(here), Prepared::Failed(there)) => assert_eq!(here, there, "the job refuses it for another reason"),
+        (Err(here), _) => panic!("refused here ({here}), but not in a job: {prepared:?}"),
         (Ok(()), Prepared::Failed(PrepareError::Prevalidation(_) | PrepareError::CouldNotDecompress(_))) => {
-            panic!("fine here, and in a job: {prepared:?}")
+            panic!("accepted here, but not in a job: {prepared:?}")
         }
         (Ok(()), _) => {}
     }
     if input.twice {
-        // As a rule nothing depends on how many threads there are.
+        // The number of threads must not matter.
         assert!(jobs.prepare(&input, false, 2) == prepared, "prepared twice, with different results");
     }
     let checked = input.precheck.then(|| jobs.prepare(&input, true, 1));
     let Prepared::Artifact(artifact) = prepared else {
-        assert!(checked.is_none_or(|checked| checked == prepared), "a precheck says something else");
+        assert!(checked.is_none_or(|checked| checked == prepared), "a precheck gives another result");
         return;
     };
     let outcome = jobs.execute_twice(&input, &artifact);
@@ -119,7 +120,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// What an input is, in words.
+/// Describes an input.
 pub fn show(bytes: &[u8]) -> String {
     let Some(input) = read(bytes) else { return "no module".into() };
     let form = ["bytes", "wasm-smith", "wasm-smith", "calls"][usize::from(bytes[0] % 4)];
@@ -133,7 +134,7 @@ pub fn show(bytes: &[u8]) -> String {
     )
 }
 
-/// Guests of the corpus, each a few bytes long, and something for the generators to begin with.
+/// Short guests of the corpus, and random bytes for the generators.
 pub fn seeds() -> Seeds {
     let mut seeds = Vec::new();
     for (n, case) in corpus::all().iter().enumerate() {

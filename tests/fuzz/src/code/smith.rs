@@ -1,14 +1,14 @@
-//! Modules of wasm-smith, near what the PVF parser takes: the features of the first version of wasm, a memory imported
-//! or defined, the three exports, some host functions. Now and then one of the things that must be refused.
+//! Modules of wasm-smith, close to what the PVF parser accepts: the features of wasm 1.0, a memory imported or defined, the
+//! three exports, some host functions, and sometimes a feature that must be refused.
 
 use super::host::FUNCTIONS;
 use libfuzzer_sys::arbitrary::Unstructured;
 use wasm_smith::{Config, Module};
 
-/// So many steps and it traps, unless it was to run as long as it may.
+/// Loop iterations and calls until a terminating module traps.
 const FUEL: u32 = 10_000;
 
-/// What of a module is not left to chance, in the text format.
+/// The fixed part of a module, in the text format.
 fn shape(u: &mut Unstructured<'_>, flags: u8) -> Option<String> {
     let mut text = "(module\n".to_owned();
     for n in 0..u.int_in_range(0..=4).ok()? {
@@ -28,7 +28,7 @@ fn shape(u: &mut Unstructured<'_>, flags: u8) -> Option<String> {
     Some(text)
 }
 
-/// The module that these bytes stand for.
+/// The module that these bytes encode.
 pub(super) fn module(flags: u8, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut u = Unstructured::new(bytes);
     let shape = shape(&mut u, flags)?;
@@ -65,7 +65,7 @@ pub(super) fn module(flags: u8, bytes: &[u8]) -> Option<Vec<u8>> {
         ..Config::default()
     };
     let mut module = Module::new(config, &mut u).ok()?;
-    // One that has no end takes all the time that it may.
+    // An endless module takes its whole time limit, so most are made to terminate.
     if flags & 32 != 0 || !u.len().is_multiple_of(4) {
         module.ensure_termination(FUEL).ok()?;
     }

@@ -1,31 +1,33 @@
-//! Messages of the right form with any content: few names, so that they meet, and numbers at the edges.
+//! Well-formed messages with arbitrary contents: few different ids, so that messages refer to each other, and numbers
+//! at the edges of their ranges.
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use pvf_shared::{
     Bytes,
-    candidate::{BlockDataForm, CandidateContext},
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, NodeId, RequestId, StorageRoot, WorkerId},
-    job::{ArtifactInfo, BlobRef, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
+    artifact::{ArtifactInfo, Mac},
+    blob::BlobRef,
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, NodeId, RequestId, WorkerId},
+    job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
     params::{ExecutorParam, ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
-    store::seal::Mac,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
         ActiveLeaf, ActiveLeavesUpdate, CodeRef, ExecuteSubmission, FromNode, Heartbeat, Holding, JobReport,
         RunningJob, SecurityStatus, Submission, ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
+use pvf_testkit::fixtures::context;
 use std::time::Duration;
 use uuid::Uuid;
 
 type In<'a, 'b> = &'a mut Unstructured<'b>;
 
-/// One of four.
+/// A number below four.
 pub(super) fn few(u: In<'_, '_>) -> Result<u8> {
     u.int_in_range(0..=3)
 }
 
-fn name(u: In<'_, '_>) -> Result<Uuid> {
+fn uuid(u: In<'_, '_>) -> Result<Uuid> {
     Ok(Uuid::from_u128(few(u)?.into()))
 }
 
@@ -37,7 +39,7 @@ fn request(u: In<'_, '_>) -> Result<RequestId> {
     Ok(RequestId(Uuid::from_u128(u.int_in_range(0..=31)?)))
 }
 
-/// Often at an edge.
+/// A number, often at the edge of a range.
 pub(super) fn number(u: In<'_, '_>) -> Result<u64> {
     Ok(match u.int_in_range(0..=5)? {
         0 => 0,
@@ -49,7 +51,7 @@ pub(super) fn number(u: In<'_, '_>) -> Result<u64> {
     })
 }
 
-/// Often at an edge.
+/// A duration, often at the edge of a range.
 pub(super) fn duration(u: In<'_, '_>) -> Result<Duration> {
     Ok(match u.int_in_range(0..=7)? {
         0 => Duration::ZERO,
@@ -106,13 +108,7 @@ pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
         1 => Work::HeadsUp,
         _ => Work::Execute(Box::new(ExecuteSubmission {
             kind: *u.choose(&ExecuteKind::ALL)?,
-            context: CandidateContext {
-                parent_head: Bytes::from(vec![few(u)?]),
-                relay_parent_number: 1,
-                relay_parent_storage_root: StorageRoot([0; 32]),
-                extension: None,
-                block_data_form: BlockDataForm::MaybeCompressed,
-            },
+            context: context(vec![few(u)?]),
             block_data: blob(u)?,
             pov_bomb_limit: 1 << 20,
             exec_timeout: maybe(u, duration)?,
@@ -122,7 +118,7 @@ pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
     };
     Ok(Submission {
         id: request(u)?,
-        node: NodeId(name(u)?),
+        node: NodeId(uuid(u)?),
         code: CodeRef { hash: CodeHash([few(u)?; 32]), blob: blob(u)? },
         code_bomb_limit: *u.choose(&[1, 1 << 20, 1 << 30])?,
         executor_params: params(u)?,
@@ -132,9 +128,9 @@ pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
     })
 }
 
-/// All but submissions.
+/// A message of a client other than a submission.
 pub(super) fn from_node(u: In<'_, '_>) -> Result<FromNode> {
-    let node = NodeId(name(u)?);
+    let node = NodeId(uuid(u)?);
     Ok(match few(u)? {
         0 => FromNode::Ask { node, requests: list(u, request)? },
         1 => FromNode::Cancel { request: request(u)?, node },
@@ -182,12 +178,11 @@ pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
     })
 }
 
-/// What was sent to a worker: most of what it says is about that.
+/// A job that was sent to a worker, mostly one of the last: most messages of workers are about such a job.
 fn of_sent(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<Option<(WorkerId, RunningJob, bool)>> {
     if sent.is_empty() || u.ratio(1, 6)? {
         return Ok(None);
     }
-    // Mostly the last ones.
     let back = usize::from(u.int_in_range(0..=7_u8)?).min(sent.len() - 1);
     let (worker, message) = &sent[sent.len() - 1 - back];
     Ok(match message {
@@ -265,7 +260,7 @@ pub(super) fn report(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<Job
     let (mut worker, mut job, mut prepares) = (worker(u)?, running(u)?, u.arbitrary()?);
     if let Some(of) = of_sent(u, sent)? {
         (worker, job, prepares) = of;
-        // Now and then by another worker, or of another kind.
+        // Sometimes from another worker, or of another kind.
         if u.ratio(1, 16)? {
             worker = self::worker(u)?;
         }

@@ -1,12 +1,12 @@
-//! What the text format cannot say: compressed codes, and modules too large to write as text.
+//! Encoders for what the text format cannot express: compressed code, and modules that are too large as text.
 
 use crate::encode::leb128;
 
 /// The prefix that marks a code as compressed.
 const COMPRESSED: [u8; 8] = [0x52, 0xbc, 0x53, 0x76, 0x46, 0xdb, 0x8e, 0x05];
 
-/// The prefix and a zstd frame of `content`. Only runs are compressed, which needs no compressor: a
-/// frame may store blocks as they are, and a block of one byte repeated as that byte.
+/// The prefix and a zstd frame of `content`. Only runs of one byte are compressed, which needs no compressor: a frame
+/// may store a block as it is, and a block of one repeated byte as that byte.
 pub(super) fn zstd(content: &[u8]) -> Vec<u8> {
     /// The largest block of the format.
     const BLOCK: usize = 128 * 1024;
@@ -38,7 +38,7 @@ fn block_header(last: bool, kind: u32, len: usize) -> [u8; 3] {
     [a, b, c]
 }
 
-/// A wasm module in the making, section by section in the order of the format.
+/// Builds a wasm module, section by section in the order of the format.
 pub(super) struct Module {
     bytes: Vec<u8>,
 }
@@ -49,7 +49,7 @@ impl Module {
         Self { bytes: b"\0asm\x01\0\0\0".to_vec() }
     }
 
-    /// Adds a section that is a list: its length, then its entries, each encoded already.
+    /// Adds a section that consists of a list of encoded entries.
     pub(super) fn list(&mut self, id: u8, entries: &[Vec<u8>]) -> &mut Self {
         let mut body = Vec::new();
         leb128(&mut body, entries.len() as u32);
@@ -76,7 +76,7 @@ pub(super) fn export(name: &str, kind: u8, index: u32) -> Vec<u8> {
     out
 }
 
-/// Appends a number in signed LEB128, as constants have it.
+/// Appends a number in signed LEB128, the encoding of constants.
 pub(super) fn signed(out: &mut Vec<u8>, mut value: i64) {
     loop {
         let byte = value as u8 & 0x7f;

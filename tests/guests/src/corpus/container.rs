@@ -1,4 +1,4 @@
-//! Codes that are odd before a single instruction is looked at: not wasm, cut short, compressed.
+//! Code that is malformed or unusual as a file: not wasm, truncated, compressed.
 
 use super::{
     Case, Expect,
@@ -10,15 +10,15 @@ use crate::variant::custom_section;
 /// The default bomb limit of code: 30 MiB.
 const BOMB_LIMIT: usize = 30 * 1024 * 1024;
 
-/// A guest with nothing odd about it. Its last section is the data.
+/// An ordinary guest. Its last section is the data.
 fn plain() -> Vec<u8> {
     guest("", "", "")
 }
 
-/// `code` grown to `len` bytes by a custom section of zeros, compressed.
+/// A plain guest that is extended to `len` bytes by a custom section of zeros, compressed.
 fn compressed_to(len: usize) -> Vec<u8> {
     let mut code = plain();
-    // Id, a length of four bytes, the name's length and the name, whatever the padding.
+    // The section's id, its length in four bytes, the length of the name, and the name.
     let header = 1 + 4 + 1 + "padding".len();
     let padding = vec![0; len - code.len() - header];
     custom_section(&mut code, b"padding", &padding);
@@ -27,7 +27,7 @@ fn compressed_to(len: usize) -> Vec<u8> {
 }
 
 pub(super) const CASES: &[Case] = &[
-    Case::valid("plain", "nothing is odd about this one", plain),
+    Case::valid("plain", "an ordinary guest", plain),
     Case::refused("empty", Expect::Prevalidation, "no bytes at all", Vec::new),
     Case::refused("not_wasm", Expect::Prevalidation, "some text", || {
         b"this is not the code you are looking for".to_vec()
@@ -39,10 +39,10 @@ pub(super) const CASES: &[Case] = &[
         code[4] = 2;
         code
     }),
-    Case::refused("component", Expect::Prevalidation, "a component is no module", || b"\0asm\x0d\0\x01\0".to_vec()),
+    Case::refused("component", Expect::Prevalidation, "a component is not a module", || b"\0asm\x0d\0\x01\0".to_vec()),
     Case::invalid(
         "header_only",
-        "a module without any section is a valid one; it has no memory to write parameters into",
+        "a module without sections is valid; it has no memory to write parameters into",
         || b"\0asm\x01\0\0\0".to_vec(),
     ),
     Case::refused("cut_in_the_data", Expect::Prevalidation, "the last byte is missing", || {
@@ -57,8 +57,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::valid(
         "cut_between_sections",
-        "a file may end after any section; the guest has lost its data, and the zeros that it returns \
-         instead happen to be a valid result",
+        "a file may end after any section; without its data the guest returns zeros, which are a valid \
+         result",
         || {
             let mut code = plain();
             code.truncate(data_section(&code));
@@ -80,9 +80,9 @@ pub(super) const CASES: &[Case] = &[
         code.extend_from_slice(&[0x7f, 0x01, 0x00]);
         code
     }),
-    Case::valid("custom_section", "sections nobody knows are skipped", || {
+    Case::valid("custom_section", "custom sections are skipped", || {
         let mut code = plain();
-        custom_section(&mut code, b"nobody knows", &[1, 2, 3]);
+        custom_section(&mut code, b"unknown", &[1, 2, 3]);
         code
     }),
     Case::refused("section_twice", Expect::Prevalidation, "each section comes at most once", || {
@@ -99,18 +99,18 @@ pub(super) const CASES: &[Case] = &[
     Case::refused("functions_without_code", Expect::Prevalidation, "one declared, none defined", || {
         b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0".to_vec()
     }),
-    Case::refused("ill_typed", Expect::Preparation, "parses, but an i64 is no i32", || {
+    Case::refused("ill_typed", Expect::Preparation, "parses, but an i64 is not an i32", || {
         guest("", "", "(drop (i32.add (i64.const 1) (i32.const 2)))")
     }),
-    Case::refused("unknown_function", Expect::Preparation, "calls a function that is not there", || {
+    Case::refused("unknown_function", Expect::Preparation, "calls a function that does not exist", || {
         module("(module (func (call 7)))")
     }),
     Case::valid("compressed", "the prefix and a zstd frame", || zstd(&plain())),
-    Case::valid("compressed_to_the_limit", "exactly 30 MiB is fine", || compressed_to(BOMB_LIMIT)),
+    Case::valid("compressed_to_the_limit", "exactly 30 MiB", || compressed_to(BOMB_LIMIT)),
     Case::refused(
         "compressed_over_the_limit",
         Expect::CouldNotDecompress,
-        "one byte more is a bomb, though it would be a fine module",
+        "one byte over the limit; the module itself is valid",
         || compressed_to(BOMB_LIMIT + 1),
     ),
     Case::refused(
@@ -119,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
         "an empty stream is an unfinished frame",
         || zstd(&[])[..8].to_vec(),
     ),
-    Case::valid("compressed_in_two_frames", "frames that follow each other are one stream", || {
+    Case::valid("compressed_in_two_frames", "consecutive frames form one stream", || {
         let code = plain();
         let (first, second) = code.split_at(code.len() / 2);
         [&zstd(first)[..], &zstd(second)[8..]].concat()
@@ -127,13 +127,13 @@ pub(super) const CASES: &[Case] = &[
     Case::refused(
         "compressed_then_rubbish",
         Expect::CouldNotDecompress,
-        "what follows the frame must be a frame",
+        "only another frame may follow a frame",
         || [&zstd(&plain())[..], b"no frame"].concat(),
     ),
     Case::refused("compressed_rubbish", Expect::CouldNotDecompress, "the prefix, but no zstd frame", || {
         [&zstd(&[])[..8], b"rubbish that is no frame"].concat()
     }),
-    Case::refused("compressed_cut", Expect::CouldNotDecompress, "the frame is cut short", || {
+    Case::refused("compressed_cut", Expect::CouldNotDecompress, "the frame is truncated", || {
         let mut code = zstd(&plain());
         code.truncate(code.len() - 5);
         code
@@ -141,13 +141,13 @@ pub(super) const CASES: &[Case] = &[
     Case::refused(
         "compressed_twice",
         Expect::Prevalidation,
-        "it is decompressed once, and what comes out is not wasm",
+        "decompressed once, it is still compressed and not wasm",
         || zstd(&zstd(&plain())),
     ),
-    Case::refused("compressed_empty", Expect::Prevalidation, "a frame of nothing", || zstd(&[])),
+    Case::refused("compressed_empty", Expect::Prevalidation, "a frame of no bytes", || zstd(&[])),
 ];
 
-/// Where the data section, the last one, of a [`guest`] starts.
+/// Position of the data section of a [`guest`], which is its last section.
 fn data_section(code: &[u8]) -> usize {
     let mut at = 8;
     loop {

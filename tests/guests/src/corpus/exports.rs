@@ -1,5 +1,5 @@
-//! Exports: the entry point, the heap base and the memory. None of them is looked at before the
-//! execution, and there a missing or ill-typed one is the guest's fault.
+//! Exports: the entry point, the heap base and the memory. They are not checked before the execution, and there a
+//! missing or ill-typed one makes the candidate invalid.
 
 use super::{
     Case, Expect,
@@ -17,20 +17,20 @@ fn heap_base(export: &str) -> Vec<u8> {
     raw_guest("", &format!("{MEMORY} {export} {}", result_segment()), "")
 }
 
-/// A guest whose heap is at 0: it keeps its result out of the way until the parameters are read.
+/// A guest whose heap starts at 0, where the parameters overwrite its result: it restores the result from a copy.
 fn heap_at_zero(heap_base: &str) -> Vec<u8> {
-    const KEPT_AT: u32 = 100_000;
-    let items = format!(r#"{MEMORY} (global (export "__heap_base") i32 {heap_base}) {}"#, segment(KEPT_AT, RESULT));
-    let bring = format!(
-        "(i64.store offset=0 (i32.const {RESULT_AT}) (i64.load offset=0 (i32.const {KEPT_AT})))
-         (i64.store offset=8 (i32.const {RESULT_AT}) (i64.load offset=8 (i32.const {KEPT_AT})))"
+    const COPY_AT: u32 = 100_000;
+    let items = format!(r#"{MEMORY} (global (export "__heap_base") i32 {heap_base}) {}"#, segment(COPY_AT, RESULT));
+    let restore = format!(
+        "(i64.store offset=0 (i32.const {RESULT_AT}) (i64.load offset=0 (i32.const {COPY_AT})))
+         (i64.store offset=8 (i32.const {RESULT_AT}) (i64.load offset=8 (i32.const {COPY_AT})))"
     );
-    raw_guest("", &items, &bring)
+    raw_guest("", &items, &restore)
 }
 
 pub(super) const CASES: &[Case] = &[
-    Case::invalid("validate_block_missing", "nothing to call", || entry_point("")),
-    Case::invalid("validate_block_of_other_name", "names are exact", || {
+    Case::invalid("validate_block_missing", "there is no entry point", || entry_point("")),
+    Case::invalid("validate_block_of_other_name", "names must match exactly", || {
         entry_point(r#"(func (export "validate-block") (param i32 i32) (result i64) (i64.const 0))"#)
     }),
     Case::invalid("validate_block_is_a_global", "a global cannot be called", || {
@@ -51,10 +51,10 @@ pub(super) const CASES: &[Case] = &[
     Case::invalid("validate_block_of_narrow_result", "(i32, i32) -> i32", || {
         entry_point(r#"(func (export "validate_block") (param i32 i32) (result i32) (i32.const 0))"#)
     }),
-    Case::refused("export_twice", Expect::Preparation, "names of exports are unique", || {
+    Case::refused("export_twice", Expect::Preparation, "export names must be unique", || {
         guest("", r#"(export "validate_block" (memory 0))"#, "")
     }),
-    Case::invalid("heap_base_missing", "no place for the parameters", || heap_base("")),
+    Case::invalid("heap_base_missing", "the host cannot place the parameters", || heap_base("")),
     Case::invalid("heap_base_i64", "an address is an i32", || {
         heap_base(r#"(global (export "__heap_base") i64 (i64.const 65536))"#)
     }),
@@ -73,7 +73,7 @@ pub(super) const CASES: &[Case] = &[
     Case::valid("heap_base_beyond_memory", "the allocator grows memory up to it", || {
         heap_base(r#"(global (export "__heap_base") i32 (i32.const 10000000))"#)
     }),
-    Case::invalid("heap_base_beyond_the_limit", "memory may not grow as far as 256 MiB", || {
+    Case::invalid("heap_base_beyond_the_limit", "the limit of memory is below 256 MiB", || {
         heap_base(r#"(global (export "__heap_base") i32 (i32.const 0x10000000))"#)
     }),
     Case::invalid("heap_base_at_the_end", "the heap would pass 4 GiB", || {
@@ -82,17 +82,17 @@ pub(super) const CASES: &[Case] = &[
     Case::valid(
         "heap_base_wraps_around",
         "rounding -1 up to 8 gives 0: the allocator's arithmetic wraps, in a build without overflow \
-         checks, which is how the existing host is built",
+         checks, which is how the Polkadot node is built",
         || heap_at_zero("(i32.const -1)"),
     ),
-    Case::valid("heap_base_zero", "the allocator does not care what it overwrites", || heap_at_zero("(i32.const 0)")),
+    Case::valid("heap_base_zero", "the allocator may overwrite the guest's data", || heap_at_zero("(i32.const 0)")),
     Case::invalid("memory_of_other_name", "it must be exported as `memory`", || {
         raw_guest("", &format!(r#"(memory (export "mem") 2) {HEAP_BASE} {}"#, result_segment()), "")
     }),
     Case::invalid("memory_not_exported", "it must be exported", || {
         raw_guest("", &format!("(memory 2) {HEAP_BASE} {}", result_segment()), "")
     }),
-    Case::invalid("memory_missing", "no memory at all compiles; there is nowhere to write to", || {
+    Case::invalid("memory_missing", "a module without memory compiles; the host cannot write the parameters", || {
         raw_guest("", HEAP_BASE, "")
     }),
     Case::invalid("memory_is_a_global", "the export has the name, not the type", || {

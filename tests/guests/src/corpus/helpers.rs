@@ -1,4 +1,4 @@
-//! Guests outside the table that a test can adjust: a result to return, a time to take.
+//! Guests outside the table, with parameters: the result to return, the time to take.
 
 use super::text::{HEAP_BASE, MEMORY, escape, guest, module, packed, segment};
 
@@ -6,11 +6,11 @@ use super::text::{HEAP_BASE, MEMORY, escape, guest, module, packed, segment};
 /// messages, nothing processed, watermark 42.
 pub const RESULT: &[u8] = &[0x10, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 42, 0, 0, 0];
 
-/// A guest that returns these bytes, whatever they are.
+/// A guest that returns these bytes, which need not be a valid result.
 pub fn returns(result: &[u8]) -> Vec<u8> {
     const AT: u32 = 1024;
     let len = result.len() as u32;
-    // The heap begins in the page after the bytes.
+    // The heap starts in the page behind the bytes.
     let pages = (AT + len).div_ceil(65536);
     module(&format!(
         r#"(module
@@ -25,9 +25,9 @@ pub fn returns(result: &[u8]) -> Vec<u8> {
     ))
 }
 
-/// A guest that returns the parent head as the new head, whatever it is, with nothing else and
-/// watermark 0. It does so in place: the encoded head is at the start of the parameters, and what
-/// follows there is longer than the rest of a result, which is eleven zeros.
+/// A guest that returns the parent head as the new head, with watermark 0 and nothing else. It builds the result in
+/// place: the encoded head is at the start of the parameters, and the guest overwrites what follows with the rest of a
+/// result, which is eleven zeros.
 pub fn echo_like() -> Vec<u8> {
     module(&format!(
         r#"(module {MEMORY} {HEAP_BASE}
@@ -35,7 +35,7 @@ pub fn echo_like() -> Vec<u8> {
                 (local $mode i32) (local $word i32) (local $rest i32)
                 (local.set $word (i32.load (local.get $at)))
                 (local.set $mode (i32.and (local.get $word) (i32.const 3)))
-                ;; Length of the prefix and, with it, where the head ends; no head needs the longest form.
+                ;; Length of the prefix and of the head; no head is so long that it needs the longest form of a prefix.
                 (if (i32.eqz (local.get $mode)) (then
                     (local.set $rest (i32.add (i32.const 1)
                         (i32.shr_u (i32.and (local.get $word) (i32.const 0xff)) (i32.const 2))))))
@@ -56,9 +56,9 @@ pub fn echo_like() -> Vec<u8> {
     ))
 }
 
-/// A guest that returns [`RESULT`] after `iterations` rounds of a loop: a knob for CPU time. A round
-/// is six dependent operations, so it takes a few nanoseconds; what they compute is stored, so that
-/// no compiler may leave them out.
+/// A guest that returns [`RESULT`] after `iterations` rounds of a loop, to use an adjustable amount of CPU time. A
+/// round is six dependent operations and takes a few nanoseconds. The guest stores their result, so that the compiler
+/// cannot remove them.
 pub fn busy(iterations: u64) -> Vec<u8> {
     guest(
         "",
@@ -89,8 +89,8 @@ pub const NAN_BITS: [u8; 24] = [
     0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xf8, 0x7f, // f64: a NaN with a payload, plus 1
 ];
 
-/// A guest whose head data are the bits of four NaNs that processors disagree about; compare with
-/// [`NAN_BITS`]. The operands come from memory, so that no compiler folds the operations.
+/// A guest whose head data are the bits of four NaNs that differ between processors; compare with [`NAN_BITS`]. The
+/// operands come from memory, so that the compiler cannot fold the operations.
 pub fn nan_bits() -> Vec<u8> {
     let mut result = vec![24 << 2];
     result.extend_from_slice(&[0; 24]);
@@ -115,7 +115,7 @@ pub fn nan_bits() -> Vec<u8> {
     ))
 }
 
-/// A guest that is content with parameters of `len` bytes only.
+/// A guest that traps unless its parameters are `len` bytes long.
 pub fn wants_length(len: usize) -> Vec<u8> {
     let content = format!("(if (i32.ne (local.get 1) (i32.const {len})) (then unreachable))");
     guest("", "", &content)

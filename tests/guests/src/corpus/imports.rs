@@ -1,11 +1,11 @@
-//! Imports: which link, which become stubs, and which are refused at what stage.
+//! Imports: those that link, those that become stubs, and those that are rejected, each at its stage.
 
 use super::{
     Case, Expect,
     text::{HEAP_BASE, MEMORY, guest, module, raw_guest, result_segment},
 };
 
-/// Where a section of this number belongs: before the first with a higher one.
+/// Position for a section with this id: before the first section with a higher one.
 fn section_after(wasm: &[u8], number: u8) -> usize {
     let mut at = 8;
     while at < wasm.len() && wasm[at] < number {
@@ -24,7 +24,7 @@ fn section_after(wasm: &[u8], number: u8) -> usize {
 }
 
 pub(super) const CASES: &[Case] = &[
-    Case::valid("import_missing_not_called", "an unknown function of env links to a stub", || {
+    Case::valid("import_missing_not_called", "an unknown function of env is linked to a stub", || {
         guest(r#"(import "env" "no_such_function" (func (param i32) (result i64)))"#, "", "")
     }),
     Case::invalid("import_missing_called", "the stub traps", || {
@@ -38,18 +38,14 @@ pub(super) const CASES: &[Case] = &[
             "",
         )
     }),
-    Case::unlinkable(
-        "import_missing_twice_ill_typed",
-        "there is one stub for one name; it cannot have two types",
-        || {
-            guest(
-                r#"(import "env" "no_such_function" (func (param i32)))
+    Case::unlinkable("import_missing_twice_ill_typed", "the one stub of a name cannot have two types", || {
+        guest(
+            r#"(import "env" "no_such_function" (func (param i32)))
                    (import "env" "no_such_function" (func (param i64)))"#,
-                "",
-                "",
-            )
-        },
-    ),
+            "",
+            "",
+        )
+    }),
     Case::valid("import_registered_twice", "a host function may be imported twice", || {
         guest(
             r#"(import "env" "ext_misc_print_num_version_1" (func $a (param i64)))
@@ -61,7 +57,7 @@ pub(super) const CASES: &[Case] = &[
     Case::unlinkable("import_other_module", "only functions of env become stubs", || {
         guest(r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#, "", "")
     }),
-    Case::unlinkable("import_host_function_of_other_module", "the name is known, but not in this module", || {
+    Case::unlinkable("import_host_function_of_other_module", "the host function exists only in module env", || {
         guest(r#"(import "host" "ext_misc_print_num_version_1" (func (param i64)))"#, "", "")
     }),
     Case::unlinkable("import_wrong_signature", "the function takes an i64", || {
@@ -76,28 +72,28 @@ pub(super) const CASES: &[Case] = &[
     Case::refused(
         "import_global",
         Expect::Preparation,
-        "the stack limiter does not count imported globals, and so takes this guest's heap base for its \
-         counter: a write to an immutable global",
+        "the stack limiter ignores imported globals in its indices, and so writes its counter to this guest's \
+         heap base, which is immutable",
         || guest(r#"(import "env" "global" (global i32))"#, "", ""),
     ),
     Case::refused(
         "import_global_i64",
         Expect::Preparation,
-        "with no global of the guest's own, the limiter takes the imported one for its counter",
+        "without a defined global, the limiter uses the imported one as its counter",
         || raw_guest(r#"(import "env" "global" (global (mut i64)))"#, MEMORY, ""),
     ),
     Case::unlinkable(
         "import_global_fit_for_a_counter",
-        "if that one is a mutable i32 the module compiles; there is no such thing to link",
+        "the imported global has the type of the counter, so the module compiles; the host defines no globals",
         || raw_guest(r#"(import "env" "global" (global (mut i32)))"#, MEMORY, ""),
     ),
-    Case::valid("import_memory", "becomes the guest's own, exported", || {
+    Case::valid("import_memory", "becomes a defined memory that is exported", || {
         raw_guest(r#"(import "env" "memory" (memory 2))"#, &format!("{HEAP_BASE} {}", result_segment()), "")
     }),
     Case::valid("import_memory_of_other_module", "the module name does not matter", || {
         raw_guest(r#"(import "anywhere" "memory" (memory 2))"#, &format!("{HEAP_BASE} {}", result_segment()), "")
     }),
-    Case::valid("import_memory_between_functions", "function indices must survive its removal", || {
+    Case::valid("import_memory_between_functions", "removing the import must not change function indices", || {
         raw_guest(
             r#"(import "env" "no_such_function" (func))
                (import "env" "memory" (memory 2))
@@ -111,14 +107,18 @@ pub(super) const CASES: &[Case] = &[
         "it is exported under the field's name, so there is no export `memory`",
         || raw_guest(r#"(import "env" "heap" (memory 2))"#, &format!("{HEAP_BASE} {}", result_segment()), ""),
     ),
-    Case::valid("import_memory_of_other_field_exported", "unless the guest exports its imported memory itself", || {
-        raw_guest(
-            r#"(import "env" "heap" (memory 2))"#,
-            &format!(r#"(export "memory" (memory 0)) {HEAP_BASE} {}"#, result_segment()),
-            "",
-        )
-    }),
-    Case::refused("import_memory_and_export_it", Expect::Preparation, "then `memory` is exported twice", || {
+    Case::valid(
+        "import_memory_of_other_field_exported",
+        "the guest itself exports its imported memory as `memory`",
+        || {
+            raw_guest(
+                r#"(import "env" "heap" (memory 2))"#,
+                &format!(r#"(export "memory" (memory 0)) {HEAP_BASE} {}"#, result_segment()),
+                "",
+            )
+        },
+    ),
+    Case::refused("import_memory_and_export_it", Expect::Preparation, "`memory` is exported twice", || {
         raw_guest(
             r#"(import "env" "memory" (memory 2))"#,
             &format!(r#"(export "memory" (memory 0)) {HEAP_BASE} {}"#, result_segment()),
@@ -128,12 +128,12 @@ pub(super) const CASES: &[Case] = &[
     Case::refused(
         "import_memory_and_define_one",
         Expect::Preparation,
-        "there is a memory section already, and only one may be",
+        "the conversion would add a second memory section",
         || raw_guest(r#"(import "env" "memory" (memory 2))"#, &format!("(memory 1) {HEAP_BASE}"), ""),
     ),
     Case::valid(
         "import_memory_beside_an_empty_section",
-        "the stack limiter, which comes first, leaves out sections without entries",
+        "the stack limiter removes sections without entries before the conversion",
         || {
             let items = format!("{HEAP_BASE} {}", result_segment());
             let mut wasm = raw_guest(r#"(import "env" "memory" (memory 2))"#, &items, "");
@@ -142,7 +142,7 @@ pub(super) const CASES: &[Case] = &[
             wasm
         },
     ),
-    Case::refused("import_two_memories", Expect::Preparation, "the first is converted, the second makes two", || {
+    Case::refused("import_two_memories", Expect::Preparation, "the conversion defines two memories", || {
         raw_guest(r#"(import "env" "memory" (memory 2)) (import "env" "more" (memory 2))"#, HEAP_BASE, "")
     }),
     Case::invalid("import_as_entry_point", "validate_block is a missing function", || {
@@ -152,7 +152,7 @@ pub(super) const CASES: &[Case] = &[
                 {MEMORY} {HEAP_BASE} (export "validate_block" (func $f)))"#
         ))
     }),
-    Case::valid("import_exported_again", "a host function may be an export, too", || {
+    Case::valid("import_exported_again", "a host function may be exported", || {
         guest(
             r#"(import "env" "ext_misc_print_num_version_1" (func $print (param i64)))"#,
             r#"(export "print" (func $print))"#,

@@ -1,8 +1,8 @@
-//! Large guests, for benches of the compiler: as many functions as wanted, each of a few hundred
-//! instructions that are worth optimising.
+//! Large guests, for benches of the compiler: any number of functions, each of a few hundred instructions that the
+//! compiler can optimise.
 //!
-//! The code is random but always the same, valid, wasm MVP, and acceptable to the stack limiter. It is
-//! never run: `validate_block` returns at once.
+//! The code is pseudo-random and the same on every run, valid wasm MVP, and accepted by the stack limiter. It is never
+//! executed: `validate_block` returns at once.
 
 use super::{
     builder::{Module, export, signed},
@@ -66,7 +66,7 @@ fn entry_point() -> Vec<u8> {
     body
 }
 
-/// A body with its length before it.
+/// A body behind its length.
 fn sized(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 3);
     leb128(&mut out, body.len() as u32);
@@ -74,7 +74,7 @@ fn sized(body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A xorshift generator: the code must be the same everywhere and for ever.
+/// A xorshift generator, so that the code is the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -94,8 +94,8 @@ impl Random {
     }
 }
 
-/// Locals of a generated function: 0 to 5 are i64 (0 and 1 the parameters), 6 an address, 7 a loop's
-/// counter, 8 and 9 are f64.
+/// Locals of a generated function: 0 to 5 are i64 (0 and 1 the parameters), 6 is an address, 7 the counter of a loop, 8
+/// and 9 are f64.
 const WIDE: u32 = 6;
 const ADDRESS: u32 = 6;
 const COUNTER: u32 = 7;
@@ -116,11 +116,11 @@ const COMPARISONS: &[u8] = &[0x53, 0x54, 0x55, 0x56, 0x57, 0x5a];
 /// add, sub, mul, div, min of f64.
 const FLOAT_OPERATORS: &[u8] = &[0xa0, 0xa1, 0xa2, 0xa3, 0xa4];
 
-/// The body of one function being written.
+/// Writes the body of one function.
 struct Body<'a> {
     code: Vec<u8>,
     random: &'a mut Random,
-    /// This function; it calls only those before it, so that nothing recurs.
+    /// Index of this function. It only calls functions with a smaller index, so there is no recursion.
     index: u32,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Two operations on wide locals and a constant.
+    /// Two operations on i64 locals and a constant.
     fn mix(&mut self) {
         self.get_wide();
         self.get_wide();
@@ -160,7 +160,7 @@ impl<'a> Body<'a> {
         self.set_wide();
     }
 
-    /// A division by what is made odd first, so that it could not trap.
+    /// A division whose divisor is made odd, so that it cannot trap.
     fn divide(&mut self) {
         self.get_wide();
         self.get_wide();
@@ -169,7 +169,7 @@ impl<'a> Body<'a> {
         self.set_wide();
     }
 
-    /// An address below 64 KiB from a wide local, kept.
+    /// An address below 64 KiB, from an i64 local; also stored in its local.
     fn address(&mut self) {
         self.get_wide();
         self.code.push(0xa7);
@@ -202,7 +202,7 @@ impl<'a> Body<'a> {
         self.local(SET, to);
     }
 
-    /// A loop of some rounds.
+    /// A loop of up to 100 rounds.
     fn count_down(&mut self) {
         let rounds = i64::from(self.random.below(100)) + 1;
         self.code.push(I32_CONST);
@@ -240,7 +240,7 @@ impl<'a> Body<'a> {
         self.code.push(END);
     }
 
-    /// A comparison, and the `if` it decides.
+    /// A comparison, and the start of an `if` that depends on it.
     fn condition(&mut self) {
         self.get_wide();
         self.get_wide();
@@ -253,7 +253,7 @@ impl<'a> Body<'a> {
         self.code.push(opcode);
     }
 
-    /// A load or store, unaligned as far as anyone knows, at some offset within the first pages.
+    /// A load or store without an alignment hint, at a random offset below 64 KiB.
     fn access(&mut self, choices: &[u8]) {
         self.operator(choices);
         self.code.push(0);

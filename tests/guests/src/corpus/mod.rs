@@ -1,11 +1,11 @@
-//! The corpus: one small module for each way in which validation code can fail, be refused, or look
-//! as if it should be and yet is fine.
+//! The corpus: a table with one small module for each way in which validation code can fail or be rejected, and for
+//! each oddity that is nevertheless accepted.
 //!
-//! A host runs the whole table twice, as a precheck and as an execution, and must agree with every
-//! row. Each row says what the existing host does, and why; where it quirks, so do we, because two
-//! hosts that disagree about one candidate cause a dispute. Expectations hold for default executor
-//! parameters and the default bomb limit, and for any well-formed [`params`](crate::adder::params) of
-//! up to a few hundred bytes (no guest of the table looks at them).
+//! A host runs each module as a precheck and as an execution, and must agree with the table, which states the outcome
+//! on the Polkadot node's host and its reason. Quirks of that host are part of the table, because two hosts that
+//! disagree about a candidate cause a dispute. Expectations hold for default executor parameters, the default bomb
+//! limit and any well-formed [`params`](crate::adder::params) of up to a few hundred bytes, which no guest of the table
+//! reads.
 
 mod builder;
 mod container;
@@ -28,29 +28,29 @@ mod tests;
 pub use helpers::{NAN_BITS, RESULT, busy, echo_like, nan_bits, returns, wants_length};
 pub use large::large;
 
-/// What a host must say about a code.
+/// The outcome of a precheck or an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expect {
-    /// It passes the precheck, or the candidate is valid.
+    /// The code passes the precheck, or the candidate is valid.
     Ok,
-    /// It does not parse as wasm MVP.
+    /// The code does not parse as wasm MVP.
     Prevalidation,
-    /// It parses, but cannot be instrumented or compiled.
+    /// The code parses, but cannot be instrumented or compiled.
     Preparation,
-    /// It is compressed and malformed, or larger than the bomb limit.
+    /// The code is compressed, and malformed or larger than the bomb limit.
     CouldNotDecompress,
-    /// It compiles, but cannot be linked or instantiated: possibly invalid.
+    /// The code compiles, but cannot be linked or instantiated: ambiguous.
     RuntimeConstruction,
-    /// The guest trapped or gave back nonsense: invalid.
+    /// The guest trapped, or returned a bad result: invalid.
     WorkerReportedInvalid,
     /// The guest used up its CPU time: invalid.
     HardTimeout,
 }
 
-/// One row of the corpus.
+/// A row of the corpus.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// Unique, and readable in the name of a test.
+    /// A unique name of `a-z`, `0-9` and `_`.
     pub name: &'static str,
     /// Builds the code.
     pub wasm: fn() -> Vec<u8>,
@@ -58,7 +58,7 @@ pub struct Case {
     pub precheck: Expect,
     /// The outcome of an execution.
     pub execute: Expect,
-    /// Why it is so.
+    /// The reason for the outcome.
     pub why: &'static str,
 }
 
@@ -68,33 +68,33 @@ impl Case {
         Self { name, wasm, precheck: Expect::Ok, execute: Expect::Ok, why }
     }
 
-    /// Passes the precheck; the candidate is invalid by the guest's own doing.
+    /// Passes the precheck; the guest makes the candidate invalid.
     const fn invalid(name: &'static str, why: &'static str, wasm: fn() -> Vec<u8>) -> Self {
         Self { name, wasm, precheck: Expect::Ok, execute: Expect::WorkerReportedInvalid, why }
     }
 
-    /// Passes the precheck; runs until the CPU time is used up.
+    /// Passes the precheck; runs into the CPU limit.
     const fn endless(name: &'static str, why: &'static str, wasm: fn() -> Vec<u8>) -> Self {
         Self { name, wasm, precheck: Expect::Ok, execute: Expect::HardTimeout, why }
     }
 
-    /// Passes the precheck, which does not instantiate; fails when instantiated.
-    const fn stillborn(name: &'static str, why: &'static str, wasm: fn() -> Vec<u8>) -> Self {
+    /// Passes the precheck, which does not instantiate the module; cannot be instantiated.
+    const fn uninstantiable(name: &'static str, why: &'static str, wasm: fn() -> Vec<u8>) -> Self {
         Self { name, wasm, precheck: Expect::Ok, execute: Expect::RuntimeConstruction, why }
     }
 
-    /// Compiles, but does not link: fails the precheck and the execution alike.
+    /// Compiles, but does not link: the precheck and the execution fail with the same error.
     const fn unlinkable(name: &'static str, why: &'static str, wasm: fn() -> Vec<u8>) -> Self {
         Self::refused(name, Expect::RuntimeConstruction, why, wasm)
     }
 
-    /// Fails the precheck and the execution with the same error.
+    /// The precheck and the execution fail with this error.
     const fn refused(name: &'static str, error: Expect, why: &'static str, wasm: fn() -> Vec<u8>) -> Self {
         Self { name, wasm, precheck: error, execute: error, why }
     }
 }
 
-/// The whole table, in the order of the files it is written in.
+/// The whole table, in the order of its files.
 pub fn all() -> Vec<Case> {
     [
         container::CASES,

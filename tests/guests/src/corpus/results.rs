@@ -1,4 +1,4 @@
-//! What `validate_block` returns: where it lies in memory, and whether it decodes.
+//! The result of `validate_block`: its position in memory, and its decoding.
 
 use super::{
     Case,
@@ -7,10 +7,10 @@ use super::{
 };
 use crate::encode::scale_compact;
 
-/// How many messages of a kind a candidate may send.
+/// Maximum number of messages of each kind.
 const MAX_MESSAGES: u32 = 16384;
 
-/// A guest that returns this pointer and length.
+/// A guest that returns this address and length.
 fn points_to(pointer: &str, len: &str) -> Vec<u8> {
     guest(
         "",
@@ -22,24 +22,24 @@ fn points_to(pointer: &str, len: &str) -> Vec<u8> {
     )
 }
 
-/// A guest that returns a result with so many empty messages of each kind.
+/// A guest that returns a result with these numbers of empty messages.
 fn messages(upward: u32, horizontal: u32) -> Vec<u8> {
     let mut result = vec![0, 0]; // no head data, no new code
     scale_compact(&mut result, upward);
     result.resize(result.len() + upward as usize, 0);
     scale_compact(&mut result, horizontal);
-    // Recipient and an empty text.
+    // A recipient and an empty message.
     result.resize(result.len() + 5 * horizontal as usize, 0);
     result.extend_from_slice(&[0; 8]);
     returns(&result)
 }
 
-/// One past the last address of memory.
+/// The address behind the last byte of memory.
 const END: &str = "(i32.shl (memory.size) (i32.const 16))";
 
 pub(super) const CASES: &[Case] = &[
-    Case::invalid("output_empty", "no bytes are no result", || points_to("(i32.const 0)", "(i32.const 0)")),
-    Case::invalid("output_empty_out_of_bounds", "and not there, either", || {
+    Case::invalid("output_empty", "no bytes do not decode", || points_to("(i32.const 0)", "(i32.const 0)")),
+    Case::invalid("output_empty_out_of_bounds", "the bounds are checked for an empty result, too", || {
         points_to("(i32.const -1)", "(i32.const 0)")
     }),
     Case::invalid("output_past_the_end", "it starts inside memory and ends one byte outside", || {
@@ -51,26 +51,26 @@ pub(super) const CASES: &[Case] = &[
     Case::invalid("output_out_of_bounds", "it starts outside memory", || {
         points_to("(i32.const 0x20000000)", "(i32.const 16)")
     }),
-    Case::invalid("output_wraps_around", "pointer and length add up to 4 GiB and more", || {
+    Case::invalid("output_wraps_around", "the sum of address and length exceeds 4 GiB", || {
         points_to("(i32.const 0xfffffff0)", "(i32.const 0x20)")
     }),
-    Case::invalid("output_of_4_gib", "to be refused before anything is allocated for it", || {
+    Case::invalid("output_of_4_gib", "the host must reject it before it allocates a copy", || {
         points_to("(i32.const 0)", "(i32.const -1)")
     }),
     Case::invalid("output_cut", "the last byte of the watermark is missing", || returns(&RESULT[..RESULT.len() - 1])),
-    Case::valid("output_with_trailing_bytes", "what follows a result is not looked at", || {
+    Case::valid("output_with_trailing_bytes", "bytes behind a result are ignored", || {
         returns(&[RESULT, b"and more"].concat())
     }),
-    Case::invalid("output_head_too_long", "its length says 2^30 bytes", || {
+    Case::invalid("output_head_too_long", "its length is 2^30 bytes", || {
         returns(&[&[0x03, 0x00, 0x00, 0x00, 0x40], RESULT].concat())
     }),
-    Case::invalid("output_length_not_canonical", "4 written in two bytes", || {
+    Case::invalid("output_length_not_canonical", "4 encoded in two bytes", || {
         returns(&[&[0x11, 0x00], &RESULT[1..]].concat())
     }),
     Case::invalid("output_option_neither", "2 is neither None nor Some", || {
         returns(&[0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }),
-    Case::valid("output_with_new_code", "whatever the code is: it is the relay chain's to check", || {
+    Case::valid("output_with_new_code", "the relay chain checks the code, not the host", || {
         returns(&[&[0, 1, 8, 0xde, 0xad, 0, 0][..], &[0; 8]].concat())
     }),
     Case::valid("output_with_messages", "upward and horizontal", || {
@@ -87,5 +87,5 @@ pub(super) const CASES: &[Case] = &[
     Case::valid("output_of_most_messages", "16,384 of each kind", || messages(MAX_MESSAGES, MAX_MESSAGES)),
     Case::invalid("output_of_too_many_upward", "one more", || messages(MAX_MESSAGES + 1, 0)),
     Case::invalid("output_of_too_many_horizontal", "one more", || messages(0, MAX_MESSAGES + 1)),
-    Case::valid("output_of_zeros", "nothing at all is a result", || returns(&[0; 12])),
+    Case::valid("output_of_zeros", "an empty result is valid", || returns(&[0; 12])),
 ];

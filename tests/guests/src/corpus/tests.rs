@@ -1,6 +1,6 @@
-//! Every row builds, and those about the format are what they say: the tests here go through the
-//! steps of a preparation up to validation, with the same parser and the same validator as the
-//! compiler, but without compiling. Running the guests is for the tests of the host.
+//! Every module builds, and fails or passes a preparation as the table says. These tests perform the steps of a
+//! preparation up to validation, with the same parser and the validator of the compiler, and without compiling. The
+//! tests of the host execute the guests.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use wasmparser::{Validator, WasmFeatures};
 
 use super::*;
 
-/// What the compiler is configured to: everything that can be turned off is.
+/// The features of the compiler: everything that can be disabled is.
 const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -33,7 +33,7 @@ fn prepare(code: &[u8]) -> Result<Vec<u8>, (Expect, String)> {
     Ok(code)
 }
 
-/// Makes an imported memory one of the module's own, and drops the maximum.
+/// Turns an imported memory into a defined one, and drops the maximum.
 fn define_memory(module: &mut elements::Module) -> Result<(), String> {
     let imports = module.import_section_mut().map(elements::ImportSection::entries_mut);
     let imported = imports.and_then(|imports| {
@@ -55,10 +55,10 @@ fn define_memory(module: &mut elements::Module) -> Result<(), String> {
 }
 
 #[test]
-fn names_are_unique_and_fit_for_tests() {
+fn names_are_unique_and_well_formed() {
     let mut seen = HashSet::new();
     for case in all() {
-        assert!(seen.insert(case.name), "{} comes twice", case.name);
+        assert!(seen.insert(case.name), "{} is not unique", case.name);
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         assert!(case.name.chars().all(fits), "{}", case.name);
         assert!(!case.why.is_empty(), "{}", case.name);
@@ -66,15 +66,15 @@ fn names_are_unique_and_fit_for_tests() {
 }
 
 #[test]
-fn codes_are_unique() {
+fn no_two_cases_have_the_same_code() {
     let mut seen = HashSet::new();
     for case in all() {
-        assert!(seen.insert((case.wasm)()), "{} has been before", case.name);
+        assert!(seen.insert((case.wasm)()), "{} has the code of another case", case.name);
     }
 }
 
 #[test]
-fn what_fails_a_precheck_fails_the_execution_alike() {
+fn a_failed_precheck_and_its_execution_have_the_same_outcome() {
     for case in all() {
         if case.precheck != Expect::Ok {
             assert_eq!(case.precheck, case.execute, "{}", case.name);
@@ -83,7 +83,7 @@ fn what_fails_a_precheck_fails_the_execution_alike() {
 }
 
 #[test]
-fn each_outcome_has_a_case() {
+fn every_outcome_has_a_case() {
     use Expect::*;
     let cases = all();
     for outcome in [Ok, Prevalidation, Preparation, CouldNotDecompress, RuntimeConstruction] {
@@ -95,7 +95,7 @@ fn each_outcome_has_a_case() {
 }
 
 #[test]
-fn each_preparation_goes_as_far_as_the_table_says() {
+fn every_preparation_ends_at_the_stage_of_the_table() {
     let mut wrong = Vec::new();
     for case in all() {
         let code = (case.wasm)();
@@ -112,7 +112,7 @@ fn each_preparation_goes_as_far_as_the_table_says() {
 }
 
 #[test]
-fn helpers_prepare() {
+fn guests_outside_the_table_prepare() {
     for code in [returns(b""), returns(&vec![1; 200_000]), echo_like(), busy(u64::MAX), nan_bits(), large(0), large(50)]
     {
         prepare(&code).expect("helpers are valid");
@@ -120,7 +120,7 @@ fn helpers_prepare() {
 }
 
 #[test]
-fn large_grows_with_its_parameter_and_is_always_the_same() {
+fn large_guests_grow_with_the_parameter_and_are_reproducible() {
     let [small, double] = [200, 400].map(|functions| large(functions).len());
     assert!(double > small * 9 / 5 && double < small * 11 / 5, "{small}, {double}");
     assert_eq!(large(20), large(20));

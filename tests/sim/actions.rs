@@ -1,12 +1,16 @@
-//! What is made to happen to the world.
+//! Performs operations.
 
 use super::{
-    clients::{Client, Waiting},
+    clients::{Client, PendingRequest},
+    network::Requester,
     ops::Op,
+    scheduled::Scheduled,
+    setup::{self, timing},
     truth,
-    world::{Asker, Happening, World, dispatch_is, scheduler, timing},
+    workers::Input,
+    world::World,
 };
-use pvf_coordinator::scheduler::{Counts, Delivery, Event};
+use pvf_scheduler::{Counts, Event};
 use pvf_shared::{
     ids::{FencingToken, NodeId, RequestId, WorkerId},
     priority::ExecuteKind,
@@ -14,8 +18,11 @@ use pvf_shared::{
 };
 use std::time::Duration;
 
+/// Time that a client gives a request that is not about deadlines.
+const PATIENT: Duration = Duration::from_secs(200);
+
 impl World {
-    /// Makes an operation happen.
+    /// Performs an operation.
     pub fn perform(&mut self, op: &Op) {
         let pick = |clients: &[Client], n: u8| clients[usize::from(n) % clients.len()].node;
         match op {
@@ -30,29 +37,24 @@ impl World {
                 for n in 0..u32::from(*each) {
                     for kind in ExecuteKind::ALL {
                         let candidate = first + n * 4 + kind as u32;
-                        self.submit(
-                            node,
-                            *code,
-                            Duration::from_secs(200),
-                            truth::execution(kind, candidate, None, false),
-                        );
+                        self.submit(node, *code, PATIENT, truth::execution(kind, candidate, None, false));
                     }
                 }
             }
             Op::Precheck { client, code } => {
-                self.submit(pick(&self.clients, *client), *code, Duration::from_secs(200), Work::Precheck);
+                self.submit(pick(&self.clients, *client), *code, PATIENT, Work::Precheck);
             }
             Op::HeadsUp { client, code } => {
-                self.submit(pick(&self.clients, *client), *code, Duration::from_secs(200), Work::HeadsUp);
+                self.submit(pick(&self.clients, *client), *code, PATIENT, Work::HeadsUp);
             }
             Op::Cancel { client, which } => {
                 let node = pick(&self.clients, *client);
                 let client = self.clients.iter_mut().find(|c| c.node == node).expect("picked");
-                let ids: Vec<_> = client.waiting.keys().copied().collect();
+                let ids: Vec<_> = client.pending.keys().copied().collect();
                 if let Some(id) = ids.get(usize::from(*which) % ids.len().max(1)) {
-                    client.waiting.remove(id);
+                    client.pending.remove(id);
                     let request = *id;
-                    self.send(Asker::Nobody, |reply| Event::Cancel { request, node, reply });
+                    self.send(None, |reply| Event::Cancel { request, node, reply });
                 }
             }
             Op::Leaf { client, activated, deactivated } => {
@@ -60,104 +62,101 @@ impl World {
                 let activated = (activated != deactivated)
                     .then(|| ActiveLeaf { hash: [*activated; 32], ancestors: vec![[(activated + 1) % 4; 32]] });
                 let update = ActiveLeavesUpdate { activated, deactivated: vec![[*deactivated; 32]] };
-                self.send(Asker::Nobody, |reply| Event::Leaves { node, update: update.clone(), reply });
+                self.send(None, |reply| Event::Leaves { node, update: update.clone(), reply });
             }
             Op::ClientDies { client } => {
                 let at = usize::from(*client) % self.clients.len();
                 self.clients.remove(at);
                 self.new_client();
             }
-            Op::Weather { lost, doubled } => (self.lost, self.doubled) = (*lost, *doubled),
-            other => self.perform_fault(other),
+            Op::Network { lost, duplicated } => (self.lost, self.duplicated) = (*lost, *duplicated),
+            fault => self.perform_fault(fault),
         }
     }
 
-    pub(super) fn perform_fault(&mut self, op: &Op) {
-        let ids: Vec<_> = self.workers.keys().copied().collect();
-        let pick = |n: &u8| ids.get(usize::from(*n) % ids.len().max(1)).copied();
+    fn perform_fault(&mut self, op: &Op) {
         match op {
             Op::WorkerDies { worker, back } => {
-                if let Some(id) = pick(worker) {
+                if let Some(id) = self.pick_worker(*worker) {
                     self.worker_dies(id, Duration::from_millis(u64::from(*back)));
                 }
             }
             Op::WorkerStops { worker, ms } => {
                 let until = self.now.after(Duration::from_millis(u64::from(*ms)));
-                if let Some(worker) = pick(worker).and_then(|id| self.workers.get_mut(&id)) {
+                if let Some(worker) = self.pick_worker(*worker).and_then(|id| self.workers.get_mut(&id)) {
                     worker.stopped_until = Some(until);
                 }
             }
             Op::WorkerDrains { worker } => {
-                if let Some(worker) = pick(worker).and_then(|id| self.workers.get_mut(&id)) {
-                    worker.draining = true;
+                if let Some(id) = self.pick_worker(*worker) {
+                    let generation = self.workers.get(&id).map_or(0, |w| w.generation);
+                    self.worker_input(id, generation, Input::Shutdown);
                 }
             }
             Op::WorkerForgets { worker } => {
-                if let Some(worker) = pick(worker).and_then(|id| self.workers.get_mut(&id)) {
-                    worker.forget_jobs();
+                if let Some(id) = self.pick_worker(*worker) {
+                    self.worker_forgets(id);
                 }
             }
             Op::LoseArtifacts { code } => self.store.lose(*code),
             Op::DamageArtifacts { code } => self.store.damage(*code),
             Op::StoreFails { ms } => {
                 self.store.failing = true;
-                self.after(Duration::from_millis(u64::from(*ms)), Happening::StoreWorks);
+                self.after(Duration::from_millis(u64::from(*ms)), Scheduled::StoreWorks);
             }
             Op::LinkDown { ms } => {
                 if std::mem::replace(&mut self.link_up, false) {
                     self.tell(Event::Link { up: false });
                 }
-                self.after(Duration::from_millis(u64::from(*ms)), Happening::LinkUp);
+                self.after(Duration::from_millis(u64::from(*ms)), Scheduled::LinkUp);
             }
-            Op::Restart => {
-                let token = FencingToken(self.checks.token.0 + 1);
-                self.summary.restarts += 1;
-                self.scheduler = scheduler(&self.policy, token, self.now);
-                self.checks.restart(token, self.now, self.link_up);
-                self.seen = ([0; 4], Counts::default());
-                self.history.clear();
-                if !self.link_up {
-                    self.tell(Event::Link { up: false });
-                }
-                self.drain();
-            }
+            Op::Restart => self.restart_coordinator(),
             other => panic!("{other:?} is no fault"),
         }
     }
 
-    pub(super) fn worker_dies(&mut self, id: WorkerId, back: Duration) {
-        let Some(dead) = self.workers.remove(&id) else { return };
-        for (key, incarnation) in dead.unanswered {
-            let event = dispatch_is(id, key, Delivery::Unknown("no answer".into()));
-            self.shell_after(timing().ack, incarnation, event);
-        }
-        let host = dead.hello.host.trim_start_matches("host").parse().unwrap_or(0);
-        let next = (dead.hello.kind, dead.hello.slots, dead.hello.engine.as_str().to_owned(), host);
-        self.after(back, Happening::NewWorker(Box::new(next)));
+    fn pick_worker(&self, n: u8) -> Option<WorkerId> {
+        self.workers.keys().nth(usize::from(n) % self.workers.len().max(1)).copied()
     }
 
-    pub(super) fn submit(&mut self, node: NodeId, code: u8, within: Duration, work: Work) {
-        let id = RequestId(self.name());
+    /// The coordinator is replaced by one that knows nothing.
+    fn restart_coordinator(&mut self) {
+        let token = FencingToken(self.checks.token.0 + 1);
+        self.summary.restarts += 1;
+        self.scheduler = setup::scheduler(&self.policy, token, self.now);
+        self.checks.restart(token, self.now, self.link_up);
+        self.commands.clear();
+        self.seen = ([0; 4], Counts::default());
+        self.history.clear();
+        if !self.link_up {
+            self.tell(Event::Link { up: false });
+        }
+        self.drain();
+    }
+
+    fn submit(&mut self, node: NodeId, code: u8, within: Duration, work: Work) {
+        let id = RequestId(self.new_uuid());
         self.summary.requests += 1;
         let submission = truth::submission(id, node, code, within, work);
         if let Some(client) = self.clients.iter_mut().find(|c| c.node == node) {
-            client.waiting.insert(id, Waiting { submission, accepted: None });
+            client.pending.insert(id, PendingRequest { submission, accepted: None });
             self.send_submission(node, id);
         }
     }
 
-    pub(super) fn waiting(&mut self, node: NodeId, id: RequestId) -> Option<&mut Waiting> {
-        self.clients.iter_mut().find(|c| c.node == node)?.waiting.get_mut(&id)
+    /// A request that its client waits for.
+    pub(super) fn pending(&mut self, node: NodeId, id: RequestId) -> Option<&mut PendingRequest> {
+        self.clients.iter_mut().find(|c| c.node == node)?.pending.get_mut(&id)
     }
 
     pub(super) fn send_submission(&mut self, node: NodeId, id: RequestId) {
-        let Some(waiting) = self.waiting(node, id) else { return };
-        let submission: Submission = waiting.submission.clone();
-        self.send(Asker::Submission(node, id), |reply| {
+        let Some(pending) = self.pending(node, id) else { return };
+        let submission: Submission = pending.submission.clone();
+        self.send(Some(Requester::Submission(node, id)), |reply| {
             let identity = submission.validation_key();
             Event::Submit { submission: Box::new(submission.clone()), identity, reply }
         });
-        // Nobody answered: again.
-        self.after(timing().ack, Happening::Submit(node, id));
+        // Without an answer it is sent again.
+        self.after(timing().ack, Scheduled::Submit(node, id));
     }
 }

@@ -1,0 +1,91 @@
+//! The command lines of the benches: each answers `--help`, refuses what it does not know, and says what is missing
+//! before it measures.
+
+use pvf_tests::processes::binary;
+use std::process::{Command, Output};
+
+/// Every program of this crate.
+const PROGRAMS: [&str; 7] = [
+    "pvf-bench-jobs",
+    "pvf-bench-prepare",
+    "pvf-bench-queue",
+    "pvf-bench-real",
+    "pvf-bench-scheduler",
+    "pvf-real-blocks",
+    "pvf-sim",
+];
+
+/// Programs that start a fleet.
+const NEED_NATS: [&str; 4] = ["pvf-bench-jobs", "pvf-bench-queue", "pvf-bench-real", "pvf-real-blocks"];
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(binary(program)).args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_is_printed_and_nothing_is_measured() {
+    for program in PROGRAMS {
+        let output = run(program, &["--help"]);
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(
+            output.status.success() && text.to_lowercase().contains("usage:"),
+            "{program}: {text}{}",
+            stderr(&output)
+        );
+        assert!(text.contains("--json"), "{program}: {text}");
+        assert!(!text.contains("Internal"), "{program} shows a hidden argument: {text}");
+    }
+}
+
+#[test]
+fn unknown_arguments_are_refused_with_exit_code_2() {
+    for program in PROGRAMS {
+        for arguments in [&["--frobnicate"][..], &["--json", "--help=1"], &["--json=7"]] {
+            let output = run(program, arguments);
+            assert_eq!(output.status.code(), Some(2), "{program} {arguments:?}: {}", stderr(&output));
+        }
+    }
+    for (program, arguments, named) in [
+        ("pvf-bench-scheduler", ["--events", "0"], "--events"),
+        ("pvf-bench-queue", ["--runs", "many"], "--runs"),
+        ("pvf-bench-jobs", ["--only", "nothing"], "--only"),
+    ] {
+        let output = run(program, &arguments);
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(named), "{program}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_missing_nats_server_is_reported_before_anything_is_measured() {
+    for program in NEED_NATS {
+        let mut command = Command::new(binary(program));
+        let output = command.env_remove("PVF_NATS_SERVER").env("PATH", "/nowhere").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{program}: {}", stderr(&output));
+        let text = stderr(&output);
+        assert!(text.starts_with("error: no nats-server") && text.contains("PVF_NATS_SERVER"), "{program}: {text}");
+        assert!(output.stdout.is_empty(), "{program}");
+        let output = command.env("PVF_NATS_SERVER", "/nowhere/nats-server").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{program}: {}", stderr(&output));
+        assert!(stderr(&output).contains("/nowhere/nats-server"), "{program}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_scheduler_bench_reports_its_figures_as_json() {
+    let small = ["--queued", "500", "--workers", "20", "--artifacts", "10", "--events", "2_000", "--json"];
+    let output = run("pvf-bench-scheduler", &small);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [row] = &rows.as_array().unwrap()[..] else { panic!("one size: {rows}") };
+    assert_eq!((&row["queued"], &row["workers"], &row["artifacts"]), (&500.into(), &20.into(), &10.into()));
+    for figure in ["events_per_second", "slowest_us", "p999_us", "bytes_per_queued_request"] {
+        assert!(row[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {row}");
+    }
+    for count in ["over_1ms", "over_1ms_of_processor_time", "over_1ms_of_user_time"] {
+        assert!(row[count].is_u64(), "{count}: {row}");
+    }
+}

@@ -1,0 +1,236 @@
+//! The files in `compose/`, each read by the tool that it is for, or by a parser of its format. (`coordinator.toml` is
+//! parsed by a unit test of the coordinator's settings.)
+
+use pvf_tests::processes::{Process, binary, until};
+use serde::Deserialize;
+use serde_yaml_ng::Value;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("compose")
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(folder().join(name)).unwrap()
+}
+
+/// The part of a service that is checked. Other keys are Docker's own business.
+#[derive(Debug, Deserialize)]
+struct Service {
+    image: String,
+    command: Vec<String>,
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    #[serde(default)]
+    volumes: Vec<String>,
+    #[serde(default)]
+    ports: Vec<String>,
+    #[serde(default)]
+    depends_on: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    security_opt: Vec<String>,
+    #[serde(default)]
+    cap_drop: Vec<String>,
+    healthcheck: HealthCheck,
+}
+
+#[derive(Debug, Deserialize)]
+struct HealthCheck {
+    test: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Compose {
+    services: BTreeMap<String, Service>,
+}
+
+fn compose() -> Compose {
+    let mut document: Value = serde_yaml_ng::from_str(&read("compose.yaml")).unwrap();
+    // A merged mapping may itself contain a merge key.
+    for _ in 0..3 {
+        document.apply_merge().unwrap();
+    }
+    serde_yaml_ng::from_value(document).unwrap()
+}
+
+fn output(program: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PVF_")) {
+        command.env_remove(name);
+    }
+    command.args(args).output().unwrap()
+}
+
+/// The help of a command line, after its arguments were accepted: `--help` stands last.
+fn accepted(command: &[String]) -> Result<String, String> {
+    let args: Vec<_> = command[1..].iter().map(String::as_str).chain(["--help"]).collect();
+    let output = output(&binary(&command[0]), &args);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+#[test]
+fn commands_and_environment_of_the_roles_are_accepted() {
+    let compose = compose();
+    let roles: Vec<_> = compose.services.iter().filter(|(name, _)| *name != "nats").collect();
+    let names: Vec<_> = roles.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["coordinator", "execute-worker", "prepare-worker"]);
+    for (name, service) in roles {
+        assert_eq!(service.image, "pvf-fleet:latest");
+        let help = accepted(&service.command).unwrap();
+        assert!(!service.environment.is_empty());
+        for variable in service.environment.keys() {
+            assert!(help.contains(&format!("[env: {variable}")), "{name} does not read {variable}:\n{help}");
+        }
+        let (kind, health) = service.healthcheck.test.split_first().unwrap();
+        assert_eq!(kind, "CMD");
+        let mut health = health.to_vec();
+        assert_eq!(health.last().unwrap(), name);
+        accepted(&health).unwrap();
+        // The check above does refuse what is wrong.
+        *health.last_mut().unwrap() = "no-such-role".into();
+        assert!(accepted(&health).unwrap_err().contains("no-such-role"));
+    }
+}
+
+#[test]
+fn files_dependencies_and_ports_of_the_services_are_right() {
+    let compose = compose();
+    for (name, service) in &compose.services {
+        let mounted = service.volumes.iter().filter_map(|volume| volume.strip_prefix("./")?.split(':').next());
+        let profiles = service.security_opt.iter().filter_map(|option| option.strip_prefix("seccomp=./"));
+        for file in mounted.chain(profiles) {
+            assert!(folder().join(file).is_file(), "{name}: no file compose/{file}");
+        }
+        for (other, condition) in &service.depends_on {
+            assert!(compose.services.contains_key(other), "{name} depends on {other}");
+            assert_eq!(condition["condition"], "service_healthy");
+        }
+        for port in &service.ports {
+            assert!(port.starts_with("127.0.0.1:"), "{name} publishes {port} to the network");
+        }
+        if name.ends_with("-worker") {
+            assert_eq!(service.cap_drop, ["ALL"]);
+            for option in ["seccomp=./seccomp.json", "no-new-privileges"] {
+                assert!(service.security_opt.iter().any(|o| o == option), "{name}: {option}");
+            }
+        }
+    }
+}
+
+/// The addresses that a server bound, from its `--ports_file_dir`.
+#[derive(Debug, Deserialize)]
+struct Bound {
+    nats: Vec<String>,
+    monitoring: Vec<String>,
+}
+
+fn nats_server() -> PathBuf {
+    std::env::var_os("PVF_NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from)
+}
+
+/// Starts a server with `compose/nats.conf`, on free ports instead of those in the file.
+async fn bound(more: &[&str]) -> Bound {
+    let dir = tempfile::tempdir().unwrap();
+    let text = read("nats.conf");
+    let config = text.replace(":4222\"", ":-1\"").replace(":8222\"", ":-1\"");
+    assert_eq!(text.len() - config.len(), 4, "both ports are replaced");
+    let file = dir.path().join("nats.conf");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(nats_server());
+    command.arg("-c").arg(&file).arg("--ports_file_dir").arg(dir.path()).arg("--log").arg(dir.path().join("log"));
+    let process = Process::start(command.args(more));
+    let ports = dir.path().join(format!("nats-server_{}.ports", process.pid()));
+    until("nats-server writes its ports", async || serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()).await
+}
+
+#[test]
+fn nats_accepts_its_configuration() {
+    let config = folder().join("nats.conf");
+    let checked = output(&nats_server(), &["-t", "-c", config.to_str().unwrap()]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[tokio::test]
+async fn nats_listens_on_this_machine_only_unless_told_otherwise() {
+    let by_hand = bound(&[]).await;
+    for address in by_hand.nats.iter().chain(&by_hand.monitoring) {
+        assert!(address.contains("://127.0.0.1:"), "{by_hand:?}");
+    }
+    let command = &compose().services["nats"].command;
+    assert_eq!(command[..2], ["-c", "/etc/nats/nats.conf"]);
+    let more: Vec<_> = command[2..].iter().map(String::as_str).collect();
+    assert_eq!(more, ["--addr", "0.0.0.0"]);
+    let in_compose = bound(&more).await;
+    // The monitoring port has no other reader than the health check inside the container.
+    assert!(in_compose.monitoring.iter().all(|address| address.contains("://127.0.0.1:")), "{in_compose:?}");
+    assert!(!in_compose.nats.is_empty());
+}
+
+/// Docker's format of a seccomp profile, as far as this one uses it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Profile {
+    #[serde(rename = "_comment")]
+    _comment: String,
+    default_action: String,
+    default_errno_ret: i32,
+    arch_map: Vec<Architecture>,
+    syscalls: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Architecture {
+    architecture: String,
+    sub_architectures: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    #[serde(rename = "comment")]
+    _comment: String,
+    names: Vec<String>,
+    action: String,
+}
+
+#[test]
+fn the_seccomp_profile_has_dockers_format_and_refuses_dangerous_calls() {
+    let profile: Profile = serde_json::from_str(&read("seccomp.json")).unwrap();
+    assert_eq!((profile.default_action.as_str(), profile.default_errno_ret), ("SCMP_ACT_ERRNO", libc::ENOSYS));
+    let architectures: Vec<_> = profile.arch_map.iter().map(|map| map.architecture.as_str()).collect();
+    assert_eq!(architectures, ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"]);
+    assert!(profile.arch_map.iter().all(|map| map.sub_architectures.is_empty()));
+    assert!(profile.syscalls.iter().all(|rule| rule.action == "SCMP_ACT_ALLOW"));
+    let names: Vec<_> = profile.syscalls.iter().flat_map(|rule| &rule.names).map(String::as_str).collect();
+    let allowed: HashSet<_> = names.iter().copied().collect();
+    assert_eq!(allowed.len(), names.len(), "a call is listed twice");
+    for refused in [
+        "ptrace",
+        "process_vm_readv",
+        "process_vm_writev",
+        "bpf",
+        "io_uring_setup",
+        "keyctl",
+        "add_key",
+        "init_module",
+        "finit_module",
+        "kexec_load",
+        "open_by_handle_at",
+        "clock_settime",
+        "perf_event_open",
+        "userfaultfd",
+        "reboot",
+    ] {
+        assert!(!allowed.contains(refused), "{refused}");
+    }
+    // The sandbox of the jobs needs these.
+    for needed in ["unshare", "mount", "pivot_root", "seccomp", "landlock_restrict_self", "clone3"] {
+        assert!(allowed.contains(needed), "{needed}");
+    }
+}

@@ -1,0 +1,121 @@
+//! Builders of ids, candidates, jobs and messages. A test changes what it is about and leaves the rest:
+//! `WorkerHello { slots: 2, ..hello(worker_id(1), WorkerKind::Execute) }`.
+
+use pvf_proto::{
+    Bytes,
+    blob::BlobRef,
+    candidate::{BlockDataForm, CandidateContext},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, NodeId, RequestId, StorageRoot, WorkerId},
+    job::{ExecuteJob, PrepareJob},
+    params::{ExecutorParams, PvfExecKind, PvfPrepKind},
+    priority::ExecuteKind,
+    units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
+    wire::{CodeRef, ExecuteSubmission, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
+};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A request id, the same for the same number.
+pub fn request_id(n: u64) -> RequestId {
+    RequestId(Uuid::from_u128(n.into()))
+}
+
+/// A client's id, the same for the same number.
+pub fn client_id(n: u64) -> NodeId {
+    NodeId(Uuid::from_u128(n.into()))
+}
+
+/// A worker's id, the same for the same number.
+pub fn worker_id(n: u64) -> WorkerId {
+    WorkerId(Uuid::from_u128(n.into()))
+}
+
+/// An engine id.
+pub fn engine(name: &str) -> EngineId {
+    EngineId::parse(name).unwrap_or_else(|e| panic!("{name:?} is not an engine id: {e}"))
+}
+
+/// The artifact id of this code with these parameters.
+pub fn artifact_id(code: &[u8], params: &ExecutorParams, engine: EngineId) -> ArtifactId {
+    ArtifactId { code_hash: CodeHash::of(code), prep_hash: params.prep_hash(), engine }
+}
+
+/// A candidate on this parent, at relay block 7.
+pub fn context(parent_head: impl Into<Bytes>) -> CandidateContext {
+    CandidateContext {
+        parent_head: parent_head.into(),
+        relay_parent_number: 7,
+        relay_parent_storage_root: StorageRoot([1; 32]),
+        extension: None,
+        block_data_form: BlockDataForm::MaybeCompressed,
+    }
+}
+
+/// The registration of an idle worker with one slot and an empty cache.
+pub fn hello(worker: WorkerId, kind: WorkerKind) -> WorkerHello {
+    WorkerHello {
+        worker,
+        kind,
+        slots: 1,
+        engine: engine("wt36.0.20-x86_64-v3-0011223344556677"),
+        host: "host".into(),
+        version: "test".into(),
+        cpu_baseline: "v3".into(),
+        security: SecurityStatus::default(),
+        holds: vec![],
+        running: vec![],
+    }
+}
+
+/// A request of this client for a code that is in the store, with default parameters and 60 s to answer.
+pub fn submission(id: RequestId, node: NodeId, code: CodeHash, work: Work) -> Submission {
+    Submission {
+        id,
+        node,
+        code: CodeRef { hash: code, blob: BlobRef::Stored { hash: BlobHash(code.0), len: 1000 } },
+        code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
+        executor_params: ExecutorParams::default(),
+        prepare_timeout: None,
+        answer_within: Duration::from_secs(60),
+        work,
+    }
+}
+
+/// An execution that may be coalesced with an identical one.
+pub fn execution(kind: ExecuteKind, block_data: BlobRef) -> ExecuteSubmission {
+    ExecuteSubmission {
+        kind,
+        context: context(&b"parent head"[..]),
+        block_data,
+        pov_bomb_limit: POV_BOMB_LIMIT,
+        exec_timeout: None,
+        relay_leaf: None,
+        fresh: false,
+    }
+}
+
+/// A preparation of this code on one thread, with the time limit of its parameters.
+pub fn prepare_job(code: &[u8], params: ExecutorParams, engine: EngineId) -> PrepareJob {
+    PrepareJob {
+        artifact: artifact_id(code, &params, engine),
+        code: BlobRef::Inline(Bytes::copy_from_slice(code)),
+        cpu_limit: params.prep_timeout(PvfPrepKind::Prepare),
+        executor_params: params,
+        code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
+        precheck: false,
+        threads: 1,
+    }
+}
+
+/// An execution of this code with empty block data, with the backing time limit of its parameters.
+pub fn execute_job(code: &[u8], params: ExecutorParams, engine: EngineId) -> ExecuteJob {
+    ExecuteJob {
+        artifact: artifact_id(code, &params, engine),
+        mac: None,
+        context: context(&b"parent head"[..]),
+        block_data: BlobRef::Inline(Bytes::new()),
+        cpu_limit: params.exec_timeout(PvfExecKind::Backing),
+        executor_params: params,
+        pov_bomb_limit: POV_BOMB_LIMIT,
+    }
+}

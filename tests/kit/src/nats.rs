@@ -1,0 +1,86 @@
+//! A `nats-server` for one test or bench.
+
+use crate::{
+    processes::{Process, binary_on_path},
+    until,
+};
+use std::{
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+use tempfile::TempDir;
+
+/// Default `max_payload` of a `nats-server`, bytes.
+pub const DEFAULT_PAYLOAD: usize = 1024 * 1024;
+
+/// Attempts to start a server: another process may take the port between its choice and the start.
+const ATTEMPTS: usize = 5;
+
+/// The path of `nats-server`: `PVF_NATS_SERVER`, or on the PATH. The error says what to do.
+pub fn server_path() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("PVF_NATS_SERVER").map(PathBuf::from) {
+        return if path.is_file() { Ok(path) } else { Err(format!("PVF_NATS_SERVER: no file {}", path.display())) };
+    }
+    let hint = "no nats-server on the PATH: install one, or name it in PVF_NATS_SERVER (`.ci/setup` installs one)";
+    binary_on_path("nats-server").ok_or_else(|| hint.into())
+}
+
+/// A running `nats-server` on a port of 127.0.0.1.
+pub struct NatsServer {
+    /// Its URL.
+    pub url: String,
+    port: u16,
+    process: Process,
+    dir: TempDir,
+}
+
+impl NatsServer {
+    /// Starts a server with this `max_payload`, bytes.
+    pub async fn start(max_payload: usize) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for _ in 0..ATTEMPTS {
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+            let port = free.expect("a free port").port();
+            let config =
+                format!("listen: \"127.0.0.1:{port}\"\nmax_payload: {max_payload}\nmax_pending: {}\n", 8 * max_payload);
+            std::fs::write(dir.path().join("nats.conf"), config).expect("the configuration is written");
+            if let Some(process) = spawn(port, &dir).await {
+                return Self { url: format!("nats://127.0.0.1:{port}"), port, process, dir };
+            }
+        }
+        panic!("nats-server did not start in {ATTEMPTS} attempts");
+    }
+
+    /// Kills the server.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts the killed server again, on the same port and with the same configuration.
+    pub async fn restart(&mut self) {
+        self.kill();
+        for _ in 0..ATTEMPTS {
+            if let Some(process) = spawn(self.port, &self.dir).await {
+                self.process = process;
+                return;
+            }
+        }
+        panic!("nats-server did not start again on port {}", self.port);
+    }
+}
+
+/// Starts a server with the configuration in the folder; `None` if it ended before it listened.
+async fn spawn(port: u16, dir: &TempDir) -> Option<Process> {
+    let server = server_path().unwrap_or_else(|why| panic!("{why}"));
+    let mut command = Command::new(server);
+    command.arg("--config").arg(dir.path().join("nats.conf")).arg("--log").arg(dir.path().join("log"));
+    let mut process = Process::start(command.stderr(Stdio::null()));
+    let listens = until("nats-server listens or ends", async || {
+        if process.0.try_wait().expect("its status").is_some() {
+            return Some(false);
+        }
+        TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true)
+    });
+    listens.await.then_some(process)
+}

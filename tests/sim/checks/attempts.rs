@@ -1,0 +1,167 @@
+//! Leases, credit and retries: which attempt may go to which worker.
+
+use super::{Checks, Known, Lease, Live, Past};
+use pvf_shared::{
+    ids::{Attempt, EngineId, JobId, WorkerId},
+    job::{ExecuteOutcome, JobOutcome, JobSpec, PrepareOutcome},
+    time::Timestamp,
+    verdict::{AmbiguousReason, InternalError},
+    wire::{Dispatch, JobReport, ToWorker, Work, WorkerKind},
+};
+
+impl Checks {
+    /// A worker died, or deregistered: its attempts are over.
+    pub(super) fn worker_gone(&mut self, id: WorkerId, died: bool) {
+        let jobs: Vec<_> = self.leases.iter().filter(|(_, l)| l.worker == id).map(|(job, _)| *job).collect();
+        // Staged jobs have not failed, and messages do not tell which jobs were staged.
+        let has = |k: &Known| (jobs.len() + k.stopping.len()) as u32;
+        let certain = self.fleet.get(&id).is_some_and(|k| has(k) <= k.hello.slots);
+        for job in jobs {
+            self.end_lease(job, died, certain);
+        }
+        self.fleet.remove(&id);
+    }
+
+    /// An attempt was lost without a report.
+    pub(super) fn end_lease(&mut self, job: JobId, died: bool, certain: bool) {
+        let Some(lease) = self.leases.remove(&job) else { return };
+        if died {
+            *self.deaths.entry(lease.artifact.code_hash).or_default() += 1;
+        }
+        let past = self.past.entry(job).or_default();
+        past.uncertain |= !certain;
+        if died {
+            past.ambiguous += 1;
+        } else {
+            past.ours += 1;
+        }
+        if let Some(known) = self.fleet.get(&lease.worker).filter(|_| certain) {
+            past.failed_at.push((lease.worker, known.hello.host.clone()));
+        }
+    }
+
+    /// A worker has stopped an attempt.
+    pub(super) fn stopped(&mut self, worker: WorkerId, at: (JobId, Attempt)) {
+        if let Some(known) = self.fleet.get_mut(&worker) {
+            known.stopping.remove(&at);
+        }
+    }
+
+    /// Only the report of an attempt with a lease counts.
+    pub(super) fn on_report(&mut self, report: &JobReport) {
+        self.stopped(report.worker, (report.job, report.attempt));
+        let lease = self.leases.get(&report.job);
+        let valid = report.token == self.token
+            && lease.is_some_and(|l| (l.worker, l.attempt) == (report.worker, report.attempt));
+        if !valid {
+            return;
+        }
+        let lease = self.leases.remove(&report.job).expect("seen above");
+        self.accepted.insert((report.token, report.job, report.attempt));
+        let host = self.fleet.get(&report.worker).map(|k| k.hello.host.clone()).unwrap_or_default();
+        let past = self.past.entry(report.job).or_default();
+        let elsewhere = match &report.outcome {
+            JobOutcome::Execute(ExecuteOutcome::Ambiguous(reason)) => {
+                past.ambiguous += 1;
+                if matches!(reason, AmbiguousReason::CorruptedArtifact(_) | AmbiguousReason::RuntimeConstruction(_)) {
+                    self.suspected.insert(lease.artifact);
+                }
+                true
+            }
+            JobOutcome::Execute(ExecuteOutcome::Internal(InternalError::ArtifactMissing(_))) => {
+                past.ours += 1;
+                self.suspected.insert(lease.artifact);
+                false
+            }
+            JobOutcome::Execute(ExecuteOutcome::Internal(_)) | JobOutcome::Prepare(PrepareOutcome::Internal(_)) => {
+                past.ours += 1;
+                true
+            }
+            JobOutcome::Execute(_) | JobOutcome::Prepare(_) => false,
+        };
+        if elsewhere {
+            past.failed_at.push((report.worker, host));
+        }
+    }
+
+    /// The scheduler sends this to a worker.
+    pub fn on_message(&mut self, worker: WorkerId, message: &ToWorker, now: Timestamp) {
+        match message {
+            ToWorker::Dispatch(dispatch) => self.on_dispatch(worker, dispatch, now),
+            ToWorker::Cancel { job, attempt, .. } => {
+                if self.leases.get(job).is_some_and(|l| (l.worker, l.attempt) == (worker, *attempt)) {
+                    self.leases.remove(job);
+                }
+                if let Some(known) = self.fleet.get_mut(&worker) {
+                    known.stopping.insert((*job, *attempt));
+                }
+            }
+            ToWorker::Recall { .. } | ToWorker::Acknowledge { .. } => {}
+        }
+    }
+
+    fn on_dispatch(&mut self, id: WorkerId, dispatch: &Dispatch, now: Timestamp) {
+        let job = dispatch.job;
+        if let Some(lease) = self.leases.get(&job) {
+            panic!("two attempts of job {job} have valid leases: at {:?} and {id:?}", lease.worker);
+        }
+        let Some(known) = self.fleet.get(&id) else { panic!("a job is dispatched to {id:?}, which is not registered") };
+        let (kind, artifact) = match &dispatch.spec {
+            JobSpec::Prepare(spec) => (WorkerKind::Prepare, &spec.artifact),
+            JobSpec::Execute(spec) => (WorkerKind::Execute, &spec.artifact),
+        };
+        assert_eq!(
+            (known.hello.kind, &known.hello.engine),
+            (kind, &artifact.engine),
+            "a job is dispatched to a worker of another kind or engine"
+        );
+        let busy = self.leases.values().filter(|l| l.worker == id).count() as u32;
+        let ahead = if kind == WorkerKind::Execute { self.ahead * known.hello.slots } else { 0 };
+        assert!(busy < known.hello.slots + ahead, "credit: {id:?} gets more jobs than it may");
+        if let Some(past) = self.past.get(&job) {
+            self.check_elsewhere(job, past, known, (kind, &artifact.engine));
+        }
+        if let Some(request) = dispatch.request {
+            let live = self.live.get(&request).unwrap_or_else(|| panic!("{request:?} is dispatched after its end"));
+            assert!(live.deadline > now, "{request:?} is dispatched too late");
+        }
+        match &dispatch.spec {
+            JobSpec::Prepare(spec)
+                if spec.threads == 1 && self.engines == 1 && self.has_workers(WorkerKind::Execute) =>
+            {
+                let asks = |l: &Live| {
+                    l.code == artifact.code_hash && !matches!(l.work, Work::HeadsUp) && self.is_there(l, now)
+                };
+                let urgent = self.live.values().find(|l| asks(l));
+                assert!(urgent.is_none(), "priority fell: {urgent:?} is prepared in the background");
+            }
+            JobSpec::Prepare(_) | JobSpec::Execute(_) => {}
+        }
+        let lease = Lease { worker: id, attempt: dispatch.attempt, taken: None, artifact: artifact.clone() };
+        self.leases.insert(job, lease);
+    }
+
+    /// Whether a worker of this kind is registered. Without one it is open for which engine an artifact is needed.
+    pub(super) fn has_workers(&self, kind: WorkerKind) -> bool {
+        self.fleet.values().any(|k| k.hello.kind == kind)
+    }
+
+    /// A failed attempt is followed by one on another machine if there is one, else on another worker if there is one.
+    fn check_elsewhere(&self, job: JobId, past: &Past, at: &Known, of: (WorkerKind, &EngineId)) {
+        if past.failed_at.is_empty() || past.uncertain {
+            return;
+        }
+        let others = || self.fleet.values().filter(|k| (k.hello.kind, &k.hello.engine) == of);
+        let same_host = |k: &Known| past.failed_at.iter().any(|(_, host)| *host == k.hello.host);
+        let same_worker = |k: &Known| past.failed_at.iter().any(|(id, _)| *id == k.hello.worker);
+        if others().any(|k| !same_host(k)) {
+            assert!(
+                !same_host(at),
+                "tried again on the same machine ({at:?}), and there is another: job {job} {past:?} {:?}",
+                others().collect::<Vec<_>>()
+            );
+        } else if others().any(|k| !same_worker(k)) {
+            assert!(!same_worker(at), "tried again on the same worker, and there is another: {past:?}");
+        }
+    }
+}

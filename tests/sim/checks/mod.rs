@@ -1,0 +1,202 @@
+//! What must hold, derived from messages alone: no rule asks a state machine what it thinks.
+//!
+//! `Checks` follows what the scheduler is told and what it asks for. `attempts` has the rules of leases, credit and
+//! retries, `requests` those of verdicts, deadlines and pruning, `workers` those of each worker.
+
+mod attempts;
+mod requests;
+mod workers;
+
+pub use workers::WorkerChecks;
+
+use pvf_scheduler::{Command, Delivery, Event, Policy};
+use pvf_shared::{
+    artifact::StoredArtifact,
+    config::ProtocolTimeouts,
+    ids::{ArtifactId, Attempt, CodeHash, FencingToken, JobId, NodeId, RequestId, WorkerId},
+    time::Timestamp,
+    wire::{Heartbeat, Verdict, Work, WorkerHello},
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+/// A worker as its messages show it.
+#[derive(Debug)]
+struct Known {
+    hello: WorkerHello,
+    heard: Timestamp,
+    /// Attempts that were cancelled; each has its slot until the worker has answered the cancellation.
+    stopping: HashSet<(JobId, Attempt)>,
+}
+
+/// An attempt that was dispatched and is not over.
+#[derive(Debug)]
+struct Lease {
+    worker: WorkerId,
+    attempt: Attempt,
+    taken: Option<Timestamp>,
+    artifact: ArtifactId,
+}
+
+/// A request that the scheduler has accepted and not answered.
+#[derive(Debug)]
+struct Live {
+    node: NodeId,
+    code: CodeHash,
+    work: Work,
+    deadline: Timestamp,
+    /// Its cancellation came first: the scheduler may have forgotten it at once.
+    abandoned: bool,
+}
+
+/// What happened to a job so far.
+#[derive(Debug, Default)]
+struct Past {
+    failed_at: Vec<(WorkerId, String)>,
+    ambiguous: u32,
+    ours: u32,
+    /// It may have failed at a worker where it was only staged: messages do not tell where it should go next.
+    uncertain: bool,
+}
+
+#[derive(Debug)]
+pub struct Checks {
+    timing: ProtocolTimeouts,
+    ahead: u32,
+    pub token: FencingToken,
+    fleet: BTreeMap<WorkerId, Known>,
+    leases: BTreeMap<JobId, Lease>,
+    past: HashMap<JobId, Past>,
+    accepted: HashSet<(FencingToken, JobId, Attempt)>,
+    live: BTreeMap<RequestId, Live>,
+    cancelled: HashSet<RequestId>,
+    verdicts: HashMap<RequestId, Verdict>,
+    /// When each code was requested last.
+    needed: HashMap<CodeHash, Timestamp>,
+    suspected: HashSet<ArtifactId>,
+    store_failed: bool,
+    deaths: HashMap<CodeHash, u32>,
+    link_up_since: Option<Timestamp>,
+    min_age: Duration,
+    engines: usize,
+    /// When each node was heard of last, and after how much silence its requests may be dropped.
+    heard: HashMap<NodeId, Timestamp>,
+    client_silence: Duration,
+}
+
+impl Checks {
+    pub fn new(timing: ProtocolTimeouts, policy: &Policy, engines: usize, now: Timestamp) -> Self {
+        Self {
+            timing,
+            ahead: policy.ahead,
+            token: FencingToken(1),
+            fleet: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            past: HashMap::new(),
+            accepted: HashSet::new(),
+            live: BTreeMap::new(),
+            cancelled: HashSet::new(),
+            verdicts: HashMap::new(),
+            needed: HashMap::new(),
+            suspected: HashSet::new(),
+            store_failed: false,
+            deaths: HashMap::new(),
+            link_up_since: Some(now),
+            min_age: policy.prune_min_age,
+            engines,
+            heard: HashMap::new(),
+            client_silence: policy.client_silence,
+        }
+    }
+
+    /// A coordinator that knows nothing takes over.
+    pub fn restart(&mut self, token: FencingToken, now: Timestamp, link_up: bool) {
+        self.token = token;
+        self.fleet.clear();
+        self.leases.clear();
+        self.past.clear();
+        self.live.clear();
+        self.cancelled.clear();
+        self.verdicts.clear();
+        self.deaths.clear();
+        self.link_up_since = link_up.then_some(now);
+    }
+
+    /// The scheduler is about to be told this.
+    pub fn before(&mut self, event: &Event, now: Timestamp) {
+        match event {
+            Event::Hello { hello, .. } => {
+                let hello = hello.clone();
+                let known =
+                    self.fleet.entry(hello.worker).or_insert(Known { hello, heard: now, stopping: HashSet::new() });
+                known.heard = now;
+            }
+            Event::Heartbeat { heartbeat, .. } => self.on_heartbeat(heartbeat, now),
+            Event::Goodbye { worker, .. } => self.worker_gone(*worker, false),
+            Event::Delivered { worker, job, attempt, command, delivery } => {
+                if *command == Command::Cancel {
+                    self.stopped(*worker, (*job, *attempt));
+                }
+                let Some(lease) = self.leases.get_mut(job) else { return };
+                if (lease.worker, lease.attempt) != (*worker, *attempt) {
+                    return;
+                }
+                match (command, delivery) {
+                    (Command::Dispatch, Delivery::Taken | Delivery::Unknown(_)) => lease.taken = Some(now),
+                    (Command::Dispatch, _) | (Command::Recall, Delivery::Taken) | (Command::Cancel, _) => {
+                        drop(self.leases.remove(job));
+                    }
+                    (Command::Recall, _) => {}
+                }
+            }
+            Event::Report { report, .. } => self.on_report(report),
+            Event::Ask { node, .. } | Event::Leaves { node, .. } => {
+                self.heard.insert(*node, now);
+            }
+            Event::LookedUp { found: Err(_), .. } => self.store_failed = true,
+            Event::LookedUp { artifact, found: Ok(Some(StoredArtifact::Damaged)) } => {
+                self.suspected.insert((**artifact).clone());
+            }
+            Event::Cancel { request, node, .. } => {
+                self.cancelled.insert(*request);
+                if self.live.get(request).is_some_and(|live| live.node == *node) {
+                    self.live.remove(request);
+                }
+            }
+            Event::Link { up } => self.link_up_since = up.then_some(self.link_up_since.unwrap_or(now)),
+            _ => {}
+        }
+    }
+
+    /// A worker that has had a job for a while and does not list it has lost it.
+    fn on_heartbeat(&mut self, heartbeat: &Heartbeat, now: Timestamp) {
+        let grace = self.timing.heartbeat * 2 + self.timing.ack;
+        let Some(known) = self.fleet.get_mut(&heartbeat.worker) else { return };
+        known.heard = now;
+        let has = |job: &JobId, attempt| {
+            heartbeat.running.iter().any(|r| (r.token, r.job, r.attempt) == (self.token, *job, attempt))
+        };
+        let lost = |job: &JobId, lease: &Lease| {
+            lease.worker == heartbeat.worker
+                && lease.taken.is_some_and(|at| now.since(at) > grace)
+                && !has(job, lease.attempt)
+        };
+        let lost: Vec<_> = self.leases.iter().filter(|(job, l)| lost(job, l)).map(|(job, _)| *job).collect();
+        for job in lost {
+            self.end_lease(job, false, true);
+        }
+    }
+
+    /// A worker that was silent for too long, while the coordinator's own link was up, is lost from this time on.
+    pub fn expire(&mut self, now: Timestamp) {
+        let silence = self.timing.worker_silence;
+        let Some(up) = self.link_up_since else { return };
+        let is_lost = |known: &Known| now.since(known.heard.max(up)) >= silence;
+        let lost: Vec<_> = self.fleet.iter().filter(|(_, known)| is_lost(known)).map(|(id, _)| *id).collect();
+        for id in lost {
+            self.worker_gone(id, true);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Verdicts, deadlines and pruning.
+
+use super::{
+    super::truth::{CandidateTruth, CodeTruth, candidate, candidate_of, code, number_of},
+    Checks, Live,
+};
+use pvf_shared::{
+    blob::BlobRef,
+    ids::{ArtifactId, Attempt, FencingToken, JobId, NodeId, RequestId},
+    time::Timestamp,
+    verdict::Outcome,
+    wire::{Submission, Verdict, Work, WorkerKind},
+};
+
+impl Checks {
+    /// The scheduler accepted a submission.
+    pub fn on_accepted(&mut self, submission: &Submission, now: Timestamp) {
+        self.heard.insert(submission.node, now);
+        if self.verdicts.contains_key(&submission.id) || self.live.contains_key(&submission.id) {
+            return;
+        }
+        let kind = match &submission.work {
+            Work::Execute(_) => WorkerKind::Execute,
+            Work::Precheck | Work::HeadsUp => WorkerKind::Prepare,
+        };
+        let abandoned = self.cancelled.contains(&submission.id);
+        if self.has_workers(kind) && !abandoned {
+            self.needed.insert(submission.code.hash, now);
+        }
+        self.live.entry(submission.id).or_insert_with(|| Live {
+            node: submission.node,
+            code: submission.code.hash,
+            work: submission.work.clone(),
+            deadline: now.after(submission.answer_within),
+            abandoned,
+        });
+    }
+
+    /// Whether a client waits for it: requests of clients that are silent may be dropped.
+    pub(super) fn is_there(&self, live: &Live, now: Timestamp) -> bool {
+        let heard = self.heard.get(&live.node);
+        !live.abandoned && heard.is_some_and(|at| now.since(*at) < self.client_silence)
+    }
+
+    /// The scheduler drops an artifact.
+    pub fn on_drop(&mut self, artifact: &ArtifactId, now: Timestamp) {
+        if self.suspected.remove(artifact) {
+            return;
+        }
+        // It is not suspected to be damaged: it is pruned.
+        let used = self.leases.values().find(|l| l.artifact == *artifact);
+        assert!(used.is_none(), "{artifact} is pruned while {used:?} needs it");
+        let waits =
+            |l: &Live| l.code == artifact.code_hash && matches!(l.work, Work::Execute(_)) && self.is_there(l, now);
+        let waits = self.live.iter().find(|(_, l)| waits(l));
+        assert!(waits.is_none() || self.engines > 1, "{artifact} is pruned while {waits:?} needs it");
+        let needed = self.needed.get(&artifact.code_hash);
+        let young = needed.is_some_and(|at| now.since(*at) < self.min_age);
+        assert!(!young || self.engines > 1, "{artifact} is pruned although it was needed recently");
+    }
+
+    /// The scheduler gives a verdict.
+    pub fn on_verdict(&mut self, verdict: &Verdict) {
+        if let Some(first) = self.verdicts.get(&verdict.request) {
+            assert_eq!(first, verdict, "a second, other verdict");
+            return;
+        }
+        let live = self.live.remove(&verdict.request);
+        let live =
+            live.unwrap_or_else(|| panic!("a verdict for {:?}, which was not accepted or has ended", verdict.request));
+        self.check_truth(&live, verdict);
+        self.verdicts.insert(verdict.request, verdict.clone());
+    }
+
+    fn check_truth(&self, live: &Live, verdict: &Verdict) {
+        let n = number_of(live.code);
+        let code = code(n);
+        let number = match &live.work {
+            Work::Execute(work) => Some(candidate_of(&work.block_data)),
+            Work::Precheck | Work::HeadsUp => None,
+        };
+        match &verdict.outcome {
+            Outcome::Valid(BlobRef::Inline(result)) => {
+                let word = |at: usize| u64::from_le_bytes(result[at..at + 8].try_into().expect("eight bytes"));
+                assert_eq!(u64::from(number.expect("an execution")), word(0), "the result of another candidate");
+                assert_eq!(number.map(candidate), Some(CandidateTruth::Valid), "wrongly valid");
+                let attempt = (FencingToken(word(8)), JobId(word(16)), word(24) as Attempt);
+                assert!(
+                    self.accepted.contains(&attempt),
+                    "the result of attempt {attempt:?}, which had no valid lease"
+                );
+                assert_eq!(code, CodeTruth::Good);
+            }
+            Outcome::Invalid(_) => assert_eq!(number.map(candidate), Some(CandidateTruth::Invalid), "wrongly invalid"),
+            Outcome::PossiblyInvalid(_) => assert!(number.is_some()),
+            Outcome::PrecheckOk => assert_eq!(code, CodeTruth::Good),
+            Outcome::PreparationFailed(_) => {
+                let died = self.deaths.get(&live.code).copied().unwrap_or(0) >= 3;
+                assert!(code != CodeTruth::Good || died, "good code {n} failed to prepare: {verdict:?}");
+            }
+            Outcome::Internal(error) => {
+                // Only a failure of the infrastructure ends like this, never what the code does.
+                let ours = self.past.values().any(|past| past.ours >= 3) || self.store_failed;
+                assert!(ours, "the infrastructure did not fail: {error}");
+            }
+            Outcome::HeadsUpTaken | Outcome::Expired | Outcome::Valid(_) => {}
+        }
+    }
+
+    /// Requests of a node that the scheduler has accepted and not answered, although their deadline is over.
+    pub fn past_deadline(&self, node: NodeId, now: Timestamp) -> Vec<RequestId> {
+        let late = |live: &Live| live.node == node && live.deadline < now;
+        self.live.iter().filter(|(_, live)| late(live)).map(|(id, _)| *id).collect()
+    }
+}

@@ -1,0 +1,217 @@
+//! The kernel's part of a job: a staged process begins when the process before it ends, whether the worker looks or not.
+//! What the worker's shell would see of it reaches the core later, in any order between runs.
+
+use super::{
+    scheduled::Scheduled,
+    store::{Fetched, Store},
+    truth::{self, CandidateTruth, CodeTruth},
+    workers::{Input, Worker},
+    world::World,
+};
+use pvf_shared::{
+    Bytes,
+    blob::BlobRef,
+    ids::WorkerId,
+    job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, PrepareJob, PrepareOutcome},
+    verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
+    wire::{Dispatch, WorkerKind},
+};
+use pvf_worker_core::{AttemptKey, RunId};
+use std::{sync::Arc, time::Duration};
+
+/// A run of a worker.
+#[derive(Debug)]
+pub struct Run {
+    pub dispatch: Arc<Dispatch>,
+    behind: Option<RunId>,
+    process: Process,
+    /// It failed before it had a process.
+    failed: Option<JobOutcome>,
+    /// The core was told that its slot is free.
+    pub released: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Process {
+    Waiting,
+    Running,
+    Ended,
+}
+
+impl World {
+    /// How long the worker takes to see what a process did; now and then long.
+    fn notice_latency(&mut self) -> Duration {
+        match self.rng.u8(0..40) {
+            0 => self.millis(20..300),
+            _ => Duration::from_micros(self.rng.u64(0..2000)),
+        }
+    }
+
+    fn worker_sees(&mut self, id: WorkerId, generation: u64, input: Input) {
+        let latency = self.notice_latency();
+        self.after(latency, Scheduled::Worker(id, generation, input));
+    }
+
+    /// The core starts a run.
+    pub(super) fn start_run(&mut self, id: WorkerId, run: RunId, dispatch: Arc<Dispatch>, behind: Option<RunId>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let failed = worker.fetch_inputs(&dispatch.spec, &self.store);
+        let waits = behind.is_some_and(|before| worker.has_process(before));
+        let fails = failed.is_some();
+        if fails {
+            worker.checks.on_failed((&*dispatch).into());
+        }
+        let process = if fails { Process::Ended } else { Process::Waiting };
+        worker.runs.insert(run, Run { dispatch, behind, process, failed, released: false });
+        let generation = worker.generation;
+        if fails {
+            self.worker_sees(id, generation, Input::SlotReleased(run));
+        } else if !waits {
+            self.begin(id, run);
+        }
+    }
+
+    /// A staged run gets a slot before the run before it has ended.
+    pub(super) fn grant_slot(&mut self, id: WorkerId, run: RunId) {
+        if self.workers.get(&id).and_then(|w| w.runs.get(&run)).is_some_and(|run| run.process == Process::Waiting) {
+            self.begin(id, run);
+        }
+    }
+
+    /// A process begins its job.
+    fn begin(&mut self, id: WorkerId, run: RunId) {
+        let time = self.job_time(id);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let generation = worker.generation;
+        let Some(this) = worker.runs.get_mut(&run) else { return };
+        this.process = Process::Running;
+        let (staged, attempt) = (this.behind.is_some(), AttemptKey::from(&*this.dispatch));
+        worker.checks.on_begin(attempt);
+        let running = worker.runs.values().filter(|run| run.process == Process::Running).count();
+        assert!(running <= worker.setup.slots as usize, "more processes than slots: {running} at {id:?}");
+        self.after(time, Scheduled::ProcessEnds(id, generation, run));
+        if staged {
+            self.worker_sees(id, generation, Input::Began(run));
+        }
+    }
+
+    fn job_time(&mut self, id: WorkerId) -> Duration {
+        let prepares = self.workers.get(&id).is_some_and(|w| w.setup.kind == WorkerKind::Prepare);
+        match (prepares, self.rng.u8(0..20)) {
+            (true, _) => self.millis(100..3000),
+            // Now and then a job takes longer than a worker may be silent.
+            (false, 0) => self.millis(3000..15_000),
+            (false, _) => self.millis(1..150),
+        }
+    }
+
+    /// A process ends by itself.
+    pub(super) fn process_ends(&mut self, id: WorkerId, generation: u64, run: RunId) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|w| w.generation == generation) else { return };
+        let Some(this) = worker.runs.get_mut(&run).filter(|run| run.process == Process::Running) else { return };
+        this.process = Process::Ended;
+        let kills = kills_worker(&this.dispatch.spec);
+        if kills {
+            self.worker_dies(id, Duration::from_secs(2));
+            return;
+        }
+        self.worker_sees(id, generation, Input::SlotReleased(run));
+        self.begin_behind(id, run);
+    }
+
+    /// The core stops a run: its process is killed.
+    pub(super) fn stop_run(&mut self, id: WorkerId, run: RunId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            let stopped = worker.runs.remove(&run);
+            assert!(stopped.is_some(), "{run:?} is stopped, and {id:?} does not have it");
+            self.begin_behind(id, run);
+        }
+    }
+
+    /// What is staged behind a process that is gone begins.
+    pub(super) fn begin_behind(&mut self, id: WorkerId, before: RunId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let waits = |run: &Run| run.process == Process::Waiting && run.behind == Some(before);
+        let next: Vec<_> = worker.runs.iter().filter(|(_, run)| waits(run)).map(|(id, _)| *id).collect();
+        for run in next {
+            self.begin(id, run);
+        }
+    }
+
+    /// The outcome of a run whose process has ended.
+    pub(super) fn outcome(&mut self, run: &Run) -> JobOutcome {
+        match (&run.failed, &run.dispatch.spec) {
+            (Some(outcome), _) => outcome.clone(),
+            (None, JobSpec::Prepare(job)) => JobOutcome::Prepare(prepare(job, &mut self.store)),
+            (None, JobSpec::Execute(job)) => JobOutcome::Execute(execute(job, &run.dispatch)),
+        }
+    }
+}
+
+impl Worker {
+    /// Whether this run has a process that has not ended, or waits for one.
+    fn has_process(&self, run: RunId) -> bool {
+        self.runs.get(&run).is_some_and(|run| run.process != Process::Ended)
+    }
+
+    /// Fetches what a job needs; gives the outcome if that fails.
+    fn fetch_inputs(&mut self, spec: &JobSpec, store: &Store) -> Option<JobOutcome> {
+        let JobSpec::Execute(job) = spec else { return None };
+        self.fetch_artifact(job, store).map(JobOutcome::Execute)
+    }
+
+    fn fetch_artifact(&mut self, job: &ExecuteJob, store: &Store) -> Option<ExecuteOutcome> {
+        if self.copies.get(&job.artifact) == Some(&job.mac) {
+            return None;
+        }
+        if store.failing {
+            return Some(ExecuteOutcome::Internal(InternalError::Store("down".into())));
+        }
+        match store.fetch(&job.artifact, job.mac) {
+            Fetched::Intact => {
+                self.copies.insert(job.artifact.clone(), job.mac);
+                None
+            }
+            Fetched::Damaged => Some(ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact("damaged".into()))),
+            Fetched::Missing => Some(ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into()))),
+        }
+    }
+}
+
+fn kills_worker(spec: &JobSpec) -> bool {
+    match spec {
+        JobSpec::Prepare(job) => truth::code(truth::number_of(job.artifact.code_hash)) == CodeTruth::KillsPrepare,
+        JobSpec::Execute(job) => truth::candidate(truth::candidate_of(&job.block_data)) == CandidateTruth::KillsWorker,
+    }
+}
+
+fn execute(job: &ExecuteJob, dispatch: &Dispatch) -> ExecuteOutcome {
+    let n = truth::candidate_of(&job.block_data);
+    match truth::candidate(n) {
+        CandidateTruth::Valid => {
+            // The result names the attempt, so that a verdict can be traced to it.
+            let words = [u64::from(n), dispatch.token.0, dispatch.job.0, u64::from(dispatch.attempt)];
+            let result: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from(result)))
+        }
+        CandidateTruth::Invalid => ExecuteOutcome::Invalid(InvalidReason::WorkerReported("trap".into())),
+        CandidateTruth::KillsJob => ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath("signal 9".into())),
+        CandidateTruth::KillsWorker => unreachable!("the worker died when the process ended"),
+    }
+}
+
+fn prepare(job: &PrepareJob, store: &mut Store) -> PrepareOutcome {
+    if store.failing {
+        return PrepareOutcome::Internal(InternalError::Store("down".into()));
+    }
+    match truth::code(truth::number_of(job.artifact.code_hash)) {
+        CodeTruth::Good => PrepareOutcome::Prepared(store.put(&job.artifact)),
+        CodeTruth::Broken => {
+            let error = PrepareError::Prevalidation("broken".into());
+            store.put_failure(&job.artifact, error.clone());
+            PrepareOutcome::Failed(error)
+        }
+        CodeTruth::Slow => PrepareOutcome::Failed(PrepareError::TimedOut { limit_ms: 1 }),
+        CodeTruth::KillsPrepare => unreachable!("the worker died when the process ended"),
+    }
+}

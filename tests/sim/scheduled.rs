@@ -1,0 +1,127 @@
+//! What becomes due on the virtual clock: messages arrive, processes end, timers of clients and workers fire.
+
+use super::{
+    network::Requester,
+    setup::{WorkerSetup, timing},
+    workers::Input,
+    world::World,
+};
+use pvf_scheduler::{Answer, Event};
+use pvf_shared::{
+    ids::{NodeId, RequestId, WorkerId},
+    subjects::Subject,
+    time::Timestamp,
+    wire::{DispatchReply, Refusal, SubmitReply, ToWorker, Verdict},
+};
+use pvf_worker_core::RunId;
+use std::sync::Arc;
+
+/// Something that becomes due at a point in time.
+#[derive(Debug)]
+pub enum Scheduled {
+    /// A message arrives at the coordinator.
+    Arrives(Event),
+    /// A result of the shell of the coordinator with this token. It does not reach its successor.
+    CoordinatorShell(u64, Event),
+    /// The answer to a request arrives.
+    RequestAnswered(Subject, Answer),
+    /// A worker does not wait any longer for an answer.
+    RequestTimeout(Subject),
+    /// A command arrives at a worker.
+    CommandArrives(WorkerId, ToWorker, Option<Subject>),
+    /// The answer to a command arrives. None: the coordinator does not wait any longer.
+    CommandEnds(Subject, Option<DispatchReply>),
+    /// Something reaches a worker of this generation.
+    Worker(WorkerId, u64, Input),
+    /// A process of a worker of this generation ends.
+    ProcessEnds(WorkerId, u64, RunId),
+    Verdict(Arc<Verdict>, NodeId),
+    ClientTick(NodeId),
+    /// A client repeats a submission that was not accepted.
+    Submit(NodeId, RequestId),
+    NewWorker(Box<WorkerSetup>),
+    StoreWorks,
+    LinkUp,
+}
+
+impl World {
+    pub(super) fn becomes_due(&mut self, scheduled: Scheduled) {
+        match scheduled {
+            Scheduled::Arrives(event) => self.tell(event),
+            Scheduled::CoordinatorShell(token, event) => {
+                if token == self.checks.token.0 {
+                    self.tell(event);
+                }
+            }
+            Scheduled::RequestAnswered(to, answer) => self.request_answered(&to, answer),
+            Scheduled::RequestTimeout(to) => self.worker_request_ends(&to, Err("no answer".into())),
+            Scheduled::CommandArrives(worker, message, reply) => self.command_arrives(worker, message, reply),
+            Scheduled::CommandEnds(reply, answer) => self.command_ends(&reply, answer),
+            Scheduled::Worker(id, generation, input) => self.worker_input(id, generation, input),
+            Scheduled::ProcessEnds(id, generation, run) => self.process_ends(id, generation, run),
+            Scheduled::Verdict(verdict, node) => {
+                if let Some(client) = self.clients.iter_mut().find(|c| c.node == node) {
+                    client.on_verdict(&verdict);
+                    self.summary.answered += 1;
+                }
+            }
+            Scheduled::ClientTick(node) => self.client_tick(node),
+            Scheduled::Submit(node, id) => {
+                if self.pending(node, id).is_some_and(|pending| pending.accepted.is_none()) {
+                    self.send_submission(node, id);
+                }
+            }
+            Scheduled::NewWorker(setup) => self.new_worker(*setup),
+            Scheduled::StoreWorks => self.store.failing = false,
+            Scheduled::LinkUp => {
+                if !std::mem::replace(&mut self.link_up, true) {
+                    self.tell(Event::Link { up: true });
+                }
+            }
+        }
+    }
+
+    fn request_answered(&mut self, to: &Subject, answer: Answer) {
+        match (self.requests.get(to).copied(), answer) {
+            (Some(Requester::Worker(..)), Answer::Worker(reply)) => self.worker_request_ends(to, Ok(reply)),
+            (Some(Requester::Submission(node, id)), answer) => self.submission_answered(node, id, answer),
+            (Some(Requester::Question(node)), Answer::Ask(answer)) => {
+                for id in answer.unknown {
+                    if let Some(pending) = self.pending(node, id) {
+                        pending.accepted = None;
+                        self.send_submission(node, id);
+                    }
+                }
+            }
+            (None, _) => {}
+            (requester, answer) => panic!("{requester:?} is answered by {answer:?}"),
+        }
+    }
+
+    fn submission_answered(&mut self, node: NodeId, id: RequestId, answer: Answer) {
+        match answer {
+            Answer::Accepted(accepted) => {
+                assert_eq!(accepted, id, "another request was accepted");
+                let now = self.now;
+                if let Some(pending) = self.pending(node, id) {
+                    pending.accepted.get_or_insert(now);
+                }
+            }
+            Answer::Submit(SubmitReply::Refused(Refusal::Overloaded { .. })) => {}
+            answer => panic!("a good submission is answered by {answer:?}"),
+        }
+    }
+
+    /// A client asks for the verdicts that it has waited for.
+    fn client_tick(&mut self, node: NodeId) {
+        let Some(client) = self.clients.iter().find(|c| c.node == node) else { return };
+        let is_late = |at: Timestamp| self.now.since(at) >= timing().ask_again;
+        let late = client.pending.iter().filter(|(_, pending)| pending.accepted.is_some_and(is_late));
+        let requests: Vec<_> = late.map(|(id, _)| *id).collect();
+        if !requests.is_empty() {
+            let question = Some(Requester::Question(node));
+            self.send(question, |reply| Event::Ask { node, requests: requests.clone(), reply });
+        }
+        self.after(timing().ask_again, Scheduled::ClientTick(node));
+    }
+}

@@ -1,0 +1,83 @@
+//! Settings of a simulated fleet.
+
+use pvf_scheduler::{Beyond, Policy, Scheduler, SchedulerConfig};
+use pvf_shared::{
+    config::ProtocolTimeouts,
+    ids::{EngineId, FencingToken, WorkerId},
+    time::Timestamp,
+    wire::{SecurityStatus, WorkerHello, WorkerKind},
+};
+use pvf_worker_core::{Agent, AgentConfig};
+use std::time::Duration;
+
+/// Clients of a run.
+pub const CLIENTS: usize = 4;
+/// How long after the last fault every request must be answered at the latest.
+pub const SETTLED: Duration = Duration::from_secs(400);
+/// How long a draining worker may go on with its jobs.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Intervals and time-outs of the fleet.
+pub fn timing() -> ProtocolTimeouts {
+    ProtocolTimeouts {
+        heartbeat: Duration::from_secs(2),
+        worker_silence: Duration::from_secs(8),
+        ack: Duration::from_secs(1),
+        ask_again: Duration::from_secs(3),
+    }
+}
+
+/// A policy: mostly the defaults, with times that a run can reach.
+pub fn policy(rng: &mut fastrand::Rng) -> Policy {
+    let mut policy = Policy {
+        ahead: rng.u32(0..3),
+        prepare_aging: Duration::from_secs([0, 5, 30][rng.usize(0..3)]),
+        prune_interval: Duration::from_secs(7),
+        prune_above: 2500,
+        prune_min_age: Duration::from_secs(5),
+        artifact_ttl: Duration::from_secs(60),
+        failure_cool_down: Duration::from_secs(30),
+        ..Policy::default()
+    };
+    policy.shares.restart = rng.u8(0..4) == 0;
+    policy.shares.beyond = if rng.bool() { Beyond::MostUrgent } else { Beyond::LeastUrgent };
+    if rng.u8(0..4) == 0 {
+        policy.per_client.requests = 60;
+        policy.per_kind.requests = 100;
+    }
+    policy
+}
+
+/// A scheduler that knows nothing.
+pub fn scheduler(policy: &Policy, token: FencingToken, now: Timestamp) -> Scheduler {
+    let config = SchedulerConfig { token, timing: timing(), policy: policy.clone(), version: "sim".into() };
+    Scheduler::new(config, now)
+}
+
+/// What a worker is.
+#[derive(Debug, Clone)]
+pub struct WorkerSetup {
+    pub kind: WorkerKind,
+    pub slots: u32,
+    pub engine: EngineId,
+    pub host: u32,
+}
+
+impl WorkerSetup {
+    /// The core of a worker that has just started.
+    pub fn core(&self, worker: WorkerId, now: Timestamp) -> Agent {
+        let registration = WorkerHello {
+            worker,
+            kind: self.kind,
+            slots: self.slots,
+            engine: self.engine.clone(),
+            host: format!("host{}", self.host),
+            version: "sim".into(),
+            cpu_baseline: "v3".into(),
+            security: SecurityStatus::default(),
+            holds: vec![],
+            running: vec![],
+        };
+        Agent::new(AgentConfig { registration, timing: timing(), drain: DRAIN }, now)
+    }
+}

@@ -1,0 +1,53 @@
+//! PVFs and requests for a validation host.
+
+use pvf::{ExecuteRequest, Pvf};
+use pvf_guests::adder::{ADDER, Block, Head};
+use pvf_shared::{
+    Bytes,
+    params::ExecutorParams,
+    priority::ExecuteKind,
+    verdict::{InvalidReason, Outcome},
+};
+use pvf_testkit::{DEADLINE, fixtures::context};
+use std::time::Duration;
+
+/// A backing request; the answer may take [`DEADLINE`].
+pub fn backing(parent_head: impl Into<Bytes>, block_data: impl Into<Bytes>) -> ExecuteRequest {
+    let mut request = ExecuteRequest::new(ExecuteKind::Backing, context(parent_head), block_data);
+    request.answer_within = Some(DEADLINE);
+    request
+}
+
+/// The adder parachain with default parameters.
+pub fn adder() -> Pvf {
+    pvf_of(ADDER)
+}
+
+/// This code with default parameters.
+pub fn pvf_of(code: impl Into<Bytes>) -> Pvf {
+    Pvf::new(code, ExecutorParams::default())
+}
+
+/// A valid first block of the adder.
+pub fn good_block() -> ExecuteRequest {
+    backing(Head::genesis().encode(), Block { state: 0, increment: 5 }.encode())
+}
+
+/// A block whose claimed state is not that of its parent.
+pub fn bad_block() -> ExecuteRequest {
+    backing(Head::genesis().encode(), Block { state: 1, increment: 5 }.encode())
+}
+
+/// A guest that never returns.
+pub fn endless() -> Pvf {
+    pvf_of(pvf_guests::corpus::busy(u64::MAX))
+}
+
+/// Panics unless the execution timed out: by its CPU limit, or by the wall-clock limit, which is four times as long and
+/// comes first on a busy machine.
+#[track_caller]
+pub fn assert_timed_out(outcome: &Outcome, cpu_limit: Duration) {
+    let cpu_ms = cpu_limit.as_millis() as u64;
+    let Outcome::Invalid(InvalidReason::HardTimeout { limit_ms }) = outcome else { panic!("no time-out: {outcome:?}") };
+    assert!(*limit_ms == cpu_ms || *limit_ms == 4 * cpu_ms, "a limit of {limit_ms} ms, not of {cpu_ms} ms of CPU time");
+}
