@@ -6,7 +6,10 @@
 //! another executable, which [`worker_main!`] declares.
 //!
 //! ```no_run
-//! use pvf::{CandidateContext, Config, ExecuteKind, ExecuteRequest, ExecutorParams, Metrics, Outcome, Pvf};
+//! use pvf::{
+//!     BlockDataForm, CandidateContext, Config, ExecuteKind, ExecuteRequest, ExecutorParams, Metrics, Outcome, Pvf,
+//!     StorageRoot,
+//! };
 //!
 //! #[global_allocator]
 //! static ALLOCATOR: pvf::JobAllocator = pvf::JobAllocator::new();
@@ -14,15 +17,21 @@
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // Does not return in a job process.
 //!     pvf::run_job_if_asked::<()>();
-//!     tokio::runtime::Runtime::new()?.block_on(validate())
+//!     let context = CandidateContext {
+//!         parent_head: std::fs::read("parent-head")?.into(),
+//!         relay_parent_number: 7,
+//!         relay_parent_storage_root: StorageRoot([0; 32]),
+//!         extension: None,
+//!         block_data_form: BlockDataForm::MaybeCompressed,
+//!     };
+//!     tokio::runtime::Runtime::new()?.block_on(validate(context, std::fs::read("pov")?))
 //! }
 //!
-//! async fn validate() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn validate(context: CandidateContext, block_data: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
 //!     let (host, run) = pvf::start(Config::new("/var/lib/my-node/pvf"), Metrics::default()).await?;
 //!     // Drives coordinator and workers. Ends when the last handle is dropped.
 //!     tokio::spawn(run);
 //!     let pvf = Pvf::new(std::fs::read("runtime.wasm")?, ExecutorParams::default());
-//! # let (context, block_data): (CandidateContext, Vec<u8>) = unimplemented!();
 //!     let request = ExecuteRequest::new(ExecuteKind::Backing, context, block_data);
 //!     // Dropping this future cancels the request.
 //!     let answer = host.execute_pvf(pvf, request).await?;

@@ -1,4 +1,4 @@
-//! Retry with back-off. Every delay between repetitions is declared here, and [`backon`] carries the schedules out:
+//! Retry with back-off, for code that does I/O. Its delays are declared here, and [`backon`] carries the schedules out:
 //!
 //! ```text
 //! (|| store.look_up(&id)).retry(retry::STORE_LOOK_UP).await
@@ -6,6 +6,9 @@
 //!
 //! The schedules are exponential with factor 2. A schedule without a bound is bounded by its caller: by a deadline, or
 //! by the life of the process.
+//!
+//! The two state machines without I/O have delays of their own: `pvf-worker-core` for the repetition of reports, the
+//! scheduler for attempts that did not begin.
 
 use backon::{BackoffBuilder as _, ConstantBuilder, ExponentialBuilder};
 use std::time::Duration;
@@ -14,9 +17,6 @@ pub use backon::Retryable;
 
 /// Message of a client to the coordinator without an answer: 20 ms, doubling up to 1 s, without a bound.
 pub const CLIENT_REQUEST: ExponentialBuilder = unbounded(Duration::from_millis(20), Duration::from_secs(1));
-
-/// Report of a worker that the coordinator has not acknowledged: 20 ms, doubling up to 2 s, without a bound.
-pub const WORKER_REPORT: ExponentialBuilder = unbounded(Duration::from_millis(20), Duration::from_secs(2));
 
 /// Failed look-up of an artifact in the store: repeated after 100 ms and 200 ms.
 pub const STORE_LOOK_UP: ExponentialBuilder = twice(Duration::from_millis(100));
@@ -56,7 +56,6 @@ mod tests {
     #[test]
     fn schedules_have_their_documented_delays() {
         assert_eq!(millis(CLIENT_REQUEST, 8), [20, 40, 80, 160, 320, 640, 1000, 1000]);
-        assert_eq!(millis(WORKER_REPORT, 9), [20, 40, 80, 160, 320, 640, 1280, 2000, 2000]);
         assert_eq!(millis(STORE_LOOK_UP, 9), [100, 200]);
         assert_eq!(millis(RESULT_FETCH, 9), [200, 400]);
         let constant: Vec<_> = every(Duration::from_secs(3)).build().take(100).collect();

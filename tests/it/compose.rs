@@ -1,6 +1,7 @@
 //! The files in `compose/`, each read by the tool that it is for, or by a parser of its format. (`coordinator.toml` is
 //! parsed by a unit test of the coordinator's settings.)
 
+use pvf_testkit::nats::server_path;
 use pvf_tests::processes::{Process, binary, until};
 use serde::Deserialize;
 use serde_yaml_ng::Value;
@@ -129,10 +130,6 @@ struct Bound {
     monitoring: Vec<String>,
 }
 
-fn nats_server() -> PathBuf {
-    std::env::var_os("PVF_NATS_SERVER").map_or_else(|| "nats-server".into(), PathBuf::from)
-}
-
 /// Starts a server with `compose/nats.conf`, on free ports instead of those in the file.
 async fn bound(more: &[&str]) -> Bound {
     let dir = tempfile::tempdir().unwrap();
@@ -141,7 +138,7 @@ async fn bound(more: &[&str]) -> Bound {
     assert_eq!(text.len() - config.len(), 4, "both ports are replaced");
     let file = dir.path().join("nats.conf");
     std::fs::write(&file, config).unwrap();
-    let mut command = Command::new(nats_server());
+    let mut command = Command::new(server_path().unwrap());
     command.arg("-c").arg(&file).arg("--ports_file_dir").arg(dir.path()).arg("--log").arg(dir.path().join("log"));
     let process = Process::start(command.args(more));
     let ports = dir.path().join(format!("nats-server_{}.ports", process.pid()));
@@ -151,7 +148,7 @@ async fn bound(more: &[&str]) -> Bound {
 #[test]
 fn nats_accepts_its_configuration() {
     let config = folder().join("nats.conf");
-    let checked = output(&nats_server(), &["-t", "-c", config.to_str().unwrap()]);
+    let checked = output(&server_path().unwrap(), &["-t", "-c", config.to_str().unwrap()]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 

@@ -53,10 +53,12 @@ async fn disputes_overtake_backing_which_keeps_its_share() {
 /// Queues twenty disputes behind 300 backing requests. From the first to the last dispute, at least `least_backing`
 /// backing requests are answered, and fewer than `most` requests of both kinds.
 async fn disputes_among_backing(settings: &str, least_backing: usize, most: usize) {
-    let config = FleetConfig { execute: 2, settings: settings.into(), ..FleetConfig::default() };
+    // With one slot the order of the answers is that of the dispatches. With two, a worker that a busy machine does not
+    // run for a while answers late what was dispatched in time.
+    let config = FleetConfig { execute: 1, settings: settings.into(), ..FleetConfig::default() };
     let fleet = Fleet::with(config).await;
     fleet.host.precheck_pvf(adder()).await.unwrap();
-    let blocked = block_slots(&fleet, 2).await;
+    let blocked = block_slots(&fleet, 1).await;
     let submit = |kind, n| {
         let host = fleet.host.clone();
         tokio::spawn(async move {
@@ -66,9 +68,9 @@ async fn disputes_among_backing(settings: &str, least_backing: usize, most: usiz
         })
     };
     let mut submitted: FuturesUnordered<_> = (0..300).map(|n| submit(ExecuteKind::Backing, n)).collect();
-    until("all backing requests are accepted", async || (fleet.status().await.requests == 302).then_some(())).await;
+    until("all backing requests are accepted", async || (fleet.status().await.requests == 301).then_some(())).await;
     submitted.extend((1000..1020).map(|n| submit(ExecuteKind::Dispute, n)));
-    until("all disputes are accepted", async || (fleet.status().await.requests == 322).then_some(())).await;
+    until("all disputes are accepted", async || (fleet.status().await.requests == 321).then_some(())).await;
     blocked.iter().for_each(JoinHandle::abort);
     let mut order = Vec::new();
     while let Some(kind) = submitted.next().await {
@@ -77,10 +79,8 @@ async fn disputes_among_backing(settings: &str, least_backing: usize, most: usiz
     assert_eq!(order.len(), 320);
     let disputes: Vec<_> =
         order.iter().enumerate().filter(|(_, kind)| **kind == ExecuteKind::Dispute).map(|(n, _)| n).collect();
-    // The last two may be at workers that a busy machine does not run for a while: they are dispatched in time and
-    // answered late.
-    let (first, last) = (disputes[0], disputes[17]);
-    assert!(last - first < most && disputes[19] < 299, "the disputes are answered at {disputes:?}");
+    let (first, last) = (disputes[0], disputes[19]);
+    assert!(last - first < most && last < 299, "the disputes are answered at {disputes:?}");
     let share = (first..last).filter(|n| order[*n] == ExecuteKind::Backing).count();
     assert!(share >= least_backing, "backing got {share} of {} meanwhile", last - first);
 }

@@ -82,9 +82,8 @@ impl World {
                 }
             }
             Op::WorkerStops { worker, ms } => {
-                let until = self.now.after(Duration::from_millis(u64::from(*ms)));
-                if let Some(worker) = self.pick_worker(*worker).and_then(|id| self.workers.get_mut(&id)) {
-                    worker.stopped_until = Some(until);
+                if let Some(id) = self.pick_worker(*worker) {
+                    self.worker_stops(id, Duration::from_millis(u64::from(*ms)));
                 }
             }
             Op::WorkerDrains { worker } => {

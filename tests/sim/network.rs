@@ -143,10 +143,10 @@ impl World {
         });
     }
 
-    /// Nobody listens on the subject of the worker.
+    /// No worker listens on this subject.
     pub(super) fn command_without_worker(&mut self, reply: Option<&Subject>) {
         if let Some(pending) = reply.and_then(|reply| self.commands.remove(reply)) {
-            self.tell(pending.delivered(Delivery::Nobody));
+            self.tell(pending.delivered(Delivery::NoSubscriber));
         }
     }
 }

@@ -86,7 +86,7 @@ impl World {
         let Some(this) = worker.runs.get_mut(&run) else { return };
         this.process = Process::Running;
         let (staged, attempt) = (this.behind.is_some(), AttemptKey::from(&*this.dispatch));
-        worker.checks.on_begin(attempt);
+        worker.checks.on_begin(attempt, self.now);
         let running = worker.runs.values().filter(|run| run.process == Process::Running).count();
         assert!(running <= worker.setup.slots as usize, "more processes than slots: {running} at {id:?}");
         self.after(time, Scheduled::ProcessEnds(id, generation, run));

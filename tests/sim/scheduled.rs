@@ -33,6 +33,8 @@ pub enum Scheduled {
     CommandEnds(Subject, Option<DispatchReply>),
     /// Something reaches a worker of this generation.
     Worker(WorkerId, u64, Input),
+    /// A stop of a worker of this generation ends.
+    WorkerResumes(WorkerId, u64),
     /// A process of a worker of this generation ends.
     ProcessEnds(WorkerId, u64, RunId),
     Verdict(Arc<Verdict>, NodeId),
@@ -58,6 +60,7 @@ impl World {
             Scheduled::CommandArrives(worker, message, reply) => self.command_arrives(worker, message, reply),
             Scheduled::CommandEnds(reply, answer) => self.command_ends(&reply, answer),
             Scheduled::Worker(id, generation, input) => self.worker_input(id, generation, input),
+            Scheduled::WorkerResumes(id, generation) => self.stop_ends(id, generation),
             Scheduled::ProcessEnds(id, generation, run) => self.process_ends(id, generation, run),
             Scheduled::Verdict(verdict, node) => {
                 if let Some(client) = self.clients.iter_mut().find(|c| c.node == node) {

@@ -27,6 +27,8 @@ pub struct Worker {
     pub generation: u64,
     /// It stands still until then; its processes go on.
     pub stopped_until: Option<Timestamp>,
+    /// What reached it while it stood still.
+    held: Vec<Scheduled>,
     pub runs: BTreeMap<RunId, Run>,
     /// Its copies of artifacts.
     pub copies: HashMap<ArtifactId, Option<Mac>>,
@@ -67,6 +69,7 @@ impl World {
             setup,
             generation,
             stopped_until: None,
+            held: Vec::new(),
             runs: BTreeMap::new(),
             copies: HashMap::new(),
             wake_at: None,
@@ -77,6 +80,7 @@ impl World {
 
     /// A worker dies; another one takes its place after this time.
     pub(super) fn worker_dies(&mut self, id: WorkerId, back: Duration) {
+        self.release(id);
         if let Some(dead) = self.workers.remove(&id) {
             self.after(back, Scheduled::NewWorker(Box::new(dead.setup)));
         }
@@ -84,28 +88,55 @@ impl World {
 
     /// A worker loses its state and its processes, and keeps its id.
     pub(super) fn worker_forgets(&mut self, id: WorkerId) {
+        self.release(id);
         if let Some(old) = self.workers.remove(&id) {
             self.add_worker(id, old.setup, old.generation + 1);
         }
     }
 
-    /// For how long a worker still stands still. What reaches it is handled when it goes on.
-    fn stands_still(&mut self, id: WorkerId) -> Option<Duration> {
-        let worker = self.workers.get_mut(&id)?;
-        let until = worker.stopped_until?;
-        if until <= self.now {
-            worker.stopped_until = None;
-            worker.checks.resumed(self.now);
-            return None;
+    /// A worker stands still for this long. What reaches it is handled when it goes on.
+    pub(super) fn worker_stops(&mut self, id: WorkerId, time: Duration) {
+        let until = self.now.after(time);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.stopped_until = Some(until);
+            let generation = worker.generation;
+            self.after(time, Scheduled::WorkerResumes(id, generation));
         }
-        Some(until.since(self.now))
+    }
+
+    /// The end of a stop: the worker goes on, unless a later stop lasts longer.
+    pub(super) fn stop_ends(&mut self, id: WorkerId, generation: u64) {
+        let over = |w: &Worker| w.generation == generation && w.stopped_until.is_some_and(|until| until <= self.now);
+        if self.workers.get(&id).is_some_and(over) {
+            self.worker_resumes(id);
+        }
+    }
+
+    /// A worker goes on, if it stood still: what was held back reaches it now, in its order.
+    pub(super) fn worker_resumes(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.stopped_until.take().is_some() {
+            worker.checks.resumed(self.now);
+            self.release(id);
+        }
+    }
+
+    fn release(&mut self, id: WorkerId) {
+        let held = self.workers.get_mut(&id).map(|worker| std::mem::take(&mut worker.held));
+        for scheduled in held.into_iter().flatten() {
+            self.after(Duration::ZERO, scheduled);
+        }
+    }
+
+    /// Where to hold back what reaches a worker that stands still.
+    fn held_back(&mut self, id: WorkerId) -> Option<&mut Vec<Scheduled>> {
+        self.workers.get_mut(&id).filter(|worker| worker.stopped_until.is_some()).map(|worker| &mut worker.held)
     }
 
     /// A command arrives at a worker.
     pub(super) fn command_arrives(&mut self, id: WorkerId, message: ToWorker, reply: Option<Subject>) {
-        if let Some(rest) = self.stands_still(id) {
-            self.after(rest, Scheduled::CommandArrives(id, message, reply));
-            return;
+        if let Some(held) = self.held_back(id) {
+            return held.push(Scheduled::CommandArrives(id, message, reply));
         }
         if !self.workers.contains_key(&id) {
             self.command_without_worker(reply.as_ref());
@@ -123,9 +154,8 @@ impl World {
         if self.workers.get(&id).is_none_or(|w| w.generation != generation) {
             return;
         }
-        if let Some(rest) = self.stands_still(id) {
-            self.after(rest, Scheduled::Worker(id, generation, input));
-            return;
+        if let Some(held) = self.held_back(id) {
+            return held.push(Scheduled::Worker(id, generation, input));
         }
         let event = match input {
             Input::Timeout => return self.worker_timeout(id),

@@ -14,7 +14,7 @@ use pvf_guests::{
 use pvf_shared::{
     Bytes,
     candidate::{BlockDataForm, ValidationParamsExtension},
-    job::{ExecuteJob, ExecuteOutcome, PrepareJob},
+    job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
     params::{ExecutorParam, ExecutorParams, HostFunctionSet},
     verdict::{AmbiguousReason, InvalidReason, PrepareError},
 };
@@ -115,12 +115,25 @@ async fn parameters_larger_than_the_allocators_largest_block_are_invalid() {
 
 #[tokio::test]
 async fn executions_and_preparations_time_out() {
-    assert!(is_timeout(&execute(&busy(u64::MAX), SHORT).await));
+    // On a busy machine the wall-clock limit, four times the CPU limit, may be reached first: then the process has not
+    // had the CPU time.
+    let is_cause = |limit_ms: u64, cpu_limit: Duration, usage: &JobUsage| {
+        let cpu_ms = cpu_limit.as_millis() as u64;
+        limit_ms == cpu_ms || limit_ms == 4 * cpu_ms && usage.cpu < cpu_limit * 2
+    };
+    let code = busy(u64::MAX);
+    let endless = artifact(&code).await;
+    let job = ExecuteJob { cpu_limit: SHORT, ..execute_job(&code, ExecutorParams::default()) };
+    let (outcome, usage) = worker().execute(&job, endless.path(), Bytes::new()).await;
+    let ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms }) = outcome else { panic!("{outcome:?}") };
+    assert!(is_cause(limit_ms, SHORT, &usage), "{limit_ms} ms, {usage:?}");
+
     let code = large(3000);
-    let job = PrepareJob { cpu_limit: Duration::from_millis(20), ..prepare_job(&code, ExecutorParams::default()) };
-    let (prepared, _) = worker().prepare(&job, code.into()).await;
-    // On a busy machine the wall-clock limit, four times the CPU limit, may be reached first.
-    assert!(matches!(prepared, Prepared::Failed(PrepareError::TimedOut { limit_ms: 20 | 80 })), "{prepared:?}");
+    let limit = Duration::from_millis(20);
+    let job = PrepareJob { cpu_limit: limit, ..prepare_job(&code, ExecutorParams::default()) };
+    let (prepared, usage) = worker().prepare(&job, code.into()).await;
+    let Prepared::Failed(PrepareError::TimedOut { limit_ms }) = prepared else { panic!("{prepared:?}") };
+    assert!(is_cause(limit_ms, limit, &usage), "{limit_ms} ms, {usage:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ mod common;
 
 use blocking::block_until_ended;
 use common::{
-    artifact, execute_job, has_ended, jobs_of, name_of, own_worker, parent, processes_of, runner, until, valid,
+    artifact, execute_job, has_ended, jobs_of, name_of, own_worker, parent, processes_named, runner, signal, until,
+    valid,
 };
 use pvf_guests::corpus::{busy, echo_like};
 use pvf_shared::{
@@ -72,7 +73,7 @@ impl TurnFixture {
     }
 
     fn named(&self, name: &str) -> Vec<i32> {
-        processes_of(&self.exe).into_iter().filter(|pid| name_of(*pid) == name).collect()
+        processes_named(&self.exe, name)
     }
 
     /// The staged process.
@@ -83,11 +84,6 @@ impl TurnFixture {
     fn end(self) {
         fs::remove_file(self.exe).unwrap();
     }
-}
-
-fn signal(pid: i32, signal: i32) {
-    // SAFETY: the process is one of this test's runner.
-    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
 fn block() -> Bytes {

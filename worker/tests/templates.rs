@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    AMPLE, artifact, execute_hostile, execute_job, has_ended, hostile, job_error, jobs_of, name_of, own_worker,
-    processes_of, runner, template_bad, unlocked, until, valid, worker,
+    AMPLE, artifact, execute_hostile, execute_job, has_ended, hostile, job_error, jobs_of, own_worker, processes_named,
+    processes_of, runner, signal, template_bad, unlocked, until, valid, worker,
 };
 use pvf_guests::corpus::{busy, echo_like};
 use pvf_shared::{
@@ -14,11 +14,7 @@ use pvf_shared::{
     verdict::InvalidReason,
 };
 use pvf_worker::supervise::JobRunner;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// Runs one job on each of so many templates: each set of parameters has its own.
 async fn use_templates(runner: &JobRunner, templates: u32) {
@@ -30,16 +26,6 @@ async fn use_templates(runner: &JobRunner, templates: u32) {
         valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
         assert!(runner.is_warm(artifact.path(), &params));
     }
-}
-
-/// Processes of this executable with this name.
-fn named(exe: &Path, name: &str) -> Vec<i32> {
-    processes_of(exe).into_iter().filter(|pid| name_of(*pid) == name).collect()
-}
-
-fn signal(pid: i32, signal: i32) {
-    // SAFETY: a plain system call; the process belongs to a runner of this test.
-    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
 /// A runner with an executable of its own, and an artifact.
@@ -60,11 +46,11 @@ impl Fixture {
 
     /// The template, once it is the only process of that name: a fork keeps it for a moment.
     async fn template(&self) -> i32 {
-        until(|| if let [one] = named(&self.exe, "pvf-template")[..] { Some(one) } else { None }).await
+        until(|| if let [one] = processes_named(&self.exe, "pvf-template")[..] { Some(one) } else { None }).await
     }
 
     async fn spare(&self) -> i32 {
-        until(|| named(&self.exe, "pvf-spare").first().copied()).await
+        until(|| processes_named(&self.exe, "pvf-spare").first().copied()).await
     }
 
     async fn end(self, runner: JobRunner) {
@@ -79,7 +65,7 @@ async fn the_number_of_templates_and_spares_is_bounded() {
     let exe = own_worker("bounded");
     let runner = runner(&exe);
     use_templates(&runner, 70).await;
-    let count = |name: &str| named(&exe, name).len();
+    let count = |name: &str| processes_named(&exe, name).len();
     until(|| (count("pvf-template") == 64 && count("pvf-spare") == 64).then_some(())).await;
     drop(runner);
     until(|| processes_of(&exe).is_empty().then_some(())).await;
@@ -94,7 +80,7 @@ async fn the_memory_of_templates_and_spares_is_bounded() {
     for (bytes, kept) in [(8 << 20, 2..=4), (1, 1..=1)] {
         let runner = runner(&exe).with_template_memory(bytes);
         use_templates(&runner, 5).await;
-        until(|| kept.contains(&named(&exe, "pvf-template").len()).then_some(())).await;
+        until(|| kept.contains(&processes_named(&exe, "pvf-template").len()).then_some(())).await;
     }
     fs::remove_file(exe).unwrap();
 }

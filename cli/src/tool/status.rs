@@ -74,7 +74,7 @@ fn json_of(status: &FleetStatus) -> Value {
         "execute_queue": {"dispute": dispute, "approval": approval, "backing_system": system, "backing": backing},
         "artifacts": status.artifacts, "artifact_bytes": status.artifact_bytes,
         "prepared": status.prepared, "executed": status.executed,
-        "coalesced": status.coalesced, "overloaded": status.overloaded,
+        "coalesced": status.coalesced, "overloaded": status.overloaded, "inconsistencies": status.inconsistencies,
     })
 }
 
@@ -96,6 +96,9 @@ fn print(status: &FleetStatus) {
         "since start    {} preparations, {} executions, {} requests coalesced, {} refused as overloaded",
         status.prepared, status.executed, status.coalesced, status.overloaded
     );
+    if status.inconsistencies > 0 {
+        println!("defects        {} inconsistencies in the coordinator's state: see its log", status.inconsistencies);
+    }
     println!(
         "workers        {} prepare workers with {} slots, {} execute workers with {} slots",
         prepare.workers, prepare.slots, execute.workers, execute.slots

@@ -11,8 +11,8 @@ use crate::{
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
     tables::{
-        Artifacts, Clients, EarlyCancellations, Executions, IllegalTransition, Preparations, PvfSpec, PvfSpecs,
-        Quarantine, RecentVerdicts, Requests, Timer, Timers, Workers,
+        Artifacts, Clients, EarlyCancellations, Execution, Executions, IllegalTransition, Preparations, PvfSpec,
+        PvfSpecs, Quarantine, RecentVerdicts, Requests, Timer, Timers, Workers,
     },
     time::Timestamp,
 };
@@ -93,6 +93,14 @@ pub(crate) struct ArtifactNeed {
     pub(crate) spec: Arc<PvfSpec>,
     pub(crate) priority: PreparePriority,
     pub(crate) precheck: bool,
+}
+
+impl ArtifactNeed {
+    /// What an execution needs before it is queued.
+    pub(crate) fn of_execution(job: JobId, key: ArtifactKey, execution: &Execution) -> Self {
+        let (spec, priority) = (execution.context.spec.clone(), execution.kind.prepare_priority());
+        Self { key, waiter: Waiter::Execution(job), spec, priority, precheck: false }
+    }
 }
 
 /// How an attempt was lost without a report.

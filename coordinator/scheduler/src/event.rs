@@ -148,7 +148,7 @@ pub enum Delivery {
     /// The worker does not do it.
     Refused(CommandRefusal),
     /// No worker listens on the subject.
-    Nobody,
+    NoSubscriber,
     /// The coordinator could not send the message, for instance because the object store failed. Not the worker's
     /// doing.
     NotSent(String),

@@ -42,11 +42,7 @@ pub use time::Timestamp;
 use crate::core::{Core, FollowUp, Out};
 use keys::AttemptKey;
 use policies::DISPATCHES;
-use pvf_proto::{
-    ids::{RequestId, WorkerId},
-    verdict::Outcome,
-    wire::WorkerKind,
-};
+use pvf_proto::{ids::RequestId, verdict::Outcome, wire::WorkerKind};
 use tables::Timer;
 
 /// Timers, and deadlines, that are handled with one event; more follow with the next.
@@ -237,12 +233,6 @@ impl Scheduler {
     #[doc(hidden)]
     pub fn waiting_in_turn(&self) -> [u64; 4] {
         self.core.execute_queue.depths_in_turn()
-    }
-
-    /// Whether a worker is registered.
-    #[doc(hidden)]
-    pub fn knows_worker(&self, worker: WorkerId) -> bool {
-        self.core.workers.contains(&worker)
     }
 
     /// Whether a request is here, or was answered lately.

@@ -152,7 +152,7 @@ fn each_answer_to_a_command_becomes_one_event() {
     assert_eq!(delivery(Ok(wire::encode(&DispatchReply::Taken))), Delivery::Taken);
     let refusal = CommandRefusal::NoFreeSlot;
     assert_eq!(delivery(Ok(wire::encode(&DispatchReply::Refused(refusal.clone())))), Delivery::Refused(refusal));
-    assert_eq!(delivery(Err(Delivery::Nobody)), Delivery::Nobody);
+    assert_eq!(delivery(Err(Delivery::NoSubscriber)), Delivery::NoSubscriber);
     for (garbage, words) in [(&b"\x82\xa1v\x63\xa1m\xc0"[..], "version 99"), (b"", "malformed")] {
         let Delivery::Unknown(why) = delivery(Ok(Bytes::from_static(garbage))) else { panic!("understood") };
         assert!(why.contains(words), "{why}");

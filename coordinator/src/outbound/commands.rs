@@ -159,7 +159,7 @@ impl Commands {
 
 fn undelivered(error: BusError) -> Delivery {
     match error {
-        BusError::NoResponders(_) => Delivery::Nobody,
+        BusError::NoResponders(_) => Delivery::NoSubscriber,
         error @ BusError::TooLarge { .. } => Delivery::NotSent(error.to_string()),
         error @ (BusError::TimedOut(_) | BusError::Connection { .. }) => Delivery::Unknown(error.to_string()),
     }

@@ -117,21 +117,6 @@ hash_newtype! {
     StorageRoot
 }
 
-/// Hash of a relay-chain block header.
-///
-/// Serializes as an array of 32 numbers, unlike the other hashes: wire version 3 carries relay-chain hashes this way.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RelayHash(pub [u8; 32]);
-
-hash_text!(RelayHash);
-
-impl From<[u8; 32]> for RelayHash {
-    fn from(hash: [u8; 32]) -> Self {
-        Self(hash)
-    }
-}
-
 impl CodeHash {
     /// The hash of this code.
     pub fn of(code: &[u8]) -> Self {
@@ -345,18 +330,5 @@ mod tests {
         let h = CodeHash::of(b"x");
         assert_eq!(h.to_string().parse::<CodeHash>().unwrap(), h);
         assert_eq!(format!("0x{h}").parse::<CodeHash>().unwrap(), h);
-        let relay = RelayHash([0xab; 32]);
-        assert_eq!(relay.to_string().parse::<RelayHash>().unwrap(), relay);
-    }
-
-    #[test]
-    fn relay_hashes_serialize_as_an_array_and_other_hashes_as_bytes() {
-        let bytes: [u8; 32] = std::array::from_fn(|n| n as u8 * 8);
-        let array = rmp_serde::to_vec_named(&bytes).unwrap();
-        assert_eq!(rmp_serde::to_vec_named(&RelayHash(bytes)).unwrap(), array);
-        assert_eq!(rmp_serde::from_slice::<RelayHash>(&array).unwrap(), RelayHash(bytes));
-        assert!(rmp_serde::from_slice::<RelayHash>(&array[..array.len() - 1]).is_err());
-        let string = rmp_serde::to_vec_named(&BlobHash(bytes)).unwrap();
-        assert_eq!((string.len(), &string[..2]), (34, &[0xc4, 32][..]));
     }
 }

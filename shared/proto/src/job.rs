@@ -71,7 +71,8 @@ pub struct JobUsage {
 pub enum PrepareOutcome {
     /// The artifact is in the store.
     Prepared(ArtifactInfo),
-    /// The code cannot be prepared. A deterministic failure is in the store as well.
+    /// The code cannot be prepared. A deterministic failure is in the store as well, unless it depends on the
+    /// limits of the request.
     Failed(PrepareError),
     /// Infrastructure failure; not attributable to the code.
     Internal(InternalError),

@@ -23,11 +23,6 @@ impl Timestamp {
         Self(self.0.saturating_sub(nanos(d)))
     }
 
-    /// The next multiple of `nanos` nanoseconds since the epoch.
-    pub fn round_up(self, nanos: u64) -> Self {
-        Self(self.0.div_ceil(nanos).saturating_mul(nanos))
-    }
-
     /// Time that has passed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -219,7 +219,7 @@ impl Network {
         let delivery = match u.int_in_range(0..=3)? {
             0 => Delivery::Taken,
             1 => Delivery::Refused(wire::CommandRefusal::NoFreeSlot),
-            2 => Delivery::Nobody,
+            2 => Delivery::NoSubscriber,
             _ => Delivery::Unknown("lost".into()),
         };
         let (job, attempt, command) = match message {

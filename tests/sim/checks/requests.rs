@@ -11,6 +11,7 @@ use pvf_shared::{
     verdict::Outcome,
     wire::{Submission, Verdict, Work, WorkerKind},
 };
+use std::collections::HashSet;
 
 impl Checks {
     /// The scheduler accepted a submission.
@@ -105,6 +106,11 @@ impl Checks {
             }
             Outcome::HeadsUpTaken | Outcome::Expired | Outcome::Valid(_) => {}
         }
+    }
+
+    /// Requests of these nodes that the scheduler has accepted and not answered.
+    pub fn unanswered(&self, nodes: &HashSet<NodeId>) -> Vec<RequestId> {
+        self.live.iter().filter(|(_, live)| nodes.contains(&live.node)).map(|(id, _)| *id).collect()
     }
 
     /// Requests of a node that the scheduler has accepted and not answered, although their deadline is over.

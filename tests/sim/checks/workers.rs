@@ -32,6 +32,8 @@ pub struct WorkerChecks {
 #[derive(Debug)]
 struct Seen {
     urgency: u8,
+    /// When the dispatch was handled.
+    arrived: Timestamp,
     state: State,
 }
 
@@ -93,10 +95,10 @@ impl WorkerChecks {
         }
         *highest = key.token;
         match message {
-            ToWorker::Dispatch(dispatch) => self.on_dispatch(dispatch, refusal),
+            ToWorker::Dispatch(dispatch) => self.on_dispatch(dispatch, refusal, now),
             ToWorker::Cancel { .. } => {
                 assert!(refusal.is_none(), "a cancellation is refused: {refusal:?}");
-                self.attempts.entry(key).or_insert(Seen { urgency: 0, state: State::Withdrawn }).state =
+                self.attempts.entry(key).or_insert(Seen { urgency: 0, arrived: now, state: State::Withdrawn }).state =
                     State::Withdrawn;
             }
             ToWorker::Recall { .. } if refusal.is_none() => {
@@ -109,7 +111,7 @@ impl WorkerChecks {
         }
     }
 
-    fn on_dispatch(&mut self, dispatch: &Dispatch, refusal: Option<&CommandRefusal>) {
+    fn on_dispatch(&mut self, dispatch: &Dispatch, refusal: Option<&CommandRefusal>, now: Timestamp) {
         let key = AttemptKey::from(dispatch);
         if self.attempts.contains_key(&key) {
             return;
@@ -121,7 +123,7 @@ impl WorkerChecks {
             }
         }
         if refusal.is_none() {
-            self.attempts.insert(key, Seen { urgency: dispatch.urgency, state: State::Waiting });
+            self.attempts.insert(key, Seen { urgency: dispatch.urgency, arrived: now, state: State::Waiting });
         }
     }
 
@@ -199,13 +201,15 @@ impl WorkerChecks {
     }
 
     /// A process begins a job, or fails before it could.
-    pub fn on_begin(&mut self, key: AttemptKey) {
+    pub fn on_begin(&mut self, key: AttemptKey, now: Timestamp) {
         let Some(seen) = self.attempts.get_mut(&key) else { panic!("{key} begins and was not dispatched") };
         // It may begin again: it was displaced in the moment in which it had begun.
         assert!(matches!(seen.state, State::Waiting | State::Begun), "{key} begins: {seen:?}");
         seen.state = State::Begun;
         let urgency = seen.urgency;
-        let waits = |seen: &Seen| matches!(seen.state, State::Waiting) && seen.urgency < urgency;
+        // The kernel gives the slot of a process that ended to the job staged behind it. If a dispatch ended the process,
+        // because it superseded that attempt, the staged job begins before the dispatched one can take its place.
+        let waits = |seen: &Seen| matches!(seen.state, State::Waiting) && seen.urgency < urgency && seen.arrived < now;
         let first = self.attempts.iter().find(|(_, seen)| waits(seen));
         assert!(first.is_none(), "a less urgent job begins first: {key} ({urgency}) before {first:?}");
     }

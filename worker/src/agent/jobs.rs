@@ -1,6 +1,6 @@
 //! The task of one run: fetch the inputs, run the job's process, store what it made, report the outcome.
 
-use super::{artifacts::ArtifactCache, shell::TaskMessage};
+use super::{artifacts::ArtifactCache, messages::TaskMessage};
 use crate::supervise::{JobRunner, Prepared, SlotGrant};
 use futures::FutureExt as _;
 use pvf_shared::{
@@ -69,6 +69,17 @@ fn summary(outcome: &JobOutcome) -> String {
     }
 }
 
+/// Runs a step that precedes the hand-over of code and input to the job's process. A panic in it is the worker's own
+/// failure, whatever the job is.
+async fn before_hand_over<T, E>(
+    step: impl Future<Output = Result<T, E>>,
+    internal: impl FnOnce(InternalError) -> E,
+) -> Result<T, E> {
+    AssertUnwindSafe(step).catch_unwind().await.unwrap_or_else(|_| {
+        Err(internal(InternalError::Store("panic in the worker while it fetched the inputs; see its log".into())))
+    })
+}
+
 impl JobContext {
     /// There is an outcome even if the worker's own code panics: without one the job would never end.
     async fn outcome(&self, spec: &JobSpec, grant: SlotGrant) -> (JobOutcome, JobUsage) {
@@ -103,14 +114,18 @@ impl JobContext {
     }
 
     async fn prepare(&self, job: &PrepareJob) -> (PrepareOutcome, JobUsage) {
-        let internal = |error| (PrepareOutcome::Internal(error), JobUsage::default());
-        let code = match self.input(&job.code).await {
-            Ok(code) => code,
-            Err(error) => return internal(error),
+        let fetch = async {
+            let code = self.input(&job.code).await?;
+            if CodeHash::of(&code) == job.artifact.code_hash {
+                Ok(code)
+            } else {
+                Err(InternalError::InputBlob("the code does not match its hash".into()))
+            }
         };
-        if CodeHash::of(&code) != job.artifact.code_hash {
-            return internal(InternalError::InputBlob("the code does not match its hash".into()));
-        }
+        let code = match before_hand_over(fetch, |ours| ours).await {
+            Ok(code) => code,
+            Err(error) => return (PrepareOutcome::Internal(error), JobUsage::default()),
+        };
         let (prepared, usage) = self.runner.prepare(job, code).await;
         let store = |e: StoreError| PrepareOutcome::Internal(InternalError::Store(e.to_string()));
         // Stored before it is reported, so that a worker that is told of it finds it.
@@ -135,13 +150,13 @@ impl JobContext {
     async fn execute(&self, job: &ExecuteJob, grant: SlotGrant) -> (ExecuteOutcome, JobUsage) {
         let started = Instant::now();
         let failed = |outcome| (outcome, JobUsage { io: started.elapsed(), ..JobUsage::default() });
-        let block_data = match self.input(&job.block_data).await {
-            Ok(data) => data,
-            Err(error) => return failed(ExecuteOutcome::Internal(error)),
+        let fetch = async {
+            let block_data = self.input(&job.block_data).await.map_err(ExecuteOutcome::Internal)?;
+            let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
+            Ok((block_data, self.cache.get(&job.artifact, job.mac, is_mapped).await?))
         };
-        let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
-        let artifact = match self.cache.get(&job.artifact, job.mac, is_mapped).await {
-            Ok(artifact) => artifact,
+        let (block_data, artifact) = match before_hand_over(fetch, ExecuteOutcome::Internal).await {
+            Ok(fetched) => fetched,
             Err(outcome) => return failed(outcome),
         };
         let fetching = started.elapsed();
@@ -162,5 +177,21 @@ impl JobContext {
             }
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_before_the_hand_over_is_an_internal_error() {
+        let panics = async { panic!("a defect of the worker") };
+        let error = before_hand_over::<(), _>(panics, |ours| ours).await.unwrap_err();
+        assert!(matches!(error, InternalError::Store(_)), "{error:?}");
+        let panics = async { panic!("a defect of the worker") };
+        let outcome = before_hand_over::<(), _>(panics, ExecuteOutcome::Internal).await.unwrap_err();
+        assert!(matches!(outcome, ExecuteOutcome::Internal(_)), "{outcome:?}");
+        assert_eq!(before_hand_over(async { Ok::<_, InternalError>(7) }, |ours| ours).await, Ok(7));
     }
 }

@@ -1,12 +1,13 @@
 //! The worker's agent: the shell around its pure core ([`pvf_worker_core`]).
 //!
 //! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `jobs` is the
-//! task of one run, `runs` keeps those tasks and what is known of their processes, `artifacts` is the cache of artifact
+//! task of one run, `messages` is what tasks tell the loop, `runs` keeps those tasks and what is known of their processes, `artifacts` is the cache of artifact
 //! files. Dropping the agent, or a run, kills and reaps the processes that belong to it.
 
 mod artifacts;
 mod coordinator;
 mod jobs;
+mod messages;
 mod runs;
 mod shell;
 

@@ -4,6 +4,7 @@ use super::{
     Worker,
     coordinator::CoordinatorClient,
     jobs::{self, JobContext, JobTask},
+    messages::TaskMessage,
     runs::Runs,
 };
 use crate::metrics::WorkerMetrics;
@@ -12,9 +13,8 @@ use pvf_shared::{
     bus::{BusError, Message, Subscription},
     http::Http,
     ids::WorkerId,
-    job::{JobOutcome, JobUsage},
     time::Timestamp,
-    wire::{self, Dispatch, FromWorker, Holding, ToWorker, WorkerReply},
+    wire::{self, Dispatch, FromWorker, Holding, ToWorker},
 };
 use pvf_worker_core::{Action, Agent, Event, Notice, Request, RunId};
 use std::{
@@ -25,16 +25,6 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::Instant,
 };
-
-/// What tasks tell the loop.
-pub(super) enum TaskMessage {
-    /// The progress of a run changed: the loop looks at all of them.
-    Progress,
-    /// The outcome of a run is known.
-    Ended { run: RunId, outcome: JobOutcome, usage: JobUsage },
-    /// A request was answered, or not in time.
-    Answered { request: Request, answer: Result<WorkerReply, String> },
-}
 
 /// What the worker shows of itself.
 pub(super) struct Status {

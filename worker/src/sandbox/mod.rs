@@ -37,7 +37,7 @@
 //!
 //! When a worker starts, a child process applies each mechanism and attempts what it must forbid (`probe.rs`). The
 //! mechanisms that passed are the [`Plan`] of every job process. A job process that cannot apply a mechanism of its
-//! plan ends before it reads anything.
+//! plan ends before it looks at code or input.
 
 mod capabilities;
 mod landlock;

@@ -218,6 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn a_time_out_names_the_limit_that_was_exceeded() {
+        let over = LIMIT + Duration::from_millis(1);
+        for (overrun, cpu, limit_ms) in
+            [(Some(Overrun::Cpu), LIMIT, 1000), (Some(Overrun::Wall), Duration::ZERO, 4000), (None, over, 1000)]
+        {
+            let mut job = finished(libc::SIGKILL, b"");
+            (job.overrun, job.exit.cpu) = (overrun, cpu);
+            let expected = ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms });
+            assert_eq!(execute_outcome(&job, LIMIT), expected);
+            assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Failed(PrepareError::TimedOut { limit_ms }));
+        }
+    }
+
+    #[test]
     fn outcomes_of_preparations() {
         let good = framed(&JobReply::Prepared { len: 3 }, b"abc");
         assert_eq!(prepare_outcome(&finished(0, &good), LIMIT), Prepared::Artifact(Bytes::from_static(b"abc")));

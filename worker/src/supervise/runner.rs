@@ -109,7 +109,7 @@ impl JobRunner {
         };
         match preparation::run(&self.settings.exe, request, Limits::of_job(job.cpu_limit, threads)).await {
             Ok(process) => (prepare_outcome(&process, job.cpu_limit), process.usage()),
-            // The process did not start, so the failure is not attributable to the code.
+            // The process did not start, or the worker lost sight of it: not attributable to the code.
             Err(error) => (Prepared::Internal(InternalError::Kernel(error.to_string())), JobUsage::default()),
         }
     }

@@ -55,6 +55,8 @@ pub(crate) fn on_cancel(core: &mut Core, out: &mut Out, message: ClientMessage<R
     out.reply(reply, Answer::Submit(SubmitReply::Accepted));
     match core.requests.get(&id) {
         Some(request) if Some(request.client) == core.clients.find(&node) => {
+            // A repetition of the submission may still be on its way.
+            core.cancellations.note(id, node);
             out.follow_up(FollowUp::EndRequest { request: id, outcome: None });
         }
         // Only the client that submitted a request may cancel it.

@@ -34,7 +34,7 @@ pub(crate) fn on_delivered(core: &mut Core, out: &mut Out, result: CommandResult
             suspect(core, out, id, refusal.to_string());
             lose(core, out, id, at, AttemptLoss::NotBegun(refusal.to_string()));
         }
-        (Command::Dispatch, Delivery::Nobody) => {
+        (Command::Dispatch, Delivery::NoSubscriber) => {
             let why = "no worker listens on its subject";
             suspect(core, out, id, why.into());
             lose(core, out, id, at, AttemptLoss::NotBegun(why.into()));
@@ -46,7 +46,10 @@ pub(crate) fn on_delivered(core: &mut Core, out: &mut Out, result: CommandResult
             core.workers.vacate(&id, at);
         }
         (Command::Recall, Delivery::Taken) => lose(core, out, id, at, AttemptLoss::Returned),
-        (Command::Recall, Delivery::Refused(_) | Delivery::Nobody | Delivery::NotSent(_) | Delivery::Unknown(_)) => {
+        (
+            Command::Recall,
+            Delivery::Refused(_) | Delivery::NoSubscriber | Delivery::NotSent(_) | Delivery::Unknown(_),
+        ) => {
             core.workers.set_slot(&id, at, |_| SlotState::Running);
         }
     }

@@ -257,11 +257,5 @@ fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, key: ArtifactKey, n
     let Some(execution) = core.executions.get_mut(job) else { return };
     out.checked(execution.transition(ExecutionEvent::ArtifactRequested));
     execution.context.since = now;
-    out.follow_up(FollowUp::NeedArtifact(ArtifactNeed {
-        key,
-        waiter: Waiter::Execution(job),
-        spec: execution.context.spec.clone(),
-        priority: execution.kind.prepare_priority(),
-        precheck: false,
-    }));
+    out.follow_up(FollowUp::NeedArtifact(ArtifactNeed::of_execution(job, key, execution)));
 }

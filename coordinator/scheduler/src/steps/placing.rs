@@ -25,7 +25,7 @@ pub(crate) fn place_execution(core: &mut Core, out: &mut Out, job: JobId, now: T
     let Some(execution) = core.executions.get(job) else {
         return out.inconsistent(format_args!("execution {job} is placed and not known"));
     };
-    let (spec, priority) = (execution.context.spec.clone(), execution.kind.prepare_priority());
+    let spec = execution.context.spec.clone();
     let key = place(core, WorkerKind::Execute, &spec, now);
     let Some(execution) = core.executions.get_mut(job) else { return };
     execution.context.artifact = key;
@@ -36,8 +36,7 @@ pub(crate) fn place_execution(core: &mut Core, out: &mut Out, job: JobId, now: T
         }
         Some(key) => {
             out.checked(execution.transition(ExecutionEvent::ArtifactRequested));
-            let waiter = Waiter::Execution(job);
-            out.follow_up(FollowUp::NeedArtifact(ArtifactNeed { key, waiter, spec, priority, precheck: false }));
+            out.follow_up(FollowUp::NeedArtifact(ArtifactNeed::of_execution(job, key, execution)));
         }
     }
 }

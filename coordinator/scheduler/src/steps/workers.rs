@@ -22,7 +22,7 @@ const MAX_SLOTS: u32 = 1024;
 const MAX_HOLDINGS: usize = 512;
 
 /// A worker registers. One that missed the answer registers again, and may have jobs.
-pub(crate) fn on_hello(core: &mut Core, out: &mut Out, hello: WorkerHello, reply: Option<Subject>, now: Timestamp) {
+pub(crate) fn on_hello(core: &mut Core, out: &mut Out, mut hello: WorkerHello, reply: Option<Subject>, now: Timestamp) {
     let id = hello.worker;
     let is_new = !core.workers.contains(&id);
     let refusal = if hello.slots == 0 || hello.slots > MAX_SLOTS {
@@ -37,7 +37,7 @@ pub(crate) fn on_hello(core: &mut Core, out: &mut Out, hello: WorkerHello, reply
         return;
     }
     out.reply(reply, Answer::Worker(WorkerReply::Welcome { token: core.config.token }));
-    let holds: Vec<_> = hello.holds.iter().take(MAX_HOLDINGS).cloned().collect();
+    let holds = std::mem::take(&mut hello.holds);
     if is_new {
         if core.workers.find_engine(&hello.engine).is_none() {
             out.notice(Notice::EngineSeen { engine: hello.engine.clone() });
@@ -50,8 +50,8 @@ pub(crate) fn on_hello(core: &mut Core, out: &mut Out, hello: WorkerHello, reply
     } else {
         heard(core, out, id, now);
     }
-    for holding in holds {
-        note_holding(core, id, &holding);
+    for holding in holds.iter().take(MAX_HOLDINGS) {
+        note_holding(core, id, holding);
     }
     if !core.unassigned.is_empty() {
         out.background.push_back(BackgroundTask::AssignEngines);

@@ -46,6 +46,19 @@ fn a_cancellation_that_overtakes_its_submission_counts() {
 }
 
 #[test]
+fn a_repeated_submission_that_arrives_after_the_cancellation_does_not_run() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let run = env.dispatched();
+    env.cancel(1, 1);
+    env.cancel_of(&run);
+    env.delivered(&run, Command::Cancel, Delivery::Taken);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.quiet();
+    assert_eq!(env.gauges().requests, 0);
+}
+
+#[test]
 fn a_cancellation_of_another_client_that_overtakes_the_submission_does_not_count() {
     let mut env = warm_fleet();
     env.cancel(9, 1);

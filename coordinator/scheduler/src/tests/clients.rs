@@ -49,7 +49,7 @@ fn a_client_that_asks_is_not_silent() {
     assert_eq!(env.dispatched().request, Some(request(2)));
 }
 
-/// StoredArtifact by simulation seed 338.
+/// Found by simulation seed 338.
 #[test]
 fn a_repeated_or_refused_submission_shows_that_its_client_is_alive() {
     let per_client = Limit { requests: 2, bytes: 1000 };

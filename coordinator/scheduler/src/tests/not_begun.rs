@@ -124,7 +124,7 @@ fn a_refused_dispatch_goes_to_another_worker_and_makes_the_first_one_suspect() {
     env.delivered(&first, Command::Dispatch, Delivery::Refused(CommandRefusal::NoFreeSlot));
     let second = env.dispatch_without_answer();
     assert_ne!(second.worker, first.worker);
-    env.delivered(&second, Command::Dispatch, Delivery::Nobody);
+    env.delivered(&second, Command::Dispatch, Delivery::NoSubscriber);
     env.quiet();
     assert_eq!(env.counts().suspected, 2);
     env.heartbeat(3);

@@ -114,7 +114,7 @@ fn a_worker_becomes_suspect_once_and_recovers_once() {
         why: RetryReason::NotBegun(why.into()),
     };
     assert_eq!(env.new_notices(), [suspect, not_begun(&first, &refusal)]);
-    env.delivered(&second, Command::Dispatch, Delivery::Nobody);
+    env.delivered(&second, Command::Dispatch, Delivery::NoSubscriber);
     assert_eq!(env.new_notices(), [not_begun(&second, "no worker listens on its subject")]);
     env.heartbeat(2);
     assert_eq!(env.new_notices(), [Notice::WorkerRecovered { worker: worker(2) }]);

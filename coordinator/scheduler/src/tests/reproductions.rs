@@ -153,7 +153,7 @@ fn a_report_of_the_other_kind_is_an_infrastructure_failure() {
     assert!(is_valid(&env.verdict_of(1)));
 }
 
-/// The other limits that a heads-up asked for were kept for ever. The invariants count the specs in use.
+/// The other limits that a heads-up asked for were never released. The invariants count the specs in use.
 #[test]
 fn a_heads_up_with_other_limits_leaves_nothing_behind() {
     let mut env = small_fleet();

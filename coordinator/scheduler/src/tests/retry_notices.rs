@@ -38,7 +38,7 @@ fn an_attempt_that_did_not_begin() {
     let refused = CommandRefusal::Draining;
     for (delivery, why) in [
         (Delivery::NotSent("store: down".into()), "store: down".to_owned()),
-        (Delivery::Nobody, "no worker listens on its subject".to_owned()),
+        (Delivery::NoSubscriber, "no worker listens on its subject".to_owned()),
         (Delivery::Refused(refused.clone()), refused.to_string()),
     ] {
         let why = RetryReason::NotBegun(why);

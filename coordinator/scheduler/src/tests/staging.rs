@@ -99,7 +99,7 @@ fn a_job_whose_recall_is_refused_stays_where_it_began() {
 
 #[test]
 fn a_job_whose_recall_is_not_answered_stays_where_it_is() {
-    for delivery in [Delivery::Unknown("lost".into()), Delivery::NotSent("bus".into()), Delivery::Nobody] {
+    for delivery in [Delivery::Unknown("lost".into()), Delivery::NotSent("bus".into()), Delivery::NoSubscriber] {
         let (mut env, running, staged) = one_recalled_job();
         env.delivered(&staged, Command::Recall, delivery);
         env.quiet();

@@ -124,7 +124,7 @@ async fn a_message_that_stays_too_large_is_not_sent() {
 async fn without_a_worker_there_is_no_delivery() {
     let (commands, mut events) = commands(&local_bus(PAYLOAD), memory_store());
     send(&commands, WorkerId::new(), [recall(1)]);
-    assert_eq!(delivered(&mut events).await, (Command::Recall, JobId(1), Delivery::Nobody));
+    assert_eq!(delivered(&mut events).await, (Command::Recall, JobId(1), Delivery::NoSubscriber));
 }
 
 #[tokio::test(start_paused = true)]

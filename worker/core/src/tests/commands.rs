@@ -58,9 +58,7 @@ fn the_same_numbers_of_another_coordinator_are_another_attempt() {
 #[test]
 fn a_repeated_dispatch_is_one_job_in_every_state() {
     let mut f = Fixture::new(1);
-    for job in 1..=3 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=3, 0);
     f.skip();
     let again = |f: &mut Fixture, job: u64| {
         f.command(ToWorker::Dispatch(Box::new(dispatch(job, 0))), "again");
@@ -110,9 +108,7 @@ fn another_attempt_supersedes_the_earlier_one_in_every_state() {
 #[test]
 fn jobs_that_have_not_begun_are_given_back() {
     let mut f = Fixture::new(1);
-    for job in 1..=4 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=4, 0);
     f.skip();
     f.command(recall(1), "r1");
     f.expect(&["d1: taken", "refused", "r1: not-staged"]);

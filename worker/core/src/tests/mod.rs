@@ -22,7 +22,7 @@ use pvf_proto::{
         WorkerKind, WorkerReply,
     },
 };
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, ops::RangeInclusive, time::Duration};
 use uuid::Uuid;
 
 /// Token of the coordinator that the tests play.
@@ -172,6 +172,13 @@ impl Fixture {
     fn dispatch(&mut self, dispatch: Dispatch) {
         let reply = format!("d{}", dispatch.job);
         self.command(ToWorker::Dispatch(Box::new(dispatch)), &reply);
+    }
+
+    /// Dispatches of these jobs arrive in this order.
+    fn dispatch_each(&mut self, jobs: RangeInclusive<u64>, urgency: u8) {
+        for job in jobs {
+            self.dispatch(dispatch(job, urgency));
+        }
     }
 
     fn answer(&mut self, request: Request, answer: Result<WorkerReply, String>) {

@@ -50,9 +50,7 @@ fn heartbeats_list_the_jobs_in_every_state() {
     let mut f = unregistered();
     f.pass(Duration::ZERO);
     f.answer(Request::Register, Ok(WorkerReply::Welcome { token: TOKEN }));
-    for job in 1..=5 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=5, 0);
     f.ended(1);
     f.released(2);
     f.skip();

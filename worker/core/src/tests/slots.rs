@@ -15,9 +15,7 @@ fn free_slots_are_given_away_at_once() {
 #[test]
 fn a_staged_job_has_the_slot_when_the_run_before_it_ends() {
     let mut f = Fixture::new(1);
-    for job in 1..=3 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=3, 0);
     // Job 3 waits in the queue: nothing that it could begin behind.
     f.expect(&["took 1.1", "start 1.1 as r1", "took 2.1", "stage 2.1 as r2 behind r1", "took 3.1"]);
     f.released(1);
@@ -32,9 +30,7 @@ fn a_staged_job_has_the_slot_when_the_run_before_it_ends() {
 #[test]
 fn a_slot_that_the_kernel_passed_on_is_not_given_away_again() {
     let mut f = Fixture::new(1);
-    for job in 1..=4 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=4, 0);
     f.skip();
     f.began(2);
     f.expect(&["stage 3.1 as r3 behind r2"]);
@@ -49,9 +45,7 @@ fn a_slot_that_the_kernel_passed_on_is_not_given_away_again() {
 #[test]
 fn a_staged_job_that_began_and_ended_unseen_frees_one_slot() {
     let mut f = Fixture::new(1);
-    for job in 1..=4 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=4, 0);
     f.skip();
     // The end of run 2 is seen before that of run 1, behind which it was staged.
     f.released(2);
@@ -68,9 +62,7 @@ fn a_staged_job_that_began_and_ended_unseen_frees_one_slot() {
 #[test]
 fn a_staged_job_that_fails_before_it_begins_frees_no_slot() {
     let mut f = Fixture::new(1);
-    for job in 1..=3 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=3, 0);
     f.skip();
     f.released(2);
     f.ended(2);
@@ -92,9 +84,7 @@ fn an_end_without_a_released_slot_releases_it() {
 #[test]
 fn a_more_urgent_job_displaces_staged_ones_and_they_run_again_in_their_order() {
     let mut f = Fixture::new(2);
-    for job in 1..=5 {
-        f.dispatch(dispatch(job, 4));
-    }
+    f.dispatch_each(1..=5, 4);
     f.expect(&[
         "took 1.1",
         "start 1.1 as r1",
@@ -152,9 +142,7 @@ fn queued_jobs_start_by_urgency_then_by_arrival() {
 #[test]
 fn a_job_staged_behind_a_cancelled_one_has_its_slot() {
     let mut f = Fixture::new(1);
-    for job in 1..=3 {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=3, 0);
     f.skip();
     f.command(cancel(1), "c");
     f.expect(&["d1: taken", "stop r1", "stage 3.1 as r3 behind r2", "c: taken"]);
@@ -193,9 +181,7 @@ fn a_free_slot_goes_to_the_most_urgent_job_staged_or_queued() {
 #[test]
 fn a_bounded_number_of_jobs_waits() {
     let mut f = Fixture::new(1);
-    for job in 1..=1 + u64::from(MAX_STAGED) {
-        f.dispatch(dispatch(job, 0));
-    }
+    f.dispatch_each(1..=1 + u64::from(MAX_STAGED), 0);
     f.skip();
     f.dispatch(dispatch(100, 0));
     f.expect(&["refused", "d100: no-free-slot"]);

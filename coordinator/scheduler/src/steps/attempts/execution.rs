@@ -2,7 +2,7 @@
 
 use crate::{
     core::{ArtifactNeed, AttemptLoss, Core, FollowUp, Out},
-    keys::{AttemptKey, EndedAttempt, Waiter},
+    keys::{AttemptKey, EndedAttempt},
     notice::{Notice, RetryReason},
     operations::{artifacts, executions, workers::note_held},
     policies::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
@@ -104,13 +104,7 @@ fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     }
     let Some(execution) = core.executions.get_mut(job) else { return };
     out.checked(execution.transition(ExecutionEvent::ArtifactRequested));
-    out.follow_up(FollowUp::NeedArtifact(ArtifactNeed {
-        key,
-        waiter: Waiter::Execution(job),
-        spec: execution.context.spec.clone(),
-        priority: execution.kind.prepare_priority(),
-        precheck: false,
-    }));
+    out.follow_up(FollowUp::NeedArtifact(ArtifactNeed::of_execution(job, key, execution)));
 }
 
 /// A worker was lost that had this execution. Returns whether the execution ends, because it has lost as many as it

@@ -1,0 +1,26 @@
+"""Installs pip from PyPI into the virtual environment whose interpreter runs this script."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return answer.read()
+
+
+files = json.loads(read("https://pypi.org/pypi/pip/json"))["urls"]
+wheel = next(file for file in files if file["packagetype"] == "bdist_wheel")
+content = read(wheel["url"])
+if hashlib.sha256(content).hexdigest() != wheel["digests"]["sha256"]:
+    sys.exit(f"{wheel['url']}: the download is damaged")
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder, wheel["filename"])
+    path.write_bytes(content)
+    # A wheel is a zip file, from which pip can run.
+    subprocess.run([sys.executable, path / "pip", "install", "--quiet", path], check=True)

@@ -1,0 +1,17 @@
+//! Messages from the tasks of the agent to its loop.
+
+use pvf_shared::{
+    job::{JobOutcome, JobUsage},
+    wire::WorkerReply,
+};
+use pvf_worker_core::{Request, RunId};
+
+/// What tasks tell the loop.
+pub(super) enum TaskMessage {
+    /// The progress of a run changed: the loop looks at all of them.
+    Progress,
+    /// The outcome of a run is known.
+    Ended { run: RunId, outcome: JobOutcome, usage: JobUsage },
+    /// A request was answered, or not in time.
+    Answered { request: Request, answer: Result<WorkerReply, String> },
+}
