@@ -176,17 +176,17 @@ fn check_preparations(core: &Core) {
 fn check_workers(core: &Core) {
     let staged_per_slot = core.workers.staged_per_slot();
     for worker in core.workers.iter() {
-        let id = worker.id();
+        let id = worker.id;
         assert!(worker.jobs.len() as u32 <= worker.credit(staged_per_slot), "{id:?} is above its credit");
         assert_eq!(worker.index(), worker.expected_index(staged_per_slot), "{id:?} is indexed wrongly");
-        let pool = core.workers.pool(worker.hello.kind, worker.engine);
+        let pool = core.workers.pool(worker.kind, worker.engine);
         for slot in &worker.jobs {
             if let (SlotState::Staged(_), Some(rank)) = (slot.state, slot.rank()) {
                 assert!(pool.has_staged(rank, id), "job {} is staged at {id:?} and cannot be recalled", slot.at.job);
             }
         }
         let (running, jobs) = (worker.running(), worker.jobs.len() as u32);
-        assert!(jobs == running || running >= worker.hello.slots, "{id:?} has a job staged beside a free slot");
+        assert!(jobs == running || running >= worker.slots, "{id:?} has a job staged beside a free slot");
         assert!(jobs == running || !matches!(worker.index(), WorkerIndex::Free(_)), "{id:?} is indexed as free");
     }
 }
@@ -195,7 +195,7 @@ fn check_pools(core: &Core) {
     for engine in core.workers.engines() {
         for kind in [WorkerKind::Prepare, WorkerKind::Execute] {
             let pool = core.workers.pool(kind, engine);
-            let members: Vec<_> = core.workers.iter().filter(|w| w.engine == engine && w.hello.kind == kind).collect();
+            let members: Vec<_> = core.workers.iter().filter(|w| w.engine == engine && w.kind == kind).collect();
             let slots = members.iter().flat_map(|worker| &worker.jobs);
             let running = slots.clone().filter(|slot| slot.is_running()).count() as u64;
             let staged = slots.filter(|slot| !slot.is_running()).count();

@@ -6,7 +6,7 @@ use pvf_proto::{
     ids::{Attempt, JobId, RequestId, WorkerId},
     priority::PreparePriority,
 };
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, sync::Arc};
 
 /// An engine, by the order in which the scheduler first saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +51,7 @@ pub(crate) struct AttemptKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AttemptSite {
     pub(crate) worker: WorkerId,
-    pub(crate) host: String,
+    pub(crate) host: Arc<str>,
 }
 
 /// An attempt that ended, and where it was. It holds no slot any more.

@@ -4,7 +4,7 @@
 //! milliseconds; the scheduler may spend at most 1 ms on an event. Here 1,024 small hash tables share the entries, so
 //! that growing moves a thousandth of them (about 50 µs at a million entries).
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use std::hash::{BuildHasher as _, Hash};
 
 const SHARDS: usize = 1024;
@@ -48,14 +48,17 @@ impl<K: Hash + Eq, V> ShardedMap<K, V> {
 
     /// Adds an entry; returns the value that it replaces.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(old) = self.get_mut(&key) {
-            return Some(std::mem::replace(old, value));
-        }
         let hash = self.hasher.hash_one(&key);
         let hasher = &self.hasher;
-        self.shards[shard(hash)].insert_unique(hash, (key, value), |entry| hasher.hash_one(&entry.0));
-        self.len += 1;
-        None
+        let rehash = |entry: &(K, V)| hasher.hash_one(&entry.0);
+        match self.shards[shard(hash)].entry(hash, |entry| entry.0 == key, rehash) {
+            Entry::Occupied(mut entry) => Some(std::mem::replace(&mut entry.get_mut().1, value)),
+            Entry::Vacant(entry) => {
+                entry.insert((key, value));
+                self.len += 1;
+                None
+            }
+        }
     }
 
     /// Removes an entry. A table that is mostly empty afterwards gives memory back.

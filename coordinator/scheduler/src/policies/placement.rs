@@ -120,7 +120,7 @@ pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorke
         Distance::Anywhere => true,
         Distance::OtherWorker => excluded.iter().all(|site| site.worker != *id),
         Distance::OtherHost => {
-            workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host != worker.hello.host))
+            workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host != worker.host))
         }
     };
     pool.free().take(RETRY_LOOK_AHEAD).chain(pool.stageable().take(RETRY_LOOK_AHEAD)).find(fits)
@@ -129,7 +129,7 @@ pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorke
 fn distance(pool: &Pool, excluded: &ExcludedWorkers) -> Distance {
     if excluded.is_empty() {
         Distance::Anywhere
-    } else if pool.hosts().any(|host| excluded.iter().all(|site| site.host != host)) {
+    } else if pool.hosts().any(|host| excluded.iter().all(|site| *site.host != *host)) {
         Distance::OtherHost
     } else if pool.members().any(|id| excluded.iter().all(|site| site.worker != *id)) {
         Distance::OtherWorker

@@ -145,7 +145,7 @@ pub(crate) fn on_goodbye(core: &mut Core, out: &mut Out, id: WorkerId, reply: Op
     out.reply(reply, Answer::Worker(WorkerReply::Ack));
     let Some(worker) = core.workers.remove(&id) else { return };
     out.counts.workers_left += 1;
-    let (host, jobs) = (worker.hello.host.clone(), worker.jobs.len() as u32);
+    let (host, jobs) = (worker.host.to_string(), worker.jobs.len() as u32);
     out.notice(Notice::WorkerLeft { worker: id, host, jobs });
     give_up_jobs(core, out, *worker, &AttemptLoss::GivenBack("the worker deregistered".into()));
 }
@@ -165,14 +165,14 @@ pub(crate) fn on_silence(core: &mut Core, out: &mut Out, id: WorkerId, now: Time
     }
     let Some(worker) = core.workers.remove(&id) else { return };
     out.counts.workers_lost += 1;
-    let (host, jobs) = (worker.hello.host.clone(), worker.jobs.len() as u32);
+    let (host, jobs) = (worker.host.to_string(), worker.jobs.len() as u32);
     out.notice(Notice::WorkerLost { worker: id, host, jobs, silent: now.since(worker.heard) });
     give_up_jobs(core, out, *worker, &AttemptLoss::WorkerLost);
 }
 
 /// The jobs of a worker that was removed are lost.
 fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLoss) {
-    core.timers.clear(Timer::WorkerSilence(worker.id()), worker.silence_timer);
+    core.timers.clear(Timer::WorkerSilence(worker.id), worker.silence_timer);
     let site = worker.site();
     let mut jobs = worker.jobs;
     jobs.sort_unstable_by_key(|slot| slot.at);

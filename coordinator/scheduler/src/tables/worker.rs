@@ -3,19 +3,20 @@
 use crate::{
     keys::{ArtifactKey, AttemptKey, AttemptSite, EngineKey},
     tables::{
+        held::HeldArtifacts,
         lifecycle::IllegalTransition,
         pool::Pool,
         slot::{Slot, WorkerIndex},
     },
     time::Timestamp,
 };
-use lru::LruCache;
 use pvf_proto::{
     config::MAX_STAGED,
     ids::WorkerId,
     wire::{WorkerHello, WorkerKind},
 };
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// Whether a worker gets jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,25 +63,25 @@ impl WorkerState {
 /// One worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) hello: Box<WorkerHello>,
+    pub(crate) id: WorkerId,
+    pub(crate) kind: WorkerKind,
     pub(crate) engine: EngineKey,
+    pub(crate) slots: u32,
+    pub(crate) host: Arc<str>,
+    /// Its registration, for the status.
+    pub(crate) hello: Box<WorkerHello>,
     /// Jobs that it has: dispatched, and neither reported nor known to be stopped.
     pub(crate) jobs: SmallVec<[Slot; 4]>,
     pub(super) state: WorkerState,
     /// When it was heard from last, and when its silence timer fires.
     pub(crate) heard: Timestamp,
     pub(crate) silence_timer: Timestamp,
-    /// Artifacts that it has, and whether each is mapped and linked (warm).
-    pub(super) held: LruCache<ArtifactKey, bool>,
+    pub(super) held: HeldArtifacts,
     /// Where its pool has it.
     pub(super) index: WorkerIndex,
 }
 
 impl Worker {
-    pub(crate) fn id(&self) -> WorkerId {
-        self.hello.worker
-    }
-
     pub(crate) fn state(&self) -> WorkerState {
         self.state
     }
@@ -103,18 +104,18 @@ impl Worker {
 
     /// Where it is, for retries.
     pub(crate) fn site(&self) -> AttemptSite {
-        AttemptSite { worker: self.id(), host: self.hello.host.clone() }
+        AttemptSite { worker: self.id, host: self.host.clone() }
     }
 
     /// Whether it has an artifact; `Some(true)` if it is warm.
     pub(crate) fn holds(&self, artifact: ArtifactKey) -> Option<bool> {
-        self.held.peek(&artifact).copied()
+        self.held.get(artifact)
     }
 
     /// How many jobs it may have: its slots, and for an execute worker `staged_per_slot` more for each.
     pub(crate) fn credit(&self, staged_per_slot: u32) -> u32 {
-        let slots = self.hello.slots;
-        match self.hello.kind {
+        let slots = self.slots;
+        match self.kind {
             WorkerKind::Execute => slots + (slots * staged_per_slot).min(MAX_STAGED),
             WorkerKind::Prepare => slots,
         }
@@ -122,7 +123,7 @@ impl Worker {
 
     /// Where a pool is to have it.
     pub(crate) fn expected_index(&self, staged_per_slot: u32) -> WorkerIndex {
-        let (jobs, slots) = (self.jobs.len() as u32, self.hello.slots);
+        let (jobs, slots) = (self.jobs.len() as u32, self.slots);
         if self.state != WorkerState::Available {
             WorkerIndex::None
         } else if jobs < slots {
@@ -136,7 +137,7 @@ impl Worker {
 
     pub(super) fn reindex(&mut self, pool: &mut Pool, staged_per_slot: u32) {
         let index = self.expected_index(staged_per_slot);
-        pool.index(self.id(), std::mem::replace(&mut self.index, index), index);
+        pool.index(self.id, std::mem::replace(&mut self.index, index), index);
     }
 }
 

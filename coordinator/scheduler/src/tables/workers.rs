@@ -4,6 +4,7 @@ use crate::{
     collections::ShardedMap,
     keys::{ArtifactKey, AttemptKey, EngineKey},
     tables::{
+        held::HeldArtifacts,
         lifecycle::IllegalTransition,
         pool::Pool,
         slot::{Slot, SlotState, WorkerIndex},
@@ -11,7 +12,6 @@ use crate::{
     },
     time::Timestamp,
 };
-use lru::LruCache;
 use pvf_proto::{
     ids::{EngineId, WorkerId},
     wire::{WorkerHello, WorkerKind},
@@ -21,8 +21,6 @@ use std::collections::BTreeMap;
 
 /// Most workers that may be registered at once.
 pub(crate) const MAX_WORKERS: u32 = 100_000;
-/// Artifacts that are remembered of one worker; the one that was noted the longest ago goes first.
-const MAX_HELD: usize = 256;
 
 /// The workers, with a pool for each kind and engine.
 #[derive(Debug)]
@@ -111,13 +109,17 @@ impl Workers {
         let (id, engine) = (hello.worker, self.engine_key(&hello.engine));
         self.pools[engine.0 as usize][hello.kind as usize].join(id, &hello.host, hello.slots);
         let worker = Box::new(Worker {
-            hello: Box::new(hello),
+            id,
+            kind: hello.kind,
             engine,
+            slots: hello.slots,
+            host: hello.host.as_str().into(),
+            hello: Box::new(hello),
             jobs: SmallVec::new(),
             state: WorkerState::Available,
             heard: now,
             silence_timer,
-            held: LruCache::unbounded(),
+            held: HeldArtifacts::default(),
             index: WorkerIndex::None,
         });
         self.by_id.insert(id, worker);
@@ -126,19 +128,19 @@ impl Workers {
 
     pub(crate) fn remove(&mut self, id: &WorkerId) -> Option<Box<Worker>> {
         let worker = self.by_id.remove(id)?;
-        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.kind as usize];
         pool.index(*id, worker.index, WorkerIndex::None);
         for slot in &worker.jobs {
             pool.forget(slot);
         }
-        pool.leave(*id, &worker.hello.host, worker.hello.slots);
+        pool.leave(*id, &worker.host, worker.slots);
         Some(worker)
     }
 
     /// Changes a worker together with its pool, and brings the pool's index up to date.
     fn change<R>(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker, &mut Pool) -> R) -> Option<R> {
         let worker = self.by_id.get_mut(id)?;
-        let pool = &mut self.pools[worker.engine.0 as usize][worker.hello.kind as usize];
+        let pool = &mut self.pools[worker.engine.0 as usize][worker.kind as usize];
         let result = change(worker, pool);
         worker.reindex(pool, self.staged_per_slot);
         Some(result)
@@ -161,11 +163,11 @@ impl Workers {
     /// A job is dispatched to a worker: into a slot, or staged if all are taken. Returns whether the worker is there.
     pub(crate) fn occupy(&mut self, id: &WorkerId, at: AttemptKey, urgency: u8) -> bool {
         let occupied = self.change(id, |worker, pool| {
-            let full = worker.jobs.len() as u32 >= worker.hello.slots;
+            let full = worker.jobs.len() as u32 >= worker.slots;
             let state = if full { SlotState::Staged(urgency) } else { SlotState::Running };
             let slot = Slot { at, taken: None, state };
             worker.jobs.push(slot);
-            pool.remember(worker.id(), &slot);
+            pool.remember(worker.id, &slot);
         });
         occupied.is_some()
     }
@@ -177,12 +179,12 @@ impl Workers {
             let position = worker.jobs.iter().position(|slot| slot.at == at)?;
             let gone = worker.jobs.swap_remove(position);
             pool.forget(&gone);
-            if worker.running() < worker.hello.slots
+            if worker.running() < worker.slots
                 && let Some(next) = worker.jobs.iter_mut().filter(|s| !s.is_running()).min_by_key(|s| s.rank())
             {
                 pool.forget(next);
                 next.state = SlotState::Running;
-                pool.remember(worker.hello.worker, next);
+                pool.remember(worker.id, next);
             }
             Some(gone)
         })?
@@ -199,7 +201,7 @@ impl Workers {
             let slot = worker.jobs.iter_mut().find(|slot| slot.at == at)?;
             pool.forget(slot);
             slot.state = change(slot.state);
-            pool.remember(worker.hello.worker, slot);
+            pool.remember(worker.id, slot);
             Some(())
         });
         changed.flatten().is_some()
@@ -207,22 +209,13 @@ impl Workers {
 
     /// Notes that a worker has an artifact. Returns whether that is new.
     pub(crate) fn note_held(&mut self, id: &WorkerId, artifact: ArtifactKey, warm: bool) -> bool {
-        let Some(worker) = self.get_mut(id) else { return false };
-        if let Some(known) = worker.held.get_mut(&artifact) {
-            *known |= warm;
-            return false;
-        }
-        worker.held.put(artifact, warm);
-        if worker.held.len() > MAX_HELD {
-            worker.held.pop_lru();
-        }
-        true
+        self.get_mut(id).is_some_and(|worker| worker.held.note(artifact, warm))
     }
 
     /// Notes that a worker does not have an artifact any more.
     pub(crate) fn note_not_held(&mut self, id: &WorkerId, artifact: ArtifactKey) {
         if let Some(worker) = self.get_mut(id) {
-            worker.held.pop(&artifact);
+            worker.held.remove(artifact);
         }
     }
 
