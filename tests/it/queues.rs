@@ -9,7 +9,7 @@ use pvf_guests::{
     adder::{Block, Head},
     corpus::{busy, large},
 };
-use pvf_shared::{ids::CodeHash, priority::ExecuteKind, verdict::Outcome};
+use pvf_shared::{ids::CodeHash, priority::ExecuteKind, verdict::Outcome, wire::WorkerKind};
 use pvf_tests::{
     fleet::{Fleet, FleetConfig, Role, client},
     host::artifacts_in,
@@ -36,8 +36,10 @@ async fn block_slots(fleet: &Fleet, slots: u32) -> Vec<JoinHandle<()>> {
     };
     let blocked = (0..slots).map(block).collect();
     until("the slots are blocked", async || {
-        let status = fleet.status().await;
-        (status.workers.iter().map(|worker| worker.running).sum::<u32>() == slots).then_some(())
+        // The prepare worker has a job before: the guest's code.
+        let workers = fleet.status().await.workers.into_iter();
+        let executing = workers.filter(|worker| worker.kind == WorkerKind::Execute).map(|worker| worker.running);
+        (executing.sum::<u32>() == slots).then_some(())
     })
     .await;
     blocked

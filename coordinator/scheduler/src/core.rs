@@ -112,7 +112,7 @@ pub(crate) enum AttemptLoss {
     NotBegun(String),
     /// Its worker was lost while the job was staged there, as far as is known: it may just have begun.
     PerhapsBegun,
-    /// Its worker gave it back, or could not be talked to.
+    /// Its worker deregistered while it ran, does not have it any more, or reported something else.
     GivenBack(String),
     /// Its worker was lost.
     WorkerLost,

@@ -23,7 +23,7 @@ pub enum Notice {
         worker: WorkerId,
         /// Its machine.
         host: String,
-        /// Jobs that it had: they are dispatched again.
+        /// Jobs that it had: they are tried again, or answered if they have failed too often.
         jobs: u32,
     },
     /// A worker was silent for too long and is removed.

@@ -99,7 +99,8 @@ pub struct Policy {
     pub failure_cool_down: Duration,
     /// Such a preparation is tried at most this many times.
     pub max_preparations: u32,
-    /// A job that was running when this many workers were lost is not tried on another, 1 to 100.
+    /// A validation that has lost this many workers, with at most an hour between two losses, is answered as possibly
+    /// invalid and not tried on another, 1 to 100. Preparations likewise, by job.
     pub max_deaths: u32,
 }
 

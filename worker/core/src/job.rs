@@ -4,7 +4,7 @@ use crate::RunId;
 use pvf_proto::{subjects::Subject, time::Timestamp, wire::Dispatch, wire::JobReport};
 use std::{sync::Arc, time::Duration};
 
-/// Pause before the second repetition of a report; it doubles with each.
+/// Pause before the first repetition of a report; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause between two repetitions.
 const MAX_PAUSE: Duration = Duration::from_secs(2);

@@ -95,9 +95,11 @@ pub(crate) fn drop_artifact(core: &mut Core, out: &mut Out, key: ArtifactKey, wh
     if out.checked(artifact.transition(ArtifactEvent::Drop)).is_none() {
         return;
     }
-    artifact.holders.clear();
     out.notice(Notice::ArtifactDropped { artifact: artifact.id.clone(), why });
     out.effect(Effect::Drop { artifact: artifact.id.clone() });
+    for worker in std::mem::take(&mut artifact.holders) {
+        core.workers.note_not_held(&worker, key);
+    }
 }
 
 /// An attempt found the artifact missing, damaged or unusable. `used` is what it was given: another artifact that has

@@ -6,7 +6,7 @@ use crate::{
     policies::{fair_queue::FairQueue, shares::ShareWindow},
     settings::Shares,
 };
-use pvf_proto::{ids::JobId, priority::ExecuteKind};
+use pvf_proto::priority::ExecuteKind;
 
 #[derive(Debug, Default)]
 struct Engine {
@@ -73,9 +73,10 @@ impl ExecuteQueue {
         self.engines.get(engine.0 as usize)?.kinds[kind as usize].next()
     }
 
-    /// Any job of an engine.
-    pub(crate) fn any(&self, engine: EngineKey) -> Option<JobId> {
-        self.engines.get(engine.0 as usize)?.kinds.iter().find_map(FairQueue::any)
+    /// Any job of an engine, and its kind.
+    pub(crate) fn any(&self, engine: EngineKey) -> Option<(ExecuteKind, Spot)> {
+        let engine = self.engines.get(engine.0 as usize)?;
+        ExecuteKind::ALL.into_iter().find_map(|kind| Some((kind, engine.kinds[kind as usize].any()?)))
     }
 
     /// Whether a client has jobs here or a virtual time ahead of the present.

@@ -10,7 +10,6 @@ use crate::{
     collections::ShardedMap,
     keys::{ClientKey, DeadlineOrder, Spot},
 };
-use pvf_proto::ids::JobId;
 use std::collections::BTreeSet;
 
 #[derive(Debug)]
@@ -130,8 +129,8 @@ impl FairQueue {
     }
 
     /// Any queued job.
-    pub(crate) fn any(&self) -> Option<JobId> {
-        self.retries.first().map(|(_, job)| *job).or_else(|| self.next().map(|spot| spot.place.1))
+    pub(crate) fn any(&self) -> Option<Spot> {
+        self.retries().next().or_else(|| self.next())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -148,6 +147,7 @@ impl FairQueue {
 mod tests {
     use super::*;
     use crate::time::Timestamp;
+    use pvf_proto::ids::JobId;
     use std::time::Duration;
 
     fn spot(deadline: u64, job: u64, client: u32) -> Spot {
@@ -224,7 +224,7 @@ mod tests {
         let mut queue = FairQueue::default();
         let retry = Spot { client: None, ..spot(3, 1, 1) };
         queue.push(retry);
-        assert_eq!((queue.next(), queue.any(), queue.len()), (None, Some(JobId(1)), 1));
+        assert_eq!((queue.next(), queue.any(), queue.len()), (None, Some(retry), 1));
         assert_eq!(queue.retries().next(), Some(retry));
         queue.dispatch(retry);
         assert_eq!((queue.any(), queue.len()), (None, 0));

@@ -120,16 +120,26 @@ fn assign(core: &mut Core, out: &mut Out, waiter: Waiter, now: Timestamp) {
 /// One queued job of an engine without workers is given to another engine.
 fn reassign(core: &mut Core, out: &mut Out, engine: EngineKey, now: Timestamp) -> bool {
     if core.workers.is_stranded(WorkerKind::Execute, engine)
-        && let Some(job) = core.execute_queue.any(engine)
+        && let Some((kind, spot)) = core.execute_queue.any(engine)
     {
+        let job = spot.place.1;
         executions::withdraw(core, out, job, now);
-        out.follow_up(FollowUp::PlaceExecution(job));
+        // Nothing is there any more, unless the queue and the execution contradict each other.
+        if core.execute_queue.remove(engine, kind, spot) {
+            out.inconsistent(format_args!("execution {job} is queued and does not know it"));
+        } else {
+            out.follow_up(FollowUp::PlaceExecution(job));
+        }
         return true;
     }
     if core.workers.is_prepared_elsewhere(engine)
         && let Some(spot) = core.prepare_queue.first(engine, 1, now, None).first()
     {
+        let spot = *spot;
         reassign_preparation(core, out, spot.place.1, now);
+        if core.prepare_queue.remove(engine, spot) {
+            out.inconsistent(format_args!("preparation {} is queued and does not know it", spot.place.1));
+        }
         return true;
     }
     false

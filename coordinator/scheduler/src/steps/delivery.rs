@@ -55,7 +55,7 @@ pub(crate) fn on_delivered(core: &mut Core, out: &mut Out, result: CommandResult
     }
 }
 
-/// The worker refused or missed a command: it gets no jobs until it is heard from.
+/// The worker refused a dispatch, or did not answer one: it gets no jobs until it is heard from.
 fn suspect(core: &mut Core, out: &mut Out, id: WorkerId, why: String) {
     let Some(before) = core.workers.transition(&id, WorkerEvent::CommandMissed).and_then(|t| out.checked(t)) else {
         return;

@@ -4,13 +4,13 @@
 
 use crate::{
     core::{ArtifactNeed, Core, FollowUp, Out},
-    keys::{ArtifactKey, AttemptKey, EngineKey, Spot, Waiter},
+    keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, Spot, Waiter},
     operations::{
         executions,
         workers::{JobToSend, note_held, send_job},
     },
     policies::{choose_worker, elsewhere, execution_relevance, least_loaded, request_relevance, staged_rank},
-    tables::{ArtifactState, Execution, ExecutionEvent, PreparationEvent, PreparationState},
+    tables::{ArtifactState, Execution, ExecutionEvent, PreparationEvent},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -28,7 +28,8 @@ const LOOK_AHEAD: usize = 16;
 
 /// A preparation that is dispatched next.
 pub(crate) struct NextPreparation {
-    job: JobId,
+    engine: EngineKey,
+    spot: PrepareSpot,
     worker: WorkerId,
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn next_preparation(
             false => elsewhere(&core.workers, pool, &task.excluded),
         };
         if let Some(worker) = worker {
-            return Some(NextPreparation { job, worker });
+            return Some(NextPreparation { engine, spot, worker });
         }
     }
     None
@@ -69,6 +70,7 @@ pub(crate) fn next_preparation(
 
 /// An execution that is dispatched next.
 pub(crate) struct NextExecution {
+    engine: EngineKey,
     kind: ExecuteKind,
     spot: Spot,
     worker: WorkerId,
@@ -96,7 +98,7 @@ fn next_retry(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKi
         };
         let pool = core.workers.pool(WorkerKind::Execute, engine);
         if let Some(worker) = elsewhere(&core.workers, pool, &execution.excluded) {
-            return Some(NextExecution { kind, spot, worker });
+            return Some(NextExecution { engine, kind, spot, worker });
         }
     }
     None
@@ -114,7 +116,7 @@ fn next_new(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKind
         };
         let (worker, owners) = choose_worker(&core.workers, artifact, key);
         artifact.owners = owners.or(artifact.owners);
-        return worker.map(|worker| NextExecution { kind, spot, worker });
+        return worker.map(|worker| NextExecution { engine, kind, spot, worker });
     }
     None
 }
@@ -166,7 +168,9 @@ fn first_wanted(core: &Core, out: &mut Out, execution: &Execution, now: Timestam
 
 /// Dispatches a preparation, even if no request waits for it any more: the next one finds it.
 pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPreparation, now: Timestamp) {
-    let NextPreparation { job, worker } = next;
+    let NextPreparation { engine, spot, worker } = next;
+    let job = spot.place.1;
+    core.prepare_queue.remove(engine, spot);
     let Some(key) = core.preparations.get(&job).map(|task| task.artifact) else {
         return out.inconsistent(format_args!("preparation {job} is dispatched and not known"));
     };
@@ -175,9 +179,8 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
     let Some((artifact, spec)) = core.artifacts.get(key).and_then(|a| Some((a, a.spec.clone()?))) else {
         return out.inconsistent(format_args!("preparation {job} is of an unknown artifact"));
     };
-    let Some(before) = out.checked(task.transition(PreparationEvent::Dispatched { at: now })) else { return };
-    if let PreparationState::Queued(spot) = before {
-        core.prepare_queue.remove(artifact.engine, spot);
+    if out.checked(task.transition(PreparationEvent::Dispatched { at: now })).is_none() {
+        return;
     }
     let kind = if artifact.precheck { PvfPrepKind::Precheck } else { PvfPrepKind::Prepare };
     let params = &spec.executor_params;
@@ -197,16 +200,17 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
 
 /// Dispatches an execution, if a request still wants it and its artifact is still there.
 pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecution, now: Timestamp) {
-    let NextExecution { kind, spot, worker } = next;
+    let NextExecution { engine, kind, spot, worker } = next;
     let job = spot.place.1;
     let Some(execution) = core.executions.get(job) else {
+        core.execute_queue.remove(engine, kind, spot);
         return out.inconsistent(format_args!("execution {job} is dispatched and not known"));
     };
     let Some(request) = first_wanted(core, out, execution, now) else { return };
     let Some((key, artifact)) = execution.context.artifact.and_then(|key| Some((key, core.artifacts.get(key)?))) else {
+        core.execute_queue.remove(engine, kind, spot);
         return out.inconsistent(format_args!("execution {job} is dispatched and has no artifact"));
     };
-    let engine = artifact.engine;
     let ArtifactState::Prepared(info) = *artifact.state() else {
         return prepare_again(core, out, job, key, now);
     };

@@ -20,7 +20,7 @@ pub(crate) enum SlotState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) at: AttemptKey,
-    /// When the worker acknowledged the dispatch.
+    /// When the worker acknowledged the dispatch, or did not in time: from then on its heartbeats decide.
     pub(crate) taken: Option<Timestamp>,
     pub(crate) state: SlotState,
 }

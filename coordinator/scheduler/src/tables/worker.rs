@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub(crate) enum WorkerState {
     /// It gets jobs.
     Available,
-    /// It refused or missed a command: no jobs until it is heard from.
+    /// It refused a dispatch, or did not answer one: no jobs until it is heard from.
     Suspect { draining: bool },
     /// It finishes what it has and takes nothing new.
     Draining,
@@ -36,7 +36,7 @@ pub(crate) enum WorkerEvent {
     Heard,
     /// A heartbeat says whether the worker drains.
     Drains(bool),
-    /// It refused or missed a command.
+    /// It refused a dispatch, or did not answer one.
     CommandMissed,
 }
 

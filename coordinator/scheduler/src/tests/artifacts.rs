@@ -49,6 +49,25 @@ fn a_missing_artifact_is_an_infrastructure_failure_and_is_prepared_again() {
 }
 
 #[test]
+fn no_worker_counts_as_having_an_artifact_that_was_dropped() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    let (first, second) = (env.dispatched(), env.dispatched());
+    env.executed(&first, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+    assert!([2, 3].iter().all(|n| env.counts_as_held(*n, &artifact(1))));
+    env.executed(&second, ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into())));
+    assert!(![2, 3].iter().any(|n| env.counts_as_held(*n, &artifact(1))));
+    env.dropped(1);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 2);
+    let third = env.dispatched();
+    env.executed(&third, valid());
+    assert!(is_valid(&env.verdict_of(2)));
+}
+
+#[test]
 fn an_artifact_that_was_replaced_meanwhile_is_not_dropped_again() {
     let mut env = warm_fleet();
     env.submit(1, 1, execute(ExecuteKind::Backing));

@@ -13,7 +13,7 @@ use crate::{
 };
 use pvf_proto::{
     config::ProtocolTimeouts,
-    ids::{FleetName, WorkerId},
+    ids::{ArtifactId, FleetName, WorkerId},
     job::{ExecuteJob, JobSpec, PrepareJob},
     subjects::{self, Subject},
     wire::{Dispatch, RunningJob, ToNode, ToWorker, decode, encode},
@@ -188,6 +188,13 @@ impl Env {
     pub(super) fn damage(&mut self, damage: impl FnOnce(&mut crate::core::Core)) {
         self.damaged = true;
         damage(&mut self.scheduler.core);
+    }
+
+    /// Whether the scheduler counts on it that a worker has an artifact.
+    pub(super) fn counts_as_held(&self, n: u64, artifact: &ArtifactId) -> bool {
+        let core = &self.scheduler.core;
+        let found = core.artifacts.iter().find(|(_, this)| *this.id == *artifact);
+        found.is_some_and(|(key, _)| core.workers.get(&worker(n)).is_some_and(|worker| worker.holds(key).is_some()))
     }
 
     pub(super) fn gauges(&self) -> Gauges {

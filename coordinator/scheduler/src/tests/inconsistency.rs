@@ -94,6 +94,39 @@ fn a_queued_preparation_that_is_not_known_is_noticed_once_and_leaves_the_queue()
 }
 
 #[test]
+fn an_execution_that_is_not_known_leaves_the_queue_of_an_engine_that_has_lost_its_workers() {
+    let (mut env, run) = one_busy_worker(unstaged());
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    env.damage(|core| {
+        let queued = core.executions.iter().map(|(job, _)| job).find(|job| *job != run.job).unwrap();
+        assert!(core.executions.remove(queued).is_some());
+    });
+    env.worker_of_engine(3, WorkerKind::Execute, "other");
+    env.goodbye(2);
+    assert_eq!(env.gauges().execute_queue, [0; 4]);
+    assert!(!contradictions(&mut env).is_empty());
+    env.take_all();
+}
+
+#[test]
+fn a_preparation_that_is_not_known_leaves_the_queue_of_an_engine_that_has_lost_its_workers() {
+    let mut env = Env::with(unstaged());
+    env.worker(2, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, None);
+    env.damage(|core| {
+        let first = core.preparations.iter().map(|(job, _)| *job).next().unwrap();
+        core.preparations.remove(&first);
+    });
+    env.worker_of_engine(3, WorkerKind::Execute, "other");
+    env.worker_of_engine(4, WorkerKind::Prepare, "other");
+    env.goodbye(2);
+    assert_eq!(env.gauges().prepare_queue, [0; 3]);
+    assert!(!contradictions(&mut env).is_empty());
+    env.take_all();
+}
+
+#[test]
 fn a_timer_without_its_owner_is_noticed() {
     let (mut env, _) = one_busy_worker(unstaged());
     env.damage(|core| assert!(core.workers.remove(&worker(2)).is_some()));

@@ -28,7 +28,16 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
     }
     out.counts.execute_finished += 1;
     if let Some(key) = core.executions.get(ended.at.job).and_then(|execution| execution.context.artifact) {
-        note_held(core, key, ended.site.worker, true);
+        match &outcome {
+            ExecuteOutcome::Internal(InternalError::ArtifactMissing(_)) => {
+                core.workers.note_not_held(&ended.site.worker, key);
+            }
+            // It may have failed before it had the artifact.
+            ExecuteOutcome::Internal(_) => {}
+            ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_) | ExecuteOutcome::Ambiguous(_) => {
+                note_held(core, key, ended.site.worker, true);
+            }
+        }
     }
     executions::attempt_over(core, out, ended.at.job, now);
     let finish = |outcome| FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) };
