@@ -227,10 +227,11 @@ impl<R> Outcome<R> {
 /// Longest reason that is sent on, bytes. Reasons come from untrusted code.
 pub const MAX_REASON_LEN: usize = 1024;
 
-/// Truncates text from an untrusted source to [`MAX_REASON_LEN`] and replaces control characters by spaces.
+/// Truncates text from an untrusted source to [`MAX_REASON_LEN`] and replaces control characters by spaces. A text that
+/// was cleaned stays as it is.
 pub fn clean_reason(text: &str) -> String {
     let mut out = String::new();
-    for c in text.trim().chars() {
+    for c in text.trim_matches(|c: char| c.is_whitespace() || c.is_control()).chars() {
         let c = if c.is_control() { ' ' } else { c };
         if out.len() + c.len_utf8() > MAX_REASON_LEN {
             out.push('…');
@@ -249,6 +250,12 @@ mod tests {
     fn reasons_are_bounded_and_clean() {
         assert_eq!(clean_reason("a\nb\x1b[31m"), "a b [31m");
         assert!(clean_reason(&"é".repeat(5000)).len() <= MAX_REASON_LEN + 3);
+        let cut = |before: usize, c: &str| format!("{}{}", "a".repeat(before), c.repeat(2000));
+        let texts = (1020..1026).flat_map(|n| ["b", "é", "…", "🦀", " "].map(|c| cut(n, c)));
+        for text in texts.chain(["\0\0\0".into(), " \0 a \n".into(), "\u{85}a\u{85}".into()]) {
+            let clean = clean_reason(&text);
+            assert_eq!(clean_reason(&clean), clean);
+        }
     }
 
     #[test]

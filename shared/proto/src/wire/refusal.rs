@@ -56,7 +56,8 @@ impl fmt::Display for CommandRefusal {
 impl FromStr for CommandRefusal {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(parse_command_refusal(text).unwrap_or_else(|| Self::Other(clean_reason(text))))
+        let text = clean_reason(text);
+        Ok(parse_command_refusal(&text).unwrap_or(Self::Other(text)))
     }
 }
 
@@ -119,7 +120,8 @@ impl fmt::Display for WorkerRefusal {
 impl FromStr for WorkerRefusal {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(parse_worker_refusal(text).unwrap_or_else(|| Self::Other(clean_reason(text))))
+        let text = clean_reason(text);
+        Ok(parse_worker_refusal(&text).unwrap_or(Self::Other(text)))
     }
 }
 
@@ -190,6 +192,18 @@ mod tests {
             WorkerRefusal::Other("fleet-full: of stars".into()),
         ] {
             assert_eq!(refusal.to_string().parse(), Ok(refusal));
+        }
+    }
+
+    #[test]
+    fn text_of_any_kind_has_one_meaning() {
+        let texts = ["\0\0\0", " \0x\u{85}", "no-free-slot:\0x", "not-understood: \0", "not-understood:  a ", ": ", ""];
+        let long = "not-understood: é".repeat(200);
+        for text in texts.into_iter().chain([long.as_str()]) {
+            let Ok(command) = text.parse::<CommandRefusal>();
+            assert_eq!(command.to_string().parse(), Ok(command), "{text:?}");
+            let Ok(worker) = text.parse::<WorkerRefusal>();
+            assert_eq!(worker.to_string().parse(), Ok(worker), "{text:?}");
         }
     }
 }
