@@ -4,6 +4,7 @@ use crate::{
     code_store::CodeStore,
     config::CoordinatorConfig,
     effects::Effects,
+    hearing::Hearing,
     inbound::{self, Inbound},
     metrics::{Counters, Sizes},
     outbound::{Commands, Outbound},
@@ -69,7 +70,10 @@ pub struct Listening {
     clock: Clock,
     held_bytes: Arc<AtomicU64>,
     bus: SharedBus,
-    bus_was_up: bool,
+    hearing: Hearing,
+    link_was_up: bool,
+    /// When the loop turned last.
+    turned: Timestamp,
     metrics: Arc<Counters>,
     liveness: Liveness,
     readiness: Readiness,
@@ -105,6 +109,8 @@ impl Coordinator {
         tasks.spawn(inbound.clone().clients(from_clients));
         tasks.spawn(inbound.workers(from_workers));
         tasks.spawn(outbound.publish(posted));
+        let (hearing, echo) = Hearing::start(bus.clone(), &fleet, timing.worker_silence).await?;
+        tasks.spawn(echo);
         let clock = Clock::start();
         // Higher than the token of every earlier coordinator, whatever the clocks said.
         let token = FencingToken(store.next_token(clock.millis()).await?);
@@ -121,10 +127,12 @@ impl Coordinator {
         };
         Ok(Listening {
             scheduler,
+            turned: clock.now(),
             clock,
             held_bytes,
             bus,
-            bus_was_up: true,
+            hearing,
+            link_was_up: true,
             metrics: counters,
             liveness: Liveness::default(),
             readiness: Readiness::default(),
@@ -154,19 +162,26 @@ impl Listening {
             self.metrics.publish_counts(self.scheduler.counts());
             self.held_bytes.store(self.scheduler.held_bytes(), Ordering::Relaxed);
             let due = self.scheduler.poll_timeout();
+            let mut observes = false;
             let event = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                _ = observation.tick() => match self.observe() {
-                    Some(link) => Some(link),
-                    None => continue,
-                },
+                _ = observation.tick() => {
+                    observes = true;
+                    None
+                }
                 Some(event) = self.events.recv() => Some(event),
                 () = self.clock.reach(due), if due.is_some() => None,
             };
             let now = self.clock.now();
+            self.notice_standstill(now);
             match event {
                 Some(event) => self.scheduler.handle(event, now),
+                None if observes => {
+                    if let Some(link) = self.observe() {
+                        self.scheduler.handle(link, now);
+                    }
+                }
                 None => self.scheduler.handle_timeout(now),
             }
         }
@@ -177,18 +192,37 @@ impl Listening {
         let _ = self.bus.flush().await;
     }
 
-    /// Publishes how the coordinator does; gives an event if the link to the bus came up or went down.
+    /// The loop turns at least once in [`OBSERVATION`]. If it did not for long, messages of that time wait to be read,
+    /// while the timers of their senders have run out: the coordinator was deaf.
+    fn notice_standstill(&mut self, now: Timestamp) {
+        let stood_still = now.since(std::mem::replace(&mut self.turned, now));
+        if stood_still > self.hearing.deaf_after() {
+            tracing::warn!(ms = stood_still.as_millis() as u64, "the coordinator stood still");
+            self.link_was_up = false;
+            self.scheduler.handle(Event::Link { up: false }, now);
+        }
+    }
+
+    /// Publishes how the coordinator does; gives an event if it begins or ceases to hear over the bus.
     fn observe(&mut self) -> Option<Event> {
-        let up = self.bus.is_connected();
+        let (connected, hears) = (self.bus.is_connected(), self.hearing.hears());
+        let up = connected && hears;
         self.liveness.tick();
-        if up {
-            self.readiness.ready();
-        } else {
-            self.readiness.not_ready("bus disconnected");
+        match (connected, hears) {
+            (true, true) => self.readiness.ready(),
+            (false, _) => self.readiness.not_ready("bus disconnected"),
+            (true, false) => self.readiness.not_ready("the bus carries no messages"),
         }
         self.metrics.publish_sizes(Sizes { scheduler: self.scheduler.gauges(), bus_connected: up });
-        let changed = up != std::mem::replace(&mut self.bus_was_up, up);
-        changed.then_some(Event::Link { up })
+        if up == std::mem::replace(&mut self.link_was_up, up) {
+            return None;
+        }
+        if up {
+            tracing::info!("the coordinator hears again: workers have their time to be heard from now on");
+        } else {
+            tracing::warn!(connected, "the coordinator hears nothing over the bus: no silent worker is lost meanwhile");
+        }
+        Some(Event::Link { up })
     }
 }
 

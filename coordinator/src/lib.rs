@@ -9,6 +9,7 @@ mod code_store;
 mod config;
 mod driver;
 mod effects;
+mod hearing;
 mod inbound;
 mod metrics;
 mod notices;

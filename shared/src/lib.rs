@@ -23,3 +23,8 @@ pub use client::ValidationHost;
 pub use pvf_proto::{
     Bytes, artifact, blob, candidate, config, ids, job, params, priority, subjects, time, units, verdict, wire,
 };
+
+/// Compiles the samples of the page for nodes.
+#[cfg(all(doctest, feature = "nats"))]
+#[doc = include_str!("../../docs/integrate/client.md")]
+struct ClientPage;

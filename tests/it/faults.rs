@@ -168,6 +168,29 @@ async fn a_stopped_prepare_worker_is_lost_and_another_prepares() {
     assert_serves(&fleet).await;
 }
 
+/// A bus and a coordinator that stand still keep their connections. What the coordinator did not hear meanwhile says nothing
+/// about the workers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_or_a_coordinator_that_stands_still_costs_no_worker_and_no_attempt() {
+    let fleet = Fleet::start(1, 1).await;
+    for pid in [fleet.nats.pid(), fleet.coordinator.pid()] {
+        let mut request = limited(Duration::from_secs(60));
+        request.fresh = true;
+        let answer = execute(&fleet.host, pvf_of(corpus::busy(2_000_000_000)), request);
+        let job = fleet.job(Role::Execute, 0).await;
+        signal(job, libc::SIGSTOP);
+        signal(pid, libc::SIGSTOP);
+        // Longer than a worker may be silent.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        signal(pid, libc::SIGCONT);
+        fleet.complete(1, 1).await;
+        signal(job, libc::SIGCONT);
+        let answer = answer.await.unwrap();
+        assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
+        assert_eq!(answer.attempts, 1);
+    }
+}
+
 /// The death of a process before a job has begun in it costs an attempt and no verdict: a spare that waits for a job, and
 /// a template that jobs are forked from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

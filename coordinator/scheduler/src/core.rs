@@ -48,7 +48,7 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     pub(crate) verdicts: RecentVerdicts,
     pub(crate) cancellations: EarlyCancellations,
-    /// Since when the coordinator is connected to the bus; `None` while it is not.
+    /// Since when the coordinator hears over the bus; `None` while it does not.
     pub(crate) link_up_since: Option<Timestamp>,
     last_job: u64,
 }

@@ -111,9 +111,9 @@ pub enum Event {
     },
     /// The store listed artifacts; a long list comes in several events.
     Listed(Vec<Listed>),
-    /// The connection to the bus came up or went down.
+    /// The coordinator begins or ceases to hear over the bus.
     Link {
-        /// Whether it is up.
+        /// Whether it hears.
         up: bool,
     },
 }

@@ -68,6 +68,10 @@ impl Scheduler {
 
     /// Something happened.
     pub fn handle(&mut self, event: Event, now: Timestamp) {
+        // Before the timers: whether the silence of others counts depends on it.
+        if let Event::Link { up } = event {
+            self.core.link_up_since = up.then_some(self.core.link_up_since.unwrap_or(now));
+        }
         self.fire_timers(now);
         self.on_event(event, now);
         self.run_follow_ups(now);
@@ -125,7 +129,8 @@ impl Scheduler {
             Event::LookedUp { artifact, found } => artifacts::on_looked_up(core, out, &artifact, found, now),
             Event::Dropped { artifact } => artifacts::on_dropped(core, out, &artifact, now),
             Event::Listed(listed) => artifacts::on_listed(core, out, listed, now),
-            Event::Link { up } => core.link_up_since = up.then_some(core.link_up_since.unwrap_or(now)),
+            // Handled before the timers.
+            Event::Link { .. } => {}
         }
     }
 

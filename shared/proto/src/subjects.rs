@@ -6,9 +6,11 @@
 //! | `<fleet>.from-worker` | workers | coordinator |
 //! | `<fleet>.worker.<worker id>` | coordinator | that worker |
 //! | `<fleet>.node.<node id>` | coordinator | that node |
+//! | `<fleet>.echo.<random id>` | coordinator | the same coordinator, to know whether it hears |
 
 use crate::ids::{FleetName, NodeId, WorkerId};
 use std::fmt;
+use uuid::Uuid;
 
 /// A subject of the bus.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,10 +54,14 @@ pub fn node(fleet: &FleetName, node: &NodeId) -> Subject {
     Subject(format!("{fleet}.node.{node}"))
 }
 
+/// Messages of a coordinator to itself.
+pub fn echo(fleet: &FleetName, id: &Uuid) -> Subject {
+    Subject(format!("{fleet}.echo.{id}", id = id.simple()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
     #[test]
     fn golden_subjects() {
@@ -65,5 +71,6 @@ mod tests {
         let id = Uuid::from_u128(7);
         assert_eq!(worker(&fleet, &WorkerId(id)).as_str(), format!("pvf.worker.{}7", "0".repeat(31)));
         assert_eq!(node(&fleet, &NodeId(id)).as_str(), format!("pvf.node.{}7", "0".repeat(31)));
+        assert_eq!(echo(&fleet, &id).as_str(), format!("pvf.echo.{}7", "0".repeat(31)));
     }
 }

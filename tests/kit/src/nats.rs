@@ -52,6 +52,11 @@ impl NatsServer {
         panic!("nats-server did not start in {ATTEMPTS} attempts");
     }
 
+    /// Its process, to stop and continue it.
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// Kills the server.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -184,6 +184,11 @@ impl Env {
         }
     }
 
+    /// Time passes in which the scheduler is not called: its process stands still.
+    pub(super) fn stand_still(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+
     /// Damages the scheduler's tables, to see what it does about that. The invariants are not checked from here on.
     pub(super) fn damage(&mut self, damage: impl FnOnce(&mut crate::core::Core)) {
         self.damaged = true;

@@ -65,6 +65,18 @@ fn silence_counts_only_while_the_coordinator_is_connected() {
     assert_eq!(env.counts().workers_lost, 1, "a report alone does not show that the worker is there");
 }
 
+#[test]
+fn that_the_coordinator_hears_nothing_counts_before_silence_does() {
+    let (mut env, run) = one_busy_worker(unstaged());
+    env.stand_still(Duration::from_secs(8));
+    env.event(Event::Link { up: false });
+    env.event(Event::Link { up: true });
+    env.heartbeat(2);
+    assert_eq!(env.counts().workers_lost, 0);
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+}
+
 /// Request 1 is dispatched and the worker does not answer. Returns the job, and the numbers of its worker and of the
 /// other one.
 fn unanswered(env: &mut Env) -> (super::env::Job, u64, u64) {
