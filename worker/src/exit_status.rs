@@ -7,6 +7,13 @@ use std::{
     time::Duration,
 };
 
+/// Exit code of an execution that ended because the machine refused memory that the guest's limits allow.
+pub(crate) const EXIT_MACHINE_REFUSED: i32 = 96;
+/// Exit code of a job that exceeded its memory limit.
+pub(crate) const EXIT_OUT_OF_MEMORY: i32 = 97;
+/// Exit code of a job that could not start or not reply.
+pub(crate) const EXIT_SETUP: i32 = 98;
+
 /// Wait status and resource usage of a reaped process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExitStatus {

@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     AMPLE, artifact, bad_job, execute, execute_hostile, execute_job, hostile, job_error, jobs_of, own_worker,
-    prepare_bad, prepare_job, runner, unlocked, until, valid, worker,
+    prepare_bad, prepare_job, refused, runner, unlocked, until, valid, worker,
 };
 use pvf_guests::{
     adder::{ADDER, Block, Head, result},
@@ -349,7 +349,8 @@ async fn an_executable_that_was_removed_is_not_the_fault_of_code_or_candidate() 
     let runner = runner(&exe);
     fs::remove_file(exe).unwrap();
     let job = execute_job(b"", ExecutorParams::default());
-    job_error(runner.execute(&job, Path::new("/nowhere"), Bytes::new()).await.0);
+    let why = refused(runner.execute(&job, Path::new("/nowhere"), Bytes::new()).await.0);
+    assert!(why.starts_with("no process for the job"), "{why}");
     let job = prepare_job(b"", ExecutorParams::default());
     assert!(matches!(runner.prepare(&job, Bytes::new()).await.0, Prepared::Internal(_)));
 }

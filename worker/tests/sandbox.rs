@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    WORKER, artifact, execute_job, job_error, name_of, own_worker, prepare_job, processes_of, runner, runner_with,
+    WORKER, artifact, execute_job, name_of, own_worker, prepare_job, processes_of, refused, runner, runner_with,
     sandbox, until, valid,
 };
 use pvf_guests::corpus::{echo_like, large};
@@ -12,7 +12,7 @@ use pvf_shared::{
     Bytes,
     job::{ExecuteOutcome, PrepareJob},
     params::ExecutorParams,
-    verdict::PrepareError,
+    verdict::InternalError,
 };
 use pvf_worker::{
     sandbox::{Mechanism, Plan},
@@ -164,12 +164,12 @@ async fn a_job_that_cannot_be_sandboxed_as_planned_does_not_run() {
     let code = echo_like();
     let artifact = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
-    let why = job_error(runner.execute(&job, artifact.path(), Bytes::new()).await.0);
+    let why = refused(runner.execute(&job, artifact.path(), Bytes::new()).await.0);
     assert!(why.contains("empty root: requires a mount namespace"), "{why}");
     let job = prepare_job(&code, ExecutorParams::default());
     let (prepared, _) = runner.prepare(&job, code.clone().into()).await;
     assert!(
-        matches!(&prepared, Prepared::Failed(PrepareError::JobDied(why)) if why.contains("empty root")),
+        matches!(&prepared, Prepared::Internal(InternalError::Kernel(why)) if why.contains("empty root")),
         "{prepared:?}"
     );
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{
     AMPLE, artifact, execute_hostile, execute_job, has_ended, hostile, job_error, jobs_of, own_worker, processes_named,
-    processes_of, runner, signal, template_bad, unlocked, until, valid, worker,
+    processes_of, refused, runner, signal, template_bad, unlocked, until, valid, worker,
 };
 use pvf_guests::corpus::{busy, echo_like};
 use pvf_shared::{
@@ -156,12 +156,12 @@ async fn no_job_sees_what_another_wrote() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_no_template_is_a_job_error() {
+async fn a_program_that_is_no_template_is_an_infrastructure_failure() {
     for name in ["silent", "rubbish", "odd_status", "killed", "closes_its_pipes"] {
-        let why = job_error(template_bad(name).await);
+        let why = refused(template_bad(name).await);
         assert!(why.contains("did not become ready"), "{name}: {why}");
     }
-    let why = job_error(template_bad("odd_status").await);
+    let why = refused(template_bad("odd_status").await);
     assert!(why.contains("words of the job"), "{why}");
 }
 

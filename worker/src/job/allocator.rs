@@ -3,7 +3,7 @@
 //! The executor parameter `PrecheckingMaxMemory` limits what a preparation allocates. A process that exceeds the limit
 //! exits at once with [`EXIT_OUT_OF_MEMORY`], because it cannot continue without memory.
 
-use super::protocol::EXIT_OUT_OF_MEMORY;
+use crate::exit_status::EXIT_OUT_OF_MEMORY;
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicBool, AtomicI64, Ordering},

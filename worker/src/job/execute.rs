@@ -39,6 +39,7 @@ pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, request: &ExecuteRequ
             Ok(result) => JobReply::Valid(result.encode().into()),
             Err(error) => invalid(&format!("the result does not decode: {error}")),
         },
+        Err(CallError::Machine(why)) => JobReply::Machine(why),
         Err(CallError::Construction(why)) => JobReply::Construction(why),
         Err(CallError::Invalid(why)) => invalid(&why),
         // Host functions panic on what the guest passes to them, so the panic is the candidate's fault, unless a limit

@@ -55,10 +55,14 @@ fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Vec<u8>, Prepa
     let artifact = prepare(module, &request.params, request.baseline, request.threads)?;
     if request.precheck {
         // SAFETY: the compiler in this process has just made it.
-        unsafe { Runtime::from_bytes::<H>(&artifact, &request.params, request.baseline) }.map_err(|error| {
-            let (CallError::Construction(why) | CallError::Invalid(why) | CallError::HostPanic(why)) = error;
-            PrepareError::RuntimeConstruction(why)
-        })?;
+        unsafe { Runtime::from_bytes::<H>(&artifact, &request.params, request.baseline) }.map_err(
+            |error| match error {
+                CallError::Machine(why) => PrepareError::Kernel(why),
+                CallError::Construction(why) | CallError::Invalid(why) | CallError::HostPanic(why) => {
+                    PrepareError::RuntimeConstruction(why)
+                }
+            },
+        )?;
     }
     Ok(artifact)
 }

@@ -1,6 +1,7 @@
 //! Start and end of a job process.
 
-use super::{failure::Failure, protocol::EXIT_SETUP};
+use super::failure::Failure;
+use crate::exit_status::EXIT_SETUP;
 use serde::de::DeserializeOwned;
 use std::{
     ffi::CStr,

@@ -24,10 +24,6 @@ use std::path::PathBuf;
 pub(crate) const PREPARE: &str = "__pvf-prepare";
 /// First argument of a template.
 pub(crate) const TEMPLATE: &str = "__pvf-template";
-/// Exit code of a job that exceeded its memory limit.
-pub(crate) const EXIT_OUT_OF_MEMORY: i32 = 97;
-/// Exit code of a job that could not start or not reply.
-pub(crate) const EXIT_SETUP: i32 = 98;
 /// Maximum size of a reply without the artifact or the result, bytes.
 pub(crate) const REPLY_SLACK: usize = 64 * 1024;
 /// Size of what precedes the result of a valid candidate, bytes: two lengths.
@@ -181,6 +177,8 @@ pub(crate) enum TemplateReply {
     Ready,
     /// The artifact cannot be linked.
     Construction(String),
+    /// The operating system refused what linking needs.
+    Machine(String),
     /// A fork, by its process id in the template's namespace; its pidfd comes along.
     Forked(i32),
     /// A fork was reaped.
@@ -205,6 +203,8 @@ pub(crate) enum JobReply {
     Invalid(InvalidReason),
     /// The artifact could not be linked or instantiated.
     Construction(String),
+    /// The operating system refused what a call needs, before the call.
+    Machine(String),
     /// A failure that is not attributable to the candidate.
     JobError(String),
 }

@@ -35,6 +35,7 @@ pub(super) fn run<H: HostFunctions>(setup: &TemplateSetup, control: OwnedFd) -> 
     }));
     let runtime = match linked {
         Ok(Ok(runtime)) => runtime,
+        Ok(Err(CallError::Machine(why))) => return reply(&control, &TemplateReply::Machine(why), &[]),
         Ok(Err(CallError::Construction(why) | CallError::Invalid(why) | CallError::HostPanic(why))) => {
             return reply(&control, &TemplateReply::Construction(why), &[]);
         }

@@ -6,7 +6,10 @@ use super::{
     template::ForkError,
     watch::{Overrun, wall_limit},
 };
-use crate::job::protocol::{EXIT_OUT_OF_MEMORY, EXIT_SETUP, JobReply};
+use crate::{
+    exit_status::{EXIT_MACHINE_REFUSED, EXIT_OUT_OF_MEMORY, EXIT_SETUP},
+    job::protocol::JobReply,
+};
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
     Bytes,
@@ -67,7 +70,11 @@ fn process_end(process: &FinishedProcess, cpu_limit: Duration) -> ProcessEnd {
 }
 
 fn exit_text(code: i32, stderr: &str) -> String {
-    let what = if code == EXIT_SETUP { "the job could not start or not reply" } else { "odd exit status" };
+    let what = match code {
+        EXIT_SETUP => "the job could not start or not reply",
+        EXIT_MACHINE_REFUSED => "memory within the limits was refused",
+        _ => "odd exit status",
+    };
     clean_reason(&format!("{what} ({code}): {}", stderr.trim()))
 }
 
@@ -75,17 +82,23 @@ fn malformed_reply(reply: &Bytes) -> String {
     format!("malformed job reply ({} bytes)", reply.len())
 }
 
-/// Outcome of an execution that got no process.
-pub(super) fn no_process(error: ForkError) -> ExecuteOutcome {
-    ExecuteOutcome::Ambiguous(match error {
-        ForkError::Construction(why) => AmbiguousReason::RuntimeConstruction(clean_reason(&why)),
-        ForkError::Unavailable(why) => {
-            AmbiguousReason::JobError(clean_reason(&format!("no process for the job: {why}")))
-        }
-    })
+/// What only the machine can cause: another worker is asked, and no party to the candidate is blamed.
+fn machine(why: &str) -> InternalError {
+    InternalError::Kernel(clean_reason(why))
 }
 
-/// Outcome of an execution whose exit status could not be obtained.
+/// Outcome of an execution that got no process.
+pub(super) fn no_process(error: ForkError) -> ExecuteOutcome {
+    match error {
+        ForkError::Construction(why) => {
+            ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(clean_reason(&why)))
+        }
+        ForkError::Unavailable(why) => ExecuteOutcome::Internal(machine(&format!("no process for the job: {why}"))),
+    }
+}
+
+/// Outcome of an execution whose exit status could not be obtained. Without a complete sandbox the job may be the cause:
+/// it can kill its template.
 pub(super) fn unknown_exit(error: &std::io::Error) -> ExecuteOutcome {
     ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(format!("exit status unknown: {error}")))
 }
@@ -96,6 +109,9 @@ pub(super) fn execute_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
     let reply = match process_end(process, cpu_limit) {
         ProcessEnd::TimedOut { limit_ms } => return ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms }),
         ProcessEnd::Killed(how) => return ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath(how)),
+        ProcessEnd::Exit(code @ (EXIT_SETUP | EXIT_MACHINE_REFUSED)) => {
+            return ExecuteOutcome::Internal(machine(&exit_text(code, &process.stderr)));
+        }
         ProcessEnd::Exit(code) => return job_error(exit_text(code, &process.stderr)),
         ProcessEnd::ReplyTooLarge => return job_error("the reply is larger than any result can be".into()),
         ProcessEnd::Replied(bytes) => bytes,
@@ -114,6 +130,7 @@ pub(super) fn execute_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
         Some((JobReply::Construction(why), _)) => {
             ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(clean_reason(&why)))
         }
+        Some((JobReply::Machine(why), _)) => ExecuteOutcome::Internal(machine(&why)),
         Some((JobReply::JobError(why), _)) => job_error(clean_reason(&why)),
         Some((JobReply::Valid(_) | JobReply::Prepared { .. } | JobReply::PrepareFailed(_), _)) | None => {
             job_error(malformed_reply(&reply))
@@ -128,6 +145,7 @@ pub(super) fn prepare_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
         ProcessEnd::TimedOut { limit_ms } => return failed(PrepareError::TimedOut { limit_ms }),
         ProcessEnd::Killed(how) => return failed(PrepareError::JobDied(how)),
         ProcessEnd::Exit(EXIT_OUT_OF_MEMORY) => return failed(PrepareError::OutOfMemory),
+        ProcessEnd::Exit(code @ EXIT_SETUP) => return Prepared::Internal(machine(&exit_text(code, &process.stderr))),
         ProcessEnd::Exit(code) => return failed(PrepareError::JobDied(exit_text(code, &process.stderr))),
         ProcessEnd::ReplyTooLarge => {
             return failed(PrepareError::JobDied("the artifact is larger than it may be".into()));
@@ -136,6 +154,7 @@ pub(super) fn prepare_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
     };
     match split_reply(&reply) {
         Some((JobReply::Prepared { len }, artifact)) if artifact.len() as u64 == len => Prepared::Artifact(artifact),
+        Some((JobReply::PrepareFailed(PrepareError::Kernel(why)), _)) => Prepared::Internal(machine(&why)),
         Some((JobReply::PrepareFailed(error), _)) => failed(vetted(error)),
         _ => failed(PrepareError::Io(malformed_reply(&reply))),
     }
@@ -199,6 +218,24 @@ mod tests {
         );
         let killed = execute_outcome(&finished(libc::SIGKILL, b""), LIMIT);
         assert_eq!(killed, ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath("signal 9".into())));
+    }
+
+    #[test]
+    fn what_only_the_machine_can_cause_is_an_infrastructure_failure() {
+        let internal = |outcome: ExecuteOutcome, what: &str| match outcome {
+            ExecuteOutcome::Internal(InternalError::Kernel(why)) => assert!(why.contains(what), "{why}"),
+            other => panic!("{other:?}"),
+        };
+        internal(execute_outcome(&finished(EXIT_MACHINE_REFUSED << 8, b""), LIMIT), "memory within the limits");
+        internal(execute_outcome(&finished(EXIT_SETUP << 8, b""), LIMIT), "could not start");
+        let refused = framed(&JobReply::Machine("artifact: EACCES".into()), b"");
+        internal(execute_outcome(&finished(0, &refused), LIMIT), "EACCES");
+        internal(no_process(ForkError::Unavailable("EMFILE".into())), "EMFILE");
+        let kernel = framed(&JobReply::PrepareFailed(PrepareError::Kernel("threads".into())), b"");
+        let expected = Prepared::Internal(InternalError::Kernel("threads".into()));
+        assert_eq!(prepare_outcome(&finished(0, &kernel), LIMIT), expected);
+        let setup = prepare_outcome(&finished(EXIT_SETUP << 8, b""), LIMIT);
+        assert!(matches!(setup, Prepared::Internal(InternalError::Kernel(_))), "{setup:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use pvf_shared::params::ExecutorParams;
 use sc_allocator::FreeingBumpHeapAllocator;
 use sp_wasm_interface::{Function, FunctionContext, HostFunctionRegistry, HostFunctions, Pointer, WordSize};
 use std::collections::HashMap;
-use wasmtime::{AsContext, AsContextMut, Caller, FuncType, IntoFunc, Linker, Memory, StoreLimits};
+use wasmtime::{AsContext, AsContextMut, Caller, FuncType, IntoFunc, Linker, Memory};
 
 /// Host functions that every guest may import. Consensus.
 pub(super) type PvfHostFunctions = (
@@ -30,7 +30,7 @@ pub fn host_functions(params: &ExecutorParams) -> Vec<&'static dyn Function> {
 
 /// Host state of one instance.
 pub(super) struct State {
-    pub(super) limits: StoreLimits,
+    pub(super) limits: super::guest_limits::GuestLimits,
     /// Maximum size of the memory, pages; the allocator doubles the memory up to this size.
     pub(super) max_pages: u32,
     /// `None` during instantiation.

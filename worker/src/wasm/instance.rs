@@ -1,9 +1,11 @@
-//! Executes an artifact: maps, links, instantiates and calls it. A failure before the call is a *construction* failure;
-//! a failure in the call makes the candidate invalid.
+//! Executes an artifact: maps, links, instantiates and calls it. A failure before the call is the machine's if the
+//! operating system refused something, and else a *construction* failure; a failure in the call makes the candidate
+//! invalid.
 
 use super::{
     config::{CpuBaseline, engine},
     externalities::ValidationExternalities,
+    guest_limits::{GuestLimits, os_error},
     host_functions::{GuestMemory, PvfHostFunctions, Registry, Rfc163HostFunctions, State},
     start_marker,
 };
@@ -18,9 +20,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
-use wasmtime::{
-    Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, Store, StoreLimitsBuilder, TypedFunc, Val,
-};
+use wasmtime::{Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc, Val};
 
 const PAGE: usize = 64 * 1024;
 /// Sealing the memory file of a copy-on-write memory image can fail with EBUSY. That is not attributable to the guest,
@@ -30,6 +30,8 @@ const EBUSY_RETRIES: u32 = 20;
 /// Why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallError {
+    /// The operating system refused what a call needs, before the call: nothing is said about artifact or candidate.
+    Machine(String),
     /// The artifact cannot be mapped, linked or instantiated.
     Construction(String),
     /// The guest trapped, violated the calling convention, or returned a bad result.
@@ -45,6 +47,12 @@ impl CallError {
 
     fn invalid(why: impl std::fmt::Display) -> Self {
         Self::Invalid(clean_reason(&why.to_string()))
+    }
+
+    /// A failure before the call.
+    fn before_call(what: &str, error: &wasmtime::Error) -> Self {
+        let why = format!("{what}: {error:#}");
+        if os_error(error).is_some() { Self::Machine(clean_reason(&why)) } else { Self::construction(why) }
     }
 }
 
@@ -75,7 +83,7 @@ impl Runtime {
     /// Maps and links an artifact file, with the consensus host functions and those of `H`.
     ///
     /// # Errors
-    /// [`CallError::Construction`].
+    /// [`CallError::Construction`], [`CallError::Machine`].
     ///
     /// # Safety
     /// The file must be an artifact that a trusted compiler made, and must not change while it is mapped.
@@ -85,23 +93,23 @@ impl Runtime {
         params: &ExecutorParams,
         baseline: CpuBaseline,
     ) -> Result<Self, CallError> {
-        let engine = engine(params, baseline, 1).map_err(|e| CallError::construction(format!("{e:#}")))?;
+        let engine = engine(params, baseline, 1).map_err(|e| CallError::before_call("engine", &e))?;
         let module = retry_ebusy(|| {
             // SAFETY: guaranteed by the caller.
             unsafe { Module::deserialize_file(&engine, artifact) }
         });
-        let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
+        let module = module.map_err(|e| CallError::before_call("artifact", &e))?;
         // Not later, with the first instance: the sandbox then forbids creating the memory file.
         retry_ebusy(|| module.initialize_copy_on_write_image())
-            .map_err(|e| CallError::construction(format!("memory image: {e:#}")))?;
-        let has_start = start_marker::read_file(artifact).map_err(CallError::construction)?;
+            .map_err(|e| CallError::before_call("memory image", &e))?;
+        let has_start = start_marker::read_file(artifact).map_err(|e| CallError::before_call("artifact", &e.into()))?;
         Self::link::<H>(engine, &module, params, has_start)
     }
 
     /// Links an artifact that was just compiled, as [`Runtime::from_file`].
     ///
     /// # Errors
-    /// [`CallError::Construction`].
+    /// [`CallError::Construction`], [`CallError::Machine`].
     ///
     /// # Safety
     /// The bytes must be what the compiler gave.
@@ -111,10 +119,10 @@ impl Runtime {
         params: &ExecutorParams,
         baseline: CpuBaseline,
     ) -> Result<Self, CallError> {
-        let engine = engine(params, baseline, 1).map_err(|e| CallError::construction(format!("{e:#}")))?;
+        let engine = engine(params, baseline, 1).map_err(|e| CallError::before_call("engine", &e))?;
         // SAFETY: guaranteed by the caller.
         let module = unsafe { Module::deserialize(&engine, artifact) };
-        let module = module.map_err(|e| CallError::construction(format!("{e:#}")))?;
+        let module = module.map_err(|e| CallError::before_call("artifact", &e))?;
         let has_start = start_marker::read(artifact).map_err(CallError::construction)?;
         Self::link::<H>(engine, &module, params, has_start)
     }
@@ -167,7 +175,8 @@ impl Runtime {
     /// limit of the parameters.
     ///
     /// # Errors
-    /// [`CallError::Construction`] if there is no instance, [`CallError::Invalid`] if the call fails.
+    /// [`CallError::Construction`] or [`CallError::Machine`] if there is no instance, [`CallError::Invalid`] if the call
+    /// fails.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
         // Instantiation may run guest code; the call sees the externalities as that left them.
         set_and_run_with_externalities(&mut ValidationExternalities::new(), || {
@@ -193,7 +202,7 @@ impl Runtime {
     fn instantiate(&self) -> Result<(Store<State>, Result<Exports, CallError>), CallError> {
         let instantiated = catch_unwind(AssertUnwindSafe(|| {
             retry_ebusy(|| {
-                let limits = StoreLimitsBuilder::new().memory_size(self.memory_limit).build();
+                let limits = GuestLimits::new(self.memory_limit);
                 let max_pages = (self.memory_limit / PAGE) as u32;
                 let state = State { limits, max_pages, memory: None, allocator: None, panic_message: None };
                 let mut store = Store::new(&self.engine, state);
@@ -207,7 +216,7 @@ impl Runtime {
                 let exports = Exports::of(&mut store, &instance);
                 Ok((store, exports))
             }
-            Ok(Err(error)) => Err(CallError::construction(format!("cannot instantiate: {error:#}"))),
+            Ok(Err(error)) => Err(CallError::before_call("cannot instantiate", &error)),
             Err(panic) => Err(CallError::construction(format!("panic while instantiating: {}", message(&*panic)))),
         }
     }

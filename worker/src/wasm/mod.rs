@@ -4,6 +4,7 @@
 mod compile;
 mod config;
 mod externalities;
+mod guest_limits;
 mod hashed_bytes;
 mod host_functions;
 mod instance;

@@ -15,7 +15,7 @@ use pvf_shared::{
     ids::{EngineId, StorageRoot},
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::{ExecutorParam, ExecutorParams},
-    verdict::AmbiguousReason,
+    verdict::{AmbiguousReason, InternalError},
 };
 use pvf_testkit::fixtures;
 use pvf_worker::{
@@ -197,6 +197,13 @@ pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> impl Future<Output = T> 
 pub fn valid(outcome: ExecuteOutcome) -> Bytes {
     let ExecuteOutcome::Valid(BlobRef::Inline(result)) = outcome else { panic!("{outcome:?}") };
     result
+}
+
+/// What the machine refused: an infrastructure failure.
+#[track_caller]
+pub fn refused(outcome: ExecuteOutcome) -> String {
+    let ExecuteOutcome::Internal(InternalError::Kernel(why)) = outcome else { panic!("{outcome:?}") };
+    why
 }
 
 /// The message of a job error.

@@ -27,7 +27,7 @@ pub(in crate::supervise) enum ForkError {
     /// The artifact cannot be linked.
     #[error("{0}")]
     Construction(String),
-    /// The template exited or could not be started.
+    /// The template exited or could not be started. No guest code has run, so it is not the candidate's doing.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -70,6 +70,7 @@ impl Template {
                 return Ok(Self { handle: TemplateHandle::serve(process, control), pidfd, memory });
             }
             Ok((TemplateReply::Construction(why), _)) => return Err(ForkError::Construction(why)),
+            Ok((TemplateReply::Machine(why), _)) => return Err(ForkError::Unavailable(why)),
             Ok((other, _)) => format!("unexpected reply {other:?}"),
             Err(error) => error.to_string(),
         };

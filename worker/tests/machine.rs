@@ -1,0 +1,42 @@
+//! What only the machine can cause is never the candidate's fault: memory, files and processes that it refuses.
+
+mod common;
+
+use common::*;
+use pvf_shared::{Bytes, job::ExecuteOutcome, params::ExecutorParams, verdict::InvalidReason};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+/// A guest that traps if its memory cannot grow by 100 MiB, which its limit allows, and else has an empty result.
+fn growing_guest() -> Vec<u8> {
+    let text = r#"(module
+        (memory (export "memory") 2)
+        (global (export "__heap_base") i32 (i32.const 1024))
+        (func (export "validate_block") (param i32 i32) (result i64)
+            (if (i32.eq (memory.grow (i32.const 1600)) (i32.const -1)) (then (unreachable)))
+            (i64.const 0)))"#;
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn memory_that_the_machine_refuses_is_not_refused_to_the_guest() {
+    let code = growing_guest();
+    let (artifact, job) = (artifact(&code).await, execute_job(&code, ExecutorParams::default()));
+    let grown = worker().execute(&job, artifact.path(), Bytes::new()).await.0;
+    let ExecuteOutcome::Invalid(InvalidReason::WorkerReported(why)) = grown else { panic!("{grown:?}") };
+    assert!(why.starts_with("the result does not decode"), "{why}");
+    // The same jobs with less data memory than the guest asks for.
+    let folder = tempfile::tempdir().unwrap();
+    let limited = folder.path().join("limited-worker");
+    fs::write(&limited, format!("#!/bin/sh\nulimit -d 100000\nexec '{WORKER}' \"$@\"\n")).unwrap();
+    fs::set_permissions(&limited, fs::Permissions::from_mode(0o700)).unwrap();
+    let why = refused(runner(&limited).execute(&job, artifact.path(), Bytes::new()).await.0);
+    assert!(why.contains("memory within the limits was refused"), "{why}");
+    assert!(why.contains("Cannot allocate memory"), "{why}");
+}
+
+#[tokio::test]
+async fn an_artifact_file_that_cannot_be_read_is_not_a_damaged_artifact() {
+    let job = execute_job(b"", ExecutorParams::default());
+    let why = refused(worker().execute(&job, Path::new("/nowhere"), Bytes::new()).await.0);
+    assert!(why.contains("No such file"), "{why}");
+}
