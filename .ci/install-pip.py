@@ -7,6 +7,7 @@ import sys
 import tempfile
 import urllib.request
 from pathlib import Path
+from urllib.parse import urljoin
 
 
 def read(url: str) -> bytes:
@@ -14,9 +15,11 @@ def read(url: str) -> bytes:
         return answer.read()
 
 
-files = json.loads(read("https://pypi.org/pypi/pip/json"))["urls"]
+INDEX = "https://pypi.org/pypi/pip/json"
+files = json.loads(read(INDEX))["urls"]
 wheel = next(file for file in files if file["packagetype"] == "bdist_wheel")
-content = read(wheel["url"])
+# A mirror may name the file relative to the index.
+content = read(urljoin(INDEX, wheel["url"]))
 if hashlib.sha256(content).hexdigest() != wheel["digests"]["sha256"]:
     sys.exit(f"{wheel['url']}: the download is damaged")
 with tempfile.TemporaryDirectory() as folder:

@@ -154,6 +154,7 @@ impl Listening {
         let mut observation = tokio::time::interval(OBSERVATION);
         observation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
+        self.turned = self.clock.now();
         loop {
             while let Some(effect) = self.scheduler.poll_effect() {
                 self.effects.perform(effect);

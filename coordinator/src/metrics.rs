@@ -102,7 +102,7 @@ const TABLE: &[Family] = &[
     gauge("pvf_clients", "clients", "Clients heard from lately", |s| one(s.scheduler.clients)),
     gauge("pvf_artifacts", "artifacts", "Known artifacts and kept failures", |s| one(s.scheduler.artifacts)),
     gauge("pvf_artifact_bytes", "bytes", "Size of known artifacts in the store", |s| one(s.scheduler.artifact_bytes)),
-    gauge("pvf_bus_connected", "boolean", "1 while connected to the bus", |s| one(s.bus_connected.into())),
+    gauge("pvf_bus_connected", "boolean", "1 while messages pass over the bus", |s| one(s.bus_connected.into())),
     // What notices count.
     event("pvf_workers_recovered", "times", "A suspect worker was heard from again", Recovered),
     event("pvf_retries", "attempts", "Attempts that were followed by another one", Retries)

@@ -180,7 +180,7 @@ async fn a_bus_or_a_coordinator_that_stands_still_costs_no_worker_and_no_attempt
         let job = fleet.job(Role::Execute, 0).await;
         signal(job, libc::SIGSTOP);
         signal(pid, libc::SIGSTOP);
-        // Longer than a worker may be silent.
+        // The fault is a standstill of a certain length, longer than a worker may be silent. Nothing can be asked meanwhile.
         tokio::time::sleep(Duration::from_secs(8)).await;
         signal(pid, libc::SIGCONT);
         fleet.complete(1, 1).await;

@@ -1,7 +1,10 @@
 //! Notices about workers, clients, artifacts and reports: each when it should be, and once. Those about retries are in
 //! `retry_notices`, those about contradictions in `inconsistency`.
 
-use super::{env::Env, fixtures::*};
+use super::{
+    env::{Env, Job},
+    fixtures::*,
+};
 use crate::{Command, Delivery, DropReason, Event, Limit, Listed, Notice, Policy, RetryReason};
 use pvf_proto::{
     artifact::StoredArtifact,
@@ -20,6 +23,19 @@ fn joined(hello: WorkerHello) -> Notice {
 fn reported(job: &super::env::Job, kind: Option<ExecuteKind>) -> Notice {
     let (usage, queued) = (JobUsage::default(), Duration::ZERO);
     Notice::JobReported { job: job.job, attempt: job.attempt, worker: job.worker, kind, queued, usage }
+}
+
+/// Worker 2 was lost after 6 s of silence with this first attempt of an execution, which is tried again.
+fn lost_and_retried(run: &Job) -> [Notice; 2] {
+    let silent = Duration::from_secs(6);
+    let retried = Notice::JobRetried {
+        job: run.job,
+        attempt: 1,
+        kind: WorkerKind::Execute,
+        worker: worker(2),
+        why: RetryReason::WorkerLost,
+    };
+    [Notice::WorkerLost { worker: worker(2), host: "host2".into(), jobs: 1, silent }, retried]
 }
 
 #[test]
@@ -82,16 +98,7 @@ fn a_worker_is_lost_once_with_its_jobs() {
     env.pass(Duration::from_secs(5));
     assert_eq!(env.new_notices(), []);
     env.pass(Duration::from_secs(60));
-    let silent = Duration::from_secs(6);
-    let lost = Notice::WorkerLost { worker: worker(2), host: "host2".into(), jobs: 1, silent };
-    let retried = Notice::JobRetried {
-        job: run.job,
-        attempt: 1,
-        kind: WorkerKind::Execute,
-        worker: worker(2),
-        why: RetryReason::WorkerLost,
-    };
-    assert_eq!(env.new_notices(), [lost, retried]);
+    assert_eq!(env.new_notices(), lost_and_retried(&run));
 }
 
 #[test]
@@ -243,15 +250,7 @@ fn a_validation_is_quarantined_when_it_has_lost_as_many_workers_as_it_may() {
     let run = env.dispatched();
     env.new_notices();
     env.pass(Duration::from_secs(6));
-    let lost = Notice::WorkerLost { worker: worker(2), host: "host2".into(), jobs: 1, silent: Duration::from_secs(6) };
-    let retried = Notice::JobRetried {
-        job: run.job,
-        attempt: 1,
-        kind: WorkerKind::Execute,
-        worker: worker(2),
-        why: RetryReason::WorkerLost,
-    };
-    assert_eq!(env.new_notices(), [lost, retried]);
+    assert_eq!(env.new_notices(), lost_and_retried(&run));
     env.submit(2, 1, execute(ExecuteKind::Backing));
     assert_eq!(env.verdict_of(2), Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath));
     let quarantined = Notice::ExecutionQuarantined { request: Some(request(2)), code: CodeHash([1; 32]) };
