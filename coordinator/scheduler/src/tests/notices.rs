@@ -20,7 +20,7 @@ fn joined(hello: WorkerHello) -> Notice {
     Notice::WorkerJoined { hello: Box::new(hello) }
 }
 
-fn reported(job: &super::env::Job, kind: Option<ExecuteKind>) -> Notice {
+fn reported(job: &Job, kind: Option<ExecuteKind>) -> Notice {
     let (usage, queued) = (JobUsage::default(), Duration::ZERO);
     Notice::JobReported { job: job.job, attempt: job.attempt, worker: job.worker, kind, queued, usage }
 }
@@ -113,7 +113,7 @@ fn a_worker_becomes_suspect_once_and_recovers_once() {
     env.delivered(&first, Command::Dispatch, Delivery::Refused(CommandRefusal::NoFreeSlot));
     let refusal = CommandRefusal::NoFreeSlot.to_string();
     let suspect = Notice::WorkerSuspect { worker: worker(2), host: "host2".into(), why: refusal.clone() };
-    let not_begun = |job: &super::env::Job, why: &str| Notice::JobRetried {
+    let not_begun = |job: &Job, why: &str| Notice::JobRetried {
         job: job.job,
         attempt: 1,
         kind: WorkerKind::Execute,
