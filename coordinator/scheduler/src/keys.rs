@@ -6,29 +6,18 @@ use pvf_proto::{
     ids::{Attempt, JobId, RequestId, WorkerId},
     priority::PreparePriority,
 };
-use std::{num::NonZeroU64, sync::Arc};
+use std::sync::Arc;
 
 /// An engine, by the order in which the scheduler first saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EngineKey(pub(crate) u32);
 
-/// An artifact, by the order in which it entered the table. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ArtifactKey(pub(crate) NonZeroU64);
-
-impl ArtifactKey {
-    /// The first key.
-    pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
-
-    /// The key after this one.
-    pub(crate) fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-}
-
 slotmap::new_key_type! {
     /// A client: slot and generation, so that a client that was forgotten is never taken for a later one.
     pub(crate) struct ClientKey;
+
+    /// An artifact of the table: slot and generation, so that a forgotten one is never taken for a later one.
+    pub(crate) struct ArtifactKey;
 }
 
 /// What waits for an artifact.

@@ -23,6 +23,11 @@ impl Timestamp {
         Self(self.0.saturating_sub(nanos(d)))
     }
 
+    /// The last multiple of this unit since the epoch that is not after this point. A unit of zero changes nothing.
+    pub fn round_down(self, unit: Duration) -> Self {
+        Self(self.0 - self.0 % nanos(unit).max(1))
+    }
+
     /// Time that has passed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -31,4 +36,19 @@ impl Timestamp {
 
 fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_rounded_down_to_a_multiple_of_the_unit() {
+        let second = Duration::from_secs(1);
+        let at = |nanos| Timestamp::at(Duration::from_nanos(nanos));
+        assert_eq!(at(1_999_999_999).round_down(second), at(1_000_000_000));
+        assert_eq!(at(2_000_000_000).round_down(second), at(2_000_000_000));
+        assert_eq!(at(999_999_999).round_down(second), Timestamp::default());
+        assert_eq!(at(7).round_down(Duration::ZERO), at(7));
+    }
 }

@@ -1,48 +1,60 @@
 //! Accounting of the measured thread: the allocator's byte count, and the kernel's figures for the thread, which tell
 //! an operation that computed for long from one whose thread did not run.
 
+use mimalloc::MiMalloc;
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
+    alloc::{GlobalAlloc, Layout},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
-/// The system allocator with a count of the bytes in use. `realloc` and `alloc_zeroed` are passed on: their default
-/// implementations would copy and clear large blocks for which the system allocator only remaps pages.
+/// The allocator of `pvf-coordinator` with a count of the bytes in use. `realloc` and `alloc_zeroed` are passed on:
+/// their default implementations would copy and clear more than the allocator does.
 pub struct CountingAllocator;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static COUNTING: AtomicBool = AtomicBool::new(false);
 
-// SAFETY: all calls are passed on to the system allocator unchanged; only sizes are counted.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATED.fetch_add(new_size, Ordering::Relaxed);
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(block, layout, new_size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(block, layout) }
+fn count(more: usize, less: usize) {
+    if COUNTING.load(Ordering::Relaxed) {
+        ALLOCATED.fetch_add(more.wrapping_sub(less), Ordering::Relaxed);
     }
 }
 
-/// Bytes that are allocated now.
-pub fn allocated() -> usize {
+// SAFETY: all calls are passed on unchanged; only sizes are counted.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(new_size, layout.size());
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { MiMalloc.realloc(block, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { MiMalloc.dealloc(block, layout) }
+    }
+}
+
+/// Runs `work` and returns by how many bytes it has increased what is allocated. Bytes are counted meanwhile only:
+/// counting would slow down what is measured.
+pub fn allocated_by(work: impl FnOnce()) -> usize {
+    ALLOCATED.store(0, Ordering::Relaxed);
+    COUNTING.store(true, Ordering::Relaxed);
+    work();
+    COUNTING.store(false, Ordering::Relaxed);
     ALLOCATED.load(Ordering::Relaxed)
 }
 

@@ -1,7 +1,7 @@
 //! A scheduler with an imaginary fleet around it: all workers are busy, each job that ends makes room for the next,
 //! and every effect is answered at once. Only calls of the scheduler are measured, not what the fleet does.
 
-use crate::account::{SlowOperation, ThreadAccount, allocated};
+use crate::account::{SlowOperation, ThreadAccount, allocated_by};
 use pvf_scheduler::{Answer, Command, Delivery, Effect, Event, Limit, Policy, Scheduler, SchedulerConfig, Timestamp};
 use pvf_shared::{
     Bytes,
@@ -137,10 +137,11 @@ impl Fleet {
         self.submit_many(slots.max(self.size.artifacts));
         self.measured = Measured::new(0);
         self.effects.shrink_to_fit();
-        let before = allocated();
-        self.submit_many(self.size.queued);
-        self.measured = Measured::new(0);
-        (allocated() - before) as f64 / self.size.queued as f64
+        let bytes = allocated_by(|| {
+            self.submit_many(self.size.queued);
+            self.measured = Measured::new(0);
+        });
+        bytes as f64 / self.size.queued as f64
     }
 
     /// Measures the steady state: for each job that ends another request is submitted; workers send heartbeats, and

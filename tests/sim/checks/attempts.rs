@@ -9,6 +9,11 @@ use pvf_shared::{
     wire::{Dispatch, JobReport, ToWorker, Work, WorkerKind},
 };
 
+/// Ambiguous reports that are followed by another attempt of the job.
+const AMBIGUOUS_REPORTS: u32 = 1;
+/// Reports of infrastructure failures that are followed by another attempt of the job.
+const FAILED_REPORTS: u32 = 2;
+
 impl Checks {
     /// A worker died, or deregistered: its attempts are over.
     pub(super) fn worker_gone(&mut self, id: WorkerId, died: bool) {
@@ -60,6 +65,13 @@ impl Checks {
         self.accepted.insert((report.token, report.job, report.attempt));
         let host = self.fleet.get(&report.worker).map(|k| k.hello.host.clone()).unwrap_or_default();
         let past = self.past.entry(report.job).or_default();
+        match &report.outcome {
+            JobOutcome::Execute(ExecuteOutcome::Ambiguous(_)) => past.reported.0 += 1,
+            JobOutcome::Execute(ExecuteOutcome::Internal(_)) | JobOutcome::Prepare(PrepareOutcome::Internal(_)) => {
+                past.reported.1 += 1;
+            }
+            JobOutcome::Execute(_) | JobOutcome::Prepare(_) => {}
+        }
         let elsewhere = match &report.outcome {
             JobOutcome::Execute(ExecuteOutcome::Ambiguous(reason)) => {
                 past.ambiguous += 1;
@@ -119,6 +131,9 @@ impl Checks {
         let ahead = if kind == WorkerKind::Execute { self.ahead * known.hello.slots } else { 0 };
         assert!(busy < known.hello.slots + ahead, "credit: {id:?} gets more jobs than it may");
         if let Some(past) = self.past.get(&job) {
+            let (ambiguous, failed) = past.reported;
+            assert!(ambiguous <= AMBIGUOUS_REPORTS, "job {job} is tried again after {ambiguous} ambiguous reports");
+            assert!(failed <= FAILED_REPORTS, "job {job} is tried again after {failed} infrastructure failures");
             self.check_elsewhere(job, past, known, (kind, &artifact.engine));
         }
         if let Some(request) = dispatch.request {

@@ -57,6 +57,8 @@ struct Past {
     failed_at: Vec<(WorkerId, String)>,
     ambiguous: u32,
     ours: u32,
+    /// Accepted reports that were ambiguous, and that were an infrastructure failure.
+    reported: (u32, u32),
     /// It may have failed at a worker where it was only staged: messages do not tell where it should go next.
     uncertain: bool,
 }

@@ -5,7 +5,7 @@ use crate::{
     effect::Effect,
     keys::{ArtifactKey, EngineKey},
     notice::{DropReason, Notice},
-    tables::{ArtifactEvent, ArtifactState, PvfSpec},
+    tables::{ArtifactEvent, ArtifactState, PvfSpec, PvfSpecs},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -32,7 +32,7 @@ pub(crate) fn find_or_add(core: &mut Core, spec: &PvfSpec, engine: EngineKey, no
 /// Sets how an artifact is made.
 pub(crate) fn set_spec(core: &mut Core, key: ArtifactKey, spec: &Arc<PvfSpec>) {
     let Some(artifact) = core.artifacts.get_mut(key) else { return };
-    if let Some(old) = artifact.spec.replace(core.specs.share(spec)) {
+    if let Some(old) = artifact.spec.replace(PvfSpecs::share(spec)) {
         core.specs.release(&old);
     }
 }

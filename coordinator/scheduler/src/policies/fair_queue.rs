@@ -6,10 +6,8 @@
 //! virtual times the earliest deadline decides, so that clients that ask for no more than their share are served by
 //! deadline.
 
-use crate::{
-    collections::ShardedMap,
-    keys::{ClientKey, DeadlineOrder, Spot},
-};
+use crate::keys::{ClientKey, DeadlineOrder, Spot};
+use slotmap::SecondaryMap;
 use std::collections::BTreeSet;
 
 #[derive(Debug)]
@@ -22,7 +20,7 @@ struct Client {
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     retries: BTreeSet<DeadlineOrder>,
-    clients: ShardedMap<ClientKey, Client>,
+    clients: SecondaryMap<ClientKey, Client>,
     /// Every client that has jobs here, by virtual time, with its first job.
     turns: BTreeSet<(u64, DeadlineOrder, ClientKey)>,
     /// Clients without jobs whose virtual time is ahead of the present: returning does not reset it.
@@ -44,10 +42,10 @@ impl FairQueue {
             return;
         };
         let present = self.present;
-        if !self.clients.contains_key(&id) {
+        if !self.clients.contains_key(id) {
             self.clients.insert(id, Client { jobs: BTreeSet::new(), virtual_time: present });
         }
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
         let first = client.jobs.first().copied();
         if first.is_none() {
             self.idle.remove(&(client.virtual_time, id));
@@ -81,7 +79,7 @@ impl FairQueue {
     }
 
     fn take(&mut self, id: ClientKey, place: DeadlineOrder, cost: u64) -> bool {
-        let Some(client) = self.clients.get_mut(&id) else { return false };
+        let Some(client) = self.clients.get_mut(id) else { return false };
         let Some(first) = client.jobs.first().copied() else { return false };
         if !remove(&mut client.jobs, &place) {
             return false;
@@ -109,13 +107,13 @@ impl FairQueue {
                 break;
             }
             self.idle.pop_first();
-            self.clients.remove(&id);
+            self.clients.remove(id);
         }
     }
 
     /// Whether a client has jobs here or a virtual time ahead of the present.
     pub(crate) fn remembers(&self, client: ClientKey) -> bool {
-        self.clients.contains_key(&client)
+        self.clients.contains_key(client)
     }
 
     /// Jobs that were dispatched before, the earliest deadline first.

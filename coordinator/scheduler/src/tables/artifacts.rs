@@ -12,6 +12,7 @@ use pvf_proto::{
     priority::PreparePriority,
     verdict::{InternalError, PrepareError},
 };
+use slotmap::SlotMap;
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
@@ -149,35 +150,22 @@ impl Artifact {
 }
 
 /// The artifact table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Artifacts {
-    by_key: ShardedMap<ArtifactKey, Box<Artifact>>,
+    by_key: SlotMap<ArtifactKey, Box<Artifact>>,
     by_name: ShardedMap<(CodeHash, PrepHash, EngineKey), ArtifactKey>,
     /// Least recently needed first.
     by_need: BTreeSet<(Timestamp, ArtifactKey)>,
-    next: ArtifactKey,
     bytes: u64,
-}
-
-impl Default for Artifacts {
-    fn default() -> Self {
-        Self {
-            by_key: ShardedMap::default(),
-            by_name: ShardedMap::default(),
-            by_need: BTreeSet::new(),
-            next: ArtifactKey::FIRST,
-            bytes: 0,
-        }
-    }
 }
 
 impl Artifacts {
     pub(crate) fn get(&self, key: ArtifactKey) -> Option<&Artifact> {
-        self.by_key.get(&key).map(|artifact| &**artifact)
+        self.by_key.get(key).map(|artifact| &**artifact)
     }
 
     pub(crate) fn get_mut(&mut self, key: ArtifactKey) -> Option<&mut Artifact> {
-        self.by_key.get_mut(&key).map(|artifact| &mut **artifact)
+        self.by_key.get_mut(key).map(|artifact| &mut **artifact)
     }
 
     pub(crate) fn find(&self, code: CodeHash, prep: PrepHash, engine: EngineKey) -> Option<ArtifactKey> {
@@ -186,10 +174,7 @@ impl Artifacts {
 
     /// Adds an artifact that is not in the table, as [`ArtifactState::Listed`].
     pub(crate) fn add(&mut self, id: ArtifactId, engine: EngineKey, last_needed: Timestamp) -> ArtifactKey {
-        let key = self.next;
-        self.next = key.next();
-        self.by_name.insert((id.code_hash, id.prep_hash, engine), key);
-        self.by_need.insert((last_needed, key));
+        let name = (id.code_hash, id.prep_hash, engine);
         let artifact = Artifact {
             id: Arc::new(id),
             engine,
@@ -206,12 +191,14 @@ impl Artifacts {
             holders: VecDeque::new(),
             owners: None,
         };
-        self.by_key.insert(key, Box::new(artifact));
+        let key = self.by_key.insert(Box::new(artifact));
+        self.by_name.insert(name, key);
+        self.by_need.insert((last_needed, key));
         key
     }
 
     pub(crate) fn remove(&mut self, key: ArtifactKey) -> Option<Artifact> {
-        let artifact = self.by_key.remove(&key)?;
+        let artifact = self.by_key.remove(key)?;
         self.by_name.remove(&(artifact.id.code_hash, artifact.id.prep_hash, artifact.engine));
         self.by_need.remove(&(artifact.last_needed, key));
         self.bytes -= artifact.bytes;
@@ -220,7 +207,7 @@ impl Artifacts {
 
     /// The artifact is needed now.
     pub(crate) fn touch(&mut self, key: ArtifactKey, now: Timestamp) {
-        let Some(artifact) = self.by_key.get_mut(&key) else { return };
+        let Some(artifact) = self.by_key.get_mut(key) else { return };
         if now.since(artifact.last_needed) >= TOUCH_INTERVAL {
             self.by_need.remove(&(artifact.last_needed, key));
             artifact.last_needed = now;
@@ -231,7 +218,7 @@ impl Artifacts {
     /// Sets the size in the store, as a worker or the store reports it.
     pub(crate) fn set_bytes(&mut self, key: ArtifactKey, bytes: u64) {
         let bytes = bytes.min(MAX_BYTES);
-        if let Some(artifact) = self.by_key.get_mut(&key) {
+        if let Some(artifact) = self.by_key.get_mut(key) {
             self.bytes = self.bytes - artifact.bytes + bytes;
             artifact.bytes = bytes;
         }
@@ -258,7 +245,7 @@ impl Artifacts {
 
     /// Every artifact, in no particular order: for checks.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ArtifactKey, &Artifact)> {
-        self.by_key.iter().map(|(key, artifact)| (*key, &**artifact))
+        self.by_key.iter().map(|(key, artifact)| (key, &**artifact))
     }
 }
 

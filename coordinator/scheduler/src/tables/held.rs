@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_artifacts_that_were_noted_last_are_remembered() {
-        let keys: Vec<_> = std::iter::successors(Some(ArtifactKey::FIRST), |key| Some(key.next())).take(400).collect();
+        let keys: Vec<_> = (1..=400).map(|n| ArtifactKey::from(slotmap::KeyData::from_ffi(n | 1 << 32))).collect();
         let mut held = HeldArtifacts::default();
         for key in &keys {
             assert!(held.note(*key, false));

@@ -130,7 +130,7 @@ mod tests {
             (S::Dispatched { attempt: 1, at }, E::Delayed(at), S::BackingOff(at)),
         ];
         assert_lifecycle((&states, &events), &legal, |state, event| {
-            let mut task = Preparation::new(ArtifactKey::FIRST, spot(1), at);
+            let mut task = Preparation::new(ArtifactKey::default(), spot(1), at);
             task.state = state;
             (task.transition(event), task.state)
         });
@@ -140,7 +140,7 @@ mod tests {
     fn attempts_are_numbered_and_only_the_last_one_counts() {
         let at = Timestamp::default();
         let spot = PrepareSpot { priority: PreparePriority::Normal, place: (at, JobId(1)) };
-        let mut task = Preparation::new(ArtifactKey::FIRST, spot, at);
+        let mut task = Preparation::new(ArtifactKey::default(), spot, at);
         for attempt in 1..=3 {
             assert!(!task.is_current(attempt));
             task.transition(PreparationEvent::Dispatched { at }).unwrap();

@@ -1,7 +1,7 @@
 //! Requests without a verdict, with their deadlines.
 
 use crate::{
-    collections::ShardedMap,
+    collections::{Deadlines, Position, ShardedMap},
     keys::{ArtifactKey, ClientKey},
     tables::specs::PvfSpec,
     time::{CompactDuration, Timestamp},
@@ -11,7 +11,7 @@ use pvf_proto::{
     priority::ExecuteKind,
     wire::Timings,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// A request without a verdict.
 #[derive(Debug)]
@@ -99,20 +99,27 @@ impl JobContext {
     }
 }
 
+/// A request, and the position of its deadline.
+#[derive(Debug)]
+struct Entry {
+    request: Request,
+    position: Position,
+}
+
 /// The requests, by id and by deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    by_id: ShardedMap<RequestId, Box<Request>>,
-    deadlines: BTreeSet<(Timestamp, RequestId)>,
+    by_id: ShardedMap<RequestId, Box<Entry>>,
+    deadlines: Deadlines<RequestId>,
 }
 
 impl Requests {
     pub(crate) fn get(&self, id: &RequestId) -> Option<&Request> {
-        self.by_id.get(id).map(|request| &**request)
+        self.by_id.get(id).map(|entry| &entry.request)
     }
 
     pub(crate) fn get_mut(&mut self, id: &RequestId) -> Option<&mut Request> {
-        self.by_id.get_mut(id).map(|request| &mut **request)
+        self.by_id.get_mut(id).map(|entry| &mut entry.request)
     }
 
     /// The context of a request for a preparation.
@@ -136,25 +143,24 @@ impl Requests {
     }
 
     pub(crate) fn insert(&mut self, id: RequestId, request: Request) {
-        self.deadlines.insert((request.deadline, id));
-        self.by_id.insert(id, Box::new(request));
+        let position = self.deadlines.insert(request.deadline, id);
+        self.by_id.insert(id, Box::new(Entry { request, position }));
     }
 
     pub(crate) fn remove(&mut self, id: &RequestId) -> Option<Request> {
-        let request = self.by_id.remove(id)?;
-        self.deadlines.remove(&(request.deadline, *id));
-        Some(*request)
+        let Entry { request, position } = *self.by_id.remove(id)?;
+        self.deadlines.remove(request.deadline, *id, position);
+        Some(request)
     }
 
+    /// When [`Requests::pop_due`] is to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.next()
     }
 
-    /// Takes the next deadline that has passed. The request stays until it is answered.
+    /// Takes a deadline that has passed. The request stays until it is answered.
     pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<RequestId> {
-        let (at, id) = *self.deadlines.first().filter(|(at, _)| *at <= now)?;
-        self.deadlines.remove(&(at, id));
-        Some(id)
+        self.deadlines.pop_due(now)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -163,7 +169,8 @@ impl Requests {
 
     /// Whether the deadline of a request is still ahead: for checks.
     pub(crate) fn has_deadline(&self, id: &RequestId) -> bool {
-        self.get(id).is_some_and(|request| self.deadlines.contains(&(request.deadline, *id)))
+        let ahead = |entry: &Box<Entry>| self.deadlines.contains(entry.request.deadline, *id, entry.position);
+        self.by_id.get(id).is_some_and(ahead)
     }
 
     /// How many deadlines are ahead: for checks.
@@ -173,6 +180,6 @@ impl Requests {
 
     /// Every request, in no particular order: for checks.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&RequestId, &Request)> {
-        self.by_id.iter().map(|(id, request)| (id, &**request))
+        self.by_id.iter().map(|(id, entry)| (id, &entry.request))
     }
 }

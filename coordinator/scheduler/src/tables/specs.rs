@@ -7,7 +7,13 @@ use pvf_proto::{
     wire::{CodeRef, Submission},
 };
 use smallvec::SmallVec;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 /// Validation code and how to prepare it.
 #[derive(Debug)]
@@ -17,6 +23,8 @@ pub(crate) struct PvfSpec {
     pub(crate) code_bomb_limit: u32,
     pub(crate) prepare_timeout: Option<Duration>,
     pub(crate) prep_hash: PrepHash,
+    /// Requests, executions and artifacts that use it. Changed by [`PvfSpecs`] alone, one change at a time.
+    users: AtomicU32,
 }
 
 impl PvfSpec {
@@ -39,52 +47,41 @@ impl PvfSpec {
     }
 }
 
-/// A spec and how many requests, executions and artifacts use it.
-#[derive(Debug)]
-struct Counted {
-    spec: Arc<PvfSpec>,
-    users: u32,
-}
-
 /// The specs in use. Every [`PvfSpecs::acquire`] and [`PvfSpecs::share`] has one [`PvfSpecs::release`].
 #[derive(Debug, Default)]
-pub(crate) struct PvfSpecs(ShardedMap<CodeHash, SmallVec<[Counted; 1]>>);
+pub(crate) struct PvfSpecs(ShardedMap<CodeHash, SmallVec<[Arc<PvfSpec>; 1]>>);
 
 impl PvfSpecs {
     /// The spec of a submission, for one more user.
     pub(crate) fn acquire(&mut self, submission: &Submission) -> Arc<PvfSpec> {
         let specs = self.0.get_mut(&submission.code.hash);
         if let Some(specs) = specs {
-            if let Some(found) = specs.iter_mut().find(|counted| counted.spec.is_of(submission)) {
-                found.users += 1;
-                return found.spec.clone();
+            if let Some(found) = specs.iter().find(|spec| spec.is_of(submission)) {
+                return Self::share(found);
             }
             let spec = Arc::new(new_spec(submission));
-            specs.push(Counted { spec: spec.clone(), users: 1 });
+            specs.push(spec.clone());
             return spec;
         }
         let spec = Arc::new(new_spec(submission));
-        self.0.insert(submission.code.hash, std::iter::once(Counted { spec: spec.clone(), users: 1 }).collect());
+        self.0.insert(submission.code.hash, std::iter::once(spec.clone()).collect());
         spec
     }
 
     /// One more user of a spec that is in use.
-    pub(crate) fn share(&mut self, spec: &Arc<PvfSpec>) -> Arc<PvfSpec> {
-        let counted = self.0.get_mut(&spec.code.hash).and_then(|specs| find(specs, spec));
-        if let Some(counted) = counted {
-            counted.users += 1;
-        }
+    pub(crate) fn share(spec: &Arc<PvfSpec>) -> Arc<PvfSpec> {
+        spec.users.fetch_add(1, Ordering::Relaxed);
         spec.clone()
     }
 
     /// One user less; the last one removes the spec.
     pub(crate) fn release(&mut self, spec: &Arc<PvfSpec>) {
+        if spec.users.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
         let hash = spec.code.hash;
         let Some(specs) = self.0.get_mut(&hash) else { return };
-        if let Some(counted) = find(specs, spec) {
-            counted.users = counted.users.saturating_sub(1);
-        }
-        specs.retain(|counted| counted.users > 0);
+        specs.retain(|other| !Arc::ptr_eq(other, spec));
         if specs.is_empty() {
             self.0.remove(&hash);
         }
@@ -92,12 +89,8 @@ impl PvfSpecs {
 
     /// All users of all specs: for checks.
     pub(crate) fn users(&self) -> u64 {
-        self.0.iter().flat_map(|(_, specs)| specs).map(|counted| u64::from(counted.users)).sum()
+        self.0.iter().flat_map(|(_, specs)| specs).map(|spec| u64::from(spec.users.load(Ordering::Relaxed))).sum()
     }
-}
-
-fn find<'a>(specs: &'a mut SmallVec<[Counted; 1]>, spec: &Arc<PvfSpec>) -> Option<&'a mut Counted> {
-    specs.iter_mut().find(|counted| Arc::ptr_eq(&counted.spec, spec))
 }
 
 fn new_spec(submission: &Submission) -> PvfSpec {
@@ -107,5 +100,6 @@ fn new_spec(submission: &Submission) -> PvfSpec {
         code_bomb_limit: submission.code_bomb_limit,
         prepare_timeout: submission.prepare_timeout,
         prep_hash: submission.executor_params.prep_hash(),
+        users: AtomicU32::new(1),
     }
 }
