@@ -169,8 +169,8 @@ impl Requests {
 
     /// Whether the deadline of a request is still ahead: for checks.
     pub(crate) fn has_deadline(&self, id: &RequestId) -> bool {
-        let ahead = |entry: &Box<Entry>| self.deadlines.contains(entry.request.deadline, *id, entry.position);
-        self.by_id.get(id).is_some_and(ahead)
+        let entry = self.by_id.get(id);
+        entry.is_some_and(|entry| self.deadlines.contains(entry.request.deadline, *id, entry.position))
     }
 
     /// How many deadlines are ahead: for checks.
