@@ -4,7 +4,7 @@ use std::io;
 
 /// Why a job process could not do its job. The text goes to stderr, and the process exits with
 /// [`EXIT_SETUP`](crate::exit_status::EXIT_SETUP); it never becomes a statement about a
-/// candidate. A preparation that ends so has failed by [`PrepareError::JobDied`](pvf_shared::verdict::PrepareError).
+/// candidate or a code: the attempt ends as [`InternalError::Kernel`](pvf_shared::verdict::InternalError).
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// A system call failed.

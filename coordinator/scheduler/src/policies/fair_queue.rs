@@ -20,6 +20,8 @@ struct Client {
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     retries: BTreeSet<DeadlineOrder>,
+    /// A later client with the slot of one here would replace it: a client is not forgotten while
+    /// [`FairQueue::remembers`] it.
     clients: SecondaryMap<ClientKey, Client>,
     /// Every client that has jobs here, by virtual time, with its first job.
     turns: BTreeSet<(u64, DeadlineOrder, ClientKey)>,
