@@ -19,10 +19,13 @@ pub use backon::Retryable;
 pub const CLIENT_REQUEST: ExponentialBuilder = unbounded(Duration::from_millis(20), Duration::from_secs(1));
 
 /// Failed look-up of an artifact in the store: repeated after 100 ms and 200 ms.
-pub const STORE_LOOK_UP: ExponentialBuilder = twice(Duration::from_millis(100));
+pub const STORE_LOOK_UP: ExponentialBuilder = times(Duration::from_millis(100), 2);
+
+/// Failed upload of what a preparation made: repeated after 0.5, 1, 2, 4 and 8 s. Compiling again would take longer.
+pub const ARTIFACT_UPLOAD: ExponentialBuilder = times(Duration::from_millis(500), 5);
 
 /// Failed read of a result from the store: repeated after 200 ms and 400 ms.
-pub const RESULT_FETCH: ExponentialBuilder = twice(Duration::from_millis(200));
+pub const RESULT_FETCH: ExponentialBuilder = times(Duration::from_millis(200), 2);
 
 /// Repetition at a constant interval, without a bound.
 pub const fn every(interval: Duration) -> ConstantBuilder {
@@ -40,8 +43,8 @@ const fn unbounded(first: Duration, longest: Duration) -> ExponentialBuilder {
     ExponentialBuilder::new().with_factor(2.0).with_min_delay(first).with_max_delay(longest).without_max_times()
 }
 
-const fn twice(first: Duration) -> ExponentialBuilder {
-    ExponentialBuilder::new().with_factor(2.0).with_min_delay(first).with_max_times(2)
+const fn times(first: Duration, times: usize) -> ExponentialBuilder {
+    ExponentialBuilder::new().with_factor(2.0).with_min_delay(first).with_max_times(times)
 }
 
 #[cfg(test)]
@@ -58,6 +61,7 @@ mod tests {
         assert_eq!(millis(CLIENT_REQUEST, 8), [20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert_eq!(millis(STORE_LOOK_UP, 9), [100, 200]);
         assert_eq!(millis(RESULT_FETCH, 9), [200, 400]);
+        assert_eq!(millis(ARTIFACT_UPLOAD, 9), [500, 1000, 2000, 4000, 8000]);
         let constant: Vec<_> = every(Duration::from_secs(3)).build().take(100).collect();
         assert_eq!(constant, [Duration::from_secs(3); 100]);
     }

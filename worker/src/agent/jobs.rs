@@ -9,6 +9,7 @@ use pvf_shared::{
     blob::BlobRef,
     ids::CodeHash,
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
+    retry::{self, Retryable as _},
     store::{BlobStore, StoreError},
     verdict::{AmbiguousReason, InternalError, PrepareError},
     wire::Dispatch,
@@ -80,6 +81,12 @@ async fn before_hand_over<T, E>(
     })
 }
 
+/// Stores what a preparation made; a failed upload is repeated.
+async fn upload<T, F: Future<Output = Result<T, StoreError>>>(put: impl FnMut() -> F) -> Result<T, StoreError> {
+    let log = |error: &StoreError, delay| tracing::warn!(%error, ?delay, "upload failed: repeating it");
+    put.retry(retry::ARTIFACT_UPLOAD).notify(log).await
+}
+
 impl JobContext {
     /// There is an outcome even if the worker's own code panics: without one the job would never end.
     async fn outcome(&self, spec: &JobSpec, grant: SlotGrant) -> (JobOutcome, JobUsage) {
@@ -130,13 +137,13 @@ impl JobContext {
         let store = |e: StoreError| PrepareOutcome::Internal(InternalError::Store(e.to_string()));
         // Stored before it is reported, so that a worker that is told of it finds it.
         let outcome = match prepared {
-            Prepared::Artifact(code) => match self.store.put_artifact(&job.artifact, &code).await {
+            Prepared::Artifact(code) => match upload(|| self.store.put_artifact(&job.artifact, &code)).await {
                 Ok(mac) => PrepareOutcome::Prepared(ArtifactInfo { bytes: code.len() as u64, mac }),
                 Err(error) => store(error),
             },
             // Stored for all requests, unless it depends on the limits of this one.
             Prepared::Failed(error) if error.is_deterministic() && !error.depends_on_limits() => {
-                match self.store.put_failure(&job.artifact, &error).await {
+                match upload(|| self.store.put_failure(&job.artifact, &error)).await {
                     Ok(()) => PrepareOutcome::Failed(error),
                     Err(error) => store(error),
                 }
@@ -193,5 +200,21 @@ mod tests {
         let outcome = before_hand_over::<(), _>(panics, ExecuteOutcome::Internal).await.unwrap_err();
         assert!(matches!(outcome, ExecuteOutcome::Internal(_)), "{outcome:?}");
         assert_eq!(before_hand_over(async { Ok::<_, InternalError>(7) }, |ours| ours).await, Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_upload_is_repeated_with_a_bound() {
+        let calls = std::cell::Cell::new(0);
+        let put = async |failures| {
+            calls.set(0);
+            let once = || async {
+                calls.set(calls.get() + 1);
+                let error = StoreError::NotFound { url: "file:///store".into(), key: "artifacts/x".into() };
+                if calls.get() > failures { Ok(7) } else { Err(error) }
+            };
+            upload(once).await
+        };
+        assert_eq!((put(5).await.ok(), calls.get()), (Some(7), 6));
+        assert_eq!((put(6).await.ok(), calls.get()), (None, 6));
     }
 }
