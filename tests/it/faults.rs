@@ -7,7 +7,7 @@ use pvf_shared::verdict::{AmbiguousReason, InvalidReason, Outcome, PrepareError}
 use pvf_tests::{
     fleet::{Fleet, Role},
     processes::{cpu_ticks, has_ended, processes_named, signal, threads_of, until},
-    requests::{adder, assert_timed_out, endless, good_block, pvf_of},
+    requests::{adder, assert_timed_out, endless, good_block, is_starved, pvf_of},
 };
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -45,6 +45,12 @@ async fn until_it_computes(pid: i32) {
     until("the job uses CPU time", async || (cpu_ticks(pid) >= 5).then_some(())).await;
 }
 
+/// Waits until a job has run for so long that its worker has acknowledged the dispatch, which it does after 50 ms: until
+/// then the job has not begun, as far as the coordinator knows.
+async fn until_acknowledged(job: i32) {
+    until("the job uses 0.4 s of CPU time", async || (cpu_ticks(job) >= 40).then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_execution_jobs_are_an_ambiguous_death_after_a_second_attempt() {
     let fleet = Fleet::start(1, 2).await;
@@ -72,15 +78,17 @@ async fn a_killed_execution_job_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_execution_job_ends_by_the_wall_clock() {
-    let fleet = Fleet::start(1, 1).await;
-    let answer = execute(&fleet.host, endless(), limited(Duration::from_secs(1)));
-    let job = fleet.job(Role::Execute, 0).await;
+async fn a_stopped_execution_job_is_tried_on_another_worker() {
+    let fleet = Fleet::start(1, 2).await;
+    let limit = Duration::from_secs(1);
+    let answer = execute(&fleet.host, endless(), limited(limit));
+    let (_, job) = fleet.any_job(Role::Execute).await;
     until_it_computes(job).await;
     signal(job, libc::SIGSTOP);
     let answer = answer.await.unwrap();
-    // The limit tells that it was the wall clock's: four times that of the CPU time.
-    assert_eq!(answer.outcome, Outcome::Invalid(InvalidReason::HardTimeout { limit_ms: 4000 }));
+    // The guest of this test never ends: the worker that gives it CPU time finds that.
+    assert_timed_out(&answer.outcome, limit);
+    assert!(answer.attempts >= 2, "{answer:?}");
     assert_serves(&fleet).await;
 }
 
@@ -97,13 +105,16 @@ async fn a_killed_preparation_job_is_a_transient_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_preparation_job_ends_by_the_wall_clock() {
+async fn a_stopped_preparation_job_is_tried_again() {
     let fleet = Fleet::start(1, 1).await;
-    let answer = precheck(&fleet.host, slow_to_prepare(1).with_prepare_timeout(Duration::from_secs(1)));
+    let limit = Duration::from_secs(1);
+    let answer = precheck(&fleet.host, slow_to_prepare(1).with_prepare_timeout(limit));
     let job = fleet.job(Role::Prepare, 0).await;
     signal(job, libc::SIGSTOP);
     let outcome = answer.await.unwrap().outcome;
-    assert_eq!(outcome, Outcome::PreparationFailed(PrepareError::TimedOut { limit_ms: 4000 }));
+    // Whether the second attempt is within its limit depends on the machine; the first one does not count.
+    let timed_out = outcome == Outcome::PreparationFailed(PrepareError::TimedOut { limit_ms: 1000 });
+    assert!(timed_out || outcome == Outcome::PrecheckOk || is_starved(&outcome, limit), "{outcome:?}");
     assert_serves(&fleet).await;
 }
 
@@ -112,6 +123,7 @@ async fn the_job_of_a_killed_execute_worker_ends_and_is_tried_on_another() {
     let mut fleet = Fleet::start(1, 2).await;
     let answer = execute(&fleet.host, endless(), limited(Duration::from_secs(2)));
     let (worker, job) = fleet.any_job(Role::Execute).await;
+    until_acknowledged(job).await;
     fleet.execute[worker].kill();
     until("the worker's job has ended", async || has_ended(job).then_some(())).await;
     let answer = answer.await.unwrap();
@@ -124,9 +136,10 @@ async fn the_job_of_a_killed_execute_worker_ends_and_is_tried_on_another() {
 async fn two_killed_execute_workers_are_an_ambiguous_death() {
     let mut fleet = Fleet::start(1, 2).await;
     let answer = execute(&fleet.host, endless(), limited(Duration::from_secs(60)));
-    let (first, _) = fleet.any_job(Role::Execute).await;
+    let (first, job) = fleet.any_job(Role::Execute).await;
+    until_acknowledged(job).await;
     fleet.execute[first].kill();
-    fleet.job(Role::Execute, 1 - first).await;
+    until_acknowledged(fleet.job(Role::Execute, 1 - first).await).await;
     fleet.execute[1 - first].kill();
     let answer = answer.await.unwrap();
     assert_eq!(answer.outcome, Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath));

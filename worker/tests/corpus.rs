@@ -8,7 +8,7 @@ use pvf_shared::{
     Bytes,
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::ExecutorParams,
-    verdict::{AmbiguousReason, InvalidReason, PrepareError},
+    verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
 };
 use pvf_worker::supervise::Prepared;
 use std::time::Duration;
@@ -55,6 +55,10 @@ async fn outcome(case: &Case) -> ((Option<Expect>, String), (Option<Expect>, Str
                 ExecuteOutcome::Valid(_) => Some(Expect::Ok),
                 ExecuteOutcome::Invalid(InvalidReason::WorkerReported(_)) => Some(Expect::WorkerReportedInvalid),
                 ExecuteOutcome::Invalid(InvalidReason::HardTimeout { .. }) => Some(Expect::HardTimeout),
+                // On a busy machine the wall clock may run out first.
+                ExecuteOutcome::Internal(InternalError::Kernel(why)) if why.contains("within its limit of") => {
+                    Some(Expect::HardTimeout)
+                }
                 ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(_)) => Some(Expect::RuntimeConstruction),
                 _ => None,
             };

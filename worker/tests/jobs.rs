@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    AMPLE, artifact, bad_job, execute, execute_hostile, execute_job, hostile, job_error, jobs_of, own_worker,
-    prepare_bad, prepare_job, refused, runner, unlocked, until, valid, worker,
+    AMPLE, artifact, bad_job, execute, execute_hostile, execute_job, hostile, is_starved, job_error, jobs_of,
+    own_worker, prepare_bad, prepare_job, refused, runner, starved_text, unlocked, until, valid, worker,
 };
 use pvf_guests::{
     adder::{ADDER, Block, Head, result},
@@ -14,7 +14,7 @@ use pvf_guests::{
 use pvf_shared::{
     Bytes,
     candidate::{BlockDataForm, ValidationParamsExtension},
-    job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
+    job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::{ExecutorParam, ExecutorParams, HostFunctionSet},
     verdict::{AmbiguousReason, InvalidReason, PrepareError},
 };
@@ -115,36 +115,37 @@ async fn parameters_larger_than_the_allocators_largest_block_are_invalid() {
 
 #[tokio::test]
 async fn executions_and_preparations_time_out() {
-    // On a busy machine the wall-clock limit, four times the CPU limit, may be reached first: then the process has not
-    // had the CPU time.
-    let is_cause = |limit_ms: u64, cpu_limit: Duration, usage: &JobUsage| {
-        let cpu_ms = cpu_limit.as_millis() as u64;
-        limit_ms == cpu_ms || limit_ms == 4 * cpu_ms && usage.cpu < cpu_limit * 2
-    };
+    // On a busy machine the wall clock, four times the CPU limit, may run out first.
     let code = busy(u64::MAX);
     let endless = artifact(&code).await;
     let job = ExecuteJob { cpu_limit: SHORT, ..execute_job(&code, ExecutorParams::default()) };
     let (outcome, usage) = worker().execute(&job, endless.path(), Bytes::new()).await;
-    let ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms }) = outcome else { panic!("{outcome:?}") };
-    assert!(is_cause(limit_ms, SHORT, &usage), "{limit_ms} ms, {usage:?}");
+    let timeout = ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms: SHORT.as_millis() as u64 });
+    assert!(outcome == timeout || is_starved(&outcome, SHORT), "{outcome:?}, {usage:?}");
 
     let code = large(3000);
     let limit = Duration::from_millis(20);
     let job = PrepareJob { cpu_limit: limit, ..prepare_job(&code, ExecutorParams::default()) };
     let (prepared, usage) = worker().prepare(&job, code.into()).await;
-    let Prepared::Failed(PrepareError::TimedOut { limit_ms }) = prepared else { panic!("{prepared:?}") };
-    assert!(is_cause(limit_ms, limit, &usage), "{limit_ms} ms, {usage:?}");
+    let in_time = match &prepared {
+        Prepared::Failed(PrepareError::TimedOut { limit_ms }) => *limit_ms == 20,
+        Prepared::Internal(error) => starved_text(&error.to_string(), limit),
+        Prepared::Artifact(_) | Prepared::Failed(_) => false,
+    };
+    assert!(in_time, "{prepared:?}, {usage:?}");
 }
 
 #[tokio::test]
-async fn a_process_that_uses_no_cpu_time_ends_at_the_wall_clock_limit() {
+async fn a_process_without_cpu_time_ends_by_the_wall_clock_as_internal() {
     let runner = unlocked(&hostile());
     for action in ["sleeps", "stops", "closes_everything"] {
         let outcome = execute_hostile(&runner, action, Duration::from_millis(50)).await;
-        assert_eq!(outcome, ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms: 200 }), "{action}");
+        assert!(is_starved(&outcome, Duration::from_millis(50)), "{action}: {outcome:?}");
     }
-    let prepared = prepare_bad("sleeps", Duration::from_millis(50)).await;
-    assert_eq!(prepared, Prepared::Failed(PrepareError::TimedOut { limit_ms: 200 }));
+    let limit = Duration::from_millis(50);
+    let prepared = prepare_bad("sleeps", limit).await;
+    let Prepared::Internal(error) = prepared else { panic!("{prepared:?}") };
+    assert!(starved_text(&error.to_string(), limit), "{error}");
 }
 
 #[tokio::test]
@@ -239,11 +240,12 @@ async fn the_death_of_a_job_is_reported_with_its_signal() {
 }
 
 #[tokio::test]
-async fn a_stopped_job_times_out() {
+async fn a_stopped_job_is_an_infrastructure_failure() {
     let exe = own_worker("stopped");
     let code = busy(u64::MAX);
     let artifact = artifact(&code).await;
-    let job = ExecuteJob { cpu_limit: Duration::from_secs(2), ..execute_job(&code, ExecutorParams::default()) };
+    let limit = Duration::from_secs(2);
+    let job = ExecuteJob { cpu_limit: limit, ..execute_job(&code, ExecutorParams::default()) };
     let stop = async {
         let pid = until(|| jobs_of(&exe).first().copied()).await;
         // SAFETY: a plain system call; the process is the job of this test.
@@ -251,7 +253,7 @@ async fn a_stopped_job_times_out() {
     };
     let runner = runner(&exe);
     let ((outcome, usage), ()) = tokio::join!(runner.execute(&job, artifact.path(), Bytes::new()), stop);
-    assert_eq!(outcome, ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms: 8000 }), "{usage:?}");
+    assert!(is_starved(&outcome, limit), "{outcome:?} {usage:?}");
     fs::remove_file(exe).unwrap();
 }
 

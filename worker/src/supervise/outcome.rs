@@ -33,8 +33,10 @@ pub enum Prepared {
 
 /// How a process ended, before its reply is looked at.
 enum ProcessEnd {
-    /// It exceeded this limit, milliseconds.
+    /// It exceeded this limit of CPU time, milliseconds.
     TimedOut { limit_ms: u64 },
+    /// The wall clock ran out although the CPU time was within its limit.
+    Starved(String),
     /// A signal that the worker did not send.
     Killed(String),
     /// An exit code other than 0.
@@ -50,11 +52,12 @@ fn ms(d: Duration) -> u64 {
 }
 
 fn process_end(process: &FinishedProcess, cpu_limit: Duration) -> ProcessEnd {
+    // The kernel's account decides, also if the reply arrived in time.
+    let over = process.exit.cpu > cpu_limit;
     match process.overrun {
-        Some(Overrun::Cpu) => return ProcessEnd::TimedOut { limit_ms: ms(cpu_limit) },
-        Some(Overrun::Wall) => return ProcessEnd::TimedOut { limit_ms: ms(wall_limit(cpu_limit)) },
-        // The kernel's account decides, also if the reply arrived in time.
-        None if process.exit.cpu > cpu_limit => return ProcessEnd::TimedOut { limit_ms: ms(cpu_limit) },
+        Some(Overrun::Wall) if !over => return ProcessEnd::Starved(starved(process.exit.cpu, cpu_limit)),
+        Some(Overrun::Wall | Overrun::Cpu) => return ProcessEnd::TimedOut { limit_ms: ms(cpu_limit) },
+        None if over => return ProcessEnd::TimedOut { limit_ms: ms(cpu_limit) },
         None => {}
     }
     // Before the signal: the worker kills a process whose reply is too large.
@@ -67,6 +70,13 @@ fn process_end(process: &FinishedProcess, cpu_limit: Duration) -> ProcessEnd {
         0 => ProcessEnd::Replied(reply.clone()),
         code => ProcessEnd::Exit(code),
     }
+}
+
+fn starved(cpu: Duration, cpu_limit: Duration) -> String {
+    let (cpu, limit, wall) = (ms(cpu), ms(cpu_limit), ms(wall_limit(cpu_limit)));
+    format!(
+        "the job got {cpu} ms of CPU time, within its limit of {limit} ms, in {wall} ms: the machine is overloaded or stood still"
+    )
 }
 
 fn exit_text(code: i32, stderr: &str) -> String {
@@ -108,6 +118,8 @@ pub(super) fn execute_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
     let job_error = |why: String| ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(why));
     let reply = match process_end(process, cpu_limit) {
         ProcessEnd::TimedOut { limit_ms } => return ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms }),
+        // A guest cannot sleep: without CPU time there was no core for it.
+        ProcessEnd::Starved(why) => return ExecuteOutcome::Internal(machine(&why)),
         ProcessEnd::Killed(how) => return ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath(how)),
         ProcessEnd::Exit(code @ (EXIT_SETUP | EXIT_MACHINE_REFUSED)) => {
             return ExecuteOutcome::Internal(machine(&exit_text(code, &process.stderr)));
@@ -143,6 +155,7 @@ pub(super) fn prepare_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
     let failed = Prepared::Failed;
     let reply = match process_end(process, cpu_limit) {
         ProcessEnd::TimedOut { limit_ms } => return failed(PrepareError::TimedOut { limit_ms }),
+        ProcessEnd::Starved(why) => return Prepared::Internal(machine(&why)),
         ProcessEnd::Killed(how) => return failed(PrepareError::JobDied(how)),
         ProcessEnd::Exit(EXIT_OUT_OF_MEMORY) => return failed(PrepareError::OutOfMemory),
         ProcessEnd::Exit(code @ EXIT_SETUP) => return Prepared::Internal(machine(&exit_text(code, &process.stderr))),
@@ -255,17 +268,24 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_names_the_limit_that_was_exceeded() {
+    fn cpu_time_over_its_limit_is_a_time_out() {
         let over = LIMIT + Duration::from_millis(1);
-        for (overrun, cpu, limit_ms) in
-            [(Some(Overrun::Cpu), LIMIT, 1000), (Some(Overrun::Wall), Duration::ZERO, 4000), (None, over, 1000)]
-        {
+        for (overrun, cpu) in [(Some(Overrun::Cpu), LIMIT), (Some(Overrun::Wall), over), (None, over)] {
             let mut job = finished(libc::SIGKILL, b"");
             (job.overrun, job.exit.cpu) = (overrun, cpu);
-            let expected = ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms });
+            let expected = ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms: 1000 });
             assert_eq!(execute_outcome(&job, LIMIT), expected);
-            assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Failed(PrepareError::TimedOut { limit_ms }));
+            assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Failed(PrepareError::TimedOut { limit_ms: 1000 }));
         }
+    }
+
+    #[test]
+    fn a_wall_clock_that_ran_out_without_the_cpu_time_is_the_machines_doing() {
+        let mut job = finished(libc::SIGKILL, b"");
+        (job.overrun, job.exit.cpu) = (Some(Overrun::Wall), Duration::from_millis(20));
+        let why = "the job got 20 ms of CPU time, within its limit of 1000 ms, in 4000 ms: the machine is overloaded or stood still";
+        assert_eq!(execute_outcome(&job, LIMIT), ExecuteOutcome::Internal(machine(why)));
+        assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Internal(machine(why)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How a worker ends.
 
 use crate::{
-    common::{WORKER, jobs_of, own_worker, until},
+    common::{WORKER, is_starved, jobs_of, own_worker, until},
     fixture::{TOKEN, WorkerFixture, config, within},
 };
 use pvf_guests::corpus::busy;
@@ -31,7 +31,8 @@ async fn a_draining_worker_finishes_its_jobs_and_sends_heartbeats_meanwhile() {
     let report = worker.report().await;
     let JobOutcome::Execute(outcome) = report.outcome else { panic!("{report:?}") };
     // Which of the two limits is reached first depends on how busy the machine is.
-    assert!(matches!(outcome, ExecuteOutcome::Invalid(InvalidReason::HardTimeout { .. })), "{outcome:?}");
+    let timed_out = matches!(outcome, ExecuteOutcome::Invalid(InvalidReason::HardTimeout { .. }));
+    assert!(timed_out || is_starved(&outcome, Duration::from_secs(2)), "{outcome:?}");
     worker.goodbye().await;
     within("the worker ends", &mut worker.worker).await.unwrap();
 }

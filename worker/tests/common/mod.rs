@@ -211,3 +211,13 @@ pub fn job_error(outcome: ExecuteOutcome) -> String {
     let ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(why)) = outcome else { panic!("{outcome:?}") };
     why
 }
+
+/// Whether this is the text of a wall clock that ran out before the CPU time.
+pub fn starved_text(text: &str, limit: Duration) -> bool {
+    text.contains(&format!("within its limit of {} ms", limit.as_millis()))
+}
+
+/// Whether the wall clock ran out before the CPU time: an infrastructure failure.
+pub fn is_starved(outcome: &ExecuteOutcome, limit: Duration) -> bool {
+    matches!(outcome, ExecuteOutcome::Internal(error) if starved_text(&error.to_string(), limit))
+}
