@@ -7,7 +7,7 @@ use pvf_shared::{
         keys,
         seal::{self, SealKey, Sealed},
     },
-    verdict::{AmbiguousReason, Outcome},
+    verdict::{InternalError, Outcome},
 };
 use pvf_tests::{
     fleet::{Fleet, FleetConfig, Role},
@@ -43,8 +43,8 @@ async fn a_fleet_with_a_seal_key_seals_with_it() {
     }
 }
 
-/// An execute worker with another key takes every artifact for a forgery: it maps none, and after a second preparation
-/// the verdict is `possibly_invalid`. The candidate is never called invalid.
+/// An execute worker with another key takes every artifact for a forgery: it maps none. The artifact is prepared again
+/// once, and the verdict is `internal`: nobody has looked at the candidate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_execute_worker_with_another_key_maps_no_artifact() {
     let mut fleet = keyed_fleet(0).await;
@@ -53,9 +53,9 @@ async fn an_execute_worker_with_another_key_maps_no_artifact() {
     fleet.add_with(Role::Execute, &["--seal-key-file", other.to_str().unwrap()]);
     fleet.complete(1, 1).await;
     let answer = fleet.host.execute_pvf(adder(), good_block()).await.unwrap();
-    let corrupted = matches!(answer.outcome, Outcome::PossiblyInvalid(AmbiguousReason::CorruptedArtifact(_)));
-    assert!(corrupted, "{answer:?}");
-    assert_eq!(answer.attempts, 2);
+    let Outcome::Internal(InternalError::Store(why)) = &answer.outcome else { panic!("{answer:?}") };
+    assert!(why.contains("the artifact does not open"), "{why}");
+    assert_eq!(answer.attempts, 3);
     assert_eq!(fleet.status().await.prepared, 2);
     // A worker with the fleet's key runs the same artifact.
     fleet.execute.clear();

@@ -211,7 +211,10 @@ fn prepare(job: &PrepareJob, store: &mut Store) -> PrepareOutcome {
             store.put_failure(&job.artifact, error.clone());
             PrepareOutcome::Failed(error)
         }
-        CodeTruth::Slow => PrepareOutcome::Failed(PrepareError::TimedOut { limit_ms: 1 }),
+        CodeTruth::Slow => {
+            let limit_ms = job.cpu_limit.as_millis() as u64;
+            PrepareOutcome::Failed(PrepareError::TimedOut { limit_ms })
+        }
         CodeTruth::KillsPrepare => unreachable!("the worker died when the process ended"),
     }
 }

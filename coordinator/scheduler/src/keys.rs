@@ -20,13 +20,14 @@ slotmap::new_key_type! {
     pub(crate) struct ArtifactKey;
 }
 
-/// What waits for an artifact.
+/// What waits for an artifact, in the order in which it is served: prechecks have the shorter time limit, so a preparation
+/// that timed out answers them before it is repeated for an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Waiter {
-    /// An execution.
-    Execution(JobId),
     /// A precheck or a heads-up.
     Preparation(RequestId),
+    /// An execution.
+    Execution(JobId),
 }
 
 /// One attempt of a job.

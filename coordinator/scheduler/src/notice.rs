@@ -81,8 +81,10 @@ pub enum Notice {
         /// What the job process used.
         usage: JobUsage,
     },
-    /// A validation lost as many workers as it may: it is answered without another attempt.
+    /// A validation lost workers on as many machines as it may: it is answered without another attempt.
     ExecutionQuarantined {
+        /// The machines.
+        hosts: Vec<String>,
         /// One of the requests that wait for it.
         request: Option<RequestId>,
         /// Its code.

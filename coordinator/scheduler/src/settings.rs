@@ -99,8 +99,9 @@ pub struct Policy {
     pub failure_cool_down: Duration,
     /// Such a preparation is tried at most this many times.
     pub max_preparations: u32,
-    /// A validation that has lost this many workers, with at most an hour between two losses, is answered as possibly
-    /// invalid and not tried on another, 1 to 100. Preparations likewise, by job.
+    /// A validation that was running when workers were lost on this many machines, with at most an hour between two
+    /// losses and no run that ended by itself since, is answered as possibly invalid, unless a fresh execution is asked
+    /// for; 1 to 100. A preparation that has lost this many workers has failed.
     pub max_deaths: u32,
 }
 

@@ -1,6 +1,6 @@
 //! Outcomes of requests and the attribution of blame.
 //!
-//! Every type here keeps this invariant: a failure that the code under test could have caused never becomes
+//! Every type here keeps this invariant: a failure that a guest inside wasmtime could have caused never becomes
 //! [`Outcome::Internal`], and a failure that only the infrastructure could have caused never becomes
 //! [`Outcome::Invalid`]. The blame table is in `docs/design/consensus.md`.
 
@@ -14,10 +14,10 @@ pub enum InvalidReason {
     /// Trap, panic, missing export, wrong signature, undecodable result, or output out of bounds.
     #[error("worker reported invalid: {0}")]
     WorkerReported(String),
-    /// The job exceeded its CPU time limit, or its wall-clock limit of four times as long.
+    /// The job exceeded its CPU time limit. (A wall clock that runs out before the CPU time is [`InternalError::Kernel`].)
     #[error("hard timeout: more than {limit_ms} ms")]
     HardTimeout {
-        /// The limit that was exceeded, milliseconds of CPU time or of wall-clock time.
+        /// The limit that was exceeded, milliseconds of CPU time.
         limit_ms: u64,
     },
     /// The PoV is over the bomb limit or malformed.
@@ -36,13 +36,13 @@ pub enum AmbiguousReason {
     /// The job process was killed (signal, seccomp, out of memory).
     #[error("ambiguous job death: {0}")]
     JobDeath(String),
-    /// A panic of the job's own code (not of the guest), a spawn failure, or an unexpected exit status.
+    /// A panic of the job's own code (not of the guest), or an unexpected or unknown exit status.
     #[error("job error: {0}")]
     JobError(String),
     /// The artifact was loaded, but could not be linked or instantiated.
     #[error("runtime construction: {0}")]
     RuntimeConstruction(String),
-    /// The artifact's MAC or checksum does not match.
+    /// The artifact's MAC or checksum does not match. A worker reports it; as a verdict it is an [`InternalError::Store`].
     #[error("corrupted artifact: {0}")]
     CorruptedArtifact(String),
 }
@@ -76,10 +76,10 @@ pub enum PrepareError {
     /// The code is over the bomb limit or malformed.
     #[error("could not decompress code blob: {0}")]
     CouldNotDecompress(String),
-    /// The job exceeded its CPU time limit, or its wall-clock limit of four times as long.
+    /// The job exceeded its CPU time limit.
     #[error("timed out: more than {limit_ms} ms")]
     TimedOut {
-        /// The limit that was exceeded, milliseconds.
+        /// The limit that was exceeded, milliseconds of CPU time.
         limit_ms: u64,
     },
     /// A read or write of the job failed.
@@ -128,14 +128,15 @@ pub enum InternalError {
     /// The object store failed.
     #[error("store: {0}")]
     Store(String),
-    /// The kernel refused an operation that does not depend on the code.
+    /// The kernel refused an operation that does not depend on the code, or kept the job from its CPU time until the wall
+    /// clock ran out.
     #[error("kernel: {0}")]
     Kernel(String),
     /// The artifact is not in the store.
     #[error("artifact is missing: {0}")]
     ArtifactMissing(String),
-    /// The worker is shutting down and returned the job.
-    #[error("worker gave the job back: {0}")]
+    /// No worker ran the job to its end: workers returned it, were lost before it began, or did not take it.
+    #[error("worker: {0}")]
     WorkerDraining(String),
     /// An input blob is not in the store, or its content does not match its hash.
     #[error("input blob: {0}")]

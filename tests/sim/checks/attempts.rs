@@ -30,16 +30,17 @@ impl Checks {
     /// An attempt was lost without a report.
     pub(super) fn end_lease(&mut self, job: JobId, died: bool, certain: bool) {
         let Some(lease) = self.leases.remove(&job) else { return };
+        if !lease.acknowledged {
+            return;
+        }
         if died {
             *self.deaths.entry(lease.artifact.code_hash).or_default() += 1;
         }
         let past = self.past.entry(job).or_default();
         past.uncertain |= !certain;
-        if died {
-            past.ambiguous += 1;
-        } else {
-            past.ours += 1;
-        }
+        past.ambiguous += u32::from(died);
+        // A job that was only staged has not failed: that is an infrastructure failure.
+        past.ours += u32::from(!died || !certain);
         if let Some(known) = self.fleet.get(&lease.worker).filter(|_| certain) {
             past.failed_at.push((lease.worker, known.hello.host.clone()));
         }
@@ -66,16 +67,23 @@ impl Checks {
         let host = self.fleet.get(&report.worker).map(|k| k.hello.host.clone()).unwrap_or_default();
         let past = self.past.entry(report.job).or_default();
         match &report.outcome {
+            JobOutcome::Execute(
+                ExecuteOutcome::Internal(_) | ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(_)),
+            )
+            | JobOutcome::Prepare(PrepareOutcome::Internal(_)) => past.reported.1 += 1,
             JobOutcome::Execute(ExecuteOutcome::Ambiguous(_)) => past.reported.0 += 1,
-            JobOutcome::Execute(ExecuteOutcome::Internal(_)) | JobOutcome::Prepare(PrepareOutcome::Internal(_)) => {
-                past.reported.1 += 1;
-            }
             JobOutcome::Execute(_) | JobOutcome::Prepare(_) => {}
         }
         let elsewhere = match &report.outcome {
+            // An artifact that does not open is never the candidate's doing.
+            JobOutcome::Execute(ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(_))) => {
+                past.ours += 1;
+                self.suspected.insert(lease.artifact);
+                true
+            }
             JobOutcome::Execute(ExecuteOutcome::Ambiguous(reason)) => {
                 past.ambiguous += 1;
-                if matches!(reason, AmbiguousReason::CorruptedArtifact(_) | AmbiguousReason::RuntimeConstruction(_)) {
+                if matches!(reason, AmbiguousReason::RuntimeConstruction(_)) {
                     self.suspected.insert(lease.artifact);
                 }
                 true
@@ -152,7 +160,13 @@ impl Checks {
             }
             JobSpec::Prepare(_) | JobSpec::Execute(_) => {}
         }
-        let lease = Lease { worker: id, attempt: dispatch.attempt, taken: None, artifact: artifact.clone() };
+        let lease = Lease {
+            worker: id,
+            attempt: dispatch.attempt,
+            taken: None,
+            acknowledged: false,
+            artifact: artifact.clone(),
+        };
         self.leases.insert(job, lease);
     }
 

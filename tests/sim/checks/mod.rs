@@ -37,6 +37,8 @@ struct Lease {
     worker: WorkerId,
     attempt: Attempt,
     taken: Option<Timestamp>,
+    /// The worker has acknowledged the dispatch: until then the job counts as not begun.
+    acknowledged: bool,
     artifact: ArtifactId,
 }
 
@@ -146,7 +148,8 @@ impl Checks {
                     return;
                 }
                 match (command, delivery) {
-                    (Command::Dispatch, Delivery::Taken | Delivery::Unknown(_)) => lease.taken = Some(now),
+                    (Command::Dispatch, Delivery::Taken) => (lease.taken, lease.acknowledged) = (Some(now), true),
+                    (Command::Dispatch, Delivery::Unknown(_)) => lease.taken = Some(now),
                     (Command::Dispatch, _) | (Command::Recall, Delivery::Taken) | (Command::Cancel, _) => {
                         drop(self.leases.remove(job));
                     }
@@ -177,6 +180,13 @@ impl Checks {
         let grace = self.timing.heartbeat * 2 + self.timing.ack;
         let Some(known) = self.fleet.get_mut(&heartbeat.worker) else { return };
         known.heard = now;
+        for running in heartbeat.running.iter().filter(|running| running.token == self.token) {
+            if let Some(lease) = self.leases.get_mut(&running.job)
+                && (lease.worker, lease.attempt) == (heartbeat.worker, running.attempt)
+            {
+                lease.acknowledged = true;
+            }
+        }
         let has = |job: &JobId, attempt| {
             heartbeat.running.iter().any(|r| (r.token, r.job, r.attempt) == (self.token, *job, attempt))
         };

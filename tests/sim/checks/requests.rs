@@ -8,7 +8,7 @@ use pvf_shared::{
     blob::BlobRef,
     ids::{ArtifactId, Attempt, FencingToken, JobId, NodeId, RequestId},
     time::Timestamp,
-    verdict::Outcome,
+    verdict::{AmbiguousReason, Outcome},
     wire::{Submission, Verdict, Work, WorkerKind},
 };
 use std::collections::HashSet;
@@ -93,7 +93,11 @@ impl Checks {
                 assert_eq!(code, CodeTruth::Good);
             }
             Outcome::Invalid(_) => assert_eq!(number.map(candidate), Some(CandidateTruth::Invalid), "wrongly invalid"),
-            Outcome::PossiblyInvalid(_) => assert!(number.is_some()),
+            Outcome::PossiblyInvalid(reason) => {
+                assert!(number.is_some());
+                let opens = !matches!(reason, AmbiguousReason::CorruptedArtifact(_));
+                assert!(opens, "an artifact that does not open is called the candidate's doing");
+            }
             Outcome::PrecheckOk => assert_eq!(code, CodeTruth::Good),
             Outcome::PreparationFailed(_) => {
                 let died = self.deaths.get(&live.code).copied().unwrap_or(0) >= 3;

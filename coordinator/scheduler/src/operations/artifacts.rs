@@ -102,15 +102,42 @@ pub(crate) fn drop_artifact(core: &mut Core, out: &mut Out, key: ArtifactKey, wh
     }
 }
 
-/// An attempt found the artifact missing, damaged or unusable. `used` is what it was given: another artifact that has
-/// replaced it meanwhile stays.
-pub(crate) fn suspect(core: &mut Core, out: &mut Out, key: ArtifactKey, used: Option<ArtifactInfo>) {
-    let Some(artifact) = core.artifacts.get(key) else { return };
-    if let ArtifactState::Prepared(current) = *artifact.state()
-        && used.is_none_or(|used| used == current)
-    {
-        drop_artifact(core, out, key, DropReason::Damaged);
+/// What an attempt found wrong with its artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suspicion {
+    /// It is not in the store.
+    Missing,
+    /// It does not open, or cannot be linked.
+    Unusable,
+}
+
+/// An attempt could not use its artifact, which is dropped, to be prepared again. `used` is what the attempt was given:
+/// another version that has replaced it meanwhile stays.
+///
+/// Compiling is deterministic. So a version that was prepared again already stays for [`Policy::failure_cool_down`]: what
+/// cannot use it is the worker (a wrong seal key, say), and the fleet must not lose a good artifact for that.
+///
+/// [`Policy::failure_cool_down`]: crate::Policy::failure_cool_down
+pub(crate) fn suspect(
+    core: &mut Core,
+    out: &mut Out,
+    key: ArtifactKey,
+    (used, suspicion): (Option<ArtifactInfo>, Suspicion),
+    now: Timestamp,
+) {
+    let cool_down = core.config.policy.failure_cool_down;
+    let Some(artifact) = core.artifacts.get_mut(key) else { return };
+    let ArtifactState::Prepared(current) = *artifact.state() else { return };
+    if used.is_some_and(|used| used != current) {
+        return;
     }
+    if suspicion == Suspicion::Unusable {
+        if artifact.remade.is_some_and(|(remade, at)| remade.mac == current.mac && now.since(at) < cool_down) {
+            return;
+        }
+        artifact.remade = Some((current, now));
+    }
+    drop_artifact(core, out, key, DropReason::Damaged);
 }
 
 /// Removes an artifact from the table.

@@ -23,6 +23,9 @@ pub(crate) const DISPATCHES: usize = 32;
 const ARTIFACT_IS_WORTH: u64 = 16;
 /// Workers that a retry looks at for one that is not excluded.
 const RETRY_LOOK_AHEAD: usize = 64;
+/// Workers on other machines that it looks at if these are all excluded. With more of them it may have to wait until one
+/// of these has room.
+const RETRY_LOOK_AHEAD_ELSEWHERE: usize = 256;
 /// With at most so many workers that have room, these are looked at one by one; else those that have the artifact.
 const FEW_WORKERS: usize = 16;
 
@@ -123,7 +126,18 @@ pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorke
             workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host != worker.host))
         }
     };
-    pool.free().take(RETRY_LOOK_AHEAD).chain(pool.stageable().take(RETRY_LOOK_AHEAD)).find(fits)
+    let near = pool.free().take(RETRY_LOOK_AHEAD).chain(pool.stageable().take(RETRY_LOOK_AHEAD)).find(fits);
+    if near.is_some() || distance != Distance::OtherHost {
+        return near;
+    }
+    // All that were looked at are on the machines to be avoided.
+    let others = pool.on_other_hosts(excluded).take(RETRY_LOOK_AHEAD_ELSEWHERE);
+    let with_room = others.filter_map(|id| match workers.get(&id)?.index() {
+        WorkerIndex::Free(load) => Some((false, load, id)),
+        WorkerIndex::Stageable(staged) => Some((true, staged, id)),
+        WorkerIndex::None => None,
+    });
+    with_room.min().map(|(_, _, id)| id)
 }
 
 fn distance(pool: &Pool, excluded: &ExcludedWorkers) -> Distance {

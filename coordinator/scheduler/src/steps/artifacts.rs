@@ -13,15 +13,21 @@ use crate::{
 use pvf_proto::{
     artifact::StoredArtifact,
     ids::ArtifactId,
-    verdict::{InternalError, Outcome},
+    params::PvfPrepKind,
+    verdict::{InternalError, Outcome, PrepareError},
 };
 use std::sync::Arc;
 
-/// Whether an artifact could not be made because of limits that are not those of this spec.
-fn failed_by_other_limits(artifact: &Artifact, spec: &PvfSpec) -> bool {
+/// Whether an artifact could not be made because of limits that are not those of this need: other limits of size or
+/// memory, or a shorter time limit.
+fn failed_by_other_limits(artifact: &Artifact, spec: &PvfSpec, precheck: bool) -> bool {
+    let ArtifactState::Failed { error, .. } = artifact.state() else { return false };
+    if let PrepareError::TimedOut { limit_ms } = error {
+        let kind = if precheck { PvfPrepKind::Precheck } else { PvfPrepKind::Prepare };
+        return spec.prepare_limit(kind).as_millis() > u128::from(*limit_ms);
+    }
     let made_with = artifact.spec.as_deref();
-    matches!(artifact.state(), ArtifactState::Failed { error, .. } if error.depends_on_limits())
-        && made_with.is_some_and(|made_with| !made_with.same_limits(spec))
+    error.depends_on_limits() && made_with.is_some_and(|made_with| !made_with.same_limits(spec))
 }
 
 /// Something needs an artifact: it goes on at once, or waits.
@@ -34,7 +40,7 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
     if artifact.spec.is_none() || artifact.is_idle() {
         // The first need after a pause decides how the artifact is made, should it have to be made again.
         (artifact.priority, artifact.precheck) = (priority, precheck);
-        if !failed_by_other_limits(artifact, &spec) {
+        if !failed_by_other_limits(artifact, &spec, precheck) {
             artifacts::set_spec(core, key, &spec);
         }
     }
@@ -55,7 +61,7 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
             preparations::raise(core, out, key, priority);
         }
         ArtifactState::Prepared(_) => serve(core, out, Serving { waiter, artifact: key, waited: false }, now),
-        ArtifactState::Failed { .. } if failed_by_other_limits(artifact, &spec) => {
+        ArtifactState::Failed { .. } if failed_by_other_limits(artifact, &spec, precheck) => {
             artifact.waiters.insert(waiter);
             artifacts::set_spec(core, key, &spec);
             preparations::enqueue(core, out, key, now);
@@ -76,11 +82,14 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
     }
 }
 
-/// The spec that a waiter asked for.
-fn spec_of(core: &Core, waiter: Waiter) -> Option<Arc<PvfSpec>> {
+/// The spec that a waiter asked for, and whether it is a precheck.
+fn need_of(core: &Core, waiter: Waiter) -> Option<(Arc<PvfSpec>, bool)> {
     match waiter {
-        Waiter::Execution(job) => core.executions.get(job).map(|execution| execution.context.spec.clone()),
-        Waiter::Preparation(request) => core.requests.preparation(&request).map(|context| context.spec.clone()),
+        Waiter::Execution(job) => Some((core.executions.get(job)?.context.spec.clone(), false)),
+        Waiter::Preparation(request) => {
+            let context = core.requests.preparation(&request)?;
+            Some((context.spec.clone(), !context.heads_up))
+        }
     }
 }
 
@@ -95,12 +104,12 @@ pub(crate) struct Serving {
 /// A waiter goes on with an artifact that is settled.
 pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Timestamp) {
     let Serving { waiter, artifact: key, waited } = serving;
-    let spec = spec_of(core, waiter);
+    let need = need_of(core, waiter);
     let Some(artifact) = core.artifacts.get_mut(key) else {
         return out.inconsistent(format_args!("{waiter:?} is served by an unknown artifact {key:?}"));
     };
-    if let Some(spec) = spec
-        && failed_by_other_limits(artifact, &spec)
+    if let Some((spec, precheck)) = need
+        && failed_by_other_limits(artifact, &spec, precheck)
     {
         // It was made with another request's limits: now with this one's.
         artifact.waiters.insert(waiter);

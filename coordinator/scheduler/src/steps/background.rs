@@ -85,19 +85,16 @@ fn answer_one(
 
 /// One unassigned job looks for an engine.
 fn assign_engine(core: &mut Core, out: &mut Out, now: Timestamp) -> bool {
-    let Some(first) = core.unassigned.first().copied() else { return false };
-    let (first_kind, other_kind) = match first {
-        Waiter::Execution(_) => (WorkerKind::Execute, WorkerKind::Prepare),
-        Waiter::Preparation(_) => (WorkerKind::Prepare, WorkerKind::Execute),
+    let has_workers = |waiter: &Waiter| {
+        let kind = match waiter {
+            Waiter::Preparation(_) => WorkerKind::Prepare,
+            Waiter::Execution(_) => WorkerKind::Execute,
+        };
+        core.workers.totals(kind).0 > 0
     };
-    let has_workers = |core: &Core, kind| core.workers.totals(kind).0 > 0;
-    // All executions sort before all preparations: the last one is of the other kind, if there is one.
-    let last = core.unassigned.last().copied().filter(|_| matches!(first, Waiter::Execution(_)));
-    let waiter = match last {
-        _ if has_workers(core, first_kind) => first,
-        Some(last @ Waiter::Preparation(_)) if has_workers(core, other_kind) => last,
-        _ => return false,
-    };
+    // All preparations sort before all executions: if there are both, the first and the last one are of different kinds.
+    let ends = [core.unassigned.first(), core.unassigned.last()];
+    let Some(waiter) = ends.into_iter().flatten().copied().find(has_workers) else { return false };
     assign(core, out, waiter, now);
     true
 }

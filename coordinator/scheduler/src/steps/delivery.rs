@@ -24,8 +24,8 @@ pub(crate) fn on_delivered(core: &mut Core, out: &mut Out, result: CommandResult
     // The attempt may have ended meanwhile.
     let Some(slot) = core.workers.get_mut(&id).and_then(|worker| worker.slot_mut(at)) else { return };
     match (command, delivery) {
-        (Command::Dispatch, Delivery::Taken) => slot.taken = Some(now),
-        // The job may have begun, and may be what silenced the worker: heartbeats, or their absence, decide.
+        (Command::Dispatch, Delivery::Taken) => (slot.taken, slot.acknowledged) = (Some(now), true),
+        // The job may have begun: heartbeats, or their absence, decide.
         (Command::Dispatch, Delivery::Unknown(why)) => {
             slot.taken = Some(now);
             suspect(core, out, id, why);

@@ -188,7 +188,7 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
         artifact: (*artifact.id).clone(),
         code: spec.code.blob.clone(),
         executor_params: params.clone(),
-        cpu_limit: spec.prepare_timeout.unwrap_or_else(|| params.prep_timeout(kind)),
+        cpu_limit: spec.prepare_limit(kind),
         code_bomb_limit: spec.code_bomb_limit,
         precheck: artifact.precheck,
         threads: if artifact.priority == PreparePriority::Background { 1 } else { 0 },

@@ -119,6 +119,7 @@ struct NewValidation {
 
 fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Timestamp) {
     let NewValidation { id, mut request, work, spec, identity } = new;
+    let max_deaths = core.config.policy.max_deaths;
     let (client, deadline, leaf, kind) = (request.client, request.deadline, request.leaf, work.kind);
     let joined = if work.fresh { None } else { core.executions.find_same(&identity) };
     let job = joined.unwrap_or_else(|| core.next_job());
@@ -132,9 +133,11 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
         core.clients.charge_bytes(client, kind, bytes);
         let context = JobContext::new(spec, now);
         let new = NewExecution { context, deadline, work: *work, identity, request: id, client, bytes };
+        // A fresh execution is run in any case.
+        let quarantined_by = if new.work.fresh { None } else { core.quarantine.holds(&identity, max_deaths, now) };
         core.executions.insert(job, Execution::new(new));
-        if core.quarantine.holds(&identity, core.config.policy.max_deaths, now) {
-            quarantine(core, out, job, id);
+        if let Some(hosts) = quarantined_by {
+            quarantine(core, out, (job, id), hosts);
             return;
         }
         out.follow_up(FollowUp::PlaceExecution(job));
@@ -147,11 +150,11 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
 }
 
 /// A new execution of a validation that lost too many workers is answered at once.
-fn quarantine(core: &Core, out: &mut Out, job: JobId, request: RequestId) {
+fn quarantine(core: &Core, out: &mut Out, (job, request): (JobId, RequestId), hosts: Vec<String>) {
     out.counts.quarantined += 1;
     if let Some(execution) = core.executions.get(job) {
         let code = execution.context.spec.code.hash;
-        out.notice(Notice::ExecutionQuarantined { request: Some(request), code });
+        out.notice(Notice::ExecutionQuarantined { hosts, request: Some(request), code });
     }
     let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
     out.follow_up(FollowUp::FinishExecution { job, outcome, worker: None });

@@ -6,7 +6,7 @@ use crate::{
     keys::{AttemptKey, EndedAttempt},
     notice::Notice,
     operations::{artifacts, workers::note_held},
-    tables::{MAX_WORKERS, SlotState, Timer, Worker, WorkerEvent, WorkerState},
+    tables::{MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -96,8 +96,14 @@ fn note_holding(core: &mut Core, id: WorkerId, holding: &Holding) {
     }
 }
 
-/// Attempts that a worker acknowledged a while ago, and of which it has neither the job nor an unacknowledged report.
-fn missing_attempts(core: &Core, worker: &Worker, heartbeat: &Heartbeat, now: Timestamp) -> Vec<EndedAttempt> {
+/// Attempts that were dispatched to a worker a while ago, and of which it has neither the job nor an unacknowledged
+/// report; with each, how it was lost.
+fn missing_attempts(
+    core: &Core,
+    worker: &Worker,
+    heartbeat: &Heartbeat,
+    now: Timestamp,
+) -> Vec<(EndedAttempt, AttemptLoss)> {
     let grace = core.config.timing.heartbeat * 2 + core.config.timing.ack;
     let mut overdue = worker.jobs.iter().filter(|slot| slot.taken.is_some_and(|at| now.since(at) > grace)).peekable();
     if overdue.peek().is_none() {
@@ -106,9 +112,28 @@ fn missing_attempts(core: &Core, worker: &Worker, heartbeat: &Heartbeat, now: Ti
     let own = heartbeat.running.iter().filter(|running| running.token == core.config.token);
     let has: HashSet<_> = own.map(|running| AttemptKey { job: running.job, attempt: running.attempt }).collect();
     let missing = overdue.filter(|slot| !has.contains(&slot.at));
-    let mut missing: Vec<_> = missing.map(|slot| EndedAttempt { at: slot.at, site: worker.site() }).collect();
-    missing.sort_unstable_by_key(|ended| ended.at);
+    let lost = |slot: &Slot| match slot.acknowledged {
+        true => AttemptLoss::GivenBack("the worker has lost the job".into()),
+        false => AttemptLoss::NotBegun("the worker did not acknowledge the dispatch and does not have the job".into()),
+    };
+    let mut missing: Vec<_> =
+        missing.map(|slot| (EndedAttempt { at: slot.at, site: worker.site() }, lost(slot))).collect();
+    missing.sort_unstable_by_key(|(ended, _)| ended.at);
     missing
+}
+
+/// A heartbeat acknowledges the dispatches whose jobs it lists.
+fn note_listed(core: &mut Core, heartbeat: &Heartbeat) {
+    let token = core.config.token;
+    let Some(worker) = core.workers.get_mut(&heartbeat.worker) else { return };
+    if worker.jobs.iter().all(|slot| slot.acknowledged) {
+        return;
+    }
+    for running in heartbeat.running.iter().filter(|running| running.token == token) {
+        if let Some(slot) = worker.slot_mut(AttemptKey { job: running.job, attempt: running.attempt }) {
+            slot.acknowledged = true;
+        }
+    }
 }
 
 /// A worker's heartbeat.
@@ -125,6 +150,7 @@ pub(crate) fn on_heartbeat(
         return;
     };
     let missing = missing_attempts(core, worker, &heartbeat, now);
+    note_listed(core, &heartbeat);
     heard(core, out, id, now);
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
         out.checked(transition);
@@ -133,9 +159,8 @@ pub(crate) fn on_heartbeat(
     for holding in heartbeat.holdings.iter().take(MAX_HOLDINGS) {
         note_holding(core, id, holding);
     }
-    for ended in missing {
+    for (ended, loss) in missing {
         core.workers.vacate(&id, ended.at);
-        let loss = AttemptLoss::GivenBack("the worker has lost the job".into());
         out.follow_up(FollowUp::AttemptLost { ended, loss });
     }
 }
@@ -178,6 +203,10 @@ fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLo
     jobs.sort_unstable_by_key(|slot| slot.at);
     for slot in jobs {
         let loss = match (slot.state, loss) {
+            // A worker acknowledges a job that takes over 50 ms: this one has not run for longer, if at all.
+            (_, AttemptLoss::WorkerLost) if !slot.acknowledged => {
+                AttemptLoss::NotBegun("the worker was lost before it acknowledged the dispatch".into())
+            }
             (SlotState::Running, loss) => loss.clone(),
             (SlotState::Staged(_) | SlotState::Recalled(_), AttemptLoss::WorkerLost) => AttemptLoss::PerhapsBegun,
             (SlotState::Staged(_) | SlotState::Recalled(_), _) => AttemptLoss::Returned,

@@ -107,6 +107,8 @@ pub(crate) struct Artifact {
     pub(crate) precheck: bool,
     /// Failures since it was prepared last.
     pub(crate) failures: u32,
+    /// The version that was dropped last because an attempt could not use it, and when.
+    pub(crate) remade: Option<(ArtifactInfo, Timestamp)>,
     /// When its preparation was dispatched last and when it ended; `None` if it was found in the store.
     pub(crate) prepare_times: Option<(Timestamp, Timestamp)>,
     pub(crate) last_needed: Timestamp,
@@ -185,6 +187,7 @@ impl Artifacts {
             priority: PreparePriority::Background,
             precheck: true,
             failures: 0,
+            remade: None,
             prepare_times: None,
             last_needed,
             bytes: 0,

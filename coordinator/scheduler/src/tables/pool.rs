@@ -1,7 +1,7 @@
 //! The workers of one kind and one engine, indexed by load, so that dispatching does not look at all of them.
 
 use crate::{
-    keys::StagedRank,
+    keys::{ExcludedWorkers, StagedRank},
     tables::slot::{Slot, SlotState, WorkerIndex},
 };
 use pvf_proto::ids::WorkerId;
@@ -14,7 +14,7 @@ pub(crate) struct Pool {
     /// The same with their hashes for placement, in no particular order.
     hashes: Vec<(WorkerId, u64)>,
     /// Workers of each machine.
-    hosts: BTreeMap<String, u32>,
+    hosts: BTreeMap<String, BTreeSet<WorkerId>>,
     slots: u64,
     busy: u64,
     /// Workers with a free slot, by load.
@@ -32,7 +32,7 @@ impl Pool {
     pub(crate) fn join(&mut self, id: WorkerId, host: &str, slots: u32) {
         self.members.insert(id);
         self.hashes.push((id, fnv1a(id.0.into_bytes())));
-        *self.hosts.entry(host.to_owned()).or_default() += 1;
+        self.hosts.entry(host.to_owned()).or_default().insert(id);
         self.slots += u64::from(slots);
         self.epoch += 1;
     }
@@ -41,8 +41,8 @@ impl Pool {
         self.members.remove(&id);
         self.hashes.retain(|(other, _)| *other != id);
         if let Some(workers) = self.hosts.get_mut(host) {
-            *workers -= 1;
-            if *workers == 0 {
+            workers.remove(&id);
+            if workers.is_empty() {
                 self.hosts.remove(host);
             }
         }
@@ -109,6 +109,12 @@ impl Pool {
     /// Machines with a worker of this pool.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.hosts.keys().map(String::as_str)
+    }
+
+    /// Members on machines other than these.
+    pub(crate) fn on_other_hosts<'a>(&'a self, excluded: &'a ExcludedWorkers) -> impl Iterator<Item = WorkerId> + 'a {
+        let others = self.hosts.iter().filter(|(host, _)| excluded.iter().all(|site| *site.host != ***host));
+        others.flat_map(|(_, workers)| workers).copied()
     }
 
     pub(crate) fn slots(&self) -> u64 {

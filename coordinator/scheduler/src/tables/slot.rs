@@ -22,6 +22,8 @@ pub(crate) struct Slot {
     pub(crate) at: AttemptKey,
     /// When the worker acknowledged the dispatch, or did not in time: from then on its heartbeats decide.
     pub(crate) taken: Option<Timestamp>,
+    /// The worker has acknowledged the dispatch. Until then the job has not begun, as far as is known.
+    pub(crate) acknowledged: bool,
     pub(crate) state: SlotState,
 }
 

@@ -3,7 +3,7 @@
 use crate::collections::ShardedMap;
 use pvf_proto::{
     ids::{ArtifactId, CodeHash, EngineId, PrepHash},
-    params::ExecutorParams,
+    params::{ExecutorParams, PvfPrepKind},
     wire::{CodeRef, Submission},
 };
 use smallvec::SmallVec;
@@ -37,6 +37,11 @@ impl PvfSpec {
     pub(crate) fn same_limits(&self, other: &Self) -> bool {
         let memory = |spec: &Self| spec.executor_params.prechecking_max_memory();
         self.code_bomb_limit == other.code_bomb_limit && memory(self) == memory(other)
+    }
+
+    /// CPU time limit of its preparation.
+    pub(crate) fn prepare_limit(&self, kind: PvfPrepKind) -> Duration {
+        self.prepare_timeout.unwrap_or_else(|| self.executor_params.prep_timeout(kind))
     }
 
     fn is_of(&self, submission: &Submission) -> bool {

@@ -165,7 +165,7 @@ impl Workers {
         let occupied = self.change(id, |worker, pool| {
             let full = worker.jobs.len() as u32 >= worker.slots;
             let state = if full { SlotState::Staged(urgency) } else { SlotState::Running };
-            let slot = Slot { at, taken: None, state };
+            let slot = Slot { at, taken: None, acknowledged: false, state };
             worker.jobs.push(slot);
             pool.remember(worker.id, &slot);
         });

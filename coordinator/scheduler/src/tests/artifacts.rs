@@ -11,24 +11,79 @@ use pvf_proto::{
     wire::{Submission, SubmitReply, Work, WorkerKind},
 };
 
+/// What a worker reports whose seal key is not that of the fleet.
+fn does_not_open() -> ExecuteOutcome {
+    ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact("mac".into()))
+}
+
+fn dropped(env: &mut Env) -> usize {
+    env.new_notices().iter().filter(|notice| matches!(notice, Notice::ArtifactDropped { .. })).count()
+}
+
 #[test]
-fn an_artifact_that_an_attempt_suspects_is_dropped_and_prepared_again() {
-    for reason in
-        [AmbiguousReason::CorruptedArtifact("mac".into()), AmbiguousReason::RuntimeConstruction("link".into())]
-    {
+fn an_artifact_that_cannot_be_linked_is_dropped_and_prepared_again() {
+    let reason = AmbiguousReason::RuntimeConstruction("link".into());
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let first = env.dispatched();
+    env.executed(&first, ExecuteOutcome::Ambiguous(reason.clone()));
+    env.dropped(1);
+    let prepare = env.dispatched();
+    assert_eq!(prepare.code(), 1);
+    env.prepared(&prepare, 2);
+    let second = env.dispatched();
+    assert_eq!(second.execute().mac, Some(info(2).mac), "the new version");
+    assert_ne!(second.worker, first.worker);
+    env.executed(&second, ExecuteOutcome::Ambiguous(reason.clone()));
+    assert_eq!(env.verdict_of(1), Outcome::PossiblyInvalid(reason));
+}
+
+#[test]
+fn an_artifact_that_does_not_open_is_never_the_candidates_doing() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let first = env.dispatched();
+    env.executed(&first, does_not_open());
+    env.dropped(1);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 1);
+    let second = env.dispatched();
+    assert_ne!(second.worker, first.worker);
+    env.executed(&second, does_not_open());
+    let third = env.dispatched();
+    env.executed(&third, does_not_open());
+    let expected = InternalError::Store("the artifact does not open: mac".into());
+    assert_eq!(env.verdict_of(1), Outcome::Internal(expected));
+    assert_eq!(dropped(&mut env), 1, "the same version is prepared again once");
+}
+
+#[test]
+fn a_version_that_some_worker_cannot_use_is_prepared_again_once_in_a_while() {
+    for unusable in [does_not_open as fn() -> ExecuteOutcome, || {
+        ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction("link".into()))
+    }] {
         let mut env = warm_fleet();
-        env.submit(1, 1, execute(ExecuteKind::Backing));
-        let first = env.dispatched();
-        env.executed(&first, ExecuteOutcome::Ambiguous(reason.clone()));
-        env.dropped(1);
-        let prepare = env.dispatched();
-        assert_eq!(prepare.code(), 1);
-        env.prepared(&prepare, 2);
-        let second = env.dispatched();
-        assert_eq!(second.execute().mac, Some(info(2).mac), "the new version");
-        assert_ne!(second.worker, first.worker);
-        env.executed(&second, ExecuteOutcome::Ambiguous(reason.clone()));
-        assert_eq!(env.verdict_of(1), Outcome::PossiblyInvalid(reason));
+        // Request `n` fails at the first worker and succeeds at another one. Returns whether the artifact was dropped.
+        let fails_once = |env: &mut Env, n| {
+            env.submit(n, 1, execute(ExecuteKind::Backing));
+            let first = env.dispatched();
+            env.executed(&first, unusable());
+            assert!(!env.counts_as_held(if first.worker == worker(2) { 2 } else { 3 }, &artifact(1)));
+            let dropped = dropped(env) == 1;
+            if dropped {
+                env.dropped(1);
+                let prepare = env.dispatched();
+                env.prepared(&prepare, 1);
+            }
+            let second = env.dispatched();
+            assert_ne!(second.worker, first.worker);
+            env.executed(&second, valid());
+            assert!(is_valid(&env.verdict_of(n)));
+            dropped
+        };
+        assert_eq!([fails_once(&mut env, 1), fails_once(&mut env, 2), fails_once(&mut env, 3)], [true, false, false]);
+        env.pass_with_heartbeats(&[1, 2, 3], 15 * 60);
+        assert!(fails_once(&mut env, 4), "the store's copy may have been damaged since");
     }
 }
 
@@ -123,7 +178,7 @@ fn a_store_that_does_not_answer_is_an_infrastructure_failure_and_nothing_is_kept
     env.expect_look_up(1);
     env.event(Event::LookedUp { artifact: artifact(1), found: Err("down".into()) });
     let failed = Outcome::Internal(InternalError::Store("down".into()));
-    assert_eq!([env.verdict_of(1), env.verdict_of(2)], [failed.clone(), failed]);
+    assert_eq!([env.verdict_of(2), env.verdict_of(1)], [failed.clone(), failed]);
     assert_eq!(env.gauges().artifacts, 0);
     env.submit(3, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));

@@ -83,7 +83,7 @@ fn a_worker_leaves_once_with_its_jobs() {
         attempt: 1,
         kind: WorkerKind::Execute,
         worker: worker(2),
-        why: RetryReason::Internal("worker gave the job back: the worker deregistered".into()),
+        why: RetryReason::Internal("worker: the worker deregistered".into()),
     };
     let left = Notice::WorkerLeft { worker: worker(2), host: "host2".into(), jobs: 2 };
     assert_eq!(env.new_notices(), [left, retried], "the staged job was not begun");
@@ -245,15 +245,22 @@ fn a_dropped_artifact_is_noticed_with_the_reason() {
 fn a_validation_is_quarantined_when_it_has_lost_as_many_workers_as_it_may() {
     let mut env = Env::with(Policy { max_deaths: 1, ..unstaged() });
     env.worker(2, WorkerKind::Execute, 1);
-    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.submit(1, 1, candidate(ExecuteKind::Backing, 1));
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
     let run = env.dispatched();
     env.new_notices();
     env.pass(Duration::from_secs(6));
     assert_eq!(env.new_notices(), lost_and_retried(&run));
-    env.submit(2, 1, execute(ExecuteKind::Backing));
+    // Another request for the same candidate would join it.
+    env.cancel(1, 1);
+    env.quiet();
+    env.submit(2, 1, candidate(ExecuteKind::Backing, 1));
     assert_eq!(env.verdict_of(2), Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath));
-    let quarantined = Notice::ExecutionQuarantined { request: Some(request(2)), code: CodeHash([1; 32]) };
+    let quarantined = Notice::ExecutionQuarantined {
+        hosts: vec!["host2".into()],
+        request: Some(request(2)),
+        code: CodeHash([1; 32]),
+    };
     assert_eq!(env.new_notices(), [quarantined]);
 }
 

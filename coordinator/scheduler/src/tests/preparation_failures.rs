@@ -8,9 +8,11 @@ use pvf_proto::{
     verdict::{Outcome, PrepareError},
     wire::Work,
 };
+use std::time::Duration;
 
+/// A preparation for an execution, or a heads-up, exceeded the default limit.
 fn timed_out() -> PrepareError {
-    PrepareError::TimedOut { limit_ms: 1 }
+    PrepareError::TimedOut { limit_ms: 360_000 }
 }
 
 /// The preparation that is dispatched next fails, and request `n` is told.
@@ -81,4 +83,25 @@ fn a_failure_that_may_pass_is_retried_four_times() {
     env.pass_with_heartbeats(&[1, 2, 3], 900);
     env.submit(6, 1, execute(ExecuteKind::Backing));
     assert_eq!(env.verdict_of(6), Outcome::PreparationFailed(timed_out()));
+}
+
+#[test]
+fn a_time_out_does_not_hold_for_a_request_with_a_longer_limit() {
+    let mut env = small_fleet();
+    env.submit(1, 1, Work::Precheck);
+    env.looked_up(1, None);
+    let short = PrepareError::TimedOut { limit_ms: 60_000 };
+    let precheck = env.dispatched();
+    // An execution joins the precheck that is under way, and another one comes later.
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    env.preparation_ended(&precheck, PrepareOutcome::Failed(short.clone()));
+    assert_eq!(env.verdict_of(1), Outcome::PreparationFailed(short));
+    let longer = env.dispatched();
+    assert_eq!(longer.prepare().cpu_limit, Duration::from_secs(360));
+    env.preparation_ended(&longer, PrepareOutcome::Failed(timed_out()));
+    assert_eq!(env.verdict_of(2), Outcome::PreparationFailed(timed_out()));
+    for (n, work) in [(3, execute(ExecuteKind::Dispute)), (4, Work::Precheck)] {
+        env.submit(n, 1, work);
+        assert_eq!(env.verdict_of(n), Outcome::PreparationFailed(timed_out()), "its limit is not longer");
+    }
 }

@@ -1,4 +1,4 @@
-//! Work that loses workers: after `max_deaths` losses it is answered and not tried on another worker.
+//! Work that loses workers: after losses on `max_deaths` machines it is answered and not tried on another worker.
 
 use super::{
     env::{Env, Job},
@@ -9,7 +9,7 @@ use pvf_proto::{
     artifact::StoredArtifact,
     priority::ExecuteKind,
     verdict::{AmbiguousReason, Outcome, PrepareError, WireOutcome},
-    wire::{Work, WorkerKind},
+    wire::{Work, WorkerHello, WorkerKind},
 };
 
 const WORKERS: [u64; 6] = [1, 2, 3, 4, 5, 6];
@@ -34,7 +34,7 @@ fn worker_death() -> WireOutcome {
 
 /// Request `n` loses so many workers, and is answered.
 fn lose_workers(env: &mut Env, n: u64, deaths: usize) {
-    env.submit(n, 1, execute(ExecuteKind::Backing));
+    env.submit(n, 1, candidate(ExecuteKind::Backing, 1));
     if env.gauges().artifact_bytes == 0 {
         env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
     }
@@ -60,10 +60,49 @@ fn a_validation_that_lost_as_many_workers_as_it_may_is_answered_at_once() {
 fn a_validation_that_lost_fewer_workers_is_executed() {
     let mut env = fleet(WorkerKind::Execute, 3);
     lose_workers(&mut env, 1, 2);
-    env.submit(2, 1, execute(ExecuteKind::Backing));
+    succeed(&mut env, 2);
+}
+
+/// Request `n`, for the candidate that lost workers, is executed.
+fn succeed(env: &mut Env, n: u64) {
+    env.submit(n, 1, candidate(ExecuteKind::Backing, 1));
     let run = env.dispatched();
     env.executed(&run, valid());
-    assert!(is_valid(&env.verdict_of(2)));
+    assert!(is_valid(&env.verdict_of(n)));
+}
+
+#[test]
+fn a_success_clears_the_losses() {
+    let mut env = fleet(WorkerKind::Execute, 3);
+    lose_workers(&mut env, 1, 2);
+    succeed(&mut env, 2);
+    lose_workers(&mut env, 3, 2);
+    succeed(&mut env, 4);
+    assert_eq!(env.counts().quarantined, 0);
+}
+
+#[test]
+fn losses_on_one_machine_count_once() {
+    let mut env = Env::with(Policy { max_deaths: 2, ..unstaged() });
+    for n in WORKERS {
+        env.register(WorkerHello { host: "one".into(), ..hello(n, WorkerKind::Execute) });
+    }
+    lose_workers(&mut env, 1, 2);
+    succeed(&mut env, 2);
+}
+
+#[test]
+fn a_fresh_execution_of_a_quarantined_validation_is_run() {
+    let mut env = fleet(WorkerKind::Execute, 2);
+    lose_workers(&mut env, 1, 2);
+    lose_workers(&mut env, 2, 0);
+    let Work::Execute(mut work) = candidate(ExecuteKind::Backing, 1) else { unreachable!() };
+    work.fresh = true;
+    env.submit(3, 1, Work::Execute(work));
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(3)));
+    succeed(&mut env, 4);
 }
 
 #[test]
@@ -81,7 +120,7 @@ fn losses_are_forgotten_after_an_hour() {
     lose_workers(&mut env, 1, 2);
     env.pass_with_heartbeats(&WORKERS, 3601);
     assert_eq!(env.needs_saved().len(), 1);
-    env.submit(2, 1, execute(ExecuteKind::Backing));
+    env.submit(2, 1, candidate(ExecuteKind::Backing, 1));
     assert_eq!(env.dispatched().request, Some(request(2)));
 }
 

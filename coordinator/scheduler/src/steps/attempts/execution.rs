@@ -3,8 +3,12 @@
 use crate::{
     core::{ArtifactNeed, AttemptLoss, Core, FollowUp, Out},
     keys::{AttemptKey, EndedAttempt},
-    notice::{Notice, RetryReason},
-    operations::{artifacts, executions, workers::note_held},
+    notice::RetryReason,
+    operations::{
+        artifacts::{self, Suspicion},
+        executions,
+        workers::note_held,
+    },
     policies::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
     tables::{ExecutionEvent, Timer},
     time::Timestamp,
@@ -32,6 +36,9 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
             ExecuteOutcome::Internal(InternalError::ArtifactMissing(_)) => {
                 core.workers.note_not_held(&ended.site.worker, key);
             }
+            ExecuteOutcome::Ambiguous(reason) if reason.suspects_artifact() => {
+                core.workers.note_not_held(&ended.site.worker, key);
+            }
             // It may have failed before it had the artifact.
             ExecuteOutcome::Internal(_) => {}
             ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_) | ExecuteOutcome::Ambiguous(_) => {
@@ -40,12 +47,25 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
         }
     }
     executions::attempt_over(core, out, ended.at.job, now);
+    if let (ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_), Some(execution)) =
+        (&outcome, core.executions.get(ended.at.job))
+    {
+        core.quarantine.clear(&execution.identity);
+    }
     let finish = |outcome| FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) };
     match outcome {
         ExecuteOutcome::Valid(result) => out.follow_up(finish(Outcome::Valid(result))),
         ExecuteOutcome::Invalid(reason) => out.follow_up(finish(Outcome::Invalid(reason))),
+        // Nothing of the candidate was looked at: the store or the worker is at fault.
+        ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why)) => {
+            let error = InternalError::Store(format!("the artifact does not open: {why}"));
+            on_infra_failure(core, out, ended, (error, Some(Suspicion::Unusable)), now);
+        }
         ExecuteOutcome::Ambiguous(reason) => on_ambiguous(core, out, ended, reason, now),
-        ExecuteOutcome::Internal(error) => on_infra_failure(core, out, ended, error, now),
+        ExecuteOutcome::Internal(error @ InternalError::ArtifactMissing(_)) => {
+            on_infra_failure(core, out, ended, (error, Some(Suspicion::Missing)), now);
+        }
+        ExecuteOutcome::Internal(error) => on_infra_failure(core, out, ended, (error, None), now),
     }
 }
 
@@ -68,36 +88,43 @@ fn on_ambiguous(core: &mut Core, out: &mut Out, ended: EndedAttempt, reason: Amb
     out.notice_retry(&ended, WorkerKind::Execute, why);
     execution.excluded.push(ended.site);
     if reason.suspects_artifact() {
-        prepare_again(core, out, ended.at.job, now);
+        prepare_again(core, out, ended.at.job, Suspicion::Unusable, now);
     } else {
         executions::enqueue(core, out, ended.at.job, now);
     }
 }
 
 /// An attempt failed because of infrastructure: it is tried elsewhere, a few times.
-fn on_infra_failure(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: InternalError, now: Timestamp) {
-    let Some(execution) = core.executions.get_mut(ended.at.job) else {
-        return out.inconsistent(format_args!("execution {} failed and is not known", ended.at.job));
+fn on_infra_failure(
+    core: &mut Core,
+    out: &mut Out,
+    ended: EndedAttempt,
+    (error, suspicion): (InternalError, Option<Suspicion>),
+    now: Timestamp,
+) {
+    let job = ended.at.job;
+    let Some(execution) = core.executions.get_mut(job) else {
+        return out.inconsistent(format_args!("execution {job} failed and is not known"));
     };
     execution.infra_failures += 1;
     if execution.infra_failures >= MAX_INFRA_FAILURES {
         let outcome = Outcome::Internal(error);
-        out.follow_up(FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) });
+        out.follow_up(FollowUp::FinishExecution { job, outcome, worker: Some(ended.site.worker) });
         return;
     }
     out.counts.retried += 1;
     out.notice_retry(&ended, WorkerKind::Execute, RetryReason::Internal(error.to_string()));
-    if let InternalError::ArtifactMissing(_) = error {
-        // Not the worker's doing: any worker may try once the artifact is back.
-        prepare_again(core, out, ended.at.job, now);
-    } else {
+    if suspicion != Some(Suspicion::Missing) {
         execution.excluded.push(ended.site);
-        executions::enqueue(core, out, ended.at.job, now);
+    }
+    match suspicion {
+        Some(suspicion) => prepare_again(core, out, job, suspicion, now),
+        None => executions::enqueue(core, out, job, now),
     }
 }
 
-/// Drops the artifact of an unplaced execution, which waits for a new one.
-fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
+/// Suspects the artifact of an unplaced execution, which needs it again.
+fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, suspicion: Suspicion, now: Timestamp) {
     let Some(execution) = core.executions.get_mut(job) else {
         return out.inconsistent(format_args!("execution {job} needs its artifact again and is not known"));
     };
@@ -106,7 +133,7 @@ fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     };
     execution.context.since = now;
     let used = execution.used;
-    artifacts::suspect(core, out, key, used);
+    artifacts::suspect(core, out, key, (used, suspicion), now);
     if core.artifacts.get(key).is_none() {
         out.follow_up(FollowUp::PlaceExecution(job));
         return;
@@ -114,26 +141,6 @@ fn prepare_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     let Some(execution) = core.executions.get_mut(job) else { return };
     out.checked(execution.transition(ExecutionEvent::ArtifactRequested));
     out.follow_up(FollowUp::NeedArtifact(ArtifactNeed::of_execution(job, key, execution)));
-}
-
-/// A worker was lost that had this execution. Returns whether the execution ends, because it has lost as many as it
-/// may.
-fn note_death(core: &mut Core, out: &mut Out, ended: &EndedAttempt, now: Timestamp) -> bool {
-    let job = ended.at.job;
-    let Some(execution) = core.executions.get(job) else {
-        out.inconsistent(format_args!("execution {job} has lost its worker and is not known"));
-        return true;
-    };
-    core.quarantine.note_death(execution.identity, now);
-    if !core.quarantine.holds(&execution.identity, core.config.policy.max_deaths, now) {
-        return false;
-    }
-    out.counts.quarantined += 1;
-    let (request, code) = (execution.waiters.first().copied(), execution.context.spec.code.hash);
-    out.notice(Notice::ExecutionQuarantined { request, code });
-    let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
-    out.follow_up(FollowUp::FinishExecution { job, outcome, worker: Some(ended.site.worker) });
-    true
 }
 
 /// Takes back the share and the attempt of a dispatch that did not begin.
@@ -175,6 +182,10 @@ fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String
     }
     let until = now.after(delay);
     execution.context.since = now;
+    // It needs the artifact again soon, so that it is not pruned meanwhile.
+    if let Some(key) = execution.context.artifact {
+        core.artifacts.touch(key, now);
+    }
     if out.checked(execution.transition(ExecutionEvent::Delayed(until))).is_some() {
         core.timers.set(Timer::RetryExecution(ended.at.job), until);
     }
@@ -195,19 +206,19 @@ pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss:
     match loss {
         AttemptLoss::Returned => came_back(core, out, ended.at.job, now),
         AttemptLoss::NotBegun(why) => on_not_begun(core, out, ended, why, now),
+        // Not the candidate's death as far as is known, but bounded: it may be what kills workers.
         AttemptLoss::PerhapsBegun => {
-            if !note_death(core, out, &ended, now) {
-                out.notice_retry(&ended, WorkerKind::Execute, RetryReason::WorkerLost);
-                came_back(core, out, ended.at.job, now);
-            }
+            uncount_dispatch(core, out, ended.at.job);
+            let why = "the worker was lost while the job waited there for a slot";
+            on_infra_failure(core, out, ended, (InternalError::WorkerDraining(why.into()), None), now);
         }
         AttemptLoss::GivenBack(why) => {
-            on_infra_failure(core, out, ended, InternalError::WorkerDraining(why), now);
+            on_infra_failure(core, out, ended, (InternalError::WorkerDraining(why), None), now);
         }
         AttemptLoss::WorkerLost => {
             // The loss counts for later requests; this one has its second attempt in any case.
             if let Some(identity) = core.executions.get(ended.at.job).map(|execution| execution.identity) {
-                core.quarantine.note_death(identity, now);
+                core.quarantine.note_death(identity, &ended.site.host, now);
             }
             on_ambiguous(core, out, ended, AmbiguousReason::WorkerDeath, now);
         }
