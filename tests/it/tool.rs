@@ -294,6 +294,11 @@ fn an_unreachable_bus_or_store_exits_with_3() {
 pub(crate) fn diagnosis(cli: &CliFixture, args: &[&str], code: i32) -> std::collections::BTreeMap<String, Value> {
     let [report] = &cli.json(&[&["doctor"], args].concat(), code)[..] else { panic!("one object") };
     assert_eq!((report["ok"] == true, report["red"] == 0), (code == 0, code == 0));
+    diagnosis_of(report)
+}
+
+/// The checks of a report of `pvf doctor` by their names.
+pub(crate) fn diagnosis_of(report: &Value) -> std::collections::BTreeMap<String, Value> {
     let checks = report["checks"].as_array().unwrap();
     checks.iter().map(|check| (check["name"].as_str().unwrap().to_owned(), check.clone())).collect()
 }
@@ -302,10 +307,12 @@ pub(crate) fn diagnosis(cli: &CliFixture, args: &[&str], code: i32) -> std::coll
 fn the_doctor_reports_a_fix_for_each_failed_check() {
     let cli = CliFixture::new();
     let complete = diagnosis(&cli, &[], 0);
-    for name in ["kernel", "cgroup", "CPU baseline", "landlock", "seccomp", "empty root", "store", "clock", "bus"] {
+    for name in
+        ["kernel", "cgroup", "CPU baseline", "landlock", "seccomp", "empty root", "self-test", "store", "clock", "bus"]
+    {
         assert!(complete[name]["ok"] == true && complete[name]["fix"].is_null(), "{}", complete[name]);
     }
-    assert_eq!(complete.len(), 22, "{:?}", complete.keys());
+    assert_eq!(complete.len(), 23, "{:?}", complete.keys());
     assert!(!diagnosis(&cli, &["--role", "coordinator"], 0).contains_key("seccomp"));
     // A bus without a server, a store that cannot be opened, a CPU level that does not exist.
     let broken = diagnosis(&cli, &["--nats", "127.0.0.1:1", "--store", "/dev/null/x", "--cpu-baseline", "v9"], 1);

@@ -2,6 +2,7 @@
 
 use crate::{
     agent::{Worker, WorkerConfig, WorkerError},
+    machine::raise_open_files,
     sandbox::Report,
     supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
@@ -166,6 +167,7 @@ fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
         return Err(RoleError::Sandbox(sandbox));
     }
     start_spawner();
+    raise_open_files();
     let runtime = pvf_shared::runtime::runtime().map_err(RoleError::Runtime)?;
     let http = Http::new();
     runtime.block_on(async {
@@ -189,6 +191,7 @@ async fn run(kind: WorkerKind, args: Args, store: BlobStore, sandbox: Report, ht
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
     config.spares = args.spares.unwrap_or(config.spares);
     config.host = args.host.unwrap_or(config.host);
+    config.self_test = true;
     let worker = Worker::new(config, bus, store)?.with_http(http)?;
     Ok(worker.run(async move { shutdown.asked().await }).await?)
 }

@@ -3,6 +3,7 @@
 //! * `agent` talks to the bus and the store; its decisions are in `pvf_worker_core`.
 //! * `supervise` starts job processes and decides their outcomes.
 //! * `job` is what runs inside a job process, `sandbox` what confines it.
+//! * `machine` reads what the machine lets the process have.
 //! * `wasm` is the only user of wasmtime.
 //!
 //! [`worker_main!`] declares an executable with all of it.
@@ -11,6 +12,7 @@ pub mod agent;
 pub mod cli;
 mod exit_status;
 mod job;
+pub mod machine;
 pub mod metrics;
 pub mod sandbox;
 pub mod supervise;

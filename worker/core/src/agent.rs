@@ -50,6 +50,7 @@ impl Agent {
             Event::Began { run } => state.on_began(run),
             Event::SlotReleased { run } => state.on_slot_released(run),
             Event::Ended { run, outcome, usage } => state.on_ended(run, outcome, usage, now),
+            Event::Fit(fit) => state.on_fit(fit),
             Event::Shutdown => state.on_shutdown(now),
             Event::BusClosed => return state.leave(),
         }
@@ -100,6 +101,11 @@ impl Agent {
     /// Whether the worker refuses new jobs because it ends.
     pub fn is_draining(&self) -> bool {
         self.state.phase != Phase::Working
+    }
+
+    /// Whether the machine can run jobs, as far as the worker knows.
+    pub fn is_fit(&self) -> bool {
+        self.state.fit
     }
 
     /// How many jobs there are in each state.

@@ -1,10 +1,6 @@
 //! What the coordinator commands: dispatches and their admission, recalls, cancellations, acknowledgements.
 
-use crate::{
-    AttemptKey, Notice,
-    job::HeldAnswer,
-    state::{Phase, WorkerState},
-};
+use crate::{AttemptKey, Notice, job::HeldAnswer, state::WorkerState};
 use pvf_proto::{
     config::MAX_STAGED,
     ids::{FencingToken, JobId},
@@ -70,7 +66,7 @@ impl WorkerState {
         if self.find(key).is_some() || self.is_remembered(key) {
             return Ok(Admission::Repeated);
         }
-        if self.phase != Phase::Working {
+        if !self.takes_jobs() {
             return Err(CommandRefusal::Draining);
         }
         let (kind, artifact) = match &dispatch.spec {

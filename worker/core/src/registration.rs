@@ -24,7 +24,7 @@ impl WorkerState {
         let running = self.attempts().map(Into::into).collect();
         let own = &self.config.registration;
         if self.registration.registered {
-            let draining = self.phase != Phase::Working;
+            let draining = !self.takes_jobs();
             let heartbeat = Heartbeat { worker: own.worker, running, draining, holdings: vec![] };
             self.registration.in_flight = Some(Request::Heartbeat);
             self.push(Action::Heartbeat(Box::new(heartbeat)));
@@ -54,6 +54,14 @@ impl WorkerState {
             }
             Ok(WorkerReply::Refused(why)) => self.notice(Notice::RegistrationRefused { why }),
             Err(why) => self.notice(Notice::CoordinatorSilent { why }),
+        }
+    }
+
+    /// The machine can run jobs again, or not any more: the coordinator learns it by a heartbeat.
+    pub(crate) fn on_fit(&mut self, fit: bool) {
+        if self.fit != fit {
+            self.fit = fit;
+            self.beat();
         }
     }
 

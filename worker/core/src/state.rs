@@ -61,6 +61,8 @@ pub(crate) struct WorkerState {
     /// The highest token seen: commands with a lower one are refused.
     pub(crate) token: FencingToken,
     pub(crate) phase: Phase,
+    /// The machine can run jobs.
+    pub(crate) fit: bool,
     pub(crate) registration: Registration,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     remembered: LruCache<AttemptKey, ()>,
@@ -79,6 +81,7 @@ impl WorkerState {
             config,
             token: FencingToken(0),
             phase: Phase::Working,
+            fit: true,
             registration: Registration { registered: false, in_flight: None, next_beat: now },
             jobs: BTreeMap::new(),
             remembered: LruCache::new(REMEMBERED),
@@ -172,6 +175,10 @@ impl WorkerState {
 
     pub(crate) fn is_remembered(&self, key: AttemptKey) -> bool {
         self.remembered.contains(&key)
+    }
+
+    pub(crate) fn takes_jobs(&self) -> bool {
+        self.fit && self.phase == Phase::Working
     }
 
     pub(crate) fn slots(&self) -> usize {

@@ -67,6 +67,11 @@ impl ArtifactCache {
         Ok(Self { store, folder, cells, evicted, metrics })
     }
 
+    /// The folder of the copies.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Artifacts that may have a copy here.
     pub(super) fn list(&self) -> Vec<ArtifactId> {
         let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,8 @@ pub(super) enum TaskMessage {
     Progress,
     /// The outcome of a run is known.
     Ended { run: RunId, outcome: JobOutcome, usage: JobUsage },
+    /// The self-test passed, or why it failed.
+    SelfTested(Result<(), String>),
     /// A request was answered, or not in time.
     Answered { request: Request, answer: Result<WorkerReply, String> },
 }

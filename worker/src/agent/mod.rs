@@ -1,14 +1,15 @@
 //! The worker's agent: the shell around its pure core ([`pvf_worker_core`]).
 //!
 //! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `jobs` is the
-//! task of one run, `messages` is what tasks tell the loop, `runs` keeps those tasks and what is known of their processes, `artifacts` is the cache of artifact
-//! files. Dropping the agent, or a run, kills and reaps the processes that belong to it.
+//! task of one run, `messages` is what tasks tell the loop, `runs` keeps those tasks and what is known of their processes, `self_test`
+//! decides when the machine is tested, `artifacts` is the cache of artifact files. Dropping the agent, or a run, kills and reaps the processes that belong to it.
 
 mod artifacts;
 mod coordinator;
 mod jobs;
 mod messages;
 mod runs;
+mod self_test;
 mod shell;
 
 use crate::{
@@ -64,6 +65,9 @@ pub struct WorkerConfig {
     pub spares: u32,
     /// How long running jobs may go on when the worker is asked to end.
     pub drain: Duration,
+    /// Prepare and execute a small PVF before registering, and again when jobs fail to start. A worker whose self-test
+    /// fails takes no jobs until it passes.
+    pub self_test: bool,
 }
 
 impl WorkerConfig {
@@ -82,6 +86,7 @@ impl WorkerConfig {
             host: host.trim().to_owned(),
             spares: slots.min(MAX_SPARES),
             drain: Duration::from_secs(15),
+            self_test: false,
         }
     }
 }
@@ -107,6 +112,7 @@ pub struct Worker {
     bus: SharedBus,
     jobs: Arc<JobContext>,
     status: Status,
+    self_test: bool,
 }
 
 impl Worker {
@@ -144,7 +150,7 @@ impl Worker {
         let jobs = Arc::new(JobContext { store, runner, cache, max_inline });
         let agent = AgentConfig { registration, timing: config.timing, drain: config.drain };
         let status = Status { metrics, http: Http::new() };
-        Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status })
+        Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status, self_test: config.self_test })
     }
 
     /// Shows the worker's progress, readiness and metrics at these endpoints. The worker is ready while it is registered
@@ -160,11 +166,19 @@ impl Worker {
     }
 
     /// Works until `shutdown` completes, then finishes the jobs that it has, for as long as the drain time allows, and
-    /// deregisters. It registers with a coordinator as soon as there is one.
+    /// deregisters. It registers with a coordinator as soon as there is one, and not before its self-test has passed, if it
+    /// has one.
     ///
     /// # Errors
     /// The worker cannot subscribe to its subject.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
+        tokio::pin!(shutdown);
+        if self.self_test {
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                () = self_test::until_fit(&self.jobs, &self.status.http) => {}
+            }
+        }
         Shell::open(self).await?.run(shutdown).await;
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::{
     jobs::{self, JobContext, JobTask},
     messages::TaskMessage,
     runs::Runs,
+    self_test::SelfTests,
 };
 use crate::metrics::WorkerMetrics;
 use futures::StreamExt as _;
@@ -62,6 +63,7 @@ pub(super) struct Shell {
     commands: Subscription,
     jobs: Arc<JobContext>,
     runs: Runs,
+    self_tests: SelfTests,
     status: Status,
     to_loop: UnboundedSender<TaskMessage>,
     from_tasks: UnboundedReceiver<TaskMessage>,
@@ -71,7 +73,7 @@ pub(super) struct Shell {
 impl Shell {
     /// Subscribes to the worker's commands.
     pub(super) async fn open(worker: Worker) -> Result<Self, BusError> {
-        let Worker { config, fleet, bus, jobs, status } = worker;
+        let Worker { config, fleet, bus, jobs, status, self_test } = worker;
         let own = &config.registration;
         let id = own.worker;
         let client = CoordinatorClient::new(bus, fleet, config.timing.ack);
@@ -81,8 +83,22 @@ impl Shell {
         let clock = Clock::start();
         let core = Agent::new(config, clock.now());
         let (to_loop, from_tasks) = unbounded_channel();
-        let runs = Runs::default();
-        Ok(Self { core, worker: id, clock, client, commands, jobs, runs, status, to_loop, from_tasks, left: false })
+        let (runs, self_tests) = (Runs::default(), SelfTests::new(self_test));
+        let left = false;
+        Ok(Self {
+            core,
+            worker: id,
+            clock,
+            client,
+            commands,
+            jobs,
+            runs,
+            self_tests,
+            status,
+            to_loop,
+            from_tasks,
+            left,
+        })
     }
 
     /// Runs until the core has left.
@@ -122,6 +138,9 @@ impl Shell {
             TaskMessage::Progress => None,
             TaskMessage::Ended { run, outcome, usage } => Some(Event::Ended { run, outcome, usage }),
             TaskMessage::Answered { request, answer } => Some(Event::Answered { request, answer }),
+            TaskMessage::SelfTested(result) => {
+                Some(Event::Fit(self.self_tests.tested(result, &self.jobs, &self.to_loop)))
+            }
         }
     }
 
@@ -131,6 +150,7 @@ impl Shell {
                 return;
             }
             self.status.metrics.job_finished(outcome);
+            self.self_tests.note(outcome, &self.jobs, &self.to_loop);
         }
         self.core.handle(event, self.clock.now());
         self.execute_actions().await;
@@ -206,6 +226,8 @@ impl Shell {
         http.liveness.tick();
         if self.core.is_draining() {
             http.readiness.not_ready("draining");
+        } else if !self.core.is_fit() {
+            http.readiness.not_ready("self-test failed");
         } else if !self.client.is_connected() {
             http.readiness.not_ready("bus disconnected");
         } else if !self.core.is_registered() {

@@ -5,7 +5,7 @@
 //! decoded again, and a process that exited abnormally has no result, whatever it wrote. A job's process is killed and
 //! reaped when its future is dropped, at any await point.
 //!
-//! * `runner` is the interface of this module: preparations and executions.
+//! * `runner` is the interface of this module: preparations and executions; `self_test` runs one of each.
 //! * `preparation`, `template` and `forks` are the three kinds of processes; `process`, `launch` and `process_handle`
 //!   are what they have in common.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
@@ -24,6 +24,7 @@ mod process;
 mod process_handle;
 mod reply;
 mod runner;
+mod self_test;
 mod slot_grant;
 mod stderr_capture;
 mod template;

@@ -1,7 +1,7 @@
 //! Runs preparations and executions in child processes.
 
 use super::{
-    forks::{ForkPool, JobInput, JobStarter, PoolSettings},
+    forks::{Budget, ForkPool, JobInput, JobStarter, PoolSettings},
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
     preparation, probe, process,
     slot_grant::SlotGrant,
@@ -69,10 +69,12 @@ impl JobRunner {
         Self { settings, slots, starter, sandbox }
     }
 
-    /// A runner without templates that has so many slots, and so many spare forks of each template. The default is one
-    /// of both.
+    /// A runner without templates that has so many slots, and so many spare forks of each template, or fewer if the
+    /// machine's limits of open files and processes allow fewer. The default is one of both.
     pub fn with_slots(self, slots: usize, spares: usize) -> Self {
-        Self::build(PoolSettings { spares, ..self.settings }, slots, self.sandbox)
+        let kept = Budget::of_this_machine().keep(slots, spares);
+        tracing::debug!(?kept, "templates and spares within the limits of open files and processes");
+        Self::build(PoolSettings { kept, ..self.settings }, slots, self.sandbox)
     }
 
     /// A runner without templates that allows so many bytes for all templates and their spares. The default is 1 GiB.
@@ -84,6 +86,11 @@ impl JobRunner {
     /// one minute.
     pub fn with_template_timeout(self, timeout: Duration) -> Self {
         Self::build(PoolSettings { timeout, ..self.settings }, self.slots, self.sandbox)
+    }
+
+    /// CPU features that compiled code may use.
+    pub(super) fn baseline(&self) -> CpuBaseline {
+        self.settings.baseline
     }
 
     /// The sandbox of job processes.

@@ -10,6 +10,7 @@ mod fixture;
 mod drain;
 mod jobs;
 mod registration;
+mod self_test;
 mod staging;
 
 use pvf_shared::{

@@ -2,8 +2,13 @@
 
 use super::{Check, cgroup};
 use pvf_shared::units::human_bytes;
-use pvf_worker::{sandbox::Report, supervise::probe_sandbox, wasm::CpuBaseline};
-use std::fs;
+use pvf_worker::{
+    machine::{Limit, LimitedResource, limit, maps_executable},
+    sandbox::Report,
+    supervise::{JobRunner, probe_sandbox},
+    wasm::CpuBaseline,
+};
+use std::{fs, path::Path};
 
 /// The oldest kernel with every mechanism of the sandbox (landlock ABI 6).
 const LEAST_KERNEL: (u32, u32) = (6, 12);
@@ -11,6 +16,14 @@ const LEAST_KERNEL: (u32, u32) = (6, 12);
 const LEAST_MEMORY: u64 = 2 << 30;
 /// Open files of a worker: several for each slot, template and connection.
 const LEAST_DESCRIPTORS: u64 = 1024;
+/// Native stack of a guest with the default parameters, and of the host's own frames, bytes.
+const LEAST_STACK: u64 = (256 + 2) << 20;
+/// Heap of a preparation of a large runtime, bytes.
+const LEAST_DATA: u64 = 4 << 30;
+/// Address space of an execution with the default parameters, bytes: wasmtime reserves it, and uses a fraction.
+const LEAST_ADDRESS_SPACE: u64 = 16 << 30;
+/// The largest artifact, bytes.
+const LEAST_FILE_SIZE: u64 = 1 << 30;
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
@@ -23,8 +36,8 @@ pub(super) fn checks(baseline: Option<&str>) -> Vec<Check> {
         processor(baseline),
         memory(&read("/proc/meminfo")),
         cgroup::check(),
-        descriptors(&read("/proc/self/limits")),
-        temporary_files(),
+        resource_limits(limit),
+        temporary_files(&std::env::temp_dir()),
     ]
 }
 
@@ -69,31 +82,55 @@ fn memory(info: &str) -> Check {
     )
 }
 
-fn descriptors(limits: &str) -> Check {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
-    // The value is a number or "unlimited".
-    let soft = line.split_whitespace().next().unwrap_or_default();
-    let number = if soft == "unlimited" { u64::MAX } else { soft.parse().unwrap_or(0) };
-    let found = format!("{soft} open files");
-    Check::of(
-        "descriptors",
-        number >= LEAST_DESCRIPTORS,
-        found,
-        "raise the limit to 1024 or more: `ulimit -n`, or `ulimits` of the container",
-    )
+/// What jobs with the default executor parameters need of each resource that the kernel limits for a process.
+const LEAST_LIMITS: [(LimitedResource, &str, u64, &str); 5] = [
+    (LimitedResource::OpenFiles, "open files", LEAST_DESCRIPTORS, "ulimit -n"),
+    (LimitedResource::Stack, "stack", LEAST_STACK, "ulimit -s"),
+    (LimitedResource::Data, "data", LEAST_DATA, "ulimit -d"),
+    (LimitedResource::AddressSpace, "address space", LEAST_ADDRESS_SPACE, "ulimit -v"),
+    (LimitedResource::FileSize, "file size", LEAST_FILE_SIZE, "ulimit -f"),
+];
+
+/// The hard limits: a worker raises the soft limits that it needs.
+fn resource_limits(limit: impl Fn(LimitedResource) -> Limit) -> Check {
+    let shown = |value: Option<u64>| value.map_or_else(|| "unlimited".into(), |value| value.to_string());
+    let (mut found, mut fixes) = (Vec::new(), Vec::new());
+    for (resource, name, least, command) in LEAST_LIMITS {
+        let Limit { soft, hard } = limit(resource);
+        // The worker raises these two itself; nothing raises the others.
+        let effective =
+            if matches!(resource, LimitedResource::OpenFiles | LimitedResource::Stack) { hard } else { soft };
+        found.push(format!("{name} {}", shown(effective)));
+        if effective.is_some_and(|value| value < least) {
+            fixes.push(format!("{name} to at least {least} (`{command}`)"));
+        }
+    }
+    let fix = format!("raise the hard and soft limit of {}, or `ulimits` of the container", fixes.join(", "));
+    Check::of("resource limits", fixes.is_empty(), found.join(", "), &fix)
 }
 
-fn temporary_files() -> Check {
+fn temporary_files(folder: &Path) -> Check {
     let name = "temporary files";
-    let dir = std::env::temp_dir();
-    let written = tempfile::tempdir().and_then(|dir| fs::write(dir.path().join("probe"), b"probe"));
-    match written {
-        Ok(()) => Check::green(name, format!("{} is writable", dir.display())),
+    match maps_executable(folder) {
+        Ok(()) => Check::green(name, format!("{} is writable, and its files can be executed", folder.display())),
         Err(error) => Check::red(
             name,
-            format!("{}: {error}", dir.display()),
-            "set TMPDIR to a writable folder with space for up to 256 artifacts, which a worker caches",
+            format!("{}: {error}", folder.display()),
+            "set TMPDIR to a writable folder that is not mounted noexec, with space for up to 256 artifacts, which a worker caches",
         ),
+    }
+}
+
+/// Prepares and executes a small PVF as a worker does.
+pub(super) async fn self_test() -> Check {
+    let name = "self-test";
+    let tested = async {
+        let runner = JobRunner::new(None, CpuBaseline::of_this_machine()).map_err(|error| error.to_string())?;
+        runner.self_test(&std::env::temp_dir()).await
+    };
+    match tested.await {
+        Ok(()) => Check::green(name, "a small PVF was prepared and executed in the sandbox"),
+        Err(why) => Check::red(name, why, "see the other red checks; a worker on this machine could run no job"),
     }
 }
 
@@ -117,10 +154,35 @@ mod tests {
         assert!(kernel("6.8.0-31").fix.is_some() && kernel("").fix.is_some());
         assert!(memory("MemTotal: 8000000 kB\nMemAvailable:  3000000 kB").fix.is_none());
         assert!(memory("MemTotal: 8000000 kB\nMemAvailable:  300000 kB").fix.is_some());
-        assert!(descriptors("Max open files            1024     4096     files").fix.is_none());
-        assert!(descriptors("Max open files            unlimited unlimited files").fix.is_none());
-        assert!(descriptors("Max open files            256      4096     files").fix.is_some());
         assert!(processor(None).fix.is_none() && processor(Some("v1")).fix.is_none());
         assert!(processor(Some("v9")).fix.is_some());
+    }
+
+    #[test]
+    fn a_resource_limit_that_is_too_low_is_red_with_its_name() {
+        let unlimited = Limit { soft: None, hard: None };
+        assert!(resource_limits(|_| unlimited).fix.is_none());
+        for (resource, name, least, command) in LEAST_LIMITS {
+            let lower = |value: u64| {
+                move |of| if of == resource { Limit { soft: Some(value), hard: Some(value) } } else { unlimited }
+            };
+            assert!(resource_limits(lower(least)).fix.is_none(), "{name}");
+            let check = resource_limits(lower(least - 1));
+            let fix = check.fix.expect(name);
+            assert!(
+                fix.contains(name) && fix.contains(command) && check.found.contains(&(least - 1).to_string()),
+                "{fix}"
+            );
+        }
+        // The worker raises the soft limit of open files.
+        let soft = |_| Limit { soft: Some(1 << 40), hard: None };
+        assert!(resource_limits(soft).fix.is_none());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_red() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(temporary_files(folder.path()).fix.is_none());
+        assert!(temporary_files(&folder.path().join("missing")).fix.unwrap().contains("noexec"));
     }
 }
