@@ -13,6 +13,7 @@ use pvf_shared::{
 };
 use pvf_worker::{
     agent::{Worker, WorkerConfig},
+    machine::raise_open_files,
     supervise::probe_sandbox,
 };
 use std::{
@@ -109,6 +110,8 @@ pub async fn start(
         counters: metrics.counters,
     };
     let listening = coordinator.listen().await?;
+    // Templates and their forks take several descriptors each.
+    raise_open_files();
     let sandbox = probe_sandbox(config.worker_exe.clone());
     let sandbox = sandbox.map_err(|e| StartError::Worker(format!("job executable: {e}")))?;
     metrics.sandbox_missing.store(sandbox.status().missing.len() as u64, Ordering::Relaxed);

@@ -12,6 +12,7 @@ mod docs;
 mod engines;
 mod faults;
 mod http;
+mod limits;
 mod load;
 mod queues;
 mod repository;

@@ -132,8 +132,27 @@ impl Fleet {
         self.add_with(role, &["--slots", &slots.to_string()]);
     }
 
+    /// Starts one more worker that may have so many descriptors open.
+    pub fn add_limited(&mut self, role: Role, arguments: &[&str], open_files: u64) {
+        use std::os::unix::process::CommandExt as _;
+        let limit = libc::rlimit { rlim_cur: open_files, rlim_max: open_files };
+        self.add_changed(role, arguments, |command| {
+            // SAFETY: a plain system call on a live value, which is allowed between fork and exec.
+            unsafe {
+                command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                });
+            }
+        });
+    }
+
     /// Starts one more worker with more arguments; it has one slot unless they say otherwise.
     pub fn add_with(&mut self, role: Role, arguments: &[&str]) {
+        self.add_changed(role, arguments, |_| {});
+    }
+
+    fn add_changed(&mut self, role: Role, arguments: &[&str], change: impl FnOnce(&mut Command)) {
         let (name, list) = match role {
             Role::Prepare => ("pvf-prepare-worker", &mut self.prepare),
             Role::Execute => ("pvf-execute-worker", &mut self.execute),
@@ -145,6 +164,7 @@ impl Fleet {
         if let Some(file) = &self.seal_key {
             command.env("PVF_SEAL_KEY_FILE", file);
         }
+        change(&mut command);
         list.push(Process::start(command.args(arguments)));
     }
 

@@ -103,7 +103,9 @@ pub(super) fn no_process(error: ForkError) -> ExecuteOutcome {
         ForkError::Construction(why) => {
             ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(clean_reason(&why)))
         }
-        ForkError::Unavailable(why) => ExecuteOutcome::Internal(machine(&format!("no process for the job: {why}"))),
+        ForkError::Unavailable(why) | ForkError::Exhausted(why) => {
+            ExecuteOutcome::Internal(machine(&format!("no process for the job: {why}")))
+        }
     }
 }
 
@@ -243,7 +245,9 @@ mod tests {
         internal(execute_outcome(&finished(EXIT_SETUP << 8, b""), LIMIT), "could not start");
         let refused = framed(&JobReply::Machine("artifact: EACCES".into()), b"");
         internal(execute_outcome(&finished(0, &refused), LIMIT), "EACCES");
-        internal(no_process(ForkError::Unavailable("EMFILE".into())), "EMFILE");
+        for error in [ForkError::Unavailable("EMFILE".into()), ForkError::Exhausted("EMFILE".into())] {
+            internal(no_process(error), "EMFILE");
+        }
         let kernel = framed(&JobReply::PrepareFailed(PrepareError::Kernel("threads".into())), b"");
         let expected = Prepared::Internal(InternalError::Kernel("threads".into()));
         assert_eq!(prepare_outcome(&finished(0, &kernel), LIMIT), expected);

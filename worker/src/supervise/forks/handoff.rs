@@ -6,7 +6,7 @@
 
 use super::{
     fork::{Fork, JobLimits},
-    pool::ForkPool,
+    pool::{ForkPool, ForkSource},
     spares::Spares,
 };
 use crate::{
@@ -20,12 +20,17 @@ use crate::{
     },
 };
 use pvf_shared::params::ExecutorParams;
-use std::{io, os::fd::AsFd as _, path::Path, sync::Arc};
+use std::{io, os::fd::AsFd as _, path::Path, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How often a job is assigned to forks that have exited, and how often its fork may exit while it is staged. A spare
 /// or its template may have exited unnoticed.
 const ATTEMPTS: u32 = 3;
+
+/// How often a job waits for what the machine refuses, after a template was given up: 1.4 s in total.
+const PAUSES: u32 = 10;
+/// The first of these pauses; each one is longer by as much.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// What a job needs to start.
 pub(in crate::supervise) struct JobInput<'a> {
@@ -97,11 +102,19 @@ impl JobStarter {
     ) -> Result<RunningFork, ForkError> {
         let source = self.pool.source(job.artifact, job.params);
         let core = predecessor.map_or_else(|| self.cores.reserve(), SlotHolder::pin_core);
-        let mut last_error = String::new();
-        for _ in 0..ATTEMPTS {
+        let (mut failures, mut pauses) = (0, 0);
+        loop {
             let fork = match source.spares.take() {
                 Some(fork) => Ok(fork),
-                None => self.pool.template(&source).await?.fork().await.map(Fork::from),
+                None => match self.pool.template(&source).await {
+                    Ok(template) => template.fork().await.map(Fork::from),
+                    Err(error @ ForkError::Exhausted(_)) if pauses < PAUSES => {
+                        pauses += 1;
+                        self.make_room(&source, &error, pauses).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             let assigned = fork.and_then(|fork| {
                 let pin = core.as_ref().map(|core| core.place(fork.process().pid(), fork.process().pidfd()));
@@ -109,15 +122,30 @@ impl JobStarter {
                 pin.iter().for_each(CorePin::woken);
                 Ok((fork, pin))
             });
-            match assigned {
+            match assigned.map_err(ForkError::from) {
                 Ok((fork, pin)) => {
                     source.refill();
                     return Ok(RunningFork { pin, fork, spares: source.spares.clone(), started });
                 }
-                Err(error) => last_error = error.to_string(),
+                Err(error @ ForkError::Exhausted(_)) if pauses < PAUSES => {
+                    pauses += 1;
+                    self.make_room(&source, &error, pauses).await;
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == ATTEMPTS {
+                        return Err(error);
+                    }
+                }
             }
         }
-        Err(ForkError::Unavailable(last_error))
+    }
+
+    /// Gives up another template with its spares and waits until its processes are gone.
+    async fn make_room(&self, source: &ForkSource, error: &ForkError, pauses: u32) {
+        tracing::warn!(%error, "the machine refuses a process: giving up a template and trying again");
+        self.pool.evict_other_than(source);
+        tokio::time::sleep(PAUSE * pauses).await;
     }
 
     /// Waits until a staged job starts; false if its process exited before that. The process may have exited since.

@@ -1,7 +1,11 @@
 //! The templates of a worker: one for each artifact and set of parameters in use, each with its spare forks. The least
 //! recently used ones are evicted.
 
-use super::{fork::Fork, spares::Spares};
+use super::{
+    budget::{Budget, Kept},
+    fork::Fork,
+    spares::Spares,
+};
 use crate::{
     job::protocol::TemplateSetup,
     sandbox::Plan,
@@ -18,8 +22,6 @@ use std::{
 };
 use tokio::sync::Mutex as AsyncMutex;
 
-/// Maximum number of templates.
-const MAX_TEMPLATES: usize = 64;
 /// Default for [`PoolSettings::max_memory`], bytes.
 const DEFAULT_MAX_MEMORY: u64 = 1 << 30;
 
@@ -29,8 +31,8 @@ pub(in crate::supervise) struct PoolSettings {
     pub(in crate::supervise) exe: PathBuf,
     pub(in crate::supervise) baseline: CpuBaseline,
     pub(in crate::supervise) sandbox: Plan,
-    /// Number of spare forks of each template.
-    pub(in crate::supervise) spares: usize,
+    /// Templates and spare forks that are kept.
+    pub(in crate::supervise) kept: Kept,
     /// Maximum memory of all templates and their spares, bytes; a spare counts as much as its template. The most
     /// recently used template is kept in any case.
     pub(in crate::supervise) max_memory: u64,
@@ -40,7 +42,8 @@ pub(in crate::supervise) struct PoolSettings {
 
 impl PoolSettings {
     pub(in crate::supervise) fn new(exe: PathBuf, baseline: CpuBaseline, sandbox: Plan) -> Self {
-        Self { exe, baseline, sandbox, spares: 1, max_memory: DEFAULT_MAX_MEMORY, timeout: DEFAULT_TIMEOUT }
+        let kept = Budget::of_this_machine().keep(1, 1);
+        Self { exe, baseline, sandbox, kept, max_memory: DEFAULT_MAX_MEMORY, timeout: DEFAULT_TIMEOUT }
     }
 }
 
@@ -70,7 +73,8 @@ impl fmt::Debug for ForkPool {
 
 impl ForkPool {
     pub(in crate::supervise) fn new(settings: PoolSettings) -> Self {
-        let sources = Sources { limit: settings.max_memory, memory: 0, cached: LruCache::unbounded() };
+        let PoolSettings { kept, max_memory, .. } = settings;
+        let sources = Sources { max_memory, max_templates: kept.templates, memory: 0, cached: LruCache::unbounded() };
         Self { settings, sources: Mutex::new(sources) }
     }
 
@@ -92,8 +96,18 @@ impl ForkPool {
             key,
             params: params.clone(),
             template: AsyncMutex::default(),
-            spares: Arc::new(Spares::new(self.settings.spares)),
+            spares: Arc::new(Spares::new(self.settings.kept.spares)),
         })
+    }
+
+    /// Gives up the source that was not used for the longest time, unless it is this one: the machine refuses what another
+    /// process needs.
+    pub(super) fn evict_other_than(&self, source: &ForkSource) {
+        let mut sources = self.sources();
+        let other = sources.cached.iter().rev().map(|(key, _)| key).find(|key| **key != source.key).cloned();
+        if let Some(evicted) = other.and_then(|key| sources.cached.pop(&key)) {
+            sources.memory -= evicted.memory;
+        }
     }
 
     /// The source's template, which is started if there is none.
@@ -103,11 +117,11 @@ impl ForkPool {
             return Ok(template.clone());
         }
         *slot = None;
-        let PoolSettings { ref exe, baseline, sandbox, spares, timeout, .. } = self.settings;
+        let PoolSettings { ref exe, baseline, sandbox, kept, timeout, .. } = self.settings;
         let setup = TemplateSetup { sandbox, baseline, params: source.params.clone(), artifact: source.key.0.clone() };
         let template = Template::start(exe, &setup, timeout).await?;
         *slot = Some(template.clone());
-        let memory = template.memory().saturating_mul(1 + spares as u64);
+        let memory = template.memory().saturating_mul(1 + kept.spares as u64);
         self.sources().set_memory(source, memory);
         Ok(template)
     }
@@ -132,7 +146,8 @@ impl ForkSource {
 
 /// Fork sources by recency of use. `memory` is the sum over `cached`.
 struct Sources {
-    limit: u64,
+    max_memory: u64,
+    max_templates: usize,
     memory: u64,
     cached: LruCache<Key, Cached>,
 }
@@ -168,7 +183,7 @@ impl Sources {
     }
 
     fn evict(&mut self) {
-        while self.cached.len() > MAX_TEMPLATES || (self.cached.len() > 1 && self.memory > self.limit) {
+        while self.cached.len() > self.max_templates || (self.cached.len() > 1 && self.memory > self.max_memory) {
             let Some((_, evicted)) = self.cached.pop_lru() else { break };
             self.memory -= evicted.memory;
         }
@@ -179,9 +194,12 @@ impl Sources {
 mod tests {
     use super::*;
 
+    const MAX_TEMPLATES: usize = 8;
+
     fn pool(max_memory: u64) -> ForkPool {
         let settings = PoolSettings::new(PathBuf::new(), CpuBaseline::of_this_machine(), Plan::all());
-        ForkPool::new(PoolSettings { max_memory, ..settings })
+        let kept = Kept { templates: MAX_TEMPLATES, spares: 1 };
+        ForkPool::new(PoolSettings { max_memory, kept, ..settings })
     }
 
     fn source(pool: &ForkPool, n: usize) -> Arc<ForkSource> {
@@ -230,5 +248,17 @@ mod tests {
         let newest = source(&pool, 0);
         pool.sources().set_memory(&newest, 11);
         assert_eq!(cached(&pool), (vec!["0".into()], 11));
+    }
+
+    #[test]
+    fn when_the_machine_refuses_something_the_least_recently_used_other_source_is_given_up() {
+        let pool = pool(u64::MAX);
+        let sources: Vec<_> = (0..3).map(|n| source(&pool, n)).collect();
+        pool.sources().set_memory(&sources[1], 4);
+        pool.evict_other_than(&sources[0]);
+        assert_eq!(cached(&pool), (vec!["2".into(), "0".into()], 0));
+        pool.evict_other_than(&sources[0]);
+        pool.evict_other_than(&sources[0]);
+        assert_eq!(cached(&pool), (vec!["0".into()], 0));
     }
 }

@@ -30,11 +30,19 @@ pub(in crate::supervise) enum ForkError {
     /// The template exited or could not be started. No guest code has run, so it is not the candidate's doing.
     #[error("{0}")]
     Unavailable(String),
+    /// The machine has no more descriptors, processes, memory or space for it.
+    #[error("{0}")]
+    Exhausted(String),
 }
 
 impl From<io::Error> for ForkError {
     fn from(error: io::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM | libc::ENOSPC) => {
+                Self::Exhausted(error.to_string())
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
     }
 }
 

@@ -1,0 +1,72 @@
+//! Limits and mounts of the machine that leave a worker too little: a valid candidate stays valid, or the verdict is
+//! `internal`, and `pvf doctor` is red.
+
+use crate::tool::{CliFixture, diagnosis_of};
+use pvf_guests::distinct_adder;
+use pvf_shared::verdict::Outcome;
+use pvf_tests::{
+    fleet::{Fleet, Role},
+    requests::{good_block, pvf_of},
+};
+use serde_json::Value;
+use std::process::Command;
+
+/// More warm artifacts than descriptors allow: templates are given up, and no candidate suffers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_execute_worker_with_few_descriptors_serves_more_codes_than_it_can_keep_warm() {
+    let mut fleet = Fleet::start(1, 0).await;
+    fleet.add_limited(Role::Execute, &["--slots", "2", "--spares", "4"], 160);
+    fleet.complete(1, 1).await;
+    for n in 0..12 {
+        let pvf = pvf_of(distinct_adder(n));
+        let both = tokio::join!(
+            fleet.host.execute_pvf(pvf.clone(), good_block()),
+            fleet.host.execute_pvf(pvf.clone(), good_block())
+        );
+        for answer in [both.0, both.1] {
+            let answer = answer.unwrap();
+            assert!(matches!(answer.outcome, Outcome::Valid(_)), "code {n}: {answer:?}");
+            assert_eq!(answer.attempts, 1, "code {n}: {answer:?}");
+        }
+    }
+}
+
+/// Runs `pvf` in a shell after these commands, in mount and user namespaces of its own: its exit code and its only object.
+fn pvf_after(cli: &CliFixture, commands: &str, arguments: &str) -> (Option<i32>, Value) {
+    let script = format!("{commands}\nexec \"$0\" {arguments} --json");
+    let pvf = cli.command(&[]);
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "bash", "-c", &script])
+        .arg(pvf.get_program())
+        .current_dir(cli.path())
+        .env("PVF_STORE", cli.path().join("store"))
+        .env_remove("PVF_NATS")
+        .output()
+        .expect("unshare of util-linux");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let json = serde_json::from_str(&text);
+    let json = json.unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), json)
+}
+
+#[test]
+fn what_the_machine_denies_is_red_and_no_verdict_on_the_candidate() {
+    let cli = CliFixture::new();
+    for (name, commands, red) in [
+        ("noexec", "mount -t tmpfs -o noexec tmpfs /mnt; export TMPDIR=/mnt", "temporary files"),
+        ("stack", "ulimit -Ss 8192; ulimit -Hs 8192", "resource limits"),
+        ("data", "ulimit -d 100000", "resource limits"),
+        ("address space", "ulimit -v 4000000", "resource limits"),
+    ] {
+        let (code, report) = pvf_after(&cli, commands, "doctor");
+        assert_eq!(code, Some(1), "{name}: {report}");
+        let checks = diagnosis_of(&report);
+        for check in [red, "self-test"] {
+            assert!(checks[check]["ok"] == false, "{name}: {report}");
+        }
+        let (code, answer) = pvf_after(&cli, commands, "execute code.wasm --params good");
+        // A small candidate needs less than the self-test, which takes what the parameters allow.
+        let verdict = (code, answer["verdict"].as_str().unwrap());
+        assert!(matches!(verdict, (Some(3), "internal") | (Some(0), "valid")), "{name}: {answer}");
+    }
+}
