@@ -17,7 +17,7 @@ async fn an_execute_worker_with_few_descriptors_serves_more_codes_than_it_can_ke
     let mut fleet = Fleet::start(1, 0).await;
     fleet.add_limited(Role::Execute, &["--slots", "2", "--spares", "4"], 160);
     fleet.complete(1, 1).await;
-    for n in 0..12 {
+    for n in 0..32 {
         let pvf = pvf_of(distinct_adder(n));
         let both = tokio::join!(
             fleet.host.execute_pvf(pvf.clone(), good_block()),
