@@ -204,8 +204,8 @@ fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLo
     for slot in jobs {
         let loss = match (slot.state, loss) {
             // A worker acknowledges a job that takes over 50 ms: this one has not run for longer, if at all.
-            (_, AttemptLoss::WorkerLost) if !slot.acknowledged => {
-                AttemptLoss::NotBegun("the worker was lost before it acknowledged the dispatch".into())
+            (_, AttemptLoss::WorkerLost) | (SlotState::Running, _) if !slot.acknowledged => {
+                AttemptLoss::NotBegun("the worker was gone before it acknowledged the dispatch".into())
             }
             (SlotState::Running, loss) => loss.clone(),
             (SlotState::Staged(_) | SlotState::Recalled(_), AttemptLoss::WorkerLost) => AttemptLoss::PerhapsBegun,
