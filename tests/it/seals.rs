@@ -44,7 +44,7 @@ async fn a_fleet_with_a_seal_key_seals_with_it() {
 }
 
 /// An execute worker with another key takes every artifact for a forgery: it maps none. The artifact is prepared again
-/// once, and the verdict is `internal`: nobody has looked at the candidate.
+/// once, and the verdict is `internal`: no worker has executed the candidate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_execute_worker_with_another_key_maps_no_artifact() {
     let mut fleet = keyed_fleet(0).await;

@@ -1,7 +1,7 @@
 //! Checks of the machine: kernel, processor, memory, descriptors, temporary files, sandbox.
 
 use super::{Check, cgroup};
-use pvf_shared::units::human_bytes;
+use pvf_shared::{params::DEFAULT_STACK_NATIVE_MAX, units::human_bytes};
 use pvf_worker::{
     machine::{Limit, LimitedResource, limit, maps_executable},
     sandbox::Report,
@@ -17,7 +17,7 @@ const LEAST_MEMORY: u64 = 2 << 30;
 /// Open files of a worker: several for each slot, template and connection.
 const LEAST_DESCRIPTORS: u64 = 1024;
 /// Native stack of a guest with the default parameters, and of the host's own frames, bytes.
-const LEAST_STACK: u64 = (256 + 2) << 20;
+const LEAST_STACK: u64 = DEFAULT_STACK_NATIVE_MAX as u64 + (2 << 20);
 /// Heap of a preparation of a large runtime, bytes.
 const LEAST_DATA: u64 = 4 << 30;
 /// Address space of an execution with the default parameters, bytes: wasmtime reserves it, and uses a fraction.
@@ -91,7 +91,7 @@ const LEAST_LIMITS: [(LimitedResource, &str, u64, &str); 5] = [
     (LimitedResource::FileSize, "file size", LEAST_FILE_SIZE, "ulimit -f"),
 ];
 
-/// The hard limits: a worker raises the soft limits that it needs.
+/// The limits that jobs would have.
 fn resource_limits(limit: impl Fn(LimitedResource) -> Limit) -> Check {
     let shown = |value: Option<u64>| value.map_or_else(|| "unlimited".into(), |value| value.to_string());
     let (mut found, mut fixes) = (Vec::new(), Vec::new());
@@ -121,11 +121,12 @@ fn temporary_files(folder: &Path) -> Check {
     }
 }
 
-/// Prepares and executes a small PVF as a worker does.
-pub(super) async fn self_test() -> Check {
+/// Prepares and executes a small PVF as a worker does. A baseline that does not exist has a red check of its own.
+pub(super) async fn self_test(baseline: Option<&str>) -> Check {
     let name = "self-test";
+    let baseline = baseline.and_then(|name| name.parse().ok()).unwrap_or_else(CpuBaseline::of_this_machine);
     let tested = async {
-        let runner = JobRunner::new(None, CpuBaseline::of_this_machine()).map_err(|error| error.to_string())?;
+        let runner = JobRunner::new(None, baseline).map_err(|error| error.to_string())?;
         runner.self_test(&std::env::temp_dir()).await
     };
     match tested.await {

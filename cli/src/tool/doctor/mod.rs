@@ -53,7 +53,7 @@ pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failu
     // A coordinator runs no validation code, so it needs no sandbox.
     if args.role != Some(Role::Coordinator) {
         checks.extend(machine::sandbox());
-        checks.push(machine::self_test().await);
+        checks.push(machine::self_test(args.cpu_baseline.as_deref()).await);
     }
     checks.extend(reach::checks(global).await);
     let red = checks.iter().filter(|check| check.fix.is_some()).count();

@@ -203,7 +203,8 @@ fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLo
     jobs.sort_unstable_by_key(|slot| slot.at);
     for slot in jobs {
         let loss = match (slot.state, loss) {
-            // A worker acknowledges a job that takes over 50 ms: this one has not run for longer, if at all.
+            // A worker acknowledges a job that takes over 50 ms: this one has not run for longer, if at all. (A worker that
+            // deregisters has not begun what is staged there: that is returned below.)
             (_, AttemptLoss::WorkerLost) | (SlotState::Running, _) if !slot.acknowledged => {
                 AttemptLoss::NotBegun("the worker was gone before it acknowledged the dispatch".into())
             }
