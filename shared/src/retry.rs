@@ -24,6 +24,9 @@ pub const STORE_LOOK_UP: ExponentialBuilder = times(Duration::from_millis(100), 
 /// Failed upload of what a preparation made: repeated after 0.5, 1, 2, 4 and 8 s. Compiling again would take longer.
 pub const ARTIFACT_UPLOAD: ExponentialBuilder = times(Duration::from_millis(500), 5);
 
+/// Failed read of what a job needs from the store: repeated after 0.5, 1 and 2 s. The job has no slot meanwhile.
+pub const INPUT_FETCH: ExponentialBuilder = times(Duration::from_millis(500), 3);
+
 /// Failed read of a result from the store: repeated after 200 ms and 400 ms.
 pub const RESULT_FETCH: ExponentialBuilder = times(Duration::from_millis(200), 2);
 
@@ -60,6 +63,7 @@ mod tests {
     fn schedules_have_their_documented_delays() {
         assert_eq!(millis(CLIENT_REQUEST, 8), [20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert_eq!(millis(STORE_LOOK_UP, 9), [100, 200]);
+        assert_eq!(millis(INPUT_FETCH, 9), [500, 1000, 2000]);
         assert_eq!(millis(RESULT_FETCH, 9), [200, 400]);
         assert_eq!(millis(ARTIFACT_UPLOAD, 9), [500, 1000, 2000, 4000, 8000]);
         let constant: Vec<_> = every(Duration::from_secs(3)).build().take(100).collect();

@@ -7,10 +7,15 @@ pub const KIB: usize = 1024;
 /// One mebibyte.
 pub const MIB: usize = 1024 * KIB;
 
+/// One gibibyte.
+pub const GIB: usize = 1024 * MIB;
+
 /// Default limit of decompressed validation code, bytes. The relay chain's configuration has the same default.
 pub const DEFAULT_CODE_BOMB_LIMIT: u32 = (30 * MIB) as u32;
 /// Default limit of a decompressed PoV, bytes: four times the 10 MiB that a compressed PoV may have.
 pub const POV_BOMB_LIMIT: u32 = (40 * MIB) as u32;
+/// The largest artifact, bytes.
+pub const MAX_ARTIFACT: usize = GIB;
 /// A job's wall-clock limit is its CPU time limit times this factor.
 pub const WALL_CLOCK_FACTOR: u32 = 4;
 
@@ -46,6 +51,27 @@ pub fn parse_duration(s: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// Parses `512MiB`, `16GiB`, `1.5TiB`: at least 1 B.
+pub fn parse_bytes(s: &str) -> Result<u64, String> {
+    let wrong = || format!("size: {s:?} is not a number followed by B, KiB, MiB, GiB or TiB (for instance 16GiB)");
+    let split = s.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = s.split_at_checked(split).ok_or_else(wrong)?;
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    let unit = match unit {
+        "B" => 1,
+        "KiB" => KIB,
+        "MiB" => MIB,
+        "GiB" => GIB,
+        "TiB" => 1024 * GIB,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * unit as f64;
+    if !(1.0..u64::MAX as f64).contains(&bytes) {
+        return Err(format!("size: {s:?} is less than 1B, or too large"));
+    }
+    Ok(bytes as u64)
+}
+
 /// A size for users: `12.3 MiB`, `4.0 KiB`, `17 B`.
 pub fn human_bytes(n: u64) -> String {
     match n {
@@ -58,6 +84,17 @@ pub fn human_bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_parsed_within_their_range() {
+        assert_eq!(parse_bytes("1B").unwrap(), 1);
+        assert_eq!(parse_bytes("512MiB").unwrap(), 512 << 20);
+        assert_eq!(parse_bytes("1.5 GiB").unwrap(), 3 << 29);
+        assert_eq!(parse_bytes("2TiB").unwrap(), 2 << 40);
+        for bad in ["", "5", "GiB", "-1B", "0B", "0.5B", "1GB", "1g", "nanB", "infB", "1e30TiB"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations_are_parsed_within_their_range() {

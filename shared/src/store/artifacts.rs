@@ -7,9 +7,13 @@ use super::{
 use crate::{
     artifact::{ArtifactInfo, Mac, StoredArtifact},
     ids::ArtifactId,
+    units::MAX_ARTIFACT,
     verdict::PrepareError,
 };
 use object_store::{GetOptions, ObjectStore as _, ObjectStoreExt as _};
+
+/// The largest kept failure, bytes: its text has a bound that is far below.
+const MAX_FAILURE: u64 = 1 << 20;
 
 impl BlobStore {
     /// Seals compiled code and stores it. Returns the MAC of the seal.
@@ -25,10 +29,10 @@ impl BlobStore {
     }
 
     /// Reads an artifact or kept failure and verifies its seal. The error is [`StoreError::NotFound`] if there is none,
-    /// and [`StoreError::Seal`] if the seal is not valid.
+    /// [`StoreError::Seal`] if the seal is not valid, and [`StoreError::TooLarge`] if no artifact is so large.
     pub async fn get_artifact(&self, id: &ArtifactId) -> Result<Sealed, StoreError> {
         let key = keys::artifact(id);
-        let object = self.get(&key).await?;
+        let object = self.get(&key, MAX_ARTIFACT as u64 + seal::CLAIM_LEN as u64).await?;
         // Hashing a large artifact takes milliseconds, which would block the runtime's thread.
         let (seal_key, artifact) = (self.key.clone(), id.clone());
         let opened = tokio::task::spawn_blocking(move || seal::open(&seal_key, &artifact, &object)).await;
@@ -45,7 +49,10 @@ impl BlobStore {
         let options = GetOptions { range: Some((0..seal::CLAIM_LEN as u64).into()), ..Default::default() };
         let got = match self.inner.get_opts(&self.full(&key), options).await {
             Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(e @ object_store::Error::NotFound { .. }) => match self.error("look up", &key, e) {
+                StoreError::NotFound { .. } => return Ok(None),
+                error => return Err(error),
+            },
             Err(e) => {
                 // A range of an empty object is an error of the store.
                 let meta = self.inner.head(&self.full(&key)).await;
@@ -58,6 +65,7 @@ impl BlobStore {
         match seal::claim(&head, len) {
             Ok(Some((bytes, mac))) => Ok(Some(StoredArtifact::Prepared(ArtifactInfo { bytes, mac }))),
             Err(_) => Ok(Some(StoredArtifact::Damaged)),
+            Ok(None) if len > MAX_FAILURE => Ok(Some(StoredArtifact::Damaged)),
             Ok(None) => match self.get_artifact(id).await {
                 Ok(Sealed::Failure(error)) => Ok(Some(StoredArtifact::Failed(error))),
                 Ok(Sealed::Artifact { .. }) | Err(StoreError::Seal { .. }) => Ok(Some(StoredArtifact::Damaged)),

@@ -15,7 +15,22 @@ pub struct BlobStore {
     prefix: Path,
     pub(super) url: Arc<str>,
     pub(super) key: SealKey,
+    /// The bucket of a cloud store.
+    bucket: Option<Arc<Bucket>>,
 }
+
+/// The bucket (or container) of a cloud store.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) name: String,
+    /// The server or provider that is asked for it.
+    pub(super) endpoint: String,
+}
+
+/// The action of [`BlobStore::put`] in errors.
+const WRITE: &str = "write";
+/// The codes with which cloud stores say that a bucket does not exist: S3 and Google, Azure.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 
 impl std::fmt::Debug for BlobStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -25,7 +40,12 @@ impl std::fmt::Debug for BlobStore {
 
 impl BlobStore {
     pub(super) fn over(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str, key: SealKey) -> Self {
-        Self { inner, prefix, url: url.into(), key }
+        Self { inner, prefix, url: url.into(), key, bucket: None }
+    }
+
+    #[cfg(feature = "cloud-client")]
+    pub(super) fn in_bucket(self, bucket: Bucket) -> Self {
+        Self { bucket: Some(Arc::new(bucket)), ..self }
     }
 
     /// The URL that the store was opened with.
@@ -41,19 +61,20 @@ impl BlobStore {
     pub(super) fn error(&self, action: &'static str, key: &Path, source: object_store::Error) -> StoreError {
         let (url, key) = (self.url.to_string(), key.to_string());
         match source {
-            object_store::Error::NotFound { .. } => StoreError::NotFound { url, key },
+            object_store::Error::NotFound { source, .. } => match &self.bucket {
+                // A store does not answer that an object is missing that is about to be written.
+                Some(bucket) if action == WRITE || NO_BUCKET.iter().any(|code| source.to_string().contains(code)) => {
+                    StoreError::NoBucket { url, bucket: bucket.name.clone(), endpoint: bucket.endpoint.clone() }
+                }
+                _ => StoreError::NotFound { url, key },
+            },
             source => StoreError::Failed { url, action, key, source: Box::new(source) },
         }
     }
 
-    pub(super) async fn get(&self, key: &Path) -> Result<Bytes, StoreError> {
-        let got = self.inner.get(&self.full(key)).await.map_err(|e| self.error("read", key, e))?;
-        got.bytes().await.map_err(|e| self.error("read", key, e))
-    }
-
     pub(super) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), StoreError> {
         let put = self.inner.put(&self.full(key), PutPayload::from_bytes(bytes)).await;
-        put.map(drop).map_err(|e| self.error("write", key, e))
+        put.map(drop).map_err(|e| self.error(WRITE, key, e))
     }
 
     /// Lists the objects under a prefix: key, size in bytes, and time of the last write in seconds since 1970.
@@ -111,9 +132,13 @@ impl BlobStore {
             BlobRef::Inline(bytes) => Ok(bytes.clone()),
             BlobRef::Stored { hash, len } => {
                 let key = keys::blob(hash);
-                let bytes = self.get(&key).await?;
+                let damaged = || StoreError::Damaged { url: self.url.to_string(), key: key.to_string() };
+                let bytes = match self.get(&key, *len).await {
+                    Err(StoreError::TooLarge { .. }) => return Err(damaged()),
+                    got => got?,
+                };
                 if bytes.len() as u64 != *len || BlobHash::of(&bytes) != *hash {
-                    return Err(StoreError::Damaged { url: self.url.to_string(), key: key.to_string() });
+                    return Err(damaged());
                 }
                 Ok(bytes)
             }

@@ -25,6 +25,38 @@ pub enum StoreError {
         /// The error of the store.
         source: Box<object_store::Error>,
     },
+    /// The bucket (or container) of a cloud store does not exist.
+    #[error("store {url}: bucket {bucket} does not exist at {endpoint}")]
+    NoBucket {
+        /// URL of the store.
+        url: String,
+        /// Name of the bucket.
+        bucket: String,
+        /// Where it was looked for.
+        endpoint: String,
+    },
+    /// The store gave no answer, or no more bytes, for too long.
+    #[error("store {url}: cannot read {key}: the store gave nothing for {seconds} s")]
+    Stalled {
+        /// URL of the store.
+        url: String,
+        /// The object.
+        key: String,
+        /// How long.
+        seconds: u64,
+    },
+    /// The object is larger than any object of its kind.
+    #[error("store {url}: object {key} has {size} bytes, more than the {most} that it may have")]
+    TooLarge {
+        /// URL of the store.
+        url: String,
+        /// The object.
+        key: String,
+        /// Its size in bytes, as far as it was read.
+        size: u64,
+        /// The bound.
+        most: u64,
+    },
     /// The object does not exist.
     #[error("store {url}: no object {key}")]
     NotFound {

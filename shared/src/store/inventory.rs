@@ -15,6 +15,11 @@ use std::{
 /// An artifact in the store, its size in bytes, and how long ago it was last known to be used.
 pub type StoredArtifact = (ArtifactId, u64, Duration);
 
+/// Bound of the text of the last token, bytes.
+const MAX_TOKEN: u64 = 1 << 10;
+/// Bound of the times of last use, bytes: some 400,000 artifacts.
+const MAX_LAST_USED: u64 = 64 << 20;
+
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
@@ -53,7 +58,7 @@ impl BlobStore {
     /// different tokens, the store keeps the one that is written last, which may be the lower one, and a later call may
     /// return the higher one again.
     pub async fn next_token(&self, least: u64) -> Result<u64, StoreError> {
-        let last: u64 = match self.get(&keys::fencing_token()).await {
+        let last: u64 = match self.get(&keys::fencing_token(), MAX_TOKEN).await {
             Ok(bytes) => String::from_utf8_lossy(&bytes).trim().parse().unwrap_or(0),
             Err(StoreError::NotFound { .. }) => 0,
             Err(error) => return Err(error),
@@ -65,7 +70,7 @@ impl BlobStore {
 
     /// Times of last use in seconds since 1970, by artifact key. Malformed lines are ignored.
     async fn read_last_used(&self) -> Result<HashMap<String, u64>, StoreError> {
-        let text = match self.get(&keys::last_needed()).await {
+        let text = match self.get(&keys::last_needed(), MAX_LAST_USED).await {
             Ok(bytes) => bytes,
             Err(StoreError::NotFound { .. }) => return Ok(HashMap::new()),
             Err(error) => return Err(error),

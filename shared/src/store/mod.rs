@@ -10,6 +10,7 @@ mod inventory;
 pub mod keys;
 mod open;
 mod probe;
+mod read;
 pub mod seal;
 #[cfg(test)]
 mod tests;

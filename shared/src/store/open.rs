@@ -1,5 +1,7 @@
 //! Opening a store by its URL.
 
+#[cfg(feature = "cloud-client")]
+use super::blobs::Bucket;
 use super::{BlobStore, StoreError, seal::SealKey};
 use object_store::path::Path;
 use std::{path::PathBuf, sync::Arc};
@@ -69,31 +71,56 @@ fn open_cloud(url: &str, parsed: &Url, key: SealKey) -> Result<BlobStore, StoreE
     let bucket = parsed.host_str().filter(|b| !b.is_empty()).ok_or_else(|| wrong("names no bucket".into()))?;
     let prefix = Path::parse(parsed.path().trim_matches('/')).map_err(|e| wrong(e.to_string()))?;
     crate::tls::select_implementation();
-    let inner: Arc<dyn object_store::ObjectStore> = match parsed.scheme() {
-        #[cfg(feature = "s3")]
-        "s3" => Arc::new(
-            object_store::aws::AmazonS3Builder::from_env()
-                .with_bucket_name(bucket)
-                .build()
-                .map_err(|e| wrong(e.to_string()))?,
-        ),
-        #[cfg(feature = "gs")]
-        "gs" => Arc::new(
-            object_store::gcp::GoogleCloudStorageBuilder::from_env()
-                .with_bucket_name(bucket)
-                .build()
-                .map_err(|e| wrong(e.to_string()))?,
-        ),
-        #[cfg(feature = "az")]
-        "az" => Arc::new(
-            object_store::azure::MicrosoftAzureBuilder::from_env()
-                .with_container_name(bucket)
-                .build()
-                .map_err(|e| wrong(e.to_string()))?,
-        ),
-        other => return Err(wrong(format!("built without support for {other}://"))),
+    let built = |inner: Result<Arc<dyn object_store::ObjectStore>, object_store::Error>, endpoint: Option<String>| {
+        let inner = inner.map_err(|e| wrong(e.to_string()))?;
+        let endpoint = endpoint.map_or_else(|| default_endpoint(parsed.scheme()).to_owned(), |url| without_user(&url));
+        let bucket = Bucket { name: bucket.to_owned(), endpoint };
+        Ok(BlobStore::over(inner, prefix, url, key).in_bucket(bucket))
     };
-    Ok(BlobStore::over(inner, prefix, url, key))
+    match parsed.scheme() {
+        #[cfg(feature = "s3")]
+        "s3" => {
+            use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+            let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+            let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+            let endpoint = endpoint.iter().find_map(|key| builder.get_config_value(key));
+            built(builder.build().map(|store| Arc::new(store) as _), endpoint)
+        }
+        #[cfg(feature = "gs")]
+        "gs" => {
+            use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+            let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+            let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
+            built(builder.build().map(|store| Arc::new(store) as _), endpoint)
+        }
+        #[cfg(feature = "az")]
+        "az" => {
+            use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+            let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
+            let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
+            built(builder.build().map(|store| Arc::new(store) as _), endpoint)
+        }
+        other => Err(wrong(format!("built without support for {other}://"))),
+    }
+}
+
+/// The provider that is asked if no endpoint is set, for messages.
+#[cfg(feature = "cloud-client")]
+fn default_endpoint(scheme: &str) -> &'static str {
+    match scheme {
+        "s3" => "Amazon S3 (AWS_ENDPOINT is not set)",
+        "gs" => "Google Cloud Storage",
+        _ => "Azure",
+    }
+}
+
+/// The URL without a user and password, for messages.
+#[cfg(feature = "cloud-client")]
+fn without_user(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else { return "its endpoint".into() };
+    // It fails for URLs that cannot have them.
+    let _ = (parsed.set_username(""), parsed.set_password(None));
+    parsed.to_string().trim_end_matches('/').to_owned()
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
+/// What the small object contains.
+const CONTENT: &[u8] = b"probe";
+
 /// Result of probing a store.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
@@ -27,10 +30,10 @@ impl BlobStore {
         let key = keys::write_probe(&uuid::Uuid::now_v7().simple().to_string());
         let started = Instant::now();
         let before = SystemTime::now();
-        self.put(&key, Bytes::from_static(b"probe")).await?;
+        self.put(&key, Bytes::from_static(CONTENT)).await?;
         let after = SystemTime::now();
         let meta = self.inner.head(&self.full(&key)).await.map_err(|e| self.error("look up", &key, e))?;
-        self.get(&key).await?;
+        self.get(&key, CONTENT.len() as u64).await?;
         self.delete(&key).await?;
         let written = SystemTime::from(meta.last_modified);
         // A time of the write between `before` and `after` is no difference. (Some stores round it to seconds.)

@@ -35,6 +35,11 @@ async fn conformance(store: BlobStore) {
         assert_eq!(store.look_up(&id()).await.unwrap(), Some(StoredArtifact::Damaged));
         assert!(matches!(store.get_artifact(&id()).await, Err(StoreError::Seal { .. })));
     }
+    // A failure has a bound, so that its claim does not fill the memory of whoever looks it up.
+    let failure = seal::seal_failure(&SealKey::unkeyed(), &id(), &PrepareError::OutOfMemory);
+    let padded = [&failure[..], &vec![0; 2 << 20]].concat();
+    store.put(&keys::artifact(&id()), padded.into()).await.unwrap();
+    assert_eq!(store.look_up(&id()).await.unwrap(), Some(StoredArtifact::Damaged));
     store.delete_artifact(&id()).await.unwrap();
     assert_eq!(store.look_up(&id()).await.unwrap(), None);
     store.delete_artifact(&id()).await.unwrap();

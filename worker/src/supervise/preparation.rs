@@ -8,11 +8,9 @@ use super::{
     watch::{Limits, watch},
 };
 use crate::job::protocol::{PREPARE, PrepareRequest, REPLY_SLACK};
+use pvf_shared::units::MAX_ARTIFACT;
 use std::{io::Result, path::Path};
 use tokio::time::Instant;
-
-/// Maximum size of an artifact, bytes.
-const MAX_ARTIFACT: usize = 1 << 30;
 
 /// Runs a preparation until its process has exited.
 pub(super) async fn run(exe: &Path, request: PrepareRequest, limits: Limits) -> Result<FinishedProcess> {
