@@ -12,7 +12,7 @@ use pvf_shared::{
     wire::WorkerKind,
 };
 use pvf_worker::{
-    agent::{Worker, WorkerConfig},
+    agent::{Worker, WorkerConfig, default_cache_dir},
     machine::raise_open_files,
     supervise::probe_sandbox,
 };
@@ -44,6 +44,9 @@ pub struct Config {
     /// With `false` the host starts with the mechanisms that work. It logs a warning that names the missing ones, and
     /// the metric `pvf_sandbox_mechanisms_missing` counts them. Use that only where all validation code is trusted.
     pub secure: bool,
+    /// Where the workers keep their copies of artifacts, in a folder of their own. The default `None` is the folder for
+    /// temporary files. It must not be mounted `noexec`.
+    pub cache_dir: Option<PathBuf>,
     /// How long a request waits for its verdict unless it sets [`ExecuteRequest::answer_within`]. The default is 30
     /// minutes.
     ///
@@ -66,6 +69,7 @@ impl Config {
             execute_slots: u32::try_from(cores).unwrap_or(1),
             worker_exe: None,
             secure: true,
+            cache_dir: None,
             answer_within: Duration::from_secs(1800),
             coordinator: CoordinatorConfig::default(),
             timing: ProtocolTimeouts::default(),
@@ -116,6 +120,7 @@ pub async fn start(
     let sandbox = sandbox.map_err(|e| StartError::Worker(format!("job executable: {e}")))?;
     metrics.sandbox_missing.store(sandbox.status().missing.len() as u64, Ordering::Relaxed);
     let mut workers = Vec::new();
+    let cache_dir = config.cache_dir.clone().unwrap_or_else(default_cache_dir);
     for (kind, slots) in [(WorkerKind::Prepare, config.prepare_slots), (WorkerKind::Execute, config.execute_slots)] {
         let worker_config = WorkerConfig {
             fleet: fleet.clone(),
@@ -123,6 +128,7 @@ pub async fn start(
             worker_exe: config.worker_exe.clone(),
             sandbox: Some(sandbox.clone()),
             secure: config.secure,
+            cache_dir: cache_dir.clone(),
             ..WorkerConfig::new(kind, slots)
         };
         let worker = Worker::new(worker_config, bus.clone(), store.clone());

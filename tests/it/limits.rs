@@ -49,11 +49,29 @@ fn pvf_after(cli: &CliFixture, commands: &str, arguments: &str) -> (Option<i32>,
     (output.status.code(), json)
 }
 
+/// A file system without room for an artifact.
+#[test]
+fn a_full_cache_folder_is_red_and_internal() {
+    let cli = CliFixture::new();
+    let full =
+        "mount -t tmpfs -o size=8k tmpfs /mnt; head -c 8k /dev/zero > /mnt/full; export PVF_CACHE_DIR=/mnt/cache";
+    let (code, report) = pvf_after(&cli, full, "doctor");
+    assert_eq!(code, Some(1), "{report}");
+    let checks = diagnosis_of(&report);
+    for check in ["cache folder", "self-test"] {
+        assert!(checks[check]["ok"] == false, "{report}");
+    }
+    assert!(checks["cache folder"]["fix"].as_str().unwrap().contains("--cache-dir"), "{report}");
+    let (code, answer) = pvf_after(&cli, full, "execute code.wasm --params good");
+    assert_eq!((code, answer["verdict"].as_str()), (Some(3), Some("internal")), "{answer}");
+    assert!(answer["reason"].as_str().unwrap().contains("No space left"), "{answer}");
+}
+
 #[test]
 fn what_the_machine_denies_is_red_and_no_verdict_on_the_candidate() {
     let cli = CliFixture::new();
     for (name, commands, red) in [
-        ("noexec", "mount -t tmpfs -o noexec tmpfs /mnt; export TMPDIR=/mnt", "temporary files"),
+        ("noexec", "mount -t tmpfs -o noexec tmpfs /mnt; export TMPDIR=/mnt", "cache folder"),
         ("stack", "ulimit -Ss 8192; ulimit -Hs 8192", "resource limits"),
         ("data", "ulimit -d 100000", "resource limits"),
         ("address space", "ulimit -v 4000000", "resource limits"),

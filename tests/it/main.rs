@@ -5,6 +5,7 @@ mod architecture;
 mod benches;
 mod both;
 mod bus;
+mod cache;
 mod cloud;
 mod compose;
 mod coordinators;

@@ -152,6 +152,23 @@ impl Fleet {
         self.add_changed(role, arguments, |_| {});
     }
 
+    /// Starts one more worker after these commands of a shell, in mount and user namespaces of its own.
+    pub fn add_after(&mut self, role: Role, commands: &str, arguments: &[&str]) {
+        self.add_changed(role, arguments, |command| {
+            let script = format!("{commands}\nexec \"$0\" \"$@\"");
+            let mut within = Command::new("unshare");
+            within.args(["--map-root-user", "--mount", "bash", "-ec", &script]).arg(command.get_program());
+            within.args(command.get_args());
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => within.env(name, value),
+                    None => within.env_remove(name),
+                };
+            }
+            *command = within;
+        });
+    }
+
     fn add_changed(&mut self, role: Role, arguments: &[&str], change: impl FnOnce(&mut Command)) {
         let (name, list) = match role {
             Role::Prepare => ("pvf-prepare-worker", &mut self.prepare),

@@ -17,6 +17,7 @@ use pvf_shared::{
     ids::FleetName,
     signals::Shutdown,
     store::{BlobStore, StoreError, seal::SealKey},
+    units::parse_bytes,
     wire::WorkerKind,
 };
 use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -60,6 +61,13 @@ struct Args {
     /// Spare processes that are kept ready for each artifact in use, 0 to 64 [default: --slots, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=64))]
     spares: Option<u32>,
+    /// Where copies of artifacts are kept; not mounted noexec [default: the folder for temporary files]
+    #[arg(long, env = "PVF_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Most bytes of copies of artifacts, for instance 16GiB [default: 16GiB, or half of what the file system has free if
+    /// that is less, but at least 1GiB]
+    #[arg(long, env = "PVF_CACHE_BYTES", value_name = "SIZE", value_parser = parse_bytes)]
+    cache_bytes: Option<u64>,
     /// Refuse to start unless every sandbox mechanism is available (default)
     #[arg(long)]
     secure: bool,
@@ -191,6 +199,8 @@ async fn run(kind: WorkerKind, args: Args, store: BlobStore, sandbox: Report, ht
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
     config.spares = args.spares.unwrap_or(config.spares);
     config.host = args.host.unwrap_or(config.host);
+    config.cache_dir = args.cache_dir.unwrap_or(config.cache_dir);
+    config.cache_bytes = args.cache_bytes;
     config.self_test = true;
     let worker = Worker::new(config, bus, store)?.with_http(http)?;
     Ok(worker.run(async move { shutdown.asked().await }).await?)

@@ -42,6 +42,9 @@ pub(crate) struct Global {
     /// File with the secret that artifacts are sealed with, the same for the whole fleet
     #[arg(long, global = true, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
     pub(crate) seal_key_file: Option<PathBuf>,
+    /// Where workers keep their copies of artifacts; not mounted noexec [default: the folder for temporary files]
+    #[arg(long, global = true, env = "PVF_CACHE_DIR", value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
     /// How long to wait for each verdict, 1ms to 24h
     #[arg(long, global = true, default_value = "30m", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) wait: Duration,

@@ -32,6 +32,11 @@ impl RoleCommand {
         let (role, args) = self.parts();
         // The role reads the environment variables itself.
         let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let coordinator = matches!(self, Self::Coordinator(_));
+        if coordinator && typed("cache_dir") {
+            let why = "it is for workers: the coordinator has no copies of artifacts";
+            return Err(Failure::Input(format!("--cache-dir is not an option of `pvf coordinator`: {why}")));
+        }
         if let Some((option, instead)) = REFUSED.iter().find(|(option, _)| typed(option)) {
             return Err(Failure::Input(format!("--{option} is not an option of `pvf {role}`: {instead}")));
         }
@@ -48,6 +53,9 @@ impl RoleCommand {
         }
         if let (true, Some(path)) = (typed("seal_key_file"), &global.seal_key_file) {
             forward("seal-key-file", path.into());
+        }
+        if let (true, Some(path)) = (typed("cache_dir"), &global.cache_dir) {
+            forward("cache-dir", path.into());
         }
         arguments.extend((0..global.verbose).map(|_| OsString::from("-v")));
         arguments.extend_from_slice(&args.rest);
@@ -112,6 +120,16 @@ mod tests {
                 assert!(error.contains(&format!("--json is not an option of `pvf {role}`")), "{error}");
             }
             assert!(arguments(&format!("pvf --wait 5s {role}")).unwrap_err().contains("--wait"));
+        }
+        assert!(arguments("pvf --cache-dir /c coordinator").unwrap_err().contains("--cache-dir is not an option"));
+    }
+
+    #[test]
+    fn the_cache_folder_is_forwarded_to_workers() {
+        for role in ["prepare-worker", "execute-worker"] {
+            for line in [format!("pvf --cache-dir /c {role}"), format!("pvf {role} --cache-dir /c")] {
+                assert_eq!(arguments(&line).unwrap(), ["--cache-dir", "/c"]);
+            }
         }
     }
 }

@@ -62,6 +62,7 @@ impl Target {
             // Unlike a worker of a fleet, the tool also works where the sandbox is incomplete. The host logs a warning
             // that names the missing mechanisms.
             secure: false,
+            cache_dir: global.cache_dir.clone(),
             ..Config::new(store)
         };
         let (host, run) = crate::start(config, Metrics::default()).await?;

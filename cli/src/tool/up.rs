@@ -133,6 +133,9 @@ impl Plan<'_> {
         command.env("PVF_STORE", self.fleet.store.as_deref().unwrap_or_default());
         if role != "coordinator" {
             command.args(["--slots", "1"]);
+            if let Some(folder) = &self.fleet.cache_dir {
+                command.arg("--cache-dir").arg(folder);
+            }
             if self.args.insecure_best_effort {
                 command.arg("--insecure-best-effort");
             }

@@ -1,6 +1,6 @@
 //! The task of one run: fetch the inputs, run the job's process, store what it made, report the outcome.
 
-use super::{artifacts::ArtifactCache, messages::TaskMessage};
+use super::{cache::ArtifactCache, messages::TaskMessage};
 use crate::supervise::{JobRunner, Prepared, SlotGrant};
 use futures::FutureExt as _;
 use pvf_shared::{

@@ -1,10 +1,9 @@
 //! The worker's agent: the shell around its pure core ([`pvf_worker_core`]).
 //!
-//! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `jobs` is the
-//! task of one run, `messages` is what tasks tell the loop, `runs` keeps those tasks and what is known of their processes, `self_test`
-//! decides when the machine is tested, `artifacts` is the cache of artifact files. Dropping the agent, or a run, kills and reaps the processes that belong to it.
+//! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `jobs` is the task of one run, `messages` is what tasks tell the loop, `runs` keeps those tasks and what is known of their processes, `self_test`
+//! decides when the machine is tested, `cache` has the copies of artifacts. Dropping the agent, or a run, kills and reaps the processes that belong to it.
 
-mod artifacts;
+mod cache;
 mod coordinator;
 mod jobs;
 mod messages;
@@ -18,7 +17,7 @@ use crate::{
     supervise::JobRunner,
     wasm::{CpuBaseline, engine_id},
 };
-use artifacts::ArtifactCache;
+use cache::{ArtifactCache, CacheSettings};
 use jobs::JobContext;
 use pvf_shared::{
     bus::{BusError, SharedBus},
@@ -31,7 +30,7 @@ use pvf_shared::{
 use pvf_worker_core::AgentConfig;
 use shell::{Shell, Status};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Once},
     time::Duration,
 };
@@ -65,6 +64,12 @@ pub struct WorkerConfig {
     pub spares: u32,
     /// How long running jobs may go on when the worker is asked to end.
     pub drain: Duration,
+    /// Where copies of artifacts are kept, in a folder of the worker's own, which it removes when it ends. The folder is
+    /// created if it does not exist. Artifacts are mapped from there, so it must not be mounted `noexec`.
+    pub cache_dir: PathBuf,
+    /// Most bytes of copies. The default is 16 GiB, or half of what the file system has free if that is less, but at
+    /// least 1 GiB.
+    pub cache_bytes: Option<u64>,
     /// Prepare and execute a small PVF before registering, and again when jobs fail to start. A worker whose self-test
     /// fails takes no jobs until it passes.
     pub self_test: bool,
@@ -86,9 +91,17 @@ impl WorkerConfig {
             host: host.trim().to_owned(),
             spares: slots.min(MAX_SPARES),
             drain: Duration::from_secs(15),
+            cache_dir: default_cache_dir(),
+            cache_bytes: None,
             self_test: false,
         }
     }
+}
+
+/// Where copies of artifacts are kept unless the settings say otherwise: the folder for temporary files (`TMPDIR`, else
+/// `/tmp`).
+pub fn default_cache_dir() -> PathBuf {
+    std::env::temp_dir()
 }
 
 /// Why a worker cannot run.
@@ -133,7 +146,11 @@ impl Worker {
         check_sandbox(runner.sandbox(), config.secure)?;
         let engine = engine_id(config.baseline).map_err(|e| setup("engine", &e))?;
         let metrics = WorkerMetrics::new(config.kind, config.slots).map_err(|e| setup("metrics", &e))?;
-        let cache = ArtifactCache::new(store.clone(), metrics.clone()).map_err(|e| setup("artifact cache", &e))?;
+        let settings = CacheSettings { folder: config.cache_dir, bytes: config.cache_bytes };
+        let templates = runner.clone();
+        let on_evict = Box::new(move |artifact: &Path| templates.give_up(artifact));
+        let cache = ArtifactCache::new(&settings, store.clone(), on_evict, metrics.clone());
+        let cache = cache.map_err(|e| setup("folder for copies of artifacts (--cache-dir)", &e))?;
         let registration = WorkerHello {
             worker: WorkerId::new(),
             kind: config.kind,

@@ -16,8 +16,15 @@ const FAILURES: u32 = 3;
 /// Pause between two tests of a machine that failed one.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Tests the machine. If that fails, copies that no job uses are given up with their templates: they may be what the
+/// machine has no room for.
 async fn test(jobs: &JobContext) -> Result<(), String> {
-    jobs.runner.self_test(jobs.cache.folder()).await
+    let folder = jobs.cache.folder().map_err(|error| format!("folder for copies of artifacts: {error}"))?;
+    let result = jobs.runner.self_test(&folder).await;
+    if result.is_err() {
+        jobs.cache.evict_idle();
+    }
+    result
 }
 
 fn log(why: &str) {

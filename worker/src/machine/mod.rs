@@ -4,4 +4,4 @@ mod cgroup;
 mod resources;
 
 pub use cgroup::CgroupLimits;
-pub use resources::{Limit, LimitedResource, limit, maps_executable, raise_open_files};
+pub use resources::{Limit, LimitedResource, free_space, limit, maps_executable, raise_open_files};

@@ -1,4 +1,4 @@
-//! Resource limits of this process, and whether files of a folder can be mapped executable.
+//! Resource limits of this process, and whether files of a folder can be mapped executable and have room.
 
 use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
@@ -59,6 +59,12 @@ pub fn raise_open_files() {
     }
 }
 
+/// Bytes that this user may still write to the file system of this folder.
+pub fn free_space(folder: &Path) -> io::Result<u64> {
+    let status = rustix::fs::statvfs(folder)?;
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
 /// Whether a file in this folder can be mapped executable, as an artifact is; a folder that is mounted `noexec` refuses it.
 pub fn maps_executable(folder: &Path) -> io::Result<()> {
     use std::io::Write as _;
@@ -88,6 +94,8 @@ mod tests {
     fn a_usual_folder_can_hold_artifacts() {
         let folder = tempfile::tempdir().unwrap();
         maps_executable(folder.path()).unwrap();
+        assert!(free_space(folder.path()).unwrap() > 0);
+        assert!(free_space(&folder.path().join("missing")).is_err());
         assert!(maps_executable(&folder.path().join("missing")).is_err());
     }
 }

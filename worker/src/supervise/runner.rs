@@ -126,6 +126,12 @@ impl JobRunner {
         self.starter.is_warm(artifact, params)
     }
 
+    /// Gives up the templates of this artifact: its file is about to be deleted, and takes space while it is mapped. Jobs
+    /// that run go on.
+    pub fn give_up(&self, artifact: &Path) {
+        self.starter.give_up(artifact);
+    }
+
     /// Executes a candidate in a process of its own. The seal of the artifact file must have been verified, unless the
     /// artifact [is warm](Self::is_warm).
     pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {

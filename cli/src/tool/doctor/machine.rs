@@ -1,9 +1,9 @@
-//! Checks of the machine: kernel, processor, memory, descriptors, temporary files, sandbox.
+//! Checks of the machine: kernel, processor, memory, resource limits, the folder for copies of artifacts, sandbox.
 
 use super::{Check, cgroup};
 use pvf_shared::{params::DEFAULT_STACK_NATIVE_MAX, units::human_bytes};
 use pvf_worker::{
-    machine::{Limit, LimitedResource, limit, maps_executable},
+    machine::{Limit, LimitedResource, free_space, limit, maps_executable},
     sandbox::Report,
     supervise::{JobRunner, probe_sandbox},
     wasm::CpuBaseline,
@@ -24,12 +24,14 @@ const LEAST_DATA: u64 = 4 << 30;
 const LEAST_ADDRESS_SPACE: u64 = 16 << 30;
 /// The largest artifact, bytes.
 const LEAST_FILE_SIZE: u64 = 1 << 30;
+/// Free space for copies of artifacts, bytes.
+const LEAST_CACHE: u64 = LEAST_FILE_SIZE;
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// Kernel, processor, memory, descriptors, temporary files.
+/// Kernel, processor, memory, resource limits.
 pub(super) fn checks(baseline: Option<&str>) -> Vec<Check> {
     vec![
         kernel(&read("/proc/sys/kernel/osrelease")),
@@ -37,7 +39,6 @@ pub(super) fn checks(baseline: Option<&str>) -> Vec<Check> {
         memory(&read("/proc/meminfo")),
         cgroup::check(),
         resource_limits(limit),
-        temporary_files(&std::env::temp_dir()),
     ]
 }
 
@@ -109,25 +110,31 @@ fn resource_limits(limit: impl Fn(LimitedResource) -> Limit) -> Check {
     Check::of("resource limits", fixes.is_empty(), found.join(", "), &fix)
 }
 
-fn temporary_files(folder: &Path) -> Check {
-    let name = "temporary files";
-    match maps_executable(folder) {
-        Ok(()) => Check::green(name, format!("{} is writable, and its files can be executed", folder.display())),
-        Err(error) => Check::red(
+/// The folder for copies of artifacts, which is created as a worker would.
+pub(super) fn cache_folder(folder: &Path) -> Check {
+    let name = "cache folder";
+    let usable = fs::create_dir_all(folder).and_then(|()| maps_executable(folder)).and_then(|()| free_space(folder));
+    let shown = folder.display();
+    let fix = "--cache-dir (PVF_CACHE_DIR; default: TMPDIR): a writable folder that is not mounted noexec, with 1 GiB free at least, \
+               for the artifacts that a worker caches";
+    match usable {
+        Ok(free) => Check::of(
             name,
-            format!("{}: {error}", folder.display()),
-            "set TMPDIR to a writable folder that is not mounted noexec, with space for up to 256 artifacts, which a worker caches",
+            free >= LEAST_CACHE,
+            format!("{shown} is writable, its files can be executed, {} free", human_bytes(free)),
+            fix,
         ),
+        Err(error) => Check::red(name, format!("{shown}: {error}"), fix),
     }
 }
 
 /// Prepares and executes a small PVF as a worker does. A baseline that does not exist has a red check of its own.
-pub(super) async fn self_test(baseline: Option<&str>) -> Check {
+pub(super) async fn self_test(baseline: Option<&str>, cache: &Path) -> Check {
     let name = "self-test";
     let baseline = baseline.and_then(|name| name.parse().ok()).unwrap_or_else(CpuBaseline::of_this_machine);
     let tested = async {
         let runner = JobRunner::new(None, baseline).map_err(|error| error.to_string())?;
-        runner.self_test(&std::env::temp_dir()).await
+        runner.self_test(cache).await
     };
     match tested.await {
         Ok(()) => Check::green(name, "a small PVF was prepared and executed in the sandbox"),
@@ -183,7 +190,8 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_is_red() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(temporary_files(folder.path()).fix.is_none());
-        assert!(temporary_files(&folder.path().join("missing")).fix.unwrap().contains("noexec"));
+        let created = folder.path().join("created/here");
+        assert!(cache_folder(&created).fix.is_none() && created.is_dir());
+        assert!(cache_folder(Path::new("/dev/null/cache")).fix.unwrap().contains("--cache-dir"));
     }
 }

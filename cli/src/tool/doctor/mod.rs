@@ -49,11 +49,13 @@ impl Check {
 
 /// Succeeds if all checks are green.
 pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failure> {
+    let cache = global.cache_dir.clone().unwrap_or_else(pvf_worker::agent::default_cache_dir);
     let mut checks = machine::checks(args.cpu_baseline.as_deref());
     // A coordinator runs no validation code, so it needs no sandbox.
     if args.role != Some(Role::Coordinator) {
         checks.extend(machine::sandbox());
-        checks.push(machine::self_test(args.cpu_baseline.as_deref()).await);
+        checks.push(machine::cache_folder(&cache));
+        checks.push(machine::self_test(args.cpu_baseline.as_deref(), &cache).await);
     }
     checks.extend(reach::checks(global).await);
     let red = checks.iter().filter(|check| check.fix.is_some()).count();

@@ -66,6 +66,11 @@ impl JobStarter {
         self.pool.has(artifact, params)
     }
 
+    /// Gives up the templates of this artifact.
+    pub(in crate::supervise) fn give_up(&self, artifact: &Path) {
+        self.pool.give_up(artifact);
+    }
+
     /// Waits until the job has a slot, and starts it.
     pub(in crate::supervise) async fn start(
         &self,

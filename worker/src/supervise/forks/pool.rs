@@ -110,6 +110,18 @@ impl ForkPool {
         }
     }
 
+    /// Gives up the templates of this artifact and their spares. Jobs that run on their forks go on.
+    pub(in crate::supervise) fn give_up(&self, artifact: &Path) {
+        let mut sources = self.sources();
+        let of_it: Vec<_> =
+            sources.cached.iter().map(|(key, _)| key).filter(|key| key.0 == artifact).cloned().collect();
+        for key in of_it {
+            if let Some(given_up) = sources.cached.pop(&key) {
+                sources.memory -= given_up.memory;
+            }
+        }
+    }
+
     /// The source's template, which is started if there is none.
     pub(super) async fn template(&self, source: &Arc<ForkSource>) -> Result<Template, ForkError> {
         let mut slot = source.template.lock().await;
@@ -193,6 +205,7 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pvf_shared::params::ExecutorParam;
 
     const MAX_TEMPLATES: usize = 8;
 
@@ -260,5 +273,17 @@ mod tests {
         pool.evict_other_than(&sources[0]);
         pool.evict_other_than(&sources[0]);
         assert_eq!(cached(&pool), (vec!["0".into()], 0));
+    }
+
+    #[test]
+    fn the_templates_of_one_artifact_are_given_up_for_all_parameters() {
+        let pool = pool(u64::MAX);
+        let others = ExecutorParams(vec![ExecutorParam::StackLogicalMax(2048)]);
+        let sources = [source(&pool, 0), source(&pool, 1), pool.source(Path::new("0"), &others)];
+        sources.iter().for_each(|source| pool.sources().set_memory(source, 4));
+        pool.give_up(Path::new("0"));
+        assert_eq!(cached(&pool), (vec!["1".into()], 4));
+        pool.give_up(Path::new("2"));
+        assert_eq!(cached(&pool), (vec!["1".into()], 4));
     }
 }

@@ -1,0 +1,139 @@
+//! Copies of artifacts on disk, and the room that they take.
+
+use super::folder::CacheFolder;
+use pvf_shared::artifact::Mac;
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Notify, futures::Notified};
+
+/// How many bytes copies may take, and how many they do.
+#[derive(Debug)]
+pub(super) struct Space {
+    limit: u64,
+    used: Mutex<u64>,
+    /// A copy was deleted, or a job does not use its copy any more.
+    changed: Notify,
+}
+
+/// Room for a copy, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    space: Arc<Space>,
+    bytes: u64,
+}
+
+impl Space {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { limit, used: Mutex::new(0), changed: Notify::new() }
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    fn used(&self) -> MutexGuard<'_, u64> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for a copy of so many bytes, if there is.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        let mut used = self.used();
+        let sum = used.checked_add(bytes).filter(|sum| *sum <= self.limit)?;
+        *used = sum;
+        Some(Reservation { space: self.clone(), bytes })
+    }
+
+    /// Completes when a copy was deleted or is not used any more.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut used = self.space.used();
+        *used = used.saturating_sub(self.bytes);
+        drop(used);
+        self.space.changed.notify_waiters();
+    }
+}
+
+/// A file that is deleted when this is dropped.
+#[derive(Debug)]
+pub(super) struct PrivateFile(PathBuf);
+
+impl PrivateFile {
+    /// Writes a file that only this user can read. If the folder was removed it is created again.
+    pub(super) fn write(folder: &CacheFolder, bytes: &[u8]) -> io::Result<Self> {
+        match Self::write_in(&folder.path(), bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::write_in(&folder.existing()?, bytes),
+            other => other,
+        }
+    }
+
+    fn write_in(folder: &Path, bytes: &[u8]) -> io::Result<Self> {
+        use std::io::Write as _;
+        let file = Self(folder.join(super::unique_name()));
+        let mut open = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(&file.0)?;
+        open.write_all(bytes)?;
+        Ok(file)
+    }
+}
+
+impl Drop for PrivateFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A copy on disk. It is deleted when the cache has evicted it and no job uses it any more.
+#[derive(Debug)]
+pub(super) struct Copy {
+    // Before the room that it takes.
+    pub(super) file: PrivateFile,
+    pub(super) mac: Mac,
+    /// Hash of the content.
+    pub(super) content: [u8; 32],
+    pub(super) room: Reservation,
+}
+
+impl Copy {
+    pub(super) fn path(&self) -> &Path {
+        &self.file.0
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.room.bytes
+    }
+}
+
+/// A copy that a job uses: it is not evicted.
+#[derive(Debug, Clone)]
+pub(in crate::agent) struct UsedCopy {
+    /// `None` only while this is dropped.
+    copy: Option<Arc<Copy>>,
+    space: Arc<Space>,
+}
+
+impl UsedCopy {
+    pub(super) fn new(copy: Arc<Copy>) -> Self {
+        let space = copy.room.space.clone();
+        Self { copy: Some(copy), space }
+    }
+
+    /// Path of the file.
+    pub(in crate::agent) fn path(&self) -> &Path {
+        self.copy.as_ref().map_or(Path::new(""), |copy| copy.path())
+    }
+}
+
+impl Drop for UsedCopy {
+    fn drop(&mut self) {
+        drop(self.copy.take());
+        self.space.changed.notify_waiters();
+    }
+}
