@@ -12,11 +12,11 @@ use pvf_shared::{
     Bytes,
     blob::BlobRef,
     ids::WorkerId,
-    job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, PrepareJob, PrepareOutcome},
+    job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{Dispatch, WorkerKind},
 };
-use pvf_worker_core::{AttemptKey, RunId};
+use pvf_worker_core::{AttemptKey, Event, FetchId, RunId};
 use std::{sync::Arc, time::Duration};
 
 /// A run of a worker.
@@ -25,8 +25,6 @@ pub struct Run {
     pub dispatch: Arc<Dispatch>,
     behind: Option<RunId>,
     process: Process,
-    /// It failed before it had a process.
-    failed: Option<JobOutcome>,
     /// The core was told that its slot is free.
     pub released: bool,
 }
@@ -52,21 +50,38 @@ impl World {
         self.after(latency, Scheduled::Worker(id, generation, input));
     }
 
+    /// The core has something fetched; now and then that takes long.
+    pub(super) fn start_fetch(&mut self, id: WorkerId, fetch: FetchId, dispatch: Arc<Dispatch>) {
+        let time = match self.rng.u8(0..20) {
+            0 => self.millis(20..3000),
+            1..10 => Duration::from_micros(self.rng.u64(0..2000)),
+            _ => Duration::ZERO,
+        };
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.fetching.insert(fetch, dispatch);
+        let generation = worker.generation;
+        self.after(time, Scheduled::Worker(id, generation, Input::FetchEnds(fetch)));
+    }
+
+    /// A fetch is over, unless the core has stopped it.
+    pub(super) fn fetched(&mut self, id: WorkerId, fetch: FetchId) -> Option<Event> {
+        let worker = self.workers.get_mut(&id)?;
+        let dispatch = worker.fetching.remove(&fetch)?;
+        let attempt = (&*dispatch).into();
+        worker.checks.on_fetched(attempt, self.now);
+        let Some(outcome) = worker.fetch_inputs(&dispatch.spec, &self.store) else {
+            return Some(Event::Fetched { fetch });
+        };
+        worker.checks.on_failed(attempt, &outcome, self.now);
+        Some(Event::FetchFailed { fetch, outcome, usage: JobUsage::default() })
+    }
+
     /// The core starts a run.
     pub(super) fn start_run(&mut self, id: WorkerId, run: RunId, dispatch: Arc<Dispatch>, behind: Option<RunId>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let failed = worker.fetch_inputs(&dispatch.spec, &self.store);
         let waits = behind.is_some_and(|before| worker.has_process(before));
-        let fails = failed.is_some();
-        if fails {
-            worker.checks.on_failed((&*dispatch).into());
-        }
-        let process = if fails { Process::Ended } else { Process::Waiting };
-        worker.runs.insert(run, Run { dispatch, behind, process, failed, released: false });
-        let generation = worker.generation;
-        if fails {
-            self.worker_sees(id, generation, Input::SlotReleased(run));
-        } else if !waits {
+        worker.runs.insert(run, Run { dispatch, behind, process: Process::Waiting, released: false });
+        if !waits {
             self.begin(id, run);
         }
     }
@@ -140,10 +155,9 @@ impl World {
 
     /// The outcome of a run whose process has ended.
     pub(super) fn outcome(&mut self, run: &Run) -> JobOutcome {
-        match (&run.failed, &run.dispatch.spec) {
-            (Some(outcome), _) => outcome.clone(),
-            (None, JobSpec::Prepare(job)) => JobOutcome::Prepare(prepare(job, &mut self.store)),
-            (None, JobSpec::Execute(job)) => JobOutcome::Execute(execute(job, &run.dispatch)),
+        match &run.dispatch.spec {
+            JobSpec::Prepare(job) => JobOutcome::Prepare(prepare(job, &mut self.store)),
+            JobSpec::Execute(job) => JobOutcome::Execute(execute(job, &run.dispatch)),
         }
     }
 }

@@ -10,11 +10,12 @@ use pvf_shared::{
     job::JobUsage,
     subjects::Subject,
     time::Timestamp,
-    wire::{ToWorker, WorkerReply},
+    wire::{Dispatch, ToWorker, WorkerReply},
 };
-use pvf_worker_core::{Action, Agent, Event, Notice, Request, RunId};
+use pvf_worker_core::{Action, Agent, Event, FetchId, Notice, Request, RunId};
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,6 +31,8 @@ pub struct Worker {
     /// What reached it while it stood still.
     held: Vec<Scheduled>,
     pub runs: BTreeMap<RunId, Run>,
+    /// Jobs whose artifact and input are on their way.
+    pub fetching: BTreeMap<FetchId, Arc<Dispatch>>,
     /// Its copies of artifacts.
     pub copies: HashMap<ArtifactId, Option<Mac>>,
     pub checks: WorkerChecks,
@@ -42,6 +45,8 @@ pub struct Worker {
 pub enum Input {
     /// A request was answered, or not in time.
     Answered { request: Request, answer: Result<WorkerReply, String> },
+    /// A fetch is over.
+    FetchEnds(FetchId),
     /// The worker sees that a staged process has begun.
     Began(RunId),
     /// The worker sees that a process has ended.
@@ -71,6 +76,7 @@ impl World {
             stopped_until: None,
             held: Vec::new(),
             runs: BTreeMap::new(),
+            fetching: BTreeMap::new(),
             copies: HashMap::new(),
             wake_at: None,
         };
@@ -166,6 +172,10 @@ impl World {
                 }
                 Event::Answered { request, answer }
             }
+            Input::FetchEnds(fetch) => match self.fetched(id, fetch) {
+                Some(event) => event,
+                None => return,
+            },
             Input::Began(run) | Input::SlotReleased(run) | Input::Ended(run) => match self.fact(id, run, &input) {
                 Some(event) => event,
                 None => return,
@@ -266,6 +276,11 @@ impl World {
                     report: report.clone(),
                     reply,
                 });
+            }
+            Action::Fetch { fetch, dispatch } => self.start_fetch(id, fetch, dispatch),
+            Action::StopFetch { fetch } => {
+                let stopped = self.workers.get_mut(&id).and_then(|worker| worker.fetching.remove(&fetch));
+                assert!(stopped.is_some(), "{fetch:?} is stopped, and {id:?} does not have it");
             }
             Action::Start { run, dispatch, behind } => self.start_run(id, run, dispatch, behind),
             Action::GrantSlot { run } => self.grant_slot(id, run),

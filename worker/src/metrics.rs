@@ -148,6 +148,7 @@ impl WorkerMetrics {
     pub(crate) fn show(&self, agent: &Agent, bus_connected: bool) {
         let counts = agent.counts();
         for (state, n) in [
+            ("fetching", counts.fetching),
             ("queued", counts.queued),
             ("staged", counts.staged),
             ("running", counts.running),

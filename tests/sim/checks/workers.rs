@@ -32,14 +32,16 @@ pub struct WorkerChecks {
 #[derive(Debug)]
 struct Seen {
     urgency: u8,
-    /// When the dispatch was handled.
+    /// When the dispatch was handled; once it is fetched, when it was.
     arrived: Timestamp,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// It was accepted and has not begun.
+    /// It was accepted, and what it needs is being fetched.
+    Fetching,
+    /// It is fetched and has not begun.
     Waiting,
     /// It has begun, or failed before it could.
     Begun,
@@ -104,7 +106,8 @@ impl WorkerChecks {
             ToWorker::Recall { .. } if refusal.is_none() => {
                 let seen = self.attempts.get_mut(&key).unwrap_or_else(|| panic!("{key} is given back and is not here"));
                 // It may have begun in a moment that the worker has not seen yet.
-                assert!(matches!(seen.state, State::Waiting | State::Begun), "{key} is given back: {seen:?}");
+                let may = matches!(seen.state, State::Fetching | State::Waiting | State::Begun);
+                assert!(may, "{key} is given back: {seen:?}");
                 seen.state = State::Withdrawn;
             }
             ToWorker::Recall { .. } | ToWorker::Acknowledge { .. } => {}
@@ -123,7 +126,7 @@ impl WorkerChecks {
             }
         }
         if refusal.is_none() {
-            self.attempts.insert(key, Seen { urgency: dispatch.urgency, arrived: now, state: State::Waiting });
+            self.attempts.insert(key, Seen { urgency: dispatch.urgency, arrived: now, state: State::Fetching });
         }
     }
 
@@ -168,7 +171,15 @@ impl WorkerChecks {
             }
             Action::Heartbeat(heartbeat) => self.on_heartbeat(&heartbeat.running, now),
             Action::Register(hello) => self.on_heartbeat(&hello.running, now),
-            Action::GrantSlot { .. } | Action::Stop { .. } | Action::Leave | Action::Notice(_) => {}
+            Action::Fetch { dispatch, .. } => {
+                let seen = self.attempts.get(&AttemptKey::from(&**dispatch));
+                assert!(seen.is_some_and(|seen| matches!(seen.state, State::Fetching)), "{seen:?} is fetched");
+            }
+            Action::StopFetch { .. }
+            | Action::GrantSlot { .. }
+            | Action::Stop { .. }
+            | Action::Leave
+            | Action::Notice(_) => {}
         }
     }
 
@@ -188,7 +199,9 @@ impl WorkerChecks {
     fn on_heartbeat(&mut self, running: &[RunningJob], now: Timestamp) {
         let mut listed: Vec<_> = running.iter().map(|job| AttemptKey::from(*job)).collect();
         listed.sort_unstable();
-        let has = |seen: &Seen| matches!(seen.state, State::Waiting | State::Begun | State::Completed { .. });
+        let has = |seen: &Seen| {
+            matches!(seen.state, State::Fetching | State::Waiting | State::Begun | State::Completed { .. })
+        };
         let expected: Vec<_> = self.attempts.iter().filter(|(_, seen)| has(seen)).map(|(key, _)| *key).collect();
         assert_eq!(listed, expected, "a worker lists other jobs than it has");
         let limit = REPEATED_WITHIN + timing().ack;
@@ -214,10 +227,18 @@ impl WorkerChecks {
         assert!(first.is_none(), "a less urgent job begins first: {key} ({urgency}) before {first:?}");
     }
 
-    /// A run fails before its process begins.
-    pub fn on_failed(&mut self, key: AttemptKey) {
+    /// The fetch of what an attempt needs is over. From now on it waits with the others.
+    pub fn on_fetched(&mut self, key: AttemptKey, now: Timestamp) {
+        match self.attempts.get_mut(&key) {
+            Some(seen @ Seen { state: State::Fetching, .. }) => (seen.state, seen.arrived) = (State::Waiting, now),
+            other => panic!("{key} is fetched: {other:?}"),
+        }
+    }
+
+    /// What an attempt needs could not be fetched.
+    pub fn on_failed(&mut self, key: AttemptKey, outcome: &JobOutcome, now: Timestamp) {
         if let Some(seen) = self.attempts.get_mut(&key) {
-            seen.state = State::Begun;
+            seen.state = State::Completed { outcome: outcome.clone(), at: now, sent: None };
         }
     }
 

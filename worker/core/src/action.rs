@@ -1,6 +1,6 @@
 //! Outputs of the core.
 
-use crate::{AttemptKey, RunId};
+use crate::{AttemptKey, FetchId, RunId};
 use pvf_proto::{
     ids::FencingToken,
     subjects::Subject,
@@ -25,7 +25,21 @@ pub enum Action {
     Heartbeat(Box<Heartbeat>),
     /// Send a report in the same way.
     Report(Box<JobReport>),
-    /// Start a run: fetch what it needs and hand it to a process.
+    /// Fetch what a job needs, and feed [`Event::Fetched`](crate::Event::Fetched) or
+    /// [`Event::FetchFailed`](crate::Event::FetchFailed). The shell keeps what it fetched as long as
+    /// [`Agent::needs_inputs`](crate::Agent::needs_inputs).
+    Fetch {
+        /// The fetch.
+        fetch: FetchId,
+        /// The job.
+        dispatch: Arc<Dispatch>,
+    },
+    /// End a fetch: its result is not wanted. The shell feeds nothing more about it.
+    StopFetch {
+        /// The fetch.
+        fetch: FetchId,
+    },
+    /// Start a run: hand what was fetched for it to a process.
     Start {
         /// The run.
         run: RunId,

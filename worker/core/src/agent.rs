@@ -1,7 +1,7 @@
 //! The agent: one event in, actions out.
 
 use crate::{
-    Action, AgentConfig, Event, JobState, Request,
+    Action, AgentConfig, AttemptKey, Event, JobState, Request,
     job::Job,
     state::{Phase, WorkerState},
 };
@@ -16,6 +16,8 @@ pub struct Agent {
 /// How many jobs a worker has in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Jobs for which something is being fetched.
+    pub fetching: usize,
     /// Jobs that wait without a process.
     pub queued: usize,
     /// Jobs that are staged.
@@ -47,6 +49,8 @@ impl Agent {
                 state.on_report_answered(attempt, answer, now);
             }
             Event::Answered { request, answer } => state.on_beat_answered(request, answer),
+            Event::Fetched { fetch } => state.on_fetched(fetch),
+            Event::FetchFailed { fetch, outcome, usage } => state.on_fetch_failed(fetch, outcome, usage, now),
             Event::Began { run } => state.on_began(run),
             Event::SlotReleased { run } => state.on_slot_released(run),
             Event::Ended { run, outcome, usage } => state.on_ended(run, outcome, usage, now),
@@ -108,11 +112,18 @@ impl Agent {
         self.state.fit
     }
 
+    /// Whether this attempt may be started from what was fetched for it: it waits, or is staged and may be displaced and
+    /// started again.
+    pub fn needs_inputs(&self, attempt: AttemptKey) -> bool {
+        self.state.find(attempt).is_some_and(|job| job.state.waits())
+    }
+
     /// How many jobs there are in each state.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for job in self.state.jobs.values() {
             match job.state {
+                JobState::Fetching { .. } => counts.fetching += 1,
                 JobState::Queued { .. } => counts.queued += 1,
                 JobState::Staged { .. } => counts.staged += 1,
                 JobState::Running { .. } => counts.running += 1,

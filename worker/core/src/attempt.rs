@@ -52,3 +52,7 @@ impl From<AttemptKey> for RunningJob {
 /// worker, so that a late fact about an earlier run cannot be taken for one about the current run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub u64);
+
+/// One fetch of what an attempt needs. Numbers never repeat at one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FetchId(pub u64);

@@ -96,9 +96,8 @@ impl WorkerState {
             return self.refuse(CommandRefusal::NoFreeSlot, reply);
         }
         let until = now.after(self.config.timing.hold_back());
-        self.enqueue(dispatch, reply.map(|to| HeldAnswer { to, until }));
         self.notice(Notice::JobTaken { attempt });
-        self.fill_slots();
+        self.add(dispatch, reply.map(|to| HeldAnswer { to, until }));
     }
 
     /// A job that has not begun is given back.

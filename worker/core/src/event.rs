@@ -1,6 +1,6 @@
 //! Inputs of the core.
 
-use crate::{AttemptKey, RunId};
+use crate::{AttemptKey, FetchId, RunId};
 use pvf_proto::{
     job::{JobOutcome, JobUsage},
     subjects::Subject,
@@ -32,6 +32,20 @@ pub enum Event {
         request: Request,
         /// The answer, or why there is none.
         answer: Result<WorkerReply, String>,
+    },
+    /// What a job needs is on this machine.
+    Fetched {
+        /// The fetch.
+        fetch: FetchId,
+    },
+    /// What a job needs could not be fetched: the job has ended.
+    FetchFailed {
+        /// The fetch.
+        fetch: FetchId,
+        /// How the job ended.
+        outcome: JobOutcome,
+        /// What the job used.
+        usage: JobUsage,
     },
     /// The process of a staged run has begun its job: the process before it has ended, or the run was granted a slot.
     Began {

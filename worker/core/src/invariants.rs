@@ -10,13 +10,16 @@ use std::collections::HashSet;
 impl WorkerState {
     pub(crate) fn assert_invariants(&self) {
         let (mut running, mut staged, mut queued) = (HashSet::new(), Vec::new(), Vec::new());
-        let mut runs = HashSet::new();
+        let (mut runs, mut fetches) = (HashSet::new(), HashSet::new());
         for (id, job) in &self.jobs {
             assert_eq!(*id, job.dispatch.job, "a job is stored under its id");
             if let Some(run) = job.state.run() {
                 assert!(runs.insert(run), "two jobs share run {run:?}");
             }
             match &job.state {
+                JobState::Fetching { fetch, .. } => {
+                    assert!(fetches.insert(*fetch), "two jobs share fetch {fetch:?}");
+                }
                 JobState::Queued { .. } => queued.push(job),
                 JobState::Staged { behind, .. } => staged.push((*behind, job.dispatch.urgency)),
                 JobState::Running { run, .. } => drop(running.insert(*run)),
@@ -33,7 +36,7 @@ impl WorkerState {
         assert_eq!(predecessors.len(), staged.len(), "two jobs are staged behind one run");
         assert!(predecessors.is_subset(&running), "a job is staged behind a run without a slot");
         assert!(staged.windows(2).all(|pair| pair[0].1 == pair[1].1), "jobs of two urgencies are staged");
-        assert!(queued.len() + staged.len() <= MAX_STAGED as usize, "too many jobs wait");
+        assert!(fetches.len() + queued.len() + staged.len() <= MAX_STAGED as usize, "too many jobs wait");
         let waiting = queued.len() + staged.len();
         assert!(running.len() == self.slots() || waiting == 0, "a slot is free and {waiting} jobs wait");
         let Some(first) = queued.iter().map(|job| job.dispatch.urgency).min() else { return };

@@ -1,6 +1,6 @@
 //! The lifecycle of a job at a worker.
 
-use crate::RunId;
+use crate::{FetchId, RunId};
 use pvf_proto::{subjects::Subject, time::Timestamp, wire::Dispatch, wire::JobReport};
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How far a job has come. [`JobState::transition`] is the only place that moves it on:
 ///
 /// ```text
-///             Started                    SlotReleased             Ended
+/// Fetching ---- Failed ------------------------------------------------------+
+///   | Fetched                                                                |
+///   v         Started                    SlotReleased             Ended      v
 /// Queued ------------------> Running -----------------> Finishing ------> Finished
 ///   | ^                         ^                           ^                |
 ///   | | Displaced               | SlotGranted               | SlotReleased   | Acknowledged
@@ -22,7 +24,14 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobState {
-    /// It has neither a slot nor a process.
+    /// What it needs is being fetched. It has neither a slot nor a process.
+    Fetching {
+        /// The fetch.
+        fetch: FetchId,
+        /// Its place in the queue when it is fetched.
+        place: i64,
+    },
+    /// It is fetched, and has neither a slot nor a process.
     Queued {
         /// Order among queued jobs of the same urgency, lowest first.
         place: i64,
@@ -55,6 +64,10 @@ pub enum JobState {
 /// What moves a job on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobEvent {
+    /// What it needs is on this machine.
+    Fetched,
+    /// What it needs could not be fetched: its outcome is known.
+    Failed(Box<JobReport>),
     /// It gets a free slot.
     Started {
         /// Its run.
@@ -107,6 +120,8 @@ impl JobState {
     pub fn transition(&self, event: JobEvent) -> Result<Self, IllegalTransition> {
         let illegal = IllegalTransition { state: self.name(), event: event.name() };
         Ok(match (self, event) {
+            (Self::Fetching { place, .. }, JobEvent::Fetched) => Self::Queued { place: *place },
+            (Self::Fetching { .. }, JobEvent::Failed(report)) => Self::Finished(Box::new(PendingReport::new(*report))),
             (Self::Queued { .. }, JobEvent::Started { run, order }) => Self::Running { run, order },
             (Self::Queued { .. }, JobEvent::Staged { run, behind }) => Self::Staged { run, behind },
             (Self::Staged { .. }, JobEvent::Displaced { place }) => Self::Queued { place },
@@ -120,7 +135,8 @@ impl JobState {
             (Self::Finishing { .. }, JobEvent::Ended(report)) => Self::Finished(Box::new(PendingReport::new(*report))),
             (Self::Finished(_), JobEvent::Acknowledged) => Self::Gone,
             (
-                Self::Queued { .. }
+                Self::Fetching { .. }
+                | Self::Queued { .. }
                 | Self::Staged { .. }
                 | Self::Running { .. }
                 | Self::Finishing { .. }
@@ -135,18 +151,32 @@ impl JobState {
     pub fn run(&self) -> Option<RunId> {
         match self {
             Self::Staged { run, .. } | Self::Running { run, .. } | Self::Finishing { run } => Some(*run),
-            Self::Queued { .. } | Self::Finished(_) | Self::Gone => None,
+            Self::Fetching { .. } | Self::Queued { .. } | Self::Finished(_) | Self::Gone => None,
         }
     }
 
-    /// Whether it waits for a slot.
+    /// The fetch that is under way for it.
+    pub fn fetch(&self) -> Option<FetchId> {
+        match self {
+            Self::Fetching { fetch, .. } => Some(*fetch),
+            Self::Queued { .. }
+            | Self::Staged { .. }
+            | Self::Running { .. }
+            | Self::Finishing { .. }
+            | Self::Finished(_)
+            | Self::Gone => None,
+        }
+    }
+
+    /// Whether it has not begun: it is fetched, or waits for a slot.
     pub fn waits(&self) -> bool {
-        matches!(self, Self::Queued { .. } | Self::Staged { .. })
+        matches!(self, Self::Fetching { .. } | Self::Queued { .. } | Self::Staged { .. })
     }
 
     /// Name of the state, for messages.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Fetching { .. } => "fetching",
             Self::Queued { .. } => "queued",
             Self::Staged { .. } => "staged",
             Self::Running { .. } => "running",
@@ -161,6 +191,8 @@ impl JobEvent {
     /// Name of the event, for messages.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Fetched => "fetched",
+            Self::Failed(_) => "failed",
             Self::Started { .. } => "started",
             Self::Staged { .. } => "staged",
             Self::Displaced { .. } => "displaced",

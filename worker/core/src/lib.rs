@@ -9,9 +9,15 @@
 //! staged behind which, and what is reported when. The shell (`pvf-worker`, `agent/`) owns the bus, the timers, the
 //! job tasks and the artifact cache. The simulation (`tests/sim`) is another shell, on a virtual clock.
 //!
+//! # Fetching
+//!
+//! A job that was taken is *fetched* first: the shell gets its artifact and its input to this machine. Meanwhile the job has
+//! neither a slot nor a place in the queue, so that a store that is slow or hangs holds up only the jobs that need it.
+//! When everything is here the job is queued, in the order in which jobs were taken.
+//!
 //! # Slots and staging
 //!
-//! A worker runs as many jobs at once as it has slots. A job that has no slot is *queued*, most urgent first. While
+//! A worker runs as many jobs at once as it has slots. A job that is fetched and has no slot is *queued*, most urgent first. While
 //! all slots are taken, the shell may hand a queued execution to its process already: it is *staged* behind one running
 //! job and begins when that job's process ends. The kernel wakes the staged process, so the worker learns of it later;
 //! the core is told by [`Event::Began`] and [`Event::SlotReleased`]. These facts may come late and in any order between
@@ -48,7 +54,7 @@ mod tests;
 
 pub use action::{Action, Notice};
 pub use agent::{Agent, Counts};
-pub use attempt::{AttemptKey, RunId};
+pub use attempt::{AttemptKey, FetchId, RunId};
 pub use event::{Event, Request};
 pub use job::{IllegalTransition, JobEvent, JobState, PendingReport};
 pub use state::AgentConfig;

@@ -2,7 +2,7 @@
 //! acknowledged. There is one report for each attempt.
 
 use crate::{
-    Action, AttemptKey, JobEvent, JobState, Notice, PendingReport, RunId,
+    Action, AttemptKey, FetchId, JobEvent, JobState, Notice, PendingReport, RunId,
     job::{Delivery, HeldAnswer},
     state::WorkerState,
 };
@@ -21,16 +21,32 @@ impl WorkerState {
         if !matches!(self.jobs.get(&id).map(|job| &job.state), Some(JobState::Finishing { .. })) {
             self.release(run);
         }
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        let AttemptKey { token, job: _, attempt } = AttemptKey::from(&*job.dispatch);
-        let answer = job.answer.take();
-        let report = JobReport { worker: self.config.registration.worker, token, job: id, attempt, outcome, usage };
-        if !self.apply(id, JobEvent::Ended(Box::new(report))) {
+        let Some(report) = self.report_of(id, outcome, usage) else { return };
+        if !self.apply(id, JobEvent::Ended(report)) {
             return;
         }
         // The next job begins before anything is said about this one.
         self.fill_slots();
-        match answer {
+        self.report(id, now);
+    }
+
+    /// What a job needs could not be fetched.
+    pub(crate) fn on_fetch_failed(&mut self, fetch: FetchId, outcome: JobOutcome, usage: JobUsage, now: Timestamp) {
+        let Some(id) = self.find_fetch(fetch) else { return self.unknown_fetch("failed", fetch) };
+        let Some(report) = self.report_of(id, outcome, usage) else { return };
+        if self.apply(id, JobEvent::Failed(report)) {
+            self.report(id, now);
+        }
+    }
+
+    fn report_of(&self, id: JobId, outcome: JobOutcome, usage: JobUsage) -> Option<Box<JobReport>> {
+        let AttemptKey { token, job, attempt } = AttemptKey::from(&*self.jobs.get(&id)?.dispatch);
+        Some(Box::new(JobReport { worker: self.config.registration.worker, token, job, attempt, outcome, usage }))
+    }
+
+    /// Sends the report of a job that has just ended.
+    fn report(&mut self, id: JobId, now: Timestamp) {
+        match self.jobs.get_mut(&id).and_then(|job| job.answer.take()) {
             Some(HeldAnswer { to, .. }) => self.report_as_answer(id, to, now),
             None => self.send_report(id),
         }

@@ -3,7 +3,7 @@
 //! `next_step` only selects, `take_step` only mutates; `fill_slots` repeats both until nothing is left to do. Every event
 //! that frees a slot or changes who waits ends with it.
 
-use crate::{Action, AttemptKey, JobEvent, JobState, Notice, RunId, state::WorkerState};
+use crate::{Action, AttemptKey, FetchId, JobEvent, JobState, Notice, RunId, state::WorkerState};
 use pvf_proto::{ids::JobId, job::JobSpec};
 
 /// One change of who has what.
@@ -42,7 +42,7 @@ impl WorkerState {
                 }
                 JobState::Staged { run, behind } => overview.staged.push((urgency, *id, run, behind)),
                 JobState::Running { run, order } => overview.running.push((order, run)),
-                JobState::Finishing { .. } | JobState::Finished(_) | JobState::Gone => {}
+                JobState::Fetching { .. } | JobState::Finishing { .. } | JobState::Finished(_) | JobState::Gone => {}
             }
         }
         overview
@@ -171,13 +171,30 @@ impl WorkerState {
 
     /// Ends a job wherever it is. The caller fills the slot that may be free now.
     pub(crate) fn withdraw(&mut self, id: JobId) {
-        let run = self.jobs.get(&id).and_then(|job| job.state.run());
-        if self.apply(id, JobEvent::Withdrawn)
-            && let Some(run) = run
-        {
+        let Some(state) = self.jobs.get(&id).map(|job| &job.state) else { return };
+        let (run, fetch) = (state.run(), state.fetch());
+        if !self.apply(id, JobEvent::Withdrawn) {
+            return;
+        }
+        if let Some(fetch) = fetch {
+            self.push(Action::StopFetch { fetch });
+        }
+        if let Some(run) = run {
             self.push(Action::Stop { run });
             self.pass_on(run);
         }
+    }
+
+    /// What a job needs is here: it is queued.
+    pub(crate) fn on_fetched(&mut self, fetch: FetchId) {
+        let Some(id) = self.find_fetch(fetch) else { return self.unknown_fetch("is done", fetch) };
+        if self.apply(id, JobEvent::Fetched) {
+            self.fill_slots();
+        }
+    }
+
+    pub(crate) fn unknown_fetch(&mut self, what: &str, fetch: FetchId) {
+        self.inconsistent(format!("fetch {} {what}, but no job has it", fetch.0));
     }
 
     pub(crate) fn unknown_run(&mut self, what: &str, run: RunId) {

@@ -1,7 +1,7 @@
 //! What the worker knows: its jobs, its registration, and the actions that are not executed yet.
 
 use crate::{
-    Action, AttemptKey, JobEvent, JobState, Notice, Request, RunId,
+    Action, AttemptKey, FetchId, JobEvent, JobState, Notice, Request, RunId,
     job::{HeldAnswer, Job},
 };
 use lru::LruCache;
@@ -66,6 +66,7 @@ pub(crate) struct WorkerState {
     pub(crate) registration: Registration,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     remembered: LruCache<AttemptKey, ()>,
+    last_fetch: u64,
     last_run: u64,
     /// Grows with each job that gets a slot.
     last_order: u64,
@@ -85,6 +86,7 @@ impl WorkerState {
             registration: Registration { registered: false, in_flight: None, next_beat: now },
             jobs: BTreeMap::new(),
             remembered: LruCache::new(REMEMBERED),
+            last_fetch: 0,
             last_run: 0,
             last_order: 0,
             first_place: 0,
@@ -119,11 +121,14 @@ impl WorkerState {
         self.last_order
     }
 
-    /// Queues a new job behind those of its urgency.
-    pub(crate) fn enqueue(&mut self, dispatch: Dispatch, answer: Option<HeldAnswer>) {
+    /// Adds a new job. When it is fetched it is queued behind those of its urgency that were taken before.
+    pub(crate) fn add(&mut self, dispatch: Dispatch, answer: Option<HeldAnswer>) {
         self.last_place += 1;
-        let state = JobState::Queued { place: self.last_place };
-        self.jobs.insert(dispatch.job, Job { dispatch: Arc::new(dispatch), answer, state });
+        self.last_fetch += 1;
+        let (dispatch, fetch) = (Arc::new(dispatch), FetchId(self.last_fetch));
+        let state = JobState::Fetching { fetch, place: self.last_place };
+        self.jobs.insert(dispatch.job, Job { dispatch: dispatch.clone(), answer, state });
+        self.push(Action::Fetch { fetch, dispatch });
     }
 
     /// A place in the queue before all others of the same urgency.
@@ -161,6 +166,11 @@ impl WorkerState {
     /// The job that has this run.
     pub(crate) fn find_run(&self, run: RunId) -> Option<JobId> {
         self.jobs.iter().find(|(_, job)| job.state.run() == Some(run)).map(|(id, _)| *id)
+    }
+
+    /// The job of this fetch.
+    pub(crate) fn find_fetch(&self, fetch: FetchId) -> Option<JobId> {
+        self.jobs.iter().find(|(_, job)| job.state.fetch() == Some(fetch)).map(|(id, _)| *id)
     }
 
     /// The attempts that the worker has.

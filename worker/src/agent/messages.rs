@@ -1,13 +1,16 @@
 //! Messages from the tasks of the agent to its loop.
 
+use super::fetches::{FetchFailure, Fetched};
 use pvf_shared::{
     job::{JobOutcome, JobUsage},
     wire::WorkerReply,
 };
-use pvf_worker_core::{Request, RunId};
+use pvf_worker_core::{FetchId, Request, RunId};
 
 /// What tasks tell the loop.
 pub(super) enum TaskMessage {
+    /// What a job needs was fetched, or could not be.
+    Fetched { fetch: FetchId, result: Result<Fetched, FetchFailure> },
     /// The progress of a run changed: the loop looks at all of them.
     Progress,
     /// The outcome of a run is known.

@@ -3,6 +3,7 @@
 use super::{
     Worker,
     coordinator::CoordinatorClient,
+    fetches::Fetches,
     jobs::{self, JobContext, JobTask},
     messages::TaskMessage,
     runs::Runs,
@@ -17,7 +18,7 @@ use pvf_shared::{
     time::Timestamp,
     wire::{self, Dispatch, FromWorker, Holding, ToWorker},
 };
-use pvf_worker_core::{Action, Agent, Event, Notice, Request, RunId};
+use pvf_worker_core::{Action, Agent, Event, FetchId, Notice, Request, RunId};
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -62,6 +63,7 @@ pub(super) struct Shell {
     client: CoordinatorClient,
     commands: Subscription,
     jobs: Arc<JobContext>,
+    fetches: Fetches,
     runs: Runs,
     self_tests: SelfTests,
     status: Status,
@@ -83,7 +85,7 @@ impl Shell {
         let clock = Clock::start();
         let core = Agent::new(config, clock.now());
         let (to_loop, from_tasks) = unbounded_channel();
-        let (runs, self_tests) = (Runs::default(), SelfTests::new(self_test));
+        let (fetches, runs, self_tests) = (Fetches::default(), Runs::default(), SelfTests::new(self_test));
         let left = false;
         Ok(Self {
             core,
@@ -92,6 +94,7 @@ impl Shell {
             client,
             commands,
             jobs,
+            fetches,
             runs,
             self_tests,
             status,
@@ -128,6 +131,7 @@ impl Shell {
                 self.core.handle_timeout(now);
                 self.execute_actions().await;
             }
+            self.fetches.retain(|attempt| self.core.needs_inputs(attempt));
             self.show_status();
         }
     }
@@ -136,6 +140,19 @@ impl Shell {
     fn event_of(&mut self, message: TaskMessage) -> Option<Event> {
         match message {
             TaskMessage::Progress => None,
+            TaskMessage::Fetched { fetch, result } => {
+                let attempt = self.fetches.ended(fetch)?;
+                Some(match result {
+                    Ok(fetched) => {
+                        self.fetches.keep(attempt, fetched);
+                        Event::Fetched { fetch }
+                    }
+                    Err((outcome, usage)) => {
+                        tracing::info!(%attempt, outcome = %jobs::summary(&outcome), "job ended before it began");
+                        Event::FetchFailed { fetch, outcome, usage }
+                    }
+                })
+            }
             TaskMessage::Ended { run, outcome, usage } => Some(Event::Ended { run, outcome, usage }),
             TaskMessage::Answered { request, answer } => Some(Event::Answered { request, answer }),
             TaskMessage::SelfTested(result) => {
@@ -145,10 +162,12 @@ impl Shell {
     }
 
     async fn handle(&mut self, event: Event) {
-        if let Event::Ended { run, outcome, .. } = &event {
-            if !self.runs.remove(*run) {
-                return;
-            }
+        if let Event::Ended { run, .. } = &event
+            && !self.runs.remove(*run)
+        {
+            return;
+        }
+        if let Event::Ended { outcome, .. } | Event::FetchFailed { outcome, .. } = &event {
             self.status.metrics.job_finished(outcome);
             self.self_tests.note(outcome, &self.jobs, &self.to_loop);
         }
@@ -171,6 +190,8 @@ impl Shell {
                 Action::Report(report) => {
                     self.request(Request::Report((&*report).into()), FromWorker::Report(report));
                 }
+                Action::Fetch { fetch, dispatch } => self.fetch(fetch, dispatch),
+                Action::StopFetch { fetch } => self.fetches.stop(fetch),
                 Action::Start { run, dispatch, behind } => self.start(run, dispatch, behind),
                 Action::GrantSlot { run } => self.runs.grant_slot(run),
                 Action::Stop { run } => drop(self.runs.remove(run)),
@@ -192,9 +213,21 @@ impl Shell {
         });
     }
 
+    /// A job that has all that it needs at hand is ready at once, without a turn through a task.
+    fn fetch(&mut self, fetch: FetchId, dispatch: Arc<Dispatch>) {
+        match self.jobs.at_hand(&dispatch.spec) {
+            Some(fetched) => {
+                self.fetches.keep((&*dispatch).into(), fetched);
+                self.core.handle(Event::Fetched { fetch }, self.clock.now());
+            }
+            None => self.fetches.start(fetch, dispatch, self.jobs.clone(), self.to_loop.clone()),
+        }
+    }
+
     fn start(&mut self, run: RunId, dispatch: Arc<Dispatch>, behind: Option<RunId>) {
         let (grant, new) = self.runs.prepare(behind);
-        let task = JobTask { run, dispatch, grant, to_loop: self.to_loop.clone() };
+        let fetched = self.fetches.of((&*dispatch).into());
+        let task = JobTask { run, dispatch, fetched, grant, to_loop: self.to_loop.clone() };
         let task = tokio::spawn(jobs::run(self.jobs.clone(), task));
         self.runs.insert(run, new, task.abort_handle());
     }

@@ -182,7 +182,7 @@ fn refusals_carry_their_reasons() {
     f.dispatch(Dispatch { spec: preparation(), ..dispatch(1, 0) });
     f.dispatch(Dispatch { token: FencingToken(6), ..dispatch(2, 0) });
     let mut refusals = Vec::new();
-    while let Some(action) = f.agent.poll_action() {
+    while let Some(action) = f.actions.pop_front() {
         if let Action::Reply { reply: DispatchReply::Refused(why), .. } = action {
             refusals.push(why);
         }

@@ -1,7 +1,7 @@
 //! The lifecycle of a job: exactly these transitions are legal.
 
 use super::*;
-use crate::{JobEvent, JobState};
+use crate::{FetchId, JobEvent, JobState};
 use pvf_proto::{job::JobUsage, wire::JobReport};
 
 fn report() -> Box<JobReport> {
@@ -13,14 +13,18 @@ fn report() -> Box<JobReport> {
 #[test]
 fn exactly_the_documented_transitions_are_legal() {
     let (run, behind) = (RunId(2), RunId(1));
-    let queued = JobState::Queued { place: 0 };
+    let fetching = JobState::Fetching { fetch: FetchId(1), place: 5 };
+    let queued = fetching.transition(JobEvent::Fetched).unwrap();
+    assert_eq!(queued, JobState::Queued { place: 5 });
     let staged = queued.transition(JobEvent::Staged { run, behind }).unwrap();
     let running = queued.transition(JobEvent::Started { run, order: 1 }).unwrap();
     let finishing = running.transition(JobEvent::SlotReleased).unwrap();
     let finished = finishing.transition(JobEvent::Ended(report())).unwrap();
     let gone = finished.transition(JobEvent::Acknowledged).unwrap();
-    let states = [queued, staged, running, finishing, finished, gone];
+    let states = [fetching, queued, staged, running, finishing, finished, gone];
     let events = [
+        JobEvent::Fetched,
+        JobEvent::Failed(report()),
         JobEvent::Started { run, order: 1 },
         JobEvent::Staged { run, behind },
         JobEvent::Displaced { place: -1 },
@@ -40,6 +44,9 @@ fn exactly_the_documented_transitions_are_legal() {
         }
     }
     let expected = [
+        "fetching fetched queued",
+        "fetching failed finished",
+        "fetching withdrawn gone",
         "queued started running",
         "queued staged staged",
         "queued withdrawn gone",

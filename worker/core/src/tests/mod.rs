@@ -1,12 +1,13 @@
 //! Tests of the core: each tells it what happened and takes exactly the actions that follow.
 
 mod commands;
+mod fetching;
 mod lifecycle;
 mod registration;
 mod reports;
 mod slots;
 
-use crate::{Action, Agent, AgentConfig, AttemptKey, Event, Notice, Request, RunId};
+use crate::{Action, Agent, AgentConfig, AttemptKey, Event, FetchId, Notice, Request, RunId};
 use pvf_proto::{
     Bytes,
     blob::BlobRef,
@@ -22,7 +23,7 @@ use pvf_proto::{
         WorkerKind, WorkerReply,
     },
 };
-use std::{fmt::Debug, ops::RangeInclusive, time::Duration};
+use std::{collections::VecDeque, fmt::Debug, ops::RangeInclusive, time::Duration};
 use uuid::Uuid;
 
 /// Token of the coordinator that the tests play.
@@ -37,6 +38,10 @@ const DRAIN: Duration = Duration::from_secs(15);
 struct Fixture {
     agent: Agent,
     now: Timestamp,
+    /// Actions that no test took yet.
+    actions: VecDeque<Action>,
+    /// Every fetch is done at once, and is not among the actions.
+    fetches_at_once: bool,
 }
 
 /// What travels has been bytes.
@@ -135,7 +140,7 @@ impl Fixture {
     /// An agent that has not sent anything yet.
     fn unregistered(config: AgentConfig) -> Self {
         let now = Timestamp::at(Duration::from_secs(1_700_000_000));
-        Self { agent: Agent::new(config, now), now }
+        Self { agent: Agent::new(config, now), now, actions: VecDeque::new(), fetches_at_once: true }
     }
 
     fn config(kind: WorkerKind, slots: u32) -> AgentConfig {
@@ -160,7 +165,29 @@ impl Fixture {
 
     fn tell(&mut self, event: Event) {
         self.agent.handle(event, self.now);
+        self.take_actions();
+    }
+
+    fn take_actions(&mut self) {
         self.agent.assert_invariants();
+        while let Some(action) = self.agent.poll_action() {
+            match action {
+                Action::Fetch { fetch, .. } if self.fetches_at_once => {
+                    self.agent.handle(Event::Fetched { fetch }, self.now);
+                    self.agent.assert_invariants();
+                }
+                action => self.actions.push_back(action),
+            }
+        }
+    }
+
+    fn fetched(&mut self, fetch: u64) {
+        self.tell(Event::Fetched { fetch: FetchId(fetch) });
+    }
+
+    fn fetch_failed(&mut self, fetch: u64) {
+        let (fetch, usage) = (FetchId(fetch), JobUsage::default());
+        self.tell(Event::FetchFailed { fetch, outcome: outcome(), usage });
     }
 
     /// A command arrives; its answer goes to the subject of this name.
@@ -203,7 +230,7 @@ impl Fixture {
         while let Some(at) = self.agent.poll_timeout().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.agent.handle_timeout(self.now);
-            self.agent.assert_invariants();
+            self.take_actions();
             assert!(self.agent.poll_timeout().is_none_or(|next| next > at), "a timeout that does nothing");
         }
         self.now = until;
@@ -212,13 +239,13 @@ impl Fixture {
     /// The actions since the last call are these, in this order (see [`describe`]).
     #[track_caller]
     fn expect(&mut self, expected: &[&str]) {
-        let actions: Vec<_> = std::iter::from_fn(|| self.agent.poll_action()).map(describe).collect();
+        let actions: Vec<_> = self.actions.drain(..).map(describe).collect();
         assert_eq!(actions, expected);
     }
 
     /// Takes the actions that another test is about.
     fn skip(&mut self) {
-        while self.agent.poll_action().is_some() {}
+        self.actions.clear();
     }
 }
 
@@ -230,7 +257,7 @@ impl Drop for Fixture {
     }
 }
 
-/// An action in a few words: attempts as `job.attempt`, runs as `r<number>`.
+/// An action in a few words: attempts as `job.attempt`, runs as `r<number>`, fetches as `f<number>`.
 fn describe(action: Action) -> String {
     let attempt = |key: AttemptKey| format!("{}.{}", key.job, key.attempt);
     let list = |jobs: &[RunningJob]| {
@@ -260,6 +287,8 @@ fn describe(action: Action) -> String {
             assert_eq!(report.outcome, outcome());
             format!("report {}", attempt((&*report).into()))
         }
+        Action::Fetch { fetch, dispatch } => format!("fetch {} as f{}", attempt((&*dispatch).into()), fetch.0),
+        Action::StopFetch { fetch } => format!("stop f{}", fetch.0),
         Action::Start { run, dispatch, behind } => {
             let key = attempt((&*dispatch).into());
             match behind {

@@ -221,13 +221,19 @@ fn generated_events_keep_the_invariants() {
             random % below
         };
         let mut f = Fixture::new(1 + (seed % 3) as u32);
-        let mut live = Vec::new();
+        f.fetches_at_once = seed % 2 == 0;
+        let (mut live, mut fetching) = (Vec::new(), Vec::new());
         for job in 1..200 {
-            match next(10) {
+            match next(12) {
                 0..4 => f.dispatch(dispatch(job, next(3) as u8)),
                 4 => f.command(cancel(next(job)), "c"),
                 5 => f.command(recall(next(job)), "r"),
                 6 => f.command(acknowledge(next(job)), "a"),
+                done @ 10.. if !fetching.is_empty() => {
+                    let fetch: u64 = fetching.swap_remove(next(fetching.len() as u64) as usize);
+                    if done == 10 { f.fetched(fetch) } else { f.fetch_failed(fetch) }
+                }
+                10.. => {}
                 fact => {
                     let at = next(live.len().max(1) as u64) as usize;
                     match (live.get(at).copied(), fact) {
@@ -238,10 +244,12 @@ fn generated_events_keep_the_invariants() {
                     }
                 }
             }
-            while let Some(action) = f.agent.poll_action() {
+            while let Some(action) = f.actions.pop_front() {
                 match action {
                     Action::Notice(Notice::Inconsistent { what }) => panic!("seed {seed}: {what}"),
                     Action::Start { run, dispatch, behind } => live.push((run.0, dispatch.job, behind)),
+                    Action::Fetch { fetch, .. } => fetching.push(fetch.0),
+                    Action::StopFetch { fetch } => fetching.retain(|other| *other != fetch.0),
                     Action::Stop { run } => live.retain(|(live, ..)| *live != run.0),
                     _ => {}
                 }

@@ -11,6 +11,7 @@ mod tests;
 
 pub(super) use copy::UsedCopy;
 
+use super::transfers::download;
 use crate::metrics::WorkerMetrics;
 use copy::{Copy, PrivateFile, Reservation, Space};
 use folder::CacheFolder;
@@ -242,7 +243,7 @@ impl ArtifactCache {
     async fn fetch(&self, id: &ArtifactId, mac: Option<Mac>) -> Result<Copy, ExecuteOutcome> {
         let corrupted = |why: String| ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why));
         let internal = ExecuteOutcome::Internal;
-        let sealed = self.store.get_artifact(id).await.map_err(|error| match error {
+        let sealed = download(|| self.store.get_artifact(id)).await.map_err(|error| match error {
             StoreError::NotFound { .. } => internal(InternalError::ArtifactMissing(error.to_string())),
             StoreError::Seal { .. } | StoreError::TooLarge { .. } => corrupted(error.to_string()),
             other => internal(InternalError::Store(other.to_string())),

@@ -1,0 +1,194 @@
+//! What jobs need before they can be handed to a process: fetched without a slot, and kept until they have begun.
+//!
+//! A store that is slow or hangs holds up only the jobs that need something of it.
+
+use super::{cache::UsedCopy, jobs::JobContext, messages::TaskMessage, transfers::download};
+use futures::FutureExt as _;
+use pvf_shared::{
+    Bytes,
+    blob::BlobRef,
+    ids::CodeHash,
+    job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
+    store::StoreError,
+    verdict::InternalError,
+    wire::Dispatch,
+};
+use pvf_worker_core::{AttemptKey, FetchId};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle};
+
+/// What a job needs, on this machine.
+#[derive(Debug, Clone)]
+pub(super) enum Inputs {
+    /// The code of a preparation.
+    Prepare { code: Bytes },
+    /// The block data of an execution, and its artifact.
+    Execute { block_data: Bytes, artifact: UsedCopy },
+}
+
+/// What was fetched for a job, and how long that took.
+#[derive(Debug, Clone)]
+pub(super) struct Fetched {
+    pub(super) inputs: Inputs,
+    pub(super) took: Duration,
+}
+
+/// Why a job ends that cannot get what it needs: never its own doing.
+pub(super) type FetchFailure = (JobOutcome, JobUsage);
+
+/// A fetch that is under way.
+struct Fetch {
+    task: AbortHandle,
+    attempt: AttemptKey,
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The fetches of a worker.
+#[derive(Default)]
+pub(super) struct Fetches {
+    under_way: BTreeMap<FetchId, Fetch>,
+    done: BTreeMap<AttemptKey, Fetched>,
+}
+
+impl Fetches {
+    /// Starts a fetch. Its end is told to the loop.
+    pub(super) fn start(
+        &mut self,
+        fetch: FetchId,
+        dispatch: Arc<Dispatch>,
+        context: Arc<JobContext>,
+        to_loop: UnboundedSender<TaskMessage>,
+    ) {
+        let attempt = AttemptKey::from(&*dispatch);
+        let task = tokio::spawn(async move {
+            let result = context.fetch(&dispatch.spec).await;
+            // The loop may be gone when this ends.
+            let _ = to_loop.send(TaskMessage::Fetched { fetch, result });
+        });
+        self.under_way.insert(fetch, Fetch { task: task.abort_handle(), attempt });
+    }
+
+    /// Ends a fetch.
+    pub(super) fn stop(&mut self, fetch: FetchId) {
+        self.under_way.remove(&fetch);
+    }
+
+    /// A fetch has ended: its attempt, unless it was stopped meanwhile.
+    pub(super) fn ended(&mut self, fetch: FetchId) -> Option<AttemptKey> {
+        self.under_way.remove(&fetch).map(|fetch| fetch.attempt)
+    }
+
+    /// Keeps what was fetched.
+    pub(super) fn keep(&mut self, attempt: AttemptKey, fetched: Fetched) {
+        self.done.insert(attempt, fetched);
+    }
+
+    /// What was fetched for an attempt that starts. It is kept, because the attempt may be displaced and start again.
+    pub(super) fn of(&self, attempt: AttemptKey) -> Option<Fetched> {
+        self.done.get(&attempt).cloned()
+    }
+
+    /// Drops what was fetched for attempts that do not need it any more.
+    pub(super) fn retain(&mut self, needs_inputs: impl Fn(AttemptKey) -> bool) {
+        self.done.retain(|attempt, _| needs_inputs(*attempt));
+    }
+}
+
+/// An infrastructure failure as the outcome of this job.
+pub(super) fn internal(spec: &JobSpec, error: InternalError) -> JobOutcome {
+    match spec {
+        JobSpec::Prepare(_) => JobOutcome::Prepare(PrepareOutcome::Internal(error)),
+        JobSpec::Execute(_) => JobOutcome::Execute(ExecuteOutcome::Internal(error)),
+    }
+}
+
+/// Runs a fetch. A panic in it is the worker's own failure, whatever the job is.
+async fn guarded<T, E>(
+    fetch: impl Future<Output = Result<T, E>>,
+    internal: impl FnOnce(InternalError) -> E,
+) -> Result<T, E> {
+    AssertUnwindSafe(fetch).catch_unwind().await.unwrap_or_else(|_| {
+        Err(internal(InternalError::Store("panic in the worker while it fetched the inputs; see its log".into())))
+    })
+}
+
+impl JobContext {
+    /// What a job needs, if all of it is here and needs no look at the disk either.
+    pub(super) fn at_hand(&self, spec: &JobSpec) -> Option<Fetched> {
+        let JobSpec::Execute(job) = spec else { return None };
+        let BlobRef::Inline(block_data) = &job.block_data else { return None };
+        let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
+        let artifact = self.cache.mapped(&job.artifact, job.mac, is_mapped)?;
+        let inputs = Inputs::Execute { block_data: block_data.clone(), artifact };
+        Some(Fetched { inputs, took: Duration::ZERO })
+    }
+
+    /// Gets what a job needs to this machine.
+    async fn fetch(&self, spec: &JobSpec) -> Result<Fetched, FetchFailure> {
+        let started = Instant::now();
+        let inputs = match spec {
+            JobSpec::Prepare(job) => {
+                let fetched = guarded(self.fetch_code(job), |ours| ours).await;
+                fetched.map_err(|error| JobOutcome::Prepare(PrepareOutcome::Internal(error)))
+            }
+            JobSpec::Execute(job) => {
+                guarded(self.fetch_execution(job), ExecuteOutcome::Internal).await.map_err(JobOutcome::Execute)
+            }
+        };
+        let took = started.elapsed();
+        match inputs {
+            Ok(inputs) => Ok(Fetched { inputs, took }),
+            Err(outcome) => Err((outcome, JobUsage { io: took, ..JobUsage::default() })),
+        }
+    }
+
+    async fn fetch_code(&self, job: &PrepareJob) -> Result<Inputs, InternalError> {
+        let code = self.input(&job.code).await?;
+        if CodeHash::of(&code) != job.artifact.code_hash {
+            return Err(InternalError::InputBlob("the code does not match its hash".into()));
+        }
+        Ok(Inputs::Prepare { code })
+    }
+
+    async fn fetch_execution(&self, job: &ExecuteJob) -> Result<Inputs, ExecuteOutcome> {
+        let block_data = self.input(&job.block_data).await.map_err(ExecuteOutcome::Internal)?;
+        let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
+        let artifact = self.cache.get(&job.artifact, job.mac, is_mapped).await?;
+        Ok(Inputs::Execute { block_data, artifact })
+    }
+
+    /// Fetches an input. A missing or damaged one is an infrastructure failure, not a verdict.
+    async fn input(&self, blob: &BlobRef) -> Result<Bytes, InternalError> {
+        download(|| self.store.fetch(blob)).await.map_err(|error| match error {
+            StoreError::NotFound { .. } | StoreError::Damaged { .. } => InternalError::InputBlob(error.to_string()),
+            other => InternalError::Store(other.to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_before_the_hand_over_is_an_internal_error() {
+        let panics = async { panic!("a defect of the worker") };
+        let error = guarded::<(), _>(panics, |ours| ours).await.unwrap_err();
+        assert!(matches!(error, InternalError::Store(_)), "{error:?}");
+        let panics = async { panic!("a defect of the worker") };
+        let outcome = guarded::<(), _>(panics, ExecuteOutcome::Internal).await.unwrap_err();
+        assert!(matches!(outcome, ExecuteOutcome::Internal(_)), "{outcome:?}");
+        assert_eq!(guarded(async { Ok::<_, InternalError>(7) }, |ours| ours).await, Ok(7));
+    }
+}
