@@ -20,7 +20,7 @@ const NAMES_OF_THE_NODE: [&str; 4] = [
 ];
 
 /// An address that nothing listens on.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
 }
 
