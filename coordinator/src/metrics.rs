@@ -82,6 +82,10 @@ const TABLE: &[Family] = &[
     count("pvf_coalesced", "requests", "Requests answered by the execution of another one", |c| one(c.coalesced)),
     count("pvf_retried", "executions", "Executions tried again after a failure", |c| one(c.retried)),
     count("pvf_came_back", "attempts", "Executions that workers gave back unbegun", |c| one(c.came_back)),
+    count("pvf_leases_over", "attempts", "Attempts that a worker had for too long", |c| one(c.leases_over)),
+    count("pvf_late_reports", "reports", "Reports of attempts given up before that decided the job", |c| {
+        one(c.late_reports)
+    }),
     count("pvf_recalled", "attempts", "Staged jobs recalled from a worker", |c| one(c.recalled)),
     count("pvf_quarantined", "jobs", "Jobs given up because they lost too many workers", |c| one(c.quarantined)),
     count("pvf_overloaded", "requests", "Requests shed because a limit was reached", |c| one(c.overloaded)),
@@ -90,6 +94,9 @@ const TABLE: &[Family] = &[
     count("pvf_workers_left", "workers", "Workers that deregistered", |c| one(c.workers_left)),
     count("pvf_workers_lost", "workers", "Workers removed because they were silent", |c| one(c.workers_lost)),
     count("pvf_workers_suspect", "times", "A worker got no more jobs until heard from", |c| one(c.suspected)),
+    count("pvf_workers_paused", "times", "A worker got no jobs for a while because jobs failed there", |c| {
+        one(c.workers_paused)
+    }),
     count("pvf_scheduler_inconsistencies", "times", "The scheduler contradicted itself: a bug", |c| {
         one(c.inconsistencies)
     }),

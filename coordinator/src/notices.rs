@@ -17,6 +17,10 @@ pub(crate) fn log(notice: &Notice) {
         Notice::WorkerSuspect { worker, host, why } => {
             tracing::warn!(%worker, host, why, "worker suspect: no jobs until it is heard from");
         }
+        Notice::WorkerPaused { worker, host, pause, why } => tracing::warn!(
+            %worker, host, pause_s = pause.as_secs(), why, "worker paused: jobs fail there, it gets none for a while"
+        ),
+        Notice::WorkerResumed { worker } => tracing::info!(%worker, "worker resumed: it gets jobs again"),
         Notice::WorkerRecovered { worker } => tracing::info!(%worker, "worker recovered"),
         Notice::JobRetried { job, attempt, kind, worker, why } => {
             tracing::info!(%job, attempt, %kind, %worker, reason = why.name(), detail = detail(why), "job retried");
@@ -47,6 +51,9 @@ pub(crate) fn log(notice: &Notice) {
             tracing::info!(client = %node, silent_ms = silent.as_millis() as u64, "client gone");
         }
         Notice::EngineSeen { engine } => tracing::info!(%engine, "new engine"),
+        Notice::NoPrepareWorker { engine } => tracing::warn!(
+            %engine, "no prepare worker compiles for this engine: executions of codes that are not prepared wait for one"
+        ),
         Notice::Inconsistent { what } => tracing::error!(what, "scheduler inconsistency (a bug)"),
     }
 }
@@ -120,6 +127,12 @@ mod tests {
             (Notice::WorkerSuspect { worker, host, why: "no-free-slot".into() }, "WARN", &["suspect", "no-free-slot"]),
             (Notice::WorkerRecovered { worker }, "INFO", &["recovered", &worker_text]),
             (
+                Notice::WorkerPaused { worker, host: "rack2".into(), pause: silent, why: "disk full".into() },
+                "WARN",
+                &["paused", "rack2", "pause_s=6", "disk full"],
+            ),
+            (Notice::WorkerResumed { worker }, "INFO", &["resumed", &worker_text]),
+            (
                 Notice::JobRetried { job, attempt: 2, kind: execute, worker, why: retried },
                 "INFO",
                 &["retried", "job=41", "attempt=2", "ambiguous", "out of memory", &worker_text],
@@ -149,6 +162,7 @@ mod tests {
             (Notice::RequestShed { request, node, limit: "1 request".into() }, "DEBUG", &[&request_text, "1 request"]),
             (Notice::ClientGone { node, silent }, "INFO", &["client gone", &node_text]),
             (Notice::EngineSeen { engine: artifact().engine }, "INFO", &["new engine", "engine=e"]),
+            (Notice::NoPrepareWorker { engine: artifact().engine }, "WARN", &["no prepare worker", "engine=e"]),
             (Notice::Inconsistent { what: "two slots".into() }, "ERROR", &["inconsistency", "two slots"]),
         ] {
             let line = logged(&notice);

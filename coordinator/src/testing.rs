@@ -123,6 +123,7 @@ pub(crate) fn hello(kind: WorkerKind) -> WorkerHello {
         security: SecurityStatus::default(),
         holds: vec![],
         running: vec![],
+        also_compiles_for: vec![],
     }
 }
 

@@ -69,7 +69,10 @@ impl World {
                 self.clients.remove(at);
                 self.new_client();
             }
-            Op::Network { lost, duplicated } => (self.lost, self.duplicated) = (*lost, *duplicated),
+            Op::Network { lost, duplicated } => {
+                (self.lost, self.duplicated) = (*lost, *duplicated);
+                self.checks.set_lossy(*lost > 0, self.now);
+            }
             fault => self.perform_fault(fault),
         }
     }
@@ -87,6 +90,7 @@ impl World {
                 }
             }
             Op::WorkerDrains { worker } => {
+                self.checks.worker_fails(self.now);
                 if let Some(id) = self.pick_worker(*worker) {
                     let generation = self.workers.get(&id).map_or(0, |w| w.generation);
                     self.worker_input(id, generation, Input::Shutdown);
@@ -104,10 +108,36 @@ impl World {
                 self.after(Duration::from_millis(u64::from(*ms)), Scheduled::StoreWorks);
             }
             Op::LinkDown { ms } => {
-                if std::mem::replace(&mut self.link_up, false) {
-                    self.tell(Event::Link { up: false });
-                }
+                self.link_up = false;
+                self.deaf();
                 self.after(Duration::from_millis(u64::from(*ms)), Scheduled::LinkUp);
+            }
+            Op::LinkSilent { ms } => {
+                self.link_up = false;
+                self.after(setup::deaf_after(), Scheduled::Deaf);
+                self.after(Duration::from_millis(u64::from(*ms)), Scheduled::LinkUp);
+            }
+            Op::CoordinatorStops { ms } => {
+                if self.stopped_since.is_none() {
+                    self.stopped_since = Some(self.now);
+                    self.after(Duration::from_millis(u64::from(*ms)), Scheduled::CoordinatorResumes);
+                }
+            }
+            Op::StoreHangs { ms } => {
+                self.checks.hung = true;
+                self.store.hangs_until = self.now.after(Duration::from_millis(u64::from(*ms)));
+            }
+            Op::WorkerFailsAtOnce { worker, ms } => {
+                let until = self.now.after(Duration::from_millis(u64::from(*ms)));
+                if let Some(worker) = self.pick_worker(*worker).and_then(|id| self.workers.get_mut(&id)) {
+                    worker.fails_until = until;
+                }
+            }
+            Op::JobHangs { worker, ms } => {
+                self.checks.hung = true;
+                if let Some(id) = self.pick_worker(*worker) {
+                    self.jobs_hang(id, Duration::from_millis(u64::from(*ms)));
+                }
             }
             Op::Restart => self.restart_coordinator(),
             other => panic!("{other:?} is no fault"),
@@ -125,10 +155,13 @@ impl World {
         self.scheduler = setup::scheduler(&self.policy, token, self.now);
         self.checks.restart(token, self.now, self.link_up);
         self.commands.clear();
+        self.stopped_since = None;
+        self.held.clear();
+        self.hears = true;
         self.seen = ([0; 4], Counts::default());
         self.history.clear();
         if !self.link_up {
-            self.tell(Event::Link { up: false });
+            self.deaf();
         }
         self.drain();
     }

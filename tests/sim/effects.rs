@@ -41,7 +41,7 @@ impl World {
         match effect {
             Effect::Reply { to, answer } => self.send_answer(to, answer),
             Effect::Verdict { node, verdict } => {
-                self.checks.on_verdict(&verdict);
+                self.checks.on_verdict(&verdict, self.now);
                 if !self.is_lost() {
                     let latency = self.latency();
                     self.after(latency, Scheduled::Verdict(verdict, node));
@@ -54,7 +54,7 @@ impl World {
             }
             Effect::LookUp { artifact } => {
                 let found = self.store.look_up(&artifact);
-                let latency = self.latency();
+                let latency = self.latency() + self.store.hangs_until.since(self.now);
                 self.after(latency, Scheduled::CoordinatorShell(token, Event::LookedUp { artifact, found }));
             }
             Effect::Drop { artifact } => {
@@ -68,7 +68,8 @@ impl World {
                 let listed = self.store.list();
                 self.after(Duration::from_millis(5), Scheduled::CoordinatorShell(token, Event::Listed(listed)));
             }
-            Effect::SaveNeeded { .. } | Effect::ForgetCode { .. } | Effect::Notice(_) => {}
+            Effect::Notice(notice) => self.checks.on_notice(&notice),
+            Effect::SaveNeeded { .. } | Effect::ForgetCode { .. } => {}
         }
     }
 

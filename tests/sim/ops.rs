@@ -82,6 +82,28 @@ pub enum Op {
     LinkDown {
         ms: u32,
     },
+    /// The connection of the coordinator carries nothing for this long, and does not say so.
+    LinkSilent {
+        ms: u32,
+    },
+    /// The coordinator's process stands still for this long.
+    CoordinatorStops {
+        ms: u32,
+    },
+    /// Every job that a worker begins fails at once for this long: its machine is broken.
+    WorkerFailsAtOnce {
+        worker: u8,
+        ms: u32,
+    },
+    /// What workers fetch from the store does not arrive for this long.
+    StoreHangs {
+        ms: u32,
+    },
+    /// The jobs that run at a worker stand still for this long, and the worker goes on listing them.
+    JobHangs {
+        worker: u8,
+        ms: u32,
+    },
     /// Messages are lost and duplicated from now on, percent of each.
     Network {
         lost: u8,
@@ -136,10 +158,15 @@ fn fault(rng: &mut fastrand::Rng) -> Op {
         44..52 => Op::LoseArtifacts { code: rng.u8(0..12) },
         52..60 => Op::DamageArtifacts { code: rng.u8(0..12) },
         60..66 => Op::StoreFails { ms: rng.u32(10..5000) },
-        66..72 => Op::LinkDown { ms: rng.u32(100..12_000) },
-        72..82 => Op::Network { lost: rng.u8(0..20), duplicated: rng.u8(0..20) },
-        82..86 => Op::Network { lost: 0, duplicated: 0 },
-        86..93 => Op::Restart,
+        66..70 => Op::LinkDown { ms: rng.u32(100..12_000) },
+        70..73 => Op::LinkSilent { ms: rng.u32(100..30_000) },
+        73..76 => Op::CoordinatorStops { ms: rng.u32(100..30_000) },
+        76..78 => Op::StoreHangs { ms: rng.u32(10..40_000) },
+        78..80 => Op::WorkerFailsAtOnce { worker, ms: rng.u32(1000..60_000) },
+        80..81 => Op::JobHangs { worker, ms: rng.u32(5000..150_000) },
+        81..83 => Op::Network { lost: 0, duplicated: 0 },
+        83..88 => Op::Network { lost: rng.u8(0..20), duplicated: rng.u8(0..20) },
+        88..94 => Op::Restart,
         _ => Op::ClientDies { client: rng.u8(0..4) },
     }
 }

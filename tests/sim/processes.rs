@@ -13,6 +13,7 @@ use pvf_shared::{
     blob::BlobRef,
     ids::WorkerId,
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
+    time::Timestamp,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{Dispatch, WorkerKind},
 };
@@ -25,6 +26,8 @@ pub struct Run {
     pub dispatch: Arc<Dispatch>,
     behind: Option<RunId>,
     process: Process,
+    /// It stands still until then.
+    hangs_until: Timestamp,
     /// The core was told that its slot is free.
     pub released: bool,
 }
@@ -58,6 +61,8 @@ impl World {
             _ => Duration::ZERO,
         };
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        let hangs = self.store.hangs_until.since(self.now);
+        let time = if worker.must_fetch(&dispatch.spec) { time + hangs } else { time };
         worker.fetching.insert(fetch, dispatch);
         let generation = worker.generation;
         self.after(time, Scheduled::Worker(id, generation, Input::FetchEnds(fetch)));
@@ -69,9 +74,11 @@ impl World {
         let dispatch = worker.fetching.remove(&fetch)?;
         let attempt = (&*dispatch).into();
         worker.checks.on_fetched(attempt, self.now);
-        let Some(outcome) = worker.fetch_inputs(&dispatch.spec, &self.store) else {
-            return Some(Event::Fetched { fetch });
-        };
+        let mut failed = worker.fetch_inputs(&dispatch.spec, &self.store);
+        if worker.fails_until > self.now {
+            failed = Some(broken(&dispatch.spec));
+        }
+        let Some(outcome) = failed else { return Some(Event::Fetched { fetch }) };
         worker.checks.on_failed(attempt, &outcome, self.now);
         Some(Event::FetchFailed { fetch, outcome, usage: JobUsage::default() })
     }
@@ -80,7 +87,10 @@ impl World {
     pub(super) fn start_run(&mut self, id: WorkerId, run: RunId, dispatch: Arc<Dispatch>, behind: Option<RunId>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let waits = behind.is_some_and(|before| worker.has_process(before));
-        worker.runs.insert(run, Run { dispatch, behind, process: Process::Waiting, released: false });
+        worker.runs.insert(
+            run,
+            Run { dispatch, behind, process: Process::Waiting, hangs_until: Timestamp::default(), released: false },
+        );
         if !waits {
             self.begin(id, run);
         }
@@ -124,6 +134,10 @@ impl World {
     pub(super) fn process_ends(&mut self, id: WorkerId, generation: u64, run: RunId) {
         let Some(worker) = self.workers.get_mut(&id).filter(|w| w.generation == generation) else { return };
         let Some(this) = worker.runs.get_mut(&run).filter(|run| run.process == Process::Running) else { return };
+        if this.hangs_until > self.now {
+            let rest = this.hangs_until.since(self.now);
+            return self.after(rest, Scheduled::ProcessEnds(id, generation, run));
+        }
         this.process = Process::Ended;
         let kills = kills_worker(&this.dispatch.spec);
         if kills {
@@ -132,6 +146,15 @@ impl World {
         }
         self.worker_sees(id, generation, Input::SlotReleased(run));
         self.begin_behind(id, run);
+    }
+
+    /// The processes that run at a worker stand still for this long.
+    pub(super) fn jobs_hang(&mut self, id: WorkerId, time: Duration) {
+        let until = self.now.after(time);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        for run in worker.runs.values_mut().filter(|run| run.process == Process::Running) {
+            run.hangs_until = until;
+        }
     }
 
     /// The core stops a run: its process is killed.
@@ -168,6 +191,11 @@ impl Worker {
         self.runs.get(&run).is_some_and(|run| run.process != Process::Ended)
     }
 
+    /// Whether a job needs something from the store.
+    fn must_fetch(&self, spec: &JobSpec) -> bool {
+        matches!(spec, JobSpec::Execute(job) if self.copies.get(&job.artifact) != Some(&job.mac))
+    }
+
     /// Fetches what a job needs; gives the outcome if that fails.
     fn fetch_inputs(&mut self, spec: &JobSpec, store: &Store) -> Option<JobOutcome> {
         let JobSpec::Execute(job) = spec else { return None };
@@ -189,6 +217,15 @@ impl Worker {
             Fetched::Damaged => Some(ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact("damaged".into()))),
             Fetched::Missing => Some(ExecuteOutcome::Internal(InternalError::ArtifactMissing("gone".into()))),
         }
+    }
+}
+
+/// The outcome of a job on a broken machine.
+fn broken(spec: &JobSpec) -> JobOutcome {
+    let error = InternalError::Kernel("the machine is broken".into());
+    match spec {
+        JobSpec::Prepare(_) => JobOutcome::Prepare(PrepareOutcome::Internal(error)),
+        JobSpec::Execute(_) => JobOutcome::Execute(ExecuteOutcome::Internal(error)),
     }
 }
 

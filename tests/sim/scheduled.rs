@@ -2,7 +2,7 @@
 
 use super::{
     network::Requester,
-    setup::{WorkerSetup, timing},
+    setup::{WorkerSetup, deaf_after, timing},
     workers::Input,
     world::World,
 };
@@ -44,10 +44,24 @@ pub enum Scheduled {
     NewWorker(Box<WorkerSetup>),
     StoreWorks,
     LinkUp,
+    /// The coordinator has not heard itself for long enough to know that its link is silent.
+    Deaf,
+    /// The coordinator's process goes on.
+    CoordinatorResumes,
+}
+
+impl Scheduled {
+    /// Whether it waits while the coordinator stands still.
+    fn is_for_coordinator(&self) -> bool {
+        matches!(self, Self::Arrives(_) | Self::CoordinatorShell(..) | Self::CommandEnds(..) | Self::Deaf)
+    }
 }
 
 impl World {
     pub(super) fn becomes_due(&mut self, scheduled: Scheduled) {
+        if self.stopped_since.is_some() && scheduled.is_for_coordinator() {
+            return self.held.push(scheduled);
+        }
         match scheduled {
             Scheduled::Arrives(event) => self.tell(event),
             Scheduled::CoordinatorShell(token, event) => {
@@ -76,11 +90,43 @@ impl World {
             }
             Scheduled::NewWorker(setup) => self.new_worker(*setup),
             Scheduled::StoreWorks => self.store.failing = false,
-            Scheduled::LinkUp => {
-                if !std::mem::replace(&mut self.link_up, true) {
-                    self.tell(Event::Link { up: true });
+            Scheduled::LinkUp => self.link_works(),
+            Scheduled::Deaf => {
+                if !self.link_up {
+                    self.deaf();
                 }
             }
+            Scheduled::CoordinatorResumes => self.coordinator_resumes(),
+        }
+    }
+
+    /// The scheduler is told that the coordinator hears nothing, once.
+    pub(super) fn deaf(&mut self) {
+        if self.stopped_since.is_none() && std::mem::replace(&mut self.hears, false) {
+            self.tell(Event::Link { up: false });
+        }
+    }
+
+    /// The coordinator's link carries messages.
+    pub(super) fn link_works(&mut self) {
+        self.link_up = true;
+        if self.stopped_since.is_none() && !std::mem::replace(&mut self.hears, true) {
+            self.tell(Event::Link { up: true });
+        }
+    }
+
+    /// The coordinator's process goes on: first it notices that it stood still, then it reads what waits for it, then its
+    /// timers fire.
+    pub(super) fn coordinator_resumes(&mut self) {
+        let Some(since) = self.stopped_since.take() else { return };
+        if self.now.since(since) > deaf_after() || !self.link_up {
+            self.deaf();
+        }
+        for held in std::mem::take(&mut self.held) {
+            self.becomes_due(held);
+        }
+        if self.link_up {
+            self.after(timing().worker_silence / 6, Scheduled::LinkUp);
         }
     }
 

@@ -27,6 +27,11 @@ pub fn timing() -> ProtocolTimeouts {
     }
 }
 
+/// How long the coordinator hears nothing of itself until it knows that it is deaf, as in its shell.
+pub fn deaf_after() -> Duration {
+    timing().worker_silence / 3
+}
+
 /// A policy: mostly the defaults, with times that a run can reach.
 pub fn policy(rng: &mut fastrand::Rng) -> Policy {
     let mut policy = Policy {
@@ -37,6 +42,7 @@ pub fn policy(rng: &mut fastrand::Rng) -> Policy {
         prune_min_age: Duration::from_secs(5),
         artifact_ttl: Duration::from_secs(60),
         failure_cool_down: Duration::from_secs(30),
+        attempt_allowance: Duration::from_secs(rng.u64(10..60)),
         ..Policy::default()
     };
     policy.shares.restart = rng.u8(0..4) == 0;
@@ -77,6 +83,7 @@ impl WorkerSetup {
             security: SecurityStatus::default(),
             holds: vec![],
             running: vec![],
+            also_compiles_for: vec![],
         };
         Agent::new(AgentConfig { registration, timing: timing(), drain: DRAIN }, now)
     }

@@ -4,6 +4,7 @@ use pvf_scheduler::Listed;
 use pvf_shared::{
     artifact::{ArtifactInfo, Mac, StoredArtifact},
     ids::ArtifactId,
+    time::Timestamp,
     verdict::PrepareError,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -26,6 +27,8 @@ pub enum Fetched {
 pub struct Store {
     objects: BTreeMap<ArtifactId, Object>,
     pub failing: bool,
+    /// It answers nothing until then.
+    pub hangs_until: Timestamp,
     stored: u64,
 }
 

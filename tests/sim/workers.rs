@@ -36,6 +36,8 @@ pub struct Worker {
     /// Its copies of artifacts.
     pub copies: HashMap<ArtifactId, Option<Mac>>,
     pub checks: WorkerChecks,
+    /// Its machine is broken until then: every job fails at once.
+    pub fails_until: Timestamp,
     /// When the core's next timeout is scheduled.
     wake_at: Option<Timestamp>,
 }
@@ -78,6 +80,7 @@ impl World {
             runs: BTreeMap::new(),
             fetching: BTreeMap::new(),
             copies: HashMap::new(),
+            fails_until: Timestamp::default(),
             wake_at: None,
         };
         self.workers.insert(id, worker);
@@ -87,6 +90,7 @@ impl World {
     /// A worker dies; another one takes its place after this time.
     pub(super) fn worker_dies(&mut self, id: WorkerId, back: Duration) {
         self.release(id);
+        self.checks.worker_fails(self.now);
         if let Some(dead) = self.workers.remove(&id) {
             self.after(back, Scheduled::NewWorker(Box::new(dead.setup)));
         }
@@ -95,6 +99,7 @@ impl World {
     /// A worker loses its state and its processes, and keeps its id.
     pub(super) fn worker_forgets(&mut self, id: WorkerId) {
         self.release(id);
+        self.checks.worker_fails(self.now);
         if let Some(old) = self.workers.remove(&id) {
             self.add_worker(id, old.setup, old.generation + 1);
         }
@@ -103,6 +108,7 @@ impl World {
     /// A worker stands still for this long. What reaches it is handled when it goes on.
     pub(super) fn worker_stops(&mut self, id: WorkerId, time: Duration) {
         let until = self.now.after(time);
+        self.checks.worker_fails(until);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.stopped_until = Some(until);
             let generation = worker.generation;
@@ -286,6 +292,7 @@ impl World {
             Action::GrantSlot { run } => self.grant_slot(id, run),
             Action::Stop { run } => self.stop_run(id, run),
             Action::Leave => {
+                self.checks.worker_fails(self.now);
                 if let Some(left) = self.workers.remove(&id) {
                     self.send(None, |reply| SchedulerEvent::Goodbye { worker: id, reply });
                     self.new_worker(left.setup);

@@ -68,6 +68,11 @@ pub struct World {
     pub(super) lost: u8,
     pub(super) duplicated: u8,
     pub(super) link_up: bool,
+    /// Whether the scheduler was told that the coordinator hears over the bus.
+    pub(super) hears: bool,
+    /// The coordinator stands still since then; this reached it meanwhile.
+    pub(super) stopped_since: Option<Timestamp>,
+    pub(super) held: Vec<Scheduled>,
     last_uuid: u128,
     pub(super) summary: Summary,
     /// What waited, and what was counted, after the step before.
@@ -105,6 +110,9 @@ impl World {
             lost: 0,
             duplicated: 0,
             link_up: true,
+            hears: true,
+            stopped_since: None,
+            held: Vec::new(),
             last_uuid: 0,
             summary: Summary::default(),
             seen: ([0; 4], Counts::default()),
@@ -167,7 +175,8 @@ impl World {
 
     /// What is due next, if it is before `until`. A timeout of the scheduler comes before what is due at the same time.
     fn next(&mut self, until: Timestamp) -> bool {
-        let timeout = self.scheduler.poll_timeout().map(|at| at.max(self.now));
+        let runs = self.stopped_since.is_none();
+        let timeout = self.scheduler.poll_timeout().map(|at| at.max(self.now)).filter(|_| runs);
         let first = self.calendar.peek().map(|Reverse((at, _))| *at);
         let next = timeout.into_iter().chain(first).min().filter(|at| *at <= until);
         let Some(at) = next else { return false };
@@ -186,7 +195,10 @@ impl World {
 
     /// Tells the scheduler that something happened.
     pub(super) fn tell(&mut self, event: Event) {
-        self.checks.expire(self.now);
+        // That it was deaf counts before any silence does.
+        if !matches!(event, Event::Link { up: false }) {
+            self.checks.expire(self.now);
+        }
         self.checks.before(&event, self.now);
         let submitted = match &event {
             Event::Submit { submission, reply, .. } => Some((submission.clone(), reply.clone())),
@@ -219,9 +231,10 @@ impl World {
     /// before its deadline, and every worker's report must be acknowledged.
     pub fn settle(&mut self) -> Summary {
         (self.lost, self.duplicated, self.store.failing) = (0, 0, false);
-        if !std::mem::replace(&mut self.link_up, true) {
-            self.tell(Event::Link { up: true });
-        }
+        self.checks.set_lossy(false, self.now);
+        self.store.hangs_until = self.now;
+        self.coordinator_resumes();
+        self.link_works();
         for id in self.workers.keys().copied().collect::<Vec<_>>() {
             self.worker_resumes(id);
         }

@@ -6,6 +6,7 @@ use super::{
     target::Target,
 };
 use pvf_shared::{
+    ids::EngineId,
     units::human_bytes,
     wire::{FleetStatus, WorkerKind, WorkerStatus},
 };
@@ -61,7 +62,7 @@ fn json_of(status: &FleetStatus) -> Value {
         json!({
             "id": w.id.to_string(), "kind": w.kind.to_string(), "slots": w.slots, "running": w.running,
             "engine": w.engine.as_str(), "host": w.host, "version": w.version, "draining": w.draining,
-            "secure": w.security.secure, "missing_security": w.security.missing,
+            "secure": w.security.secure, "missing_security": w.security.missing, "trouble": w.trouble,
         })
     };
     json!({
@@ -75,6 +76,7 @@ fn json_of(status: &FleetStatus) -> Value {
         "artifacts": status.artifacts, "artifact_bytes": status.artifact_bytes,
         "prepared": status.prepared, "executed": status.executed,
         "coalesced": status.coalesced, "overloaded": status.overloaded, "inconsistencies": status.inconsistencies,
+        "not_compiled_for": status.not_compiled_for.iter().map(EngineId::as_str).collect::<Vec<_>>(),
     })
 }
 
@@ -99,6 +101,9 @@ fn print(status: &FleetStatus) {
     if status.inconsistencies > 0 {
         println!("defects        {} inconsistencies in the coordinator's state: see its log", status.inconsistencies);
     }
+    for engine in &status.not_compiled_for {
+        println!("engines        no prepare worker compiles for engine {engine}, which execute workers have");
+    }
     println!(
         "workers        {} prepare workers with {} slots, {} execute workers with {} slots",
         prepare.workers, prepare.slots, execute.workers, execute.slots
@@ -109,6 +114,9 @@ fn print(status: &FleetStatus) {
             "{} worker {} on {}: {} of {} slots in use, engine {}{draining}",
             w.kind, w.id, w.host, w.running, w.slots, w.engine
         );
+        if let Some(trouble) = &w.trouble {
+            println!("  trouble: {trouble}");
+        }
         match w.security.missing.as_slice() {
             [] if w.security.secure => println!("  sandbox: complete"),
             [] => println!("  sandbox: not reported"),

@@ -24,7 +24,7 @@ use pvf_proto::{
     wire::{ArtifactSummary, RunningJob, Timings, ToWorker, WorkerKind},
 };
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::Arc,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) execute_queue: ExecuteQueue,
     /// Jobs without an engine: no worker of the kind that they need is registered.
     pub(crate) unassigned: BTreeSet<Waiter>,
+    /// Engines with preparations that no prepare worker compiles for, each with the time when these are given up.
+    pub(crate) without_prepare_worker: BTreeMap<EngineKey, Timestamp>,
     pub(crate) quarantine: Quarantine,
     pub(crate) timers: Timers,
     pub(crate) verdicts: RecentVerdicts,
@@ -68,6 +70,7 @@ impl Core {
             prepare_queue: PrepareQueue::default(),
             execute_queue: ExecuteQueue::new(config.policy.shares),
             unassigned: BTreeSet::new(),
+            without_prepare_worker: BTreeMap::new(),
             quarantine: Quarantine::default(),
             timers,
             verdicts: RecentVerdicts::default(),
@@ -112,10 +115,23 @@ pub(crate) enum AttemptLoss {
     NotBegun(String),
     /// Its worker was lost while the job was staged there, as far as is known: it may just have begun.
     PerhapsBegun,
-    /// Its worker deregistered while it ran, does not have it any more, or reported something else.
+    /// Its worker deregistered while it ran. Bounded like an attempt that did not begin: workers that restart in turn
+    /// are no failure of anything.
     GivenBack(String),
+    /// Its worker does not have it any more, kept it for longer than any job takes, or reported something else.
+    Failed(String),
     /// Its worker was lost.
     WorkerLost,
+}
+
+impl AttemptLoss {
+    /// Whether a report of the attempt may come nevertheless.
+    pub(crate) fn may_report(&self) -> bool {
+        match self {
+            Self::Returned | Self::GivenBack(_) => false,
+            Self::NotBegun(_) | Self::PerhapsBegun | Self::Failed(_) | Self::WorkerLost => true,
+        }
+    }
 }
 
 /// How something ended that requests waited for.
@@ -148,7 +164,7 @@ pub(crate) enum FollowUp {
     EndRequest { request: RequestId, outcome: Option<WireOutcome> },
     /// Queues of engines without workers may be worked on by another engine.
     ReassignStranded,
-    /// An attempt was lost without a report.
+    /// An attempt was lost without a report. If it still has a slot, it has been cancelled.
     AttemptLost { ended: EndedAttempt, loss: AttemptLoss },
 }
 

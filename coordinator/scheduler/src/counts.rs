@@ -21,6 +21,10 @@ pub struct Counts {
     pub coalesced: u64,
     /// Executions tried once more after a failure.
     pub retried: u64,
+    /// Attempts that a worker had for longer than any job takes.
+    pub leases_over: u64,
+    /// Reports of attempts that had been given up, and that decided the job nevertheless.
+    pub late_reports: u64,
     /// Executions that came back without having begun.
     pub came_back: u64,
     /// Staged jobs that were recalled.
@@ -39,6 +43,8 @@ pub struct Counts {
     pub workers_lost: u64,
     /// Workers that became suspect.
     pub suspected: u64,
+    /// Times that a worker got no jobs for a while because jobs failed there.
+    pub workers_paused: u64,
     /// Contradictions between parts of the scheduler: bugs.
     pub inconsistencies: u64,
 }

@@ -200,15 +200,22 @@ fn check_pools(core: &Core) {
             let running = slots.clone().filter(|slot| slot.is_running()).count() as u64;
             let staged = slots.filter(|slot| !slot.is_running()).count();
             assert_eq!((pool.busy(), pool.staged_len(), pool.len()), (running, staged, members.len()));
+            let paused = members.iter().filter(|worker| worker.health().paused_until().is_some()).count();
+            assert!(pool.paused() == paused && (paused == 0 || paused < members.len()));
         }
     }
 }
 
 fn check_timers(core: &Core) {
-    let (mut of_workers, mut prune) = (HashSet::new(), 0);
+    let (mut of_workers, mut prune, mut paused) = (HashSet::new(), 0, 0);
     for (at, timer) in core.timers.iter() {
         match timer {
             Timer::WorkerSilence(worker) => assert!(of_workers.insert(worker), "{worker:?} has two timers"),
+            Timer::WorkerPause(worker) => {
+                let until = core.workers.get(worker).and_then(|worker| worker.health().paused_until());
+                assert_eq!(until, Some(*at), "{worker:?} has a timer and no pause");
+                paused += 1;
+            }
             Timer::Prune => prune += 1,
             Timer::RetryExecution(job) => {
                 let state = core.executions.get(*job).map(|execution| execution.state());
@@ -218,10 +225,14 @@ fn check_timers(core: &Core) {
                 let state = core.preparations.get(job).map(|task| task.state());
                 assert_eq!(state, Some(&PreparationState::BackingOff(*at)), "preparation {job} has a timer");
             }
+            Timer::NoPrepareWorker(engine) => {
+                assert_eq!(core.without_prepare_worker.get(engine), Some(at), "{engine:?} has a timer");
+            }
             Timer::ClientSilence(_) => {}
         }
     }
     assert_eq!((of_workers.len(), prune), (core.workers.len(), 1), "timers are missing or left over");
+    assert_eq!(core.workers.iter().filter(|worker| worker.health().paused_until().is_some()).count(), paused);
     let clients = core.timers.iter().filter(|(_, timer)| matches!(timer, Timer::ClientSilence(_))).count();
     assert!(clients <= core.clients.len(), "timers of clients that are not here");
 }

@@ -44,12 +44,15 @@ pub(crate) struct AttemptSite {
     pub(crate) host: Arc<str>,
 }
 
-/// An attempt that ended, and where it was. It holds no slot any more.
+/// An attempt that ended, and where it was.
 #[derive(Debug)]
 pub(crate) struct EndedAttempt {
     pub(crate) at: AttemptKey,
     pub(crate) site: AttemptSite,
 }
+
+/// Attempts that were lost at these workers without a report: what one of them reports late may still count.
+pub(crate) type LostAttempts = Vec<(Attempt, WorkerId)>;
 
 /// Workers, with their machines, that must not get a job again while others can.
 pub(crate) type ExcludedWorkers = Vec<AttemptSite>;

@@ -117,7 +117,7 @@ impl Scheduler {
             Event::Leaves { node, update: body, reply } => {
                 clients::on_leaves(core, out, ClientMessage { node, body, reply }, now);
             }
-            Event::Status { host, reply } => status::on_status(core, out, host.as_deref(), reply),
+            Event::Status { host, reply } => status::on_status(core, out, host.as_deref(), reply, now),
             Event::Hello { hello, reply } => workers::on_hello(core, out, hello, reply, now),
             Event::Heartbeat { heartbeat, reply } => workers::on_heartbeat(core, out, heartbeat, reply, now),
             Event::Report { report, reply } => attempts::on_report(core, out, *report, reply, now),
@@ -141,14 +141,17 @@ impl Scheduler {
     }
 
     fn fire_timers(&mut self, now: Timestamp) {
+        use operations::preparations;
         use steps::{attempts, background, clients, workers};
         for _ in 0..TIMERS {
             let (core, out) = (&mut self.core, &mut self.out);
             match core.timers.pop_due(now) {
                 Some(Timer::WorkerSilence(worker)) => workers::on_silence(core, out, worker, now),
+                Some(Timer::WorkerPause(worker)) => workers::on_pause_over(core, out, worker),
                 Some(Timer::ClientSilence(client)) => clients::on_silence(core, out, client, now),
                 Some(Timer::RetryExecution(job)) => attempts::retry_execution(core, out, job, now),
                 Some(Timer::RetryPreparation(job)) => attempts::retry_preparation(core, out, job),
+                Some(Timer::NoPrepareWorker(engine)) => preparations::give_up_unprepared(core, out, engine, now),
                 Some(Timer::Prune) => background::on_prune(core, out, now),
                 None => break,
             }

@@ -51,6 +51,22 @@ pub enum Notice {
         /// The worker.
         worker: WorkerId,
     },
+    /// Jobs failed at a worker that had no success in between: it gets no jobs for a while.
+    WorkerPaused {
+        /// The worker.
+        worker: WorkerId,
+        /// Its machine.
+        host: String,
+        /// For how long.
+        pause: Duration,
+        /// Why the last job failed there.
+        why: String,
+    },
+    /// The pause of a worker is over: it gets jobs again.
+    WorkerResumed {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// An attempt is over without a verdict, and the job is tried again. Jobs that were recalled, or staged at a
     /// worker that deregistered, have not had an attempt.
     JobRetried {
@@ -130,6 +146,11 @@ pub enum Notice {
         /// The engine.
         engine: EngineId,
     },
+    /// Something is to be prepared for an engine that no registered prepare worker compiles for.
+    NoPrepareWorker {
+        /// The engine.
+        engine: EngineId,
+    },
     /// Two parts of the scheduler contradict each other: a bug. The scheduler went on as well as it could.
     Inconsistent {
         /// Which contradiction.
@@ -140,7 +161,7 @@ pub enum Notice {
 /// Why a job gets another attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryReason {
-    /// The attempt did not begin.
+    /// The attempt did not begin, or its worker gave it back when it deregistered.
     NotBegun(String),
     /// The outcome may be the machine's doing: another one is asked.
     Ambiguous(String),

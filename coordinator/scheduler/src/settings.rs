@@ -77,6 +77,14 @@ pub struct Policy {
     pub per_kind: Limit,
     /// Limit for all requests of one client.
     pub per_client: Limit,
+    /// How long a preparation waits for a prepare worker that compiles for its engine while none is registered; then it
+    /// ends as an infrastructure failure.
+    #[serde(with = "humantime_serde")]
+    pub prepare_worker_grace: Duration,
+    /// How long a worker may have an attempt beyond the wall-clock limit of its job, for fetching, uploading and
+    /// reporting; then the attempt is cancelled and the job tried elsewhere.
+    #[serde(with = "humantime_serde")]
+    pub attempt_allowance: Duration,
     /// Retry-after hint in a refusal because of a limit.
     #[serde(with = "humantime_serde")]
     pub retry_after: Duration,
@@ -114,6 +122,8 @@ impl Default for Policy {
             ahead: 1,
             per_kind: Limit { requests: 200_000, bytes: 8 << 30 },
             per_client: Limit { requests: 20_000, bytes: 2 << 30 },
+            prepare_worker_grace: Duration::from_secs(60),
+            attempt_allowance: Duration::from_secs(120),
             retry_after: Duration::from_millis(500),
             client_silence: Duration::from_secs(30),
             prune_interval: Duration::from_secs(3600),
@@ -147,6 +157,8 @@ impl Policy {
         within("per_kind.requests", self.per_kind.requests, 1, u64::MAX)?;
         within("per_client.requests", self.per_client.requests, 1, u64::MAX)?;
         within("retry_after (ms)", self.retry_after.as_millis() as u64, 1, 3_600_000)?;
+        seconds("prepare_worker_grace", self.prepare_worker_grace, 1)?;
+        seconds("attempt_allowance", self.attempt_allowance, 1)?;
         seconds("client_silence", self.client_silence, 1)?;
         seconds("prune_interval", self.prune_interval, 1)?;
         if self.artifact_ttl < self.prune_min_age {

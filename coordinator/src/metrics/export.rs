@@ -111,15 +111,19 @@ impl Counters {
             Notice::ArtifactDropped { why, .. } => self.add(Event::ArtifactsDropped, &[why.name()]),
             Notice::ClientGone { .. } => self.add(Event::ClientsGone, &[]),
             Notice::EngineSeen { .. } => self.add(Event::EnginesSeen, &[]),
-            // These have counters of their own in `Counts`.
+            // These have counters of their own in `Counts`, and a worker resumes after each pause.
             Notice::WorkerJoined { .. }
             | Notice::WorkerLeft { .. }
             | Notice::WorkerLost { .. }
             | Notice::WorkerSuspect { .. }
+            | Notice::WorkerPaused { .. }
+            | Notice::WorkerResumed { .. }
             | Notice::ExecutionQuarantined { .. }
             | Notice::PreparationQuarantined { .. }
             | Notice::RequestShed { .. }
             | Notice::Inconsistent { .. } => {}
+            // Logged, and shown in the status.
+            Notice::NoPrepareWorker { .. } => {}
         }
     }
 

@@ -64,6 +64,7 @@ pub fn hello(worker: WorkerId, kind: WorkerKind) -> WorkerHello {
         security: SecurityStatus::default(),
         holds: vec![],
         running: vec![],
+        also_compiles_for: vec![],
     }
 }
 

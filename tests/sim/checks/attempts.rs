@@ -15,14 +15,20 @@ const AMBIGUOUS_REPORTS: u32 = 1;
 const FAILED_REPORTS: u32 = 2;
 
 impl Checks {
-    /// A worker died, or deregistered: its attempts are over.
-    pub(super) fn worker_gone(&mut self, id: WorkerId, died: bool) {
+    /// A worker deregistered: it gave its attempts back, which is no failure.
+    pub(super) fn worker_left(&mut self, id: WorkerId) {
+        self.leases.retain(|_, lease| lease.worker != id);
+        self.fleet.remove(&id);
+    }
+
+    /// A worker died: its attempts are over.
+    pub(super) fn worker_died(&mut self, id: WorkerId) {
         let jobs: Vec<_> = self.leases.iter().filter(|(_, l)| l.worker == id).map(|(job, _)| *job).collect();
         // Staged jobs have not failed, and messages do not tell which jobs were staged.
         let has = |k: &Known| (jobs.len() + k.stopping.len()) as u32;
         let certain = self.fleet.get(&id).is_some_and(|k| has(k) <= k.hello.slots);
         for job in jobs {
-            self.end_lease(job, died, certain);
+            self.end_lease(job, true, certain);
         }
         self.fleet.remove(&id);
     }
@@ -30,6 +36,7 @@ impl Checks {
     /// An attempt was lost without a report.
     pub(super) fn end_lease(&mut self, job: JobId, died: bool, certain: bool) {
         let Some(lease) = self.leases.remove(&job) else { return };
+        self.lost.insert((job, lease.attempt, lease.worker));
         if !lease.acknowledged {
             return;
         }
@@ -60,7 +67,7 @@ impl Checks {
         let valid = report.token == self.token
             && lease.is_some_and(|l| (l.worker, l.attempt) == (report.worker, report.attempt));
         if !valid {
-            return;
+            return self.on_late_report(report);
         }
         let lease = self.leases.remove(&report.job).expect("seen above");
         self.accepted.insert((report.token, report.job, report.attempt));
@@ -104,6 +111,19 @@ impl Checks {
         }
     }
 
+    /// The report of an attempt that was given up counts if it has a verdict or an artifact.
+    fn on_late_report(&mut self, report: &JobReport) {
+        let decides = matches!(
+            report.outcome,
+            JobOutcome::Execute(ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_))
+                | JobOutcome::Prepare(PrepareOutcome::Prepared(_))
+        );
+        let at = (report.job, report.attempt, report.worker);
+        if decides && report.token == self.token && self.lost.contains(&at) {
+            self.accepted.insert((report.token, report.job, report.attempt));
+        }
+    }
+
     /// The scheduler sends this to a worker.
     pub fn on_message(&mut self, worker: WorkerId, message: &ToWorker, now: Timestamp) {
         match message {
@@ -111,6 +131,8 @@ impl Checks {
             ToWorker::Cancel { job, attempt, .. } => {
                 if self.leases.get(job).is_some_and(|l| (l.worker, l.attempt) == (worker, *attempt)) {
                     self.leases.remove(job);
+                    // Its lease may be over.
+                    self.lost.insert((*job, *attempt, worker));
                 }
                 if let Some(known) = self.fleet.get_mut(&worker) {
                     known.stopping.insert((*job, *attempt));
@@ -122,6 +144,7 @@ impl Checks {
 
     fn on_dispatch(&mut self, id: WorkerId, dispatch: &Dispatch, now: Timestamp) {
         let job = dispatch.job;
+        assert!(!self.paused.contains(&id), "a job is dispatched to {id:?}, which is paused");
         if let Some(lease) = self.leases.get(&job) {
             panic!("two attempts of job {job} have valid leases: at {:?} and {id:?}", lease.worker);
         }
@@ -180,7 +203,10 @@ impl Checks {
         if past.failed_at.is_empty() || past.uncertain {
             return;
         }
-        let others = || self.fleet.values().filter(|k| (k.hello.kind, &k.hello.engine) == of);
+        let others = || {
+            let of_pool = self.fleet.values().filter(|k| (k.hello.kind, &k.hello.engine) == of);
+            of_pool.filter(|k| !self.paused.contains(&k.hello.worker))
+        };
         let same_host = |k: &Known| past.failed_at.iter().any(|(_, host)| *host == k.hello.host);
         let same_worker = |k: &Known| past.failed_at.iter().any(|(id, _)| *id == k.hello.worker);
         if others().any(|k| !same_host(k)) {

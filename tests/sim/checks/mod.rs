@@ -9,7 +9,7 @@ mod workers;
 
 pub use workers::WorkerChecks;
 
-use pvf_scheduler::{Command, Delivery, Event, Policy};
+use pvf_scheduler::{Command, Delivery, Event, Notice, Policy};
 use pvf_shared::{
     artifact::StoredArtifact,
     config::ProtocolTimeouts,
@@ -21,6 +21,9 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
+
+/// How long after a worker's failure its loss may lead to a verdict: the coordinator may be deaf in between.
+const FOUND_OUT_WITHIN: Duration = Duration::from_secs(120);
 
 /// A worker as its messages show it.
 #[derive(Debug)]
@@ -83,6 +86,16 @@ pub struct Checks {
     store_failed: bool,
     deaths: HashMap<CodeHash, u32>,
     link_up_since: Option<Timestamp>,
+    /// Until when a worker failed or stood still last.
+    worker_failed: Option<Timestamp>,
+    /// Messages are lost.
+    lossy: bool,
+    /// Jobs hung in this run.
+    pub hung: bool,
+    /// Workers that get no jobs because jobs failed there.
+    paused: HashSet<WorkerId>,
+    /// Attempts that were given up without a report, which may still come.
+    lost: HashSet<(JobId, Attempt, WorkerId)>,
     min_age: Duration,
     engines: usize,
     /// When each node was heard of last, and after how much silence its requests may be dropped.
@@ -108,6 +121,11 @@ impl Checks {
             store_failed: false,
             deaths: HashMap::new(),
             link_up_since: Some(now),
+            worker_failed: None,
+            lossy: false,
+            hung: false,
+            paused: HashSet::new(),
+            lost: HashSet::new(),
             min_age: policy.prune_min_age,
             engines,
             heard: HashMap::new(),
@@ -121,11 +139,43 @@ impl Checks {
         self.fleet.clear();
         self.leases.clear();
         self.past.clear();
+        self.paused.clear();
+        self.lost.clear();
         self.live.clear();
         self.cancelled.clear();
         self.verdicts.clear();
         self.deaths.clear();
         self.link_up_since = link_up.then_some(now);
+    }
+
+    /// A worker fails, leaves, or stands still until then.
+    pub fn worker_fails(&mut self, until: Timestamp) {
+        self.worker_failed = self.worker_failed.max(Some(until));
+    }
+
+    /// The scheduler says what it decided.
+    pub fn on_notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::WorkerPaused { worker, .. } => drop(self.paused.insert(*worker)),
+            Notice::WorkerResumed { worker }
+            | Notice::WorkerLeft { worker, .. }
+            | Notice::WorkerLost { worker, .. } => {
+                self.paused.remove(worker);
+            }
+            _ => {}
+        }
+    }
+
+    /// From now on messages are lost, or are not.
+    pub fn set_lossy(&mut self, lossy: bool, now: Timestamp) {
+        if std::mem::replace(&mut self.lossy, lossy) {
+            self.worker_fails(now);
+        }
+    }
+
+    /// Whether a worker may be silent because of something that is not the coordinator's own trouble.
+    fn may_have_died(&self, now: Timestamp) -> bool {
+        self.lossy || self.worker_failed.is_some_and(|at| now.since(at) < FOUND_OUT_WITHIN)
     }
 
     /// The scheduler is about to be told this.
@@ -138,7 +188,7 @@ impl Checks {
                 known.heard = now;
             }
             Event::Heartbeat { heartbeat, .. } => self.on_heartbeat(heartbeat, now),
-            Event::Goodbye { worker, .. } => self.worker_gone(*worker, false),
+            Event::Goodbye { worker, .. } => self.worker_left(*worker),
             Event::Delivered { worker, job, attempt, command, delivery } => {
                 if *command == Command::Cancel {
                     self.stopped(*worker, (*job, *attempt));
@@ -150,9 +200,11 @@ impl Checks {
                 match (command, delivery) {
                     (Command::Dispatch, Delivery::Taken) => (lease.taken, lease.acknowledged) = (Some(now), true),
                     (Command::Dispatch, Delivery::Unknown(_)) => lease.taken = Some(now),
-                    (Command::Dispatch, _) | (Command::Recall, Delivery::Taken) | (Command::Cancel, _) => {
-                        drop(self.leases.remove(job));
+                    (Command::Dispatch, _) => {
+                        self.leases.remove(job);
+                        self.lost.insert((*job, *attempt, *worker));
                     }
+                    (Command::Recall, Delivery::Taken) | (Command::Cancel, _) => drop(self.leases.remove(job)),
                     (Command::Recall, _) => {}
                 }
             }
@@ -208,7 +260,7 @@ impl Checks {
         let is_lost = |known: &Known| now.since(known.heard.max(up)) >= silence;
         let lost: Vec<_> = self.fleet.iter().filter(|(_, known)| is_lost(known)).map(|(id, _)| *id).collect();
         for id in lost {
-            self.worker_gone(id, true);
+            self.worker_died(id);
         }
     }
 }

@@ -61,7 +61,7 @@ impl Checks {
     }
 
     /// The scheduler gives a verdict.
-    pub fn on_verdict(&mut self, verdict: &Verdict) {
+    pub fn on_verdict(&mut self, verdict: &Verdict, now: Timestamp) {
         if let Some(first) = self.verdicts.get(&verdict.request) {
             assert_eq!(first, verdict, "a second, other verdict");
             return;
@@ -69,11 +69,11 @@ impl Checks {
         let live = self.live.remove(&verdict.request);
         let live =
             live.unwrap_or_else(|| panic!("a verdict for {:?}, which was not accepted or has ended", verdict.request));
-        self.check_truth(&live, verdict);
+        self.check_truth(&live, verdict, now);
         self.verdicts.insert(verdict.request, verdict.clone());
     }
 
-    fn check_truth(&self, live: &Live, verdict: &Verdict) {
+    fn check_truth(&self, live: &Live, verdict: &Verdict, now: Timestamp) {
         let n = number_of(live.code);
         let code = code(n);
         let number = match &live.work {
@@ -97,6 +97,15 @@ impl Checks {
                 assert!(number.is_some());
                 let opens = !matches!(reason, AmbiguousReason::CorruptedArtifact(_));
                 assert!(opens, "an artifact that does not open is called the candidate's doing");
+                // Without an attempt it is the answer to a validation that has lost workers before.
+                let lost = matches!(reason, AmbiguousReason::WorkerDeath) && verdict.attempts > 0;
+                assert!(
+                    !lost || self.may_have_died(now),
+                    "no worker failed, and a validation is said to have lost one"
+                );
+                let dies = matches!(reason, AmbiguousReason::JobDeath(_));
+                let kills = number.map(candidate) == Some(CandidateTruth::KillsJob);
+                assert!(!dies || kills, "the job of a good candidate is said to have died");
             }
             Outcome::PrecheckOk => assert_eq!(code, CodeTruth::Good),
             Outcome::PreparationFailed(_) => {
@@ -105,7 +114,7 @@ impl Checks {
             }
             Outcome::Internal(error) => {
                 // Only a failure of the infrastructure ends like this, never what the code does.
-                let ours = self.past.values().any(|past| past.ours >= 3) || self.store_failed;
+                let ours = self.past.values().any(|past| past.ours >= 3) || self.store_failed || self.hung;
                 assert!(ours, "the infrastructure did not fail: {error}");
             }
             Outcome::HeadsUpTaken | Outcome::Expired | Outcome::Valid(_) => {}

@@ -77,7 +77,7 @@ impl WorkerState {
         if kind != own.kind {
             return Err(CommandRefusal::WrongKind(own.kind));
         }
-        if artifact.engine != own.engine {
+        if artifact.engine != own.engine && !own.also_compiles_for.contains(&artifact.engine) {
             return Err(CommandRefusal::WrongEngine(own.engine.clone()));
         }
         Ok(Admission::New)

@@ -165,6 +165,10 @@ impl Worker {
             security: runner.sandbox().status(),
             holds: vec![],
             running: vec![],
+            also_compiles_for: match config.kind {
+                WorkerKind::Prepare => runner.other_engines(),
+                WorkerKind::Execute => vec![],
+            },
         };
         let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
         let jobs = Arc::new(JobContext { store, runner, cache, max_inline });

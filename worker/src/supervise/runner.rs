@@ -10,17 +10,18 @@ use super::{
 use crate::{
     job::protocol::{ExecuteRequest, PrepareRequest},
     sandbox::Report,
-    wasm::CpuBaseline,
+    wasm::{CpuBaseline, engines_up_to},
 };
 use pvf_shared::{
     Bytes,
     candidate::BlockDataForm,
+    ids::EngineId,
     job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
     params::ExecutorParams,
     verdict::InternalError,
 };
 use std::{
-    io::Result,
+    io::{Error, Result},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -44,6 +45,8 @@ pub fn start_spawner() {
 #[derive(Debug, Clone)]
 pub struct JobRunner {
     settings: PoolSettings,
+    /// The engines that it can compile for, one for each CPU baseline up to its own.
+    engines: Arc<[(EngineId, CpuBaseline)]>,
     slots: usize,
     starter: Arc<JobStarter>,
     sandbox: Arc<Report>,
@@ -61,12 +64,15 @@ impl JobRunner {
     /// As [`JobRunner::new`], with the mechanisms that work according to this report.
     pub fn with_sandbox(exe: Option<PathBuf>, baseline: CpuBaseline, sandbox: Report) -> Result<Self> {
         let settings = PoolSettings::new(executable(exe)?, baseline, sandbox.plan());
-        Ok(Self::build(settings, 1, Arc::new(sandbox)))
+        let engines = engines_up_to(baseline).map_err(Error::other)?;
+        let starter = Arc::new(JobStarter::new(ForkPool::new(settings.clone()), 1));
+        Ok(Self { settings, engines: engines.into(), slots: 1, starter, sandbox: Arc::new(sandbox) })
     }
 
-    fn build(settings: PoolSettings, slots: usize, sandbox: Arc<Report>) -> Self {
+    /// The same without templates, with other settings.
+    fn rebuilt(self, settings: PoolSettings, slots: usize) -> Self {
         let starter = Arc::new(JobStarter::new(ForkPool::new(settings.clone()), slots));
-        Self { settings, slots, starter, sandbox }
+        Self { settings, slots, starter, ..self }
     }
 
     /// A runner without templates that has so many slots, and so many spare forks of each template, or fewer if the
@@ -74,23 +80,34 @@ impl JobRunner {
     pub fn with_slots(self, slots: usize, spares: usize) -> Self {
         let kept = Budget::of_this_machine().keep(slots, spares);
         tracing::debug!(?kept, "templates and spares within the limits of open files and processes");
-        Self::build(PoolSettings { kept, ..self.settings }, slots, self.sandbox)
+        let settings = PoolSettings { kept, ..self.settings.clone() };
+        self.rebuilt(settings, slots)
     }
 
     /// A runner without templates that allows so many bytes for all templates and their spares. The default is 1 GiB.
     pub fn with_template_memory(self, max_memory: u64) -> Self {
-        Self::build(PoolSettings { max_memory, ..self.settings }, self.slots, self.sandbox)
+        let settings = PoolSettings { max_memory, ..self.settings.clone() };
+        let slots = self.slots;
+        self.rebuilt(settings, slots)
     }
 
     /// A runner without templates that replaces a template which takes longer than `timeout` to answer. The default is
     /// one minute.
     pub fn with_template_timeout(self, timeout: Duration) -> Self {
-        Self::build(PoolSettings { timeout, ..self.settings }, self.slots, self.sandbox)
+        let settings = PoolSettings { timeout, ..self.settings.clone() };
+        let slots = self.slots;
+        self.rebuilt(settings, slots)
     }
 
     /// CPU features that compiled code may use.
     pub(super) fn baseline(&self) -> CpuBaseline {
         self.settings.baseline
+    }
+
+    /// The engines that it compiles for besides that of its own baseline: those of lower baselines.
+    pub fn other_engines(&self) -> Vec<EngineId> {
+        let others = self.engines.iter().filter(|(_, baseline)| *baseline != self.settings.baseline);
+        others.map(|(engine, _)| engine.clone()).collect()
     }
 
     /// The sandbox of job processes.
@@ -104,9 +121,14 @@ impl JobRunner {
             0 => std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1)),
             n => n,
         };
+        let wanted = &job.artifact.engine;
+        let Some((_, baseline)) = self.engines.iter().find(|(engine, _)| engine == wanted) else {
+            let why = format!("this worker does not compile for engine {wanted}");
+            return (Prepared::Internal(InternalError::Kernel(why)), JobUsage::default());
+        };
         let request = PrepareRequest {
             sandbox: self.settings.sandbox,
-            baseline: self.settings.baseline,
+            baseline: *baseline,
             cpu_seconds: kernel_cpu_limit(job.cpu_limit),
             params: job.executor_params.clone(),
             code,

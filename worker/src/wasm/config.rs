@@ -145,6 +145,15 @@ pub(crate) fn engine(params: &ExecutorParams, baseline: CpuBaseline, threads: u3
     Engine::new(&config)
 }
 
+/// The engines that a machine of this baseline can compile for: its own, and those of lower baselines.
+pub fn engines_up_to(baseline: CpuBaseline) -> Result<Vec<(EngineId, CpuBaseline)>, String> {
+    #[cfg(target_arch = "x86_64")]
+    let all = [CpuBaseline::V3, CpuBaseline::V2, CpuBaseline::V1];
+    #[cfg(not(target_arch = "x86_64"))]
+    let all = [CpuBaseline::V1];
+    all.into_iter().filter(|lower| *lower <= baseline).map(|lower| Ok((engine_id(lower)?, lower))).collect()
+}
+
 /// The id of the engine that this build compiles artifacts for on this baseline. It is a function of wasmtime's version
 /// and configuration and of `ARTIFACT_VERSION`, and does not depend on the hash algorithm of the standard library.
 pub fn engine_id(baseline: CpuBaseline) -> Result<EngineId, String> {

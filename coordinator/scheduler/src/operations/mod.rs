@@ -2,6 +2,8 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod executions;
+pub(crate) mod health;
+pub(crate) mod leases;
 pub(crate) mod preparations;
 pub(crate) mod requests;
 pub(crate) mod workers;

@@ -2,11 +2,13 @@
 
 use crate::{
     core::{BackgroundTask, Core, Out},
-    keys::{ArtifactKey, EngineKey, PrepareSpot},
-    tables::{ArtifactEvent, ArtifactState, Preparation, PreparationEvent, PreparationState},
+    keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot},
+    notice::Notice,
+    operations::{artifacts, workers},
+    tables::{ArtifactEvent, ArtifactState, Preparation, PreparationEvent, PreparationState, Timer},
     time::Timestamp,
 };
-use pvf_proto::{ids::JobId, priority::PreparePriority};
+use pvf_proto::{ids::JobId, priority::PreparePriority, verdict::InternalError};
 
 /// Queues the preparation of an artifact.
 pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
@@ -23,6 +25,38 @@ pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Tim
     out.counts.prepare_enqueued += 1;
     let engine = artifact.engine;
     push(core, out, engine, spot);
+    await_worker(core, out, engine, now);
+}
+
+/// If no prepare worker compiles for an engine with preparations, these wait for one to register, but not for ever.
+pub(crate) fn await_worker(core: &mut Core, out: &mut Out, engine: EngineKey, now: Timestamp) {
+    if core.workers.can_prepare(engine) || core.without_prepare_worker.contains_key(&engine) {
+        return;
+    }
+    let until = now.after(core.config.policy.prepare_worker_grace);
+    core.without_prepare_worker.insert(engine, until);
+    core.timers.set(Timer::NoPrepareWorker(engine), until);
+    out.notice(Notice::NoPrepareWorker { engine: core.workers.engine(engine).clone() });
+}
+
+/// No prepare worker of an engine has come in time: its queued preparations end as an infrastructure failure.
+pub(crate) fn give_up_unprepared(core: &mut Core, out: &mut Out, engine: EngineKey, now: Timestamp) {
+    core.without_prepare_worker.remove(&engine);
+    if core.workers.can_prepare(engine) || core.preparations.len() == 0 {
+        return;
+    }
+    let name = core.workers.engine(engine).clone();
+    let why = format!("no prepare worker compiles for engine {name} (see --cpu-baseline of the execute workers)");
+    for spot in core.prepare_queue.first(engine, usize::MAX, now, None) {
+        let job = spot.place.1;
+        let Some(key) = core.preparations.get(&job).map(|task| task.artifact) else { continue };
+        withdraw(core, out, job);
+        artifacts::abandon(core, out, key, InternalError::WorkerDraining(why.clone()));
+    }
+    // One that is tried again later would wait without this.
+    if core.preparations.len() > 0 {
+        await_worker(core, out, engine, now);
+    }
 }
 
 /// Puts a preparation into the queue of its engine. If that has lost its prepare workers meanwhile, another engine may
@@ -46,6 +80,28 @@ pub(crate) fn requeue(core: &mut Core, out: &mut Out, job: JobId) {
     if out.checked(task.transition(PreparationEvent::Requeued(spot))).is_some() {
         let engine = artifact.engine;
         push(core, out, engine, spot);
+    }
+}
+
+/// Ends a preparation, wherever it is; an attempt that runs is cancelled.
+pub(crate) fn withdraw(core: &mut Core, out: &mut Out, job: JobId) {
+    let Some(task) = core.preparations.remove(&job) else {
+        return out.inconsistent(format_args!("preparation {job} is withdrawn and not known"));
+    };
+    let Some(engine) = core.artifacts.get(task.artifact).map(|artifact| artifact.engine) else {
+        return out.inconsistent(format_args!("preparation {job} is of an unknown artifact"));
+    };
+    match *task.state() {
+        PreparationState::Queued(spot) => {
+            core.prepare_queue.remove(engine, spot);
+        }
+        PreparationState::BackingOff(until) => core.timers.clear(Timer::RetryPreparation(job), until),
+        PreparationState::Dispatched { attempt, worker, .. } => {
+            let at = AttemptKey { job, attempt };
+            if core.workers.get(&worker).is_some_and(|worker| worker.has(at)) {
+                workers::send_cancel(core, out, worker, at);
+            }
+        }
     }
 }
 

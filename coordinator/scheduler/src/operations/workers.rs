@@ -8,6 +8,7 @@ use crate::{
 use pvf_proto::{
     ids::{RequestId, WorkerId},
     job::JobSpec,
+    units::WALL_CLOCK_FACTOR,
     wire::{Dispatch, ToWorker},
 };
 
@@ -24,7 +25,12 @@ pub(crate) struct JobToSend {
 /// Dispatches a job to a worker.
 pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: JobToSend) {
     let JobToSend { at, urgency, request, spec } = job;
-    if !core.workers.occupy(&worker, at, urgency) {
+    let cpu_limit = match &spec {
+        JobSpec::Prepare(job) => job.cpu_limit,
+        JobSpec::Execute(job) => job.cpu_limit,
+    };
+    let allowance = cpu_limit.saturating_mul(WALL_CLOCK_FACTOR).saturating_add(core.config.policy.attempt_allowance);
+    if !core.workers.occupy(&worker, at, urgency, allowance) {
         out.inconsistent(format_args!("job {} is dispatched to {worker}, which is not registered", at.job));
     }
     let acknowledged = out.acknowledgements_for(worker);

@@ -44,7 +44,10 @@ pub(crate) fn choose_engine(
     kind: WorkerKind,
     spec: &PvfSpec,
 ) -> Option<EngineKey> {
-    let mut candidates = workers.engines().filter(|engine| !workers.pool(kind, *engine).is_empty());
+    let mut candidates = workers.engines().filter(|engine| match kind {
+        WorkerKind::Execute => !workers.pool(kind, *engine).is_empty(),
+        WorkerKind::Prepare => workers.can_prepare(*engine),
+    });
     let first = candidates.next()?;
     let Some(second) = candidates.next() else { return Some(first) };
     let cost = |engine: &EngineKey| {
@@ -53,13 +56,15 @@ pub(crate) fn choose_engine(
         let artifact = artifacts.find(spec.code.hash, spec.prep_hash, *engine).and_then(|key| artifacts.get(key));
         let there =
             artifact.is_some_and(|a| !matches!(a.state(), ArtifactState::Listed | ArtifactState::Failed { .. }));
-        let possible = there || !workers.pool(WorkerKind::Prepare, *engine).is_empty();
+        let possible = there || workers.can_prepare(*engine);
+        // An artifact that no worker can execute is of no use, but answers a precheck.
+        let is_useless = workers.pool(WorkerKind::Execute, *engine).is_empty();
         let waiting = match kind {
             WorkerKind::Execute => execute_queue.len(*engine) as u64,
             WorkerKind::Prepare => 0,
         };
         let load = (waiting + pool.busy()) * 4 / slots + if there { 0 } else { ARTIFACT_IS_WORTH * 4 };
-        (!possible, load, Reverse(slots))
+        (!possible, is_useless, pool.is_empty(), load, Reverse(slots))
     };
     [first, second].into_iter().chain(candidates).min_by_key(cost)
 }
@@ -118,7 +123,7 @@ enum Distance {
 /// A worker for a job that failed elsewhere: on another machine if there is one, else another worker if there is one,
 /// even if the job has to wait for it.
 pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers) -> Option<WorkerId> {
-    let distance = distance(pool, excluded);
+    let distance = distance(workers, pool, excluded);
     let fits = |id: &WorkerId| match distance {
         Distance::Anywhere => true,
         Distance::OtherWorker => excluded.iter().all(|site| site.worker != *id),
@@ -140,12 +145,22 @@ pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorke
     with_room.min().map(|(_, _, id)| id)
 }
 
-fn distance(pool: &Pool, excluded: &ExcludedWorkers) -> Distance {
+/// Paused workers are not waited for: a pause may be longer than a request can wait.
+fn distance(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers) -> Distance {
+    let is_other_host = |host: &str| excluded.iter().all(|site| *site.host != *host);
+    let unpaused = || {
+        let members = pool.members().filter_map(|id| workers.get(id));
+        members.filter(|worker| worker.health().paused_until().is_none())
+    };
+    let has_other_host = match pool.paused() {
+        0 => pool.hosts().any(is_other_host),
+        _ => unpaused().any(|worker| is_other_host(&worker.host)),
+    };
     if excluded.is_empty() {
         Distance::Anywhere
-    } else if pool.hosts().any(|host| excluded.iter().all(|site| *site.host != *host)) {
+    } else if has_other_host {
         Distance::OtherHost
-    } else if pool.members().any(|id| excluded.iter().all(|site| site.worker != *id)) {
+    } else if unpaused().any(|worker| excluded.iter().all(|site| site.worker != worker.id)) {
         Distance::OtherWorker
     } else {
         Distance::Anywhere

@@ -1,8 +1,8 @@
 //! How often jobs are tried again, and when.
 //!
 //! An attempt that failed because of infrastructure is followed by another one elsewhere, up to [`MAX_INFRA_FAILURES`]
-//! attempts; an ambiguous failure by [`MAX_AMBIGUOUS`] more. An attempt that did not begin is not a failure of the
-//! job: the first two are followed by another one at once (the worker that refused is suspect, so another one gets the
+//! attempts; an ambiguous failure by [`MAX_AMBIGUOUS`] more. An attempt that did not begin, or that a worker gave back
+//! when it deregistered, is not a failure of the job: the first two are followed by another one at once (the worker that refused is suspect, so another one gets the
 //! job); then each waits twice as long as the one before, from 100 ms to 5 s. After [`MAX_NOT_BEGUN`] the job ends as
 //! an internal failure, never with blame. Recalled jobs do not count: the scheduler asked for them.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(crate) const MAX_INFRA_FAILURES: u32 = 3;
 /// An ambiguous failure is followed by so many more attempts.
 pub(crate) const MAX_AMBIGUOUS: u32 = 1;
-/// Attempts of one job that may be refused, not sent, or find no worker.
+/// Attempts of one job that may be refused, not sent, find no worker, or be given back.
 pub(crate) const MAX_NOT_BEGUN: u32 = 20;
 
 const AT_ONCE: u32 = 2;
@@ -28,9 +28,11 @@ pub(crate) fn not_begun_delay(failures: u32) -> Duration {
     }
 }
 
-/// How a job ends after [`MAX_NOT_BEGUN`] attempts that did not begin.
+/// How a job ends after [`MAX_NOT_BEGUN`] attempts that did not begin or were given back.
 pub(crate) fn not_begun_error(why: &str) -> InternalError {
-    InternalError::WorkerDraining(format!("{MAX_NOT_BEGUN} attempts did not begin, the last one because: {why}"))
+    InternalError::WorkerDraining(format!(
+        "{MAX_NOT_BEGUN} attempts did not begin or were given back, the last one because: {why}"
+    ))
 }
 
 #[cfg(test)]

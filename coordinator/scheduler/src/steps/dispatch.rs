@@ -10,7 +10,7 @@ use crate::{
         workers::{JobToSend, note_held, send_job},
     },
     policies::{choose_worker, elsewhere, execution_relevance, least_loaded, request_relevance, staged_rank},
-    tables::{ArtifactState, Execution, ExecutionEvent, PreparationEvent},
+    tables::{ArtifactState, Execution, ExecutionEvent, Pool, PreparationEvent},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -40,26 +40,26 @@ pub(crate) fn next_preparation(
     engine: EngineKey,
     now: Timestamp,
 ) -> Option<NextPreparation> {
-    let pool = core.workers.pool(WorkerKind::Prepare, engine);
-    if !pool.has_free() || core.prepare_queue.is_empty(engine) {
+    if core.prepare_queue.is_empty(engine) || !core.workers.prepare_pools(engine).any(Pool::has_free) {
         return None;
     }
     let policy = &core.config.policy;
     let aging = Some(policy.prepare_aging).filter(|aging| !aging.is_zero());
-    let soft = (pool.slots() * u64::from(policy.prepare_soft_percent) / 100).max(1);
     for spot in core.prepare_queue.first(engine, LOOK_AHEAD, now, aging) {
         let job = spot.place.1;
-        if spot.priority < PreparePriority::Critical && pool.busy() >= soft {
-            continue;
-        }
         let Some(task) = core.preparations.get(&job) else {
             core.prepare_queue.remove(engine, spot);
             out.inconsistent(format_args!("preparation {job} is queued and not known"));
             continue;
         };
+        let has_room = |pool: &&Pool| {
+            let soft = (pool.slots() * u64::from(policy.prepare_soft_percent) / 100).max(1);
+            pool.has_free() && (spot.priority == PreparePriority::Critical || pool.busy() < soft)
+        };
+        let mut pools = core.workers.prepare_pools(engine).filter(has_room);
         let worker = match task.excluded.is_empty() {
-            true => least_loaded(pool),
-            false => elsewhere(&core.workers, pool, &task.excluded),
+            true => pools.find_map(least_loaded),
+            false => pools.find_map(|pool| elsewhere(&core.workers, pool, &task.excluded)),
         };
         if let Some(worker) = worker {
             return Some(NextPreparation { engine, spot, worker });
@@ -179,7 +179,7 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
     let Some((artifact, spec)) = core.artifacts.get(key).and_then(|a| Some((a, a.spec.clone()?))) else {
         return out.inconsistent(format_args!("preparation {job} is of an unknown artifact"));
     };
-    if out.checked(task.transition(PreparationEvent::Dispatched { at: now })).is_none() {
+    if out.checked(task.transition(PreparationEvent::Dispatched { worker, at: now })).is_none() {
         return;
     }
     let kind = if artifact.precheck { PvfPrepKind::Precheck } else { PvfPrepKind::Prepare };

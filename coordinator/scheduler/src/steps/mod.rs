@@ -37,7 +37,7 @@ pub(crate) fn run(core: &mut Core, out: &mut Out, follow_up: FollowUp, now: Time
             finish::preparation(core, out, PreparationEnd { request, outcome, prepared }, now);
         }
         FollowUp::EndRequest { request, outcome } => finish::end_request(core, out, request, outcome, now),
-        FollowUp::ReassignStranded => workers::reassign_stranded(core, out),
+        FollowUp::ReassignStranded => workers::reassign_stranded(core, out, now),
         FollowUp::AttemptLost { ended, loss } => attempts::on_lost(core, out, ended, loss, now),
     }
 }

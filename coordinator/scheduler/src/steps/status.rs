@@ -4,6 +4,7 @@ use crate::{
     core::{Core, Out},
     effect::Answer,
     tables::{Pool, Worker, WorkerState},
+    time::Timestamp,
 };
 use pvf_proto::{
     subjects::Subject,
@@ -14,11 +15,11 @@ use pvf_proto::{
 const MAX_LISTED: usize = 256;
 
 /// Answers a status request, with the workers of one machine or of all.
-pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: Option<Subject>) {
+pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: Option<Subject>, now: Timestamp) {
     let status = FleetStatus {
         token: core.config.token,
         version: core.config.version.clone(),
-        workers: workers(core, host),
+        workers: workers(core, host, now),
         prepare: core.workers.totals(WorkerKind::Prepare).into(),
         execute: core.workers.totals(WorkerKind::Execute).into(),
         requests: core.requests.len() as u64,
@@ -33,20 +34,24 @@ pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: O
         coalesced: out.counts.coalesced,
         overloaded: out.counts.overloaded,
         inconsistencies: out.counts.inconsistencies,
+        not_compiled_for: core.workers.not_compiled_for().map(|key| core.workers.engine(key).clone()).collect(),
     };
     out.reply(reply, Answer::Status(Box::new(status)));
 }
 
-fn workers(core: &Core, host: Option<&str>) -> Vec<WorkerStatus> {
+fn workers(core: &Core, host: Option<&str>, now: Timestamp) -> Vec<WorkerStatus> {
     let pools = core
         .workers
         .engines()
         .flat_map(|engine| [WorkerKind::Prepare, WorkerKind::Execute].map(|kind| core.workers.pool(kind, engine)));
     let all = pools.flat_map(Pool::members).filter_map(|id| core.workers.get(id));
-    all.filter(|worker| host.is_none_or(|host| *worker.host == *host)).take(MAX_LISTED).map(status).collect()
+    all.filter(|worker| host.is_none_or(|host| *worker.host == *host))
+        .take(MAX_LISTED)
+        .map(|worker| status(worker, now))
+        .collect()
 }
 
-fn status(worker: &Worker) -> WorkerStatus {
+fn status(worker: &Worker, now: Timestamp) -> WorkerStatus {
     let hello = &worker.hello;
     WorkerStatus {
         id: hello.worker,
@@ -57,6 +62,12 @@ fn status(worker: &Worker) -> WorkerStatus {
         host: hello.host.clone(),
         version: hello.version.clone(),
         security: hello.security.clone(),
+        trouble: match worker.state() {
+            WorkerState::Suspect { .. } => {
+                Some("refused a job, or did not answer: gets no jobs until heard from".into())
+            }
+            WorkerState::Available | WorkerState::Draining => worker.health().trouble(now),
+        },
         draining: matches!(worker.state(), WorkerState::Draining | WorkerState::Suspect { draining: true }),
     }
 }

@@ -3,9 +3,9 @@
 use crate::{
     core::{AttemptLoss, BackgroundTask, Core, FollowUp, Out},
     effect::Answer,
-    keys::{AttemptKey, EndedAttempt},
+    keys::{AttemptKey, EndedAttempt, EngineKey},
     notice::Notice,
-    operations::{artifacts, workers::note_held},
+    operations::{artifacts, leases, preparations, workers::note_held},
     tables::{MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
     time::Timestamp,
 };
@@ -56,17 +56,20 @@ pub(crate) fn on_hello(core: &mut Core, out: &mut Out, mut hello: WorkerHello, r
     if !core.unassigned.is_empty() {
         out.background.push_back(BackgroundTask::AssignEngines);
     }
-    reassign_stranded(core, out);
+    reassign_stranded(core, out, now);
 }
 
 /// Queues of engines without workers may be worked on by another engine.
-pub(crate) fn reassign_stranded(core: &Core, out: &mut Out) {
+pub(crate) fn reassign_stranded(core: &mut Core, out: &mut Out, now: Timestamp) {
     for engine in core.workers.engines() {
-        let without_workers = |kind| core.workers.pool(kind, engine).is_empty();
-        if without_workers(WorkerKind::Execute) && core.execute_queue.len(engine) > 0
-            || without_workers(WorkerKind::Prepare) && !core.prepare_queue.is_empty(engine)
+        let executes = !core.workers.pool(WorkerKind::Execute, engine).is_empty();
+        if !executes && core.execute_queue.len(engine) > 0
+            || !core.workers.can_prepare(engine) && !core.prepare_queue.is_empty(engine)
         {
             out.background.push_back(BackgroundTask::Reassign(engine));
+        }
+        if !core.prepare_queue.is_empty(engine) {
+            preparations::await_worker(core, out, engine, now);
         }
     }
 }
@@ -113,7 +116,7 @@ fn missing_attempts(
     let has: HashSet<_> = own.map(|running| AttemptKey { job: running.job, attempt: running.attempt }).collect();
     let missing = overdue.filter(|slot| !has.contains(&slot.at));
     let lost = |slot: &Slot| match slot.acknowledged {
-        true => AttemptLoss::GivenBack("the worker has lost the job".into()),
+        true => AttemptLoss::Failed("the worker has lost the job".into()),
         false => AttemptLoss::NotBegun("the worker did not acknowledge the dispatch and does not have the job".into()),
     };
     let mut missing: Vec<_> =
@@ -163,6 +166,7 @@ pub(crate) fn on_heartbeat(
         core.workers.vacate(&id, ended.at);
         out.follow_up(FollowUp::AttemptLost { ended, loss });
     }
+    leases::check(core, out, id, now);
 }
 
 /// A worker deregisters: what it still has is done elsewhere.
@@ -195,9 +199,34 @@ pub(crate) fn on_silence(core: &mut Core, out: &mut Out, id: WorkerId, now: Time
     give_up_jobs(core, out, *worker, &AttemptLoss::WorkerLost);
 }
 
+/// The pause of a worker that had failed is over.
+pub(crate) fn on_pause_over(core: &mut Core, out: &mut Out, id: WorkerId) {
+    if !core.workers.resume(&id) {
+        return out.inconsistent(format_args!("worker {id} has a pause and is not registered"));
+    }
+    out.notice(Notice::WorkerResumed { worker: id });
+}
+
+/// Where every worker that is left is paused, none is.
+fn resume_all(core: &mut Core, out: &mut Out, kind: WorkerKind, engine: EngineKey) {
+    let pool = core.workers.pool(kind, engine);
+    if pool.paused() < pool.len() {
+        return;
+    }
+    for id in pool.members().copied().collect::<Vec<_>>() {
+        if let Some(until) = core.workers.get(&id).and_then(|worker| worker.health().paused_until()) {
+            core.timers.clear(Timer::WorkerPause(id), until);
+            on_pause_over(core, out, id);
+        }
+    }
+}
+
 /// The jobs of a worker that was removed are lost.
 fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLoss) {
     core.timers.clear(Timer::WorkerSilence(worker.id), worker.silence_timer);
+    if let Some(until) = worker.health().paused_until() {
+        core.timers.clear(Timer::WorkerPause(worker.id), until);
+    }
     let site = worker.site();
     let mut jobs = worker.jobs;
     jobs.sort_unstable_by_key(|slot| slot.at);
@@ -214,6 +243,7 @@ fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLo
         };
         out.follow_up(FollowUp::AttemptLost { ended: EndedAttempt { at: slot.at, site: site.clone() }, loss });
     }
+    resume_all(core, out, worker.kind, worker.engine);
     // Once the lost jobs are in their queues again.
     out.follow_up(FollowUp::ReassignStranded);
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     collections::ShardedMap,
-    keys::{ClientKey, ExcludedWorkers, Spot},
+    keys::{AttemptSite, ClientKey, ExcludedWorkers, LostAttempts, Spot},
     tables::{lifecycle::IllegalTransition, requests::JobContext},
     time::Timestamp,
 };
@@ -101,12 +101,15 @@ pub(crate) struct Execution {
     pub(crate) attempts: Attempt,
     /// Attempts that came back without having begun.
     pub(crate) not_begun: u32,
-    /// Of these, the ones that count for the bound: refused, not sent, or no worker there.
+    /// Attempts that count for the bound: refused, not sent, no worker there, or given back.
     pub(crate) not_begun_failures: u32,
     /// The artifact that the last attempt was given.
     pub(crate) used: Option<ArtifactInfo>,
     pub(crate) excluded: ExcludedWorkers,
+    pub(crate) lost: LostAttempts,
     pub(crate) ambiguous: u32,
+    /// Where the last ambiguous attempt was.
+    pub(crate) ambiguous_at: Option<Box<AttemptSite>>,
     pub(crate) infra_failures: u32,
 }
 
@@ -140,7 +143,9 @@ impl Execution {
             not_begun_failures: 0,
             used: None,
             excluded: Vec::new(),
+            lost: Vec::new(),
             ambiguous: 0,
+            ambiguous_at: None,
             infra_failures: 0,
         }
     }

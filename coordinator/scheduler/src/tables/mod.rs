@@ -4,6 +4,7 @@
 mod artifacts;
 mod clients;
 mod executions;
+mod health;
 mod held;
 mod lifecycle;
 mod pool;

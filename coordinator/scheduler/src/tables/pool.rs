@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     /// Staged jobs that may be recalled, and where each is.
     staged: BTreeMap<StagedRank, WorkerId>,
     recalled: usize,
+    /// Members that get no jobs because of their failures.
+    paused: usize,
     /// Changes whenever a worker comes or goes.
     epoch: u64,
 }
@@ -87,6 +89,19 @@ impl Pool {
             (SlotState::Recalled(_), _) => self.recalled -= 1,
             (SlotState::Running | SlotState::Staged(_), _) => self.busy -= 1,
         }
+    }
+
+    pub(crate) fn pause(&mut self) {
+        self.paused += 1;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused -= 1;
+    }
+
+    /// Members that get no jobs because of their failures.
+    pub(crate) fn paused(&self) -> usize {
+        self.paused
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -2,11 +2,11 @@
 
 use crate::{
     collections::ShardedMap,
-    keys::{ArtifactKey, ExcludedWorkers, PrepareSpot},
+    keys::{ArtifactKey, ExcludedWorkers, LostAttempts, PrepareSpot},
     tables::lifecycle::IllegalTransition,
     time::Timestamp,
 };
-use pvf_proto::ids::{Attempt, JobId};
+use pvf_proto::ids::{Attempt, JobId, WorkerId};
 
 /// Where a preparation is in its life. When it is concluded it leaves the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +16,7 @@ pub(crate) enum PreparationState {
     /// An attempt came back without having begun; the next one waits until then.
     BackingOff(Timestamp),
     /// A worker has it, dispatched then.
-    Dispatched { attempt: Attempt, at: Timestamp },
+    Dispatched { attempt: Attempt, worker: WorkerId, at: Timestamp },
 }
 
 /// What can happen to a preparation.
@@ -25,7 +25,7 @@ pub(crate) enum PreparationEvent {
     /// It changed its place in the queue.
     Moved(PrepareSpot),
     /// It was dispatched.
-    Dispatched { at: Timestamp },
+    Dispatched { worker: WorkerId, at: Timestamp },
     /// Its attempt is over and it is queued again.
     Requeued(PrepareSpot),
     /// Its attempt is over and the next one has to wait until then.
@@ -39,10 +39,11 @@ pub(crate) struct Preparation {
     /// When it was queued first: it keeps this place when it comes back.
     pub(crate) enqueued: Timestamp,
     pub(crate) excluded: ExcludedWorkers,
+    pub(crate) lost: LostAttempts,
     pub(crate) infra_failures: u32,
     /// Workers that were lost while they had it.
     pub(crate) deaths: u32,
-    /// Attempts that were refused, not sent, or had no worker.
+    /// Attempts that were refused, not sent, had no worker, or were given back.
     pub(crate) not_begun_failures: u32,
     last_attempt: Attempt,
     state: PreparationState,
@@ -54,6 +55,7 @@ impl Preparation {
             artifact,
             enqueued: now,
             excluded: Vec::new(),
+            lost: Vec::new(),
             infra_failures: 0,
             deaths: 0,
             not_begun_failures: 0,
@@ -74,9 +76,9 @@ impl Preparation {
             (S::Queued(_), E::Moved(spot)) | (S::Dispatched { .. } | S::BackingOff(_), E::Requeued(spot)) => {
                 S::Queued(spot)
             }
-            (S::Queued(_), E::Dispatched { at }) => {
+            (S::Queued(_), E::Dispatched { worker, at }) => {
                 self.last_attempt += 1;
-                S::Dispatched { attempt: self.last_attempt, at }
+                S::Dispatched { attempt: self.last_attempt, worker, at }
             }
             (S::Dispatched { .. }, E::Delayed(until)) => S::BackingOff(until),
             (state, event) => return Err(IllegalTransition::new("preparation", state, &event)),
@@ -116,18 +118,19 @@ mod tests {
     fn the_lifecycle_has_these_transitions_and_no_others() {
         use PreparationEvent as E;
         use PreparationState as S;
-        let at = Timestamp::default();
+        let (worker, at) = (WorkerId(uuid::Uuid::nil()), Timestamp::default());
         let spot = |job| PrepareSpot { priority: PreparePriority::Normal, place: (at, JobId(job)) };
-        let states = [S::Queued(spot(1)), S::Queued(spot(2)), S::BackingOff(at), S::Dispatched { attempt: 1, at }];
-        let events = [E::Moved(spot(2)), E::Dispatched { at }, E::Requeued(spot(1)), E::Delayed(at)];
+        let states =
+            [S::Queued(spot(1)), S::Queued(spot(2)), S::BackingOff(at), S::Dispatched { attempt: 1, worker, at }];
+        let events = [E::Moved(spot(2)), E::Dispatched { worker, at }, E::Requeued(spot(1)), E::Delayed(at)];
         let legal = [
             (S::Queued(spot(1)), E::Moved(spot(2)), S::Queued(spot(2))),
-            (S::Queued(spot(1)), E::Dispatched { at }, S::Dispatched { attempt: 1, at }),
+            (S::Queued(spot(1)), E::Dispatched { worker, at }, S::Dispatched { attempt: 1, worker, at }),
             (S::Queued(spot(2)), E::Moved(spot(2)), S::Queued(spot(2))),
-            (S::Queued(spot(2)), E::Dispatched { at }, S::Dispatched { attempt: 1, at }),
+            (S::Queued(spot(2)), E::Dispatched { worker, at }, S::Dispatched { attempt: 1, worker, at }),
             (S::BackingOff(at), E::Requeued(spot(1)), S::Queued(spot(1))),
-            (S::Dispatched { attempt: 1, at }, E::Requeued(spot(1)), S::Queued(spot(1))),
-            (S::Dispatched { attempt: 1, at }, E::Delayed(at), S::BackingOff(at)),
+            (S::Dispatched { attempt: 1, worker, at }, E::Requeued(spot(1)), S::Queued(spot(1))),
+            (S::Dispatched { attempt: 1, worker, at }, E::Delayed(at), S::BackingOff(at)),
         ];
         assert_lifecycle((&states, &events), &legal, |state, event| {
             let mut task = Preparation::new(ArtifactKey::default(), spot(1), at);
@@ -138,12 +141,12 @@ mod tests {
 
     #[test]
     fn attempts_are_numbered_and_only_the_last_one_counts() {
-        let at = Timestamp::default();
+        let (worker, at) = (WorkerId(uuid::Uuid::nil()), Timestamp::default());
         let spot = PrepareSpot { priority: PreparePriority::Normal, place: (at, JobId(1)) };
         let mut task = Preparation::new(ArtifactKey::default(), spot, at);
         for attempt in 1..=3 {
             assert!(!task.is_current(attempt));
-            task.transition(PreparationEvent::Dispatched { at }).unwrap();
+            task.transition(PreparationEvent::Dispatched { worker, at }).unwrap();
             assert!(task.is_current(attempt) && !task.is_current(attempt - 1));
             assert_eq!((task.last_attempt(), task.dispatched()), (attempt, Some(at)));
             task.transition(PreparationEvent::Requeued(spot)).unwrap();

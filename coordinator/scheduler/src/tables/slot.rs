@@ -4,6 +4,7 @@ use crate::{
     keys::{AttemptKey, StagedRank},
     time::Timestamp,
 };
+use std::time::Duration;
 
 /// Where a job is at its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub(crate) struct Slot {
     pub(crate) taken: Option<Timestamp>,
     /// The worker has acknowledged the dispatch. Until then the job has not begun, as far as is known.
     pub(crate) acknowledged: bool,
+    /// How long the job may take once it has one of the worker's slots.
+    pub(crate) allowance: Duration,
+    /// Until when the worker may have it. The first heartbeat at which the job has a slot begins the lease.
+    pub(crate) lease: Option<Timestamp>,
     pub(crate) state: SlotState,
 }
 

@@ -1,6 +1,9 @@
 //! Every timer of the scheduler except the deadlines of requests (`requests`): one enum, one table.
 
-use crate::{keys::ClientKey, time::Timestamp};
+use crate::{
+    keys::{ClientKey, EngineKey},
+    time::Timestamp,
+};
 use pvf_proto::ids::{JobId, WorkerId};
 use std::collections::BTreeSet;
 
@@ -9,12 +12,16 @@ use std::collections::BTreeSet;
 pub(crate) enum Timer {
     /// A worker may have been silent for too long.
     WorkerSilence(WorkerId),
+    /// A worker that had failed gets jobs again.
+    WorkerPause(WorkerId),
     /// A client may have been silent for too long.
     ClientSilence(ClientKey),
     /// An execution that did not begin is tried again.
     RetryExecution(JobId),
     /// A preparation that did not begin is tried again.
     RetryPreparation(JobId),
+    /// A prepare worker of this engine may not have come.
+    NoPrepareWorker(EngineKey),
     /// Unused artifacts are dropped.
     Prune,
 }

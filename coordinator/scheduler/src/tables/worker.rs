@@ -3,6 +3,7 @@
 use crate::{
     keys::{ArtifactKey, AttemptKey, AttemptSite, EngineKey},
     tables::{
+        health::Health,
         held::HeldArtifacts,
         lifecycle::IllegalTransition,
         pool::Pool,
@@ -77,6 +78,7 @@ pub(crate) struct Worker {
     pub(crate) heard: Timestamp,
     pub(crate) silence_timer: Timestamp,
     pub(super) held: HeldArtifacts,
+    pub(super) health: Health,
     /// Where its pool has it.
     pub(super) index: WorkerIndex,
 }
@@ -84,6 +86,10 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn state(&self) -> WorkerState {
         self.state
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     pub(crate) fn index(&self) -> WorkerIndex {
@@ -124,7 +130,7 @@ impl Worker {
     /// Where a pool is to have it.
     pub(crate) fn expected_index(&self, staged_per_slot: u32) -> WorkerIndex {
         let (jobs, slots) = (self.jobs.len() as u32, self.slots);
-        if self.state != WorkerState::Available {
+        if self.state != WorkerState::Available || self.health.paused_until().is_some() {
             WorkerIndex::None
         } else if jobs < slots {
             WorkerIndex::Free(jobs * 1024 / slots)

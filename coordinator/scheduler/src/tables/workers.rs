@@ -4,6 +4,7 @@ use crate::{
     collections::ShardedMap,
     keys::{ArtifactKey, AttemptKey, EngineKey},
     tables::{
+        health::Health,
         held::HeldArtifacts,
         lifecycle::IllegalTransition,
         pool::Pool,
@@ -13,11 +14,11 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{EngineId, WorkerId},
-    wire::{WorkerHello, WorkerKind},
+    ids::{EngineId, JobId, WorkerId},
+    wire::{MAX_OTHER_ENGINES, WorkerHello, WorkerKind},
 };
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Most workers that may be registered at once.
 pub(crate) const MAX_WORKERS: u32 = 100_000;
@@ -29,6 +30,8 @@ pub(crate) struct Workers {
     engines: Vec<EngineId>,
     engine_keys: BTreeMap<EngineId, EngineKey>,
     pools: Vec<[Pool; 2]>,
+    /// The engines whose prepare workers compile for each engine, its own first.
+    makers: Vec<SmallVec<[EngineKey; 1]>>,
     /// Jobs that may be staged at an execute worker for each of its slots.
     staged_per_slot: u32,
 }
@@ -40,6 +43,7 @@ impl Workers {
             engines: Vec::new(),
             engine_keys: BTreeMap::new(),
             pools: Vec::new(),
+            makers: Vec::new(),
             staged_per_slot,
         }
     }
@@ -72,6 +76,7 @@ impl Workers {
         let key = EngineKey(self.engines.len() as u32);
         self.engines.push(engine.clone());
         self.pools.push(Default::default());
+        self.makers.push(SmallVec::from_elem(key, 1));
         self.engine_keys.insert(engine.clone(), key);
         key
     }
@@ -99,14 +104,40 @@ impl Workers {
         self.pool(kind, engine).is_empty() && self.pools(kind).any(|pool| !pool.is_empty())
     }
 
-    /// Whether an engine has no prepare workers while another has workers of both kinds.
+    /// The pools of prepare workers that compile for an engine, that of its own workers first.
+    pub(crate) fn prepare_pools(&self, engine: EngineKey) -> impl Iterator<Item = &Pool> {
+        self.makers[engine.0 as usize].iter().map(|maker| self.pool(WorkerKind::Prepare, *maker))
+    }
+
+    /// Whether a prepare worker compiles for an engine.
+    pub(crate) fn can_prepare(&self, engine: EngineKey) -> bool {
+        self.prepare_pools(engine).any(|pool| !pool.is_empty())
+    }
+
+    /// Whether no prepare worker compiles for an engine, while one does for another engine that has execute workers.
     pub(crate) fn is_prepared_elsewhere(&self, engine: EngineKey) -> bool {
-        let is_complete = |pools: &[Pool; 2]| pools.iter().all(|pool| !pool.is_empty());
-        self.pool(WorkerKind::Prepare, engine).is_empty() && self.pools.iter().any(is_complete)
+        let is_complete =
+            |other: EngineKey| !self.pool(WorkerKind::Execute, other).is_empty() && self.can_prepare(other);
+        !self.can_prepare(engine) && self.engines().any(is_complete)
+    }
+
+    /// Engines with execute workers that no prepare worker compiles for.
+    pub(crate) fn not_compiled_for(&self) -> impl Iterator<Item = EngineKey> {
+        let executes = |engine: &EngineKey| !self.pool(WorkerKind::Execute, *engine).is_empty();
+        self.engines().filter(executes).filter(|engine| !self.can_prepare(*engine))
     }
 
     pub(crate) fn add(&mut self, hello: WorkerHello, now: Timestamp, silence_timer: Timestamp) {
         let (id, engine) = (hello.worker, self.engine_key(&hello.engine));
+        if hello.kind == WorkerKind::Prepare {
+            for other in hello.also_compiles_for.iter().take(MAX_OTHER_ENGINES) {
+                let other = self.engine_key(other);
+                let makers = &mut self.makers[other.0 as usize];
+                if !makers.contains(&engine) {
+                    makers.push(engine);
+                }
+            }
+        }
         self.pools[engine.0 as usize][hello.kind as usize].join(id, &hello.host, hello.slots);
         let worker = Box::new(Worker {
             id,
@@ -120,6 +151,7 @@ impl Workers {
             heard: now,
             silence_timer,
             held: HeldArtifacts::default(),
+            health: Health::default(),
             index: WorkerIndex::None,
         });
         self.by_id.insert(id, worker);
@@ -132,6 +164,9 @@ impl Workers {
         pool.index(*id, worker.index, WorkerIndex::None);
         for slot in &worker.jobs {
             pool.forget(slot);
+        }
+        if worker.health.paused_until().is_some() {
+            pool.resume();
         }
         pool.leave(*id, &worker.host, worker.slots);
         Some(worker)
@@ -161,11 +196,12 @@ impl Workers {
     }
 
     /// A job is dispatched to a worker: into a slot, or staged if all are taken. Returns whether the worker is there.
-    pub(crate) fn occupy(&mut self, id: &WorkerId, at: AttemptKey, urgency: u8) -> bool {
+    /// `allowance`: how long it may take once it has a slot.
+    pub(crate) fn occupy(&mut self, id: &WorkerId, at: AttemptKey, urgency: u8, allowance: Duration) -> bool {
         let occupied = self.change(id, |worker, pool| {
             let full = worker.jobs.len() as u32 >= worker.slots;
             let state = if full { SlotState::Staged(urgency) } else { SlotState::Running };
-            let slot = Slot { at, taken: None, acknowledged: false, state };
+            let slot = Slot { at, taken: None, acknowledged: false, allowance, lease: None, state };
             worker.jobs.push(slot);
             pool.remember(worker.id, &slot);
         });
@@ -205,6 +241,39 @@ impl Workers {
             Some(())
         });
         changed.flatten().is_some()
+    }
+
+    /// A job succeeded at a worker.
+    pub(crate) fn note_success(&mut self, id: &WorkerId) {
+        if let Some(worker) = self.get_mut(id) {
+            worker.health.note_success();
+        }
+    }
+
+    /// A job failed at a worker, see [`Health::note_failure`]. Returns for how long it should get no jobs. At most half
+    /// of a pool are paused: what the others fail for as well is not their doing.
+    pub(crate) fn note_failure(&mut self, id: &WorkerId, job: JobId, why: String, now: Timestamp) -> Option<Duration> {
+        let worker = self.by_id.get_mut(id)?;
+        let pause = worker.health.note_failure(job, why, now)?;
+        let pool = self.pools[worker.engine.0 as usize].get_mut(worker.kind as usize)?;
+        (2 * (pool.paused() + 1) <= pool.len()).then_some(pause)
+    }
+
+    /// A worker gets no jobs until then.
+    pub(crate) fn pause(&mut self, id: &WorkerId, until: Timestamp) {
+        self.change(id, |worker, pool| {
+            worker.health.pause(until);
+            pool.pause();
+        });
+    }
+
+    /// A worker that was paused gets jobs again. Returns whether it is there.
+    pub(crate) fn resume(&mut self, id: &WorkerId) -> bool {
+        let resumed = self.change(id, |worker, pool| {
+            worker.health.resume();
+            pool.resume();
+        });
+        resumed.is_some()
     }
 
     /// Notes that a worker has an artifact. Returns whether that is new.

@@ -4,13 +4,13 @@ use super::{
     env::{Env, Job},
     fixtures::*,
 };
-use crate::{Command, Delivery, Effect, Event, Listed};
+use crate::{Command, Delivery, Effect, Event, Listed, Notice};
 use pvf_proto::{
     artifact::StoredArtifact,
     job::JobSpec,
     priority::ExecuteKind,
     verdict::Outcome,
-    wire::{Work, WorkerKind},
+    wire::{Work, WorkerHello, WorkerKind},
 };
 use std::time::Duration;
 
@@ -240,4 +240,101 @@ fn an_engine_that_only_the_store_knows_gets_no_work() {
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up_for(artifact_for(1, "a"), None);
     assert_eq!(engine_of(&env.dispatched()), "a");
+}
+
+/// A prepare worker (1) of engine `v3` that compiles for `v2` and `v1` too, and execute workers (2) of `v2` and (3) of
+/// `v1`.
+fn fleet_of_several_baselines() -> Env {
+    let mut env = Env::with(unstaged());
+    let also_compiles_for = vec![engine("v2"), engine("v1")];
+    env.register(WorkerHello { engine: engine("v3"), also_compiles_for, ..hello(1, WorkerKind::Prepare) });
+    env.worker_of_engine(2, WorkerKind::Execute, "v2");
+    env
+}
+
+#[test]
+fn a_prepare_worker_compiles_for_the_engines_of_the_execute_workers() {
+    let mut env = fleet_of_several_baselines();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "v2"), None);
+    let prepare = env.dispatched();
+    assert_eq!((prepare.worker, engine_of(&prepare)), (worker(1), "v2".into()));
+    env.prepared(&prepare, 1);
+    let run = env.dispatched();
+    assert_eq!((run.worker, engine_of(&run)), (worker(2), "v2".into()));
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+    assert_eq!(env.status().not_compiled_for, []);
+}
+
+#[test]
+fn a_precheck_is_prepared_for_an_engine_that_executes() {
+    let mut env = fleet_of_several_baselines();
+    env.submit(1, 1, Work::Precheck);
+    env.looked_up_for(artifact_for(1, "v2"), None);
+    let prepare = env.dispatched();
+    env.prepared(&prepare, 1);
+    assert_eq!(env.verdict_of(1), Outcome::PrecheckOk);
+    // Without execute workers it is prepared for the engine of the prepare worker.
+    env.goodbye(2);
+    env.submit(2, 2, Work::Precheck);
+    env.looked_up_for(artifact_for(2, "v3"), None);
+    assert_eq!(engine_of(&env.dispatched()), "v3");
+}
+
+#[test]
+fn an_engine_that_nobody_compiles_for_is_named_and_its_requests_end() {
+    let mut env = Env::with(unstaged());
+    env.worker_of_engine(1, WorkerKind::Prepare, "v2");
+    env.worker_of_engine(2, WorkerKind::Execute, "v3");
+    env.new_notices();
+    assert_eq!(env.status().not_compiled_for, [engine("v3")]);
+    for n in 1..=2 {
+        env.submit(n, n as u8, execute(ExecuteKind::Backing));
+        env.looked_up_for(artifact_for(n as u8, "v3"), None);
+    }
+    assert_eq!(env.new_notices(), [Notice::NoPrepareWorker { engine: engine("v3") }], "once for all");
+    env.pass_with_heartbeats(&[1, 2], 59);
+    env.quiet();
+    env.pass_with_heartbeats(&[1, 2], 1);
+    for n in 1..=2 {
+        let outcome = env.verdict_of(n);
+        let Outcome::Internal(error) = &outcome else { panic!("{outcome:?}") };
+        assert!(error.to_string().contains("no prepare worker compiles for engine v3"), "{error}");
+    }
+    // What is in the store already is executed.
+    env.submit(3, 3, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(3, "v3"), Some(StoredArtifact::Prepared(info(1))));
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(3)));
+}
+
+#[test]
+fn a_prepare_worker_that_comes_in_time_prepares_what_waits() {
+    let mut env = Env::with(unstaged());
+    env.worker_of_engine(2, WorkerKind::Execute, "v3");
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "v3"), None);
+    env.pass_with_heartbeats(&[2], 50);
+    env.worker_of_engine(1, WorkerKind::Prepare, "v3");
+    let prepare = env.dispatched();
+    env.pass_with_heartbeats(&[1, 2], 20);
+    env.prepared(&prepare, 1);
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+}
+
+#[test]
+fn prepare_workers_that_leave_are_waited_for_and_then_missed() {
+    let mut env = fleet_of_several_baselines();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "v2"), None);
+    env.dispatched();
+    env.goodbye(1);
+    env.pass_with_heartbeats(&[2], 59);
+    env.quiet();
+    env.pass_with_heartbeats(&[2], 1);
+    assert!(matches!(env.verdict_of(1), Outcome::Internal(_)));
 }

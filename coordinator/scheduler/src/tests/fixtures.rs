@@ -66,6 +66,7 @@ pub(super) fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
         security: SecurityStatus::default(),
         holds: vec![],
         running: vec![],
+        also_compiles_for: vec![],
     }
 }
 

@@ -83,7 +83,7 @@ fn a_worker_leaves_once_with_its_jobs() {
         attempt: 1,
         kind: WorkerKind::Execute,
         worker: worker(2),
-        why: RetryReason::Internal("worker: the worker deregistered".into()),
+        why: RetryReason::NotBegun("the worker deregistered".into()),
     };
     let left = Notice::WorkerLeft { worker: worker(2), host: "host2".into(), jobs: 2 };
     assert_eq!(env.new_notices(), [left, retried], "the staged job was not begun");

@@ -1,7 +1,7 @@
 //! A request from its submission to its verdict, when nothing fails.
 
 use super::{env::Env, fixtures::*};
-use crate::{Command, Delivery};
+use crate::{Command, Delivery, Policy};
 use pvf_proto::{
     artifact::StoredArtifact,
     params::{ExecutorParam, ExecutorParams},
@@ -163,7 +163,7 @@ fn a_heads_up_is_answered_before_its_code_is_prepared() {
 
 #[test]
 fn an_expired_request_is_answered_and_its_job_is_cancelled() {
-    let (mut env, run) = one_busy_worker(unstaged());
+    let (mut env, run) = one_busy_worker(Policy { attempt_allowance: Duration::from_secs(3600), ..unstaged() });
     env.submit(2, 1, execute(ExecuteKind::Backing));
     let in_time = Duration::from_secs(3600);
     let submission = Submission { answer_within: in_time, ..submission(3, 1, execute(ExecuteKind::Backing)) };

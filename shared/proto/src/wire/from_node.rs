@@ -260,6 +260,10 @@ pub struct FleetStatus {
     /// zero, and older receivers ignore it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub inconsistencies: u64,
+    /// Engines of registered execute workers that no registered prepare worker compiles for: what is not in the store
+    /// already cannot be executed there. Sent only if there are some, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_compiled_for: Vec<EngineId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -303,4 +307,7 @@ pub struct WorkerStatus {
     pub security: SecurityStatus,
     /// Whether it is draining: it finishes its jobs and takes no new ones.
     pub draining: bool,
+    /// What is wrong with it, in words. Sent only if something is, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }

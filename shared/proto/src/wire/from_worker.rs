@@ -66,7 +66,14 @@ pub struct WorkerHello {
     pub holds: Vec<Holding>,
     /// Attempts that it holds from before this registration.
     pub running: Vec<RunningJob>,
+    /// Other engines that a prepare worker compiles for: lower CPU baselines of the same build. At most
+    /// [`MAX_OTHER_ENGINES`] count. Sent only if there are some, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_compiles_for: Vec<EngineId>,
 }
+
+/// Most other engines that a prepare worker compiles for.
+pub const MAX_OTHER_ENGINES: usize = 8;
 
 /// State of a worker's sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -128,6 +128,7 @@ fn status() -> FleetStatus {
         version: "v".into(),
         security: security(),
         draining: true,
+        trouble: None,
     };
     FleetStatus {
         token: FencingToken(17),
@@ -147,6 +148,7 @@ fn status() -> FleetStatus {
         coalesced: 10,
         overloaded: 11,
         inconsistencies: 0,
+        not_compiled_for: vec![],
     }
 }
 
@@ -225,6 +227,7 @@ fn workers(golden: &mut GoldenMessages) {
         security: security(),
         holds: vec![Holding::Warm(artifact()), Holding::OnDisk(artifact())],
         running: running.clone(),
+        also_compiles_for: vec![],
     };
     golden.add("hello", &FromWorker::Hello(hello));
     golden.add(
@@ -344,6 +347,18 @@ fn truncated_and_foreign_bytes_are_malformed() {
     for bytes in [&b""[..], b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"] {
         assert!(decode::<FromNode>(bytes).is_err());
     }
+}
+
+#[test]
+fn what_is_wrong_with_a_worker_is_sent_only_if_something_is() {
+    let mut status = status();
+    let without = encode(&status);
+    status.workers[0].trouble = Some("disk full".into());
+    let with = encode(&status);
+    assert_eq!(decode::<FleetStatus>(&with).unwrap(), status);
+    let added: usize = ["trouble", "disk full"].iter().map(|text| 1 + text.len()).sum();
+    assert_eq!(with.len(), without.len() + added);
+    assert!(with.windows(7).any(|bytes| bytes == b"trouble") && !without.windows(7).any(|bytes| bytes == b"trouble"));
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub use from_node::{
     Refusal, Submission, SubmitReply, Work, WorkerStatus,
 };
 pub use from_worker::{
-    FromWorker, Heartbeat, Holding, JobReport, RunningJob, SecurityStatus, WorkerHello, WorkerKind, WorkerReply,
+    FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, RunningJob, SecurityStatus, WorkerHello, WorkerKind,
+    WorkerReply,
 };
 pub use refusal::{CommandRefusal, WorkerRefusal};
 pub use to_node::{ArtifactSummary, Timings, ToNode, Verdict};

@@ -67,6 +67,7 @@ fn registration(kind: WorkerKind, slots: u32) -> WorkerHello {
         security: SecurityStatus::default(),
         holds: vec![],
         running: vec![],
+        also_compiles_for: vec![],
     }
 }
 

@@ -6,10 +6,11 @@ use crate::{
     notice::RetryReason,
     operations::{
         artifacts::{self, Suspicion},
-        executions,
+        executions, health,
         workers::note_held,
     },
     policies::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
+    steps::attempts::LateReport,
     tables::{ExecutionEvent, Timer},
     time::Timestamp,
 };
@@ -39,18 +40,14 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
             ExecuteOutcome::Ambiguous(reason) if reason.suspects_artifact() => {
                 core.workers.note_not_held(&ended.site.worker, key);
             }
-            // It may have failed before it had the artifact.
-            ExecuteOutcome::Internal(_) => {}
-            ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_) | ExecuteOutcome::Ambiguous(_) => {
-                note_held(core, key, ended.site.worker, true);
-            }
+            // It may have failed before it had the artifact, or because the worker cannot use it.
+            ExecuteOutcome::Internal(_) | ExecuteOutcome::Ambiguous(_) => {}
+            ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_) => note_held(core, key, ended.site.worker, true),
         }
     }
     executions::attempt_over(core, out, ended.at.job, now);
-    if let (ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_), Some(execution)) =
-        (&outcome, core.executions.get(ended.at.job))
-    {
-        core.quarantine.clear(&execution.identity);
+    if matches!(outcome, ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_)) {
+        note_success(core, out, &ended, now);
     }
     let finish = |outcome| FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) };
     match outcome {
@@ -59,14 +56,55 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
         // Nothing of the candidate was looked at: the store or the worker is at fault.
         ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why)) => {
             let error = InternalError::Store(format!("the artifact does not open: {why}"));
+            health::note_internal(core, out, &ended, &error, now);
             on_infra_failure(core, out, ended, (error, Some(Suspicion::Unusable)), now);
         }
         ExecuteOutcome::Ambiguous(reason) => on_ambiguous(core, out, ended, reason, now),
         ExecuteOutcome::Internal(error @ InternalError::ArtifactMissing(_)) => {
             on_infra_failure(core, out, ended, (error, Some(Suspicion::Missing)), now);
         }
-        ExecuteOutcome::Internal(error) => on_infra_failure(core, out, ended, (error, None), now),
+        ExecuteOutcome::Internal(error) => {
+            health::note_internal(core, out, &ended, &error, now);
+            on_infra_failure(core, out, ended, (error, None), now);
+        }
     }
+}
+
+/// An attempt ended with a verdict: the validation does not kill workers, and its worker can execute. If an attempt
+/// elsewhere was ambiguous, that was the other worker's failure.
+fn note_success(core: &mut Core, out: &mut Out, ended: &EndedAttempt, now: Timestamp) {
+    core.workers.note_success(&ended.site.worker);
+    let Some(execution) = core.executions.get_mut(ended.at.job) else { return };
+    let ambiguous_at = execution.ambiguous_at.take();
+    core.quarantine.clear(&execution.identity);
+    if let Some(site) = ambiguous_at {
+        let why = "a job failed here and had a verdict elsewhere".into();
+        health::note_failure(core, out, &EndedAttempt { at: ended.at, site: *site }, why, now);
+    }
+}
+
+/// An attempt that was given up is reported. A verdict is a verdict, whenever it comes; anything else was counted when
+/// the attempt was given up.
+pub(super) fn on_late_report(
+    core: &mut Core,
+    out: &mut Out,
+    late: LateReport,
+    outcome: ExecuteOutcome,
+    now: Timestamp,
+) {
+    let LateReport { at, worker } = late;
+    let Some(execution) = core.executions.get(at.job).filter(|e| e.lost.contains(&(at.attempt, worker))) else {
+        return;
+    };
+    let outcome = match outcome {
+        ExecuteOutcome::Valid(result) => Outcome::Valid(result),
+        ExecuteOutcome::Invalid(reason) => Outcome::Invalid(reason),
+        ExecuteOutcome::Ambiguous(_) | ExecuteOutcome::Internal(_) => return,
+    };
+    out.counts.late_reports += 1;
+    core.quarantine.clear(&execution.identity);
+    executions::withdraw(core, out, at.job, now);
+    out.follow_up(FollowUp::FinishExecution { job: at.job, outcome, worker: Some(worker) });
 }
 
 /// An attempt failed in a way that may be the candidate's or the machine's: another machine is asked once.
@@ -86,6 +124,7 @@ fn on_ambiguous(core: &mut Core, out: &mut Out, ended: EndedAttempt, reason: Amb
         _ => RetryReason::Ambiguous(reason.to_string()),
     };
     out.notice_retry(&ended, WorkerKind::Execute, why);
+    execution.ambiguous_at = Some(Box::new(ended.site.clone()));
     execution.excluded.push(ended.site);
     if reason.suspects_artifact() {
         prepare_again(core, out, ended.at.job, Suspicion::Unusable, now);
@@ -162,11 +201,11 @@ fn came_back(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     executions::enqueue(core, out, job, now);
 }
 
-/// An execution did not begin: it is tried again, with back-off and a bound.
+/// An execution did not begin, or was given back: it is tried again, with back-off and a bound.
 fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String, now: Timestamp) {
-    uncount_dispatch(core, out, ended.at.job);
-    // Without it the line above has noticed that.
-    let Some(execution) = core.executions.get_mut(ended.at.job) else { return };
+    let Some(execution) = core.executions.get_mut(ended.at.job) else {
+        return out.inconsistent(format_args!("execution {} did not begin and is not known", ended.at.job));
+    };
     execution.not_begun_failures += 1;
     let failures = execution.not_begun_failures;
     if failures >= MAX_NOT_BEGUN {
@@ -203,16 +242,25 @@ pub(crate) fn retry(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) 
 /// An attempt of an execution ended without a report.
 pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss: AttemptLoss, now: Timestamp) {
     executions::attempt_over(core, out, ended.at.job, now);
+    if let (true, Some(execution)) = (loss.may_report(), core.executions.get_mut(ended.at.job)) {
+        execution.lost.push((ended.at.attempt, ended.site.worker));
+    }
     match loss {
         AttemptLoss::Returned => came_back(core, out, ended.at.job, now),
-        AttemptLoss::NotBegun(why) => on_not_begun(core, out, ended, why, now),
+        AttemptLoss::NotBegun(why) => {
+            uncount_dispatch(core, out, ended.at.job);
+            on_not_begun(core, out, ended, why, now);
+        }
+        // It began, so it counts as an attempt.
+        AttemptLoss::GivenBack(why) => on_not_begun(core, out, ended, why, now),
         // Not the candidate's death as far as is known, but bounded: it may be what kills workers.
         AttemptLoss::PerhapsBegun => {
             uncount_dispatch(core, out, ended.at.job);
             let why = "the worker was lost while the job waited there for a slot";
             on_infra_failure(core, out, ended, (InternalError::WorkerDraining(why.into()), None), now);
         }
-        AttemptLoss::GivenBack(why) => {
+        AttemptLoss::Failed(why) => {
+            health::note_failure(core, out, &ended, why.clone(), now);
             on_infra_failure(core, out, ended, (InternalError::WorkerDraining(why), None), now);
         }
         AttemptLoss::WorkerLost => {

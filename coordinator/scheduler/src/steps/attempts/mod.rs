@@ -11,6 +11,7 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
+    ids::WorkerId,
     job::JobOutcome,
     subjects::Subject,
     wire::{JobReport, RunningJob, WorkerReply},
@@ -20,7 +21,14 @@ use std::time::Duration;
 pub(crate) use execution::retry as retry_execution;
 pub(crate) use preparation::retry as retry_preparation;
 
-/// A worker reports an attempt. Only the attempt that holds a slot here, by this coordinator's token, counts.
+/// Who reports an attempt that was given up.
+struct LateReport {
+    at: AttemptKey,
+    worker: WorkerId,
+}
+
+/// A worker reports an attempt. It counts by this coordinator's token only, and if the attempt holds a slot here, or
+/// did when it was given up.
 pub(crate) fn on_report(core: &mut Core, out: &mut Out, report: JobReport, reply: Option<Subject>, now: Timestamp) {
     let at = AttemptKey { job: report.job, attempt: report.attempt };
     match reply {
@@ -33,10 +41,16 @@ pub(crate) fn on_report(core: &mut Core, out: &mut Out, report: JobReport, reply
     if report.token != core.config.token {
         return;
     }
-    let Some(site) = core.workers.get(&report.worker).map(|worker| worker.site()) else { return };
-    if core.workers.vacate(&report.worker, at).is_none() {
-        return;
-    }
+    let site = core.workers.get(&report.worker).map(|worker| worker.site());
+    let vacated = core.workers.vacate(&report.worker, at).is_some();
+    let is_current = execution::is_current(core, at) || preparation::current(core, at).is_some();
+    let Some(site) = site.filter(|_| vacated && is_current) else {
+        let late = LateReport { at, worker: report.worker };
+        return match report.outcome {
+            JobOutcome::Prepare(outcome) => preparation::on_late_report(core, out, late, outcome, now),
+            JobOutcome::Execute(outcome) => execution::on_late_report(core, out, late, outcome, now),
+        };
+    };
     notice_report(core, out, &report, at);
     match report.outcome {
         JobOutcome::Prepare(outcome) if !execution::is_current(core, at) => {
@@ -46,7 +60,7 @@ pub(crate) fn on_report(core: &mut Core, out: &mut Out, report: JobReport, reply
             execution::on_report(core, out, EndedAttempt { at, site }, outcome, now);
         }
         JobOutcome::Prepare(_) | JobOutcome::Execute(_) => {
-            let loss = AttemptLoss::GivenBack("the worker reported a job of the other kind".into());
+            let loss = AttemptLoss::Failed("the worker reported a job of the other kind".into());
             on_lost(core, out, EndedAttempt { at, site }, loss, now);
         }
     }
@@ -64,7 +78,7 @@ fn notice_report(core: &Core, out: &mut Out, report: &JobReport, at: AttemptKey)
     out.notice(Notice::JobReported { job: at.job, attempt: at.attempt, worker, kind, queued, usage });
 }
 
-/// An attempt ended without a report; it holds no slot any more.
+/// An attempt ended without a report.
 pub(crate) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss: AttemptLoss, now: Timestamp) {
     if preparation::current(core, ended.at).is_some() {
         preparation::on_lost(core, out, ended, loss, now);

@@ -5,8 +5,9 @@ use crate::{
     effect::Effect,
     keys::{ArtifactKey, AttemptKey, EndedAttempt},
     notice::{Notice, RetryReason},
-    operations::{artifacts, preparations},
+    operations::{artifacts, health, preparations},
     policies::{MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
+    steps::attempts::LateReport,
     tables::{PreparationEvent, Timer},
     time::Timestamp,
 };
@@ -29,6 +30,9 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
     out.counts.prepare_concluded += 1;
     let dispatched = core.preparations.get(&ended.at.job).and_then(|task| task.dispatched());
     let times = dispatched.map(|dispatched| (dispatched, now));
+    if !matches!(outcome, PrepareOutcome::Internal(_)) {
+        core.workers.note_success(&ended.site.worker);
+    }
     match outcome {
         PrepareOutcome::Prepared(info) => {
             core.preparations.remove(&ended.at.job);
@@ -41,8 +45,28 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
             }
             artifacts::fail(core, out, key, error, now);
         }
-        PrepareOutcome::Internal(error) => on_infra_failure(core, out, ended, error),
+        PrepareOutcome::Internal(error) => {
+            health::note_internal(core, out, &ended, &error, now);
+            on_infra_failure(core, out, ended, error);
+        }
     }
+}
+
+/// An attempt that was given up is reported: an artifact that it made is one.
+pub(super) fn on_late_report(
+    core: &mut Core,
+    out: &mut Out,
+    late: LateReport,
+    outcome: PrepareOutcome,
+    now: Timestamp,
+) {
+    let LateReport { at, worker } = late;
+    let Some(task) = core.preparations.get(&at.job).filter(|t| t.lost.contains(&(at.attempt, worker))) else { return };
+    let PrepareOutcome::Prepared(info) = outcome else { return };
+    let (key, since) = (task.artifact, task.enqueued);
+    out.counts.late_reports += 1;
+    preparations::withdraw(core, out, at.job);
+    artifacts::ready(core, out, key, info, Some((since, now)));
 }
 
 /// A preparation failed because of infrastructure: it is tried elsewhere, a few times.
@@ -94,7 +118,7 @@ fn on_worker_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, now: Time
     artifacts::fail(core, out, key, error, now);
 }
 
-/// A preparation did not begin: it is tried again, with back-off and a bound.
+/// A preparation did not begin, or was given back: it is tried again, with back-off and a bound.
 fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String, now: Timestamp) {
     let Some(task) = core.preparations.get_mut(&ended.at.job) else {
         return out.inconsistent(format_args!("preparation {} did not begin and is not known", ended.at.job));
@@ -124,10 +148,14 @@ pub(crate) fn retry(core: &mut Core, out: &mut Out, job: JobId) {
 
 /// An attempt of a preparation ended without a report.
 pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss: AttemptLoss, now: Timestamp) {
+    if let (true, Some(task)) = (loss.may_report(), core.preparations.get_mut(&ended.at.job)) {
+        task.lost.push((ended.at.attempt, ended.site.worker));
+    }
     match loss {
         AttemptLoss::Returned | AttemptLoss::PerhapsBegun => preparations::requeue(core, out, ended.at.job),
-        AttemptLoss::NotBegun(why) => on_not_begun(core, out, ended, why, now),
-        AttemptLoss::GivenBack(why) => {
+        AttemptLoss::NotBegun(why) | AttemptLoss::GivenBack(why) => on_not_begun(core, out, ended, why, now),
+        AttemptLoss::Failed(why) => {
+            health::note_failure(core, out, &ended, why.clone(), now);
             on_infra_failure(core, out, ended, InternalError::WorkerDraining(why));
         }
         AttemptLoss::WorkerLost => on_worker_lost(core, out, ended, now),
