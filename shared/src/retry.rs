@@ -18,6 +18,9 @@ pub use backon::Retryable;
 /// Message of a client to the coordinator without an answer: 20 ms, doubling up to 1 s, without a bound.
 pub const CLIENT_REQUEST: ExponentialBuilder = unbounded(Duration::from_millis(20), Duration::from_secs(1));
 
+/// Submission that was not accepted: repeated after 50 ms, doubling up to 5 s, without a bound.
+pub const SUBMISSION: ExponentialBuilder = unbounded(Duration::from_millis(50), Duration::from_secs(5));
+
 /// Failed look-up of an artifact in the store: repeated after 100 ms and 200 ms.
 pub const STORE_LOOK_UP: ExponentialBuilder = times(Duration::from_millis(100), 2);
 
@@ -29,11 +32,6 @@ pub const INPUT_FETCH: ExponentialBuilder = times(Duration::from_millis(500), 3)
 
 /// Failed read of a result from the store: repeated after 200 ms and 400 ms.
 pub const RESULT_FETCH: ExponentialBuilder = times(Duration::from_millis(200), 2);
-
-/// Repetition at a constant interval, without a bound.
-pub const fn every(interval: Duration) -> ConstantBuilder {
-    ConstantBuilder::new().with_delay(interval).without_max_times()
-}
 
 /// A random duration up to `limit`, so that clients do not repeat at the same time.
 pub fn jitter(limit: Duration) -> Duration {
@@ -66,8 +64,7 @@ mod tests {
         assert_eq!(millis(INPUT_FETCH, 9), [500, 1000, 2000]);
         assert_eq!(millis(RESULT_FETCH, 9), [200, 400]);
         assert_eq!(millis(ARTIFACT_UPLOAD, 9), [500, 1000, 2000, 4000, 8000]);
-        let constant: Vec<_> = every(Duration::from_secs(3)).build().take(100).collect();
-        assert_eq!(constant, [Duration::from_secs(3); 100]);
+        assert_eq!(millis(SUBMISSION, 9), [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
     #[test]

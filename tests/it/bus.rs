@@ -1,5 +1,6 @@
 //! The bus, and messages that the fleet must refuse.
 
+use pvf::ExecuteRequest;
 use pvf_shared::{
     Bytes, ValidationHost,
     bus::{Bus, conformance, nats::NatsBus},
@@ -67,11 +68,11 @@ async fn inputs_over_the_payload_limit_need_a_shared_store() {
     // A store other than the fleet's does not help: the coordinator misses the blob.
     let elsewhere = tempfile::tempdir().unwrap();
     let wrong_store = client(&fleet.nats.url, Some(elsewhere.path())).await;
-    let error = wrong_store.execute_pvf(adder(), large).await.unwrap_err();
-    assert!(
-        matches!(&error, ClientError::Refused(Refusal::BlobMissing { field, .. }) if field == "block data"),
-        "{error}"
-    );
+    let briefly = ExecuteRequest { answer_within: Some(Duration::from_secs(1)), ..large };
+    let error = wrong_store.execute_pvf(adder(), briefly).await.unwrap_err();
+    assert!(matches!(&error, ClientError::NotAnswered { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("block data: ") && text.contains("do node and fleet use the same store?"), "{text}");
     let head = backing(vec![0; 2 * 1024 * 1024], b"block".to_vec());
     let error = wrong_store.execute_pvf(adder(), head).await.unwrap_err();
     assert!(error.to_string().contains("parent head"), "{error}");

@@ -15,6 +15,7 @@ mod faults;
 mod http;
 mod limits;
 mod load;
+mod patience;
 mod queues;
 mod repository;
 mod seals;

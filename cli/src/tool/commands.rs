@@ -6,11 +6,11 @@ use super::{
     input, output,
     target::Target,
 };
-use crate::{Answer, ClientError, Pvf};
+use crate::{Answer, ClientError, ExecuteRequest, Pvf, ValidationHost};
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use pvf_shared::verdict::Outcome;
-use std::{path::Path, time::Duration};
+use pvf_shared::verdict::{Outcome, WireOutcome};
+use std::{path::Path, pin::pin, time::Duration};
 
 /// Requests of a batch in flight at the same time.
 const BATCH_IN_FLIGHT: usize = 64;
@@ -20,30 +20,83 @@ fn load(code: &Path, executor_params: Option<&Path>) -> Result<Pvf, Failure> {
     Ok(Pvf::new(input::read("CODE", code)?, params))
 }
 
-fn show(global: &Global, name: &str, answer: &Answer) -> Exit {
+fn show(global: &Global, name: &str, answer: Result<Answer, ClientError>) -> Exit {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return show_error(global, name, error),
+    };
     if global.json {
-        println!("{}", output::json(name, answer));
+        println!("{}", output::json(name, &answer));
     } else {
-        println!("{}", output::line(name, answer));
+        println!("{}", output::line(name, &answer));
     }
     output::exit(&answer.outcome)
 }
 
-fn spinner(message: String) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(message);
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
+/// The progress of a command, on stderr where that is a terminal: how long it has waited, and what is in the way.
+struct Progress {
+    bar: ProgressBar,
+    what: String,
+}
+
+impl Progress {
+    /// Progress of one request.
+    fn spinner(what: String) -> Self {
+        let bar =
+            ProgressBar::new_spinner().with_style(style("{spinner} {msg} [{elapsed}]", ProgressStyle::default_spinner));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self::new(bar, what)
+    }
+
+    /// Progress of a batch of this many requests.
+    fn of_batch(requests: usize) -> Self {
+        let style = style("{bar:30} {pos}/{len} {elapsed} {msg}", ProgressStyle::default_bar);
+        Self::new(ProgressBar::new(requests as u64).with_style(style), String::new())
+    }
+
+    fn new(bar: ProgressBar, what: String) -> Self {
+        bar.set_message(what.clone());
+        Self { bar, what }
+    }
+
+    /// Does the work, and shows meanwhile what is in the way of the host's requests.
+    async fn during<T>(&self, host: &ValidationHost, work: impl Future<Output = T>) -> T {
+        let mut trouble = host.trouble();
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                Ok(()) = trouble.changed() => {
+                    let why = trouble.borrow_and_update().clone();
+                    self.bar.set_message(match why {
+                        Some(why) => format!("{} (waiting: {why})", self.what),
+                        None => self.what.clone(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str, default: fn() -> ProgressStyle) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| default())
 }
 
 pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, Failure> {
     let pvf = load(&args.code, args.executor_params.as_deref())?;
     let name = args.code.display().to_string();
     let target = Target::open(global).await?;
-    let bar = spinner(format!("prechecking {name}"));
-    let answer = target.host.precheck_pvf(pvf).await;
-    bar.finish_and_clear();
+    let progress = Progress::spinner(format!("prechecking {name}"));
+    let answer = progress.during(&target.host, target.host.precheck_pvf(pvf)).await;
+    drop(progress);
     target.close().await;
-    Ok(show(global, &name, &answer?))
+    Ok(show(global, &name, answer))
 }
 
 pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Failure> {
@@ -52,16 +105,18 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Fa
         pvfs.push((code.display().to_string(), load(code, args.executor_params.as_deref())?));
     }
     let target = Target::open(global).await?;
+    let host = &target.host;
     let mut worst = Exit::Success;
     for (name, pvf) in pvfs {
-        let mut answer = target.host.heads_up(vec![pvf.clone()]).await.map(|mut answers| answers.remove(0));
+        let progress = Progress::spinner(format!("preparing {name}"));
+        let announced = progress.during(host, host.heads_up(vec![pvf.clone()])).await;
+        let mut answer = announced.map(|mut answers| answers.remove(0));
         // The embedded host ends with this process; a precheck joins the preparation and waits for it.
         if global.nats.is_none() && answer.as_ref().is_ok_and(|a| matches!(a.outcome, Outcome::HeadsUpTaken)) {
-            let bar = spinner(format!("preparing {name}"));
-            answer = target.host.precheck_pvf(pvf).await;
-            bar.finish_and_clear();
+            answer = progress.during(host, host.precheck_pvf(pvf)).await;
         }
-        worst = worst.max(show(global, &name, &answer?));
+        drop(progress);
+        worst = worst.max(show(global, &name, answer));
     }
     target.close().await;
     Ok(worst)
@@ -71,42 +126,55 @@ pub(crate) async fn execute(global: &Global, args: &Execute) -> Result<Exit, Fai
     let pvf = load(&args.code, args.executor_params.as_deref())?;
     let requests = input::requests(args)?;
     let target = Target::open(global).await?;
-    let bar = if requests.len() > 1 {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
-        ProgressBar::new(requests.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    } else {
-        spinner(format!("validating {}", requests[0].0))
+    let progress = match &requests[..] {
+        [(name, _)] => Progress::spinner(format!("validating {name}")),
+        requests => Progress::of_batch(requests.len()),
     };
-    let mut worst = Exit::Success;
-    {
-        let host = &target.host;
-        let answers = stream::iter(requests)
-            .map(|(name, request)| {
-                let pvf = pvf.clone();
-                async move { (name, host.execute_pvf(pvf, request).await) }
-            })
-            .buffered(BATCH_IN_FLIGHT);
-        futures::pin_mut!(answers);
-        while let Some((name, answer)) = answers.next().await {
-            bar.inc(1);
-            let code = bar.suspend(|| match answer {
-                Ok(answer) => show(global, &name, &answer),
-                Err(error) => show_error(global, &name, error),
-            });
-            worst = worst.max(code);
-        }
-    }
-    bar.finish_and_clear();
+    let worst = progress
+        .during(&target.host, execute_all(Batch { global, host: &target.host, pvf, bar: &progress.bar }, requests))
+        .await;
+    drop(progress);
     target.close().await;
     Ok(worst)
 }
 
-/// Reports a request of a batch that has no verdict: on stderr, and with `--json` on stdout too.
+/// What the requests of a batch have in common.
+struct Batch<'a> {
+    global: &'a Global,
+    host: &'a ValidationHost,
+    pvf: Pvf,
+    bar: &'a ProgressBar,
+}
+
+/// Executes the requests, shows each answer, and gives the greatest exit code.
+async fn execute_all(batch: Batch<'_>, requests: Vec<(String, ExecuteRequest)>) -> Exit {
+    let Batch { global, host, pvf, bar } = batch;
+    let answers = stream::iter(requests)
+        .map(|(name, request)| {
+            let pvf = pvf.clone();
+            async move { (name, host.execute_pvf(pvf, request).await) }
+        })
+        .buffered(BATCH_IN_FLIGHT);
+    let mut answers = pin!(answers);
+    let mut worst = Exit::Success;
+    while let Some((name, answer)) = answers.next().await {
+        bar.inc(1);
+        worst = worst.max(bar.suspend(|| show(global, &name, answer)));
+    }
+    worst
+}
+
+/// Reports a request that has no answer: on stderr, and with `--json` on stdout too. One without a verdict at its
+/// deadline has expired.
 fn show_error(global: &Global, name: &str, error: ClientError) -> Exit {
+    let verdict = match &error {
+        ClientError::NotAnswered { .. } => WireOutcome::Expired.name(),
+        _ => "internal",
+    };
     let failure = Failure::from(error);
     eprintln!("error: {name}: {failure}");
     if global.json {
-        println!("{}", output::json_unanswered(name, &failure.to_string()));
+        println!("{}", output::json_unanswered(name, verdict, &failure.to_string()));
     }
     failure.exit()
 }

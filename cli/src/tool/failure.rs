@@ -77,7 +77,7 @@ impl From<ClientError> for Failure {
             ClientError::Store(error) => error.into(),
             ClientError::NoCoordinator { .. }
             | ClientError::Bus(_)
-            | ClientError::NotAnswered(_)
+            | ClientError::NotAnswered { .. }
             | ClientError::Wire(_)
             | ClientError::Ended => Self::NoResult(text),
         }

@@ -46,8 +46,10 @@ fn run_role(role: &args::RoleCommand, global: &Global, matches: &ArgMatches) -> 
 }
 
 fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
-    // A lost connection to the bus is logged by default: otherwise the command would wait without a word.
-    pvf_shared::telemetry::init(global.verbose, "error,pvf_shared::bus=warn,pvf_worker::sandbox=warn", false);
+    // What a command waits for is logged by default, a lost connection to the bus or a coordinator that does not answer:
+    // otherwise it would wait without a word.
+    let filter = "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn";
+    pvf_shared::telemetry::init(global.verbose, filter, false);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
     let result = runtime.block_on(async {

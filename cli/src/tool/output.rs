@@ -60,10 +60,10 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
     })
 }
 
-/// A request without a verdict as JSON, with the same fields.
-pub(crate) fn json_unanswered(input: &str, error: &str) -> Value {
+/// A request without an answer as JSON, with the same fields.
+pub(crate) fn json_unanswered(input: &str, verdict: &str, error: &str) -> Value {
     json!({
-        "input": input, "request": null, "verdict": "internal", "reason": error, "result": null, "code_hash": null,
+        "input": input, "request": null, "verdict": verdict, "reason": error, "result": null, "code_hash": null,
         "artifact": null, "timings_ms": null, "worker": null, "attempts": 0,
     })
 }

@@ -1,17 +1,20 @@
 //! Messages of a client to the coordinator. Each is repeated until it is answered, so a coordinator may be replaced at
-//! any time.
+//! any time. Submissions, which are repeated for longer, are repeated by `acceptance`.
 
 use super::{ClientConfig, ClientError};
 use crate::{
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
-    ids::{FleetName, RequestId},
+    ids::FleetName,
     retry::{self, Retryable as _},
     subjects,
-    wire::{self, FromNode, Refusal, SubmitReply, WireMessage},
+    wire::{self, FromNode, SubmitReply, WireMessage},
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The coordinator of a fleet, as a client reaches it.
@@ -21,11 +24,14 @@ pub(super) struct Coordinator {
     timing: ProtocolTimeouts,
     /// How long a message is repeated while no coordinator answers.
     patience: Duration,
+    /// Whether a coordinator has ever answered.
+    heard: AtomicBool,
 }
 
 impl Coordinator {
     pub(super) fn new(bus: SharedBus, config: &ClientConfig) -> Self {
-        Self { bus, fleet: config.fleet.clone(), timing: config.timing, patience: config.patience }
+        let (fleet, timing, patience) = (config.fleet.clone(), config.timing, config.patience);
+        Self { bus, fleet, timing, patience, heard: AtomicBool::new(false) }
     }
 
     /// Interval of [`FromNode::Ask`].
@@ -39,29 +45,15 @@ impl Coordinator {
         self.ask_encoded(&wire::encode(message)).await
     }
 
-    /// Submits an encoded request. An overloaded coordinator is asked again after the delay that it requests, plus up
-    /// to half of that at random, without a bound: the request has a deadline.
-    pub(super) async fn submit(&self, message: &Bytes) -> Result<(), ClientError> {
-        loop {
-            match self.ask_encoded::<SubmitReply>(message).await? {
-                SubmitReply::Accepted => return Ok(()),
-                SubmitReply::Refused(Refusal::Overloaded { what, retry_after }) => {
-                    tracing::debug!(%what, ?retry_after, "the coordinator is overloaded, submitting again later");
-                    tokio::time::sleep(retry_after + retry::jitter(retry_after / 2)).await;
-                }
-                SubmitReply::Refused(refusal) => return Err(refusal.into()),
-            }
-        }
+    /// Sends an encoded message once, waits this long for its answer, and decodes that.
+    pub(super) async fn ask_once<R: WireMessage>(&self, message: &Bytes, wait: Duration) -> Result<R, ClientError> {
+        let subject = subjects::from_node(&self.fleet);
+        self.decoded(self.bus.request(&subject, message.clone(), wait).await)
     }
 
-    /// Submits a request that was accepted before. It is repeated until a coordinator accepts or refuses it: only the
-    /// request's deadline ends this.
-    pub(super) async fn resubmit(&self, request: RequestId, message: &Bytes) -> Result<(), ClientError> {
-        (|| self.submit(message))
-            .retry(retry::every(self.timing.ask_again))
-            .when(|error| !matches!(error, ClientError::Refused(_)))
-            .notify(|error, _| tracing::warn!(%request, %error, "cannot submit the request again, retrying"))
-            .await
+    /// Whether a coordinator has ever answered this client.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
 
     async fn ask_encoded<R: WireMessage>(&self, message: &Bytes) -> Result<R, ClientError> {
@@ -73,8 +65,15 @@ impl Coordinator {
             .adjust(|_, delay| delay.filter(|delay| Instant::now() + *delay <= give_up))
             .notify(|error, _| tracing::debug!(%error, "no answer from the coordinator, retrying"))
             .await;
+        self.decoded(answer)
+    }
+
+    fn decoded<R: WireMessage>(&self, answer: Result<Bytes, BusError>) -> Result<R, ClientError> {
         match answer {
-            Ok(answer) => decode_answer(&answer),
+            Ok(answer) => {
+                self.heard.store(true, Ordering::Relaxed);
+                decode_answer(&answer)
+            }
             Err(BusError::NoResponders(_)) => Err(ClientError::NoCoordinator { fleet: self.fleet.to_string() }),
             Err(error) => Err(error.into()),
         }

@@ -1,14 +1,14 @@
-//! One request in flight: submitted, accepted, answered; or submitted again, cancelled, expired.
+//! One request in flight: submitted, accepted, answered; or submitted again, cancelled, expired. Its one deadline holds
+//! for all of that.
 
-use super::{Answer, ClientError, Inner, Pvf, pending::Update};
+use super::{Answer, ClientError, Inner, Pvf, acceptance, pending::Update};
 use crate::{
     blob::BlobRef,
     candidate::ValidationResult,
     ids::RequestId,
     verdict::{InternalError, Outcome, WireOutcome},
-    wire::{FromNode, Refusal, Submission, SubmitReply, Verdict, Work},
+    wire::{FromNode, Submission, SubmitReply, Verdict, Work},
 };
-use bytes::Bytes;
 use parity_scale_codec::DecodeAll as _;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -39,7 +39,7 @@ pub(super) async fn run(
         answer_within,
         work,
     };
-    match timeout_at(deadline, request.obtain_verdict(submission)).await {
+    match timeout_at(deadline, request.obtain_verdict(&submission)).await {
         Ok(Ok(verdict)) => {
             request.ended = true;
             decode_verdict(client, verdict).await
@@ -49,7 +49,7 @@ pub(super) async fn run(
             request.ended = matches!(error, ClientError::Refused(_));
             Err(error)
         }
-        Err(_) => Err(ClientError::NotAnswered(answer_within)),
+        Err(_) => Err(request.not_answered(answer_within)),
     }
 }
 
@@ -58,6 +58,8 @@ struct InFlight {
     client: Arc<Inner>,
     id: RequestId,
     updates: UnboundedReceiver<Update>,
+    /// Why no coordinator has accepted the request yet, if one should have.
+    unaccepted: Option<String>,
     /// Whether the coordinator has answered or refused the request.
     ended: bool,
 }
@@ -65,14 +67,13 @@ struct InFlight {
 impl InFlight {
     fn new(client: Arc<Inner>) -> Self {
         let id = RequestId::new();
-        Self { updates: client.pending.register(id), client, id, ended: false }
+        Self { updates: client.pending.register(id), client, id, unaccepted: None, ended: false }
     }
 
     /// Submits the request and waits for its verdict.
-    async fn obtain_verdict(&mut self, submission: Submission) -> Result<Verdict, ClientError> {
-        let (message, mut early_verdict) = self.submit(submission).await?;
+    async fn obtain_verdict(&mut self, submission: &Submission) -> Result<Verdict, ClientError> {
         loop {
-            if let Some(verdict) = early_verdict {
+            if let Some(verdict) = self.submit(submission).await? {
                 return Ok(verdict);
             }
             self.client.pending.mark_accepted(&self.id);
@@ -80,40 +81,27 @@ impl InFlight {
                 Some(Update::Verdict(verdict)) => return Ok(*verdict),
                 Some(Update::Unknown) => {
                     tracing::info!(request = %self.id, "unknown to the coordinator, submitting it again");
-                    let client = self.client.clone();
-                    early_verdict = self.unless_answered(client.coordinator.resubmit(self.id, &message)).await?;
                 }
                 None => return Err(ClientError::Ended),
             }
         }
     }
 
-    /// Submits the request for the first time. Returns the encoded submission, and the verdict if that came first.
-    async fn submit(&mut self, submission: Submission) -> Result<(Bytes, Option<Verdict>), ClientError> {
-        let client = self.client.clone();
-        let code = submission.code.hash;
-        let message = client.payloads.encode(submission.clone()).await?;
-        match self.unless_answered(client.coordinator.submit(&message)).await {
-            // The store's copy of the code expired: it is stored again.
-            Err(ClientError::Refused(Refusal::BlobMissing { .. })) if client.payloads.code_is_missing(&code) => {
-                let message = client.payloads.encode(submission).await?;
-                let early_verdict = self.unless_answered(client.coordinator.submit(&message)).await?;
-                Ok((message, early_verdict))
-            }
-            submitted => Ok((message, submitted?)),
+    /// Submits the request until it is accepted. Returns its verdict if that comes first, which implies that the
+    /// request was accepted.
+    async fn submit(&mut self, submission: &Submission) -> Result<Option<Verdict>, ClientError> {
+        let Self { client, updates, unaccepted, .. } = self;
+        tokio::select! {
+            biased;
+            Some(verdict) = next_verdict(updates) => Ok(Some(verdict)),
+            accepted = acceptance::obtain(client, submission, unaccepted) => accepted.map(|()| None),
         }
     }
 
-    /// Waits for a submission, unless the verdict comes first: a verdict implies that the request was accepted.
-    async fn unless_answered(
-        &mut self,
-        submission: impl Future<Output = Result<(), ClientError>>,
-    ) -> Result<Option<Verdict>, ClientError> {
-        tokio::select! {
-            biased;
-            Some(verdict) = next_verdict(&mut self.updates) => Ok(Some(verdict)),
-            submitted = submission => submitted.map(|()| None),
-        }
+    /// The error at the deadline, with what was in the way.
+    fn not_answered(&self, within: Duration) -> ClientError {
+        let last = self.unaccepted.clone().or_else(|| self.client.trouble.latest());
+        ClientError::NotAnswered { within, last }
     }
 }
 

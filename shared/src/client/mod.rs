@@ -4,7 +4,8 @@
 //!
 //! 1. `in_flight` carries it from its submission to its answer, with one deadline for all of it.
 //! 2. `payloads` encodes it. Code and block data that do not fit a bus message go through the store.
-//! 3. `coordinator` submits it, and repeats the message while no coordinator answers or the coordinator is overloaded.
+//! 3. `acceptance` submits it until a coordinator accepts it: while none answers, while the store cannot be used, while
+//!    the coordinator is overloaded. `coordinator` has the messages to it.
 //! 4. `pending` hands over the verdict that the coordinator publishes on the client's own subject. It asks for verdicts
 //!    that do not arrive; a request that the coordinator does not know, because it was replaced, is submitted again
 //!    with the same id.
@@ -12,6 +13,7 @@
 //!
 //! Dropping the future of a request cancels the request. Dropping the last handle ends the client.
 
+mod acceptance;
 mod coordinator;
 mod in_flight;
 mod payloads;
@@ -19,6 +21,7 @@ mod pending;
 mod request;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub use request::{Answer, ExecuteRequest, Pvf};
 
@@ -32,9 +35,10 @@ use crate::{
 };
 use coordinator::Coordinator;
 use payloads::Payloads;
-use pending::Pending;
+use pending::{Pending, Questions};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::AbortHandle};
+use trouble::Trouble;
 
 /// Why a request has no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +71,25 @@ pub enum ClientError {
         /// Space in a bus message, bytes.
         limit: u64,
     },
-    /// No verdict arrived before the deadline.
-    #[error("no verdict within {} s", .0.as_secs_f32())]
-    NotAnswered(Duration),
+    /// No verdict arrived before the deadline: the request has expired, as with
+    /// [`Outcome::Expired`](crate::verdict::Outcome::Expired), which the coordinator says where it can.
+    #[error("no verdict within {} s{}", within.as_secs_f32(), because(last.as_deref()))]
+    NotAnswered {
+        /// How long the request waited for its verdict.
+        within: Duration,
+        /// What was last in the way of the request, if it is known.
+        last: Option<String>,
+    },
     /// The coordinator's answer cannot be decoded.
     #[error("answer of the coordinator: {0}")]
     Wire(#[from] wire::WireError),
     /// The client has ended.
     #[error("the validation host has ended")]
     Ended,
+}
+
+fn because(last: Option<&str>) -> String {
+    last.map(|why| format!(": {why}")).unwrap_or_default()
 }
 
 /// Configuration of a client.
@@ -85,7 +99,8 @@ pub struct ClientConfig {
     pub fleet: FleetName,
     /// Heartbeat, acknowledgement and retry intervals; they must match across the fleet.
     pub timing: ProtocolTimeouts,
-    /// How long a message is repeated while no coordinator answers (default 5 s).
+    /// How long a message is repeated while no coordinator answers (default 5 s). For a request it is how long a client
+    /// that has never heard of a coordinator looks for one; after that only the request's own deadline counts.
     pub patience: Duration,
     /// How long to wait for a verdict, for requests that set no time of their own (default 30 min).
     pub answer_within: Duration,
@@ -109,6 +124,7 @@ struct Inner {
     coordinator: Arc<Coordinator>,
     payloads: Payloads,
     pending: Arc<Pending>,
+    trouble: Arc<Trouble>,
     /// The tasks of `pending`.
     tasks: [AbortHandle; 2],
     /// Closes when the last handle is dropped.
@@ -133,16 +149,19 @@ impl ValidationHost {
     pub async fn connect(bus: SharedBus, store: Option<BlobStore>, config: ClientConfig) -> Result<Self, ClientError> {
         let node = NodeId::new();
         let pending = Arc::new(Pending::default());
+        let trouble = Arc::new(Trouble::default());
         let coordinator = Arc::new(Coordinator::new(bus.clone(), &config));
         let verdicts = bus.subscribe(&subjects::node(&config.fleet, &node)).await?;
         let receiver = tokio::spawn(pending::receive_verdicts(verdicts, pending.clone()));
-        let poller = tokio::spawn(pending::ask_for_verdicts(node, coordinator.clone(), pending.clone()));
+        let questions = Questions { node, coordinator: coordinator.clone(), trouble: trouble.clone() };
+        let poller = tokio::spawn(questions.ask_for_verdicts(pending.clone()));
         let inner = Inner {
             node,
             config,
             coordinator,
             payloads: Payloads::new(bus, store),
             pending,
+            trouble,
             tasks: [receiver.abort_handle(), poller.abort_handle()],
             alive: watch::Sender::new(()),
         };
@@ -153,6 +172,11 @@ impl ValidationHost {
     pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut alive = self.inner.alive.subscribe();
         async move { while alive.changed().await.is_ok() {} }
+    }
+
+    /// Why requests of this client make no progress at present, for showing to people; `None` while there is no trouble.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.inner.trouble.subscribe()
     }
 
     /// Pre-checks code: prepares it under the strict limits of pre-checking.

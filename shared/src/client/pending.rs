@@ -1,6 +1,6 @@
 //! The requests of a client that wait for their verdicts, and the tasks that bring the verdicts.
 
-use super::coordinator::Coordinator;
+use super::{coordinator::Coordinator, trouble::Trouble};
 use crate::{
     bus::Subscription,
     ids::{NodeId, RequestId},
@@ -90,18 +90,34 @@ pub(super) async fn receive_verdicts(mut verdicts: Subscription, pending: Arc<Pe
     }
 }
 
-/// Asks periodically for verdicts that have not arrived: the message was lost, or the coordinator was replaced. The
-/// questions also keep the client's session at the coordinator alive.
-pub(super) async fn ask_for_verdicts(node: NodeId, coordinator: Arc<Coordinator>, pending: Arc<Pending>) {
-    let interval = coordinator.ask_interval();
-    loop {
-        tokio::time::sleep(interval).await;
-        let waiting = pending.accepted_for(interval);
-        for requests in waiting.chunks(wire::MAX_ASKED) {
-            let question = FromNode::Ask { node, requests: requests.to_vec() };
-            match coordinator.ask::<AskReply>(&question).await {
-                Ok(AskReply { unknown }) => unknown.iter().for_each(|id| pending.on_unknown(id)),
-                Err(error) => tracing::warn!(%error, "cannot ask for verdicts, retrying"),
+/// Asks a coordinator about requests.
+pub(super) struct Questions {
+    pub(super) node: NodeId,
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) trouble: Arc<Trouble>,
+}
+
+impl Questions {
+    /// Asks periodically for verdicts that have not arrived: the message was lost, or the coordinator was replaced. The
+    /// questions also keep the client's session at the coordinator alive.
+    pub(super) async fn ask_for_verdicts(self, pending: Arc<Pending>) {
+        let interval = self.coordinator.ask_interval();
+        loop {
+            tokio::time::sleep(interval).await;
+            let waiting = pending.accepted_for(interval);
+            for requests in waiting.chunks(wire::MAX_ASKED) {
+                let question = FromNode::Ask { node: self.node, requests: requests.to_vec() };
+                match self.coordinator.ask::<AskReply>(&question).await {
+                    Ok(AskReply { unknown }) => {
+                        self.trouble.clear();
+                        unknown.iter().for_each(|id| pending.on_unknown(id));
+                    }
+                    // Logged once, not with each question.
+                    Err(error) if self.trouble.report(&error.to_string()) => {
+                        tracing::warn!(%error, "cannot ask for verdicts, retrying");
+                    }
+                    Err(error) => tracing::debug!(%error, "still cannot ask for verdicts, retrying"),
+                }
             }
         }
     }

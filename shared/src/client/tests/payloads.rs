@@ -86,12 +86,49 @@ async fn a_code_that_expired_in_the_store_is_stored_again() {
     answer.await.unwrap().unwrap();
 
     // A fleet with another store refuses the code however often it is stored.
-    let answer = fixture.execute(&code, b"d");
-    fixture.refuse(missing()).await;
-    fixture.refuse(missing()).await;
-    let error = answer.await.unwrap().unwrap_err();
-    assert!(matches!(error, ClientError::Refused(Refusal::BlobMissing { .. })), "{error:?}");
+    let mut request = execution(b"d");
+    request.answer_within = Some(Duration::from_secs(10));
+    let (client, pvf) = (fixture.client.clone(), pvf(&code));
+    let answer = tokio::spawn(async move { client.execute_pvf(pvf, request).await });
+    let first = fixture.refuse(missing()).await;
+    let cancelled = loop {
+        match fixture.receive().await {
+            (FromNode::Submit(_), reply) => fixture.reply(&reply, &SubmitReply::Refused(missing())).await,
+            (FromNode::Cancel { request, .. }, reply) => {
+                fixture.reply(&reply, &SubmitReply::Accepted).await;
+                break request;
+            }
+            (other, _) => panic!("unexpected message: {other:?}"),
+        }
+    };
+    assert_eq!(cancelled, first.id);
+    let error = answer.await.unwrap().unwrap_err().to_string();
+    assert!(error.starts_with("no verdict within 10 s") && error.contains("do node and fleet use the same"), "{error}");
     fixture.assert_quiet().await;
+}
+
+/// Block data that expired in the store before its request is submitted again is stored again.
+#[tokio::test(start_paused = true)]
+async fn block_data_that_is_missing_is_stored_again_for_another_submission() {
+    let store = memory_store();
+    let mut fixture = Fixture::with(small_bus(), Some(store.clone())).await;
+    let data = vec![b'd'; ROOM + 1];
+    let answer = fixture.execute(b"c", &data);
+    let first = fixture.accept().await;
+    store.delete_blob(&stored(&data)).await.unwrap();
+    let (_, reply) = fixture.receive_question().await;
+    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+    let again = fixture.receive_submission().await;
+    assert_eq!(again.0, first);
+    assert_eq!(store.fetch(block_data(&first)).await.unwrap(), data);
+    // It expires once more before the coordinator has looked.
+    store.delete_blob(&stored(&data)).await.unwrap();
+    let missing = Refusal::BlobMissing { field: "block data".into(), blob: "hash".into(), len: data.len() as u64 };
+    fixture.reply(&again.1, &SubmitReply::Refused(missing)).await;
+    assert_eq!(fixture.accept().await, first);
+    assert_eq!(store.fetch(block_data(&first)).await.unwrap(), data);
+    fixture.send_verdict(&first, Outcome::Expired).await;
+    answer.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

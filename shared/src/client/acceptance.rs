@@ -1,0 +1,141 @@
+//! The way of a request to its acceptance: its inputs are put into place, and it is submitted until a coordinator
+//! accepts it. A first submission and a repeated one are the same.
+//!
+//! Only three things end this: the acceptance; an error that another attempt cannot change, such as a field out of range;
+//! and that nobody is there, as long as this client has never heard of a coordinator. Everything else passes: a
+//! coordinator or a bus that stands still, a store that cannot be used, an overload. The caller has the request's
+//! deadline.
+
+use super::{ClientError, Inner};
+use crate::{
+    bus::BusError,
+    retry,
+    store::StoreError,
+    wire::{Refusal, Submission, SubmitReply},
+};
+use backon::BackoffBuilder as _;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The longest pause while no coordinator is there: one that starts is found soon.
+const LONGEST_ABSENCE_CHECK: Duration = Duration::from_secs(1);
+/// The pause after an attempt without an answer.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// An attempt waits for its answer at most this many times as long as the first one.
+const LONGEST_WAIT_FACTOR: u32 = 4;
+
+/// Submits a request until a coordinator accepts it. `last` is why it has not been accepted yet.
+pub(super) async fn obtain(
+    client: &Inner,
+    submission: &Submission,
+    last: &mut Option<String>,
+) -> Result<(), ClientError> {
+    let mut attempts = Attempts {
+        client,
+        submission,
+        message: None,
+        wait: client.config.timing.ack,
+        somebody: client.coordinator.was_heard(),
+    };
+    let patience_ends = &mut None;
+    let mut delays = retry::SUBMISSION.build();
+    loop {
+        let Err(error) = attempts.next().await else {
+            *last = None;
+            client.trouble.clear();
+            return Ok(());
+        };
+        if is_final(&error) {
+            return Err(error);
+        }
+        let mut pause = match &error {
+            ClientError::Refused(Refusal::Overloaded { retry_after, .. }) => *retry_after,
+            // The attempt itself has waited.
+            ClientError::Bus(BusError::TimedOut(_)) => SHORTEST_PAUSE,
+            _ => delays.next().unwrap_or_default(),
+        };
+        pause += retry::jitter(pause / 2);
+        if matches!(error, ClientError::NoCoordinator { .. }) {
+            pause = pause.min(LONGEST_ABSENCE_CHECK);
+            if !attempts.somebody {
+                let now = Instant::now();
+                let left = patience_ends.get_or_insert(now + client.config.patience).saturating_duration_since(now);
+                if left.is_zero() {
+                    return Err(error);
+                }
+                pause = pause.min(left);
+            }
+        } else {
+            attempts.somebody = true;
+        }
+        note(client, submission, last, error.to_string());
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Notes why a request was not accepted. It is logged once, not with each attempt.
+fn note(client: &Inner, submission: &Submission, last: &mut Option<String>, why: String) {
+    let request = submission.id;
+    if last.as_ref() == Some(&why) {
+        tracing::debug!(%request, %why, "the request is still not accepted, submitting it again");
+    } else {
+        tracing::warn!(%request, %why, "the request is not accepted yet, submitting it again");
+    }
+    client.trouble.report(&why);
+    *last = Some(why);
+}
+
+/// Whether another attempt cannot succeed.
+fn is_final(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused(refusal) => match refusal {
+            Refusal::Params(_) | Refusal::OutOfRange { .. } | Refusal::CodeHash { .. } | Refusal::Malformed(_) => true,
+            // A blob that is missing is stored again.
+            Refusal::BlobMissing { .. } | Refusal::Overloaded { .. } | Refusal::StoreUnavailable(_) => false,
+        },
+        ClientError::Bus(BusError::TooLarge { .. }) | ClientError::Store(StoreError::Url { .. }) => true,
+        ClientError::Bus(_) | ClientError::Store(_) | ClientError::NoCoordinator { .. } => false,
+        ClientError::TooLarge { .. } | ClientError::Wire(_) | ClientError::NotAnswered { .. } | ClientError::Ended => {
+            true
+        }
+    }
+}
+
+/// The attempts to submit one request.
+struct Attempts<'a> {
+    client: &'a Inner,
+    submission: &'a Submission,
+    /// The encoded submission; absent while its inputs are not in place.
+    message: Option<Bytes>,
+    /// How long the next attempt waits for its answer.
+    wait: Duration,
+    /// Whether there is or was a coordinator, or a bus that does not say that there is none.
+    somebody: bool,
+}
+
+impl Attempts<'_> {
+    async fn next(&mut self) -> Result<(), ClientError> {
+        let message = match &self.message {
+            Some(message) => message.clone(),
+            None => self.message.insert(self.client.payloads.encode(self.submission.clone()).await?).clone(),
+        };
+        match self.client.coordinator.ask_once(&message, self.wait).await {
+            Ok(SubmitReply::Accepted) => Ok(()),
+            Ok(SubmitReply::Refused(refusal)) => {
+                if matches!(refusal, Refusal::BlobMissing { .. }) {
+                    self.client.payloads.code_is_missing(&self.submission.code.hash);
+                    self.message = None;
+                }
+                Err(refusal.into())
+            }
+            Err(error) => {
+                if matches!(error, ClientError::Bus(BusError::TimedOut(_))) {
+                    // A coordinator that is slow gets more time, because each attempt is work for it.
+                    self.wait = (self.wait * 2).min(self.client.config.timing.ack * LONGEST_WAIT_FACTOR);
+                }
+                Err(error)
+            }
+        }
+    }
+}
