@@ -55,7 +55,7 @@ pub mod tool;
 
 pub use embedded::{Config, StartError, start};
 pub use metrics::Metrics;
-pub use pvf_coordinator::{CoordinatorConfig, CoordinatorError, scheduler::Policy};
+pub use pvf_coordinator::{Ceilings, CoordinatorConfig, CoordinatorError, scheduler::Policy};
 pub use pvf_shared::{
     Bytes, ValidationHost,
     candidate::{

@@ -1,5 +1,6 @@
 //! The coordinator's settings file. Unknown keys are refused by name.
 
+use crate::ceilings::Ceilings;
 use pvf_scheduler::Policy;
 use std::path::Path;
 
@@ -14,11 +15,18 @@ pub struct CoordinatorConfig {
     pub reserve_memory: Option<u64>,
     /// Policy of the queues.
     pub policy: Policy,
+    /// The most that a request may ask for.
+    pub ceilings: Ceilings,
 }
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
-        Self { inline_budget: 256 << 20, reserve_memory: None, policy: Policy::default() }
+        Self {
+            inline_budget: 256 << 20,
+            reserve_memory: None,
+            policy: Policy::default(),
+            ceilings: Ceilings::default(),
+        }
     }
 }
 
@@ -69,6 +77,8 @@ mod tests {
             ("[policy]\nahead = 9", "ahead: 9 is outside 0..=4"),
             ("[policy]\nprune_min_age = \"40 days\"", "artifact_ttl: shorter than prune_min_age"),
             ("[policy]\nclient_silence = 3", "client_silence"),
+            ("[ceilings]\nmemory = 1", "memory"),
+            ("[ceilings]\nexecute_timeout = 2", "execute_timeout"),
             ("[policy.per_kind]\nrequests = 0\nbytes = 1", "per_kind.requests: 0"),
         ] {
             let error = CoordinatorConfig::parse(text).unwrap_err();

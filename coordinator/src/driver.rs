@@ -103,6 +103,7 @@ impl Coordinator {
             admission: inbound::admission(),
             held_bytes: held_bytes.clone(),
             inline_budget: config.inline_budget,
+            ceilings: config.ceilings,
         };
         let outbound = Outbound { bus: bus.clone(), store: store.clone(), fleet: fleet.clone(), timing };
         let mut tasks = JoinSet::new();

@@ -1,10 +1,11 @@
 //! The only decoder of bytes from the bus: messages of clients and workers, and workers' answers to commands. Each
 //! becomes one event for the scheduler, or is refused here.
 //!
-//! A submission becomes an event only after it passed [`check`] and its blobs are in place: the code in the store,
-//! block data inline or in the store.
+//! A submission becomes an event only after it passed [`check`] and the operator's [`Ceilings`], and its blobs are in
+//! place: the code in the store, block data inline or in the store.
 
 use crate::{
+    ceilings::Ceilings,
     code_store::{CodeStore, unavailable},
     outbox::Outbox,
 };
@@ -50,6 +51,8 @@ pub(crate) struct Inbound {
     pub(crate) held_bytes: Arc<AtomicU64>,
     /// Block data is moved into the store while more bytes than this are held.
     pub(crate) inline_budget: u64,
+    /// The most that a request may ask for.
+    pub(crate) ceilings: Ceilings,
 }
 
 /// Room for submissions that wait for the store.
@@ -139,6 +142,7 @@ impl Inbound {
     /// Checks a submission and brings its blobs into place.
     async fn ensure_stored(&self, submission: &mut Submission) -> Result<(), Refusal> {
         check(submission)?;
+        self.ceilings.check(submission)?;
         self.codes.ensure_stored(&mut submission.code).await?;
         let Work::Execute(execute) = &mut submission.work else { return Ok(()) };
         self.codes.require("block data", &execute.block_data).await?;

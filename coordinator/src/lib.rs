@@ -1,9 +1,10 @@
 //! The coordinator: owns the priority queues of preparations and executions, the artifact table and the view of the
 //! fleet, and dispatches jobs to workers.
 //!
-//! `inbound` decodes bytes from the bus into events, the `scheduler` decides, `effects` carries out what it decided
+//! `inbound` decodes bytes from the bus into events and refuses what is over the operator's `ceilings`, the `scheduler` decides, `effects` carries out what it decided
 //! (`outbound` publishes, `storage` uses the store), and `driver` is the only loop.
 
+mod ceilings;
 pub mod cli;
 mod code_store;
 mod config;
@@ -19,6 +20,7 @@ mod storage;
 #[cfg(test)]
 mod testing;
 
+pub use ceilings::Ceilings;
 pub use config::CoordinatorConfig;
 pub use driver::{Coordinator, CoordinatorError, Listening};
 pub use metrics::Counters;

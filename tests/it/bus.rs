@@ -6,7 +6,6 @@ use pvf_shared::{
     bus::{Bus, conformance, nats::NatsBus},
     client::{ClientConfig, ClientError},
     ids::{BlobHash, FleetName},
-    params::{ExecutorParam, ExecutorParams},
     store::keys,
     subjects,
     verdict::Outcome,
@@ -101,9 +100,9 @@ async fn code_that_is_gone_from_the_store_is_uploaded_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_name_the_field() {
     let fleet = Fleet::start(1, 1).await;
-    let twice = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(1), ExecutorParam::MaxMemoryPages(2)]);
-    let error = fleet.host.precheck_pvf(pvf::Pvf::new(b"x".to_vec(), twice)).await.unwrap_err();
-    assert!(matches!(error, ClientError::Refused(Refusal::Params(_))), "{error}");
+    let error = fleet.host.precheck_pvf(adder().with_code_bomb_limit(0)).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Refused(Refusal::OutOfRange { .. })), "{error}");
+    assert!(error.to_string().contains("code bomb limit: 0 is outside 1..=1073741824 bytes"), "{error}");
     let mut request = good_block();
     request.exec_timeout = Some(Duration::from_secs(7200));
     let error = fleet.host.execute_pvf(adder(), request).await.unwrap_err();

@@ -129,13 +129,23 @@ pub(crate) enum Role {
     ExecuteWorker,
 }
 
+/// Executor parameters.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Parameters {
+    /// File with executor parameters, JSON or SCALE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) executor_params: Option<PathBuf>,
+    /// Refuse executor parameters that the relay chain would not accept; without this they are used, with a warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Precheck {
     /// File with validation code (wasm), compressed or not
     pub(crate) code: PathBuf,
-    /// File with executor parameters, JSON or SCALE
-    #[arg(long, value_name = "FILE")]
-    pub(crate) executor_params: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -143,9 +153,8 @@ pub(crate) struct HeadsUp {
     /// Files with validation code (wasm), compressed or not
     #[arg(required = true)]
     pub(crate) code: Vec<PathBuf>,
-    /// File with executor parameters, JSON or SCALE
-    #[arg(long, value_name = "FILE")]
-    pub(crate) executor_params: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -178,9 +187,8 @@ pub(crate) struct Execute {
     /// Execute even if an identical validation is already queued or running
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// File with executor parameters, JSON or SCALE
-    #[arg(long, value_name = "FILE")]
-    pub(crate) executor_params: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) parameters: Parameters,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -10,15 +10,10 @@ use crate::{Answer, ClientError, ExecuteRequest, Pvf, ValidationHost};
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvf_shared::verdict::{Outcome, WireOutcome};
-use std::{path::Path, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 /// Requests of a batch in flight at the same time.
 const BATCH_IN_FLIGHT: usize = 64;
-
-fn load(code: &Path, executor_params: Option<&Path>) -> Result<Pvf, Failure> {
-    let params = input::executor_params(executor_params)?;
-    Ok(Pvf::new(input::read("CODE", code)?, params))
-}
 
 fn show(global: &Global, name: &str, answer: Result<Answer, ClientError>) -> Exit {
     let answer = match answer {
@@ -89,7 +84,8 @@ fn style(template: &str, default: fn() -> ProgressStyle) -> ProgressStyle {
 }
 
 pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, Failure> {
-    let pvf = load(&args.code, args.executor_params.as_deref())?;
+    let params = input::executor_params(&args.parameters)?;
+    let pvf = Pvf::new(input::read("CODE", &args.code)?, params);
     let name = args.code.display().to_string();
     let target = Target::open(global).await?;
     let progress = Progress::spinner(format!("prechecking {name}"));
@@ -100,9 +96,10 @@ pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, F
 }
 
 pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Failure> {
+    let params = input::executor_params(&args.parameters)?;
     let mut pvfs = Vec::new();
     for code in &args.code {
-        pvfs.push((code.display().to_string(), load(code, args.executor_params.as_deref())?));
+        pvfs.push((code.display().to_string(), Pvf::new(input::read("CODE", code)?, params.clone())));
     }
     let target = Target::open(global).await?;
     let host = &target.host;
@@ -123,7 +120,8 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Fa
 }
 
 pub(crate) async fn execute(global: &Global, args: &Execute) -> Result<Exit, Failure> {
-    let pvf = load(&args.code, args.executor_params.as_deref())?;
+    let params = input::executor_params(&args.parameters)?;
+    let pvf = Pvf::new(input::read("CODE", &args.code)?, params);
     let requests = input::requests(args)?;
     let target = Target::open(global).await?;
     let progress = match &requests[..] {

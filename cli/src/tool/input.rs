@@ -1,6 +1,9 @@
 //! Turns files and options into requests. Errors name the option and the file.
 
-use super::{args::Execute, failure::Failure};
+use super::{
+    args::{Execute, Parameters},
+    failure::Failure,
+};
 use pvf_shared::{
     Bytes,
     candidate::{BlockDataForm, CandidateContext, decode_params},
@@ -19,9 +22,10 @@ pub(crate) fn read(what: &str, path: &Path) -> Result<Bytes, Failure> {
     std::fs::read(path).map(Bytes::from).map_err(|e| bad(what, format!("cannot read {}: {e}", path.display())))
 }
 
-/// Executor parameters: JSON if the file begins with a JSON list, SCALE otherwise.
-pub(crate) fn executor_params(path: Option<&Path>) -> Result<ExecutorParams, Failure> {
-    let Some(path) = path else { return Ok(ExecutorParams::default()) };
+/// Executor parameters: JSON if the file begins with a JSON list, SCALE otherwise. Whatever decodes is taken, as by every
+/// host; a rule of the relay chain that it breaks is a warning, or an error with `--strict`.
+pub(crate) fn executor_params(parameters: &Parameters) -> Result<ExecutorParams, Failure> {
+    let Some(path) = &parameters.executor_params else { return Ok(ExecutorParams::default()) };
     let what = format!("--executor-params {}", path.display());
     let bytes = read("--executor-params", path)?;
     // Not ambiguous: a SCALE list that begins with '[' would have more than 2^30 entries.
@@ -30,7 +34,11 @@ pub(crate) fn executor_params(path: Option<&Path>) -> Result<ExecutorParams, Fai
     } else {
         ExecutorParams::from_scale(&bytes).map_err(|e| bad(&what, e))?
     };
-    params.check_consistency().map_err(|e| bad(&what, e))?;
+    match params.check_consistency() {
+        Err(broken) if parameters.strict => return Err(bad(&what, broken)),
+        Err(broken) => eprintln!("warning: {what}: {broken}: the relay chain would not accept this"),
+        Ok(()) => {}
+    }
     Ok(params)
 }
 

@@ -7,6 +7,7 @@ use pvf_shared::{
     bus::{Bus as _, local::LocalBus},
     config::ProtocolTimeouts,
     ids::{CodeHash, NodeId},
+    params::ExecutorParam,
     subjects,
     wire::{CommandRefusal, Dispatch, WireMessage},
 };
@@ -33,6 +34,7 @@ impl Shell {
             admission: admission(),
             held_bytes: Arc::default(),
             inline_budget,
+            ceilings: Ceilings { memory_pages: 4096, ..Ceilings::default() },
         };
         let clients = bus.subscribe(&subjects::from_node(&fleet)).await.unwrap();
         let workers = bus.subscribe(&subjects::from_worker(&fleet)).await.unwrap();
@@ -119,6 +121,11 @@ async fn a_refused_submission_leaves_nothing_in_the_store() {
     shell.inbound.store.delete_blob(&code).await.unwrap();
     assert!(shell.inbound.codes.require("code", &code).await.is_err());
     submission.code_bomb_limit = 1000;
+    submission.executor_params.0.push(ExecutorParam::MaxMemoryPages(4097));
+    let refusal = shell.refusal(submission.clone()).await;
+    assert!(refusal.is_over_operators_limit(), "{refusal}");
+    assert!(shell.inbound.codes.require("code", &code).await.is_err());
+    submission.executor_params.0.clear();
     submission.code.hash = CodeHash([7; 32]);
     assert!(matches!(shell.refusal(submission).await, Refusal::CodeHash { .. }));
     assert!(matches!(shell.inbound.codes.require("code", &code).await, Err(Refusal::BlobMissing { .. })));

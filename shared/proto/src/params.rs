@@ -1,5 +1,8 @@
-//! Executor parameters in their exact SCALE encoding, their hashes and default values. The rules that a list of
-//! parameters must keep are in `rules`.
+//! Executor parameters in their exact SCALE encoding, their hashes and default values. A host takes whatever decodes; the
+//! rules that the relay chain checks when it sets parameters are in `rules`.
+//!
+//! Of entries given twice the last counts where the existing host goes through the list (memory and stacks), and the
+//! first where it looks for one parameter (time-outs and the memory of a preparation).
 //!
 //! Source: `docs/design/consensus.md`.
 
@@ -120,43 +123,54 @@ impl ExecutorParams {
         PrepHash(blake2b_256(&[&bytes]))
     }
 
-    fn find<T>(&self, pick: impl Fn(&ExecutorParam) -> Option<T>) -> Option<T> {
+    /// The value of the first entry that `pick` knows.
+    fn first<T>(&self, pick: impl Fn(&ExecutorParam) -> Option<T>) -> Option<T> {
         self.0.iter().find_map(pick)
+    }
+
+    /// The value of the last entry that `pick` knows.
+    fn last<T>(&self, pick: impl Fn(&ExecutorParam) -> Option<T>) -> Option<T> {
+        self.0.iter().rev().find_map(pick)
     }
 
     /// Limit of the logical stack, values.
     pub fn stack_logical_max(&self) -> u32 {
-        self.find(|p| if let ExecutorParam::StackLogicalMax(n) = p { Some(*n) } else { None })
+        self.last(|p| if let ExecutorParam::StackLogicalMax(n) = p { Some(*n) } else { None })
             .unwrap_or(DEFAULT_STACK_LOGICAL_MAX)
     }
 
     /// Limit of the native stack, bytes.
     pub fn stack_native_max(&self) -> u32 {
-        self.find(|p| if let ExecutorParam::StackNativeMax(n) = p { Some(*n) } else { None })
+        self.last(|p| if let ExecutorParam::StackNativeMax(n) = p { Some(*n) } else { None })
             .unwrap_or(DEFAULT_STACK_NATIVE_MAX)
+    }
+
+    /// Limit of the guest's memory, pages of 64 KiB, without the [`EXTRA_MEMORY_PAGES`].
+    pub fn max_memory_pages(&self) -> u32 {
+        self.last(|p| if let ExecutorParam::MaxMemoryPages(n) = p { Some(*n) } else { None })
+            .unwrap_or(DEFAULT_MAX_MEMORY_PAGES)
     }
 
     /// Limit of the guest's memory, pages of 64 KiB, with the [`EXTRA_MEMORY_PAGES`].
     pub fn memory_page_limit(&self) -> u32 {
-        self.find(|p| if let ExecutorParam::MaxMemoryPages(n) = p { Some(*n) } else { None })
-            .unwrap_or(DEFAULT_MAX_MEMORY_PAGES)
-            .saturating_add(EXTRA_MEMORY_PAGES)
+        self.max_memory_pages().saturating_add(EXTRA_MEMORY_PAGES)
     }
 
-    /// Memory limit of a preparation, bytes, if there is one.
+    /// Memory limit of a preparation, bytes, if there is one. Zero and what does not fit a signed number are no limit.
     pub fn prechecking_max_memory(&self) -> Option<u64> {
-        self.find(|p| if let ExecutorParam::PrecheckingMaxMemory(n) = p { Some(*n) } else { None })
+        self.first(|p| if let ExecutorParam::PrecheckingMaxMemory(n) = p { Some(*n) } else { None })
+            .filter(|limit| *limit != 0 && i64::try_from(*limit).is_ok())
     }
 
     fn explicit_prep_timeout(&self, kind: PvfPrepKind) -> Option<u64> {
-        self.find(|p| match p {
+        self.first(|p| match p {
             ExecutorParam::PvfPrepTimeout(k, ms) if *k == kind => Some(*ms),
             _ => None,
         })
     }
 
     fn explicit_exec_timeout(&self, kind: PvfExecKind) -> Option<u64> {
-        self.find(|p| match p {
+        self.first(|p| match p {
             ExecutorParam::PvfExecTimeout(k, ms) if *k == kind => Some(*ms),
             _ => None,
         })
@@ -223,6 +237,43 @@ mod tests {
         assert_eq!(ExecutorParams::from_scale(&hex::decode(hex).unwrap()).unwrap(), all);
         assert!(ExecutorParams::from_scale(&[4, 9]).is_err());
         assert!(ExecutorParams::from_scale(&[0, 0]).is_err(), "trailing byte");
+    }
+
+    #[test]
+    fn of_entries_given_twice_one_counts() {
+        use {PvfExecKind::Backing, PvfPrepKind::Precheck};
+        let twice = params(&[
+            MaxMemoryPages(1),
+            StackLogicalMax(2),
+            StackNativeMax(3),
+            PrecheckingMaxMemory(4),
+            PvfPrepTimeout(Precheck, 5),
+            PvfExecTimeout(Backing, 6),
+            MaxMemoryPages(10),
+            StackLogicalMax(20),
+            StackNativeMax(30),
+            PrecheckingMaxMemory(40),
+            PvfPrepTimeout(Precheck, 50),
+            PvfExecTimeout(Backing, 60),
+        ]);
+        assert_eq!((twice.max_memory_pages(), twice.memory_page_limit()), (10, 42));
+        assert_eq!((twice.stack_logical_max(), twice.stack_native_max()), (20, 30));
+        assert_eq!(twice.prechecking_max_memory(), Some(4));
+        assert_eq!(twice.prep_timeout(Precheck), Duration::from_millis(5));
+        assert_eq!(twice.exec_timeout(Backing), Duration::from_millis(6));
+        // Each entry counts for the hashes.
+        assert_ne!(twice.prep_hash(), params(&[StackLogicalMax(20)]).prep_hash());
+    }
+
+    #[test]
+    fn any_value_has_a_meaning() {
+        assert_eq!(params(&[MaxMemoryPages(0)]).memory_page_limit(), 32);
+        assert_eq!(params(&[MaxMemoryPages(u32::MAX)]).memory_page_limit(), u32::MAX);
+        let memory = |bytes| params(&[PrecheckingMaxMemory(bytes)]).prechecking_max_memory();
+        let most = i64::MAX as u64;
+        assert_eq!([0, 1, most, most + 1, u64::MAX].map(memory), [None, Some(1), Some(most), None, None]);
+        let longest = params(&[PvfExecTimeout(PvfExecKind::Approval, u64::MAX)]);
+        assert_eq!(longest.exec_timeout(PvfExecKind::Approval), Duration::from_millis(u64::MAX));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     module_codec, start_marker,
 };
 use pvf_shared::{
-    params::ExecutorParams,
+    params::{ExecutorParam, ExecutorParams},
     verdict::{PrepareError, clean_reason},
 };
 use std::borrow::Cow;
@@ -69,8 +69,12 @@ pub fn compile(
     baseline: CpuBaseline,
     threads: u32,
 ) -> Result<Vec<u8>, PrepareError> {
+    // The native stack is no part of the artifact, so any limit of it must give the same: with 0 there is no engine, and
+    // only what links or executes may fail for that.
+    let is_native_stack = |param: &ExecutorParam| matches!(param, ExecutorParam::StackNativeMax(_));
+    let params = ExecutorParams(params.0.iter().copied().filter(|param| !is_native_stack(param)).collect());
     // Not attributable to the code, so it must not be cached as its failure.
-    let engine = engine(params, baseline, threads)
+    let engine = engine(&params, baseline, threads)
         .map_err(|e| PrepareError::Kernel(format!("cannot create the engine: {e:#}")))?;
     let mut artifact = engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))?;
     start_marker::append(&mut artifact, code);
@@ -146,11 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_engine_is_not_attributed_to_the_code() {
-        let params = ExecutorParams(vec![pvf_shared::params::ExecutorParam::StackNativeMax(0)]);
-        let wasm = wat::parse_str("(module)").unwrap();
-        let error = prepare(prevalidate(&wasm, 1).unwrap(), &params, CpuBaseline::V1, 1).unwrap_err();
-        assert!(matches!(error, PrepareError::Kernel(_)) && !error.is_deterministic(), "{error}");
+    fn artifacts_do_not_depend_on_the_native_stack() {
+        let wasm = wat::parse_str(r#"(module (func (export "f") (result i32) (i32.const 1)))"#).unwrap();
+        let prepared = |params: &[ExecutorParam]| {
+            prepare(prevalidate(&wasm, 1).unwrap(), &ExecutorParams(params.to_vec()), CpuBaseline::V1, 1).unwrap()
+        };
+        for bytes in [0, 1, u32::MAX] {
+            assert!(prepared(&[]) == prepared(&[ExecutorParam::StackNativeMax(bytes)]), "{bytes} bytes");
+        }
     }
 
     #[test]

@@ -14,10 +14,9 @@ use std::time::Duration;
 /// Largest limit of decompressed code or PoV that a request may ask for, bytes.
 const MAX_BOMB_LIMIT: u64 = 1 << 30;
 
-/// Checks every rule for the fields of a submission. A refusal names the field and the limit. The shell calls this before
+/// Checks every rule for the fields of a submission. Executor parameters are taken as they are. A refusal names the field and the limit. The shell calls this before
 /// it makes an [`Event::Submit`](crate::Event::Submit); the scheduler does not check again.
 pub fn check(submission: &Submission) -> Result<(), Refusal> {
-    submission.executor_params.check_consistency().map_err(Refusal::Params)?;
     let bytes = |field, value: u64| in_range(field, value, 1, MAX_BOMB_LIMIT, "bytes");
     let ms = |field, value: Duration, max: Duration| {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

@@ -144,10 +144,11 @@ pub enum SubmitReply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// The executor parameters break a rule.
+    /// The executor parameters break a rule. Only coordinators of earlier versions say this: a host takes whatever
+    /// decodes.
     #[error(transparent)]
     Params(ParamsError),
-    /// A field is outside its range.
+    /// A field is outside its range, or [over the operator's limit](Refusal::over_operators_limit).
     #[error("{field}: {value} is outside {min}..={max} {unit}")]
     OutOfRange {
         /// The field.
@@ -193,6 +194,23 @@ pub enum Refusal {
     /// The message cannot be decoded.
     #[error("{0}")]
     Malformed(String),
+}
+
+/// What [`Refusal::over_operators_limit`] says behind the unit. It is no variant of its own, which earlier receivers could
+/// not decode.
+const OVER_OPERATORS_LIMIT: &str = ", over the operator's limit";
+
+impl Refusal {
+    /// A field asks for more than the fleet's operator allows.
+    pub fn over_operators_limit(field: &str, value: u64, limit: u64, unit: &str) -> Self {
+        let unit = format!("{unit}{OVER_OPERATORS_LIMIT}");
+        Self::OutOfRange { field: field.into(), value, min: 0, max: limit, unit }
+    }
+
+    /// Whether the request asks for more than the fleet's operator allows: another fleet may run it.
+    pub fn is_over_operators_limit(&self) -> bool {
+        matches!(self, Self::OutOfRange { unit, .. } if unit.ends_with(OVER_OPERATORS_LIMIT))
+    }
 }
 
 /// Answer to [`FromNode::Ask`].
