@@ -2,6 +2,7 @@
 
 use super::{
     args::{Execute, Global, HeadsUp, Precheck},
+    differences,
     failure::{Exit, Failure},
     input, output,
     target::Target,
@@ -85,8 +86,12 @@ fn style(template: &str, default: fn() -> ProgressStyle) -> ProgressStyle {
 
 pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, Failure> {
     let params = input::executor_params(&args.parameters)?;
-    let pvf = Pvf::new(input::read("CODE", &args.code)?, params);
+    let code = input::read("CODE", &args.code)?;
     let name = args.code.display().to_string();
+    for warning in differences::warnings(&code) {
+        eprintln!("warning: {name}: {warning}");
+    }
+    let pvf = Pvf::new(code, params);
     let target = Target::open(global).await?;
     let progress = Progress::spinner(format!("prechecking {name}"));
     let answer = progress.during(&target.host, target.host.precheck_pvf(pvf)).await;

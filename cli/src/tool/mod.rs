@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod demo;
+mod differences;
 mod doctor;
 mod failure;
 mod input;
