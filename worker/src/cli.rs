@@ -3,7 +3,7 @@
 use crate::{
     agent::{Worker, WorkerConfig, WorkerError},
     machine::raise_open_files,
-    sandbox::Report,
+    sandbox::{Mechanism, MechanismNames, Report},
     supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
 };
@@ -68,10 +68,15 @@ struct Args {
     /// that is less, but at least 1GiB]
     #[arg(long, env = "PVF_CACHE_BYTES", value_name = "SIZE", value_parser = parse_bytes)]
     cache_bytes: Option<u64>,
-    /// Refuse to start unless every sandbox mechanism is available (default)
+    /// Refuse to start unless every sandbox mechanism is available, or missing by --allow-missing (default)
     #[arg(long)]
     secure: bool,
-    /// Start with the sandbox mechanisms that this machine supports; only where all validation code is trusted
+    /// Also start where this sandbox mechanism is missing, if others enforce each property of the sandbox (`pvf doctor`
+    /// lists both); can be repeated, and take several: landlock,uts-namespace
+    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "MECHANISM")]
+    allow_missing: Vec<MechanismNames>,
+    /// Deprecated, use --allow-missing: start with the sandbox mechanisms that this machine supports, whichever they are;
+    /// only where all validation code is trusted
     #[arg(long, env = "PVF_INSECURE_BEST_EFFORT", overrides_with = "secure",
         value_parser = clap::builder::FalseyValueParser::new())]
     insecure_best_effort: bool,
@@ -86,6 +91,13 @@ struct Args {
     verbose: u8,
 }
 
+impl Args {
+    /// The mechanisms that may be missing.
+    fn allowed(&self) -> Vec<Mechanism> {
+        self.allow_missing.iter().flat_map(|names| names.0.iter().copied()).collect()
+    }
+}
+
 /// Why a worker role cannot run.
 #[derive(Debug, thiserror::Error)]
 enum RoleError {
@@ -93,9 +105,7 @@ enum RoleError {
     Settings(String),
     #[error("executable for jobs: {0}")]
     Executable(io::Error),
-    #[error("sandbox incomplete, refusing to run untrusted code; missing:\n{}\n\
-        To start with the available mechanisms, where all validation code is trusted: --insecure-best-effort",
-        .0.complaint())]
+    #[error("sandbox incomplete, refusing to run untrusted code; missing:\n{}\n{}", .0.complaint(), .0.way_out())]
     Sandbox(Report),
     #[error("runtime: {0}")]
     Runtime(io::Error),
@@ -170,10 +180,17 @@ fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
     let store = BlobStore::open_shared(&args.store, key).map_err(|e| RoleError::Settings(e.to_string()))?;
     // Before the worker connects, so that a fleet never lists a worker that then refuses to start.
     let sandbox = probe_sandbox(None).map_err(RoleError::Executable)?;
+    let sandbox = sandbox.allowing(&args.allowed());
     let secure = args.secure || !args.insecure_best_effort;
-    if secure && !sandbox.is_complete() {
+    if secure && !sandbox.is_secure() {
         return Err(RoleError::Sandbox(sandbox));
     }
+    if !secure {
+        tracing::warn!(
+            "consent to whatever mechanism is missing is deprecated, and removed in the next release: use --allow-missing"
+        );
+    }
+    tracing::info!(target: "pvf_worker::sandbox", "sandbox: {}", sandbox.summary());
     start_spawner();
     raise_open_files();
     let runtime = pvf_shared::runtime::runtime().map_err(RoleError::Runtime)?;
@@ -229,8 +246,23 @@ mod tests {
     #[test]
     fn a_refusal_to_start_names_mechanisms_fixes_and_the_alternative() {
         let refusal = RoleError::Sandbox(Report::none("a test")).to_string();
-        for part in ["user namespace, pid namespace", "a test", "fix: ", "--insecure-best-effort"] {
+        let not_enforced = "not enforced: no file seen; it takes one of: empty root, seccomp";
+        for part in ["user namespace, pid namespace", "a test", "fix: ", not_enforced, "--insecure-best-effort"] {
             assert!(refusal.contains(part), "{part}: {refusal}");
         }
+    }
+
+    #[test]
+    fn mechanisms_that_may_be_missing_are_named_once_or_in_lists() {
+        let parse = |more: &[&str]| {
+            let rest = ["--nats", "nats://127.0.0.1:1", "--store", "memory://"].iter().chain(more);
+            Args::try_parse_from(std::iter::once(&"pvf-execute-worker").chain(rest))
+        };
+        let more = ["--allow-missing", "landlock,uts-namespace", "--allow-missing", "empty-root"];
+        let allowed = parse(&more).unwrap().allowed();
+        assert_eq!(allowed, [Mechanism::Landlock, Mechanism::UtsNamespace, Mechanism::EmptyRoot]);
+        // As an empty variable is.
+        assert_eq!(parse(&["--allow-missing", ""]).unwrap().allowed(), []);
+        assert!(parse(&["--allow-missing", "all"]).unwrap_err().to_string().contains("user-namespace"));
     }
 }

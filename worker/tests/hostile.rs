@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     AMPLE, artifact, execute_hostile, execute_job, hostile, is_starved, jobs_of, name_of, own_copy_of, processes_of,
-    runner, runner_with, sandbox, unlocked, until, valid,
+    runner_with, sandbox, sandbox_up_to, unlocked, until, valid,
 };
 use pvf_guests::corpus::echo_like;
 use pvf_shared::{
@@ -17,6 +17,7 @@ use pvf_shared::{
 };
 use pvf_worker::{
     sandbox::{
+        LandlockAbi,
         Mechanism::{self, Capabilities, EmptyRoot, Landlock, Limits, PidNamespace, Seccomp},
         Report,
     },
@@ -119,8 +120,19 @@ const CASES: [(&str, Expect); 42] = [
 
 #[tokio::test]
 async fn every_action_gets_its_verdict_and_affects_no_other_job() {
-    let exe = own_copy_of(&hostile(), "actions");
-    let runner = runner(&exe);
+    every_action_gets_its_verdict(sandbox().clone(), "actions").await;
+}
+
+/// As on the oldest kernel that has landlock.
+#[tokio::test]
+async fn every_action_gets_its_verdict_at_landlock_abi_1() {
+    every_action_gets_its_verdict(sandbox_up_to(LandlockAbi::V1), "actions-abi-1").await;
+}
+
+async fn every_action_gets_its_verdict(sandbox: Report, name: &str) {
+    assert!(sandbox.is_complete(), "{}", sandbox.complaint());
+    let exe = own_copy_of(&hostile(), name);
+    let runner = runner_with(&exe, sandbox);
     let code = echo_like();
     let good = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
@@ -153,7 +165,10 @@ async fn every_action_gets_its_verdict_and_affects_no_other_job() {
 
 /// The sandbox report with these mechanisms declared missing.
 fn without(missing: &[Mechanism]) -> Report {
-    let mut report = sandbox().clone();
+    lessened(sandbox().clone(), missing)
+}
+
+fn lessened(mut report: Report, missing: &[Mechanism]) -> Report {
     assert!(report.is_complete(), "control runs need a complete sandbox:\n{}", report.complaint());
     for finding in report.findings.iter_mut().filter(|finding| missing.contains(&finding.mechanism)) {
         finding.missing = Some("a test".into());
@@ -235,15 +250,27 @@ async fn without_the_mechanisms_that_prevent_them_the_actions_succeed() {
 /// Defence in depth: with seccomp switched off, each of the other mechanisms prevents the action by itself.
 #[tokio::test]
 async fn each_further_mechanism_prevents_the_action_alone() {
+    let all_others: Vec<_> = Mechanism::ALL.into_iter().filter(|mechanism| *mechanism != Seccomp).collect();
+    each_further_mechanism_prevents_the_action(sandbox(), &all_others).await;
+}
+
+/// Files, execution and mounts are what the first landlock ABI is there for.
+#[tokio::test]
+async fn landlock_abi_1_prevents_the_action_alone() {
+    each_further_mechanism_prevents_the_action(&sandbox_up_to(LandlockAbi::V1), &[Landlock]).await;
+}
+
+/// Of these mechanisms.
+async fn each_further_mechanism_prevents_the_action(sandbox: &Report, tried: &[Mechanism]) {
     for (action, mechanisms, control) in CONTROLS {
         // The kernel does not apply the limit of processes to a worker that is root.
         let creates_processes = matches!(action, "fork_bomb" | "vforks" | "makes_a_thread_by_clone3");
         if control != Control::Performed || !mechanisms.contains(&Seccomp) || creates_processes {
             continue;
         }
-        for alone in mechanisms.iter().filter(|mechanism| **mechanism != Seccomp) {
+        for alone in mechanisms.iter().filter(|mechanism| tried.contains(mechanism)) {
             let missing: Vec<_> = mechanisms.iter().copied().filter(|mechanism| mechanism != alone).collect();
-            let runner = runner_with(&hostile(), without(&missing));
+            let runner = runner_with(&hostile(), lessened(sandbox.clone(), &missing));
             let seen = execute_hostile(&runner, action, AMPLE).await;
             // Without descriptors a shell is started, but cannot load its libraries.
             let expected = if (action, *alone) == ("executes", Limits) { NOT_LOADED } else { REFUSED };

@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     WORKER, artifact, execute_job, name_of, own_worker, prepare_job, processes_of, refused, runner, runner_with,
-    sandbox, until, valid,
+    sandbox, sandbox_up_to, until, valid,
 };
 use pvf_guests::corpus::{echo_like, large};
 use pvf_shared::{
@@ -15,7 +15,7 @@ use pvf_shared::{
     verdict::InternalError,
 };
 use pvf_worker::{
-    sandbox::{Mechanism, Plan},
+    sandbox::{LandlockAbi, Mechanism, Plan, Property},
     supervise::Prepared,
 };
 use std::{
@@ -32,8 +32,35 @@ fn the_probe_finds_every_mechanism() {
         "the sandbox is incomplete on this machine, and its tests need all of it:\n{}",
         report.complaint()
     );
-    assert_eq!(report.plan(), Plan::all());
+    let found = report.landlock.clone().unwrap();
+    assert_eq!(report.plan(), Plan::all().with_landlock_abi(found.used));
     assert_eq!(report.findings.len(), Mechanism::ALL.len());
+    // The best that the kernel has is proved.
+    let best = LandlockAbi::ALL.into_iter().rfind(|abi| i64::from(abi.number()) <= found.offered);
+    assert_eq!((Some(found.used), found.higher), (best, None));
+}
+
+/// As on kernels that offer no more: the sandbox is complete at each landlock ABI, with less depth, and jobs run in it.
+#[tokio::test]
+async fn the_sandbox_is_complete_at_each_landlock_abi() {
+    let code = echo_like();
+    let artifact = artifact(&code).await;
+    let best = sandbox().landlock.clone().unwrap().used;
+    for abi in LandlockAbi::ALL.into_iter().filter(|abi| *abi <= best) {
+        let report = sandbox_up_to(abi);
+        assert!(report.is_complete() && report.status().secure, "ABI {abi}:\n{}", report.complaint());
+        let found = report.landlock.clone().unwrap();
+        assert_eq!((found.used, found.higher), (abi, None));
+        let deep = [Property::FilesRead, Property::FilesWritten, Property::Tcp, Property::Signals]
+            .map(|property| report.enforcing(property).len());
+        let since = [LandlockAbi::V1, LandlockAbi::V3, LandlockAbi::V4, LandlockAbi::V6];
+        assert_eq!(deep, since.map(|since| 2 + usize::from(abi >= since)), "ABI {abi}");
+        let runner = runner_with(Path::new(WORKER), report);
+        let job = execute_job(&code, ExecutorParams::default());
+        valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+        let (prepared, _) = runner.prepare(&prepare_job(&code, ExecutorParams::default()), code.clone().into()).await;
+        assert!(matches!(prepared, Prepared::Artifact(_)), "ABI {abi}: {prepared:?}");
+    }
 }
 
 /// `/proc/<pid>/status`, by name.

@@ -1,5 +1,5 @@
 //! The workers' command line on machines where the sandbox is complete, and where it is not: under a filter like
-//! Docker's default seccomp profile.
+//! Docker's default seccomp profile, and under filters that take one mechanism away.
 
 mod common;
 
@@ -21,7 +21,7 @@ const NOBODY: u32 = 65534;
 fn worker(exe: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(exe);
     command.args(["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp"]).args(more);
-    command.env_remove("PVF_INSECURE_BEST_EFFORT");
+    command.env_remove("PVF_INSECURE_BEST_EFFORT").env_remove("PVF_ALLOW_MISSING");
     command
 }
 
@@ -41,12 +41,28 @@ fn docker_profile() -> BpfProgram {
     SeccompFilter::new(rules.into(), SeccompAction::Allow, refuse, arch).unwrap().try_into().unwrap()
 }
 
-fn in_docker(more: &[&str]) -> Output {
-    let profile = docker_profile();
-    let mut command = worker(Path::new(WORKER), more);
+/// A kernel that answers these calls with this error.
+fn without(call: i64, errno: i32) -> BpfProgram {
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let refuse = SeccompAction::Errno(errno as u32);
+    SeccompFilter::new([(call, vec![])].into(), SeccompAction::Allow, refuse, arch).unwrap().try_into().unwrap()
+}
+
+fn under(profile: BpfProgram, mut command: Command) -> Output {
     // SAFETY: installing a filter makes plain system calls.
     unsafe { command.pre_exec(move || apply_filter(&profile).map_err(std::io::Error::other)) };
     command.output().unwrap()
+}
+
+fn in_docker(more: &[&str]) -> Output {
+    under(docker_profile(), worker(Path::new(WORKER), more))
+}
+
+/// On a machine without landlock in `lsm=`.
+fn without_landlock(more: &[&str], variable: Option<&str>) -> Output {
+    let mut command = worker(Path::new(WORKER), more);
+    command.envs(variable.map(|value| ("PVF_ALLOW_MISSING", value)));
+    under(without(libc::SYS_landlock_create_ruleset, libc::EOPNOTSUPP), command)
 }
 
 fn stderr(output: &Output) -> String {
@@ -65,7 +81,6 @@ fn a_worker_refuses_to_start_with_an_incomplete_sandbox_and_names_the_fixes() {
             "empty root: requires a mount namespace",
             "fix: ",
             "compose/seccomp.json",
-            "--insecure-best-effort",
         ] {
             assert!(stderr.contains(part), "{part}: {stderr}");
         }
@@ -78,7 +93,46 @@ fn a_worker_refuses_to_start_with_an_incomplete_sandbox_and_names_the_fixes() {
 fn a_worker_starts_with_an_incomplete_sandbox_if_asked_to() {
     let output = in_docker(&["--insecure-best-effort"]);
     assert_fails_at_the_bus(&output);
-    assert!(!stderr(&output).contains("--insecure-best-effort"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("deprecated"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_worker_without_landlock_starts_only_if_landlock_is_named() {
+    for (more, variable) in [
+        (&[][..], None),
+        (&["--secure"], None),
+        (&["--allow-missing", "uts-namespace,seccomp"], None),
+        (&[], Some("empty-root")),
+    ] {
+        let output = without_landlock(more, variable);
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {stderr}");
+        for part in
+            ["landlock: the kernel has landlock, but", "lsm=", "To start without these: --allow-missing landlock"]
+        {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+        assert!(!stderr.contains("not enforced"), "{stderr}");
+    }
+    for (more, variable) in [
+        (&["--allow-missing", "landlock"][..], None),
+        (&["--secure", "--allow-missing", "uts-namespace", "--allow-missing", "landlock"], None),
+        (&[], Some("landlock")),
+    ] {
+        let output = without_landlock(more, variable);
+        assert_fails_at_the_bus(&output);
+        assert!(stderr(&output).contains("no landlock;") && stderr(&output).contains("missing: landlock"));
+    }
+}
+
+#[test]
+fn consent_does_not_replace_the_last_mechanism_of_a_property() {
+    let command = worker(Path::new(WORKER), &["--allow-missing", "seccomp"]);
+    let output = under(without(libc::SYS_seccomp, libc::EINVAL), command);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("not enforced: few system calls; it takes one of: seccomp"), "{stderr}");
+    assert!(!stderr.contains("fix: ") && !stderr.contains("--allow-missing"), "{stderr}");
 }
 
 #[test]
@@ -109,6 +163,7 @@ fn wrong_settings_have_an_exit_code_of_their_own() {
         &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--seal-key-file", "/nowhere"],
         &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--slots", "0"],
         &["--store", "file:///tmp"],
+        &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--allow-missing", "everything"],
     ] {
         let output = Command::new(WORKER).args(settings).env_remove("PVF_NATS").output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{settings:?}: {}", stderr(&output));

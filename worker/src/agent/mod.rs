@@ -56,8 +56,8 @@ pub struct WorkerConfig {
     pub worker_exe: Option<PathBuf>,
     /// What the sandbox can do on this machine. Default: the worker probes it at the start.
     pub sandbox: Option<Report>,
-    /// Refuse to start if a sandbox mechanism is missing. Without it the worker logs a warning and runs jobs under the
-    /// mechanisms that work.
+    /// Refuse to start unless the sandbox is secure ([`Report::is_secure`]). Without it the worker logs a warning and runs
+    /// jobs under the mechanisms that work.
     pub secure: bool,
     /// CPU features that compiled code may use.
     pub baseline: CpuBaseline,
@@ -113,7 +113,7 @@ pub enum WorkerError {
     /// The bus failed.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// A sandbox mechanism is missing, and the worker must not run without it.
+    /// A sandbox mechanism is missing without the operator's word, or a property is not enforced.
     #[error("sandbox incomplete, refusing to run untrusted code; missing:\n{0}")]
     Insecure(String),
     /// The job executable, the artifact cache or the metrics cannot be set up.
@@ -210,7 +210,7 @@ impl Worker {
 
 /// Whether a worker may start with this sandbox.
 fn check_sandbox(sandbox: &Report, secure: bool) -> Result<(), WorkerError> {
-    if sandbox.is_complete() {
+    if sandbox.is_secure() {
         return Ok(());
     }
     if secure {

@@ -1,8 +1,8 @@
-//! The mechanisms of the sandbox, and whether this machine supports each.
+//! The mechanisms of the sandbox, and the set of them that job processes apply.
 
-use pvf_shared::wire::SecurityStatus;
+use super::LandlockAbi;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// One mechanism of the sandbox that confines job processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ pub enum Mechanism {
     EmptyRoot,
     /// `no_new_privs`: set-user-ID bits and file capabilities have no effect.
     NoNewPrivileges,
-    /// Landlock: no file access, TCP, or signals and abstract UNIX sockets across its domain.
+    /// Landlock: no file access; depending on its ABI also no TCP, and no signals and abstract UNIX sockets across its
+    /// domain.
     Landlock,
     /// Empty capability sets, in its own namespaces too.
     Capabilities,
@@ -37,7 +38,7 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// Every mechanism, in the order of reports and of [`Report::findings`].
+    /// Every mechanism, in the order of reports and of [`super::Report::findings`].
     pub const ALL: [Self; 13] = [
         Self::UserNamespace,
         Self::PidNamespace,
@@ -94,9 +95,12 @@ impl Mechanism {
                 "requires the mount namespace, a / that is a mount point (neither an initramfs nor a chroot), /proc, \
                  and in a container both compose/seccomp.json and apparmor=unconfined (security_opt)"
             }
-            Self::Landlock => "requires Linux 6.12 or newer (landlock ABI 6) with landlock in the boot parameter lsm=",
+            Self::Landlock => {
+                "requires Linux 5.13 or newer (landlock ABI 1) with landlock in the boot parameter lsm=; in a \
+                 container, use compose/seccomp.json as its seccomp profile (security_opt)"
+            }
             Self::NoNewPrivileges => "requires Linux 3.5 or newer",
-            Self::Capabilities => "requires the user namespace, or a worker that does not run as root",
+            Self::Capabilities => "requires the user namespace, or a worker that has CAP_SETPCAP",
             Self::Limits => "raise the hard limits that are below the needs of a job (ulimit -H)",
             Self::Seccomp => "requires a kernel with CONFIG_SECCOMP_FILTER on x86-64 or aarch64",
         }
@@ -109,16 +113,47 @@ impl fmt::Display for Mechanism {
     }
 }
 
+/// Mechanisms by their names, as command lines and variables have them: `landlock,user-namespace`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MechanismNames(pub Vec<Mechanism>);
+
+impl FromStr for MechanismNames {
+    type Err = String;
+
+    fn from_str(names: &str) -> Result<Self, String> {
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let find = |name: &str| {
+            let found = Mechanism::ALL.into_iter().find(|mechanism| written(*mechanism) == name);
+            found.ok_or_else(|| format!("no mechanism of the sandbox; they are {}", Self(Mechanism::ALL.to_vec())))
+        };
+        names.map(find).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for MechanismNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(|mechanism| written(*mechanism)).collect::<Vec<_>>().join(","))
+    }
+}
+
+/// The name of a mechanism as one word.
+fn written(mechanism: Mechanism) -> String {
+    mechanism.name().replace(' ', "-")
+}
+
 /// The set of mechanisms that every job process must apply. A job process that fails to apply one ends before it reads
 /// its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan(u16);
+pub struct Plan {
+    mechanisms: u16,
+    landlock: LandlockAbi,
+}
 
 impl Plan {
     /// The empty set.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self { mechanisms: 0, landlock: LandlockAbi::HIGHEST };
 
-    /// Every mechanism.
+    /// Every mechanism, with the highest landlock ABI.
     pub fn all() -> Self {
         Mechanism::ALL.into_iter().fold(Self::NONE, Self::with)
     }
@@ -126,71 +161,29 @@ impl Plan {
     /// The set with one more mechanism.
     #[must_use]
     pub fn with(self, mechanism: Mechanism) -> Self {
-        Self(self.0 | 1 << mechanism as u16)
+        Self { mechanisms: self.mechanisms | 1 << mechanism as u16, ..self }
     }
 
     /// The set without one mechanism.
     #[must_use]
     pub fn without(self, mechanism: Mechanism) -> Self {
-        Self(self.0 & !(1 << mechanism as u16))
+        Self { mechanisms: self.mechanisms & !(1 << mechanism as u16), ..self }
     }
 
     /// Whether the set contains a mechanism.
     pub fn has(self, mechanism: Mechanism) -> bool {
-        self.0 & 1 << mechanism as u16 != 0
-    }
-}
-
-/// The probe's result for one mechanism.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// The mechanism.
-    pub mechanism: Mechanism,
-    /// Why the mechanism is missing; `None` if a child process verified that it is enforced.
-    pub missing: Option<String>,
-}
-
-/// The probe's results on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// One finding for each mechanism, in the order of [`Mechanism::ALL`].
-    pub findings: Vec<Finding>,
-}
-
-impl Report {
-    /// A report in which every mechanism is missing, for one reason.
-    pub fn none(why: &str) -> Self {
-        let missing = |mechanism| Finding { mechanism, missing: Some(why.to_owned()) };
-        Self { findings: Mechanism::ALL.into_iter().map(missing).collect() }
+        self.mechanisms & 1 << mechanism as u16 != 0
     }
 
-    /// Whether no mechanism is missing.
-    pub fn is_complete(&self) -> bool {
-        self.plan() == Plan::all()
+    /// The same set with this landlock ABI.
+    #[must_use]
+    pub fn with_landlock_abi(self, landlock: LandlockAbi) -> Self {
+        Self { landlock, ..self }
     }
 
-    /// The mechanisms that work; job processes apply these.
-    pub fn plan(&self) -> Plan {
-        let works = self.findings.iter().filter(|finding| finding.missing.is_none());
-        works.fold(Plan::NONE, |plan, finding| plan.with(finding.mechanism))
-    }
-
-    /// The report in the form that workers send to the coordinator.
-    pub fn status(&self) -> SecurityStatus {
-        let missing = self.findings.iter().filter_map(|f| Some(format!("{}: {}", f.mechanism, f.missing.as_ref()?)));
-        SecurityStatus { secure: self.is_complete(), missing: missing.collect() }
-    }
-
-    /// The missing mechanisms with reason and fix, for the operator. Adjacent mechanisms that are missing for the same
-    /// reason share an entry.
-    pub fn complaint(&self) -> String {
-        let mut lines = Vec::new();
-        for why in self.findings.chunk_by(|one, next| one.missing == next.missing) {
-            let Some(Finding { mechanism: first, missing: Some(reason) }) = why.first() else { continue };
-            let names: Vec<_> = why.iter().map(|finding| finding.mechanism.name()).collect();
-            lines.push(format!("  {}: {reason}\n    fix: {}", names.join(", "), first.fix()));
-        }
-        lines.join("\n")
+    /// The landlock ABI that must take hold, if landlock is in the set.
+    pub fn landlock_abi(self) -> LandlockAbi {
+        self.landlock
     }
 }
 
@@ -199,26 +192,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_names_missing_mechanisms_and_plans_the_others() {
-        let mut report = Report::none("why");
-        assert_eq!((report.plan(), report.is_complete()), (Plan::NONE, false));
-        for finding in &mut report.findings {
-            finding.missing = None;
-        }
-        assert!(report.is_complete() && report.status() == SecurityStatus { secure: true, missing: vec![] });
-        report.findings[9].missing = Some("too old".into());
-        assert_eq!(report.plan(), Plan::all().without(Mechanism::Landlock));
-        assert_eq!(report.status(), SecurityStatus { secure: false, missing: vec!["landlock: too old".into()] });
-        let complaint = report.complaint();
-        assert!(complaint.contains("too old") && complaint.contains("lsm=") && !complaint.contains("seccomp"));
-    }
-
-    #[test]
     fn adding_and_removing_a_mechanism_leaves_the_others_alone() {
         for one in Mechanism::ALL {
             let plan = Plan::NONE.with(one);
             assert!(Mechanism::ALL.into_iter().all(|other| plan.has(other) == (one == other)));
             assert_eq!(plan.without(one), Plan::NONE);
+            let old = plan.with_landlock_abi(LandlockAbi::V1);
+            assert!(old.has(one) && old.landlock_abi() == LandlockAbi::V1 && old.without(one).with(one) == old);
+        }
+    }
+
+    #[test]
+    fn mechanisms_are_named_by_one_word_each() {
+        let all = MechanismNames(Mechanism::ALL.to_vec());
+        assert_eq!(all.to_string().parse(), Ok(all));
+        let names = " landlock, no-new-privileges,,".parse();
+        assert_eq!(names, Ok(MechanismNames(vec![Mechanism::Landlock, Mechanism::NoNewPrivileges])));
+        assert_eq!("".parse(), Ok(MechanismNames::default()));
+        for unknown in ["landlock-scope", "all", "Landlock"] {
+            let error = unknown.parse::<MechanismNames>().unwrap_err();
+            assert!(error.contains("user-namespace") && error.contains("landlock"), "{error}");
         }
     }
 }

@@ -38,6 +38,10 @@
 //! When a worker starts, a child process applies each mechanism and attempts what it must forbid (`probe.rs`). The
 //! mechanisms that passed are the [`Plan`] of every job process. A job process that cannot apply a mechanism of its
 //! plan ends before it looks at code or input.
+//!
+//! What the sandbox promises are properties (`property.rs`): each is enforced by one or more mechanisms. A worker starts
+//! where every mechanism works, whatever the landlock ABI; or where the operator agreed by name to those that are
+//! missing, and each property is still enforced by another.
 
 mod capabilities;
 mod landlock;
@@ -46,10 +50,15 @@ mod mechanism;
 pub(crate) mod namespaces;
 mod privileges;
 pub(crate) mod probe;
+mod property;
+mod report;
 mod root;
 mod seccomp;
 
-pub use mechanism::{Finding, Mechanism, Plan, Report};
+pub use landlock::{LandlockAbi, LandlockFound};
+pub use mechanism::{Mechanism, MechanismNames, Plan};
+pub use property::{Enforcer, Property};
+pub use report::{Finding, Report};
 
 pub(crate) use limits::{Limits, MAX_STDERR};
 
@@ -105,7 +114,7 @@ fn lock(plan: Plan, limits: &Limits) -> Result<(), String> {
     };
     step(Mechanism::EmptyRoot, &|| root::enter(plan))?;
     step(Mechanism::NoNewPrivileges, &privileges::set_no_new_privs)?;
-    step(Mechanism::Landlock, &landlock::restrict)?;
+    step(Mechanism::Landlock, &|| landlock::restrict(plan.landlock_abi()))?;
     step(Mechanism::Capabilities, &capabilities::drop_all)?;
     step(Mechanism::Limits, &|| limits.set())
 }

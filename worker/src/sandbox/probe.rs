@@ -3,9 +3,11 @@
 
 use super::{Finding, Limits, Mechanism, Plan, Report, capabilities, landlock, limits, namespaces, privileges, root};
 use super::{failed, seccomp};
+use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 use std::{
-    io::{Error, ErrorKind},
+    fs::File,
+    io::{Error, ErrorKind, Read as _, Write as _},
     net::UdpSocket,
 };
 
@@ -15,7 +17,7 @@ pub(crate) const PROBE: &str = "__pvf-probe";
 /// The probe's input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ask {
-    /// The namespaces that the child was cloned into.
+    /// The namespaces that the child was cloned into, and the highest landlock ABI to try.
     plan: Plan,
     /// PID of the worker, which the child must not see.
     worker: u32,
@@ -37,14 +39,51 @@ pub(crate) fn run(ask: &Ask) -> Report {
     for ((mechanism, inside), (_, outside)) in namespaces::current().into_iter().zip(&ask.outside) {
         record(mechanism, verify_namespace(ask, mechanism, &inside, outside));
     }
+    // Before the empty root, in which landlock would have nothing to refuse.
+    let landlock = landlock::find(ask.plan.landlock_abi());
     record(Mechanism::EmptyRoot, root::enter(ask.plan).and_then(|()| root::verify()));
     record(Mechanism::NoNewPrivileges, privileges::set_no_new_privs().and_then(|()| privileges::verify()));
-    record(Mechanism::Landlock, landlock::restrict().and_then(|()| landlock::verify()));
+    let landlock = landlock.and_then(|found| {
+        landlock::restrict(found.used)?;
+        landlock::verify()?;
+        Ok(found)
+    });
+    record(Mechanism::Landlock, landlock.as_ref().map(drop).map_err(String::clone));
     record(Mechanism::Capabilities, capabilities::drop_all().and_then(|()| capabilities::verify()));
     // Leaves no descriptors to open, which the children below do not need either.
     record(Mechanism::Limits, Limits::probe().set().and_then(|()| limits::verify()));
     record(Mechanism::Seccomp, verify_seccomp());
-    Report { findings }
+    Report::new(findings, landlock.ok())
+}
+
+/// Runs a check in a child, so that what the check does to its process, it does to the child. This process must have one
+/// thread.
+pub(super) fn in_child(check: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let (answer, child_answer) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
+    let (mut why, mut status) = (String::new(), 0);
+    // SAFETY: this process has one thread, so the child's memory is consistent; the child exits here.
+    let child = unsafe {
+        match libc::fork() {
+            0 => {
+                let why = check().err().unwrap_or_default();
+                let told = File::from(child_answer).write_all(why.as_bytes());
+                libc::_exit(told.is_err().into())
+            }
+            child if child > 0 => child,
+            _ => return Err(failed("fork")),
+        }
+    };
+    drop(child_answer);
+    let read = File::from(answer).read_to_string(&mut why);
+    // SAFETY: a plain system call on a child that has not been reaped.
+    if unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
+        return Err(failed("waitpid"));
+    }
+    match (status, read, why.is_empty()) {
+        (0, Ok(_), true) => Ok(()),
+        (0, Ok(_), false) => Err(why),
+        (_, read, _) => Err(format!("the child of the probe did not answer: wait status {status:#x}, {read:?}")),
+    }
 }
 
 fn verify_namespace(ask: &Ask, mechanism: Mechanism, inside: &str, outside: &str) -> Result<(), String> {

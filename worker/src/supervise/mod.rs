@@ -31,5 +31,5 @@ mod template;
 mod watch;
 
 pub use outcome::Prepared;
-pub use runner::{JobRunner, probe_sandbox, start_spawner};
+pub use runner::{JobRunner, probe_sandbox, probe_sandbox_up_to, start_spawner};
 pub use slot_grant::{JobProgress, SlotGrant, StartSignal};

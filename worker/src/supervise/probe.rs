@@ -4,7 +4,7 @@ use super::{
     launch::{Launch, launch},
     memory_file::request_file,
 };
-use crate::sandbox::{Finding, Mechanism, Plan, Report, namespaces, probe};
+use crate::sandbox::{Finding, LandlockAbi, Mechanism, Plan, Report, namespaces, probe};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     pipe::{PipeFlags, pipe_with},
@@ -21,10 +21,11 @@ const LIMIT_SECONDS: i64 = 10;
 /// Maximum size of the answer, bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Runs the probe in a child process of this executable.
-pub(super) fn probe(exe: &Path) -> Report {
+/// Runs the probe in a child process of this executable, with no higher landlock ABI than this.
+pub(super) fn probe(exe: &Path, landlock: LandlockAbi) -> Report {
     let impossible = namespaces::impossible();
-    let plan = impossible.iter().fold(Plan::all(), |plan, (mechanism, _)| plan.without(*mechanism));
+    let plan = Plan::all().with_landlock_abi(landlock);
+    let plan = impossible.iter().fold(plan, |plan, (mechanism, _)| plan.without(*mechanism));
     let mut report = match run_child(exe, plan) {
         Ok(report) => report,
         Err(error) => Report::none(&format!("the probe process did not answer: {error}")),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     job::protocol::{ExecuteRequest, PrepareRequest},
-    sandbox::Report,
+    sandbox::{LandlockAbi, Report},
     wasm::{CpuBaseline, engines_up_to},
 };
 use pvf_shared::{
@@ -33,7 +33,12 @@ const WASM_PAGE: usize = 64 * 1024;
 /// Probes which sandbox mechanisms work on this machine, in a child process of `exe` (`None` for the current
 /// executable).
 pub fn probe_sandbox(exe: Option<PathBuf>) -> Result<Report> {
-    executable(exe).map(|exe| probe::probe(&exe))
+    probe_sandbox_up_to(LandlockAbi::HIGHEST, exe)
+}
+
+/// The same with no higher landlock ABI than this, as on an older kernel. For tests; workers use the best that there is.
+pub fn probe_sandbox_up_to(landlock: LandlockAbi, exe: Option<PathBuf>) -> Result<Report> {
+    executable(exe).map(|exe| probe::probe(&exe, landlock))
 }
 
 /// Starts the thread that starts child processes. To be called before the program has other threads.

@@ -19,8 +19,8 @@ use pvf_shared::{
 };
 use pvf_testkit::fixtures;
 use pvf_worker::{
-    sandbox::Report,
-    supervise::{JobRunner, Prepared},
+    sandbox::{LandlockAbi, Report},
+    supervise::{JobRunner, Prepared, probe_sandbox_up_to},
     wasm::{CpuBaseline, engine_id},
 };
 use std::{
@@ -45,6 +45,11 @@ pub fn sandbox() -> &'static Report {
         let runner = JobRunner::new(Some(WORKER.into()), CpuBaseline::of_this_machine());
         runner.unwrap().sandbox().clone()
     })
+}
+
+/// The same with landlock held to this ABI, as on an older kernel.
+pub fn sandbox_up_to(abi: LandlockAbi) -> Report {
+    probe_sandbox_up_to(abi, Some(WORKER.into())).unwrap()
 }
 
 /// A runner whose jobs use the mechanisms that this report calls available.
