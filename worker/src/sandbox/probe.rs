@@ -39,7 +39,8 @@ pub(crate) fn run(ask: &Ask) -> Report {
     for ((mechanism, inside), (_, outside)) in namespaces::current().into_iter().zip(&ask.outside) {
         record(mechanism, verify_namespace(ask, mechanism, &inside, outside));
     }
-    // Before the empty root, in which landlock would have nothing to refuse.
+    // Before the empty root: it has no /proc, which the limits are computed from, and nothing for landlock to refuse.
+    let job_limits = Limits::probe();
     let landlock = landlock::find(ask.plan.landlock_abi());
     record(Mechanism::EmptyRoot, root::enter(ask.plan).and_then(|()| root::verify()));
     record(Mechanism::NoNewPrivileges, privileges::set_no_new_privs().and_then(|()| privileges::verify()));
@@ -51,7 +52,7 @@ pub(crate) fn run(ask: &Ask) -> Report {
     record(Mechanism::Landlock, landlock.as_ref().map(drop).map_err(String::clone));
     record(Mechanism::Capabilities, capabilities::drop_all().and_then(|()| capabilities::verify()));
     // Leaves no descriptors to open, which the children below do not need either.
-    record(Mechanism::Limits, Limits::probe().set().and_then(|()| limits::verify()));
+    record(Mechanism::Limits, job_limits.set().and_then(|()| limits::verify()));
     record(Mechanism::Seccomp, verify_seccomp());
     Report::new(findings, landlock.ok())
 }
