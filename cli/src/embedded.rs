@@ -14,6 +14,7 @@ use pvf_shared::{
 use pvf_worker::{
     agent::{Worker, WorkerConfig, default_cache_dir},
     machine::raise_open_files,
+    sandbox::Mechanism,
     supervise::probe_sandbox,
 };
 use std::{
@@ -47,6 +48,9 @@ pub struct Config {
     /// Where the workers keep their copies of artifacts, in a folder of their own. The default `None` is the folder for
     /// temporary files. It must not be mounted `noexec`.
     pub cache_dir: Option<PathBuf>,
+    /// Mechanisms of the sandbox that may be missing although [`Config::secure`] is set, if others still enforce each
+    /// property of the sandbox. The default is none.
+    pub allow_missing: Vec<Mechanism>,
     /// How long a request waits for its verdict unless it sets [`ExecuteRequest::answer_within`]. The default is 30
     /// minutes.
     ///
@@ -70,6 +74,7 @@ impl Config {
             worker_exe: None,
             secure: true,
             cache_dir: None,
+            allow_missing: vec![],
             answer_within: Duration::from_secs(1800),
             coordinator: CoordinatorConfig::default(),
             timing: ProtocolTimeouts::default(),
@@ -118,6 +123,7 @@ pub async fn start(
     raise_open_files();
     let sandbox = probe_sandbox(config.worker_exe.clone());
     let sandbox = sandbox.map_err(|e| StartError::Worker(format!("job executable: {e}")))?;
+    let sandbox = sandbox.allowing(&config.allow_missing);
     metrics.sandbox_missing.store(sandbox.status().missing.len() as u64, Ordering::Relaxed);
     let mut workers = Vec::new();
     let cache_dir = config.cache_dir.clone().unwrap_or_else(default_cache_dir);

@@ -71,7 +71,7 @@ pub use pvf_shared::{
     verdict::{AmbiguousReason, Blame, InternalError, InvalidReason, Outcome, PrepareError},
     wire::{ActiveLeaf, ActiveLeavesUpdate, ArtifactSummary, FleetStatus, Refusal, Timings, WorkerKind, WorkerStatus},
 };
-pub use pvf_worker::{JobAllocator, run_job_if_asked, worker_main};
+pub use pvf_worker::{JobAllocator, run_job_if_asked, sandbox::Mechanism, worker_main};
 pub use sp_wasm_interface;
 
 /// Compiles the samples of the page for embedding programs.

@@ -227,7 +227,7 @@ fn the_seccomp_profile_has_dockers_format_and_refuses_dangerous_calls() {
         assert!(!allowed.contains(refused), "{refused}");
     }
     // The sandbox of the jobs needs these.
-    for needed in ["unshare", "mount", "pivot_root", "seccomp", "landlock_restrict_self", "clone3"] {
+    for needed in ["unshare", "mount", "pivot_root", "seccomp", "landlock_restrict_self", "clone3", "truncate"] {
         assert!(allowed.contains(needed), "{needed}");
     }
 }

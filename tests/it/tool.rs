@@ -303,12 +303,27 @@ pub(crate) fn diagnosis_of(report: &Value) -> std::collections::BTreeMap<String,
 fn the_doctor_reports_a_fix_for_each_failed_check() {
     let cli = CliFixture::new();
     let complete = diagnosis(&cli, &[], 0);
-    for name in
-        ["kernel", "cgroup", "CPU baseline", "landlock", "seccomp", "empty root", "self-test", "store", "clock", "bus"]
-    {
+    for name in [
+        "kernel",
+        "cgroup",
+        "CPU baseline",
+        "landlock",
+        "seccomp",
+        "empty root",
+        "no file read",
+        "resources bounded",
+        "self-test",
+        "store",
+        "clock",
+        "bus",
+    ] {
         assert!(complete[name]["ok"] == true && complete[name]["fix"].is_null(), "{}", complete[name]);
     }
-    assert_eq!(complete.len(), 23, "{:?}", complete.keys());
+    assert_eq!(complete.len(), 41, "{:?}", complete.keys());
+    // The landlock ABI, and how deep the defence is.
+    assert!(complete["landlock"]["found"].as_str().unwrap().contains(", ABI "), "{}", complete["landlock"]);
+    assert_eq!(complete["no file read"]["found"], "3 deep: empty root, landlock ABI 1, seccomp");
+    assert_eq!(complete["resources bounded"]["found"], "1 deep: limits");
     assert!(!diagnosis(&cli, &["--role", "coordinator"], 0).contains_key("seccomp"));
     // A bus without a server, a store that cannot be opened, a CPU level that does not exist.
     let broken = diagnosis(&cli, &["--nats", "127.0.0.1:1", "--store", "/dev/null/x", "--cpu-baseline", "v9"], 1);

@@ -8,6 +8,7 @@ use pvf_shared::{
     priority::ExecuteKind,
     units::{parse_duration, parse_timeout},
 };
+use pvf_worker::sandbox::MechanismNames;
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Runs parachain validation functions (PVFs), the untrusted wasm that decides whether a parachain block is valid
@@ -119,6 +120,9 @@ pub(crate) struct Doctor {
     /// Check that this machine has this x86-64 level: v1, v2 or v3
     #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
     pub(crate) cpu_baseline: Option<String>,
+    /// Sandbox mechanism that may be missing, as in the worker's flag of this name
+    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "MECHANISM")]
+    pub(crate) allow_missing: Vec<MechanismNames>,
 }
 
 /// A role of the fleet.
@@ -212,7 +216,11 @@ pub(crate) struct Up {
     /// Serve /livez, /readyz and /metrics: the coordinator on this address, the workers on the ports after it
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
-    /// Run jobs even if sandbox mechanisms are missing on this machine; only where all code is trusted
+    /// Run jobs even if this sandbox mechanism is missing on this machine, as in the worker's flag of this name
+    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "MECHANISM")]
+    pub(crate) allow_missing: Vec<MechanismNames>,
+    /// Deprecated, use --allow-missing: run jobs whichever sandbox mechanisms are missing on this machine; only where all
+    /// code is trusted
     #[arg(long)]
     pub(crate) insecure_best_effort: bool,
 }

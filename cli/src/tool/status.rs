@@ -120,6 +120,7 @@ fn print(status: &FleetStatus) {
         match w.security.missing.as_slice() {
             [] if w.security.secure => println!("  sandbox: complete"),
             [] => println!("  sandbox: not reported"),
+            missing if w.security.secure => println!("  sandbox: secure, without: {}", missing.join("; ")),
             missing => println!("  sandbox: INSECURE, missing: {}", missing.join("; ")),
         }
     }

@@ -136,6 +136,9 @@ impl Plan<'_> {
             if let Some(folder) = &self.fleet.cache_dir {
                 command.arg("--cache-dir").arg(folder);
             }
+            for names in &self.args.allow_missing {
+                command.args(["--allow-missing", &names.to_string()]);
+            }
             if self.args.insecure_best_effort {
                 command.arg("--insecure-best-effort");
             }

@@ -3,6 +3,7 @@
 mod cgroup;
 mod machine;
 mod reach;
+mod sandbox;
 
 use super::{
     args::{Doctor, Global, Role},
@@ -40,9 +41,9 @@ impl Check {
 
     fn print(&self) {
         let state = if self.fix.is_none() { "green" } else { "RED  " };
-        println!("{state} {:18} {}", self.name, self.found);
+        println!("{state} {:19} {}", self.name, self.found);
         if let Some(fix) = &self.fix {
-            println!("      {:18} fix: {fix}", "");
+            println!("      {:19} fix: {fix}", "");
         }
     }
 }
@@ -53,7 +54,7 @@ pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failu
     let mut checks = machine::checks(args.cpu_baseline.as_deref());
     // A coordinator runs no validation code, so it needs no sandbox.
     if args.role != Some(Role::Coordinator) {
-        checks.extend(machine::sandbox());
+        checks.extend(sandbox::checks(&args.allow_missing));
         checks.push(machine::cache_folder(&cache));
         checks.push(machine::self_test(args.cpu_baseline.as_deref(), &cache).await);
     }
