@@ -8,11 +8,11 @@ use pvf_shared::{
     wire::{FleetStatus, WorkerKind},
 };
 use pvf_tests::{
-    fleet::{Fleet, Role},
+    fleet::{Fleet, FleetConfig, Role},
     host::artifacts_in,
     requests::{adder, backing, good_block},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 /// Both are supported by every x86-64 machine of the last fifteen years.
 const BASELINES: [&str; 2] = ["v1", "v2"];
@@ -59,14 +59,30 @@ async fn each_engine_runs_its_own_artifacts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_waits_while_no_engine_has_workers_of_both_kinds() {
+async fn a_prepare_worker_compiles_for_execute_workers_of_a_lower_baseline() {
     let mut fleet = Fleet::start(0, 0).await;
+    fleet.add_with(Role::Prepare, &["--cpu-baseline", BASELINES[1]]);
+    fleet.add_with(Role::Execute, &["--cpu-baseline", BASELINES[0]]);
+    fleet.complete(1, 1).await;
+    let answer = fleet.host.execute_pvf(adder(), good_block()).await.unwrap();
+    assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
+    let status = fleet.status().await;
+    let expected: BTreeSet<_> = engines(&status, WorkerKind::Execute).iter().map(ToString::to_string).collect();
+    assert_eq!((stored_engines(&fleet), status.not_compiled_for), (expected, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_no_prepare_worker_compiles_for_is_named() {
+    let settings = "[policy]\nprepare_worker_grace = \"1s\"\n".into();
+    let mut fleet = Fleet::with(FleetConfig { prepare: 0, execute: 0, settings, ..FleetConfig::default() }).await;
     fleet.add_with(Role::Prepare, &["--cpu-baseline", BASELINES[0]]);
     fleet.add_with(Role::Execute, &["--cpu-baseline", BASELINES[1]]);
     fleet.complete(1, 1).await;
-    let mut request = good_block();
-    request.answer_within = Some(Duration::from_secs(2));
-    let answer = fleet.host.execute_pvf(adder(), request).await.unwrap();
-    assert_eq!(answer.outcome, Outcome::Expired);
-    assert_eq!(fleet.status().await.executed, 0);
+    let answer = fleet.host.execute_pvf(adder(), good_block()).await.unwrap();
+    let status = fleet.status().await;
+    let engine = engines(&status, WorkerKind::Execute).first().unwrap().to_string();
+    let Outcome::Internal(error) = &answer.outcome else { panic!("{answer:?}") };
+    assert!(error.to_string().contains(&format!("no prepare worker compiles for engine {engine}")), "{error}");
+    let named: Vec<_> = status.not_compiled_for.iter().map(ToString::to_string).collect();
+    assert_eq!((named, status.executed), (vec![engine], 0));
 }

@@ -177,6 +177,8 @@ fn every_count_of_the_scheduler_is_exported() {
         coalesced: _,
         retried: _,
         came_back: _,
+        leases_over: _,
+        late_reports: _,
         recalled: _,
         quarantined: _,
         overloaded: _,
@@ -185,8 +187,9 @@ fn every_count_of_the_scheduler_is_exported() {
         workers_left: _,
         workers_lost: _,
         suspected: _,
+        workers_paused: _,
         inconsistencies: _,
     } = Counts::default();
     let exported = TABLE.iter().filter(|family| matches!(family.source, Source::Count(_))).count();
-    assert_eq!(exported, 19);
+    assert_eq!(exported, 22);
 }
