@@ -88,3 +88,15 @@ fn what_the_machine_denies_is_red_and_no_verdict_on_the_candidate() {
         assert!(matches!(verdict, (Some(3), "internal") | (Some(0), "valid")), "{name}: {answer}");
     }
 }
+
+/// A native stack that the machine's hard limit does not allow says nothing about the candidate.
+#[test]
+fn a_native_stack_over_the_machines_limit_is_an_infrastructure_failure() {
+    let cli = CliFixture::new();
+    cli.file("largest.json", br#"[{"StackNativeMax":4294967295}]"#);
+    for (parameters, expected) in [("", (0, "valid")), ("--executor-params largest.json", (3, "internal"))] {
+        let commands = "ulimit -Ss 8192; ulimit -Hs 1048576";
+        let (code, answer) = pvf_after(&cli, commands, &format!("execute code.wasm --params good {parameters}"));
+        assert_eq!((code, answer["verdict"].as_str()), (Some(expected.0), Some(expected.1)), "{parameters}: {answer}");
+    }
+}

@@ -42,6 +42,7 @@ pub(super) async fn run(
     match timeout_at(deadline, request.obtain_verdict(&submission)).await {
         Ok(Ok(verdict)) => {
             request.ended = true;
+            client.trouble.clear();
             decode_verdict(client, verdict).await
         }
         Ok(Err(error)) => {
