@@ -51,6 +51,9 @@ fn assert_outcome(case: &str, outcome: &Outcome, name: &str, words: &str) {
     assert!(outcome.name() == name && reason.contains(words), "{case}: {name} ({words}) expected, got {outcome:?}");
 }
 
+/// Code, parameters, and the verdict that it has with these: its name, and a part of its text.
+type Row = (Vec<u8>, &'static [ExecutorParam], (&'static str, &'static str));
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn executions_have_the_verdict_of_the_existing_host_with_any_parameters() {
     let host = Host::embedded().await;
@@ -60,7 +63,7 @@ async fn executions_have_the_verdict_of_the_existing_host_with_any_parameters() 
     let construction = ("possibly_invalid", "construct");
     let valid = ("valid", "");
     // Code that is prepared under other limits must not have been prepared before.
-    let table: Vec<(Vec<u8>, &[ExecutorParam], (&str, &str))> = vec![
+    let table: Vec<Row> = vec![
         (adder(), &[], valid),
         // 32 pages are left.
         (adder(), &[MaxMemoryPages(0)], valid),

@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777, 0o700);
         fs::write(folder.path().join("copy"), "code").unwrap();
         drop(folder);
-        assert_eq!(names(&base), [PathBuf::new(); 0]);
+        assert_eq!(names(&base), Vec::<PathBuf>::new());
     }
 
     #[test]
