@@ -16,6 +16,7 @@ pub(super) fn begin<T: DeserializeOwned>(name: &CStr) -> std::result::Result<(T,
     set_name(name);
     // SAFETY: closes only descriptors that this process does not know of; it has opened none yet.
     unsafe { libc::close_range(3, u32::MAX, 0) };
+    die_first();
     set_limit(libc::RLIMIT_CORE, 0).map_err(Failure::system("core limit"))?;
     let mut bytes = Vec::new();
     // SAFETY: nothing else reads stdin.
@@ -33,6 +34,12 @@ pub(super) fn begin<T: DeserializeOwned>(name: &CStr) -> std::result::Result<(T,
         OwnedFd::from_raw_fd(fd)
     };
     Ok((request, stdout))
+}
+
+/// Has the kernel kill this process and its forks before any other if the machine runs out of memory: a job can be tried
+/// elsewhere, a coordinator or a bystander cannot. Where the file cannot be written the kernel chooses by size.
+fn die_first() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 /// Exits without running destructors: they have no effect outside this process, and unmapping an artifact takes time.

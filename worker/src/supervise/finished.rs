@@ -1,7 +1,7 @@
 //! What is known of a job process that has exited.
 
 use super::watch::Overrun;
-use crate::exit_status::ExitStatus;
+use crate::{exit_status::ExitStatus, machine::oom_killed_lately};
 use pvf_shared::{Bytes, job::JobUsage};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ pub(super) struct FinishedProcess {
     pub(super) reply: Option<Bytes>,
     /// The end of its stderr.
     pub(super) stderr: String,
+    /// It was killed, and the kernel killed processes for lack of memory at that time.
+    pub(super) out_of_memory: bool,
     /// Time from its start to now.
     pub(super) wall: Duration,
 }
@@ -33,7 +35,9 @@ impl FinishedProcess {
         if !stderr.is_empty() {
             tracing::debug!(wait_status = exit.status, %stderr, "stderr of a job");
         }
-        Self { exit, overrun, reply, stderr, wall: started.elapsed() }
+        let killed = libc::WIFSIGNALED(exit.status) && libc::WTERMSIG(exit.status) == libc::SIGKILL;
+        let out_of_memory = killed && overrun.is_none() && oom_killed_lately();
+        Self { exit, overrun, reply, stderr, out_of_memory, wall: started.elapsed() }
     }
 
     /// Resources that the job used.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     exit_status::{EXIT_MACHINE_REFUSED, EXIT_OUT_OF_MEMORY, EXIT_SETUP},
     job::protocol::JobReply,
+    machine::oom_killed_lately,
 };
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
@@ -31,12 +32,17 @@ pub enum Prepared {
     Internal(InternalError),
 }
 
+const OUT_OF_MEMORY: &str =
+    "the kernel killed the job for lack of memory (the machine or its cgroup has less than its jobs may use)";
+
 /// How a process ended, before its reply is looked at.
 enum ProcessEnd {
     /// It exceeded this limit of CPU time, milliseconds.
     TimedOut { limit_ms: u64 },
     /// The wall clock ran out although the CPU time was within its limit.
     Starved(String),
+    /// The kernel killed it for lack of memory.
+    OutOfMemory,
     /// A signal that the worker did not send.
     Killed(String),
     /// An exit code other than 0.
@@ -62,6 +68,9 @@ fn process_end(process: &FinishedProcess, cpu_limit: Duration) -> ProcessEnd {
     }
     // Before the signal: the worker kills a process whose reply is too large.
     let Some(reply) = &process.reply else { return ProcessEnd::ReplyTooLarge };
+    if process.out_of_memory {
+        return ProcessEnd::OutOfMemory;
+    }
     let status = process.exit.status;
     if libc::WIFSIGNALED(status) {
         return ProcessEnd::Killed(format!("signal {}", libc::WTERMSIG(status)));
@@ -112,6 +121,10 @@ pub(super) fn no_process(error: ForkError) -> ExecuteOutcome {
 /// Outcome of an execution whose exit status could not be obtained. Without a complete sandbox the job may be the cause:
 /// it can kill its template.
 pub(super) fn unknown_exit(error: &std::io::Error) -> ExecuteOutcome {
+    // Its template may have been killed, and the job with it.
+    if oom_killed_lately() {
+        return ExecuteOutcome::Internal(machine(OUT_OF_MEMORY));
+    }
     ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(format!("exit status unknown: {error}")))
 }
 
@@ -122,6 +135,7 @@ pub(super) fn execute_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
         ProcessEnd::TimedOut { limit_ms } => return ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms }),
         // A guest cannot sleep: without CPU time there was no core for it.
         ProcessEnd::Starved(why) => return ExecuteOutcome::Internal(machine(&why)),
+        ProcessEnd::OutOfMemory => return ExecuteOutcome::Internal(machine(OUT_OF_MEMORY)),
         ProcessEnd::Killed(how) => return ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath(how)),
         ProcessEnd::Exit(code @ (EXIT_SETUP | EXIT_MACHINE_REFUSED)) => {
             return ExecuteOutcome::Internal(machine(&exit_text(code, &process.stderr)));
@@ -158,6 +172,7 @@ pub(super) fn prepare_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
     let reply = match process_end(process, cpu_limit) {
         ProcessEnd::TimedOut { limit_ms } => return failed(PrepareError::TimedOut { limit_ms }),
         ProcessEnd::Starved(why) => return Prepared::Internal(machine(&why)),
+        ProcessEnd::OutOfMemory => return Prepared::Internal(machine(OUT_OF_MEMORY)),
         ProcessEnd::Killed(how) => return failed(PrepareError::JobDied(how)),
         ProcessEnd::Exit(EXIT_OUT_OF_MEMORY) => return failed(PrepareError::OutOfMemory),
         ProcessEnd::Exit(code @ EXIT_SETUP) => return Prepared::Internal(machine(&exit_text(code, &process.stderr))),
@@ -204,6 +219,7 @@ mod tests {
             overrun: None,
             reply: Some(Bytes::copy_from_slice(reply)),
             stderr: String::new(),
+            out_of_memory: false,
             wall: Duration::ZERO,
         }
     }
@@ -290,6 +306,14 @@ mod tests {
         let why = "the job got 20 ms of CPU time, within its limit of 1000 ms, in 4000 ms: the machine is overloaded or stood still";
         assert_eq!(execute_outcome(&job, LIMIT), ExecuteOutcome::Internal(machine(why)));
         assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Internal(machine(why)));
+    }
+
+    #[test]
+    fn a_kill_for_lack_of_memory_is_the_machines_doing() {
+        let mut job = finished(libc::SIGKILL, b"");
+        job.out_of_memory = true;
+        assert_eq!(execute_outcome(&job, LIMIT), ExecuteOutcome::Internal(machine(OUT_OF_MEMORY)));
+        assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Internal(machine(OUT_OF_MEMORY)));
     }
 
     #[test]

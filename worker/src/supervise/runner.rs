@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     job::protocol::{ExecuteRequest, PrepareRequest},
+    machine::watch_oom_kills,
     sandbox::{LandlockAbi, Report},
     wasm::{CpuBaseline, engines_up_to},
 };
@@ -69,6 +70,7 @@ impl JobRunner {
     /// As [`JobRunner::new`], with the mechanisms that work according to this report.
     pub fn with_sandbox(exe: Option<PathBuf>, baseline: CpuBaseline, sandbox: Report) -> Result<Self> {
         let settings = PoolSettings::new(executable(exe)?, baseline, sandbox.plan());
+        watch_oom_kills();
         let engines = engines_up_to(baseline).map_err(Error::other)?;
         let starter = Arc::new(JobStarter::new(ForkPool::new(settings.clone()), 1));
         Ok(Self { settings, engines: engines.into(), slots: 1, starter, sandbox: Arc::new(sandbox) })

@@ -53,6 +53,21 @@ pub(super) const CASES: &[Case] = &[
             ),
         )
     }),
+    Case::valid("memory_in_use_to_the_limit", "129 MiB are resident", || {
+        let items = format!(
+            r#"(memory (export "memory") {LIMIT}) {HEAP_BASE} {}
+               (global $at (mut i32) (i32.const 1048576))"#,
+            result_segment()
+        );
+        let end = LIMIT * 65536;
+        let body = format!(
+            "(loop $next
+               (i32.store8 (global.get $at) (i32.const 1))
+               (global.set $at (i32.add (global.get $at) (i32.const 4096)))
+               (br_if $next (i32.lt_u (global.get $at) (i32.const {end}))))"
+        );
+        raw_guest("", &items, &body)
+    }),
     Case::valid("memory_over_half_the_limit", "the allocator's doubling stops at the limit", || {
         let items = r#"(memory (export "memory") 1100) (global (export "__heap_base") i32 (i32.const 72089600))"#;
         raw_guest("", &format!("{items} {}", result_segment()), "")
