@@ -1,6 +1,6 @@
 //! A worker on a bus within the test's process; the test plays the coordinator.
 
-use crate::common::{self, AMPLE, WORKER, execute_job};
+use crate::common::{self, AMPLE, WORKER, execute_job, until};
 use futures::StreamExt as _;
 use pvf_guests::corpus::busy;
 use pvf_shared::{
@@ -42,6 +42,7 @@ pub struct WorkerFixture {
     pub stop: Option<oneshot::Sender<()>>,
     /// Reports that came as the answer to their dispatch.
     early: VecDeque<JobReport>,
+    metrics: prometheus::Registry,
 }
 
 /// One slot, frequent heartbeats, and ample time to finish its jobs.
@@ -79,6 +80,7 @@ impl WorkerFixture {
     pub async fn unregistered(config: WorkerConfig, bus: LocalBus, http: Http) -> Self {
         let bus = Arc::new(bus);
         let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
+        let metrics = http.registry.clone();
         let mut heard = bus.subscribe(&subjects::from_worker(&FleetName::default())).await.unwrap();
         let worker = Worker::new(config, bus.clone(), store.clone()).unwrap().with_http(http).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -90,7 +92,7 @@ impl WorkerFixture {
             panic!("the first message is no registration")
         };
         let (stop, early) = (Some(stop), VecDeque::new());
-        Self { bus, store, heard, hello, registration: message.reply, worker, stop, early }
+        Self { bus, store, heard, hello, registration: message.reply, worker, stop, early, metrics }
     }
 
     /// Accepts the registration.
@@ -103,8 +105,22 @@ impl WorkerFixture {
         self.bus.publish(to, wire::encode(&reply)).await.unwrap();
     }
 
-    /// The answer to a command. A report that comes as the answer is kept for [`WorkerFixture::report`].
+    /// The answer to a command; a job that was dispatched is fetched then. A report that comes as the answer is kept for
+    /// [`WorkerFixture::report`].
     pub async fn tell(&mut self, message: ToWorker) -> DispatchReply {
+        let reply = self.told(message).await;
+        until(|| self.all_fetched().then_some(())).await;
+        reply
+    }
+
+    /// Whether nothing is being fetched for any job.
+    fn all_fetched(&self) -> bool {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.metrics.gather()).unwrap();
+        let fetching = text.lines().find(|line| line.contains("state=\"fetching\""));
+        fetching.is_none_or(|line| line.ends_with(" 0"))
+    }
+
+    async fn told(&mut self, message: ToWorker) -> DispatchReply {
         let to = subjects::worker(&FleetName::default(), &self.hello.worker);
         match wire::decode(&self.bus.request(&to, wire::encode(&message), AMPLE).await.unwrap()).unwrap() {
             DispatchReply::Done(report) => {
