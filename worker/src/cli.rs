@@ -73,7 +73,7 @@ struct Args {
     secure: bool,
     /// Also start where this sandbox mechanism is missing, if others enforce each property of the sandbox (`pvf doctor`
     /// lists both); can be repeated, and take several: landlock,uts-namespace
-    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "MECHANISM")]
+    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "NAME")]
     allow_missing: Vec<MechanismNames>,
     /// Deprecated, use --allow-missing: start with the sandbox mechanisms that this machine supports, whichever they are;
     /// only where all validation code is trusted

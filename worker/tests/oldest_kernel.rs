@@ -22,8 +22,11 @@ const LAST_CALL: i64 = 448;
 /// Beyond the calls that any kernel has.
 const END: i64 = 512;
 
+/// An argument of a call that has these bits, under this mask.
+type Bits = (u8, u64, u64);
+
 /// Answers these calls with an error: any of a number, or those with these bits in an argument.
-fn without(calls: &[(i64, Option<(u8, u64, u64)>)], errno: i32) -> BpfProgram {
+fn without(calls: &[(i64, Option<Bits>)], errno: i32) -> BpfProgram {
     let mut rules = std::collections::BTreeMap::<_, Vec<_>>::new();
     for (call, condition) in calls {
         let conditions = condition.map(|(argument, mask, value)| {
@@ -45,7 +48,7 @@ fn enter_linux_5_15() {
         // Since 6.4, 6.3, 6.13 (an ioctl), 6.3, 6.3, 6.1.
         (libc::SYS_prctl, Some((0, all, 0x4155_5856))),
         (libc::SYS_prctl, Some((0, all, 65))),
-        (libc::SYS_ioctl, Some((1, all, libc::PIDFD_GET_INFO as u64 & all))),
+        (libc::SYS_ioctl, Some((1, all, libc::PIDFD_GET_INFO & all))),
         (libc::SYS_memfd_create, Some((1, 0x8, 0x8))),
         (libc::SYS_memfd_create, Some((1, 0x10, 0x10))),
         (libc::SYS_madvise, Some((2, all, 25))),

@@ -121,7 +121,7 @@ pub(crate) struct Doctor {
     #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
     pub(crate) cpu_baseline: Option<String>,
     /// Sandbox mechanism that may be missing, as in the worker's flag of this name
-    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "MECHANISM")]
+    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "NAME")]
     pub(crate) allow_missing: Vec<MechanismNames>,
 }
 
@@ -217,7 +217,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
     /// Run jobs even if this sandbox mechanism is missing on this machine, as in the worker's flag of this name
-    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "MECHANISM")]
+    #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "NAME")]
     pub(crate) allow_missing: Vec<MechanismNames>,
     /// Deprecated, use --allow-missing: run jobs whichever sandbox mechanisms are missing on this machine; only where all
     /// code is trusted
