@@ -76,7 +76,8 @@ async fn executions_have_the_verdict_of_the_existing_host_with_any_parameters() 
         (at_limit(), &[MaxMemoryPages(u32::MAX)], valid),
         (adder(), &[StackLogicalMax(0)], ("invalid", "unreachable")),
         (adder(), &[StackLogicalMax(u32::MAX)], valid),
-        (deep(), &[StackLogicalMax(u32::MAX)], ("invalid", "call stack exhausted")),
+        // It takes over a second to use up the native stack.
+        (deep(), &[StackLogicalMax(u32::MAX), PvfExecTimeout(BACKING, MINUTE)], ("invalid", "call stack exhausted")),
         (adder(), &[StackLogicalMax(0), StackLogicalMax(65_536)], valid),
         (adder(), &[StackLogicalMax(65_536), StackLogicalMax(0)], ("invalid", "unreachable")),
         (adder(), &[StackNativeMax(0)], construction),

@@ -150,7 +150,7 @@ impl Scheduler {
                 Some(Timer::WorkerPause(worker)) => workers::on_pause_over(core, out, worker),
                 Some(Timer::ClientSilence(client)) => clients::on_silence(core, out, client, now),
                 Some(Timer::RetryExecution(job)) => attempts::retry_execution(core, out, job, now),
-                Some(Timer::RetryPreparation(job)) => attempts::retry_preparation(core, out, job),
+                Some(Timer::RetryPreparation(job)) => attempts::retry_preparation(core, out, job, now),
                 Some(Timer::NoPrepareWorker(engine)) => preparations::give_up_unprepared(core, out, engine, now),
                 Some(Timer::Prune) => background::on_prune(core, out, now),
                 None => break,
@@ -186,14 +186,16 @@ impl Scheduler {
     fn pump(&mut self, now: Timestamp) {
         use steps::{dispatch, recall};
         let mut left = DISPATCHES;
+        while left > 0
+            && let Some(next) = (self.core.workers.engines())
+                .filter_map(|engine| dispatch::next_preparation(&mut self.core, &mut self.out, engine, now))
+                .min_by_key(|next| next.order())
+        {
+            left -= 1;
+            dispatch::dispatch_preparation(&mut self.core, &mut self.out, next, now);
+            self.run_follow_ups(now);
+        }
         for engine in self.core.workers.engines() {
-            while left > 0
-                && let Some(next) = dispatch::next_preparation(&mut self.core, &mut self.out, engine, now)
-            {
-                left -= 1;
-                dispatch::dispatch_preparation(&mut self.core, &mut self.out, next, now);
-                self.run_follow_ups(now);
-            }
             while left > 0
                 && let Some(next) = dispatch::next_execution(&mut self.core, &mut self.out, engine)
             {

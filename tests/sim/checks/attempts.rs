@@ -205,7 +205,8 @@ impl Checks {
         }
         let others = || {
             let of_pool = self.fleet.values().filter(|k| (k.hello.kind, &k.hello.engine) == of);
-            of_pool.filter(|k| !self.paused.contains(&k.hello.worker))
+            // A second opinion waits for paused workers too.
+            of_pool.filter(|k| past.ambiguous > 0 || !self.paused.contains(&k.hello.worker))
         };
         let same_host = |k: &Known| past.failed_at.iter().any(|(_, host)| *host == k.hello.host);
         let same_worker = |k: &Known| past.failed_at.iter().any(|(id, _)| *id == k.hello.worker);

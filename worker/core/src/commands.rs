@@ -1,6 +1,6 @@
 //! What the coordinator commands: dispatches and their admission, recalls, cancellations, acknowledgements.
 
-use crate::{AttemptKey, Notice, job::HeldAnswer, state::WorkerState};
+use crate::{AttemptKey, JobState, Notice, job::HeldAnswer, state::WorkerState};
 use pvf_proto::{
     config::MAX_STAGED,
     ids::{FencingToken, JobId},
@@ -92,7 +92,9 @@ impl WorkerState {
             self.withdraw(attempt.job);
             self.fill_slots();
         }
-        if self.jobs.values().filter(|job| job.state.waits()).count() >= MAX_STAGED as usize {
+        // A job of a free slot waits too while it is fetched.
+        let is_here = |state: &JobState| state.waits() || matches!(state, JobState::Running { .. });
+        if self.jobs.values().filter(|job| is_here(&job.state)).count() >= self.slots() + MAX_STAGED as usize {
             return self.refuse(CommandRefusal::NoFreeSlot, reply);
         }
         let until = now.after(self.config.timing.hold_back());

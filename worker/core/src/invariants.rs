@@ -36,7 +36,8 @@ impl WorkerState {
         assert_eq!(predecessors.len(), staged.len(), "two jobs are staged behind one run");
         assert!(predecessors.is_subset(&running), "a job is staged behind a run without a slot");
         assert!(staged.windows(2).all(|pair| pair[0].1 == pair[1].1), "jobs of two urgencies are staged");
-        assert!(fetches.len() + queued.len() + staged.len() <= MAX_STAGED as usize, "too many jobs wait");
+        let here = fetches.len() + queued.len() + staged.len() + running.len();
+        assert!(here <= self.slots() + MAX_STAGED as usize, "too many jobs are here");
         let waiting = queued.len() + staged.len();
         assert!(running.len() == self.slots() || waiting == 0, "a slot is free and {waiting} jobs wait");
         let Some(first) = queued.iter().map(|job| job.dispatch.urgency).min() else { return };

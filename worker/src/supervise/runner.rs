@@ -111,6 +111,11 @@ impl JobRunner {
         self.settings.baseline
     }
 
+    /// The engine of its own baseline: the first of those that it compiles for.
+    pub fn own_engine(&self) -> Option<&EngineId> {
+        self.engines.first().map(|(engine, _)| engine)
+    }
+
     /// The engines that it compiles for besides that of its own baseline: those of lower baselines.
     pub fn other_engines(&self) -> Vec<EngineId> {
         let others = self.engines.iter().filter(|(_, baseline)| *baseline != self.settings.baseline);

@@ -37,7 +37,8 @@ impl Guest {
     pub async fn on(runner: JobRunner, text: &str, params: &[ExecutorParam]) -> Self {
         let code = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let params = ExecutorParams(params.to_vec());
-        let job = PrepareJob { precheck: true, ..prepare_job(&code, params.clone()) };
+        let mut job = PrepareJob { precheck: true, ..prepare_job(&code, params.clone()) };
+        job.artifact.engine = runner.own_engine().expect("every baseline has an engine").clone();
         let artifact = match runner.prepare(&job, code.into()).await.0 {
             Prepared::Artifact(artifact) => artifact,
             other => panic!("{other:?}\n{text}"),

@@ -47,7 +47,7 @@ fn settle(core: &mut Core, out: &mut Out, key: ArtifactKey, event: ArtifactEvent
     }
 }
 
-/// The artifact is in the store. `prepared`: when its preparation was dispatched and when it ended, if it was not found
+/// The artifact is in the store. `prepared`: when its preparation was dispatched (queued, if it is reported late) and when it ended, if it was not found
 /// there.
 pub(crate) fn ready(
     core: &mut Core,

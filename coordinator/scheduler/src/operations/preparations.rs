@@ -24,8 +24,7 @@ pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Tim
     core.preparations.insert(job, Preparation::new(key, spot, now));
     out.counts.prepare_enqueued += 1;
     let engine = artifact.engine;
-    push(core, out, engine, spot);
-    await_worker(core, out, engine, now);
+    push(core, out, engine, spot, now);
 }
 
 /// If no prepare worker compiles for an engine with preparations, these wait for one to register, but not for ever.
@@ -42,7 +41,7 @@ pub(crate) fn await_worker(core: &mut Core, out: &mut Out, engine: EngineKey, no
 /// No prepare worker of an engine has come in time: its queued preparations end as an infrastructure failure.
 pub(crate) fn give_up_unprepared(core: &mut Core, out: &mut Out, engine: EngineKey, now: Timestamp) {
     core.without_prepare_worker.remove(&engine);
-    if core.workers.can_prepare(engine) || core.preparations.len() == 0 {
+    if core.workers.can_prepare(engine) {
         return;
     }
     let name = core.workers.engine(engine).clone();
@@ -53,23 +52,32 @@ pub(crate) fn give_up_unprepared(core: &mut Core, out: &mut Out, engine: EngineK
         withdraw(core, out, job);
         artifacts::abandon(core, out, key, InternalError::WorkerDraining(why.clone()));
     }
-    // One that is tried again later would wait without this.
-    if core.preparations.len() > 0 {
-        await_worker(core, out, engine, now);
-    }
+}
+
+/// A prepare worker has registered: what it compiles for does not wait for one any more.
+pub(crate) fn worker_came(core: &mut Core) {
+    let (workers, timers) = (&core.workers, &mut core.timers);
+    core.without_prepare_worker.retain(|engine, until| {
+        let waits = !workers.can_prepare(*engine);
+        if !waits {
+            timers.clear(Timer::NoPrepareWorker(*engine), *until);
+        }
+        waits
+    });
 }
 
 /// Puts a preparation into the queue of its engine. If that has lost its prepare workers meanwhile, another engine may
 /// do the work.
-fn push(core: &mut Core, out: &mut Out, engine: EngineKey, spot: PrepareSpot) {
+fn push(core: &mut Core, out: &mut Out, engine: EngineKey, spot: PrepareSpot, now: Timestamp) {
     core.prepare_queue.push(engine, spot);
+    await_worker(core, out, engine, now);
     if core.workers.is_prepared_elsewhere(engine) {
         out.background.push_back(BackgroundTask::Reassign(engine));
     }
 }
 
 /// Queues a preparation again whose attempt is over, at its first place.
-pub(crate) fn requeue(core: &mut Core, out: &mut Out, job: JobId) {
+pub(crate) fn requeue(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     let Some(task) = core.preparations.get_mut(&job) else {
         return out.inconsistent(format_args!("preparation {job} is queued again and not known"));
     };
@@ -79,7 +87,7 @@ pub(crate) fn requeue(core: &mut Core, out: &mut Out, job: JobId) {
     let spot = PrepareSpot { priority: artifact.priority, place: (task.enqueued, job) };
     if out.checked(task.transition(PreparationEvent::Requeued(spot))).is_some() {
         let engine = artifact.engine;
-        push(core, out, engine, spot);
+        push(core, out, engine, spot, now);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
 use pvf_proto::{
     ids::{RequestId, WorkerId},
     job::JobSpec,
-    units::WALL_CLOCK_FACTOR,
+    units::{MAX_WAIT, WALL_CLOCK_FACTOR},
     wire::{Dispatch, ToWorker},
 };
 
@@ -29,7 +29,8 @@ pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: Jo
         JobSpec::Prepare(job) => job.cpu_limit,
         JobSpec::Execute(job) => job.cpu_limit,
     };
-    let allowance = cpu_limit.saturating_mul(WALL_CLOCK_FACTOR).saturating_add(core.config.policy.attempt_allowance);
+    let allowance =
+        cpu_limit.saturating_mul(WALL_CLOCK_FACTOR).min(MAX_WAIT).saturating_add(core.config.policy.attempt_allowance);
     if !core.workers.occupy(&worker, at, urgency, allowance) {
         out.inconsistent(format_args!("job {} is dispatched to {worker}, which is not registered", at.job));
     }

@@ -13,7 +13,7 @@ mod shares;
 pub use admission::check;
 pub(crate) use admission::{admission_limit, class_and_bytes, execute_bytes};
 pub(crate) use execute_queue::ExecuteQueue;
-pub(crate) use placement::{DISPATCHES, choose_engine, choose_worker, elsewhere, least_loaded, staged_rank};
+pub(crate) use placement::{DISPATCHES, Waits, choose_engine, choose_worker, elsewhere, least_loaded, staged_rank};
 pub(crate) use prepare_queue::PrepareQueue;
 pub(crate) use relevance::{execution_relevance, request_relevance};
 pub(crate) use retries::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error};

@@ -112,6 +112,15 @@ pub(crate) fn least_loaded(pool: &Pool) -> Option<WorkerId> {
     pool.free().next().or_else(|| pool.stageable().next())
 }
 
+/// Which workers a retry waits for rather than go back to one where it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// Any: a second opinion that decides about the candidate's guilt must come from elsewhere.
+    AlsoForPaused,
+    /// Those that are not paused: a pause may be longer than a request can wait.
+    ForUnpaused,
+}
+
 /// How far from its failed attempts a job must go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Distance {
@@ -122,8 +131,8 @@ enum Distance {
 
 /// A worker for a job that failed elsewhere: on another machine if there is one, else another worker if there is one,
 /// even if the job has to wait for it.
-pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers) -> Option<WorkerId> {
-    let distance = distance(workers, pool, excluded);
+pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers, waits: Waits) -> Option<WorkerId> {
+    let distance = distance(workers, pool, excluded, waits);
     let fits = |id: &WorkerId| match distance {
         Distance::Anywhere => true,
         Distance::OtherWorker => excluded.iter().all(|site| site.worker != *id),
@@ -145,22 +154,21 @@ pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorke
     with_room.min().map(|(_, _, id)| id)
 }
 
-/// Paused workers are not waited for: a pause may be longer than a request can wait.
-fn distance(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers) -> Distance {
+fn distance(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers, waits: Waits) -> Distance {
     let is_other_host = |host: &str| excluded.iter().all(|site| *site.host != *host);
-    let unpaused = || {
+    let awaited = || {
         let members = pool.members().filter_map(|id| workers.get(id));
-        members.filter(|worker| worker.health().paused_until().is_none())
+        members.filter(|worker| waits == Waits::AlsoForPaused || worker.health().paused_until().is_none())
     };
-    let has_other_host = match pool.paused() {
-        0 => pool.hosts().any(is_other_host),
-        _ => unpaused().any(|worker| is_other_host(&worker.host)),
+    let has_other_host = match (pool.paused(), waits) {
+        (0, _) | (_, Waits::AlsoForPaused) => pool.hosts().any(is_other_host),
+        (_, Waits::ForUnpaused) => awaited().any(|worker| is_other_host(&worker.host)),
     };
     if excluded.is_empty() {
         Distance::Anywhere
     } else if has_other_host {
         Distance::OtherHost
-    } else if unpaused().any(|worker| excluded.iter().all(|site| site.worker != worker.id)) {
+    } else if awaited().any(|worker| excluded.iter().all(|site| site.worker != worker.id)) {
         Distance::OtherWorker
     } else {
         Distance::Anywhere

@@ -18,8 +18,8 @@ use pvf_proto::{
 };
 use std::sync::Arc;
 
-/// Whether an artifact could not be made because of limits that are not those of this need: other limits of size or
-/// memory, or a shorter time limit.
+/// Whether an artifact could not be made because of what is not so for this need: other limits of size or memory, a
+/// shorter time limit, or the link of a precheck with parameters that an execution does not have, or reports by itself.
 fn failed_by_other_limits(artifact: &Artifact, spec: &PvfSpec, precheck: bool) -> bool {
     let ArtifactState::Failed { error, .. } = artifact.state() else { return false };
     if let PrepareError::TimedOut { limit_ms } = error {
@@ -27,6 +27,10 @@ fn failed_by_other_limits(artifact: &Artifact, spec: &PvfSpec, precheck: bool) -
         return spec.prepare_limit(kind).as_millis() > u128::from(*limit_ms);
     }
     let made_with = artifact.spec.as_deref();
+    if let PrepareError::RuntimeConstruction(_) = error {
+        let other_params = made_with.is_some_and(|made_with| made_with.executor_params != spec.executor_params);
+        return artifact.linked && !precheck || other_params;
+    }
     error.depends_on_limits() && made_with.is_some_and(|made_with| !made_with.same_limits(spec))
 }
 
@@ -37,10 +41,11 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
     let Some(artifact) = core.artifacts.get_mut(key) else {
         return out.inconsistent(format_args!("unknown artifact {key:?} is needed"));
     };
+    let made_otherwise = failed_by_other_limits(artifact, &spec, precheck);
     if artifact.spec.is_none() || artifact.is_idle() {
         // The first need after a pause decides how the artifact is made, should it have to be made again.
         (artifact.priority, artifact.precheck) = (priority, precheck);
-        if !failed_by_other_limits(artifact, &spec, precheck) {
+        if !made_otherwise {
             artifacts::set_spec(core, key, &spec);
         }
     }
@@ -61,8 +66,9 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
             preparations::raise(core, out, key, priority);
         }
         ArtifactState::Prepared(_) => serve(core, out, Serving { waiter, artifact: key, waited: false }, now),
-        ArtifactState::Failed { .. } if failed_by_other_limits(artifact, &spec, precheck) => {
+        ArtifactState::Failed { .. } if made_otherwise => {
             artifact.waiters.insert(waiter);
+            artifact.precheck = precheck;
             artifacts::set_spec(core, key, &spec);
             preparations::enqueue(core, out, key, now);
         }
@@ -113,6 +119,7 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
     {
         // It was made with another request's limits: now with this one's.
         artifact.waiters.insert(waiter);
+        artifact.precheck = precheck;
         artifacts::set_spec(core, key, &spec);
         preparations::enqueue(core, out, key, now);
         return;

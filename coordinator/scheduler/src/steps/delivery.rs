@@ -41,7 +41,7 @@ pub(crate) fn on_delivered(core: &mut Core, out: &mut Out, result: CommandResult
         }
         // Not the worker's doing.
         (Command::Dispatch, Delivery::NotSent(why)) => lose(core, out, id, at, AttemptLoss::NotBegun(why)),
-        // Whatever the answer is, a report of this attempt is not accepted any more.
+        // Whatever the answer is, the worker does not have the attempt any more, or ends it.
         (Command::Cancel, _) => {
             core.workers.vacate(&id, at);
         }

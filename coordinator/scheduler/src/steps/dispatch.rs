@@ -4,13 +4,13 @@
 
 use crate::{
     core::{ArtifactNeed, Core, FollowUp, Out},
-    keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, Spot, Waiter},
+    keys::{ArtifactKey, AttemptKey, EngineKey, ExcludedWorkers, PrepareSpot, Spot, Waiter},
     operations::{
         executions,
         workers::{JobToSend, note_held, send_job},
     },
-    policies::{choose_worker, elsewhere, execution_relevance, least_loaded, request_relevance, staged_rank},
-    tables::{ArtifactState, Execution, ExecutionEvent, Pool, PreparationEvent},
+    policies::{Waits, choose_worker, elsewhere, execution_relevance, least_loaded, request_relevance, staged_rank},
+    tables::{ArtifactState, Execution, ExecutionEvent, Pool, PreparationEvent, Workers},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -22,6 +22,7 @@ use pvf_proto::{
     wire::WorkerKind,
 };
 use smallvec::SmallVec;
+use std::cmp::Reverse;
 
 /// Jobs of a queue that are looked at for one that may be dispatched.
 const LOOK_AHEAD: usize = 16;
@@ -31,6 +32,13 @@ pub(crate) struct NextPreparation {
     engine: EngineKey,
     spot: PrepareSpot,
     worker: WorkerId,
+}
+
+impl NextPreparation {
+    /// Its order among those of other engines, which may share prepare workers: the least is dispatched first.
+    pub(crate) fn order(&self) -> impl Ord + use<> {
+        (Reverse(self.spot.priority), self.spot.place)
+    }
 }
 
 /// The preparation that is dispatched next, and to which worker.
@@ -59,13 +67,36 @@ pub(crate) fn next_preparation(
         let mut pools = core.workers.prepare_pools(engine).filter(has_room);
         let worker = match task.excluded.is_empty() {
             true => pools.find_map(least_loaded),
-            false => pools.find_map(|pool| elsewhere(&core.workers, pool, &task.excluded)),
+            false => prepare_elsewhere(&core.workers, pools, engine, &task.excluded),
         };
         if let Some(worker) = worker {
             return Some(NextPreparation { engine, spot, worker });
         }
     }
     None
+}
+
+/// A worker of one of these pools for a preparation that failed elsewhere. It goes back to a worker where it failed only
+/// if every worker that compiles for the engine is one.
+fn prepare_elsewhere<'a>(
+    workers: &'a Workers,
+    pools: impl Iterator<Item = &'a Pool>,
+    engine: EngineKey,
+    excluded: &ExcludedWorkers,
+) -> Option<WorkerId> {
+    let failed_at = |id: &WorkerId| excluded.iter().any(|site| site.worker == *id);
+    let found: SmallVec<[WorkerId; 4]> =
+        pools.filter_map(|pool| elsewhere(workers, pool, excluded, Waits::ForUnpaused)).collect();
+    let is_other_host =
+        |id: &&WorkerId| workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host != worker.host));
+    let other = found.iter().find(is_other_host).or_else(|| found.iter().find(|id| !failed_at(id)));
+    let is_paused = |id: &WorkerId| workers.get(id).is_some_and(|worker| worker.health().paused_until().is_some());
+    let mut members = workers.prepare_pools(engine).flat_map(Pool::members);
+    match other {
+        Some(other) => Some(*other),
+        None if members.any(|id| !failed_at(id) && !is_paused(id)) => None,
+        None => found.first().copied(),
+    }
 }
 
 /// An execution that is dispatched next.
@@ -97,7 +128,8 @@ fn next_retry(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKi
             continue;
         };
         let pool = core.workers.pool(WorkerKind::Execute, engine);
-        if let Some(worker) = elsewhere(&core.workers, pool, &execution.excluded) {
+        let waits = if execution.ambiguous > 0 { Waits::AlsoForPaused } else { Waits::ForUnpaused };
+        if let Some(worker) = elsewhere(&core.workers, pool, &execution.excluded, waits) {
             return Some(NextExecution { engine, kind, spot, worker });
         }
     }
@@ -194,6 +226,9 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
         threads: if artifact.priority == PreparePriority::Background { 1 } else { 0 },
     };
     let at = AttemptKey { job, attempt: task.last_attempt() };
+    if let Some(artifact) = core.artifacts.get_mut(key) {
+        artifact.linked = prepare.precheck;
+    }
     out.counts.prepare_dispatched += 1;
     send_job(core, out, worker, JobToSend { at, urgency: 0, request, spec: JobSpec::Prepare(Box::new(prepare)) });
 }

@@ -53,6 +53,7 @@ pub(crate) fn on_hello(core: &mut Core, out: &mut Out, mut hello: WorkerHello, r
     for holding in holds.iter().take(MAX_HOLDINGS) {
         note_holding(core, id, holding);
     }
+    preparations::worker_came(core);
     if !core.unassigned.is_empty() {
         out.background.push_back(BackgroundTask::AssignEngines);
     }
@@ -158,6 +159,11 @@ pub(crate) fn on_heartbeat(
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
         out.checked(transition);
     }
+    if heartbeat.draining
+        && let Some((kind, engine)) = core.workers.get(&id).map(|worker| (worker.kind, worker.engine))
+    {
+        resume_all(core, out, kind, engine);
+    }
     out.reply(reply, Answer::Worker(WorkerReply::Ack));
     for holding in heartbeat.holdings.iter().take(MAX_HOLDINGS) {
         note_holding(core, id, holding);
@@ -207,10 +213,12 @@ pub(crate) fn on_pause_over(core: &mut Core, out: &mut Out, id: WorkerId) {
     out.notice(Notice::WorkerResumed { worker: id });
 }
 
-/// Where every worker that is left is paused, none is.
+/// If no worker of a pool takes jobs but for its pause, the pauses end: a worker that fails is better than none.
 fn resume_all(core: &mut Core, out: &mut Out, kind: WorkerKind, engine: EngineKey) {
     let pool = core.workers.pool(kind, engine);
-    if pool.paused() < pool.len() {
+    let takes_jobs =
+        |worker: &Worker| worker.state() == WorkerState::Available && worker.health().paused_until().is_none();
+    if pool.paused() == 0 || pool.members().filter_map(|id| core.workers.get(id)).any(takes_jobs) {
         return;
     }
     for id in pool.members().copied().collect::<Vec<_>>() {

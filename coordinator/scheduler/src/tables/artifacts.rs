@@ -105,6 +105,8 @@ pub(crate) struct Artifact {
     pub(crate) priority: PreparePriority,
     /// Only prechecks have asked for it so far.
     pub(crate) precheck: bool,
+    /// The preparation that was dispatched last was a precheck: it links what it compiles.
+    pub(crate) linked: bool,
     /// Failures since it was prepared last.
     pub(crate) failures: u32,
     /// The version that was dropped last because an attempt could not use it, and when.
@@ -186,6 +188,7 @@ impl Artifacts {
             spec: None,
             priority: PreparePriority::Background,
             precheck: true,
+            linked: false,
             failures: 0,
             remade: None,
             prepare_times: None,

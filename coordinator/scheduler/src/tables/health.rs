@@ -2,7 +2,7 @@
 //! fails at once, so it always has room, and would get most of the jobs.
 
 use crate::time::Timestamp;
-use pvf_proto::ids::JobId;
+use pvf_proto::{ids::JobId, verdict::clean_reason};
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Health {
         if now.since(self.last_failure) > WINDOW {
             *self = Self { paused_until: self.paused_until, ..Self::default() };
         }
-        (self.last_failure, self.reason) = (now, reason);
+        (self.last_failure, self.reason) = (now, clean_reason(&reason));
         if self.failed.len() < MAX_FAILURES && !self.failed.contains(&job) {
             self.failed.push(job);
         }
@@ -69,13 +69,14 @@ impl Health {
 
     /// What is wrong, for people; `None` if nothing is.
     pub(crate) fn trouble(&self, now: Timestamp) -> Option<String> {
-        if self.is_good() {
-            return None;
+        let pause = self.paused_until.map(|until| format!("gets no jobs for {} s", until.since(now).as_secs()));
+        if self.is_good() || now.since(self.last_failure) > WINDOW {
+            return pause;
         }
         let jobs = self.failed.len();
         let failed = format!("{jobs} or more jobs failed without a success since, the last one: {}", self.reason);
-        Some(match self.paused_until {
-            Some(until) => format!("gets no jobs for {} s: {failed}", until.since(now).as_secs()),
+        Some(match pause {
+            Some(pause) => format!("{pause}: {failed}"),
             None => failed,
         })
     }

@@ -169,6 +169,12 @@ impl Workers {
             pool.resume();
         }
         pool.leave(*id, &worker.host, worker.slots);
+        if worker.kind == WorkerKind::Prepare && pool.is_empty() {
+            // What the workers of this engine compiled for is not known of those that come later.
+            for (other, makers) in self.makers.iter_mut().enumerate() {
+                makers.retain(|maker| *maker != worker.engine || other == worker.engine.0 as usize);
+            }
+        }
         Some(worker)
     }
 

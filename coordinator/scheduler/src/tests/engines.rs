@@ -7,7 +7,7 @@ use super::{
 use crate::{Command, Delivery, Effect, Event, Listed, Notice};
 use pvf_proto::{
     artifact::StoredArtifact,
-    job::JobSpec,
+    job::{JobSpec, PrepareOutcome},
     priority::ExecuteKind,
     verdict::Outcome,
     wire::{Work, WorkerHello, WorkerKind},
@@ -337,4 +337,63 @@ fn prepare_workers_that_leave_are_waited_for_and_then_missed() {
     env.quiet();
     env.pass_with_heartbeats(&[2], 1);
     assert!(matches!(env.verdict_of(1), Outcome::Internal(_)));
+}
+
+#[test]
+fn each_wait_for_a_prepare_worker_has_its_whole_time() {
+    let mut env = Env::with(unstaged());
+    env.worker_of_engine(2, WorkerKind::Execute, "v3");
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "v3"), None);
+    env.worker_of_engine(1, WorkerKind::Prepare, "v3");
+    env.dispatched();
+    env.pass_with_heartbeats(&[1, 2], 50);
+    env.goodbye(1);
+    env.pass_with_heartbeats(&[2], 59);
+    env.quiet();
+    env.pass_with_heartbeats(&[2], 1);
+    assert!(matches!(env.verdict_of(1), Outcome::Internal(_)));
+}
+
+#[test]
+fn a_preparation_that_failed_goes_to_a_worker_of_another_engine_that_compiles_for_it() {
+    let mut env = Env::with(unstaged());
+    env.worker_of_engine(1, WorkerKind::Prepare, "v2");
+    env.register(WorkerHello {
+        engine: engine("v3"),
+        also_compiles_for: vec![engine("v2")],
+        ..hello(3, WorkerKind::Prepare)
+    });
+    env.worker_of_engine(2, WorkerKind::Execute, "v2");
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up_for(artifact_for(1, "v2"), None);
+    let first = env.dispatched();
+    assert_eq!(first.worker, worker(1));
+    env.preparation_ended(&first, PrepareOutcome::Internal(kernel_error()));
+    let second = env.dispatched();
+    assert_eq!(second.worker, worker(3));
+    env.prepared(&second, 1);
+    assert_eq!(env.dispatched().worker, worker(2));
+}
+
+#[test]
+fn the_most_urgent_preparation_of_all_engines_is_next_at_a_worker_that_they_share() {
+    let mut env = Env::with(unstaged());
+    let also_compiles_for = vec![engine("v2")];
+    env.register(WorkerHello { engine: engine("v3"), also_compiles_for, ..hello(1, WorkerKind::Prepare) });
+    env.worker_of_engine(3, WorkerKind::Execute, "v3");
+    env.submit(1, 1, Work::HeadsUp);
+    env.looked_up_for(artifact_for(1, "v3"), None);
+    assert_eq!(env.verdict_of(1), Outcome::HeadsUpTaken);
+    let first = env.dispatched();
+    env.submit(2, 2, Work::HeadsUp);
+    env.looked_up_for(artifact_for(2, "v3"), None);
+    assert_eq!(env.verdict_of(2), Outcome::HeadsUpTaken);
+    env.goodbye(3);
+    env.worker_of_engine(2, WorkerKind::Execute, "v2");
+    env.submit(3, 3, execute(ExecuteKind::Dispute));
+    env.looked_up_for(artifact_for(3, "v2"), None);
+    env.prepared(&first, 1);
+    let next = env.dispatched();
+    assert_eq!((next.code(), engine_of(&next)), (3, "v2".into()), "the dispute before the heads-up");
 }

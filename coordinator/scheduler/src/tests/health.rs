@@ -201,3 +201,40 @@ fn a_prepare_worker_at_which_preparations_fail_is_paused_too() {
     }
     assert_eq!(paused(&mut env), [(2, PAUSE)]);
 }
+
+#[test]
+fn a_second_opinion_waits_for_a_worker_that_is_paused() {
+    let mut env = fleet(2..=3);
+    let (mut n, mut failed) = (10, 0);
+    while failed < 3 {
+        failed += u64::from(job(&mut env, n, &ExecuteOutcome::Internal(kernel_error())));
+        n += 1;
+    }
+    env.submit(n, 1, candidate(ExecuteKind::Backing, n as u8));
+    let first = env.dispatched();
+    assert_eq!(first.worker, worker(3));
+    env.executed(&first, ExecuteOutcome::Ambiguous(job_death()));
+    env.pass_with_heartbeats(&[2, 3], PAUSE - 1);
+    env.quiet();
+    env.pass_with_heartbeats(&[2, 3], 1);
+    let second = env.dispatched();
+    assert_eq!(second.worker, worker(2));
+    env.executed(&second, valid());
+    assert!(is_valid(&env.verdict_of(n)));
+}
+
+#[test]
+fn a_paused_worker_works_if_the_others_drain() {
+    let mut env = fleet(2..=3);
+    let (mut n, mut failed) = (10, 0);
+    while failed < 3 {
+        failed += u64::from(job(&mut env, n, &ExecuteOutcome::Internal(kernel_error())));
+        n += 1;
+    }
+    env.heartbeat_draining(3);
+    env.submit(n, 1, candidate(ExecuteKind::Backing, n as u8));
+    let run = env.dispatched();
+    assert_eq!(run.worker, worker(2));
+    env.executed(&run, valid());
+    assert!(is_valid(&env.verdict_of(n)));
+}

@@ -3,9 +3,9 @@
 use super::{env::Env, fixtures::*};
 use pvf_proto::{
     artifact::StoredArtifact,
-    job::PrepareOutcome,
+    job::{ExecuteOutcome, PrepareOutcome},
     priority::ExecuteKind,
-    verdict::{Outcome, PrepareError},
+    verdict::{AmbiguousReason, Outcome, PrepareError},
     wire::Work,
 };
 use std::time::Duration;
@@ -104,4 +104,48 @@ fn a_time_out_does_not_hold_for_a_request_with_a_longer_limit() {
         env.submit(n, 1, work);
         assert_eq!(env.verdict_of(n), Outcome::PreparationFailed(timed_out()), "its limit is not longer");
     }
+}
+
+#[test]
+fn a_precheck_that_cannot_link_is_no_answer_to_an_execution() {
+    let construction = PrepareError::RuntimeConstruction("no such import".into());
+    // Asked for after the precheck, and while it is prepared.
+    for joins in [false, true] {
+        let mut env = small_fleet();
+        env.submit(1, 1, Work::Precheck);
+        env.looked_up(1, None);
+        let prepare = env.dispatched();
+        assert!(prepare.prepare().precheck);
+        if joins {
+            env.submit(2, 1, execute(ExecuteKind::Backing));
+        }
+        env.preparation_ended(&prepare, PrepareOutcome::Failed(construction.clone()));
+        assert_eq!(env.verdict_of(1), Outcome::PreparationFailed(construction.clone()));
+        env.submit(3, 1, Work::Precheck);
+        if !joins {
+            assert_eq!(env.verdict_of(3), Outcome::PreparationFailed(construction.clone()), "it is kept for prechecks");
+            env.submit(2, 1, execute(ExecuteKind::Backing));
+        }
+        let prepare = env.dispatched();
+        assert!(!prepare.prepare().precheck);
+        env.prepared(&prepare, 1);
+        if joins {
+            assert_eq!(env.verdict_of(3), Outcome::PrecheckOk);
+        }
+        let run = env.dispatched();
+        let outcome = AmbiguousReason::RuntimeConstruction("no such import".into());
+        env.executed(&run, ExecuteOutcome::Ambiguous(outcome));
+        env.take_all();
+    }
+}
+
+#[test]
+fn a_worker_that_says_of_each_preparation_that_it_cannot_link_is_asked_once_for_each_request() {
+    let construction = PrepareError::RuntimeConstruction("forged".into());
+    let mut env = small_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, None);
+    fail(&mut env, 1, &construction);
+    env.submit(2, 1, execute(ExecuteKind::Backing));
+    assert_eq!(env.verdict_of(2), Outcome::PreparationFailed(construction));
 }

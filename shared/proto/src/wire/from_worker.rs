@@ -78,7 +78,7 @@ pub const MAX_OTHER_ENGINES: usize = 8;
 /// State of a worker's sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityStatus {
-    /// Whether every mechanism is active.
+    /// Whether every property of the sandbox is enforced, and no mechanism is missing without consent.
     pub secure: bool,
     /// Mechanisms that are not active.
     pub missing: Vec<String>,

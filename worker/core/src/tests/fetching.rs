@@ -1,6 +1,7 @@
 //! Fetching: a job whose artifact or input is not here has no slot, and holds up no other job.
 
 use super::*;
+use pvf_proto::config::MAX_STAGED;
 
 /// A worker whose fetches take time.
 fn fetching(slots: u32) -> Fixture {
@@ -100,4 +101,15 @@ fn facts_about_unknown_fetches_are_noticed() {
     f.skip();
     f.fetched(1);
     f.expect(&["inconsistent"]);
+}
+
+/// The coordinator dispatches a job for each free slot at once, and all of them may have to be fetched.
+#[test]
+fn a_worker_with_many_slots_takes_a_job_for_each_while_all_are_fetched() {
+    let mut f = fetching(100);
+    f.dispatch_each(1..=100 + u64::from(MAX_STAGED), 4);
+    assert_eq!(f.agent.counts().fetching, 100 + MAX_STAGED as usize);
+    f.skip();
+    f.dispatch(dispatch(1000, 4));
+    f.expect(&["refused", "d1000: no-free-slot"]);
 }

@@ -67,12 +67,10 @@ impl Drop for Reservation {
 pub(super) struct PrivateFile(PathBuf);
 
 impl PrivateFile {
-    /// Writes a file that only this user can read. If the folder was removed it is created again.
+    /// Writes a file that only this user can read. If the folder was removed, or another one is in its place, another one
+    /// is created.
     pub(super) fn write(folder: &CacheFolder, bytes: &[u8]) -> io::Result<Self> {
-        match Self::write_in(&folder.path(), bytes) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::write_in(&folder.existing()?, bytes),
-            other => other,
-        }
+        Self::write_in(&folder.existing()?, bytes)
     }
 
     fn write_in(folder: &Path, bytes: &[u8]) -> io::Result<Self> {

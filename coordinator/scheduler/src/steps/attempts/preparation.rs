@@ -30,7 +30,12 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
     out.counts.prepare_concluded += 1;
     let dispatched = core.preparations.get(&ended.at.job).and_then(|task| task.dispatched());
     let times = dispatched.map(|dispatched| (dispatched, now));
-    if !matches!(outcome, PrepareOutcome::Internal(_)) {
+    let succeeded = match &outcome {
+        PrepareOutcome::Prepared(_) => true,
+        PrepareOutcome::Failed(error) => error.is_deterministic(),
+        PrepareOutcome::Internal(_) => false,
+    };
+    if succeeded {
         core.workers.note_success(&ended.site.worker);
     }
     match outcome {
@@ -47,7 +52,7 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
         }
         PrepareOutcome::Internal(error) => {
             health::note_internal(core, out, &ended, &error, now);
-            on_infra_failure(core, out, ended, error);
+            on_infra_failure(core, out, ended, error, now);
         }
     }
 }
@@ -70,7 +75,7 @@ pub(super) fn on_late_report(
 }
 
 /// A preparation failed because of infrastructure: it is tried elsewhere, a few times.
-fn on_infra_failure(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: InternalError) {
+fn on_infra_failure(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: InternalError, now: Timestamp) {
     let Some(task) = core.preparations.get_mut(&ended.at.job) else {
         return out.inconsistent(format_args!("preparation {} failed and is not known", ended.at.job));
     };
@@ -78,7 +83,7 @@ fn on_infra_failure(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: 
     if task.infra_failures < MAX_INFRA_FAILURES {
         out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::Internal(error.to_string()));
         task.excluded.push(ended.site);
-        preparations::requeue(core, out, ended.at.job);
+        preparations::requeue(core, out, ended.at.job, now);
         return;
     }
     give_up(core, out, ended.at.job, error);
@@ -105,7 +110,7 @@ fn on_worker_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, now: Time
     if task.deaths < max {
         out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::WorkerLost);
         task.excluded.push(ended.site);
-        preparations::requeue(core, out, ended.at.job);
+        preparations::requeue(core, out, ended.at.job, now);
         return;
     }
     let key = task.artifact;
@@ -132,7 +137,7 @@ fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String
     out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::NotBegun(why));
     let delay = not_begun_delay(failures);
     if delay.is_zero() {
-        preparations::requeue(core, out, ended.at.job);
+        preparations::requeue(core, out, ended.at.job, now);
         return;
     }
     let until = now.after(delay);
@@ -142,8 +147,8 @@ fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String
 }
 
 /// The back-off of a preparation is over.
-pub(crate) fn retry(core: &mut Core, out: &mut Out, job: JobId) {
-    preparations::requeue(core, out, job);
+pub(crate) fn retry(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
+    preparations::requeue(core, out, job, now);
 }
 
 /// An attempt of a preparation ended without a report.
@@ -152,11 +157,11 @@ pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss:
         task.lost.push((ended.at.attempt, ended.site.worker));
     }
     match loss {
-        AttemptLoss::Returned | AttemptLoss::PerhapsBegun => preparations::requeue(core, out, ended.at.job),
+        AttemptLoss::Returned | AttemptLoss::PerhapsBegun => preparations::requeue(core, out, ended.at.job, now),
         AttemptLoss::NotBegun(why) | AttemptLoss::GivenBack(why) => on_not_begun(core, out, ended, why, now),
         AttemptLoss::Failed(why) => {
             health::note_failure(core, out, &ended, why.clone(), now);
-            on_infra_failure(core, out, ended, InternalError::WorkerDraining(why));
+            on_infra_failure(core, out, ended, InternalError::WorkerDraining(why), now);
         }
         AttemptLoss::WorkerLost => on_worker_lost(core, out, ended, now),
     }
