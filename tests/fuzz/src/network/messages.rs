@@ -175,6 +175,7 @@ pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
         security: SecurityStatus::default(),
         holds: list(u, holding)?,
         running: list(u, running)?,
+        also_compiles_for: list(u, engine)?,
     })
 }
 
