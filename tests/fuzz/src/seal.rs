@@ -126,7 +126,7 @@ fn store_folder() -> &'static (TempDir, Runtime) {
     static FOLDER: OnceLock<(TempDir, Runtime)> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
-        (folder, tokio::runtime::Builder::new_current_thread().build().expect("a runtime"))
+        (folder, tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"))
     })
 }
 
