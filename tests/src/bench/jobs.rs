@@ -7,15 +7,15 @@ use pvf_shared::{
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::ExecutorParams,
 };
-use pvf_testkit::fixtures::{self, engine};
+use pvf_testkit::fixtures;
 use pvf_worker::{
     supervise::{JobRunner, Prepared},
-    wasm::CpuBaseline,
+    wasm::{CpuBaseline, engine_id},
 };
 
-/// The benches run no host that would look at the engine of a job.
+/// The engine of the runner.
 fn bench_engine() -> EngineId {
-    engine("bench")
+    engine_id(CpuBaseline::of_this_machine()).expect("an engine")
 }
 
 /// A preparation of this code.
