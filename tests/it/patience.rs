@@ -82,6 +82,7 @@ async fn the_tool_waits_for_a_coordinator_that_stands_still_and_says_so() {
     let options = ["execute", "code.wasm", "--params", "good", "--wait", "100s", "--json"];
     let mut command = cli.command(&[&options[..], &["--nats", &fleet.nats.url, "--store", &store]].concat());
     let waits = tokio::task::spawn_blocking(move || command.output().unwrap());
+    // As above: the fault is a standstill of a certain length.
     tokio::time::sleep(STANDSTILL).await;
     assert!(!waits.is_finished());
     signal(fleet.coordinator.pid(), libc::SIGCONT);

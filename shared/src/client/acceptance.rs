@@ -2,7 +2,7 @@
 //! accepts it. A first submission and a repeated one are the same.
 //!
 //! Only three things end this: the acceptance; an error that another attempt cannot change, such as a field out of range;
-//! and that nobody is there, as long as this client has never heard of a coordinator. Everything else passes: a
+//! and that no coordinator answers, as long as this client has never heard of one. Everything else passes: a
 //! coordinator or a bus that stands still, a store that cannot be used, an overload. The caller has the request's
 //! deadline.
 
@@ -36,7 +36,7 @@ pub(super) async fn obtain(
         submission,
         message: None,
         wait: client.config.timing.ack,
-        somebody: client.coordinator.was_heard(),
+        coordinator_seen: client.coordinator.was_heard(),
     };
     let patience_ends = &mut None;
     let mut delays = retry::SUBMISSION.build();
@@ -58,7 +58,7 @@ pub(super) async fn obtain(
         pause += retry::jitter(pause / 2);
         if matches!(error, ClientError::NoCoordinator { .. }) {
             pause = pause.min(LONGEST_ABSENCE_CHECK);
-            if !attempts.somebody {
+            if !attempts.coordinator_seen {
                 let now = Instant::now();
                 let left = patience_ends.get_or_insert(now + client.config.patience).saturating_duration_since(now);
                 if left.is_zero() {
@@ -67,7 +67,7 @@ pub(super) async fn obtain(
                 pause = pause.min(left);
             }
         } else {
-            attempts.somebody = true;
+            attempts.coordinator_seen = true;
         }
         note(client, submission, last, error.to_string());
         tokio::time::sleep(pause).await;
@@ -111,7 +111,7 @@ struct Attempts<'a> {
     /// How long the next attempt waits for its answer.
     wait: Duration,
     /// Whether there is or was a coordinator, or a bus that does not say that there is none.
-    somebody: bool,
+    coordinator_seen: bool,
 }
 
 impl Attempts<'_> {

@@ -2,7 +2,12 @@
 //!
 //! A store that is slow or hangs holds up only the jobs that need something of it.
 
-use super::{cache::UsedCopy, jobs::JobContext, messages::TaskMessage, transfers::download};
+use super::{
+    context::JobContext,
+    inputs::{FetchFailure, Fetched, Inputs},
+    messages::TaskMessage,
+    transfers::download,
+};
 use futures::FutureExt as _;
 use pvf_shared::{
     Bytes,
@@ -22,25 +27,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{sync::mpsc::UnboundedSender, task::AbortHandle};
-
-/// What a job needs, on this machine.
-#[derive(Debug, Clone)]
-pub(super) enum Inputs {
-    /// The code of a preparation.
-    Prepare { code: Bytes },
-    /// The block data of an execution, and its artifact.
-    Execute { block_data: Bytes, artifact: UsedCopy },
-}
-
-/// What was fetched for a job, and how long that took.
-#[derive(Debug, Clone)]
-pub(super) struct Fetched {
-    pub(super) inputs: Inputs,
-    pub(super) took: Duration,
-}
-
-/// Why a job ends that cannot get what it needs: never its own doing.
-pub(super) type FetchFailure = (JobOutcome, JobUsage);
 
 /// A fetch that is under way.
 struct Fetch {
@@ -102,14 +88,6 @@ impl Fetches {
     /// Drops what was fetched for attempts that do not need it any more.
     pub(super) fn retain(&mut self, needs_inputs: impl Fn(AttemptKey) -> bool) {
         self.done.retain(|attempt, _| needs_inputs(*attempt));
-    }
-}
-
-/// An infrastructure failure as the outcome of this job.
-pub(super) fn internal(spec: &JobSpec, error: InternalError) -> JobOutcome {
-    match spec {
-        JobSpec::Prepare(_) => JobOutcome::Prepare(PrepareOutcome::Internal(error)),
-        JobSpec::Execute(_) => JobOutcome::Execute(ExecuteOutcome::Internal(error)),
     }
 }
 

@@ -1,19 +1,19 @@
 //! The task of one run: run the job's process, store what it made, report the outcome.
 
 use super::{
-    cache::ArtifactCache,
-    fetches::{Fetched, Inputs, internal},
+    context::JobContext,
+    inputs::{Fetched, Inputs, internal},
     messages::TaskMessage,
     transfers::upload,
 };
-use crate::supervise::{JobRunner, Prepared, SlotGrant};
+use crate::supervise::{Prepared, SlotGrant};
 use futures::FutureExt as _;
 use pvf_shared::{
     Bytes,
     artifact::ArtifactInfo,
     blob::BlobRef,
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
-    store::{BlobStore, StoreError},
+    store::StoreError,
     verdict::{AmbiguousReason, InternalError, PrepareError},
     wire::Dispatch,
 };
@@ -25,15 +25,6 @@ use std::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::Instrument as _;
-
-/// What all jobs of a worker share.
-pub(super) struct JobContext {
-    pub(super) store: BlobStore,
-    pub(super) runner: JobRunner,
-    pub(super) cache: ArtifactCache,
-    /// Larger results go to the store, bytes.
-    pub(super) max_inline: usize,
-}
 
 /// One run.
 pub(super) struct JobTask {

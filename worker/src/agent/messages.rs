@@ -1,6 +1,6 @@
 //! Messages from the tasks of the agent to its loop.
 
-use super::fetches::{FetchFailure, Fetched};
+use super::inputs::{FetchFailure, Fetched};
 use pvf_shared::{
     job::{JobOutcome, JobUsage},
     wire::WorkerReply,

@@ -5,8 +5,10 @@
 //! decides when the machine is tested, `cache` has the copies of artifacts. Dropping the agent, or a run, kills and reaps the processes that belong to it.
 
 mod cache;
+mod context;
 mod coordinator;
 mod fetches;
+mod inputs;
 mod jobs;
 mod messages;
 mod runs;
@@ -21,7 +23,7 @@ use crate::{
     wasm::{CpuBaseline, engine_id},
 };
 use cache::{ArtifactCache, CacheSettings};
-use jobs::JobContext;
+use context::JobContext;
 use pvf_shared::{
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,

@@ -2,7 +2,7 @@
 //!
 //! A broken machine fails each job at once, so it is always free: without this it would get every job of the fleet.
 
-use super::{jobs::JobContext, messages::TaskMessage};
+use super::{context::JobContext, messages::TaskMessage};
 use pvf_shared::{
     http::Http,
     job::{ExecuteOutcome, JobOutcome, PrepareOutcome},

@@ -2,9 +2,10 @@
 
 use super::{
     Worker,
+    context::JobContext,
     coordinator::CoordinatorClient,
     fetches::Fetches,
-    jobs::{self, JobContext, JobTask},
+    jobs::{self, JobTask},
     messages::TaskMessage,
     runs::Runs,
     self_test::SelfTests,

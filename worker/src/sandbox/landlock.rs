@@ -4,7 +4,7 @@
 //! Kernels differ in their landlock ABI. The probe tries in a child of its own which one takes hold here, from the highest
 //! down, and job processes then apply exactly that one: a job process that cannot ends.
 
-use super::{privileges::set_no_new_privs, probe::in_child};
+use super::{child::in_child, privileges::set_no_new_privs};
 use landlock::{ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, Scope};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,

@@ -44,6 +44,7 @@
 //! missing, and each property is still enforced by another.
 
 mod capabilities;
+mod child;
 mod landlock;
 mod limits;
 mod mechanism;

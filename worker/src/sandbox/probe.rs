@@ -1,13 +1,13 @@
 //! Verifies each mechanism on this machine: a child of the worker applies the sandbox of a job and attempts what each
 //! mechanism must forbid.
 
-use super::{Finding, Limits, Mechanism, Plan, Report, capabilities, landlock, limits, namespaces, privileges, root};
-use super::{failed, seccomp};
-use rustix::pipe::{PipeFlags, pipe_with};
+use super::{
+    Finding, Limits, Mechanism, Plan, Report, capabilities, failed, landlock, limits, namespaces, privileges, root,
+    seccomp,
+};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{Error, ErrorKind, Read as _, Write as _},
+    io::{Error, ErrorKind},
     net::UdpSocket,
 };
 
@@ -55,36 +55,6 @@ pub(crate) fn run(ask: &Ask) -> Report {
     record(Mechanism::Limits, job_limits.set().and_then(|()| limits::verify()));
     record(Mechanism::Seccomp, verify_seccomp());
     Report::new(findings, landlock.ok())
-}
-
-/// Runs a check in a child, so that what the check does to its process, it does to the child. This process must have one
-/// thread.
-pub(super) fn in_child(check: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    let (answer, child_answer) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
-    let (mut why, mut status) = (String::new(), 0);
-    // SAFETY: this process has one thread, so the child's memory is consistent; the child exits here.
-    let child = unsafe {
-        match libc::fork() {
-            0 => {
-                let why = check().err().unwrap_or_default();
-                let told = File::from(child_answer).write_all(why.as_bytes());
-                libc::_exit(told.is_err().into())
-            }
-            child if child > 0 => child,
-            _ => return Err(failed("fork")),
-        }
-    };
-    drop(child_answer);
-    let read = File::from(answer).read_to_string(&mut why);
-    // SAFETY: a plain system call on a child that has not been reaped.
-    if unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
-        return Err(failed("waitpid"));
-    }
-    match (status, read, why.is_empty()) {
-        (0, Ok(_), true) => Ok(()),
-        (0, Ok(_), false) => Err(why),
-        (_, read, _) => Err(format!("the child of the probe did not answer: wait status {status:#x}, {read:?}")),
-    }
 }
 
 fn verify_namespace(ask: &Ask, mechanism: Mechanism, inside: &str, outside: &str) -> Result<(), String> {

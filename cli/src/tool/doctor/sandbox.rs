@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mechanism_that_may_be_missing_is_green_and_a_property_of_nobody_stays_red() {
+    fn a_mechanism_that_may_be_missing_is_green_and_a_property_that_no_mechanism_enforces_stays_red() {
         let checks = judge(&Report::none("a test").allowing(&Mechanism::ALL));
         let red: Vec<_> = checks.iter().filter(|check| check.fix.is_some()).map(|check| check.name.clone()).collect();
         assert_eq!(red, Property::ALL.map(|property| property.name().to_owned()));

@@ -27,7 +27,8 @@ pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Tim
     push(core, out, engine, spot, now);
 }
 
-/// If no prepare worker compiles for an engine with preparations, these wait for one to register, but not for ever.
+/// If no prepare worker compiles for an engine with preparations, these wait
+/// [`prepare_worker_grace`](crate::Policy::prepare_worker_grace) for one to register.
 pub(crate) fn await_worker(core: &mut Core, out: &mut Out, engine: EngineKey, now: Timestamp) {
     if core.workers.can_prepare(engine) || core.without_prepare_worker.contains_key(&engine) {
         return;

@@ -44,6 +44,17 @@ fn job(env: &mut Env, n: u64, outcome: &ExecuteOutcome) -> bool {
     }
 }
 
+/// Fails three jobs at worker 2. Returns the number of the next request.
+fn pause_worker_2(env: &mut Env) -> u64 {
+    let (mut n, mut failed) = (10, 0);
+    while failed < 3 {
+        assert!(n < 100, "worker 2 gets no jobs");
+        failed += u64::from(job(env, n, &ExecuteOutcome::Internal(kernel_error())));
+        n += 1;
+    }
+    n
+}
+
 fn trouble(env: &mut Env, n: u64) -> Option<String> {
     env.status().workers.into_iter().find(|status| status.id == worker(n)).unwrap().trouble
 }
@@ -168,11 +179,7 @@ fn at_most_half_of_the_workers_are_paused() {
 #[test]
 fn a_paused_worker_that_leaves_takes_its_pause_with_it() {
     let mut env = fleet(2..=3);
-    let (mut n, mut failed) = (10, 0);
-    while failed < 3 {
-        failed += u64::from(job(&mut env, n, &ExecuteOutcome::Internal(kernel_error())));
-        n += 1;
-    }
+    pause_worker_2(&mut env);
     env.goodbye(2);
     env.worker(2, WorkerKind::Execute, 1);
     assert_eq!(trouble(&mut env, 2), None);
@@ -205,11 +212,7 @@ fn a_prepare_worker_at_which_preparations_fail_is_paused_too() {
 #[test]
 fn a_second_opinion_waits_for_a_worker_that_is_paused() {
     let mut env = fleet(2..=3);
-    let (mut n, mut failed) = (10, 0);
-    while failed < 3 {
-        failed += u64::from(job(&mut env, n, &ExecuteOutcome::Internal(kernel_error())));
-        n += 1;
-    }
+    let n = pause_worker_2(&mut env);
     env.submit(n, 1, candidate(ExecuteKind::Backing, n as u8));
     let first = env.dispatched();
     assert_eq!(first.worker, worker(3));
@@ -226,11 +229,7 @@ fn a_second_opinion_waits_for_a_worker_that_is_paused() {
 #[test]
 fn a_paused_worker_works_if_the_others_drain() {
     let mut env = fleet(2..=3);
-    let (mut n, mut failed) = (10, 0);
-    while failed < 3 {
-        failed += u64::from(job(&mut env, n, &ExecuteOutcome::Internal(kernel_error())));
-        n += 1;
-    }
+    let n = pause_worker_2(&mut env);
     env.heartbeat_draining(3);
     env.submit(n, 1, candidate(ExecuteKind::Backing, n as u8));
     let run = env.dispatched();

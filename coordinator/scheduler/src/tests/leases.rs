@@ -1,4 +1,4 @@
-//! Leases: a worker that goes on listing a job does not hold it for ever. And late reports of attempts that were given
+//! Leases: an attempt ends when its worker has listed the job for longer than it may take. And late reports of attempts that were given
 //! up.
 
 use super::{env::Env, fixtures::*};

@@ -121,7 +121,7 @@ fn sweep(base: &Path) {
     let own = rustix::process::geteuid().as_raw();
     let entries = fs::read_dir(base).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
-        // Neither a symbolic link nor somebody else's folder.
+        // Neither a symbolic link nor a folder of another user.
         if !entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == own) {
             continue;
         }
