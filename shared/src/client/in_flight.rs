@@ -39,17 +39,8 @@ pub(super) async fn run(
         answer_within,
         work,
     };
-    match timeout_at(deadline, request.obtain_verdict(&submission)).await {
-        Ok(Ok(verdict)) => {
-            request.ended = true;
-            client.trouble.clear();
-            decode_verdict(client, verdict).await
-        }
-        Ok(Err(error)) => {
-            // After any error but a refusal the coordinator may still have the request.
-            request.ended = matches!(error, ClientError::Refused(_));
-            Err(error)
-        }
+    match timeout_at(deadline, request.obtain_answer(&submission)).await {
+        Ok(answer) => answer,
         Err(_) => Err(request.not_answered(answer_within)),
     }
 }
@@ -59,8 +50,9 @@ struct InFlight {
     client: Arc<Inner>,
     id: RequestId,
     updates: UnboundedReceiver<Update>,
-    /// Why no coordinator has accepted the request yet, if one should have.
-    unaccepted: Option<String>,
+    /// What is in the way of the request: why no coordinator has accepted it yet, or that its result is still being
+    /// fetched.
+    obstacle: Option<String>,
     /// Whether the coordinator has answered or refused the request.
     ended: bool,
 }
@@ -68,7 +60,24 @@ struct InFlight {
 impl InFlight {
     fn new(client: Arc<Inner>) -> Self {
         let id = RequestId::new();
-        Self { updates: client.pending.register(id), client, id, unaccepted: None, ended: false }
+        Self { updates: client.pending.register(id), client, id, obstacle: None, ended: false }
+    }
+
+    /// Submits the request, waits for its verdict, and fetches its result if that is large.
+    async fn obtain_answer(&mut self, submission: &Submission) -> Result<Answer, ClientError> {
+        let verdict = match self.obtain_verdict(submission).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                // After any error but a refusal the coordinator may still have the request.
+                self.ended = matches!(error, ClientError::Refused(_));
+                return Err(error);
+            }
+        };
+        self.ended = true;
+        self.client.pending.remove(&self.id);
+        self.client.trouble.clear();
+        self.obstacle = Some("the verdict is valid, and the result could not be fetched from the store".into());
+        decode_verdict(&self.client, verdict).await
     }
 
     /// Submits the request and waits for its verdict.
@@ -91,17 +100,17 @@ impl InFlight {
     /// Submits the request until it is accepted. Returns its verdict if that comes first, which implies that the
     /// request was accepted.
     async fn submit(&mut self, submission: &Submission) -> Result<Option<Verdict>, ClientError> {
-        let Self { client, updates, unaccepted, .. } = self;
+        let Self { client, updates, obstacle, .. } = self;
         tokio::select! {
             biased;
             Some(verdict) = next_verdict(updates) => Ok(Some(verdict)),
-            accepted = acceptance::obtain(client, submission, unaccepted) => accepted.map(|()| None),
+            accepted = acceptance::obtain(client, submission, obstacle) => accepted.map(|()| None),
         }
     }
 
     /// The error at the deadline, with what was in the way.
     fn not_answered(&self, within: Duration) -> ClientError {
-        let last = self.unaccepted.clone().or_else(|| self.client.trouble.latest());
+        let last = self.obstacle.clone().or_else(|| self.client.trouble.of_questions());
         ClientError::NotAnswered { within, last }
     }
 }

@@ -113,7 +113,7 @@ impl Questions {
                         unknown.iter().for_each(|id| pending.on_unknown(id));
                     }
                     // Logged once, not with each question.
-                    Err(error) if self.trouble.report(&error.to_string()) => {
+                    Err(error) if self.trouble.report_questions(&error.to_string()) => {
                         tracing::warn!(%error, "cannot ask for verdicts, retrying");
                     }
                     Err(error) => tracing::debug!(%error, "still cannot ask for verdicts, retrying"),

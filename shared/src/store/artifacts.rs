@@ -3,6 +3,7 @@
 use super::{
     BlobStore, StoreError, keys,
     seal::{self, Sealed},
+    time_limit::{LOOK_UP, STALLED},
 };
 use crate::{
     artifact::{ArtifactInfo, Mac, StoredArtifact},
@@ -47,21 +48,20 @@ impl BlobStore {
     pub async fn look_up(&self, id: &ArtifactId) -> Result<Option<StoredArtifact>, StoreError> {
         let key = keys::artifact(id);
         let options = GetOptions { range: Some((0..seal::CLAIM_LEN as u64).into()), ..Default::default() };
-        let got = match self.inner.get_opts(&self.full(&key), options).await {
+        let full = self.full(&key);
+        let got = match self.within(LOOK_UP, &key, STALLED, self.inner.get_opts(&full, options)).await {
             Ok(got) => got,
-            Err(e @ object_store::Error::NotFound { .. }) => match self.error("look up", &key, e) {
-                StoreError::NotFound { .. } => return Ok(None),
-                error => return Err(error),
-            },
-            Err(e) => {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error @ StoreError::Failed { .. }) => {
                 // A range of an empty object is an error of the store.
-                let meta = self.inner.head(&self.full(&key)).await;
+                let meta = self.within(LOOK_UP, &key, STALLED, self.inner.head(&full)).await;
                 let empty = meta.is_ok_and(|meta| meta.size == 0);
-                return if empty { Ok(Some(StoredArtifact::Damaged)) } else { Err(self.error("look up", &key, e)) };
+                return if empty { Ok(Some(StoredArtifact::Damaged)) } else { Err(error) };
             }
+            Err(error) => return Err(error),
         };
         let len = got.meta.size;
-        let head = got.bytes().await.map_err(|e| self.error("look up", &key, e))?;
+        let head = self.within(LOOK_UP, &key, STALLED, got.bytes()).await?;
         match seal::claim(&head, len) {
             Ok(Some((bytes, mac))) => Ok(Some(StoredArtifact::Prepared(ArtifactInfo { bytes, mac }))),
             Err(_) => Ok(Some(StoredArtifact::Damaged)),

@@ -1,9 +1,13 @@
 //! The store itself: single objects by key, and blobs by the hash of their content.
 
-use super::{StoreError, keys, seal::SealKey};
+use super::{
+    StoreError, keys,
+    seal::SealKey,
+    time_limit::{DELETE, LIST, LOOK_UP, STALLED, WRITE, write_limit},
+};
 use crate::{blob::BlobRef, ids::BlobHash};
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, path::Path};
 use std::sync::Arc;
 
@@ -27,8 +31,6 @@ pub(super) struct Bucket {
     pub(super) endpoint: String,
 }
 
-/// The action of [`BlobStore::put`] in errors.
-const WRITE: &str = "write";
 /// The codes with which cloud stores say that a bucket does not exist: S3 and Google, Azure.
 const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 
@@ -73,26 +75,25 @@ impl BlobStore {
     }
 
     pub(super) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), StoreError> {
-        let put = self.inner.put(&self.full(key), PutPayload::from_bytes(bytes)).await;
-        put.map(drop).map_err(|e| self.error(WRITE, key, e))
+        let (full, limit) = (self.full(key), write_limit(bytes.len() as u64));
+        self.within(WRITE, key, limit, self.inner.put(&full, PutPayload::from_bytes(bytes))).await.map(drop)
     }
 
     /// Lists the objects under a prefix: key, size in bytes, and time of the last write in seconds since 1970.
-    pub(super) fn list(&self, under: &Path) -> impl Stream<Item = Result<(Path, u64, u64), StoreError>> + '_ {
-        let under = under.clone();
+    pub(super) async fn list(&self, under: &Path) -> Result<Vec<(Path, u64, u64)>, StoreError> {
         let skip = self.prefix.parts().count();
-        self.inner.list(Some(&self.full(&under))).map(move |object| match object {
-            Ok(object) => {
-                let key = object.location.parts().skip(skip).collect();
-                Ok((key, object.size, u64::try_from(object.last_modified.timestamp()).unwrap_or(0)))
-            }
-            Err(error) => Err(self.error("list", &under, error)),
-        })
+        let mut listing = self.inner.list(Some(&self.full(under)));
+        let mut objects = Vec::new();
+        while let Some(object) = self.within(LIST, under, STALLED, listing.try_next()).await? {
+            let key = object.location.parts().skip(skip).collect();
+            objects.push((key, object.size, u64::try_from(object.last_modified.timestamp()).unwrap_or(0)));
+        }
+        Ok(objects)
     }
 
     /// Deletes an object, if it exists.
     pub(super) async fn delete(&self, key: &Path) -> Result<(), StoreError> {
-        match self.inner.delete(&self.full(key)).await.map_err(|e| self.error("delete", key, e)) {
+        match self.within(DELETE, key, STALLED, self.inner.delete(&self.full(key))).await {
             Err(StoreError::NotFound { .. }) => Ok(()),
             other => other,
         }
@@ -119,10 +120,10 @@ impl BlobStore {
     /// Whether the store has a blob of this hash and length.
     pub async fn has_blob(&self, hash: &BlobHash, len: u64) -> Result<bool, StoreError> {
         let key = keys::blob(hash);
-        match self.inner.head(&self.full(&key)).await {
+        match self.within(LOOK_UP, &key, STALLED, self.inner.head(&self.full(&key))).await {
             Ok(meta) => Ok(meta.size == len),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(e) => Err(self.error("look up", &key, e)),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -36,10 +36,12 @@ pub enum StoreError {
         endpoint: String,
     },
     /// The store gave no answer, or no more bytes, for too long.
-    #[error("store {url}: cannot read {key}: the store gave nothing for {seconds} s")]
+    #[error("store {url}: cannot {action} {key}: the store gave nothing for {seconds} s")]
     Stalled {
         /// URL of the store.
         url: String,
+        /// The operation, as a verb.
+        action: &'static str,
         /// The object.
         key: String,
         /// How long.

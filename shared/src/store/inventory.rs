@@ -4,7 +4,6 @@
 use super::{BlobStore, StoreError, keys};
 use crate::ids::ArtifactId;
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use object_store::path::Path;
 use std::{
     collections::HashMap,
@@ -29,7 +28,7 @@ impl BlobStore {
     pub async fn list_artifacts(&self) -> Result<Vec<StoredArtifact>, StoreError> {
         let last_used = self.read_last_used().await?;
         let now = unix_now();
-        let objects: Vec<_> = self.list(&Path::from(keys::ARTIFACTS)).try_collect().await?;
+        let objects: Vec<_> = self.list(&Path::from(keys::ARTIFACTS)).await?;
         let artifacts = objects.into_iter().filter_map(|(key, len, written)| {
             let id = keys::parse_artifact(&key)?;
             // An object without a line counts as used when it was written.

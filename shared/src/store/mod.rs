@@ -6,6 +6,8 @@
 mod artifacts;
 mod blobs;
 mod error;
+#[cfg(test)]
+pub(crate) mod hanging;
 mod inventory;
 pub mod keys;
 mod open;
@@ -14,6 +16,7 @@ mod read;
 pub mod seal;
 #[cfg(test)]
 mod tests;
+mod time_limit;
 
 pub use blobs::BlobStore;
 pub use error::StoreError;

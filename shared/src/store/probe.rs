@@ -1,6 +1,9 @@
 //! Checks that a store is reachable and writable, and compares its clock.
 
-use super::{BlobStore, StoreError, keys};
+use super::{
+    BlobStore, StoreError, keys,
+    time_limit::{LOOK_UP, STALLED},
+};
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use std::time::{Duration, Instant, SystemTime};
@@ -32,7 +35,7 @@ impl BlobStore {
         let before = SystemTime::now();
         self.put(&key, Bytes::from_static(CONTENT)).await?;
         let after = SystemTime::now();
-        let meta = self.inner.head(&self.full(&key)).await.map_err(|e| self.error("look up", &key, e))?;
+        let meta = self.within(LOOK_UP, &key, STALLED, self.inner.head(&self.full(&key))).await?;
         self.get(&key, CONTENT.len() as u64).await?;
         self.delete(&key).await?;
         let written = SystemTime::from(meta.last_modified);

@@ -84,39 +84,6 @@ async fn refused_submissions_are_repeated_with_back_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_never_accepted_ends_at_its_deadline_with_the_last_refusal() {
-    let mut fixture = Fixture::new().await;
-    let mut request = execution(b"block");
-    request.answer_within = Some(Duration::from_secs(10));
-    let client = fixture.client.clone();
-    let mut trouble = client.trouble();
-    assert_eq!(*trouble.borrow_and_update(), None);
-    let since = Instant::now();
-    let answer = tokio::spawn(async move { client.execute_pvf(pvf(b"code"), request).await });
-    let mut reasons = (0..).map(|n: u32| format!("down {n}"));
-    let (id, refused) = loop {
-        match fixture.receive().await {
-            (FromNode::Submit(submission), reply) => {
-                assert!(since.elapsed() < Duration::from_secs(13));
-                let refusal = Refusal::StoreUnavailable(reasons.next().unwrap());
-                fixture.reply(&reply, &SubmitReply::Refused(refusal.clone())).await;
-                trouble.changed().await.unwrap();
-                let shown = trouble.borrow_and_update().clone().unwrap();
-                assert!(shown.contains(&refusal.to_string()), "{shown}");
-                assert_eq!(submission.code.hash, CodeHash::of(b"code"));
-            }
-            (FromNode::Cancel { request, .. }, _) => break (request, reasons.next().unwrap()),
-            (other, _) => panic!("unexpected message: {other:?}"),
-        }
-    };
-    let error = answer.await.unwrap().unwrap_err();
-    let last = refused.strip_prefix("down ").and_then(|n| n.parse::<u32>().ok()).unwrap() - 1;
-    let text = format!("no verdict within 10 s: refused: the fleet's store cannot be used: down {last}");
-    assert_eq!(error.to_string(), text, "request {id}");
-    assert!(since.elapsed() >= Duration::from_secs(10), "{:?}", since.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_request_is_cancelled_while_it_is_being_submitted() {
     let mut fixture = Fixture::new().await;
     let answer = fixture.precheck();
@@ -299,33 +266,7 @@ async fn a_silent_coordinator_gets_more_time_with_each_submission() {
     fixture.assert_quiet().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_request_without_a_verdict_ends_at_its_deadline() {
-    let mut fixture = Fixture::new().await;
-    let mut request = execution(b"block");
-    request.answer_within = Some(Duration::from_secs(10));
-    let client = fixture.client.clone();
-    let since = Instant::now();
-    let answer = tokio::spawn(async move { client.execute_pvf(pvf(b"code"), request).await });
-    let submission = fixture.accept().await;
-    assert_eq!(submission.answer_within, Duration::from_secs(10));
-    let cancelled = loop {
-        match fixture.receive().await {
-            (FromNode::Ask { .. }, reply) => fixture.reply(&reply, &AskReply::default()).await,
-            (FromNode::Cancel { request, .. }, _) => break request,
-            (other, _) => panic!("unexpected message: {other:?}"),
-        }
-    };
-    assert_eq!(cancelled, submission.id);
-    let error = answer.await.unwrap().unwrap_err();
-    assert!(
-        matches!(error, ClientError::NotAnswered { within, last: None } if within == Duration::from_secs(10)),
-        "{error:?}"
-    );
-    let grace = fixture.config.timing.ask_again;
-    assert!(since.elapsed() >= Duration::from_secs(10) + grace, "{:?}", since.elapsed());
-}
-
+/// What is in the way of one request is not the reason of another's.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_answers_any_message() {
     let mut fixture = Fixture::new().await;

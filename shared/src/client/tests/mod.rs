@@ -1,6 +1,7 @@
 //! Tests of the client against a coordinator that the test plays itself, on the local bus. The clock is virtual: it
 //! advances to the next timer when every task waits.
 
+mod deadlines;
 mod lifecycle;
 mod payloads;
 

@@ -1,7 +1,12 @@
 //! Inputs and results that do not fit a bus message.
 
 use super::*;
-use crate::{config::ENVELOPE_RESERVE, ids::BlobHash, verdict::InternalError};
+use crate::{
+    config::ENVELOPE_RESERVE,
+    ids::BlobHash,
+    store::hanging::{Answers, hanging_store},
+    verdict::InternalError,
+};
 
 /// Bytes of code and block data that fit a message on [`small_bus`].
 const ROOM: usize = 1000;
@@ -150,6 +155,24 @@ async fn a_large_result_comes_from_the_store() {
     assert!(matches!(error, ClientError::Store(StoreError::NotFound { .. })), "{error:?}");
     let waited = since.elapsed().as_millis();
     assert!((600..=602).contains(&waited), "{waited} ms");
+    fixture.assert_quiet().await;
+}
+
+/// The deadline of a request holds for its result too.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_a_hanging_store_does_not_give_is_an_error_at_the_deadline() {
+    let store = hanging_store(Answers::AllButReads(0));
+    let mut fixture = Fixture::with(small_bus(), Some(store.clone())).await;
+    let blob = store.put_blob(encoded_result()).await.unwrap();
+    let mut request = execution(b"block");
+    request.answer_within = Some(Duration::from_secs(10));
+    let (client, pvf, since) = (fixture.client.clone(), pvf(b"code"), Instant::now());
+    let answer = tokio::spawn(async move { client.execute_pvf(pvf, request).await });
+    let submission = fixture.accept().await;
+    fixture.send_verdict(&submission, Outcome::Valid(blob)).await;
+    let error = answer.await.unwrap().unwrap_err().to_string();
+    assert!(error.starts_with("no verdict within 10 s: the verdict is valid"), "{error}");
+    assert_eq!(since.elapsed().as_secs(), 13, "with the time for one more question");
     fixture.assert_quiet().await;
 }
 

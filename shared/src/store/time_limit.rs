@@ -1,0 +1,85 @@
+//! Time limits of the store's operations: a store that hangs is an error, not a wait without end.
+
+use super::{BlobStore, StoreError};
+use object_store::{Error, path::Path};
+use std::time::Duration;
+
+/// How long the store may give neither an answer nor more bytes. It is longer than the time limit of one request to a
+/// cloud store (30 s), which is repeated.
+pub(super) const STALLED: Duration = Duration::from_secs(60);
+/// The slowest writing that is still waited for, bytes a second. The store tells nothing while it takes an object.
+const SLOWEST_WRITE: u64 = 256 << 10;
+
+/// Operations, as verbs in errors.
+pub(super) const READ: &str = "read";
+pub(super) const WRITE: &str = "write";
+pub(super) const LOOK_UP: &str = "look up";
+pub(super) const LIST: &str = "list";
+pub(super) const DELETE: &str = "delete";
+
+/// How long writing an object of this many bytes may take.
+pub(super) fn write_limit(len: u64) -> Duration {
+    STALLED + Duration::from_secs(len / SLOWEST_WRITE)
+}
+
+impl BlobStore {
+    /// Carries out an operation, or a step of one, which must not take longer than `limit`.
+    pub(super) async fn within<T>(
+        &self,
+        action: &'static str,
+        key: &Path,
+        limit: Duration,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(limit, operation).await {
+            Ok(result) => result.map_err(|e| self.error(action, key, e)),
+            Err(_) => {
+                let (url, key, seconds) = (self.url.to_string(), key.to_string(), limit.as_secs());
+                Err(StoreError::Stalled { url, action, key, seconds })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{ArtifactId, CodeHash, EngineId, PrepHash},
+        store::hanging::{Answers, hanging_store},
+    };
+    use bytes::Bytes;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_before_or_within_an_object_is_an_error_that_names_it() {
+        for given in [0, 3] {
+            let store = hanging_store(Answers::AllButReads(given));
+            let key = Path::from("inputs/x");
+            store.put(&key, Bytes::from_static(b"content")).await.unwrap();
+            let error = store.get(&key, 100).await.unwrap_err();
+            assert!(matches!(error, StoreError::Stalled { .. }), "{error}");
+            assert_eq!(error.to_string(), "store memory://: cannot read inputs/x: the store gave nothing for 60 s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_operation_of_a_store_that_hangs_is_an_error_that_names_it() {
+        let store = hanging_store(Answers::Nothing);
+        let engine = EngineId::parse("a").unwrap();
+        let id = ArtifactId { code_hash: CodeHash([1; 32]), prep_hash: PrepHash([0; 32]), engine };
+        let large = Bytes::from(vec![0; 1 << 20]);
+        let expect = |error: StoreError, action: &str, seconds: u64| {
+            let text = error.to_string();
+            assert!(matches!(error, StoreError::Stalled { .. }), "{text}");
+            assert!(text.contains(action) && text.ends_with(&format!("gave nothing for {seconds} s")), "{text}");
+        };
+        expect(store.put(&Path::from("inputs/x"), large.clone()).await.unwrap_err(), "cannot write inputs/x", 64);
+        expect(store.put_blob(large).await.unwrap_err(), "cannot look up inputs/", 60);
+        expect(store.delete_artifact(&id).await.unwrap_err(), "cannot delete artifacts/", 60);
+        expect(store.look_up(&id).await.unwrap_err(), "cannot look up artifacts/", 60);
+        expect(store.get_artifact(&id).await.unwrap_err(), "cannot read artifacts/", 60);
+        expect(store.list(&Path::from("artifacts")).await.unwrap_err(), "cannot list artifacts", 60);
+        expect(store.list_artifacts().await.unwrap_err(), "cannot read meta/", 60);
+        expect(store.check().await.unwrap_err(), "cannot write ", 60);
+    }
+}
