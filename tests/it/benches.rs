@@ -89,3 +89,27 @@ fn the_scheduler_bench_reports_its_figures_as_json() {
         assert!(row[count].is_u64(), "{count}: {row}");
     }
 }
+
+/// Runs a bench with as little as it takes, and checks what it prints. Its limits do not count here: exit code 1 is none.
+fn figures_of_a_small_run(program: &str, arguments: &[&str]) -> serde_json::Value {
+    let output = run(program, &[arguments, &["--json"]].concat());
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{program}: {}{}", output.status, stderr(&output));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{program}: {e}: {text}{}", stderr(&output)))
+}
+
+/// The other benches can measure at all: what they start works, and each figure is there.
+#[test]
+fn the_benches_of_jobs_queue_and_preparation_measure() {
+    let jobs = figures_of_a_small_run("pvf-bench-jobs", &["--functions", "20", "--calls", "5", "--runs", "1"]);
+    let rows = jobs["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 12, "{jobs}");
+    for row in rows {
+        assert!(row["ours"].as_f64().is_some_and(|figure| figure > 0.0), "{row}");
+    }
+    let queue = ["--backing", "100", "--disputes", "2", "--ms", "20", "--runs", "1"];
+    let queue = figures_of_a_small_run("pvf-bench-queue", &queue);
+    assert!(queue["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{queue}");
+    let prepare = figures_of_a_small_run("pvf-bench-prepare", &["--functions", "20", "--runs", "1"]);
+    assert!(prepare.as_object().is_some_and(|figures| !figures.is_empty()), "{prepare}");
+}
