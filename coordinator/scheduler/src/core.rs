@@ -113,7 +113,7 @@ pub(crate) enum AttemptLoss {
     Returned,
     /// It did not begin: refused, not sent, or no worker there. These are bounded.
     NotBegun(String),
-    /// Its worker was lost while the job was staged there, as far as is known: it may just have begun.
+    /// Its worker was lost while the job was staged or being fetched there, as far as is known: it may just have begun.
     PerhapsBegun,
     /// Its worker deregistered while it ran. Bounded like an attempt that did not begin: workers that restart in turn
     /// are no failure of anything.

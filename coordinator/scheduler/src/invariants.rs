@@ -4,7 +4,9 @@ use crate::{
     Scheduler,
     core::{BackgroundTask, Core},
     keys::{ArtifactKey, Waiter},
-    tables::{ArtifactState, ExecutionState, PreparationState, RequestTarget, SlotState, Timer, WorkerIndex},
+    tables::{
+        ArtifactState, ExecutionState, FetchStage, PreparationState, RequestTarget, SlotState, Timer, WorkerIndex,
+    },
 };
 use pvf_proto::{ids::RequestId, wire::WorkerKind};
 use std::collections::{HashMap, HashSet};
@@ -177,17 +179,21 @@ fn check_workers(core: &Core) {
     let staged_per_slot = core.workers.staged_per_slot();
     for worker in core.workers.iter() {
         let id = worker.id;
-        assert!(worker.jobs.len() as u32 <= worker.credit(staged_per_slot), "{id:?} is above its credit");
+        let credit = worker.credit(staged_per_slot);
+        assert!(worker.jobs.len() as u32 <= 2 * credit, "{id:?} is above its credit");
+        assert!(worker.fetching() <= credit, "{id:?} fetches more than may not count");
         assert_eq!(worker.index(), worker.expected_index(staged_per_slot), "{id:?} is indexed wrongly");
         let pool = core.workers.pool(worker.kind, worker.engine);
         for slot in &worker.jobs {
-            if let (SlotState::Staged(_), Some(rank)) = (slot.state, slot.rank()) {
+            if let (SlotState::Staged, Some(rank)) = (slot.state, slot.rank()) {
                 assert!(pool.has_staged(rank, id), "job {} is staged at {id:?} and cannot be recalled", slot.at.job);
             }
+            let may_fetch = slot.acknowledged && slot.fetch == FetchStage::UnderWay;
+            assert!(may_fetch || !slot.is_fetching(), "job {} counts as being fetched at {id:?}", slot.at.job);
         }
-        let (running, jobs) = (worker.running(), worker.jobs.len() as u32);
-        assert!(jobs == running || running >= worker.slots, "{id:?} has a job staged beside a free slot");
-        assert!(jobs == running || !matches!(worker.index(), WorkerIndex::Free(_)), "{id:?} is indexed as free");
+        let (running, placed) = (worker.running(), worker.placed());
+        assert!(placed == running || running >= worker.slots, "{id:?} has a job staged beside a free slot");
+        assert!(placed == running || !matches!(worker.index(), WorkerIndex::Free(_)), "{id:?} is indexed as free");
     }
 }
 
@@ -198,7 +204,7 @@ fn check_pools(core: &Core) {
             let members: Vec<_> = core.workers.iter().filter(|w| w.engine == engine && w.kind == kind).collect();
             let slots = members.iter().flat_map(|worker| &worker.jobs);
             let running = slots.clone().filter(|slot| slot.is_running()).count() as u64;
-            let staged = slots.filter(|slot| !slot.is_running()).count();
+            let staged = slots.filter(|slot| matches!(slot.state, SlotState::Staged | SlotState::Recalled)).count();
             assert_eq!((pool.busy(), pool.staged_len(), pool.len()), (running, staged, members.len()));
             let paused = members.iter().filter(|worker| worker.health().paused_until().is_some()).count();
             assert!(pool.paused() == paused && (paused == 0 || paused < members.len()));

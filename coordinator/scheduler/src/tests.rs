@@ -4,6 +4,7 @@
 //! is left that it did not expect ([`env::Env`]). No test reads the scheduler's tables.
 
 mod env;
+mod fetching;
 mod fixtures;
 
 mod acknowledgements;

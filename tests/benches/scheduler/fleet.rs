@@ -155,7 +155,8 @@ impl Fleet {
             self.finish_one();
             if n % 2 == 0 {
                 let worker = worker_id(n % self.size.workers);
-                let heartbeat = Heartbeat { worker, running: vec![], draining: false, holdings: vec![] };
+                let heartbeat =
+                    Heartbeat { worker, running: vec![], draining: false, holdings: vec![], fetching: vec![] };
                 self.inbox.push_back(Event::Heartbeat { heartbeat, reply: None });
             }
             if n % 20 == 0 {

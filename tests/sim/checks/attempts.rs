@@ -1,6 +1,6 @@
 //! Leases, credit and retries: which attempt may go to which worker.
 
-use super::{Checks, Known, Lease, Live, Past};
+use super::{Checks, Fetch, Known, Lease, Live, Past};
 use pvf_shared::{
     ids::{Attempt, EngineId, JobId, WorkerId},
     job::{ExecuteOutcome, JobOutcome, JobSpec, PrepareOutcome},
@@ -37,9 +37,14 @@ impl Checks {
     pub(super) fn end_lease(&mut self, job: JobId, died: bool, certain: bool) {
         let Some(lease) = self.leases.remove(&job) else { return };
         self.lost.insert((job, lease.attempt, lease.worker));
-        if !lease.acknowledged {
+        // A preparation that was only being fetched has a bound of its own.
+        let fetched = lease.fetch == Fetch::UnderWay && died;
+        if !lease.acknowledged || fetched && lease.kind == WorkerKind::Prepare {
             return;
         }
+        // What was only being fetched did not die: that is an infrastructure failure.
+        let died = died && !fetched;
+        let certain = certain || fetched;
         if died {
             *self.deaths.entry(lease.artifact.code_hash).or_default() += 1;
         }
@@ -47,7 +52,7 @@ impl Checks {
         past.uncertain |= !certain;
         past.ambiguous += u32::from(died);
         // A job that was only staged has not failed: that is an infrastructure failure.
-        past.ours += u32::from(!died || !certain);
+        past.ours += u32::from(!died || !certain || fetched);
         if let Some(known) = self.fleet.get(&lease.worker).filter(|_| certain) {
             past.failed_at.push((lease.worker, known.hello.host.clone()));
         }
@@ -158,9 +163,13 @@ impl Checks {
             (kind, &artifact.engine),
             "a job is dispatched to a worker of another kind or engine"
         );
-        let busy = self.leases.values().filter(|l| l.worker == id).count() as u32;
         let ahead = if kind == WorkerKind::Execute { self.ahead * known.hello.slots } else { 0 };
-        assert!(busy < known.hello.slots + ahead, "credit: {id:?} gets more jobs than it may");
+        let credit = known.hello.slots + ahead;
+        let has = self.leases.values().filter(|l| l.worker == id);
+        let fetching = has.clone().filter(|l| l.fetch == Fetch::UnderWay).count() as u32;
+        let jobs = has.count() as u32;
+        // Jobs that are known to be only fetched do not count, but for those above the credit.
+        assert!(jobs - fetching.min(credit) < credit, "credit: {id:?} gets more jobs than it may");
         if let Some(past) = self.past.get(&job) {
             let (ambiguous, failed) = past.reported;
             assert!(ambiguous <= AMBIGUOUS_REPORTS, "job {job} is tried again after {ambiguous} ambiguous reports");
@@ -188,6 +197,8 @@ impl Checks {
             attempt: dispatch.attempt,
             taken: None,
             acknowledged: false,
+            fetch: Fetch::Unknown,
+            kind,
             artifact: artifact.clone(),
         };
         self.leases.insert(job, lease);

@@ -15,7 +15,7 @@ use pvf_shared::{
     config::ProtocolTimeouts,
     ids::{ArtifactId, Attempt, CodeHash, FencingToken, JobId, NodeId, RequestId, WorkerId},
     time::Timestamp,
-    wire::{Heartbeat, Verdict, Work, WorkerHello},
+    wire::{Heartbeat, Verdict, Work, WorkerHello, WorkerKind},
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -42,7 +42,17 @@ struct Lease {
     taken: Option<Timestamp>,
     /// The worker has acknowledged the dispatch: until then the job counts as not begun.
     acknowledged: bool,
+    fetch: Fetch,
+    kind: WorkerKind,
     artifact: ArtifactId,
+}
+
+/// What heartbeats have said of what a job needs: once it was there it is not fetched again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fetch {
+    Unknown,
+    UnderWay,
+    Over,
 }
 
 /// A request that the scheduler has accepted and not answered.
@@ -237,6 +247,8 @@ impl Checks {
                 && (lease.worker, lease.attempt) == (heartbeat.worker, running.attempt)
             {
                 lease.acknowledged = true;
+                let fetch = if heartbeat.fetching.contains(running) { Fetch::UnderWay } else { Fetch::Over };
+                lease.fetch = lease.fetch.max(fetch);
             }
         }
         let has = |job: &JobId, attempt| {

@@ -169,7 +169,10 @@ impl WorkerChecks {
                 let may = seen.is_some_and(|seen| matches!(seen.state, State::Waiting | State::Begun));
                 assert!(may, "{key} is started: {seen:?}");
             }
-            Action::Heartbeat(heartbeat) => self.on_heartbeat(&heartbeat.running, now),
+            Action::Heartbeat(heartbeat) => {
+                self.on_heartbeat(&heartbeat.running, now);
+                self.check_fetching(&heartbeat.fetching);
+            }
             Action::Register(hello) => self.on_heartbeat(&hello.running, now),
             Action::Fetch { dispatch, .. } => {
                 let seen = self.attempts.get(&AttemptKey::from(&**dispatch));
@@ -211,6 +214,15 @@ impl WorkerChecks {
                 assert!(now.since(last) <= limit, "the report of {key} is not repeated");
             }
         }
+    }
+
+    /// The worker says which attempts are only being fetched: those of which it has handed nothing to a process.
+    fn check_fetching(&self, fetching: &[RunningJob]) {
+        let mut listed: Vec<_> = fetching.iter().map(|job| AttemptKey::from(*job)).collect();
+        listed.sort_unstable();
+        let is_fetching = |seen: &Seen| matches!(seen.state, State::Fetching);
+        let expected: Vec<_> = self.attempts.iter().filter(|(_, s)| is_fetching(s)).map(|(key, _)| *key).collect();
+        assert_eq!(listed, expected, "a worker says of other jobs that they are being fetched");
     }
 
     /// A process begins a job, or fails before it could.

@@ -2,7 +2,6 @@
 
 use crate::{AttemptKey, JobState, Notice, job::HeldAnswer, state::WorkerState};
 use pvf_proto::{
-    config::MAX_STAGED,
     ids::{FencingToken, JobId},
     job::JobSpec,
     subjects::Subject,
@@ -92,9 +91,8 @@ impl WorkerState {
             self.withdraw(attempt.job);
             self.fill_slots();
         }
-        // A job of a free slot waits too while it is fetched.
         let is_here = |state: &JobState| state.waits() || matches!(state, JobState::Running { .. });
-        if self.jobs.values().filter(|job| is_here(&job.state)).count() >= self.slots() + MAX_STAGED as usize {
+        if self.jobs.values().filter(|job| is_here(&job.state)).count() >= self.max_jobs() {
             return self.refuse(CommandRefusal::NoFreeSlot, reply);
         }
         let until = now.after(self.config.timing.hold_back());

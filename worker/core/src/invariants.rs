@@ -4,7 +4,7 @@ use crate::{
     JobState,
     state::{Phase, WorkerState},
 };
-use pvf_proto::{config::MAX_STAGED, job::JobSpec};
+use pvf_proto::job::JobSpec;
 use std::collections::HashSet;
 
 impl WorkerState {
@@ -37,7 +37,7 @@ impl WorkerState {
         assert!(predecessors.is_subset(&running), "a job is staged behind a run without a slot");
         assert!(staged.windows(2).all(|pair| pair[0].1 == pair[1].1), "jobs of two urgencies are staged");
         let here = fetches.len() + queued.len() + staged.len() + running.len();
-        assert!(here <= self.slots() + MAX_STAGED as usize, "too many jobs are here");
+        assert!(here <= self.max_jobs(), "too many jobs are here");
         let waiting = queued.len() + staged.len();
         assert!(running.len() == self.slots() || waiting == 0, "a slot is free and {waiting} jobs wait");
         let Some(first) = queued.iter().map(|job| job.dispatch.urgency).min() else { return };

@@ -1,7 +1,8 @@
 //! Registration, heartbeats and deregistration.
 
 use crate::{
-    Action, Notice, Request,
+    Action, AttemptKey, JobState, Notice, Request,
+    job::Job,
     state::{Phase, WorkerState},
 };
 use pvf_proto::{
@@ -25,7 +26,11 @@ impl WorkerState {
         let own = &self.config.registration;
         if self.registration.registered {
             let draining = !self.takes_jobs();
-            let heartbeat = Heartbeat { worker: own.worker, running, draining, holdings: vec![] };
+            let is_being_fetched = |job: &&Job| matches!(job.state, JobState::Fetching { .. });
+            let fetching =
+                self.jobs.values().filter(is_being_fetched).map(|job| AttemptKey::from(&*job.dispatch).into());
+            let fetching = fetching.collect();
+            let heartbeat = Heartbeat { worker: own.worker, running, draining, holdings: vec![], fetching };
             self.registration.in_flight = Some(Request::Heartbeat);
             self.push(Action::Heartbeat(Box::new(heartbeat)));
         } else {

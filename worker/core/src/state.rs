@@ -6,7 +6,7 @@ use crate::{
 };
 use lru::LruCache;
 use pvf_proto::{
-    config::ProtocolTimeouts,
+    config::{MAX_STAGED, ProtocolTimeouts},
     ids::{FencingToken, JobId},
     subjects::Subject,
     time::Timestamp,
@@ -193,6 +193,12 @@ impl WorkerState {
 
     pub(crate) fn slots(&self) -> usize {
         self.config.registration.slots as usize
+    }
+
+    /// Most jobs that it may have before their end: for each slot and each staging place one that has it or waits for
+    /// it, and one more that is being fetched, which takes neither.
+    pub(crate) fn max_jobs(&self) -> usize {
+        2 * (self.slots() + MAX_STAGED as usize)
     }
 
     /// An answer to a command that may not want one.

@@ -10,7 +10,7 @@ use crate::{
 use pvf_proto::ids::WorkerId;
 use std::time::Duration;
 
-/// Begins the leases of the jobs that have a slot at this worker, and cancels the attempts whose leases are over. The
+/// Begins the leases of the jobs that have a slot or are being fetched at this worker, and cancels the attempts whose leases are over. The
 /// coordinator's clock counts, and only while it hears: a report may have been sent while it did not.
 pub(crate) fn check(core: &mut Core, out: &mut Out, id: WorkerId, now: Timestamp) {
     let timing = &core.config.timing;
@@ -19,7 +19,7 @@ pub(crate) fn check(core: &mut Core, out: &mut Out, id: WorkerId, now: Timestamp
     let Some(worker) = core.workers.get_mut(&id) else { return };
     let site = worker.site();
     let mut over = Vec::new();
-    for slot in worker.jobs.iter_mut().filter(|slot| slot.is_running()) {
+    for slot in worker.jobs.iter_mut().filter(|slot| slot.is_running() || slot.is_fetching()) {
         let lease = *slot.lease.get_or_insert(now.after(slot.allowance));
         if hears && lease <= now {
             // The slot is taken until the worker has answered the cancellation; this happens once.

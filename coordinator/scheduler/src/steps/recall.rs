@@ -31,7 +31,7 @@ pub(crate) fn recall_staged(core: &mut Core, out: &mut Out, engine: EngineKey) {
     while wanted > 0
         && let Some(((rank, job, attempt), worker)) = core.workers.pool(WorkerKind::Execute, engine).last_staged()
         && above.is_none_or(|above| rank > above)
-        && core.workers.set_slot(&worker, AttemptKey { job, attempt }, |_| SlotState::Recalled(rank))
+        && core.workers.set_slot(&worker, AttemptKey { job, attempt }, |_| SlotState::Recalled)
     {
         wanted -= 1;
         out.counts.recalled += 1;

@@ -6,13 +6,13 @@ use crate::{
     keys::{AttemptKey, EndedAttempt, EngineKey},
     notice::Notice,
     operations::{artifacts, leases, preparations, workers::note_held},
-    tables::{MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
+    tables::{FetchStage, MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
     time::Timestamp,
 };
 use pvf_proto::{
     ids::WorkerId,
     subjects::Subject,
-    wire::{Heartbeat, Holding, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
+    wire::{Heartbeat, Holding, RunningJob, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
 };
 use std::collections::HashSet;
 
@@ -113,8 +113,7 @@ fn missing_attempts(
     if overdue.peek().is_none() {
         return Vec::new();
     }
-    let own = heartbeat.running.iter().filter(|running| running.token == core.config.token);
-    let has: HashSet<_> = own.map(|running| AttemptKey { job: running.job, attempt: running.attempt }).collect();
+    let has = own_attempts(core, &heartbeat.running);
     let missing = overdue.filter(|slot| !has.contains(&slot.at));
     let lost = |slot: &Slot| match slot.acknowledged {
         true => AttemptLoss::Failed("the worker has lost the job".into()),
@@ -126,18 +125,20 @@ fn missing_attempts(
     missing
 }
 
-/// A heartbeat acknowledges the dispatches whose jobs it lists.
+/// A heartbeat acknowledges the dispatches whose jobs it lists, and says which of these are only being fetched.
 fn note_listed(core: &mut Core, heartbeat: &Heartbeat) {
-    let token = core.config.token;
-    let Some(worker) = core.workers.get_mut(&heartbeat.worker) else { return };
-    if worker.jobs.iter().all(|slot| slot.acknowledged) {
+    let Some(worker) = core.workers.get(&heartbeat.worker) else { return };
+    if worker.jobs.iter().all(|slot| slot.acknowledged && slot.fetch == FetchStage::Over) {
         return;
     }
-    for running in heartbeat.running.iter().filter(|running| running.token == token) {
-        if let Some(slot) = worker.slot_mut(AttemptKey { job: running.job, attempt: running.attempt }) {
-            slot.acknowledged = true;
-        }
-    }
+    let (listed, fetching) = (own_attempts(core, &heartbeat.running), own_attempts(core, &heartbeat.fetching));
+    core.workers.note_listed(&heartbeat.worker, &listed, &fetching);
+}
+
+/// Those of a worker's attempts that this coordinator dispatched.
+fn own_attempts(core: &Core, attempts: &[RunningJob]) -> HashSet<AttemptKey> {
+    let own = attempts.iter().filter(|attempt| attempt.token == core.config.token);
+    own.map(|attempt| AttemptKey { job: attempt.job, attempt: attempt.attempt }).collect()
 }
 
 /// A worker's heartbeat.
@@ -182,7 +183,7 @@ pub(crate) fn on_goodbye(core: &mut Core, out: &mut Out, id: WorkerId, reply: Op
     out.counts.workers_left += 1;
     let (host, jobs) = (worker.host.to_string(), worker.jobs.len() as u32);
     out.notice(Notice::WorkerLeft { worker: id, host, jobs });
-    give_up_jobs(core, out, *worker, &AttemptLoss::GivenBack("the worker deregistered".into()));
+    give_up_jobs(core, out, *worker, Gone::Deregistered);
 }
 
 /// The silence timer of a worker fired. It is lost only if the coordinator itself was connected all the while.
@@ -202,7 +203,7 @@ pub(crate) fn on_silence(core: &mut Core, out: &mut Out, id: WorkerId, now: Time
     out.counts.workers_lost += 1;
     let (host, jobs) = (worker.host.to_string(), worker.jobs.len() as u32);
     out.notice(Notice::WorkerLost { worker: id, host, jobs, silent: now.since(worker.heard) });
-    give_up_jobs(core, out, *worker, &AttemptLoss::WorkerLost);
+    give_up_jobs(core, out, *worker, Gone::Lost);
 }
 
 /// The pause of a worker that had failed is over.
@@ -229,8 +230,44 @@ fn resume_all(core: &mut Core, out: &mut Out, kind: WorkerKind, engine: EngineKe
     }
 }
 
+/// Why a worker was removed.
+#[derive(Debug, Clone, Copy)]
+enum Gone {
+    /// It was silent for too long.
+    Lost,
+    /// It deregistered.
+    Deregistered,
+}
+
+/// What the removal of its worker says about a job.
+fn loss_of(slot: &Slot, gone: Gone) -> AttemptLoss {
+    use FetchStage::{Over, UnderWay, Unknown};
+    use SlotState::{Fetching, Recalled, Running, Staged};
+    // A worker acknowledges a job that takes over 50 ms: this one has not run for longer, if at all.
+    let unacknowledged = || AttemptLoss::NotBegun("the worker was gone before it acknowledged the dispatch".into());
+    match (gone, slot.state, slot.fetch) {
+        (Gone::Lost, Running | Staged | Recalled | Fetching, Unknown | UnderWay | Over) if !slot.acknowledged => {
+            unacknowledged()
+        }
+        // It may have got its slot, or what it needs, after the last heartbeat.
+        (Gone::Lost, Running | Fetching, UnderWay) | (Gone::Lost, Staged | Recalled, Unknown | UnderWay | Over) => {
+            AttemptLoss::PerhapsBegun
+        }
+        (Gone::Lost, Running | Fetching, Unknown | Over) => AttemptLoss::WorkerLost,
+        // A worker that deregisters has not begun what is staged there.
+        (Gone::Deregistered, Staged | Recalled, Unknown | UnderWay | Over) => AttemptLoss::Returned,
+        (Gone::Deregistered, Running | Fetching, Unknown | UnderWay | Over) if !slot.acknowledged => unacknowledged(),
+        (Gone::Deregistered, Running | Fetching, UnderWay) => {
+            AttemptLoss::NotBegun("the worker deregistered while it fetched what the job needs".into())
+        }
+        (Gone::Deregistered, Running | Fetching, Unknown | Over) => {
+            AttemptLoss::GivenBack("the worker deregistered".into())
+        }
+    }
+}
+
 /// The jobs of a worker that was removed are lost.
-fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLoss) {
+fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, gone: Gone) {
     core.timers.clear(Timer::WorkerSilence(worker.id), worker.silence_timer);
     if let Some(until) = worker.health().paused_until() {
         core.timers.clear(Timer::WorkerPause(worker.id), until);
@@ -239,16 +276,7 @@ fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, loss: &AttemptLo
     let mut jobs = worker.jobs;
     jobs.sort_unstable_by_key(|slot| slot.at);
     for slot in jobs {
-        let loss = match (slot.state, loss) {
-            // A worker acknowledges a job that takes over 50 ms: this one has not run for longer, if at all. (A worker that
-            // deregisters has not begun what is staged there: that is returned below.)
-            (_, AttemptLoss::WorkerLost) | (SlotState::Running, _) if !slot.acknowledged => {
-                AttemptLoss::NotBegun("the worker was gone before it acknowledged the dispatch".into())
-            }
-            (SlotState::Running, loss) => loss.clone(),
-            (SlotState::Staged(_) | SlotState::Recalled(_), AttemptLoss::WorkerLost) => AttemptLoss::PerhapsBegun,
-            (SlotState::Staged(_) | SlotState::Recalled(_), _) => AttemptLoss::Returned,
-        };
+        let loss = loss_of(&slot, gone);
         out.follow_up(FollowUp::AttemptLost { ended: EndedAttempt { at: slot.at, site: site.clone() }, loss });
     }
     resume_all(core, out, worker.kind, worker.engine);

@@ -26,7 +26,7 @@ pub(crate) use pool::{Pool, fnv1a};
 pub(crate) use preparations::{Preparation, PreparationEvent, PreparationState, Preparations};
 pub(crate) use quarantine::Quarantine;
 pub(crate) use requests::{JobContext, Request, RequestTarget, Requests};
-pub(crate) use slot::{Slot, SlotState, WorkerIndex};
+pub(crate) use slot::{FetchStage, Slot, SlotState, WorkerIndex};
 pub(crate) use specs::{PvfSpec, PvfSpecs};
 pub(crate) use timers::{Timer, Timers};
 pub(crate) use verdicts::{EarlyCancellations, RecentVerdicts};

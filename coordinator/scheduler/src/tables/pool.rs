@@ -71,23 +71,21 @@ impl Pool {
 
     /// Counts a job of a worker.
     pub(crate) fn remember(&mut self, id: WorkerId, slot: &Slot) {
-        match (slot.state, slot.rank()) {
-            (SlotState::Staged(_), Some(rank)) => {
-                self.staged.insert(rank, id);
-            }
-            (SlotState::Recalled(_), _) => self.recalled += 1,
-            (SlotState::Running | SlotState::Staged(_), _) => self.busy += 1,
+        match slot.state {
+            SlotState::Running => self.busy += 1,
+            SlotState::Staged => drop(slot.rank().map(|rank| self.staged.insert(rank, id))),
+            SlotState::Recalled => self.recalled += 1,
+            SlotState::Fetching => {}
         }
     }
 
     /// Reverses [`Pool::remember`].
     pub(crate) fn forget(&mut self, slot: &Slot) {
-        match (slot.state, slot.rank()) {
-            (SlotState::Staged(_), Some(rank)) => {
-                self.staged.remove(&rank);
-            }
-            (SlotState::Recalled(_), _) => self.recalled -= 1,
-            (SlotState::Running | SlotState::Staged(_), _) => self.busy -= 1,
+        match slot.state {
+            SlotState::Running => self.busy -= 1,
+            SlotState::Staged => drop(slot.rank().map(|rank| self.staged.remove(&rank))),
+            SlotState::Recalled => self.recalled -= 1,
+            SlotState::Fetching => {}
         }
     }
 

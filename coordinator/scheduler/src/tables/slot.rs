@@ -11,10 +11,24 @@ use std::time::Duration;
 pub(crate) enum SlotState {
     /// It has one of the worker's slots.
     Running,
-    /// It waits there for a slot, with this urgency.
-    Staged(u8),
+    /// It waits there for a slot.
+    Staged,
     /// It waited there for a slot and was recalled; the answer is awaited.
-    Recalled(u8),
+    Recalled,
+    /// It is being fetched there, by the worker's last heartbeat, and takes neither a slot nor a staging place.
+    Fetching,
+}
+
+/// What the heartbeats of the worker have said of a job's artifact and input. It only grows: a heartbeat that comes
+/// late or twice takes nothing back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FetchStage {
+    /// Nothing yet. The job counts as one that has everything.
+    Unknown,
+    /// They are being fetched: nothing was handed to any process when the heartbeat was sent.
+    UnderWay,
+    /// They are there: the job may have begun.
+    Over,
 }
 
 /// A job at a worker.
@@ -27,8 +41,12 @@ pub(crate) struct Slot {
     pub(crate) acknowledged: bool,
     /// How long the job may take once it has one of the worker's slots.
     pub(crate) allowance: Duration,
-    /// Until when the worker may have it. The first heartbeat at which the job has a slot begins the lease.
+    /// Until when the worker may have it. The first heartbeat at which the job has a slot begins the lease; the first
+    /// one at which it is being fetched begins one for the fetch.
     pub(crate) lease: Option<Timestamp>,
+    /// Its rank among the jobs staged there, most urgent first.
+    pub(crate) urgency: u8,
+    pub(crate) fetch: FetchStage,
     pub(crate) state: SlotState,
 }
 
@@ -36,13 +54,17 @@ impl Slot {
     /// Its rank among the staged jobs, if it is one.
     pub(crate) fn rank(&self) -> Option<StagedRank> {
         match self.state {
-            SlotState::Running => None,
-            SlotState::Staged(urgency) | SlotState::Recalled(urgency) => Some((urgency, self.at.job, self.at.attempt)),
+            SlotState::Running | SlotState::Fetching => None,
+            SlotState::Staged | SlotState::Recalled => Some((self.urgency, self.at.job, self.at.attempt)),
         }
     }
 
     pub(crate) fn is_running(&self) -> bool {
         self.state == SlotState::Running
+    }
+
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.state == SlotState::Fetching
     }
 }
 

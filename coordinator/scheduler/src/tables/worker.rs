@@ -7,7 +7,7 @@ use crate::{
         held::HeldArtifacts,
         lifecycle::IllegalTransition,
         pool::Pool,
-        slot::{Slot, WorkerIndex},
+        slot::{Slot, SlotState, WorkerIndex},
     },
     time::Timestamp,
 };
@@ -108,6 +108,16 @@ impl Worker {
         self.jobs.iter().filter(|slot| slot.is_running()).count() as u32
     }
 
+    /// Jobs that are being fetched and take neither a slot nor a staging place.
+    pub(crate) fn fetching(&self) -> u32 {
+        self.jobs.iter().filter(|slot| slot.is_fetching()).count() as u32
+    }
+
+    /// Jobs that take a slot or a staging place.
+    pub(crate) fn placed(&self) -> u32 {
+        self.jobs.len() as u32 - self.fetching()
+    }
+
     /// Where it is, for retries.
     pub(crate) fn site(&self) -> AttemptSite {
         AttemptSite { worker: self.id, host: self.host.clone() }
@@ -118,7 +128,8 @@ impl Worker {
         self.held.get(artifact)
     }
 
-    /// How many jobs it may have: its slots, and for an execute worker `staged_per_slot` more for each.
+    /// How many jobs it may have in slots and staged: its slots, and for an execute worker `staged_per_slot` more for
+    /// each. As many again may be there while they are being fetched.
     pub(crate) fn credit(&self, staged_per_slot: u32) -> u32 {
         let slots = self.slots;
         match self.kind {
@@ -129,15 +140,27 @@ impl Worker {
 
     /// Where a pool is to have it.
     pub(crate) fn expected_index(&self, staged_per_slot: u32) -> WorkerIndex {
-        let (jobs, slots) = (self.jobs.len() as u32, self.slots);
+        // Of two workers with a free slot that one is less loaded that fetches less.
+        let (jobs, placed, slots) = (self.jobs.len() as u32, self.placed(), self.slots);
         if self.state != WorkerState::Available || self.health.paused_until().is_some() {
             WorkerIndex::None
-        } else if jobs < slots {
+        } else if placed < slots {
             WorkerIndex::Free(jobs * 1024 / slots)
-        } else if jobs < self.credit(staged_per_slot) {
+        } else if placed < self.credit(staged_per_slot) {
             WorkerIndex::Stageable(jobs - slots)
         } else {
             WorkerIndex::None
+        }
+    }
+
+    /// Staged jobs begin in free slots, the most urgent one first.
+    pub(super) fn fill_slots(&mut self, pool: &mut Pool) {
+        for _ in self.running()..self.slots {
+            let staged = |slot: &&mut Slot| matches!(slot.state, SlotState::Staged | SlotState::Recalled);
+            let Some(next) = self.jobs.iter_mut().filter(staged).min_by_key(|slot| slot.rank()) else { return };
+            pool.forget(next);
+            next.state = SlotState::Running;
+            pool.remember(self.id, next);
         }
     }
 

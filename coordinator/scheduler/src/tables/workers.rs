@@ -8,7 +8,7 @@ use crate::{
         held::HeldArtifacts,
         lifecycle::IllegalTransition,
         pool::Pool,
-        slot::{Slot, SlotState, WorkerIndex},
+        slot::{FetchStage, Slot, SlotState, WorkerIndex},
         worker::{Worker, WorkerEvent, WorkerState},
     },
     time::Timestamp,
@@ -18,7 +18,10 @@ use pvf_proto::{
     wire::{MAX_OTHER_ENGINES, WorkerHello, WorkerKind},
 };
 use smallvec::SmallVec;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 /// Most workers that may be registered at once.
 pub(crate) const MAX_WORKERS: u32 = 100_000;
@@ -205,9 +208,9 @@ impl Workers {
     /// `allowance`: how long it may take once it has a slot.
     pub(crate) fn occupy(&mut self, id: &WorkerId, at: AttemptKey, urgency: u8, allowance: Duration) -> bool {
         let occupied = self.change(id, |worker, pool| {
-            let full = worker.jobs.len() as u32 >= worker.slots;
-            let state = if full { SlotState::Staged(urgency) } else { SlotState::Running };
-            let slot = Slot { at, taken: None, acknowledged: false, allowance, lease: None, state };
+            let state = if worker.placed() >= worker.slots { SlotState::Staged } else { SlotState::Running };
+            let fetch = FetchStage::Unknown;
+            let slot = Slot { at, taken: None, acknowledged: false, allowance, lease: None, urgency, fetch, state };
             worker.jobs.push(slot);
             pool.remember(worker.id, &slot);
         });
@@ -221,15 +224,40 @@ impl Workers {
             let position = worker.jobs.iter().position(|slot| slot.at == at)?;
             let gone = worker.jobs.swap_remove(position);
             pool.forget(&gone);
-            if worker.running() < worker.slots
-                && let Some(next) = worker.jobs.iter_mut().filter(|s| !s.is_running()).min_by_key(|s| s.rank())
-            {
-                pool.forget(next);
-                next.state = SlotState::Running;
-                pool.remember(worker.id, next);
-            }
+            worker.fill_slots(pool);
             Some(gone)
         })?
+    }
+
+    /// A heartbeat lists these attempts, and says which of them are only being fetched: these take no slot from now on,
+    /// as many as the worker has [credit](Worker::credit). What is fetched takes a slot, or waits for one like a staged
+    /// job, also above the credit.
+    pub(crate) fn note_listed(
+        &mut self,
+        id: &WorkerId,
+        listed: &HashSet<AttemptKey>,
+        being_fetched: &HashSet<AttemptKey>,
+    ) {
+        let staged_per_slot = self.staged_per_slot;
+        self.change(id, |worker, pool| {
+            for slot in worker.jobs.iter_mut().filter(|slot| listed.contains(&slot.at)) {
+                let stage = if being_fetched.contains(&slot.at) { FetchStage::UnderWay } else { FetchStage::Over };
+                (slot.acknowledged, slot.fetch) = (true, slot.fetch.max(stage));
+                if slot.is_fetching() && slot.fetch == FetchStage::Over {
+                    (slot.state, slot.lease) = (SlotState::Staged, None);
+                    pool.remember(worker.id, slot);
+                }
+            }
+            let room = worker.credit(staged_per_slot).saturating_sub(worker.fetching());
+            let is_counted = |slot: &&mut Slot| {
+                slot.fetch == FetchStage::UnderWay && matches!(slot.state, SlotState::Running | SlotState::Staged)
+            };
+            for slot in worker.jobs.iter_mut().filter(is_counted).take(room as usize) {
+                pool.forget(slot);
+                slot.state = SlotState::Fetching;
+            }
+            worker.fill_slots(pool);
+        });
     }
 
     /// Changes the state of a job at a worker. Returns whether it is there.

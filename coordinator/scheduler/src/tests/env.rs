@@ -202,6 +202,10 @@ impl Env {
         found.is_some_and(|(key, _)| core.workers.get(&worker(n)).is_some_and(|worker| worker.holds(key).is_some()))
     }
 
+    pub(super) fn is_registered(&self, n: u64) -> bool {
+        self.scheduler.core.workers.contains(&worker(n))
+    }
+
     pub(super) fn gauges(&self) -> Gauges {
         self.scheduler.gauges()
     }

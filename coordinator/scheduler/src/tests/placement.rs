@@ -57,7 +57,13 @@ fn a_worker_states_what_it_has_when_it_registers_and_in_heartbeats() {
     assert!(is_valid(&env.verdict_of(1)));
     assert_eq!(first.worker, worker(7));
     let state = |env: &mut Env, n, holding| {
-        let heartbeat = Heartbeat { worker: worker(n), running: vec![], draining: false, holdings: vec![holding] };
+        let heartbeat = Heartbeat {
+            worker: worker(n),
+            running: vec![],
+            draining: false,
+            holdings: vec![holding],
+            fetching: vec![],
+        };
         assert_eq!(env.heartbeat_with(heartbeat), WorkerReply::Ack);
     };
     state(&mut env, 7, Holding::Gone(id()));

@@ -125,7 +125,7 @@ fn a_lost_worker_with_a_staged_job() {
     env.submit(2, 1, execute(ExecuteKind::Backing));
     let staged = env.dispatched();
     env.pass(Duration::from_secs(6));
-    let why = "worker: the worker was lost while the job waited there for a slot".to_owned();
+    let why = "worker: the worker was lost while the job waited there for its input or a slot".to_owned();
     let expected = [(&running, RetryReason::WorkerLost), (&staged, RetryReason::Internal(why))]
         .map(|(job, why)| retried(job, WorkerKind::Execute, why));
     assert_eq!(new_retries(&mut env), expected);

@@ -13,7 +13,7 @@ use pvf_proto::{
 use std::time::Duration;
 
 fn plain_heartbeat(n: u64) -> Heartbeat {
-    Heartbeat { worker: worker(n), running: vec![], draining: false, holdings: vec![] }
+    Heartbeat { worker: worker(n), running: vec![], draining: false, holdings: vec![], fetching: vec![] }
 }
 
 #[test]

@@ -118,6 +118,11 @@ pub struct Heartbeat {
     pub draining: bool,
     /// Changes of its artifact cache since the previous heartbeat, at most 512.
     pub holdings: Vec<Holding>,
+    /// Those of [`Self::running`] whose artifact or input is still being fetched: nothing of them was handed to any
+    /// process when this was sent. One that was listed without being here is fetched, and is here never again. Sent
+    /// only if there are some, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fetching: Vec<RunningJob>,
 }
 
 /// Report of an attempt.

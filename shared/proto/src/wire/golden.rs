@@ -237,8 +237,17 @@ fn workers(golden: &mut GoldenMessages) {
             running,
             draining: true,
             holdings: vec![Holding::Gone(artifact())],
+            fetching: vec![],
         }),
     );
+    let fetching = Heartbeat {
+        worker,
+        running: vec![running_job()],
+        draining: false,
+        holdings: vec![],
+        fetching: vec![running_job()],
+    };
+    golden.add("heartbeat fetching", &FromWorker::Heartbeat(fetching));
     golden.add("goodbye", &FromWorker::Goodbye { worker });
     let info = ArtifactInfo { bytes: 13, mac: Mac([24; 32]) };
     let why = || "why".to_owned();

@@ -205,7 +205,13 @@ pub(super) fn heartbeat(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<
         worker = of;
         jobs.push(job);
     }
-    Ok(Heartbeat { worker, running: jobs, draining: u.ratio(1, 8)?, holdings: list(u, holding)? })
+    // Mostly jobs that it lists, as a worker does.
+    let mut fetching = jobs.clone();
+    fetching.retain(|_| u.ratio(1, 3).unwrap_or(false));
+    if u.ratio(1, 8)? {
+        fetching.push(running(u)?);
+    }
+    Ok(Heartbeat { worker, running: jobs, draining: u.ratio(1, 8)?, holdings: list(u, holding)?, fetching })
 }
 
 pub(super) fn prepare_error(u: In<'_, '_>) -> Result<PrepareError> {

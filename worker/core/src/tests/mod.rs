@@ -281,7 +281,12 @@ fn describe(action: Action) -> String {
             let FromWorker::Heartbeat(beat) = round_trip(FromWorker::Heartbeat(*beat)) else {
                 panic!("another message")
             };
-            format!("heartbeat {}{}", list(&beat.running), if beat.draining { " draining" } else { "" })
+            let fetching = match &beat.fetching[..] {
+                [] => String::new(),
+                jobs => format!(" fetching {}", list(jobs)),
+            };
+            let draining = if beat.draining { " draining" } else { "" };
+            format!("heartbeat {}{fetching}{draining}", list(&beat.running))
         }
         Action::Report(report) => {
             let FromWorker::Report(report) = round_trip(FromWorker::Report(report)) else { panic!("another message") };

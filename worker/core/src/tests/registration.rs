@@ -62,6 +62,64 @@ fn heartbeats_list_the_jobs_in_every_state() {
 }
 
 #[test]
+fn heartbeats_say_which_jobs_are_only_being_fetched() {
+    let mut f = unregistered();
+    f.fetches_at_once = false;
+    f.pass(Duration::ZERO);
+    f.answer(Request::Register, Ok(WorkerReply::Welcome { token: TOKEN }));
+    f.dispatch_each(1..=4, 0);
+    f.fetched(2);
+    f.fetched(3);
+    f.skip();
+    // Of those that are fetched one runs and one is staged.
+    f.pass(BEAT);
+    f.expect(&["d1: taken", "d2: taken", "d3: taken", "d4: taken", "heartbeat [1.1 2.1 3.1 4.1] fetching [1.1 4.1]"]);
+    f.answer(Request::Heartbeat, Ok(WorkerReply::Ack));
+    f.fetched(1);
+    f.fetch_failed(4);
+    f.expect(&["report 4.1"]);
+    f.pass(BEAT);
+    f.expect(&["heartbeat [1.1 2.1 3.1 4.1]"]);
+}
+
+/// A machine that cannot run jobs takes none, and the coordinator learns it at once, both ways.
+#[test]
+fn an_unfit_worker_takes_no_jobs_and_says_so_until_it_is_fit_again() {
+    let mut f = Fixture::new(1);
+    f.dispatch(dispatch(1, 0));
+    f.skip();
+    f.tell(Event::Fit(true));
+    f.expect(&[]);
+    f.tell(Event::Fit(false));
+    f.expect(&["heartbeat [1.1] draining"]);
+    assert!(!f.agent.is_fit() && !f.agent.is_draining());
+    f.dispatch(dispatch(2, 0));
+    f.expect(&["refused", "d2: draining"]);
+    // What it has goes on, and a repetition is no new job.
+    f.dispatch(dispatch(1, 0));
+    f.expect(&["d1: taken"]);
+    f.released(1);
+    f.ended(1);
+    f.expect(&["d1: done 1.1"]);
+    f.command(acknowledge(1), "a");
+    f.tell(Event::Fit(false));
+    f.expect(&[]);
+    // The heartbeat is on its way: the next one says what has changed since.
+    f.tell(Event::Fit(true));
+    f.expect(&[]);
+    f.answer(Request::Heartbeat, Ok(WorkerReply::Ack));
+    f.pass(HEARTBEAT);
+    f.expect(&["heartbeat []"]);
+    f.dispatch(dispatch(2, 0));
+    f.expect(&["took 2.1", "start 2.1 as r2"]);
+    f.tell(Event::Shutdown);
+    f.expect(&["draining 1"]);
+    f.tell(Event::Fit(false));
+    f.tell(Event::BusClosed);
+    f.expect(&["stop r2", "leave"]);
+}
+
+#[test]
 fn an_answer_to_no_request_is_noticed() {
     let mut f = Fixture::new(1);
     f.answer(Request::Heartbeat, Ok(WorkerReply::Ack));

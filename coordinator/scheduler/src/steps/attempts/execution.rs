@@ -256,7 +256,7 @@ pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss:
         // Not the candidate's death as far as is known, but bounded: it may be what kills workers.
         AttemptLoss::PerhapsBegun => {
             uncount_dispatch(core, out, ended.at.job);
-            let why = "the worker was lost while the job waited there for a slot";
+            let why = "the worker was lost while the job waited there for its input or a slot";
             on_infra_failure(core, out, ended, (InternalError::WorkerDraining(why.into()), None), now);
         }
         AttemptLoss::Failed(why) => {

@@ -157,7 +157,12 @@ pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss:
         task.lost.push((ended.at.attempt, ended.site.worker));
     }
     match loss {
-        AttemptLoss::Returned | AttemptLoss::PerhapsBegun => preparations::requeue(core, out, ended.at.job, now),
+        AttemptLoss::Returned => preparations::requeue(core, out, ended.at.job, now),
+        // Not the code's death as far as is known, but bounded: it may be what kills workers.
+        AttemptLoss::PerhapsBegun => {
+            let why = "the worker was lost while the job waited there for its code or a slot";
+            on_not_begun(core, out, ended, why.into(), now);
+        }
         AttemptLoss::NotBegun(why) | AttemptLoss::GivenBack(why) => on_not_begun(core, out, ended, why, now),
         AttemptLoss::Failed(why) => {
             health::note_failure(core, out, &ended, why.clone(), now);

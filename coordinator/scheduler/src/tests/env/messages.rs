@@ -63,13 +63,24 @@ impl Env {
     /// A worker's heartbeat, with the jobs that it has.
     pub(crate) fn heartbeat(&mut self, n: u64) {
         let running = self.attempts_at(n);
-        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: false, holdings: vec![] });
+        self.heartbeat_of(n, running, vec![]);
+    }
+
+    /// The same of a worker at which these jobs are only being fetched.
+    pub(crate) fn heartbeat_fetching(&mut self, n: u64, jobs: &[&Job]) {
+        let running = self.attempts_at(n);
+        self.heartbeat_of(n, running, jobs.iter().map(|job| job.listed()).collect());
+    }
+
+    fn heartbeat_of(&mut self, n: u64, running: Vec<RunningJob>, fetching: Vec<RunningJob>) {
+        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: false, holdings: vec![], fetching });
     }
 
     /// The same of a worker that takes nothing new.
     pub(crate) fn heartbeat_draining(&mut self, n: u64) {
         let running = self.attempts_at(n);
-        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: true, holdings: vec![] });
+        let (holdings, fetching) = (vec![], vec![]);
+        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: true, holdings, fetching });
     }
 
     /// The same of a worker that has lost its jobs.
