@@ -7,9 +7,10 @@ use super::{
 use crate::Policy;
 use pvf_proto::{
     artifact::StoredArtifact,
+    job::ExecuteOutcome,
     priority::ExecuteKind,
-    verdict::{AmbiguousReason, Outcome, PrepareError, WireOutcome},
-    wire::{Work, WorkerHello, WorkerKind},
+    verdict::{AmbiguousReason, InvalidReason, Outcome, PrepareError, WireOutcome},
+    wire::{Dispatch, Work, WorkerHello, WorkerKind},
 };
 
 const WORKERS: [u64; 6] = [1, 2, 3, 4, 5, 6];
@@ -79,6 +80,49 @@ fn a_success_clears_the_losses() {
     lose_workers(&mut env, 3, 2);
     succeed(&mut env, 4);
     assert_eq!(env.counts().quarantined, 0);
+}
+
+/// Loses two workers of a fleet with request 1. Gives the attempts, and whether a later request is answered at once
+/// after these are reported like this.
+fn reported_late(report: impl Fn(&mut Env, &[Job; 2])) -> bool {
+    let mut env = fleet(WorkerKind::Execute, 2);
+    env.submit(1, 1, candidate(ExecuteKind::Backing, 1));
+    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
+    let lost = [0; 2].map(|_| {
+        let job = env.dispatched();
+        lose_worker_of(&mut env, &job);
+        job
+    });
+    assert_eq!(env.verdict_of(1), worker_death());
+    report(&mut env, &lost);
+    env.quiet();
+    env.submit(2, 1, candidate(ExecuteKind::Backing, 1));
+    let quarantined = env.counts().quarantined == 1;
+    match quarantined {
+        true => assert_eq!(env.verdict_of(2), worker_death()),
+        false => assert_eq!(env.dispatched().request, Some(request(2))),
+    }
+    quarantined
+}
+
+#[test]
+fn a_verdict_of_a_worker_that_counted_as_lost_lifts_the_quarantine() {
+    assert!(reported_late(|_, _| ()));
+    for outcome in [valid(), ExecuteOutcome::Invalid(InvalidReason::PovDecompression)] {
+        assert!(!reported_late(|env, lost| env.executed(&lost[0], outcome.clone())));
+        assert!(!reported_late(|env, lost| env.executed(&lost[1], outcome.clone())));
+    }
+}
+
+#[test]
+fn whatever_a_worker_that_counted_as_lost_reports_takes_its_loss_back() {
+    assert!(!reported_late(|env, lost| env.executed(&lost[0], ExecuteOutcome::Ambiguous(job_death()))));
+    assert!(!reported_late(|env, lost| env.executed(&lost[1], ExecuteOutcome::Internal(kernel_error()))));
+    assert!(reported_late(|env, lost| {
+        let attempt = lost[0].attempt + 7;
+        let never = Dispatch { attempt, ..lost[0].dispatch.clone() };
+        env.executed(&Job { worker: lost[0].worker, dispatch: never }, valid());
+    }));
 }
 
 #[test]

@@ -93,13 +93,16 @@ pub(super) fn on_late_report(
     now: Timestamp,
 ) {
     let LateReport { at, worker } = late;
+    let verdict = match outcome {
+        ExecuteOutcome::Valid(result) => Some(Outcome::Valid(result)),
+        ExecuteOutcome::Invalid(reason) => Some(Outcome::Invalid(reason)),
+        ExecuteOutcome::Ambiguous(_) | ExecuteOutcome::Internal(_) => None,
+    };
+    // Also if its requests were answered meanwhile: later ones are not to suffer for a worker that was not killed.
+    core.quarantine.note_report(at, worker, verdict.is_some());
+    let Some(outcome) = verdict else { return };
     let Some(execution) = core.executions.get(at.job).filter(|e| e.lost.contains(&(at.attempt, worker))) else {
         return;
-    };
-    let outcome = match outcome {
-        ExecuteOutcome::Valid(result) => Outcome::Valid(result),
-        ExecuteOutcome::Invalid(reason) => Outcome::Invalid(reason),
-        ExecuteOutcome::Ambiguous(_) | ExecuteOutcome::Internal(_) => return,
     };
     out.counts.late_reports += 1;
     core.quarantine.clear(&execution.identity);
@@ -266,7 +269,7 @@ pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss:
         AttemptLoss::WorkerLost => {
             // The loss counts for later requests; this one has its second attempt in any case.
             if let Some(identity) = core.executions.get(ended.at.job).map(|execution| execution.identity) {
-                core.quarantine.note_death(identity, &ended.site.host, now);
+                core.quarantine.note_death(identity, &ended, now);
             }
             on_ambiguous(core, out, ended, AmbiguousReason::WorkerDeath, now);
         }
