@@ -133,6 +133,14 @@ impl World {
                     worker.fails_until = until;
                 }
             }
+            Op::WorkerUnfit { worker, ms } => {
+                if let Some(id) = self.pick_worker(*worker) {
+                    let generation = self.workers.get(&id).map_or(0, |w| w.generation);
+                    self.worker_input(id, generation, Input::Fit(false));
+                    let fit = Scheduled::Worker(id, generation, Input::Fit(true));
+                    self.after(Duration::from_millis(u64::from(*ms)), fit);
+                }
+            }
             Op::JobHangs { worker, ms } => {
                 self.checks.hung = true;
                 if let Some(id) = self.pick_worker(*worker) {

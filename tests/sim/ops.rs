@@ -95,6 +95,11 @@ pub enum Op {
         worker: u8,
         ms: u32,
     },
+    /// A worker's machine cannot run jobs for this long, by its self-test: it takes no new ones.
+    WorkerUnfit {
+        worker: u8,
+        ms: u32,
+    },
     /// What workers fetch from the store does not arrive for this long.
     StoreHangs {
         ms: u32,
@@ -164,7 +169,8 @@ fn fault(rng: &mut fastrand::Rng) -> Op {
         76..78 => Op::StoreHangs { ms: rng.u32(10..40_000) },
         78..80 => Op::WorkerFailsAtOnce { worker, ms: rng.u32(1000..60_000) },
         80..81 => Op::JobHangs { worker, ms: rng.u32(5000..150_000) },
-        81..83 => Op::Network { lost: 0, duplicated: 0 },
+        81..82 => Op::WorkerUnfit { worker, ms: rng.u32(100..30_000) },
+        82..83 => Op::Network { lost: 0, duplicated: 0 },
         83..88 => Op::Network { lost: rng.u8(0..20), duplicated: rng.u8(0..20) },
         88..94 => Op::Restart,
         _ => Op::ClientDies { client: rng.u8(0..4) },

@@ -232,12 +232,18 @@ fn broken(spec: &JobSpec) -> JobOutcome {
 fn kills_worker(spec: &JobSpec) -> bool {
     match spec {
         JobSpec::Prepare(job) => truth::code(truth::number_of(job.artifact.code_hash)) == CodeTruth::KillsPrepare,
-        JobSpec::Execute(job) => truth::candidate(truth::candidate_of(&job.block_data)) == CandidateTruth::KillsWorker,
+        JobSpec::Execute(job) => {
+            let links = truth::code(truth::number_of(job.artifact.code_hash)) != CodeTruth::Unlinkable;
+            links && truth::candidate(truth::candidate_of(&job.block_data)) == CandidateTruth::KillsWorker
+        }
     }
 }
 
 fn execute(job: &ExecuteJob, dispatch: &Dispatch) -> ExecuteOutcome {
     let n = truth::candidate_of(&job.block_data);
+    if truth::code(truth::number_of(job.artifact.code_hash)) == CodeTruth::Unlinkable {
+        return ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction("no such import".into()));
+    }
     match truth::candidate(n) {
         CandidateTruth::Valid => {
             // The result names the attempt, so that a verdict can be traced to it.
@@ -256,7 +262,10 @@ fn prepare(job: &PrepareJob, store: &mut Store) -> PrepareOutcome {
         return PrepareOutcome::Internal(InternalError::Store("down".into()));
     }
     match truth::code(truth::number_of(job.artifact.code_hash)) {
-        CodeTruth::Good => PrepareOutcome::Prepared(store.put(&job.artifact)),
+        CodeTruth::Unlinkable if job.precheck => {
+            PrepareOutcome::Failed(PrepareError::RuntimeConstruction("no such import".into()))
+        }
+        CodeTruth::Good | CodeTruth::Unlinkable => PrepareOutcome::Prepared(store.put(&job.artifact)),
         CodeTruth::Broken => {
             let error = PrepareError::Prevalidation("broken".into());
             store.put_failure(&job.artifact, error.clone());

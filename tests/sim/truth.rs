@@ -21,6 +21,8 @@ pub enum CodeTruth {
     KillsPrepare,
     /// Preparing it times out.
     Slow,
+    /// It is prepared, and cannot be linked.
+    Unlinkable,
 }
 
 /// How executing a candidate ends.
@@ -39,6 +41,7 @@ pub fn code(n: u8) -> CodeTruth {
     match n % 12 {
         7 => CodeTruth::Broken,
         9 => CodeTruth::KillsPrepare,
+        10 => CodeTruth::Unlinkable,
         11 => CodeTruth::Slow,
         _ => CodeTruth::Good,
     }

@@ -57,6 +57,8 @@ pub enum Input {
     Ended(RunId),
     /// The core's timeout.
     Timeout,
+    /// Whether the machine can run jobs.
+    Fit(bool),
     /// The worker is asked to end.
     Shutdown,
 }
@@ -172,6 +174,12 @@ impl World {
         let event = match input {
             Input::Timeout => return self.worker_timeout(id),
             Input::Shutdown => Event::Shutdown,
+            Input::Fit(fit) => {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.checks.fit = fit;
+                }
+                Event::Fit(fit)
+            }
             Input::Answered { request, answer } => {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.checks.on_answer(request, &answer);

@@ -8,7 +8,7 @@ use pvf_shared::{
     blob::BlobRef,
     ids::{ArtifactId, Attempt, FencingToken, JobId, NodeId, RequestId},
     time::Timestamp,
-    verdict::{AmbiguousReason, Outcome},
+    verdict::{AmbiguousReason, Outcome, PrepareError},
     wire::{Submission, Verdict, Work, WorkerKind},
 };
 use std::collections::HashSet;
@@ -97,6 +97,8 @@ impl Checks {
                 assert!(number.is_some());
                 let opens = !matches!(reason, AmbiguousReason::CorruptedArtifact(_));
                 assert!(opens, "an artifact that does not open is called the candidate's doing");
+                let links = !matches!(reason, AmbiguousReason::RuntimeConstruction(_)) || code == CodeTruth::Unlinkable;
+                assert!(links, "code {n} is said not to link");
                 // Without an attempt it is the answer to a validation that has lost workers before.
                 let lost = matches!(reason, AmbiguousReason::WorkerDeath) && verdict.attempts > 0;
                 assert!(
@@ -108,7 +110,9 @@ impl Checks {
                 assert!(!dies || kills, "the job of a good candidate is said to have died");
             }
             Outcome::PrecheckOk => assert_eq!(code, CodeTruth::Good),
-            Outcome::PreparationFailed(_) => {
+            Outcome::PreparationFailed(error) => {
+                let links = matches!(error, PrepareError::RuntimeConstruction(_));
+                assert!(!links || number.is_none(), "an execution is told what a precheck found");
                 let died = self.deaths.get(&live.code).copied().unwrap_or(0) >= 3;
                 assert!(code != CodeTruth::Good || died, "good code {n} failed to prepare: {verdict:?}");
             }

@@ -26,6 +26,8 @@ pub struct WorkerChecks {
     unanswered: HashMap<Subject, (u32, Timestamp, AttemptKey)>,
     /// When it went on after it stood still.
     resumed: Timestamp,
+    /// Its machine can run jobs.
+    pub fit: bool,
 }
 
 /// An attempt that the worker was told of.
@@ -59,7 +61,7 @@ enum State {
 impl Default for WorkerChecks {
     fn default() -> Self {
         let (attempts, unanswered, resumed) = (BTreeMap::new(), HashMap::new(), Timestamp::default());
-        Self { highest_token: FencingToken(0), attempts, unanswered, resumed }
+        Self { highest_token: FencingToken(0), attempts, unanswered, resumed, fit: true }
     }
 }
 
@@ -119,6 +121,7 @@ impl WorkerChecks {
         if self.attempts.contains_key(&key) {
             return;
         }
+        assert!(self.fit || refusal.is_some(), "a worker whose machine cannot run jobs takes {key}");
         if refusal.is_none_or(|why| *why == CommandRefusal::NoFreeSlot) {
             let earlier = self.attempts.iter_mut().filter(|(other, _)| other.job == key.job);
             for (_, seen) in earlier.filter(|(_, seen)| !matches!(seen.state, State::Acknowledged)) {
