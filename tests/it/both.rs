@@ -10,7 +10,7 @@ use pvf_guests::{
 use pvf_shared::{
     candidate::{BlockDataForm, ValidationParamsExtension, ValidationResult},
     params::{ExecutorParam, ExecutorParams, PvfPrepKind},
-    verdict::{InvalidReason, Outcome, PrepareError},
+    verdict::{AmbiguousReason, InvalidReason, Outcome, PrepareError},
 };
 use pvf_tests::{
     host::Host,
@@ -54,6 +54,7 @@ on_both! {
     dropping_a_request_cancels_it
     large_inputs_and_results_travel_through_the_store
     a_deterministic_failure_is_not_tried_again
+    a_precheck_says_the_same_before_and_after_an_execution
 }
 
 async fn execute(host: &ValidationHost, pvf: &Pvf, request: ExecuteRequest) -> Answer {
@@ -240,6 +241,36 @@ async fn a_preparation_times_out(host: Host) {
     let outcome = host.handle().precheck_pvf(pvf).await.unwrap().outcome;
     assert_eq!(outcome, Outcome::PreparationFailed(PrepareError::TimedOut { limit_ms: 500 }));
     valid(&execute(host.handle(), &adder(), good_block()).await);
+}
+
+async fn a_precheck_says_the_same_before_and_after_an_execution(host: Host) {
+    let case = |name| {
+        let case = corpus::all().into_iter().find(|case| case.name == name).unwrap();
+        pvf_of((case.wasm)())
+    };
+    let linkable = [adder(), pvf_of(distinct_adder(1))];
+    let unlinkable = [case("import_other_module"), case("import_table")];
+    for ([first_prechecked, first_executed], links) in [(linkable, true), (unlinkable, false)] {
+        let precheck = async |pvf: &Pvf| {
+            let outcome = host.handle().precheck_pvf(pvf.clone()).await.unwrap().outcome;
+            match &outcome {
+                Outcome::PrecheckOk => assert!(links),
+                Outcome::PreparationFailed(PrepareError::RuntimeConstruction(_)) => assert!(!links),
+                other => panic!("{other:?}"),
+            }
+            outcome
+        };
+        let before = precheck(&first_prechecked).await;
+        for pvf in [&first_prechecked, &first_executed] {
+            match execute(host.handle(), pvf, good_block()).await.outcome {
+                Outcome::Valid(_) => assert!(links),
+                Outcome::PossiblyInvalid(AmbiguousReason::RuntimeConstruction(_)) => assert!(!links),
+                other => panic!("{other:?}"),
+            }
+            precheck(pvf).await;
+        }
+        assert_eq!(precheck(&first_prechecked).await, before);
+    }
 }
 
 async fn the_memory_of_a_preparation_is_limited(host: Host) {

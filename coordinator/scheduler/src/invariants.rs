@@ -115,6 +115,10 @@ fn check_artifacts(core: &Core, background: &[&BackgroundTask]) {
             assert!(waits_for(core, *waiter, Some(key)), "{key:?} has a waiter {waiter:?} that does not wait for it");
         }
         specs += u64::from(artifact.spec.is_some());
+        for entry in artifact.prechecks.entries() {
+            let of = core.artifacts.get(entry).and_then(|entry| entry.precheck_of);
+            assert_eq!(of, Some(key), "{key:?} is prechecked by an entry of another artifact");
+        }
         assert_eq!(artifact.users, users.get(&Some(key)).copied().unwrap_or(0), "{key:?} has other users");
         match artifact.state() {
             ArtifactState::Preparing(job) => {

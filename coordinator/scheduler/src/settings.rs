@@ -102,10 +102,11 @@ pub struct Policy {
     /// An artifact that was not needed for longer is dropped in any case.
     #[serde(with = "humantime_serde")]
     pub artifact_ttl: Duration,
-    /// A preparation that failed for a reason that may pass is tried again when it is requested after this.
+    /// A preparation that failed for a reason that may pass is tried again when it is requested after this. One whose
+    /// process or workers died is tried again sooner: after 10 s, then four times as long each time, up to this.
     #[serde(with = "humantime_serde")]
     pub failure_cool_down: Duration,
-    /// Such a preparation is tried at most this many times.
+    /// Such a preparation is tried at most this many times; one with so many deaths in a row once an hour from then on.
     pub max_preparations: u32,
     /// A validation that was running when workers were lost on this many machines, with at most an hour between two
     /// losses and no run that ended by itself since, is answered as possibly invalid, unless a fresh execution is asked

@@ -4,7 +4,6 @@
 //! is left that it did not expect ([`env::Env`]). No test reads the scheduler's tables.
 
 mod env;
-mod fetching;
 mod fixtures;
 
 mod acknowledgements;
@@ -15,12 +14,14 @@ mod cancellation;
 mod clients;
 mod coalescing;
 mod engines;
+mod fetching;
 mod health;
 mod inconsistency;
 mod leases;
 mod not_begun;
 mod notices;
 mod placement;
+mod prechecks;
 mod preparation_failures;
 mod preparation_order;
 mod pruning;

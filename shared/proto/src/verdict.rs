@@ -103,6 +103,20 @@ impl PrepareError {
         matches!(self, Self::CouldNotDecompress(_) | Self::OutOfMemory)
     }
 
+    /// Whether the machine or the worker may be the reason, so that the failure says little about the code.
+    pub fn may_be_the_machines(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::JobDied(_) | Self::Kernel(_) => true,
+            Self::Prevalidation(_)
+            | Self::Preparation(_)
+            | Self::JobError(_)
+            | Self::OutOfMemory
+            | Self::CouldNotDecompress(_)
+            | Self::TimedOut { .. }
+            | Self::RuntimeConstruction(_) => false,
+        }
+    }
+
     /// Whether the code fails in the same way on every worker, so that the preparation is not retried.
     pub fn is_deterministic(&self) -> bool {
         match self {

@@ -3,14 +3,16 @@
 use crate::{
     core::{BackgroundTask, Core, Out},
     effect::Effect,
-    keys::{ArtifactKey, EngineKey},
+    keys::{ArtifactKey, EngineKey, Waiter},
     notice::{DropReason, Notice},
-    tables::{ArtifactEvent, ArtifactState, PvfSpec, PvfSpecs},
+    operations::preparations,
+    tables::{ArtifactEvent, ArtifactState, PrecheckTerms, PvfSpec, PvfSpecs},
     time::Timestamp,
 };
 use pvf_proto::{
     artifact::ArtifactInfo,
-    ids::ArtifactId,
+    ids::{ArtifactId, RequestId},
+    priority::PreparePriority,
     verdict::{InternalError, PrepareError},
 };
 use std::sync::Arc;
@@ -56,12 +58,63 @@ pub(crate) fn ready(
     info: ArtifactInfo,
     prepared: Option<(Timestamp, Timestamp)>,
 ) {
-    core.artifacts.set_bytes(key, info.bytes);
+    let precheck_of = core.artifacts.get(key).and_then(|artifact| artifact.precheck_of);
+    if precheck_of.is_none() {
+        core.artifacts.set_bytes(key, info.bytes);
+    }
     if let Some(artifact) = core.artifacts.get_mut(key) {
         artifact.failures = 0;
         artifact.prepare_times = prepared;
     }
+    if let Some((_, ended)) = prepared {
+        note_precheck(core, key, Ok(()), ended);
+    }
     settle(core, out, key, ArtifactEvent::Ready(info));
+    // Compiling is deterministic, so this is the same one; should it not be, it is the one that the store has.
+    if let Some((of, artifact)) = precheck_of.and_then(|of| Some((of, core.artifacts.get_mut(of)?)))
+        && matches!(artifact.state(), ArtifactState::Prepared(_))
+        && out.checked(artifact.transition(ArtifactEvent::Ready(info))).is_some()
+    {
+        core.artifacts.set_bytes(of, info.bytes);
+    }
+}
+
+/// The preparation of an artifact has ended. If it was a precheck, its answer is remembered under its terms.
+fn note_precheck(core: &mut Core, key: ArtifactKey, result: Result<(), PrepareError>, now: Timestamp) {
+    let Some(artifact) = core.artifacts.get(key) else { return };
+    let (true, Some(spec)) = (artifact.linked, &artifact.spec) else { return };
+    let terms = PrecheckTerms::of(spec);
+    let of = artifact.precheck_of.unwrap_or(key);
+    if let Some(artifact) = core.artifacts.get_mut(of) {
+        artifact.prechecks.note(terms, result, now);
+    }
+}
+
+/// Links the code of an artifact that is prepared, for a precheck: it is compiled once more, and the artifact stays as it
+/// is for executions. Prechecks under the same terms share one such preparation.
+pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactKey, RequestId), now: Timestamp) {
+    let Some(spec) = core.requests.preparation(&request).map(|context| context.spec.clone()) else { return };
+    let terms = PrecheckTerms::of(&spec);
+    let under_way = core.artifacts.get(of).and_then(|artifact| artifact.prechecks.under_way(&terms));
+    let Some(key) = under_way.or_else(|| core.artifacts.add_precheck(of)) else {
+        return out.inconsistent(format_args!("a precheck of an unknown artifact {of:?}"));
+    };
+    if let Some(context) = core.requests.preparation_mut(&request) {
+        context.artifact = Some(key);
+    }
+    if let Some(entry) = core.artifacts.get_mut(key) {
+        entry.waiters.insert(Waiter::Preparation(request));
+    }
+    if under_way.is_none() {
+        set_spec(core, key, &spec);
+        if let Some(entry) = core.artifacts.get_mut(key) {
+            entry.priority = PreparePriority::Normal;
+        }
+        if let Some(artifact) = core.artifacts.get_mut(of) {
+            artifact.prechecks.began(terms, key);
+        }
+        preparations::enqueue(core, out, key, now);
+    }
 }
 
 /// Preparing failed: the waiters are told, and the failure is kept.
@@ -71,6 +124,7 @@ pub(crate) fn fail(core: &mut Core, out: &mut Out, key: ArtifactKey, error: Prep
     };
     artifact.failures += 1;
     out.notice(Notice::PreparationFailed { artifact: artifact.id.clone(), error: error.clone() });
+    note_precheck(core, key, Err(error.clone()), now);
     settle(core, out, key, ArtifactEvent::Failed { error, at: now });
 }
 

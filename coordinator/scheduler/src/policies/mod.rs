@@ -16,4 +16,6 @@ pub(crate) use execute_queue::ExecuteQueue;
 pub(crate) use placement::{DISPATCHES, Waits, choose_engine, choose_worker, elsewhere, least_loaded, staged_rank};
 pub(crate) use prepare_queue::PrepareQueue;
 pub(crate) use relevance::{execution_relevance, request_relevance};
-pub(crate) use retries::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error};
+pub(crate) use retries::{
+    MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, death_pause, may_pass, not_begun_delay, not_begun_error,
+};

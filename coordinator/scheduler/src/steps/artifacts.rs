@@ -7,12 +7,13 @@ use crate::{
     keys::{ArtifactKey, Waiter},
     notice::{DropReason, Notice},
     operations::{artifacts, executions, preparations},
-    tables::{Artifact, ArtifactEvent, ArtifactState, PvfSpec},
+    policies::{death_pause, may_pass},
+    tables::{Artifact, ArtifactEvent, ArtifactState, PrecheckAnswer, PrecheckTerms, PvfSpec},
     time::Timestamp,
 };
 use pvf_proto::{
     artifact::StoredArtifact,
-    ids::ArtifactId,
+    ids::{ArtifactId, RequestId},
     params::PvfPrepKind,
     verdict::{InternalError, Outcome, PrepareError},
 };
@@ -73,12 +74,11 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
             preparations::enqueue(core, out, key, now);
         }
         ArtifactState::Failed { error, at } => {
-            let policy = &core.config.policy;
-            let again = !error.is_deterministic()
-                && !precheck
-                && artifact.failures < policy.max_preparations
-                && now.since(*at) >= policy.failure_cool_down;
-            if again {
+            let failures = artifact.failures;
+            if may_pass(&core.config.policy, (error, failures), precheck, now.since(*at)) {
+                if error.may_be_the_machines() && failures >= core.config.policy.max_preparations {
+                    artifact.failures = 0;
+                }
                 artifact.waiters.insert(waiter);
                 preparations::enqueue(core, out, key, now);
             } else {
@@ -97,6 +97,32 @@ fn need_of(core: &Core, waiter: Waiter) -> Option<(Arc<PvfSpec>, bool)> {
             Some((context.spec.clone(), !context.heads_up))
         }
     }
+}
+
+/// What a precheck is told of an artifact that is prepared.
+enum Precheck {
+    /// A precheck under the same terms has answered this.
+    Answered(Result<(), PrepareError>),
+    /// There was none: executions do not tell whether the code can be linked, nor does the store.
+    Needed(RequestId),
+}
+
+/// What a waiter is told of an artifact that is prepared, if it is a precheck and the artifact was not prepared for it.
+fn precheck_of(core: &Core, (key, waiter): (ArtifactKey, Waiter), now: Timestamp) -> Option<Precheck> {
+    let Waiter::Preparation(request) = waiter else { return None };
+    let (spec, true) = need_of(core, waiter)? else { return None };
+    let artifact = core.artifacts.get(key).filter(|artifact| artifact.precheck_of.is_none())?;
+    let answer = artifact.prechecks.answer(&PrecheckTerms::of(&spec));
+    let holds = |answer: &&PrecheckAnswer| match &answer.result {
+        Err(error) if error.may_be_the_machines() => {
+            now.since(answer.at) < death_pause(&core.config.policy, answer.failures)
+        }
+        Ok(()) | Err(_) => true,
+    };
+    Some(match answer.filter(holds) {
+        Some(answer) => Precheck::Answered(answer.result.clone()),
+        None => Precheck::Needed(request),
+    })
 }
 
 /// A need that a settled artifact ends.
@@ -125,8 +151,13 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
         return;
     }
     let prepared = artifact.prepare_times.filter(|_| waited);
+    let of = artifact.precheck_of;
     let outcome = match artifact.state() {
-        ArtifactState::Prepared(_) => None,
+        ArtifactState::Prepared(_) => match precheck_of(core, (key, waiter), now) {
+            Some(Precheck::Answered(result)) => result.err().map(Outcome::PreparationFailed),
+            Some(Precheck::Needed(request)) => return artifacts::precheck(core, out, (key, request), now),
+            None => None,
+        },
         ArtifactState::Failed { error, .. } => Some(Outcome::PreparationFailed(error.clone())),
         ArtifactState::Abandoned(error) => Some(Outcome::Internal(error.clone())),
         state @ (ArtifactState::Listed
@@ -138,6 +169,9 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
     };
     match waiter {
         Waiter::Preparation(request) => {
+            if let (Some(of), Some(context)) = (of, core.requests.preparation_mut(&request)) {
+                context.artifact = Some(of);
+            }
             let outcome = outcome.unwrap_or(Outcome::PrecheckOk);
             out.follow_up(FollowUp::FinishPreparation { request, outcome, prepared });
         }
@@ -185,7 +219,7 @@ pub(crate) fn on_dropped(core: &mut Core, out: &mut Out, id: &ArtifactId, now: T
     }
     if !artifact.waiters.is_empty() {
         preparations::enqueue(core, out, key, now);
-    } else if artifact.users == 0 {
+    } else if !artifact.is_used() {
         artifacts::forget(core, key);
     } else {
         // Queued executions use it: when one is to be dispatched it asks for the artifact again.

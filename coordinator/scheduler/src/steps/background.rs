@@ -45,8 +45,10 @@ fn release(core: &mut Core, out: &mut Out, key: ArtifactKey) -> bool {
         out.follow_up(FollowUp::ServeWaiter { waiter, artifact: key });
         return true;
     }
-    if matches!(artifact.state(), ArtifactState::Abandoned(_)) {
-        if artifact.users == 0 {
+    if artifact.precheck_of.is_some() {
+        artifacts::forget(core, key);
+    } else if matches!(artifact.state(), ArtifactState::Abandoned(_)) {
+        if !artifact.is_used() {
             artifacts::forget(core, key);
         } else {
             // Queued executions use it: when one is to be dispatched it asks for the artifact again.
@@ -151,7 +153,11 @@ fn reassign_preparation(core: &mut Core, out: &mut Out, job: JobId, now: Timesta
         return out.inconsistent(format_args!("preparation {job} is of an unknown artifact"));
     };
     let (engine, waiters) = (artifact.engine, std::mem::take(&mut artifact.waiters));
-    artifacts::relist(core, out, task.artifact);
+    if artifact.precheck_of.is_some() {
+        artifacts::forget(core, task.artifact);
+    } else {
+        artifacts::relist(core, out, task.artifact);
+    }
     if let PreparationState::Queued(spot) = *task.state() {
         core.prepare_queue.remove(engine, spot);
     }

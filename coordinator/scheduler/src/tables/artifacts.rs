@@ -3,7 +3,7 @@
 use crate::{
     collections::ShardedMap,
     keys::{ArtifactKey, EngineKey, Waiter},
-    tables::{lifecycle::IllegalTransition, specs::PvfSpec},
+    tables::{lifecycle::IllegalTransition, prechecks::Prechecks, specs::PvfSpec},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -79,8 +79,10 @@ impl ArtifactState {
         use ArtifactState as S;
         let next = match (&*self, event) {
             (S::Listed, E::LookUp) => S::LookingUp,
-            (S::LookingUp | S::Dropping | S::Failed { .. }, E::PreparationQueued(job)) => S::Preparing(job),
-            (S::LookingUp | S::Preparing(_), E::Ready(info)) => S::Prepared(info),
+            // A precheck of an artifact that is prepared is not looked up.
+            (S::Listed | S::LookingUp | S::Dropping | S::Failed { .. }, E::PreparationQueued(job)) => S::Preparing(job),
+            // A precheck of an artifact that is prepared has stored it once more.
+            (S::LookingUp | S::Preparing(_) | S::Prepared(_), E::Ready(info)) => S::Prepared(info),
             (S::LookingUp | S::Preparing(_), E::Failed { error, at }) => S::Failed { error, at },
             (S::LookingUp | S::Preparing(_), E::Abandoned(error)) => S::Abandoned(error),
             (S::Listed | S::LookingUp | S::Prepared(_) | S::Failed { .. }, E::Drop) => S::Dropping,
@@ -107,6 +109,10 @@ pub(crate) struct Artifact {
     pub(crate) precheck: bool,
     /// The preparation that was dispatched last was a precheck: it links what it compiles.
     pub(crate) linked: bool,
+    /// What prechecks of its code have answered.
+    pub(crate) prechecks: Prechecks,
+    /// This entry is a precheck of that artifact, which was prepared already: nothing is looked up, executed or kept.
+    pub(crate) precheck_of: Option<ArtifactKey>,
     /// Failures since it was prepared last.
     pub(crate) failures: u32,
     /// The version that was dropped last because an attempt could not use it, and when.
@@ -132,11 +138,39 @@ impl Artifact {
         self.state.transition(event)
     }
 
+    fn new(id: Arc<ArtifactId>, engine: EngineKey, last_needed: Timestamp) -> Self {
+        Self {
+            id,
+            engine,
+            state: ArtifactState::Listed,
+            waiters: BTreeSet::new(),
+            users: 0,
+            spec: None,
+            priority: PreparePriority::Background,
+            precheck: true,
+            linked: false,
+            prechecks: Prechecks::default(),
+            precheck_of: None,
+            failures: 0,
+            remade: None,
+            prepare_times: None,
+            last_needed,
+            bytes: 0,
+            holders: VecDeque::new(),
+            owners: None,
+        }
+    }
+
     /// Whether nothing waits for it, runs it or changes it.
     pub(crate) fn is_idle(&self) -> bool {
         let settled =
             matches!(self.state, ArtifactState::Listed | ArtifactState::Prepared(_) | ArtifactState::Failed { .. });
-        settled && self.users == 0 && self.waiters.is_empty()
+        settled && !self.is_used() && self.waiters.is_empty()
+    }
+
+    /// Whether executions use it, or it is being prechecked.
+    pub(crate) fn is_used(&self) -> bool {
+        self.users > 0 || self.prechecks.entries().next().is_some()
     }
 
     /// A worker got it that did not have it.
@@ -179,32 +213,29 @@ impl Artifacts {
     /// Adds an artifact that is not in the table, as [`ArtifactState::Listed`].
     pub(crate) fn add(&mut self, id: ArtifactId, engine: EngineKey, last_needed: Timestamp) -> ArtifactKey {
         let name = (id.code_hash, id.prep_hash, engine);
-        let artifact = Artifact {
-            id: Arc::new(id),
-            engine,
-            state: ArtifactState::Listed,
-            waiters: BTreeSet::new(),
-            users: 0,
-            spec: None,
-            priority: PreparePriority::Background,
-            precheck: true,
-            linked: false,
-            failures: 0,
-            remade: None,
-            prepare_times: None,
-            last_needed,
-            bytes: 0,
-            holders: VecDeque::new(),
-            owners: None,
-        };
+        let artifact = Artifact::new(Arc::new(id), engine, last_needed);
         let key = self.by_key.insert(Box::new(artifact));
         self.by_name.insert(name, key);
         self.by_need.insert((last_needed, key));
         key
     }
 
+    /// Adds a precheck of an artifact that is prepared. It has no name: nothing but its own key leads to it.
+    pub(crate) fn add_precheck(&mut self, of: ArtifactKey) -> Option<ArtifactKey> {
+        let artifact = self.get(of)?;
+        let mut precheck = Artifact::new(artifact.id.clone(), artifact.engine, artifact.last_needed);
+        precheck.precheck_of = Some(of);
+        Some(self.by_key.insert(Box::new(precheck)))
+    }
+
     pub(crate) fn remove(&mut self, key: ArtifactKey) -> Option<Artifact> {
         let artifact = self.by_key.remove(key)?;
+        if let Some(of) = artifact.precheck_of {
+            if let Some(of) = self.get_mut(of) {
+                of.prechecks.ended(key);
+            }
+            return Some(*artifact);
+        }
         self.by_name.remove(&(artifact.id.code_hash, artifact.id.prep_hash, artifact.engine));
         self.by_need.remove(&(artifact.last_needed, key));
         self.bytes -= artifact.bytes;
@@ -235,8 +266,9 @@ impl Artifacts {
         self.bytes
     }
 
+    /// Artifacts; prechecks of some that are prepared already do not count.
     pub(crate) fn len(&self) -> usize {
-        self.by_key.len()
+        self.by_name.len()
     }
 
     /// From the least recently needed on, after this one.
@@ -290,6 +322,7 @@ mod tests {
         let legal = [
             (S::Listed, E::LookUp, S::LookingUp),
             (S::Listed, E::Drop, S::Dropping),
+            (S::Listed, E::PreparationQueued(job), S::Preparing(job)),
             (S::LookingUp, E::PreparationQueued(job), S::Preparing(job)),
             (S::LookingUp, E::Ready(info), S::Prepared(info)),
             (S::LookingUp, E::Failed { error: error.clone(), at }, failed()),
@@ -302,6 +335,7 @@ mod tests {
             (S::Preparing(job), E::Abandoned(internal.clone()), S::Abandoned(internal.clone())),
             (S::Preparing(job), E::Forgotten, S::Listed),
             (S::Prepared(info), E::Drop, S::Dropping),
+            (S::Prepared(info), E::Ready(info), S::Prepared(info)),
             (failed(), E::PreparationQueued(job), S::Preparing(job)),
             (failed(), E::Drop, S::Dropping),
             (S::Abandoned(internal.clone()), E::Forgotten, S::Listed),

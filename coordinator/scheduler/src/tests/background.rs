@@ -4,8 +4,9 @@ use super::{env::Env, fixtures::*};
 use crate::{Effect, Event, Listed, PIECES, Policy, policies::DISPATCHES};
 use pvf_proto::{
     artifact::StoredArtifact,
-    job::JobOutcome,
+    job::{JobOutcome, PrepareOutcome},
     priority::ExecuteKind,
+    verdict::PrepareError,
     wire::{ActiveLeavesUpdate, Submission, SubmitReply, ToWorker, Work, WorkerHello, WorkerKind},
 };
 use std::time::Duration;
@@ -46,8 +47,23 @@ fn requests_that_wait_for_an_artifact_go_on_in_pieces() {
         env.submit(n, 1, Work::Precheck);
     }
     env.expect_look_up(1);
+    let found = Ok(Some(StoredArtifact::Failed(PrepareError::Prevalidation("bad".into()))));
+    let more = env.event_alone(Event::LookedUp { artifact: artifact(1), found });
+    assert_pieces(&mut env, more, is_verdict, (500, PIECES));
+}
+
+#[test]
+fn prechecks_of_code_that_is_prepared_already_go_on_in_pieces() {
+    let mut env = small_fleet();
+    for n in 0..500 {
+        env.submit(n, 1, Work::Precheck);
+    }
+    env.expect_look_up(1);
     let found = Ok(Some(StoredArtifact::Prepared(info(1))));
     let more = env.event_alone(Event::LookedUp { artifact: artifact(1), found });
+    let link = env.dispatch_without_answer();
+    assert_pieces(&mut env, more, |_| false, (0, 0));
+    let more = env.report_alone(&link, JobOutcome::Prepare(PrepareOutcome::Prepared(info(1))));
     assert_pieces(&mut env, more, is_verdict, (500, PIECES));
 }
 

@@ -165,9 +165,9 @@ pub(super) fn small_fleet() -> Env {
 /// A small fleet whose coordinator knows the artifact of code 1.
 pub(super) fn warm_fleet() -> Env {
     let mut env = small_fleet();
-    env.submit(99, 1, Work::Precheck);
+    env.submit(99, 1, Work::HeadsUp);
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
-    assert_eq!(env.verdict_of(99), Outcome::PrecheckOk);
+    assert_eq!(env.verdict_of(99), Outcome::HeadsUpTaken);
     env
 }
 

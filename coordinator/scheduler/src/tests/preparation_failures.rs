@@ -130,7 +130,8 @@ fn a_precheck_that_cannot_link_is_no_answer_to_an_execution() {
         assert!(!prepare.prepare().precheck);
         env.prepared(&prepare, 1);
         if joins {
-            assert_eq!(env.verdict_of(3), Outcome::PrecheckOk);
+            let kept = Outcome::PreparationFailed(construction.clone());
+            assert_eq!(env.verdict_of(3), kept, "what the precheck found holds after the execution as well");
         }
         let run = env.dispatched();
         let outcome = AmbiguousReason::RuntimeConstruction("no such import".into());
