@@ -136,8 +136,9 @@ impl Checks {
             ToWorker::Cancel { job, attempt, .. } => {
                 if self.leases.get(job).is_some_and(|l| (l.worker, l.attempt) == (worker, *attempt)) {
                     self.leases.remove(job);
-                    // Its lease may be over.
+                    // Its lease may be over: it has failed there then.
                     self.lost.insert((*job, *attempt, worker));
+                    self.past.entry(*job).or_default().uncertain = true;
                 }
                 if let Some(known) = self.fleet.get_mut(&worker) {
                     known.stopping.insert((*job, *attempt));

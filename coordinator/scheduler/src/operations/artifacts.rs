@@ -90,8 +90,8 @@ fn note_precheck(core: &mut Core, key: ArtifactKey, result: Result<(), PrepareEr
     }
 }
 
-/// Links the code of an artifact that is prepared, for a precheck: it is compiled once more, and the artifact stays as it
-/// is for executions. Prechecks under the same terms share one such preparation.
+/// Links the code of an artifact that is prepared, for a precheck: it is compiled once more, and the artifact stays as
+/// it is for executions. Prechecks under the same terms share one such preparation.
 pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactKey, RequestId), now: Timestamp) {
     let Some(spec) = core.requests.preparation(&request).map(|context| context.spec.clone()) else { return };
     let terms = PrecheckTerms::of(&spec);

@@ -10,8 +10,9 @@ use crate::{
 use pvf_proto::ids::WorkerId;
 use std::time::Duration;
 
-/// Begins the leases of the jobs that have a slot or are being fetched at this worker, and cancels the attempts whose leases are over. The
-/// coordinator's clock counts, and only while it hears: a report may have been sent while it did not.
+/// Begins the leases of the jobs that have a slot or are being fetched at this worker, and cancels the attempts whose
+/// leases are over. The coordinator's clock counts, and only while it hears: a report may have been sent while it did
+/// not.
 pub(crate) fn check(core: &mut Core, out: &mut Out, id: WorkerId, now: Timestamp) {
     let timing = &core.config.timing;
     let heard_from = now.before(timing.heartbeat * 2 + timing.ack);

@@ -1,5 +1,5 @@
-//! What prechecks of one artifact's code have answered. An answer holds for the terms under which it was found, whatever
-//! becomes of the artifact, so that it does not depend on what was asked before.
+//! What prechecks of one artifact's code have answered. An answer holds for the terms under which it was found,
+//! whatever becomes of the artifact, so that it does not depend on what was asked before.
 
 use crate::{keys::ArtifactKey, tables::specs::PvfSpec, time::Timestamp};
 use pvf_proto::{ids::ParamsHash, params::PvfPrepKind, verdict::PrepareError};

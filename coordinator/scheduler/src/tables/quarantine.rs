@@ -29,7 +29,8 @@ struct Losses {
 #[derive(Debug)]
 pub(crate) struct Quarantine {
     by_validation: LruCache<ValidationKey, Losses>,
-    /// The attempts that were lost last: a report of one of them, however late, shows that it has not killed its worker.
+    /// The attempts that were lost last: a report of one of them, however late, shows that it has not killed its
+    /// worker.
     by_attempt: LruCache<(AttemptKey, WorkerId), (ValidationKey, Arc<str>)>,
 }
 
@@ -61,7 +62,8 @@ impl Quarantine {
         }
     }
 
-    /// A worker that was lost reports what it ran: it was not killed. If the run ended by itself, no loss counts any more.
+    /// A worker that was lost reports what it ran: it was not killed. If the run ended by itself, no loss counts any
+    /// more.
     pub(crate) fn note_report(&mut self, at: AttemptKey, worker: WorkerId, ended_by_itself: bool) {
         let Some((identity, host)) = self.by_attempt.pop(&(at, worker)) else { return };
         if ended_by_itself {
