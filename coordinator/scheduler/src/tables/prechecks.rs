@@ -6,7 +6,7 @@ use pvf_proto::{ids::ParamsHash, params::PvfPrepKind, verdict::PrepareError};
 use smallvec::SmallVec;
 use std::time::Duration;
 
-/// Answers that are remembered of one artifact, and prechecks of it that are under way at once.
+/// Answers that are remembered of one artifact.
 const MAX_TERMS: usize = 4;
 
 /// Everything that the answer of a precheck depends on besides the artifact's id.
