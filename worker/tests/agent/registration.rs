@@ -81,19 +81,21 @@ async fn what_a_worker_refuses() {
     other.artifact = ArtifactId { engine: EngineId::parse("another").unwrap(), ..other.artifact };
     let why = worker.refused((TOKEN, 1), JobSpec::Execute(Box::new(other))).await;
     assert!(matches!(why, CommandRefusal::WrongEngine(_)), "{why}");
-    for job in 1..=1 + u64::from(MAX_STAGED) {
+    // For each slot and each staging place one job that has it, and one more that may be being fetched.
+    let most = 2 * (1 + u64::from(MAX_STAGED));
+    for job in 1..=most {
         assert_eq!(worker.dispatch((TOKEN, job), endless.clone()).await, DispatchReply::Taken);
     }
-    assert_eq!(worker.refused((TOKEN, 100), endless.clone()).await, CommandRefusal::NoFreeSlot);
-    let why = worker.refused((FencingToken(6), 101), endless.clone()).await;
+    assert_eq!(worker.refused((TOKEN, 1000), endless.clone()).await, CommandRefusal::NoFreeSlot);
+    let why = worker.refused((FencingToken(6), 1001), endless.clone()).await;
     assert!(matches!(why, CommandRefusal::StaleToken { .. }), "{why}");
     // A coordinator with a higher token took over: from now on only its commands are obeyed.
-    assert_eq!(worker.refused((FencingToken(8), 102), endless.clone()).await, CommandRefusal::NoFreeSlot);
-    let why = worker.refused((TOKEN, 103), endless).await;
+    assert_eq!(worker.refused((FencingToken(8), 1002), endless.clone()).await, CommandRefusal::NoFreeSlot);
+    let why = worker.refused((TOKEN, 1003), endless).await;
     assert!(matches!(why, CommandRefusal::StaleToken { .. }), "{why}");
     let cancel = ToWorker::Cancel { token: TOKEN, job: JobId(1), attempt: 1 };
     assert!(matches!(worker.tell(cancel).await, DispatchReply::Refused(_)));
-    worker.heartbeat(|beat| beat.running.len() == 1 + MAX_STAGED as usize).await;
+    worker.heartbeat(|beat| beat.running.len() as u64 == most).await;
     worker.worker.abort();
 }
 

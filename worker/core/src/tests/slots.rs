@@ -181,14 +181,14 @@ fn a_free_slot_goes_to_the_most_urgent_job_staged_or_queued() {
 #[test]
 fn a_bounded_number_of_jobs_waits() {
     let mut f = Fixture::new(1);
-    f.dispatch_each(1..=1 + u64::from(MAX_STAGED), 0);
+    f.dispatch_each(1..=2 * (1 + u64::from(MAX_STAGED)), 0);
     f.skip();
-    f.dispatch(dispatch(100, 0));
-    f.expect(&["refused", "d100: no-free-slot"]);
+    f.dispatch(dispatch(1000, 0));
+    f.expect(&["refused", "d1000: no-free-slot"]);
     f.released(1);
     f.expect(&["stage 3.1 as r3 behind r2"]);
-    f.dispatch(dispatch(101, 0));
-    f.expect(&["took 101.1"]);
+    f.dispatch(dispatch(1001, 0));
+    f.expect(&["took 1001.1"]);
 }
 
 #[test]
