@@ -2,7 +2,7 @@
 
 use crate::{
     agent::{Worker, WorkerConfig, WorkerError},
-    machine::raise_open_files,
+    machine::{leave_own_cgroup, raise_open_files},
     sandbox::{Mechanism, MechanismNames, Report},
     supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
@@ -178,6 +178,8 @@ fn end(result: Result<(), RoleError>) -> ExitCode {
 fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
     let key = SealKey::from_file(args.seal_key_file.as_deref()).map_err(RoleError::Settings)?;
     let store = BlobStore::open_shared(&args.store, key).map_err(|e| RoleError::Settings(e.to_string()))?;
+    // Before this process has children, which would have to leave as well.
+    leave_own_cgroup();
     // Before the worker connects, so that a fleet never lists a worker that then refuses to start.
     let sandbox = probe_sandbox(None).map_err(RoleError::Executable)?;
     let sandbox = sandbox.allowing(&args.allowed());

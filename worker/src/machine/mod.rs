@@ -1,9 +1,13 @@
-//! What the machine lets this process have: limits of its cgroups, resource limits, mount options, out-of-memory kills.
+//! What the machine lets this process have: limits of its cgroups, resource limits, mount options, out-of-memory kills, and
+//! memory cgroups for jobs.
 
 mod cgroup;
+mod job_cgroups;
 mod oom;
 mod resources;
 
 pub use cgroup::CgroupLimits;
+pub use job_cgroups::{Caller, MemoryIsolation};
+pub(crate) use job_cgroups::{CgroupKill, JobCgroups, Membership, job_cgroups, leave_own_cgroup};
 pub(crate) use oom::{oom_killed_lately, watch_oom_kills};
 pub use resources::{Limit, LimitedResource, free_space, limit, maps_executable, raise_open_files};

@@ -21,6 +21,16 @@ const THREAD: u64 = 256 << 20;
 /// memory, and three for each fork while it is being made.
 const DESCRIPTORS: u64 = 32;
 
+/// Copies of an execution's input at once: as it came, decompressed (in a buffer that doubles), as parameters, and in the
+/// buffers of their encoding.
+const INPUT_COPIES: u64 = 8;
+/// Guest memory at once beside what host functions make of it: itself, its copy while it moves, the result and its
+/// encoding.
+const GUEST_COPIES: u64 = 4;
+/// Memory of a job that no limit is about, bytes: the host's own frames and heap, pages that a fork copies from its
+/// template, page tables, sockets.
+const MEMORY_SLACK: u64 = 256 << 20;
+
 /// Resource limits of one process; its children inherit them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -32,8 +42,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// Limits of a preparation that compiles on `threads` threads.
     pub(crate) fn preparation(params: &ExecutorParams, threads: u32) -> Self {
-        let heap = params.prechecking_max_memory().unwrap_or(PREPARATION);
-        let beyond = heap.saturating_add(SLACK).saturating_add(u64::from(threads).saturating_mul(THREAD));
+        let beyond = preparation_address_space(params, threads);
         Self { address_space: address_space().saturating_add(beyond), descriptors: 0 }
     }
 
@@ -68,6 +77,27 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+/// More memory than an execution within its limits uses, bytes, on an input of at most this size. In contrast to its address
+/// space this is what it touches.
+pub(crate) fn execution_memory(params: &ExecutorParams, input: u64, artifact: u64) -> u64 {
+    let guest = u64::from(params.memory_page_limit()) * 64 * 1024;
+    let stack = u64::from(params.stack_native_max());
+    [guest.saturating_mul(FACTOR + GUEST_COPIES), input.saturating_mul(INPUT_COPIES), stack, artifact, MEMORY_SLACK]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+}
+
+/// More memory than a preparation within its limits uses, bytes: all of its address space.
+pub(crate) fn preparation_memory(params: &ExecutorParams, threads: u32) -> u64 {
+    preparation_address_space(params, threads).saturating_add(MEMORY_SLACK)
+}
+
+/// Address space of a preparation in addition to that of its program, bytes.
+fn preparation_address_space(params: &ExecutorParams, threads: u32) -> u64 {
+    let heap = params.prechecking_max_memory().unwrap_or(PREPARATION);
+    heap.saturating_add(SLACK).saturating_add(u64::from(threads).saturating_mul(THREAD))
 }
 
 /// Forbids new processes. Set in each fork, because its template still has to make some.

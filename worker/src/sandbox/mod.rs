@@ -61,7 +61,7 @@ pub use mechanism::{Mechanism, MechanismNames, Plan};
 pub use property::{Enforcer, Property};
 pub use report::{Finding, Report};
 
-pub(crate) use limits::{Limits, MAX_STDERR};
+pub(crate) use limits::{Limits, MAX_STDERR, execution_memory, preparation_memory};
 
 /// Sandboxes the process of a preparation, irrevocably. The process must have one thread; threads that it starts later
 /// inherit the sandbox.

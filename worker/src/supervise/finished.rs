@@ -1,7 +1,10 @@
 //! What is known of a job process that has exited.
 
-use super::watch::Overrun;
-use crate::{exit_status::ExitStatus, machine::oom_killed_lately};
+use super::{
+    job_memory::{JobMemory, MemoryKill},
+    watch::Overrun,
+};
+use crate::exit_status::ExitStatus;
 use pvf_shared::{Bytes, job::JobUsage};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,28 +19,30 @@ pub(super) struct FinishedProcess {
     pub(super) reply: Option<Bytes>,
     /// The end of its stderr.
     pub(super) stderr: String,
-    /// It was killed, and the kernel killed processes for lack of memory at that time.
-    pub(super) out_of_memory: bool,
+    /// Whether the kernel killed it for lack of memory.
+    pub(super) memory: MemoryKill,
     /// Time from its start to now.
     pub(super) wall: Duration,
 }
 
-/// What was read from a job process before it was reaped.
-pub(super) struct Output {
+/// What is known of a job process before it is reaped.
+pub(super) struct Output<'a> {
     pub(super) overrun: Option<Overrun>,
     pub(super) reply: Option<Bytes>,
     pub(super) stderr: String,
+    pub(super) memory: JobMemory<'a>,
 }
 
 impl FinishedProcess {
     /// A process that was reaped just now.
-    pub(super) fn new(exit: ExitStatus, Output { overrun, reply, stderr }: Output, started: Instant) -> Self {
+    pub(super) fn new(exit: ExitStatus, output: Output<'_>, started: Instant) -> Self {
+        let Output { overrun, reply, stderr, memory } = output;
         if !stderr.is_empty() {
             tracing::debug!(wait_status = exit.status, %stderr, "stderr of a job");
         }
         let killed = libc::WIFSIGNALED(exit.status) && libc::WTERMSIG(exit.status) == libc::SIGKILL;
-        let out_of_memory = killed && overrun.is_none() && oom_killed_lately();
-        Self { exit, overrun, reply, stderr, out_of_memory, wall: started.elapsed() }
+        let memory = memory.ended(killed && overrun.is_none());
+        Self { exit, overrun, reply, stderr, memory, wall: started.elapsed() }
     }
 
     /// Resources that the job used.

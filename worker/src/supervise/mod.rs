@@ -8,12 +8,14 @@
 //! * `runner` is the interface of this module: preparations and executions; `self_test` runs one of each.
 //! * `preparation`, `template` and `forks` are the three kinds of processes; `process`, `launch` and `process_handle`
 //!   are what they have in common.
+//! * `watch` enforces time limits; `job_memory` has the memory cgroup of a job.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
 //! * `outcome` is the blame table.
 
 mod core_pins;
 mod finished;
 mod forks;
+mod job_memory;
 mod launch;
 mod memory_file;
 mod outcome;

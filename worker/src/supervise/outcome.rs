@@ -2,6 +2,7 @@
 
 use super::{
     finished::FinishedProcess,
+    job_memory::MemoryKill,
     reply::split_reply,
     template::ForkError,
     watch::{Overrun, wall_limit},
@@ -34,6 +35,8 @@ pub enum Prepared {
 
 const OUT_OF_MEMORY: &str =
     "the kernel killed the job for lack of memory (the machine or its cgroup has less than its jobs may use)";
+
+const BEYOND_ITS_LIMITS: &str = "signal 9, for more memory than a job within its limits can use";
 
 /// How a process ended, before its reply is looked at.
 enum ProcessEnd {
@@ -68,8 +71,10 @@ fn process_end(process: &FinishedProcess, cpu_limit: Duration) -> ProcessEnd {
     }
     // Before the signal: the worker kills a process whose reply is too large.
     let Some(reply) = &process.reply else { return ProcessEnd::ReplyTooLarge };
-    if process.out_of_memory {
-        return ProcessEnd::OutOfMemory;
+    match process.memory {
+        MemoryKill::Machine => return ProcessEnd::OutOfMemory,
+        MemoryKill::BeyondItsLimits => return ProcessEnd::Killed(BEYOND_ITS_LIMITS.into()),
+        MemoryKill::None => {}
     }
     let status = process.exit.status;
     if libc::WIFSIGNALED(status) {
@@ -219,7 +224,7 @@ mod tests {
             overrun: None,
             reply: Some(Bytes::copy_from_slice(reply)),
             stderr: String::new(),
-            out_of_memory: false,
+            memory: MemoryKill::None,
             wall: Duration::ZERO,
         }
     }
@@ -311,9 +316,19 @@ mod tests {
     #[test]
     fn a_kill_for_lack_of_memory_is_the_machines_doing() {
         let mut job = finished(libc::SIGKILL, b"");
-        job.out_of_memory = true;
+        job.memory = MemoryKill::Machine;
         assert_eq!(execute_outcome(&job, LIMIT), ExecuteOutcome::Internal(machine(OUT_OF_MEMORY)));
         assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Internal(machine(OUT_OF_MEMORY)));
+    }
+
+    #[test]
+    fn a_job_that_got_around_its_memory_limit_died_of_its_own_doing() {
+        let mut job = finished(libc::SIGKILL, b"");
+        job.memory = MemoryKill::BeyondItsLimits;
+        let how = BEYOND_ITS_LIMITS.to_owned();
+        let ambiguous = ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath(how.clone()));
+        assert_eq!(execute_outcome(&job, LIMIT), ambiguous);
+        assert_eq!(prepare_outcome(&job, LIMIT), Prepared::Failed(PrepareError::JobDied(how)));
     }
 
     #[test]

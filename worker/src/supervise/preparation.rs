@@ -2,6 +2,7 @@
 
 use super::{
     finished::{FinishedProcess, Output},
+    job_memory::JobMemory,
     memory_file::request_file,
     pipes::{read_bounded, read_tail},
     process::{Process, Start},
@@ -13,7 +14,12 @@ use std::{io::Result, path::Path};
 use tokio::time::Instant;
 
 /// Runs a preparation until its process has exited.
-pub(super) async fn run(exe: &Path, request: PrepareRequest, limits: Limits) -> Result<FinishedProcess> {
+pub(super) async fn run(
+    exe: &Path,
+    request: PrepareRequest,
+    limits: Limits,
+    mut memory: JobMemory<'_>,
+) -> Result<FinishedProcess> {
     let started = Instant::now();
     let start = Start {
         exe: exe.to_owned(),
@@ -35,7 +41,8 @@ pub(super) async fn run(exe: &Path, request: PrepareRequest, limits: Limits) -> 
         }
         reply
     };
-    let (overrun, reply, stderr) = tokio::join!(watch(handle, limits), reading, read_tail(stderr, handle.gone()));
-    let output = Output { overrun: overrun?, reply, stderr };
+    let (overrun, reply, stderr) =
+        tokio::join!(watch(handle, limits, &mut memory), reading, read_tail(stderr, handle.gone()));
+    let output = Output { overrun: overrun?, reply, stderr, memory };
     Ok(FinishedProcess::new(process.reap()?, output, started))
 }

@@ -2,6 +2,7 @@
 
 use super::{
     forks::{Budget, ForkPool, JobInput, JobStarter, PoolSettings},
+    job_memory::{JobMemory, MemoryUse},
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
     preparation, probe, process,
     slot_grant::SlotGrant,
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     job::protocol::{ExecuteRequest, PrepareRequest},
-    machine::watch_oom_kills,
+    machine::{JobCgroups, job_cgroups, watch_oom_kills},
     sandbox::{LandlockAbi, Report},
     wasm::{CpuBaseline, engines_up_to},
 };
@@ -56,6 +57,8 @@ pub struct JobRunner {
     slots: usize,
     starter: Arc<JobStarter>,
     sandbox: Arc<Report>,
+    /// Memory cgroups for jobs, where this process may make some.
+    cgroups: Option<Arc<JobCgroups>>,
 }
 
 impl JobRunner {
@@ -73,7 +76,14 @@ impl JobRunner {
         watch_oom_kills();
         let engines = engines_up_to(baseline).map_err(Error::other)?;
         let starter = Arc::new(JobStarter::new(ForkPool::new(settings.clone()), 1));
-        Ok(Self { settings, engines: engines.into(), slots: 1, starter, sandbox: Arc::new(sandbox) })
+        Ok(Self {
+            settings,
+            engines: engines.into(),
+            slots: 1,
+            starter,
+            sandbox: Arc::new(sandbox),
+            cgroups: job_cgroups(),
+        })
     }
 
     /// The same without templates, with other settings.
@@ -148,7 +158,9 @@ impl JobRunner {
             precheck: job.precheck,
             threads,
         };
-        match preparation::run(&self.settings.exe, request, Limits::of_job(job.cpu_limit, threads)).await {
+        let usage = MemoryUse::Preparation { params: &job.executor_params, threads };
+        let memory = JobMemory::new(self.cgroups.as_ref(), usage);
+        match preparation::run(&self.settings.exe, request, Limits::of_job(job.cpu_limit, threads), memory).await {
             Ok(process) => (prepare_outcome(&process, job.cpu_limit), process.usage()),
             // The process did not start, or the worker lost sight of it: not attributable to the code.
             Err(error) => (Prepared::Internal(InternalError::Kernel(error.to_string())), JobUsage::default()),
@@ -195,11 +207,17 @@ impl JobRunner {
             Ok(fork) => fork,
             Err(error) => return (outcome::no_process(error), JobUsage::default()),
         };
+        let usage = MemoryUse::Execution {
+            params: &job.executor_params,
+            input: u64::from(job.pov_bomb_limit).max(block_data.len() as u64),
+            artifact,
+        };
+        let memory = JobMemory::new(self.cgroups.as_ref(), usage);
         drop(block_data);
         // A result is in the guest's memory, so it cannot be larger.
         let max_reply = job.executor_params.memory_page_limit() as usize * WASM_PAGE;
         let started = fork.started();
-        match fork.finish(Limits::of_job(job.cpu_limit, 1), max_reply, || grant.release()).await {
+        match fork.finish(Limits::of_job(job.cpu_limit, 1), max_reply, memory, || grant.release()).await {
             Ok(process) => (execute_outcome(&process, job.cpu_limit), process.usage()),
             Err(error) => (outcome::unknown_exit(&error), JobUsage { wall: started.elapsed(), ..JobUsage::default() }),
         }

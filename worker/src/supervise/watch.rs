@@ -1,6 +1,6 @@
 //! Time limits of a process: CPU time by the kernel's clock for it, and the wall clock as a backstop.
 
-use super::process_handle::ProcessHandle;
+use super::{job_memory::JobMemory, process_handle::ProcessHandle};
 use pvf_shared::units::WALL_CLOCK_FACTOR;
 use std::{io::Result, time::Duration};
 use tokio::time::Instant;
@@ -41,8 +41,13 @@ pub(super) fn kernel_cpu_limit(cpu: Duration) -> u64 {
     cpu.as_secs().saturating_add(2)
 }
 
-/// Waits until a process has exited; kills it when it exceeds a limit.
-pub(super) async fn watch(process: &ProcessHandle, limits: Limits) -> Result<Option<Overrun>> {
+/// Waits until a process has exited; kills it when it exceeds a limit. Moves it into a memory cgroup of its own when that is
+/// due.
+pub(super) async fn watch(
+    process: &ProcessHandle,
+    limits: Limits,
+    memory: &mut JobMemory<'_>,
+) -> Result<Option<Overrun>> {
     let start = Instant::now();
     loop {
         let cpu = process.cpu().unwrap_or_default();
@@ -63,8 +68,10 @@ pub(super) async fn watch(process: &ProcessHandle, limits: Limits) -> Result<Opt
             process.exited().await?;
             return Ok(overrun);
         }
+        memory.enter_if_due(process, wall);
         let earliest = (limits.cpu - cpu) / limits.threads.max(1);
-        let pause = earliest.min(limits.wall - wall).max(Duration::from_millis(1));
+        let pause = earliest.min(limits.wall - wall);
+        let pause = memory.due_in(wall).map_or(pause, |due| due.min(pause)).max(Duration::from_millis(1));
         tokio::select! {
             biased;
             exited = process.exited() => return exited.map(|()| None),

@@ -4,7 +4,7 @@
 use super::{Check, cgroup};
 use pvf_shared::{params::DEFAULT_STACK_NATIVE_MAX, units::human_bytes};
 use pvf_worker::{
-    machine::{Limit, LimitedResource, free_space, limit, maps_executable},
+    machine::{Caller, Limit, LimitedResource, MemoryIsolation, free_space, limit, maps_executable},
     supervise::JobRunner,
     wasm::CpuBaseline,
 };
@@ -103,6 +103,11 @@ fn resource_limits(limit: impl Fn(LimitedResource) -> Limit) -> Check {
     }
     let fix = format!("raise the hard and soft limit of {}, or `ulimits` of the container", fixes.join(", "));
     Check::of("resource limits", fixes.is_empty(), found.join(", "), &fix)
+}
+
+/// What keeps a job from taking the memory of others. Both ways are right, so this is for information only.
+pub(super) fn memory_of_jobs() -> Check {
+    Check::green("memory of jobs", MemoryIsolation::of_this_process(Caller::Worker).to_string())
 }
 
 /// The folder for copies of artifacts, which is created as a worker would.

@@ -55,6 +55,7 @@ pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failu
     // A coordinator runs no validation code, so it needs no sandbox.
     if args.role != Some(Role::Coordinator) {
         checks.extend(sandbox::checks(&args.allow_missing));
+        checks.push(machine::memory_of_jobs());
         checks.push(machine::cache_folder(&cache));
         checks.push(machine::self_test(args.cpu_baseline.as_deref(), &cache).await);
     }

@@ -7,6 +7,7 @@ use crate::{
     },
     supervise::{
         finished::{FinishedProcess, Output},
+        job_memory::JobMemory,
         memory_file::memory_file,
         pipes::{ReadSocket, read_bounded},
         process_handle::ProcessHandle,
@@ -71,7 +72,7 @@ impl Fork {
     /// the template makes another fork for it.
     pub(super) async fn finish(
         self,
-        JobLimits { time, max_reply, started }: JobLimits,
+        JobLimits { time, max_reply, started, mut memory }: JobLimits<'_>,
         on_exit: impl FnOnce(),
         next: impl FnOnce() -> Option<SpareSink>,
     ) -> Result<FinishedProcess> {
@@ -88,9 +89,9 @@ impl Fork {
             // Deregisters the socket: from here on only the exit of the process wakes the worker.
             (reply, socket.into_inner())
         };
-        let (overrun, (reply, socket)) = tokio::join!(watch(handle, time), reading);
+        let (overrun, (reply, socket)) = tokio::join!(watch(handle, time, &mut memory), reading);
         let reply = reply.map(|reply| with_rest(reply, &socket)).transpose()?;
-        let output = Output { overrun: overrun?, reply, stderr: stderr.tail() };
+        let output = Output { overrun: overrun?, reply, stderr: stderr.tail(), memory };
         on_exit();
         // Tasks that wait for the exit run first: the next job starts on the core that has just become free before the
         // template and its next fork compete for that core.
@@ -103,10 +104,11 @@ impl Fork {
 }
 
 /// What a job may use, and since when.
-pub(in crate::supervise) struct JobLimits {
+pub(in crate::supervise) struct JobLimits<'a> {
     pub(in crate::supervise) time: Limits,
     /// Maximum size of the result, bytes.
     pub(in crate::supervise) max_reply: usize,
+    pub(in crate::supervise) memory: JobMemory<'a>,
     pub(in crate::supervise) started: Instant,
 }
 

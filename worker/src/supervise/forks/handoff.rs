@@ -14,6 +14,7 @@ use crate::{
     supervise::{
         core_pins::{CorePin, Cores},
         finished::FinishedProcess,
+        job_memory::JobMemory,
         slot_grant::{SlotGrant, SlotHolder},
         template::{ForkError, SpareSink},
         watch::Limits,
@@ -206,6 +207,7 @@ impl RunningFork {
         self,
         time: Limits,
         max_reply: usize,
+        memory: JobMemory<'_>,
         on_exit: impl FnOnce(),
     ) -> io::Result<FinishedProcess> {
         let Self { pin, fork, spares, started } = self;
@@ -218,6 +220,6 @@ impl RunningFork {
                 .reserve()
                 .map(|reservation| -> SpareSink { Box::new(move |fork| reservation.fill(Fork::from(fork))) })
         };
-        fork.finish(JobLimits { time, max_reply, started }, on_exit, next).await
+        fork.finish(JobLimits { time, max_reply, memory, started }, on_exit, next).await
     }
 }
