@@ -124,6 +124,14 @@ fn allocate() {
     exit(PERFORMED)
 }
 
+/// Touches a gibibyte of memory, again and again: the limit of its cgroup applies to what it touches once it is in there.
+fn touch_memory() {
+    for _ in 0..64 {
+        drop(std::hint::black_box(vec![1_u8; 1 << 30]));
+    }
+    exit(PERFORMED)
+}
+
 fn recurse(depth: u64) -> u64 {
     let frame = std::hint::black_box([depth; 128]);
     if frame[0] == u64::MAX {
@@ -212,7 +220,7 @@ const USER_MODE_ONLY: usize = 1;
 const MORE_THAN_STDERR: usize = 2 << 20;
 
 /// Actions that concern its own process and its reply.
-const OWN: [Action; 25] = [
+const OWN: [Action; 26] = [
     ("silent", || exit(0)),
     ("odd_status", || {
         eprintln!("words of the job");
@@ -265,6 +273,7 @@ const OWN: [Action; 25] = [
     ("spins", spin),
     ("waits", wait),
     ("allocates", allocate),
+    ("touches_memory", touch_memory),
     ("overflows_the_stack", || {
         std::hint::black_box(recurse(0));
     }),
