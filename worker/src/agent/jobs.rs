@@ -14,7 +14,7 @@ use pvf_shared::{
     blob::BlobRef,
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
     store::StoreError,
-    verdict::{AmbiguousReason, InternalError, PrepareError},
+    verdict::InternalError,
     wire::Dispatch,
 };
 use pvf_worker_core::RunId;
@@ -71,17 +71,25 @@ pub(super) fn summary(outcome: &JobOutcome) -> String {
     }
 }
 
+/// Does the worker's part of a job that was handed over. A panic in it is the worker's own failure, whatever the job has
+/// done by then: the job's code runs in another process.
+async fn guarded<T>(
+    work: impl Future<Output = (T, JobUsage)>,
+    internal: impl FnOnce(InternalError) -> T,
+) -> (T, JobUsage) {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        let why = "panic in the worker itself while it had the job; see its log";
+        (internal(InternalError::Kernel(why.into())), JobUsage::default())
+    })
+}
+
 impl JobContext {
     /// There is an outcome even if the worker's own code panics: without one the job would never end.
     async fn outcome(&self, spec: &JobSpec, fetched: Option<Fetched>, grant: SlotGrant) -> (JobOutcome, JobUsage) {
-        let panicked = "panic in the worker itself; see its log";
         let (started, fetching) = (Instant::now(), fetched.as_ref().map_or(Duration::ZERO, |fetched| fetched.took));
         match (spec, fetched.map(|fetched| fetched.inputs)) {
             (JobSpec::Prepare(job), Some(Inputs::Prepare { code })) => {
-                let caught = AssertUnwindSafe(self.prepare(job, code)).catch_unwind().await;
-                let (outcome, mut usage) = caught.unwrap_or_else(|_| {
-                    (PrepareOutcome::Failed(PrepareError::JobDied(panicked.into())), JobUsage::default())
-                });
+                let (outcome, mut usage) = guarded(self.prepare(job, code), PrepareOutcome::Internal).await;
                 usage.io = fetching + started.elapsed().saturating_sub(usage.wall);
                 (JobOutcome::Prepare(outcome), usage)
             }
@@ -93,11 +101,7 @@ impl JobContext {
                     let outcome = self.fit(outcome).await;
                     (outcome, JobUsage { io: fetching + started.elapsed(), ..usage })
                 };
-                let caught = AssertUnwindSafe(execution).catch_unwind().await;
-                let (outcome, usage) = caught.unwrap_or_else(|_| {
-                    let reason = AmbiguousReason::JobError(panicked.into());
-                    (ExecuteOutcome::Ambiguous(reason), JobUsage::default())
-                });
+                let (outcome, usage) = guarded(execution, ExecuteOutcome::Internal).await;
                 (JobOutcome::Execute(outcome), usage)
             }
             (spec, _) => {
@@ -141,5 +145,26 @@ impl JobContext {
             }
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn defect<T>() -> (T, JobUsage) {
+        panic!("a defect of the worker")
+    }
+
+    #[tokio::test]
+    async fn a_panic_after_the_hand_over_is_an_internal_error() {
+        let (outcome, usage) = guarded(defect(), ExecuteOutcome::Internal).await;
+        assert!(matches!(outcome, ExecuteOutcome::Internal(InternalError::Kernel(_))), "{outcome:?}");
+        assert_eq!(usage, JobUsage::default());
+        let (outcome, _) = guarded(defect(), PrepareOutcome::Internal).await;
+        assert!(matches!(outcome, PrepareOutcome::Internal(InternalError::Kernel(_))), "{outcome:?}");
+        let usage = JobUsage { max_rss_kib: 7, ..JobUsage::default() };
+        let done = guarded(async { (7, usage) }, |_| 0).await;
+        assert_eq!(done, (7, usage));
     }
 }
