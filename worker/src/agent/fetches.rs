@@ -148,6 +148,11 @@ impl JobContext {
 
     /// Fetches an input. A missing or damaged one is an infrastructure failure, not a verdict.
     async fn input(&self, blob: &BlobRef) -> Result<Bytes, InternalError> {
+        // What came with the dispatch is here already.
+        let _room = match blob {
+            BlobRef::Inline(_) => None,
+            BlobRef::Stored { len, .. } => self.read_room.input(*len).await,
+        };
         download(|| self.store.fetch(blob)).await.map_err(|error| match error {
             StoreError::NotFound { .. } | StoreError::Damaged { .. } => InternalError::InputBlob(error.to_string()),
             other => InternalError::Store(other.to_string()),

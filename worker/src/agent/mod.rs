@@ -39,6 +39,7 @@ use std::{
     sync::{Arc, Once},
     time::Duration,
 };
+use transfers::ReadRoom;
 
 /// Default limit of spare forks of one template, which are made one after another.
 const MAX_SPARES: u32 = 8;
@@ -154,7 +155,8 @@ impl Worker {
         let settings = CacheSettings { folder: config.cache_dir, bytes: config.cache_bytes };
         let templates = runner.clone();
         let on_evict = Box::new(move |artifact: &Path| templates.give_up(artifact));
-        let cache = ArtifactCache::new(&settings, store.clone(), on_evict, metrics.clone());
+        let read_room = Arc::new(ReadRoom::new());
+        let cache = ArtifactCache::new(&settings, store.clone(), read_room.clone(), on_evict, metrics.clone());
         let cache = cache.map_err(|e| setup("folder for copies of artifacts (--cache-dir)", &e))?;
         let registration = WorkerHello {
             worker: WorkerId::new(),
@@ -173,7 +175,7 @@ impl Worker {
             },
         };
         let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
-        let jobs = Arc::new(JobContext { store, runner, cache, max_inline });
+        let jobs = Arc::new(JobContext { store, runner, cache, read_room, max_inline });
         let agent = AgentConfig { registration, timing: config.timing, drain: config.drain };
         let status = Status { metrics, http: Http::new() };
         Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status, self_test: config.self_test })

@@ -1,13 +1,44 @@
-//! Reads from and writes to the object store that are repeated when they fail.
+//! Reads from and writes to the object store that are repeated when they fail, and how many of them go on at once: what is
+//! read is in memory until it is written to a file, or until its job begins.
 
 use pvf_shared::{
     retry::{self, Retryable as _},
     store::StoreError,
 };
 use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A read is not repeated any more after this time: the store's own client has repeated it by then.
 const REPEATED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Artifacts that are read at once; each may have up to 1 GiB.
+const ARTIFACTS: usize = 4;
+/// Inputs that are read at once, MiB, together.
+const INPUTS_MIB: u32 = 256;
+
+/// Room in memory for reads. Whoever waits for it holds nothing else that another job needs.
+#[derive(Debug)]
+pub(super) struct ReadRoom {
+    artifacts: Semaphore,
+    inputs_mib: Semaphore,
+}
+
+impl ReadRoom {
+    pub(super) fn new() -> Self {
+        Self { artifacts: Semaphore::new(ARTIFACTS), inputs_mib: Semaphore::new(INPUTS_MIB as usize) }
+    }
+
+    /// Room for an artifact, until this is dropped. `None` never happens: the semaphore is not closed.
+    pub(super) async fn artifact(&self) -> Option<SemaphorePermit<'_>> {
+        self.artifacts.acquire().await.ok()
+    }
+
+    /// Room for an input of so many bytes; one that is larger than all the room takes all of it.
+    pub(super) async fn input(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(INPUTS_MIB).min(INPUTS_MIB);
+        self.inputs_mib.acquire_many(mib).await.ok()
+    }
+}
 
 /// Stores what a preparation made; a failed upload is repeated.
 pub(super) async fn upload<T, F: Future<Output = Result<T, StoreError>>>(
@@ -40,6 +71,7 @@ pub(super) async fn download<T, F: Future<Output = Result<T, StoreError>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use pvf_shared::store::{BlobStore, seal::SealKey};
     use std::cell::Cell;
 
@@ -79,5 +111,27 @@ mod tests {
         assert_eq!(get(3, failed).await, (Some(7), 4));
         assert_eq!(get(4, failed).await, (None, 4));
         assert_eq!(get(1, missing).await, (None, 1));
+    }
+
+    #[tokio::test]
+    async fn reads_wait_for_room_in_memory() {
+        let room = ReadRoom::new();
+        let mut held: Vec<_> = (0..ARTIFACTS).map(|_| room.artifact().now_or_never().unwrap()).collect();
+        assert!(room.artifact().now_or_never().is_none());
+        held.pop();
+        assert!(room.artifact().now_or_never().is_some());
+        let half = u64::from(INPUTS_MIB) << 19;
+        let first = room.input(half).now_or_never().unwrap();
+        let second = room.input(half - 1).now_or_never().unwrap();
+        assert!(room.input(1).now_or_never().is_none());
+        drop(first);
+        assert!(room.input(half + 1).now_or_never().is_none());
+        assert!(room.input(half).now_or_never().is_some());
+        drop(second);
+        // Larger than the room: it is read alone.
+        let largest = room.input(u64::MAX).now_or_never().unwrap();
+        assert!(room.input(1).now_or_never().is_none());
+        drop(largest);
+        assert!(room.input(0).now_or_never().is_some());
     }
 }

@@ -11,7 +11,7 @@ mod tests;
 
 pub(super) use copy::UsedCopy;
 
-use super::transfers::download;
+use super::transfers::{ReadRoom, download};
 use crate::metrics::WorkerMetrics;
 use copy::{Copy, PrivateFile, Reservation, Space};
 use folder::CacheFolder;
@@ -84,6 +84,7 @@ pub(super) struct ArtifactCache {
     store: BlobStore,
     folder: Arc<CacheFolder>,
     space: Arc<Space>,
+    read_room: Arc<ReadRoom>,
     cells: Mutex<LruCache<ArtifactId, Cell>>,
     /// Evicted since the last heartbeat.
     evicted: Mutex<Vec<ArtifactId>>,
@@ -104,6 +105,7 @@ impl ArtifactCache {
     pub(super) fn new(
         settings: &CacheSettings,
         store: BlobStore,
+        read_room: Arc<ReadRoom>,
         on_evict: OnEvict,
         metrics: WorkerMetrics,
     ) -> io::Result<Self> {
@@ -115,7 +117,7 @@ impl ArtifactCache {
         tracing::info!(folder = %folder.path().display(), limit = human_bytes(limit), "copies of artifacts");
         let (folder, space) = (Arc::new(folder), Arc::new(Space::new(limit)));
         let (cells, evicted) = (Mutex::new(LruCache::new(MAX_COPIES)), Mutex::default());
-        Ok(Self { store, folder, space, cells, evicted, on_evict, metrics })
+        Ok(Self { store, folder, space, read_room, cells, evicted, on_evict, metrics })
     }
 
     /// The folder of the copies, which is created again if it was removed.
@@ -243,6 +245,8 @@ impl ArtifactCache {
     async fn fetch(&self, id: &ArtifactId, mac: Option<Mac>) -> Result<Copy, ExecuteOutcome> {
         let corrupted = |why: String| ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why));
         let internal = ExecuteOutcome::Internal;
+        // Until the artifact is in a file.
+        let _room = self.read_room.artifact().await;
         let sealed = download(|| self.store.get_artifact(id)).await.map_err(|error| match error {
             StoreError::NotFound { .. } => internal(InternalError::ArtifactMissing(error.to_string())),
             StoreError::Seal { .. } | StoreError::TooLarge { .. } => corrupted(error.to_string()),

@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 struct Fixture {
     store: BlobStore,
     cache: ArtifactCache,
+    read_room: Arc<ReadRoom>,
     /// Paths whose templates were given up.
     given_up: Arc<Mutex<Vec<PathBuf>>>,
     _folder: tempfile::TempDir,
@@ -26,8 +27,9 @@ fn fixture(bytes: u64) -> Fixture {
     let given_up = Arc::new(Mutex::new(Vec::new()));
     let list = given_up.clone();
     let on_evict = Box::new(move |path: &Path| list.lock().unwrap().push(path.to_owned()));
-    let cache = ArtifactCache::new(&settings, store.clone(), on_evict, metrics).unwrap();
-    Fixture { store, cache, given_up, _folder: folder }
+    let read_room = Arc::new(ReadRoom::new());
+    let cache = ArtifactCache::new(&settings, store.clone(), read_room.clone(), on_evict, metrics).unwrap();
+    Fixture { store, cache, read_room, given_up, _folder: folder }
 }
 
 fn numbered(n: u32) -> ArtifactId {
@@ -85,6 +87,25 @@ async fn only_a_mapped_copy_with_the_right_mac_is_had_at_once() {
     f.get(1).await;
     assert!(at_once(Some(mac), true) && at_once(None, true));
     assert!(!at_once(Some(mac), false) && !at_once(Some(Mac([0; 32])), true));
+}
+
+#[tokio::test]
+async fn an_artifact_waits_for_room_in_memory_and_a_copy_does_not() {
+    let f = fixture(100);
+    let mac = f.put(1, b"one").await;
+    f.put(2, b"two").await;
+    f.get(1).await;
+    let mut held: Vec<_> = std::iter::from_fn(|| f.read_room.artifact().now_or_never()).collect();
+    assert!(!held.is_empty());
+    let mut waiting = pin!(f.get(2));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    assert!(f.cache.mapped(&numbered(1), Some(mac), |_| true).is_some());
+    assert_eq!(fs::read(f.get(1).await.path()).unwrap(), b"one");
+    assert!(waiting.as_mut().now_or_never().is_none());
+    held.pop();
+    assert_eq!(fs::read(waiting.await.path()).unwrap(), b"two");
+    // The room is free again.
+    assert!(f.read_room.artifact().now_or_never().is_some());
 }
 
 #[tokio::test]
