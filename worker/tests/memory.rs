@@ -11,12 +11,13 @@ use pvf_shared::{
     Bytes,
     job::{ExecuteJob, ExecuteOutcome},
     params::{ExecutorParam, ExecutorParams},
-    verdict::AmbiguousReason,
+    verdict::{AmbiguousReason, InvalidReason},
 };
 use pvf_testkit::cgroups::{Cgroup, Controller, kills_of_jobs};
 use pvf_worker::{
     machine::{Caller, MemoryIsolation},
     sandbox::Mechanism,
+    supervise::Prepared,
 };
 use std::{
     fs,
@@ -208,4 +209,33 @@ async fn a_job_whose_cgroup_gets_too_little_cpu_time_is_internal() {
     assert!(is_starved(&outcome, LIMIT), "{outcome:?}");
     until(|| processes_of(&own).is_empty().then_some(())).await;
     fs::remove_file(own).unwrap();
+}
+
+/// The trap is all that is kept of it: its frames would take several times the memory of the stack.
+#[tokio::test]
+async fn a_guest_that_uses_up_a_large_native_stack_takes_little_more_memory() {
+    const STACK: u64 = 1024 * MIB;
+    let text = r#"(module
+        (memory (export "memory") 1)
+        (global (export "__heap_base") i32 (i32.const 1024))
+        (func $down (param i32) (result i32)
+            (i32.add (call $down (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))
+        (func (export "validate_block") (param i32 i32) (result i64)
+            (drop (call $down (i32.const 0)))
+            (i64.const 0)))"#;
+    let code = wat::parse_str(text).unwrap();
+    let params = ExecutorParams(vec![
+        ExecutorParam::MaxMemoryPages(1),
+        ExecutorParam::StackNativeMax(STACK as u32),
+        ExecutorParam::StackLogicalMax(u32::MAX),
+    ]);
+    let prepared = worker().prepare(&prepare_job(&code, params.clone()), code.clone().into()).await.0;
+    let Prepared::Artifact(artifact) = prepared else { panic!("{prepared:?}") };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), artifact).unwrap();
+    let (outcome, usage) = worker().execute(&execute_job(&code, params), file.path(), Bytes::new()).await;
+    let ExecuteOutcome::Invalid(InvalidReason::WorkerReported(why)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(why, "wasm trap: call stack exhausted");
+    let used = usage.max_rss_kib * 1024;
+    assert!(used > STACK && used < STACK + STACK / 2, "{used} bytes");
 }

@@ -10,7 +10,7 @@ pub(crate) const MAX_STDERR: usize = 1024 * 1024;
 /// Address space that an execution may have in addition to its template's, per byte of guest memory. Host functions
 /// decode guest input, which grows to at most 24 times its size, and hold a few copies of it.
 const FACTOR: u64 = 32;
-/// Constant addition to the address space, bytes: parameters of 40 MiB in several representations, and guest memory
+/// Constant addition to the address space, bytes, beside the native stack: parameters of 40 MiB in several representations, and guest memory
 /// that moves while it grows.
 const SLACK: u64 = 4 << 30;
 /// Heap of a preparation without `PrecheckingMaxMemory`, bytes: the largest value that the parameter can have.
@@ -25,8 +25,8 @@ const DESCRIPTORS: u64 = 32;
 /// buffers of their encoding.
 const INPUT_COPIES: u64 = 8;
 /// Guest memory at once beside what host functions make of it: itself, its copy while it moves, the result and its
-/// encoding.
-const GUEST_COPIES: u64 = 4;
+/// encoding, and what the heap keeps of all that was freed.
+const GUEST_COPIES: u64 = 16;
 /// Memory of a job that no limit is about, bytes: the host's own frames and heap, pages that a fork copies from its
 /// template, page tables, sockets.
 const MEMORY_SLACK: u64 = 256 << 20;
@@ -49,7 +49,8 @@ impl Limits {
     /// Limits of a template, which has mapped and linked its artifact, and of its forks.
     pub(crate) fn template(params: &ExecutorParams) -> Self {
         let memory = u64::from(params.memory_page_limit()) * 64 * 1024;
-        let beyond = SLACK.saturating_add(memory.saturating_mul(FACTOR));
+        let beyond =
+            SLACK.saturating_add(memory.saturating_mul(FACTOR)).saturating_add(params.stack_native_max().into());
         Self { address_space: address_space().saturating_add(beyond), descriptors: DESCRIPTORS }
     }
 
