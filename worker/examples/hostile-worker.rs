@@ -124,7 +124,8 @@ fn allocate() {
     exit(PERFORMED)
 }
 
-/// Touches a gibibyte of memory, again and again: the limit of its cgroup applies to what it touches once it is in there.
+/// Touches a gibibyte of memory, again and again: the limit of its cgroup applies to what it touches once it is in
+/// there.
 fn touch_memory() {
     for _ in 0..64 {
         drop(std::hint::black_box(vec![1_u8; 1 << 30]));

@@ -31,8 +31,8 @@ const MIB: u64 = 1 << 20;
 const SMALL: u64 = 110 * MIB;
 /// Says to a test that it runs in this cgroup of its own.
 const INSIDE: &str = "PVF_TEST_INSIDE";
-/// CPU limit of jobs that must run into the wall clock, which is four times as long. Long enough for a busy test to freeze the
-/// job before it has used it up.
+/// CPU limit of jobs that must run into the wall clock, which is four times as long. Long enough for a busy test to
+/// freeze the job before it has used it up.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// A guest that grows its memory by so many MiB, touches each page of it, and then runs for good.
@@ -145,8 +145,8 @@ struct Running {
     pid: i32,
 }
 
-/// Starts a job in a process of this executable, and waits until it has a memory cgroup of its own: from then on only the
-/// test moves it.
+/// Starts a job in a process of this executable, and waits until it has a memory cgroup of its own: from then on only
+/// the test moves it.
 async fn start(exe: &Path, iterations: u64, cpu_limit: Duration) -> Running {
     let code = busy(iterations);
     let job = ExecuteJob { cpu_limit, ..execute_job(&code, ExecutorParams::default()) };

@@ -69,8 +69,8 @@ impl Cgroup {
     /// A new one, of this name among those of the test's process.
     pub fn new(controller: Controller, name: &str) -> Self {
         let needs = format!(
-            "this test needs to make a cgroup with the controller `{}`: as root (version 1), or where it is delegated to \
-             this user and enabled below (version 2: `systemd-run --user --scope -p Delegate=yes`)",
+            "this test needs to make a cgroup with the controller `{}`: as root (version 1), or where it is delegated \
+             to this user and enabled below (version 2: `systemd-run --user --scope -p Delegate=yes`)",
             controller.name()
         );
         let (base, v2) = controller.base().unwrap_or_else(|| panic!("{needs}; there is none"));
@@ -153,8 +153,8 @@ impl Cgroup {
     }
 }
 
-/// Processes that the kernel has killed for lack of memory in the cgroups two levels below this folder: those of jobs, below
-/// that of their worker.
+/// Processes that the kernel has killed for lack of memory in the cgroups two levels below this folder: those of jobs,
+/// below that of their worker.
 pub fn kills_of_jobs(folder: &Path) -> u64 {
     let below = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let jobs = below(folder.to_owned()).flat_map(below);

@@ -71,8 +71,8 @@ pub(super) fn summary(outcome: &JobOutcome) -> String {
     }
 }
 
-/// Does the worker's part of a job that was handed over. A panic in it is the worker's own failure, whatever the job has
-/// done by then: the job's code runs in another process.
+/// Does the worker's part of a job that was handed over. A panic in it is the worker's own failure, whatever the job
+/// has done by then: the job's code runs in another process.
 async fn guarded<T>(
     work: impl Future<Output = (T, JobUsage)>,
     internal: impl FnOnce(InternalError) -> T,

@@ -1,5 +1,5 @@
-//! Reads from and writes to the object store that are repeated when they fail, and how many of them go on at once: what is
-//! read is in memory until it is written to a file, or until its job begins.
+//! Reads from and writes to the object store that are repeated when they fail, and how many of them go on at once: what
+//! is read is in memory until it is written to a file, or until its job begins.
 
 use pvf_shared::{
     retry::{self, Retryable as _},

@@ -1,5 +1,5 @@
-//! What the machine lets this process have: limits of its cgroups, resource limits, mount options, out-of-memory kills, and
-//! memory cgroups for jobs.
+//! What the machine lets this process have: limits of its cgroups, resource limits, mount options, out-of-memory kills,
+//! and memory cgroups for jobs.
 
 mod cgroup;
 mod job_cgroups;

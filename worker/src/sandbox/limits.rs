@@ -10,8 +10,8 @@ pub(crate) const MAX_STDERR: usize = 1024 * 1024;
 /// Address space that an execution may have in addition to its template's, per byte of guest memory. Host functions
 /// decode guest input, which grows to at most 24 times its size, and hold a few copies of it.
 const FACTOR: u64 = 32;
-/// Constant addition to the address space, bytes, beside the native stack: parameters of 40 MiB in several representations, and guest memory
-/// that moves while it grows.
+/// Constant addition to the address space, bytes, beside the native stack: parameters of 40 MiB in several
+/// representations, and guest memory that moves while it grows.
 const SLACK: u64 = 4 << 30;
 /// Heap of a preparation without `PrecheckingMaxMemory`, bytes: the largest value that the parameter can have.
 const PREPARATION: u64 = 16 << 30;
@@ -21,8 +21,8 @@ const THREAD: u64 = 256 << 20;
 /// memory, and three for each fork while it is being made.
 const DESCRIPTORS: u64 = 32;
 
-/// Copies of an execution's input at once: as it came, decompressed (in a buffer that doubles), as parameters, and in the
-/// buffers of their encoding.
+/// Copies of an execution's input at once: as it came, decompressed (in a buffer that doubles), as parameters, and in
+/// the buffers of their encoding.
 const INPUT_COPIES: u64 = 8;
 /// Guest memory at once beside what host functions make of it: itself, its copy while it moves, the result and its
 /// encoding, and what the heap keeps of all that was freed.
@@ -80,8 +80,8 @@ impl Limits {
     }
 }
 
-/// More memory than an execution within its limits uses, bytes, on an input of at most this size. In contrast to its address
-/// space this is what it touches.
+/// More memory than an execution within its limits uses, bytes, on an input of at most this size. In contrast to its
+/// address space this is what it touches.
 pub(crate) fn execution_memory(params: &ExecutorParams, input: u64, artifact: u64) -> u64 {
     let guest = u64::from(params.memory_page_limit()) * 64 * 1024;
     let stack = u64::from(params.stack_native_max());

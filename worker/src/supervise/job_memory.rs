@@ -1,5 +1,5 @@
-//! The memory cgroup of a job: entered when the job has run for a moment, and asked at its end whether the kernel killed
-//! the job for lack of memory, and whose memory that was.
+//! The memory cgroup of a job: entered when the job has run for a moment, and asked at its end whether the kernel
+//! killed the job for lack of memory, and whose memory that was.
 //!
 //! A job that ends within the moment costs nothing here: no call, no allocation. It cannot take much memory either, and
 //! what it takes is charged to the worker's cgroup.

@@ -41,8 +41,8 @@ pub(super) fn kernel_cpu_limit(cpu: Duration) -> u64 {
     cpu.as_secs().saturating_add(2)
 }
 
-/// Waits until a process has exited; kills it when it exceeds a limit. Moves it into a memory cgroup of its own when that is
-/// due.
+/// Waits until a process has exited; kills it when it exceeds a limit. Moves it into a memory cgroup of its own when
+/// that is due.
 pub(super) async fn watch(
     process: &ProcessHandle,
     limits: Limits,

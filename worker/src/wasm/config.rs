@@ -119,8 +119,8 @@ fn config(params: &ExecutorParams, baseline: CpuBaseline) -> wasmtime::Result<Co
     config.cranelift_nan_canonicalization(true);
     config.profiler(ProfilingStrategy::None);
     config.max_wasm_stack(params.stack_native_max() as usize);
-    // No verdict shows the frames of a trap. Those of a stack that is used up would take several times its memory, and more
-    // than a job may have from 2 GiB of stack on.
+    // No verdict shows the frames of a trap. Those of a stack that is used up would take several times its memory, and
+    // more than a job may have from 2 GiB of stack on.
     config.wasm_backtrace(false);
     config.memory_init_cow(true);
     config.memory_guaranteed_dense_image_size(u64::MAX);

@@ -2,7 +2,8 @@
 //!
 //! The kernel counts in each cgroup whom it killed there, and whether the cgroup's own limit was reached. So a job that
 //! was killed because the machine (or a cgroup above) ran out of memory is told from one that used more than its own
-//! limits allow. The limit is above all that a job within its limits can use: only a job that escaped from them meets it.
+//! limits allow. The limit is above all that a job within its limits can use: only a job that escaped from them meets
+//! it.
 //!
 //! * `place` decides where cgroups may be made, and `own` moves a fleet's worker so that they can be.
 //! * `cgroup` is one cgroup and its files, in both versions of cgroups.
@@ -84,7 +85,8 @@ pub(crate) struct Membership {
     before: Counts,
 }
 
-/// The cgroups of this process, made if there are none; `None` if it may make none. All runners of a process share them.
+/// The cgroups of this process, made if there are none; `None` if it may make none. All runners of a process share
+/// them.
 pub(crate) fn job_cgroups() -> Option<Arc<JobCgroups>> {
     static CURRENT: Mutex<Weak<JobCgroups>> = Mutex::new(Weak::new());
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +101,7 @@ pub(crate) fn job_cgroups() -> Option<Arc<JobCgroups>> {
             Some(cgroups)
         }
         Err(why) => {
-            tracing::info!(%why, "jobs get no memory cgroups of their own; the kernel kills them before other processes");
+            tracing::info!(%why, "jobs get no memory cgroups of their own; the kernel kills them first");
             None
         }
     }
@@ -171,8 +173,8 @@ impl JobCgroups {
         }
     }
 
-    /// Moves a process, which has not been reaped, into a cgroup of its own with this limit of memory, bytes. What it has
-    /// used before does not count. `None` if that is not possible; then the process stays where it is.
+    /// Moves a process, which has not been reaped, into a cgroup of its own with this limit of memory, bytes. What it
+    /// has used before does not count. `None` if that is not possible; then the process stays where it is.
     pub(crate) fn enter(self: &Arc<Self>, pid: i32, limit: u64) -> Option<Membership> {
         if !self.usable.load(Ordering::Relaxed) {
             return None;
@@ -190,7 +192,7 @@ impl JobCgroups {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
             Err(error) => {
                 self.usable.store(false, Ordering::Relaxed);
-                tracing::info!(%error, folder = %self.folder.display(), "jobs get no memory cgroups of their own any more");
+                tracing::info!(%error, folder = %self.folder.display(), "no more memory cgroups for jobs");
                 None
             }
         }

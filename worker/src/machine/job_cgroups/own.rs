@@ -1,21 +1,18 @@
-//! A worker of a fleet leaves its own cgroup of version 2 for one below it, so that memory can be enabled for the cgroups
-//! of its jobs beside that one.
+//! A worker of a fleet leaves its own cgroup of version 2 for one below it, so that memory can be enabled for the
+//! cgroups of its jobs beside that one.
 
-use super::place::{Caller, Place, of_this_process};
+use super::place::{Caller, LEAF, Place, of_this_process};
 use std::{fs, io, path::Path};
 
-/// The cgroup below that worker processes go to.
-const LEAF: &str = "worker";
-
-/// To be called by an executable that is a worker, before it starts other processes. Where the cgroup is not delegated to
-/// the worker, or has other processes in it, nothing changes.
+/// To be called by an executable that is a worker, before it starts other processes. Where the cgroup is not delegated
+/// to the worker, or has other processes in it, nothing changes.
 pub(crate) fn leave_own_cgroup() {
     let Ok(Place { folder, must_leave: true, .. }) = of_this_process(Caller::Worker) else { return };
     let leaf = folder.join(LEAF);
     match leave(&folder, &leaf) {
         Ok(()) => tracing::info!(cgroup = %leaf.display(), "the worker has moved to a cgroup below its own"),
         Err(error) => {
-            tracing::info!(%error, cgroup = %folder.display(), "memory cannot be enabled below the worker's own cgroup");
+            tracing::info!(%error, cgroup = %folder.display(), "memory cannot be enabled below the worker's cgroup");
             // Another worker may be in it.
             let _ = enter(&folder);
             let _ = fs::remove_dir(&leaf);

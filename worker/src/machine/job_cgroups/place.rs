@@ -12,6 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The cgroup below a delegated one that worker processes go to.
+pub(super) const LEAF: &str = "worker";
+
 /// Who makes cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
@@ -114,24 +117,20 @@ impl Machine<'_> {
     fn place_v2(&self, path: &str, caller: Caller) -> Result<Place, String> {
         let own = self.own(self.mounted, path)?;
         let place = |folder: &Path, must_leave| Place { version: Version::V2, folder: folder.to_owned(), must_leave };
-        let undelegated = match self.delegated(&own, path == "/") {
+        // This process, or one before it, has left the delegated cgroup. The one above any other is someone else's.
+        let above = own.parent().filter(|_| own != self.mounted && own.ends_with(LEAF));
+        if let Some(above) = above.filter(|above| lists(above, "cgroup.subtree_control"))
+            && self.delegated(above, above == self.mounted).is_ok()
+        {
+            return Ok(place(above, false));
+        }
+        self.delegated(&own, path == "/")?;
+        match caller {
             // Only the root of all has processes and memory enabled below.
-            Ok(()) if lists(&own, "cgroup.subtree_control") => return Ok(place(&own, false)),
-            Ok(()) if !lists(&own, "cgroup.controllers") => {
-                return Err(format!("no memory controller in {}", own.display()));
-            }
-            Ok(()) => match caller {
-                Caller::Worker => return Ok(place(&own, true)),
-                Caller::Embedded => format!("memory is not enabled below {}", own.display()),
-            },
-            Err(why) => why,
-        };
-        // As after this process, or one before it, has left the delegated cgroup.
-        let above = own.parent().filter(|above| own != self.mounted && above.starts_with(self.mounted));
-        let above = above.filter(|above| lists(above, "cgroup.subtree_control"));
-        match above {
-            Some(above) if self.delegated(above, above == self.mounted).is_ok() => Ok(place(above, false)),
-            Some(_) | None => Err(undelegated),
+            Caller::Worker | Caller::Embedded if lists(&own, "cgroup.subtree_control") => Ok(place(&own, false)),
+            Caller::Worker if lists(&own, "cgroup.controllers") => Ok(place(&own, true)),
+            Caller::Worker => Err(format!("no memory controller in {}", own.display())),
+            Caller::Embedded => Err(format!("memory is not enabled below {}", own.display())),
         }
     }
 
@@ -232,6 +231,8 @@ mod tests {
         for caller in [Worker, Embedded] {
             assert_eq!(place(&left, "0::/a/worker\n", caller), at("a", false));
         }
+        let other = cgroups(&[("a", "memory", "memory"), ("a/b", "memory", "")]);
+        assert!(place(&other, "0::/a/b\n", Embedded).unwrap_err().contains("not delegated"));
         let foreign = cgroups(&[("b", "memory", "memory"), ("b/worker", "memory", "")]);
         assert!(place(&foreign, "0::/b/worker\n", Worker).unwrap_err().contains("not delegated"));
     }

@@ -7,7 +7,10 @@ use std::process::{Child, Command};
 fn cgroups() -> Arc<JobCgroups> {
     let made = JobCgroups::new();
     Arc::new(made.unwrap_or_else(|why| {
-        panic!("this test needs a memory cgroup that it may make cgroups in (root; version 2: delegated, as by `systemd-run --user --scope -p Delegate=yes`): {why}")
+        panic!(
+            "this test needs a memory cgroup that it may make cgroups in (as root; version 2: delegated, and enabled \
+             below): {why}"
+        )
     }))
 }
 
