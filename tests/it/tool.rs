@@ -312,6 +312,7 @@ fn the_doctor_reports_a_fix_for_each_failed_check() {
         "empty root",
         "no file read",
         "resources bounded",
+        "memory of jobs",
         "self-test",
         "store",
         "clock",
@@ -319,7 +320,7 @@ fn the_doctor_reports_a_fix_for_each_failed_check() {
     ] {
         assert!(complete[name]["ok"] == true && complete[name]["fix"].is_null(), "{}", complete[name]);
     }
-    assert_eq!(complete.len(), 41, "{:?}", complete.keys());
+    assert_eq!(complete.len(), 42, "{:?}", complete.keys());
     // The landlock ABI, and how deep the defence is.
     assert!(complete["landlock"]["found"].as_str().unwrap().contains(", ABI "), "{}", complete["landlock"]);
     assert_eq!(complete["no file read"]["found"], "3 deep: empty root, landlock ABI 1, seccomp");

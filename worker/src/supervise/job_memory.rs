@@ -2,7 +2,8 @@
 //! killed the job for lack of memory, and whose memory that was.
 //!
 //! A job that ends within the moment costs nothing here: no call, no allocation. It cannot take much memory either, and
-//! what it takes is charged to the worker's cgroup.
+//! what it takes is charged to the worker's cgroup. The kernel may take milliseconds to move a process, so that is not
+//! done on a thread of the runtime; the process is not reaped before it is done, because its id could be another's then.
 
 use super::process_handle::ProcessHandle;
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
 };
 use pvf_shared::{params::ExecutorParams, units::MAX_ARTIFACT};
 use std::{fs, path::Path, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 
 /// How long an execution runs before it is moved into a cgroup of its own: most have ended by then.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -38,10 +40,18 @@ pub(super) enum MemoryUse<'a> {
 /// The memory cgroup of one job.
 #[derive(Debug)]
 pub(super) struct JobMemory<'a> {
-    /// `None` once it is decided that the job has no cgroup.
-    cgroups: Option<&'a Arc<JobCgroups>>,
     usage: MemoryUse<'a>,
-    own: Option<Membership>,
+    state: State<'a>,
+}
+
+#[derive(Debug)]
+enum State<'a> {
+    /// It gets one when it has run for a moment.
+    Due(&'a Arc<JobCgroups>),
+    /// It is being moved.
+    Entering(JoinHandle<Option<Membership>>),
+    /// It has one, or there is none for it.
+    Settled(Option<Membership>),
 }
 
 impl MemoryUse<'_> {
@@ -68,30 +78,47 @@ impl MemoryUse<'_> {
 impl<'a> JobMemory<'a> {
     /// Of a job that starts, without a cgroup yet.
     pub(super) fn new(cgroups: Option<&'a Arc<JobCgroups>>, usage: MemoryUse<'a>) -> Self {
-        Self { cgroups, usage, own: None }
+        Self { usage, state: cgroups.map_or(State::Settled(None), State::Due) }
     }
 
     /// When its job is to be moved, after it has run for so long.
     pub(super) fn due_in(&self, ran: Duration) -> Option<Duration> {
-        self.cgroups.map(|_| self.usage.moment().saturating_sub(ran))
+        match self.state {
+            State::Due(_) => Some(self.usage.moment().saturating_sub(ran)),
+            State::Entering(_) | State::Settled(_) => None,
+        }
     }
 
-    /// Moves the job, whose process has not been reaped, if that is due.
+    /// Begins to move the job if that is due.
     pub(super) fn enter_if_due(&mut self, process: &ProcessHandle, ran: Duration) {
-        if self.due_in(ran) == Some(Duration::ZERO)
-            && let Some(cgroups) = self.cgroups.take()
+        if let State::Due(cgroups) = self.state
+            && self.usage.moment() <= ran
         {
-            self.own = cgroups.enter(process.pid(), self.usage.limit());
+            let (cgroups, pid, limit) = (cgroups.clone(), process.pid(), self.usage.limit());
+            self.state = State::Entering(tokio::task::spawn_blocking(move || cgroups.enter(pid, limit)));
+        }
+    }
+
+    /// Waits until the job is not being moved any more. To be called before its process is reaped.
+    pub(super) async fn settle(&mut self) {
+        if let State::Entering(moving) = &mut self.state {
+            // A panic there is logged, and the job has no cgroup.
+            let own = moving.await.unwrap_or_default();
+            self.state = State::Settled(own);
         }
     }
 
     /// Its process was reaped. `killed` says whether by SIGKILL that the worker did not send.
     pub(super) fn ended(self, killed: bool) -> MemoryKill {
-        let counted = match &self.own {
+        let own = match self.state {
+            State::Settled(own) => own,
+            State::Due(_) | State::Entering(_) => None,
+        };
+        let counted = match &own {
             Some(own) if killed => own.kill(),
             Some(_) | None => CgroupKill::NotCounted,
         };
-        if let Some(own) = self.own {
+        if let Some(own) = own {
             own.left();
         }
         match counted {

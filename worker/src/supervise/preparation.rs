@@ -43,6 +43,8 @@ pub(super) async fn run(
     };
     let (overrun, reply, stderr) =
         tokio::join!(watch(handle, limits, &mut memory), reading, read_tail(stderr, handle.gone()));
-    let output = Output { overrun: overrun?, reply, stderr, memory };
+    let overrun = overrun?;
+    memory.settle().await;
+    let output = Output { overrun, reply, stderr, memory };
     Ok(FinishedProcess::new(process.reap()?, output, started))
 }

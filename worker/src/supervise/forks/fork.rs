@@ -91,15 +91,16 @@ impl Fork {
         };
         let (overrun, (reply, socket)) = tokio::join!(watch(handle, time, &mut memory), reading);
         let reply = reply.map(|reply| with_rest(reply, &socket)).transpose()?;
-        let output = Output { overrun: overrun?, reply, stderr: stderr.tail(), memory };
+        let (overrun, stderr) = (overrun?, stderr.tail());
         on_exit();
         // Tasks that wait for the exit run first: the next job starts on the core that has just become free before the
         // template and its next fork compete for that core.
         for _ in 0..YIELDS {
             tokio::task::yield_now().await;
         }
+        memory.settle().await;
         let exit = process.reap(next()).await?;
-        Ok(FinishedProcess::new(exit, output, started))
+        Ok(FinishedProcess::new(exit, Output { overrun, reply, stderr, memory }, started))
     }
 }
 
