@@ -3,7 +3,10 @@
 use crate::{Coordinator, CoordinatorConfig, CoordinatorError, Counters};
 use clap::Parser;
 use pvf_shared::{
-    bus::nats::{NatsBus, parse_url},
+    bus::{
+        BusError,
+        nats::{NatsArgs, NatsBus, NatsConnection},
+    },
     config::ProtocolTimeouts,
     http::{Http, HttpError},
     ids::FleetName,
@@ -15,16 +18,15 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync
 /// How long the first connection to the bus may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-const EXIT_CODES: &str = "Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage or settings; \
+const EXIT_CODES: &str = "Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage, settings or credentials; \
 3 the bus, the store or a resource of this machine cannot be used.";
 
 /// Owns the queues of a PVF validation fleet and dispatches jobs to its workers.
 #[derive(Debug, Parser)]
 #[command(name = "pvf-coordinator", version, after_help = EXIT_CODES)]
 struct Args {
-    /// NATS server, for instance nats://127.0.0.1:4222
-    #[arg(long, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
-    nats: String,
+    #[command(flatten)]
+    nats: NatsArgs,
     /// Object store that all roles of the fleet share: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]
     store: String,
@@ -73,7 +75,8 @@ impl StartError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::Store(_) | Self::Http(_) => 2,
-            Self::Coordinator(_) | Self::Runtime(_) => 3,
+            Self::Coordinator(CoordinatorError::Bus(BusError::Refused { .. })) => 2,
+            Self::Coordinator(CoordinatorError::Bus(_) | CoordinatorError::Store(_)) | Self::Runtime(_) => 3,
         }
     }
 }
@@ -95,11 +98,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(args: &Args) -> Result<(), StartError> {
     let key = SealKey::from_file(args.seal_key_file.as_deref()).map_err(StartError::Settings)?;
     let config = CoordinatorConfig::load(args.config.as_deref()).map_err(StartError::Settings)?;
+    let nats = args.nats.required().map_err(StartError::Settings)?;
     let store = BlobStore::open_shared(&args.store, key)?;
-    pvf_shared::runtime::runtime()?.block_on(coordinate(args, config, store))
+    pvf_shared::runtime::runtime()?.block_on(coordinate(args, config, &nats, store))
 }
 
-async fn coordinate(args: &Args, config: CoordinatorConfig, store: BlobStore) -> Result<(), StartError> {
+async fn coordinate(
+    args: &Args,
+    config: CoordinatorConfig,
+    nats: &NatsConnection,
+    store: BlobStore,
+) -> Result<(), StartError> {
     let mut shutdown = Shutdown::catch()?;
     let counters = Arc::<Counters>::default();
     let http = Http { registry: counters.registry().clone(), ..Http::new() };
@@ -107,7 +116,7 @@ async fn coordinate(args: &Args, config: CoordinatorConfig, store: BlobStore) ->
         Some(addr) => Some(http.serve(addr).await?),
         None => None,
     };
-    let bus = NatsBus::connect(&args.nats, "pvf-coordinator", CONNECT_LIMIT).await.map_err(CoordinatorError::from)?;
+    let bus = NatsBus::connect(nats, "pvf-coordinator", CONNECT_LIMIT).await.map_err(CoordinatorError::from)?;
     let fleet = args.fleet.clone();
     let coordinator =
         Coordinator { fleet, timing: ProtocolTimeouts::default(), config, bus: Arc::new(bus), store, counters };

@@ -3,7 +3,10 @@
 use pvf::ExecuteRequest;
 use pvf_shared::{
     Bytes, ValidationHost,
-    bus::{Bus, conformance, nats::NatsBus},
+    bus::{
+        Bus, conformance,
+        nats::{NatsBus, NatsConnection},
+    },
     client::{ClientConfig, ClientError},
     ids::{BlobHash, FleetName},
     store::keys,
@@ -23,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn connect(url: &str) -> NatsBus {
-    NatsBus::connect(url, "test", PATIENCE).await.unwrap()
+    NatsBus::connect(&NatsConnection::to(url).unwrap(), "test", PATIENCE).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

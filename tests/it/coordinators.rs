@@ -3,7 +3,10 @@
 use pvf_guests::adder::{Block, Head};
 use pvf_shared::{
     Bytes,
-    bus::{Bus as _, nats::NatsBus},
+    bus::{
+        Bus as _,
+        nats::{NatsBus, NatsConnection},
+    },
     ids::{FencingToken, FleetName, JobId, WorkerId},
     store::keys,
     subjects,
@@ -40,7 +43,8 @@ async fn newer_token(bus: &NatsBus, worker: &WorkerId, token: FencingToken) -> O
 async fn workers_obey_the_newer_of_two_coordinators() {
     const REQUESTS: u64 = 20;
     let mut fleet = Fleet::start(1, 2).await;
-    let bus = NatsBus::connect(&fleet.nats.url, "test", Duration::from_secs(10)).await.unwrap();
+    let bus =
+        NatsBus::connect(&NatsConnection::to(&fleet.nats.url).unwrap(), "test", Duration::from_secs(10)).await.unwrap();
     fleet.host.precheck_pvf(adder()).await.unwrap();
     let workers: Vec<_> = fleet.status().await.workers.iter().map(|worker| worker.id).collect();
     let old = last_token(&fleet);
@@ -71,7 +75,8 @@ async fn workers_obey_the_newer_of_two_coordinators() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_an_older_coordinator_had_begun_is_answered_by_the_newer_one() {
     let mut fleet = Fleet::start(1, 1).await;
-    let bus = NatsBus::connect(&fleet.nats.url, "test", Duration::from_secs(10)).await.unwrap();
+    let bus =
+        NatsBus::connect(&NatsConnection::to(&fleet.nats.url).unwrap(), "test", Duration::from_secs(10)).await.unwrap();
     let worker = fleet.status().await.workers.iter().find(|w| w.kind == WorkerKind::Execute).map(|w| w.id).unwrap();
     let (host, mut request) = (fleet.host.clone(), good_block());
     request.exec_timeout = Some(Duration::from_secs(3));

@@ -8,6 +8,7 @@ mod bus;
 mod cache;
 mod cloud;
 mod compose;
+mod connection;
 mod coordinators;
 mod docs;
 mod engines;

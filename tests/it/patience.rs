@@ -4,7 +4,7 @@
 use crate::tool::CliFixture;
 use pvf::ValidationHost;
 use pvf_shared::{
-    bus::nats::NatsBus,
+    bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
     store::{BlobStore, seal::SealKey},
     verdict::Outcome,
@@ -26,7 +26,8 @@ const STANDSTILL: Duration = Duration::from_secs(7);
 
 /// A client with the default settings, whose patience is shorter than [`STANDSTILL`].
 async fn client(fleet: &Fleet) -> ValidationHost {
-    let bus = NatsBus::connect(&fleet.nats.url, "test", Duration::from_secs(10)).await.unwrap();
+    let bus =
+        NatsBus::connect(&NatsConnection::to(&fleet.nats.url).unwrap(), "test", Duration::from_secs(10)).await.unwrap();
     let store = BlobStore::open(fleet.store().to_str().unwrap(), SealKey::unkeyed()).unwrap();
     let config = ClientConfig::default();
     assert!(config.patience < STANDSTILL);

@@ -40,7 +40,10 @@ impl CliFixture {
     /// `pvf` with these arguments; `PVF_STORE` is a folder of the fixture.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary("pvf"));
-        command.current_dir(self.path()).env("PVF_STORE", self.path().join("store")).env_remove("PVF_NATS").args(args);
+        command.current_dir(self.path()).env("PVF_STORE", self.path().join("store")).args(args);
+        for variable in ["PVF_NATS", "NATS_URL", "NATS_CONTEXT"] {
+            command.env_remove(variable);
+        }
         command
     }
 

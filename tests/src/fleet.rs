@@ -3,7 +3,7 @@
 use crate::processes::{Process, binary, jobs_of, until};
 use pvf_shared::{
     ValidationHost,
-    bus::nats::NatsBus,
+    bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
     store::{BlobStore, seal::SealKey},
     wire::{FleetStatus, WorkerKind},
@@ -256,7 +256,9 @@ pub fn command(name: &str, nats: &str, store: &Path) -> Command {
 
 /// A client's handle on the fleet behind this bus.
 pub async fn client(nats: &str, store: Option<&Path>) -> ValidationHost {
-    let bus = NatsBus::connect(nats, "test", Duration::from_secs(10)).await.expect("a bus");
+    let bus = NatsBus::connect(&NatsConnection::to(nats).expect("a URL"), "test", Duration::from_secs(10))
+        .await
+        .expect("a bus");
     let store = store.map(|path| BlobStore::open(path.to_str().unwrap(), SealKey::unkeyed()).unwrap());
     let config = ClientConfig { patience: CLIENT_PATIENCE, ..ClientConfig::default() };
     ValidationHost::connect(Arc::new(bus), store, config).await.expect("a handle")

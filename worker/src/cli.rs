@@ -11,7 +11,7 @@ use clap::Parser;
 use pvf_shared::{
     bus::{
         BusError,
-        nats::{NatsBus, parse_url},
+        nats::{NatsArgs, NatsBus, NatsConnection},
     },
     http::{Http, HttpError},
     ids::FleetName,
@@ -29,16 +29,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const EXIT_CODES: &str = "\
 Exit codes:
   0  stopped by SIGTERM or SIGINT
-  2  wrong settings (command line, seal key file, store URL, --http), or the sandbox is incomplete
+  2  wrong settings (command line, credentials, seal key file, store URL, --http), or the sandbox is incomplete
   3  bus or store cannot be used, or the process cannot be set up";
 
 /// Takes jobs of a PVF validation fleet and runs each in a process of its own.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Args {
-    /// The NATS server, for instance nats://127.0.0.1:4222
-    #[arg(long, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
-    nats: String,
+    #[command(flatten)]
+    nats: NatsArgs,
     /// The object store of the fleet: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]
     store: String,
@@ -125,7 +124,7 @@ impl RoleError {
     /// The exit code of the process; documented in [`EXIT_CODES`].
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_) | Self::Http(_) | Self::Sandbox(_) => 2,
+            Self::Settings(_) | Self::Http(_) | Self::Sandbox(_) | Self::Bus(BusError::Refused { .. }) => 2,
             Self::Executable(_)
             | Self::Runtime(_)
             | Self::Signals(_)
@@ -177,6 +176,7 @@ fn end(result: Result<(), RoleError>) -> ExitCode {
 
 fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
     let key = SealKey::from_file(args.seal_key_file.as_deref()).map_err(RoleError::Settings)?;
+    let nats = args.nats.required().map_err(RoleError::Settings)?;
     let store = BlobStore::open_shared(&args.store, key).map_err(|e| RoleError::Settings(e.to_string()))?;
     // Before this process has children, which would have to leave as well.
     leave_own_cgroup();
@@ -202,13 +202,21 @@ fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
             Some(addr) => Some(http.serve(addr).await?),
             None => None,
         };
-        run(kind, args, store, sandbox, http).await
+        run(kind, args, &nats, Machine { store, sandbox, http }).await
     })
 }
 
-async fn run(kind: WorkerKind, args: Args, store: BlobStore, sandbox: Report, http: Http) -> Result<(), RoleError> {
+/// What the worker has found and opened before it connects.
+struct Machine {
+    store: BlobStore,
+    sandbox: Report,
+    http: Http,
+}
+
+async fn run(kind: WorkerKind, args: Args, nats: &NatsConnection, machine: Machine) -> Result<(), RoleError> {
+    let Machine { store, sandbox, http } = machine;
     let mut shutdown = Shutdown::catch().map_err(RoleError::Signals)?;
-    let bus = Arc::new(NatsBus::connect(&args.nats, &format!("pvf-{kind}-worker"), CONNECT_TIMEOUT).await?);
+    let bus = Arc::new(NatsBus::connect(nats, &format!("pvf-{kind}-worker"), CONNECT_TIMEOUT).await?);
     store.check().await?;
     let slots = args.slots.unwrap_or_else(|| match kind {
         WorkerKind::Prepare => 1,

@@ -1,9 +1,9 @@
 //! The commands and options of `pvf`.
 
-use super::failure::EXIT_CODES;
+use super::failure::{EXIT_CODES, Failure};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use pvf_shared::{
-    bus::nats::parse_url,
+    bus::nats::{NatsArgs, NatsConnection},
     ids::FleetName,
     priority::ExecuteKind,
     units::{parse_duration, parse_timeout},
@@ -28,9 +28,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Global {
-    /// NATS server of the fleet, e.g. nats://host:4222 [default: no fleet, the host runs in this process]
-    #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL", value_parser = parse_url)]
-    pub(crate) nats: Option<String>,
+    /// Run the host in this process, even if a variable names the NATS servers of a fleet
+    #[arg(long, global = true, conflicts_with_all = ["nats", "nats_context"])]
+    pub(crate) embedded: bool,
     /// Store for compiled artifacts and large inputs [default: pvf/store in the user's cache folder]
     ///
     /// A folder, file:///path, memory://, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Credentials
@@ -55,6 +55,19 @@ pub(crate) struct Global {
     /// Log more to stderr (-vv: debug); PVF_LOG sets a filter instead
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// The connection to the fleet's bus, once the options are resolved; `None` for the embedded host.
+    #[arg(skip)]
+    pub(crate) bus: Option<NatsConnection>,
+}
+
+impl Global {
+    /// With the connection that its options and the variables describe.
+    pub(crate) fn resolved(&self) -> Result<Self, Failure> {
+        let bus = if self.embedded { None } else { self.nats.connection().map_err(Failure::Input)? };
+        Ok(Self { bus, ..self.clone() })
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -114,7 +114,7 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Fa
         let announced = progress.during(host, host.heads_up(vec![pvf.clone()])).await;
         let mut answer = announced.map(|mut answers| answers.remove(0));
         // The embedded host ends with this process; a precheck joins the preparation and waits for it.
-        if global.nats.is_none() && answer.as_ref().is_ok_and(|a| matches!(a.outcome, Outcome::HeadsUpTaken)) {
+        if global.bus.is_none() && answer.as_ref().is_ok_and(|a| matches!(a.outcome, Outcome::HeadsUpTaken)) {
             answer = progress.during(host, host.precheck_pvf(pvf)).await;
         }
         drop(progress);

@@ -9,7 +9,6 @@ use super::{
 use crate::{Answer, ExecuteRequest, Pvf};
 use pvf_adder::{ADDER, Block, Head};
 use pvf_shared::{
-    bus::nats::without_secrets,
     candidate::{BlockDataForm, CandidateContext},
     ids::StorageRoot,
     params::ExecutorParams,
@@ -80,12 +79,12 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> Result<Exit, Failure> 
     files.write("adder.wasm", ADDER)?;
     // A new store by default, so that every run has something to prepare.
     let folder = tempfile::tempdir().map_err(|e| Failure::no_result("temporary folder", e))?;
-    let target = match (&global.nats, &global.store) {
+    let target = match (&global.bus, &global.store) {
         (None, None) => Target::embedded(global, folder.path().display().to_string()).await?,
         _ => Target::open(global).await?,
     };
-    let place = match &global.nats {
-        Some(url) => format!("the fleet at {}", without_secrets(url)),
+    let place = match &global.bus {
+        Some(bus) => format!("the fleet at {}", bus.shown()),
         None => {
             "the embedded host: coordinator and workers in this process, each job in a sandboxed child process".into()
         }
@@ -95,7 +94,7 @@ pub(crate) async fn demo(global: &Global, args: &Demo) -> Result<Exit, Failure> 
         &format!("The parachain: an adder, whose state is one number and whose blocks add to it.\nThe host: {place}."),
     );
     // The store of a fleet is that of its workers, which may be another one.
-    if global.nats.is_none() && global.store.is_some() {
+    if global.bus.is_none() && global.store.is_some() {
         say(global, &format!("The store of compiled artifacts: {}", store_url(global)?));
     }
     let pvf = Pvf::new(ADDER, ExecutorParams::default());

@@ -2,7 +2,7 @@
 
 use crate::{ClientError, StartError};
 use pvf_coordinator::CoordinatorError;
-use pvf_shared::{store::StoreError, wire::Refusal};
+use pvf_shared::{bus::BusError, store::StoreError, wire::Refusal};
 use std::process::ExitCode;
 
 /// The exit codes of `pvf`. A batch exits with the greatest code of its requests.
@@ -24,7 +24,7 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  the candidate is valid, the code can be prepared, all checks passed
   1  the candidate is invalid, the code cannot be prepared, a check failed
-  2  wrong usage or input; the message names the option or file
+  2  wrong usage, input or credentials; the message names the option or file
   3  no result: internal error, expired, or the fleet, bus or store cannot be reached
 A batch exits with the greatest code of its requests.";
 
@@ -80,6 +80,18 @@ impl From<ClientError> for Failure {
             | ClientError::NotAnswered { .. }
             | ClientError::Wire(_)
             | ClientError::Ended => Self::NoResult(text),
+        }
+    }
+}
+
+impl From<BusError> for Failure {
+    fn from(error: BusError) -> Self {
+        match &error {
+            BusError::Refused { .. } => Self::Input(error.to_string()),
+            BusError::NoResponders(_)
+            | BusError::TimedOut(_)
+            | BusError::TooLarge { .. }
+            | BusError::Connection { .. } => Self::NoResult(error.to_string()),
         }
     }
 }

@@ -53,6 +53,7 @@ fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
     pvf_shared::telemetry::init(global.verbose, filter, false);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
+    let global = &global.resolved()?;
     let result = runtime.block_on(async {
         match request {
             Request::Precheck(args) => commands::precheck(global, args).await,

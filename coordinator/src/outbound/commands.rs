@@ -161,7 +161,9 @@ fn undelivered(error: BusError) -> Delivery {
     match error {
         BusError::NoResponders(_) => Delivery::NoSubscriber,
         error @ BusError::TooLarge { .. } => Delivery::NotSent(error.to_string()),
-        error @ (BusError::TimedOut(_) | BusError::Connection { .. }) => Delivery::Unknown(error.to_string()),
+        error @ (BusError::TimedOut(_) | BusError::Connection { .. } | BusError::Refused { .. }) => {
+            Delivery::Unknown(error.to_string())
+        }
     }
 }
 

@@ -37,6 +37,14 @@ pub enum BusError {
         /// Limit of the bus, bytes.
         limit: usize,
     },
+    /// The server refuses the credentials, or they cannot be used.
+    #[error("bus {url}: refused: {why}")]
+    Refused {
+        /// URL of the server, without secrets.
+        url: String,
+        /// The error, with its causes.
+        why: String,
+    },
     /// The connection is lost, or the server refused the operation.
     #[error("bus {url}: {why}")]
     Connection {

@@ -38,12 +38,19 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts a server with this `max_payload`, bytes.
     pub async fn start(max_payload: usize) -> Self {
+        Self::start_with(max_payload, "").await
+    }
+
+    /// Starts a server with this `max_payload`, bytes, and more lines of configuration.
+    pub async fn start_with(max_payload: usize, more: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for _ in 0..ATTEMPTS {
             let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
             let port = free.expect("a free port").port();
-            let config =
-                format!("listen: \"127.0.0.1:{port}\"\nmax_payload: {max_payload}\nmax_pending: {}\n", 8 * max_payload);
+            let config = format!(
+                "listen: \"127.0.0.1:{port}\"\nmax_payload: {max_payload}\nmax_pending: {}\n{more}\n",
+                8 * max_payload
+            );
             std::fs::write(dir.path().join("nats.conf"), config).expect("the configuration is written");
             if let Some(process) = spawn(port, &dir).await {
                 return Self { url: format!("nats://127.0.0.1:{port}"), port, process, dir };

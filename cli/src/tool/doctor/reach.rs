@@ -37,7 +37,7 @@ async fn store(global: &Global) -> Vec<Check> {
         let url = store_url(global)?;
         let key = seal_key(global)?;
         // A fleet cannot use a store in the memory of one process.
-        let store = if global.nats.is_some() { BlobStore::open_shared(&url, key) } else { BlobStore::open(&url, key) };
+        let store = if global.bus.is_some() { BlobStore::open_shared(&url, key) } else { BlobStore::open(&url, key) };
         Ok::<_, Failure>(store?)
     };
     let store = match opened.await {
@@ -60,16 +60,16 @@ async fn store(global: &Global) -> Vec<Check> {
 }
 
 async fn bus(global: &Global) -> Vec<Check> {
-    let Some(url) = &global.nats else {
+    let Some(nats) = &global.bus else {
         return vec![Check::green("bus", "not configured (--nats, PVF_NATS); the embedded host needs none")];
     };
-    let fix = "--nats (PVF_NATS): start a nats-server there, make it reachable from this machine, and check user and password";
-    let bus = match NatsBus::connect(url, "pvf doctor", PATIENCE).await {
+    let fix = "--nats (PVF_NATS): start a nats-server there, make it reachable from this machine, and check its credentials and certificates";
+    let bus = match NatsBus::connect(nats, "pvf doctor", PATIENCE).await {
         Ok(bus) => Arc::new(bus),
         Err(error) => return vec![Check::red("bus", error.to_string(), fix)],
     };
     let payload = bus.max_payload();
-    let shown = pvf_shared::bus::nats::without_secrets(url);
+    let shown = nats.shown();
     let found = format!("{shown}: nats-server {}, max_payload {}", bus.server_version(), human_bytes(payload as u64));
     let mut checks = vec![Check::of(
         "bus",

@@ -1,12 +1,33 @@
 //! The bus over NATS.
 
+#[cfg(feature = "executable")]
+mod args;
+mod connection;
+#[cfg(feature = "executable")]
+mod context;
+#[cfg(feature = "executable")]
+mod files;
+mod url;
+
+#[cfg(feature = "executable")]
+pub use args::NatsArgs;
+pub use connection::{Credentials, NatsConnection, Secret, Tls};
+pub use url::{parse_servers, without_secrets};
+
 use super::{Bus, BusError, Message, PendingAnswer, Subscription};
 use crate::{retry, subjects::Subject};
-use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, connection::State};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use std::{task::Poll, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 /// Messages that a subscription buffers before the client library drops some. The coordinator must not lose a burst.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
@@ -23,37 +44,48 @@ pub struct NatsBus {
 }
 
 impl NatsBus {
-    /// Connects to a server. Fails if it cannot be reached within `timeout`; a connection that is lost later is
-    /// restored automatically. The URL may contain a user and password or a token (`nats://user:pw@host:4222`,
-    /// `tls://…`).
-    pub async fn connect(url: &str, name: &str, timeout: Duration) -> Result<Self, BusError> {
-        let shown = without_secrets(url);
+    /// Connects to one of the servers. Fails if none can be reached within `timeout`, and with [`BusError::Refused`] if
+    /// one refuses the credentials. A connection that is lost later is restored automatically.
+    pub async fn connect(to: &NatsConnection, name: &str, timeout: Duration) -> Result<Self, BusError> {
+        let shown = to.shown();
         let failed = |why: String| BusError::Connection { url: shown.clone(), why };
+        let refused = |why: String| BusError::Refused { url: shown.clone(), why };
         crate::tls::select_implementation();
+        // The first connection is tried at once. Later ones are spread in time.
+        let connected = Arc::new(AtomicBool::new(false));
+        let delay = {
+            let connected = connected.clone();
+            move |attempts| if connected.load(Ordering::Relaxed) { reconnect_delay(attempts) } else { Duration::ZERO }
+        };
         let options = ConnectOptions::new()
             .name(name)
             .connection_timeout(timeout)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            .reconnect_delay_callback(reconnect_delay)
+            .reconnect_delay_callback(delay)
             .event_callback({
                 let url = shown.clone();
                 move |event| {
-                    match event {
-                        Event::Connected | Event::Draining | Event::Closed => tracing::info!(%url, "bus: {event}"),
-                        Event::SlowConsumer(_) => {
-                            tracing::error!(%url, "bus: slow consumer, the client library dropped messages")
-                        }
-                        Event::Disconnected => tracing::warn!(%url, "bus: disconnected, reconnecting"),
-                        other => tracing::warn!(%url, "bus: {other}"),
-                    }
+                    log_event(&url, &event);
                     futures::future::ready(())
                 }
             });
-        let connecting = tokio::time::timeout(timeout, options.connect(url));
+        let options = to.apply(options).map_err(refused)?;
+        let connecting = tokio::time::timeout(timeout, options.connect(to.servers()));
         let client = connecting
             .await
             .map_err(|_| failed(format!("no connection within {} s", timeout.as_secs())))?
-            .map_err(|e| failed(with_sources(&e)))?;
+            .map_err(|e| match e.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    refused(with_sources(&e))
+                }
+                ConnectErrorKind::ServerParse
+                | ConnectErrorKind::Dns
+                | ConnectErrorKind::TimedOut
+                | ConnectErrorKind::Tls
+                | ConnectErrorKind::Io
+                | ConnectErrorKind::MaxReconnects => failed(with_sources(&e)),
+            })?;
+        connected.store(true, Ordering::Relaxed);
         Ok(Self { client, url: shown })
     }
 
@@ -95,28 +127,14 @@ fn reconnect_delay(attempts: usize) -> Duration {
     delay / 2 + retry::jitter(delay)
 }
 
-/// Checks the form of a NATS server's URL, for the command line: `nats://host:4222`, `tls://…`, `ws://…`, `wss://…` or
-/// a bare `host:port`. It does not connect.
-pub fn parse_url(text: &str) -> Result<String, String> {
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
-    let url = url::Url::parse(&with_scheme).map_err(|e| format!("not the URL of a NATS server: {e}"))?;
-    if !matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") {
-        return Err(format!("scheme {:?} is none of nats, tls, ws, wss", url.scheme()));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("no host".into());
-    }
-    Ok(text.to_owned())
-}
-
-/// A URL for logs and errors: without user, password and token.
-pub fn without_secrets(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((before, host)) => {
-            let scheme = before.split_once("://").map_or("", |(s, _)| s);
-            format!("{scheme}://…@{host}")
+fn log_event(url: &str, event: &Event) {
+    match event {
+        Event::Connected | Event::Draining | Event::Closed => tracing::info!(%url, "bus: {event}"),
+        Event::SlowConsumer(_) => {
+            tracing::error!(%url, "bus: slow consumer, the client library dropped messages");
         }
-        None => url.to_owned(),
+        Event::Disconnected => tracing::warn!(%url, "bus: disconnected, reconnecting"),
+        other => tracing::warn!(%url, "bus: {other}"),
     }
 }
 
@@ -195,22 +213,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_urls_are_checked() {
-        for good in ["nats://host:4222", "host:4222", "127.0.0.1:4222", "tls://user:pw@host"] {
-            assert_eq!(parse_url(good).unwrap(), good);
-        }
-        for bad in ["", "foo://x", "http://host:4222", "nats://127.0.0.1:99999", "nats://"] {
-            assert!(parse_url(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn urls_are_shown_without_secrets() {
-        assert_eq!(without_secrets("nats://user:pw@host:4222"), "nats://…@host:4222");
-        assert_eq!(without_secrets("nats://host:4222"), "nats://host:4222");
-    }
-
-    #[test]
     fn reconnect_delays_grow_to_a_limit() {
         for (attempts, millis) in [(0, 50), (1, 100), (6, 3200), (7, 3200), (usize::MAX, 3200)] {
             let delay = Duration::from_millis(millis);
@@ -222,7 +224,11 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_server_is_an_error() {
         // Port 1 of the loopback interface has no listener.
-        let error = NatsBus::connect("nats://127.0.0.1:1", "test", Duration::from_secs(3)).await.err().unwrap();
+        let error =
+            NatsBus::connect(&NatsConnection::to("nats://127.0.0.1:1").unwrap(), "test", Duration::from_secs(3))
+                .await
+                .err()
+                .unwrap();
         assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     }
 }
