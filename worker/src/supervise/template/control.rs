@@ -15,6 +15,9 @@ use std::{
     time::Duration,
 };
 
+/// Parts of a time-out that are counted one after the other.
+const TIMEOUT_PARTS: u32 = 20;
+
 /// A template's control socket.
 ///
 /// Methods that concern one fork return nested results: the outer error is the template's, which must be given up with
@@ -76,9 +79,17 @@ impl Control {
         send(&self.socket, &rmp_serde::to_vec(&command).map_err(Error::other)?, descriptors)
     }
 
+    /// Time in which this process stood still counts as one part of the time-out only: a machine that was suspended, or a
+    /// frozen cgroup, has stopped the template too.
     async fn within_timeout<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let elapsed = |_| Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout));
-        tokio::time::timeout(self.timeout, work).await.map_err(elapsed)?
+        let part = self.timeout / TIMEOUT_PARTS;
+        let mut work = std::pin::pin!(work);
+        for _ in 0..TIMEOUT_PARTS {
+            if let Ok(done) = tokio::time::timeout(part, &mut work).await {
+                return done;
+            }
+        }
+        Err(Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout)))
     }
 
     /// Requests a fork.
@@ -128,6 +139,25 @@ fn unexpected(expected: &str, reply: &TemplateReply) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_template_has_its_time_after_the_worker_stood_still() {
+        let (control, its) = Control::new(Duration::from_secs(60)).unwrap();
+        let control = std::sync::Arc::new(control);
+        let waiting = tokio::spawn({
+            let control = control.clone();
+            async move { control.within_timeout(std::future::pending::<Result<()>>()).await }
+        });
+        tokio::task::yield_now().await;
+        // Nothing runs meanwhile.
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        tokio::time::advance(Duration::from_secs(56)).await;
+        assert!(!waiting.is_finished());
+        let since = tokio::time::Instant::now();
+        assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(since.elapsed() >= Duration::from_secs(48), "{:?}", since.elapsed());
+        drop(its);
+    }
 
     #[tokio::test]
     async fn a_full_control_socket_fails_the_fork_and_a_closed_one_the_template() {
