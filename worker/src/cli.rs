@@ -2,7 +2,7 @@
 
 use crate::{
     agent::{Worker, WorkerConfig, WorkerError},
-    machine::{leave_own_cgroup, raise_open_files},
+    machine::{leave_own_cgroup, raise_open_files, survive_file_size_limit},
     sandbox::{Mechanism, MechanismNames, Report},
     supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
@@ -161,6 +161,7 @@ pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let kind = if role == "prepare-worker" { WorkerKind::Prepare } else { WorkerKind::Execute };
     let args = Args::parse_from(std::iter::once(OsString::from(format!("pvf-{role}"))).chain(args));
     pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
+    survive_file_size_limit();
     end(start(kind, args))
 }
 

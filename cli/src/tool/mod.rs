@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 /// Runs the command line of this process. `failure::EXIT_CODES` has the exit codes.
 pub fn main() -> ExitCode {
+    pvf_worker::machine::survive_file_size_limit();
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &args.command {
@@ -51,7 +52,7 @@ fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
     // otherwise it would wait without a word.
     let filter = "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn";
     pvf_shared::telemetry::init(global.verbose, filter, false);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = pvf_shared::runtime::runtime_on_all_cores();
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
     let global = &global.resolved()?;
     let result = runtime.block_on(async {

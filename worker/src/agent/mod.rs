@@ -22,6 +22,7 @@ use crate::{
     supervise::JobRunner,
     wasm::{CpuBaseline, engine_id},
 };
+pub use cache::TriedFolder;
 use cache::{ArtifactCache, CacheSettings};
 use context::JobContext;
 use pvf_shared::{
@@ -107,7 +108,9 @@ impl WorkerConfig {
 /// Where copies of artifacts are kept unless the settings say otherwise: the folder for temporary files (`TMPDIR`, else
 /// `/tmp`).
 pub fn default_cache_dir() -> PathBuf {
-    std::env::temp_dir()
+    let folder = std::env::temp_dir();
+    // An empty variable is none.
+    if folder.as_os_str().is_empty() { PathBuf::from("/tmp") } else { folder }
 }
 
 /// Why a worker cannot run.

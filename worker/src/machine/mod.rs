@@ -5,9 +5,13 @@ mod cgroup;
 mod job_cgroups;
 mod oom;
 mod resources;
+mod signals;
 
 pub use cgroup::CgroupLimits;
 pub use job_cgroups::{Caller, MemoryIsolation};
 pub(crate) use job_cgroups::{CgroupKill, JobCgroups, Membership, job_cgroups, leave_own_cgroup};
 pub(crate) use oom::{oom_killed_lately, watch_oom_kills};
-pub use resources::{Limit, LimitedResource, free_space, limit, maps_executable, raise_open_files};
+pub use resources::{
+    Limit, LimitedResource, applied_limit, free_files, free_space, limit, maps_executable, raise_open_files,
+};
+pub use signals::survive_file_size_limit;

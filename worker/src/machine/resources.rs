@@ -21,6 +21,8 @@ pub enum LimitedResource {
     AddressSpace,
     /// Size of a file that is written, bytes.
     FileSize,
+    /// CPU time of the process, seconds.
+    CpuTime,
 }
 
 /// A limit; `None` stands for unlimited.
@@ -40,6 +42,7 @@ fn kernel_name(resource: LimitedResource) -> Resource {
         LimitedResource::Data => Resource::Data,
         LimitedResource::AddressSpace => Resource::As,
         LimitedResource::FileSize => Resource::Fsize,
+        LimitedResource::CpuTime => Resource::Cpu,
     }
 }
 
@@ -47,6 +50,25 @@ fn kernel_name(resource: LimitedResource) -> Resource {
 pub fn limit(resource: LimitedResource) -> Limit {
     let Rlimit { current, maximum } = getrlimit(kernel_name(resource));
     Limit { soft: current, hard: maximum }
+}
+
+/// As [`limit`], without a limit that the kernel does not apply to this process: that of processes to the root of the
+/// machine. (Root of a user namespace may be an ordinary user outside, to whom it applies.)
+pub fn applied_limit(resource: LimitedResource) -> Limit {
+    match resource {
+        LimitedResource::Processes if is_root_of_the_machine() => Limit { soft: None, hard: None },
+        other => limit(other),
+    }
+}
+
+fn is_root_of_the_machine() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    rustix::process::geteuid().is_root() && maps_root_to_root(&map)
+}
+
+/// Whether user 0 of a user namespace with these lines (first inside, first outside, number) is user 0 outside.
+fn maps_root_to_root(map: &str) -> bool {
+    map.lines().any(|line| line.split_whitespace().take(2).eq(["0", "0"]))
 }
 
 /// Raises the soft limit of open descriptors to the hard one. Best effort: the budget of templates is taken from what the
@@ -63,6 +85,12 @@ pub fn raise_open_files() {
 pub fn free_space(folder: &Path) -> io::Result<u64> {
     let status = rustix::fs::statvfs(folder)?;
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+/// Files that this user may still create in the file system of this folder; `None` where their number has no limit.
+pub fn free_files(folder: &Path) -> io::Result<Option<u64>> {
+    let status = rustix::fs::statvfs(folder)?;
+    Ok((status.f_files > 0).then_some(status.f_favail))
 }
 
 /// Whether a file in this folder can be mapped executable, as an artifact is; a folder that is mounted `noexec` refuses it.
@@ -88,6 +116,13 @@ mod tests {
         raise_open_files();
         let Limit { soft, hard } = limit(LimitedResource::OpenFiles);
         assert_eq!(soft, hard);
+    }
+
+    #[test]
+    fn root_of_a_user_namespace_is_not_root_of_the_machine() {
+        assert!(maps_root_to_root("         0          0 4294967295\n"));
+        assert!(!maps_root_to_root("         0       1000          1\n"));
+        assert!(!maps_root_to_root(""));
     }
 
     #[test]

@@ -50,8 +50,29 @@ struct ChildSetup {
     sockets: [OwnedFd; 2],
 }
 
+/// Has the kernel keep the exit status of children. A parent that ignores SIGCHLD leaves that to its children, and the
+/// kernel then reaps their children by itself: how a job ended would be unknown.
+fn keep_exit_statuses() {
+    // SAFETY: the structure is plain numbers, for which zero is valid; the pointers are to a live value.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut action) != 0 {
+            return;
+        }
+        let is_ignored = action.sa_sigaction == libc::SIG_IGN;
+        if is_ignored || action.sa_flags & libc::SA_NOCLDWAIT != 0 {
+            action.sa_flags &= !libc::SA_NOCLDWAIT;
+            if is_ignored {
+                action.sa_sigaction = libc::SIG_DFL;
+            }
+            libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut());
+        }
+    }
+}
+
 /// Starts a child; an error if it cannot execute its program.
 pub(super) fn launch(what: Launch<'_>) -> Result<Launched> {
+    keep_exit_statuses();
     let path = CString::new(what.exe.as_os_str().as_bytes())?;
     let args = what.args.iter().map(|arg| CString::new(arg.as_str())).collect::<std::result::Result<Vec<_>, _>>()?;
     let null = std::ptr::null();
@@ -170,8 +191,9 @@ impl ChildSetup {
                 limit.rlim_cur = stack;
                 done(libc::setrlimit(libc::RLIMIT_STACK, &raw const limit))?;
             }
-            // As std::process::Command does: default signal handling.
+            // As std::process::Command does: default signal handling. A template has children of its own.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             let mut none = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);
             done(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()))

@@ -13,6 +13,9 @@ use pvf_shared::units::MAX_ARTIFACT;
 use std::{io::Result, path::Path};
 use tokio::time::Instant;
 
+/// Stack of the first thread, bytes: what a code needs of it must not depend on the limit that a worker was started with.
+const STACK: u64 = 8 << 20;
+
 /// Runs a preparation until its process has exited.
 pub(super) async fn run(
     exe: &Path,
@@ -26,7 +29,7 @@ pub(super) async fn run(
         args: vec![PREPARE.into()],
         stdin: request_file(&request)?,
         stdout: None,
-        stack: None,
+        stack: Some(STACK),
         plan: request.sandbox,
     };
     // The code is in the memory file now.

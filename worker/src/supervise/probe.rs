@@ -2,7 +2,7 @@
 
 use super::{
     launch::{Launch, launch},
-    memory_file::request_file,
+    memory_file::{memory_file, request_file},
 };
 use crate::sandbox::{Finding, LandlockAbi, Mechanism, Plan, Report, namespaces, probe};
 use rustix::{
@@ -43,7 +43,7 @@ fn run_child(exe: &Path, plan: Plan) -> Result<Report> {
     let child = launch(Launch {
         exe,
         args: &[probe::PROBE.to_owned()],
-        standard: [request_file(&probe::ask(plan))?.into(), child_answer, File::create("/dev/null")?.into()],
+        standard: [request_file(&probe::ask(plan))?.into(), child_answer, memory_file(&[])?.into()],
         stack: None,
         plan,
     })?;

@@ -12,7 +12,7 @@ use std::{
     fs::File,
     io::{Error, Result},
     os::fd::OwnedFd,
-    sync::{OnceLock, mpsc},
+    sync::{Mutex, PoisonError, mpsc},
 };
 use tokio::{net::unix::pipe, sync::oneshot};
 
@@ -63,30 +63,35 @@ pub(super) struct Start {
 
 type Answer = oneshot::Sender<Result<Started>>;
 
-/// Channel to the thread that starts all children. A child's parent death signal is sent when the *thread* that started
-/// it exits, so that must be a thread that lives as long as the worker, not one of a runtime's pool.
-fn spawner() -> &'static mpsc::Sender<(Start, Answer)> {
-    static SPAWNER: OnceLock<mpsc::Sender<(Start, Answer)>> = OnceLock::new();
-    SPAWNER.get_or_init(|| {
-        let (tx, rx) = mpsc::channel::<(Start, Answer)>();
-        let serve = move || {
-            for (start, answer) in rx {
-                if answer.is_closed() {
-                    continue;
-                }
-                // If the caller has stopped waiting, dropping the child kills it.
-                let _ = answer.send(spawn(start));
+/// Channel to the thread that starts all children; `None` until the machine has given a thread. A child's parent death
+/// signal is sent when the *thread* that started it exits, so that must be a thread that lives as long as the worker, not
+/// one of a runtime's pool.
+static SPAWNER: Mutex<Option<mpsc::Sender<(Start, Answer)>>> = Mutex::new(None);
+
+/// The channel; the thread is started if there is none yet.
+fn spawner() -> Result<mpsc::Sender<(Start, Answer)>> {
+    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = &*spawner {
+        return Ok(running.clone());
+    }
+    let (tx, rx) = mpsc::channel::<(Start, Answer)>();
+    let serve = move || {
+        for (start, answer) in rx {
+            if answer.is_closed() {
+                continue;
             }
-        };
-        // Without this thread no job can run; `Process::start` reports that.
-        let _ = std::thread::Builder::new().name("pvf-spawner".into()).spawn(serve);
-        tx
-    })
+            // If the caller has stopped waiting, dropping the child kills it.
+            let _ = answer.send(spawn(start));
+        }
+    };
+    std::thread::Builder::new().name("pvf-spawner".into()).spawn(serve)?;
+    Ok(spawner.insert(tx).clone())
 }
 
 /// Starts the spawner thread, unless it runs already.
 pub(super) fn start_spawner() {
-    spawner();
+    // If the machine refuses the thread now, the first process that is started asks for it again, and reports it.
+    let _ = spawner();
 }
 
 fn spawn(start: Start) -> Result<Started> {
@@ -110,7 +115,7 @@ impl Process {
     pub(super) async fn start(start: Start) -> Result<Self> {
         let (tx, rx) = oneshot::channel();
         let gone = || Error::other("the thread that starts processes has exited");
-        spawner().send((start, tx)).map_err(|_| gone())?;
+        spawner()?.send((start, tx)).map_err(|_| gone())?;
         let Started { child, pidfd, stdout, stderr } = rx.await.map_err(|_| gone())??;
         let handle = ProcessHandle::new(child.0, pidfd)?;
         let stdout = stdout.map(pipe::Receiver::from_owned_fd).transpose()?;

@@ -6,7 +6,7 @@ use pvf_worker::machine::CgroupLimits;
 /// Memory that preparing a large runtime takes on two threads, bytes (measured).
 const LEAST_MEMORY: u64 = 1 << 30;
 /// Processes of a worker with a few slots: its threads, and a template, a spare and a job for each slot.
-const LEAST_PROCESSES: u64 = 128;
+pub(super) const LEAST_PROCESSES: u64 = 128;
 
 /// Looks at this process's cgroups.
 pub(super) fn check() -> Check {

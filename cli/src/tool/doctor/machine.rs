@@ -4,11 +4,12 @@
 use super::{Check, cgroup};
 use pvf_shared::{params::DEFAULT_STACK_NATIVE_MAX, units::human_bytes};
 use pvf_worker::{
-    machine::{Caller, Limit, LimitedResource, MemoryIsolation, free_space, limit, maps_executable},
+    agent::TriedFolder,
+    machine::{Caller, Limit, LimitedResource, MemoryIsolation, applied_limit},
     supervise::JobRunner,
     wasm::CpuBaseline,
 };
-use std::{fs, path::Path};
+use std::{fs, io};
 
 /// The oldest kernel that the roles are made for. (The table of what they need is in docs/design/threat-model.md.)
 const LEAST_KERNEL: (u32, u32) = (5, 15);
@@ -22,6 +23,10 @@ const LEAST_STACK: u64 = DEFAULT_STACK_NATIVE_MAX as u64 + (2 << 20);
 const LEAST_DATA: u64 = 4 << 30;
 /// Address space of an execution with the default parameters, bytes: wasmtime reserves it, and uses a fraction.
 const LEAST_ADDRESS_SPACE: u64 = 16 << 30;
+/// Processes and threads of a worker's user: a worker with a few slots.
+const LEAST_PROCESSES: u64 = cgroup::LEAST_PROCESSES;
+/// CPU time of a worker, seconds. It runs for as long as its fleet; at the limit the kernel ends it.
+const LEAST_CPU_TIME: u64 = 10 * 365 * 86400;
 /// The largest artifact, bytes.
 const LEAST_FILE_SIZE: u64 = 1 << 30;
 /// Free space for copies of artifacts, bytes.
@@ -38,7 +43,7 @@ pub(super) fn checks(baseline: Option<&str>) -> Vec<Check> {
         processor(baseline),
         memory(&read("/proc/meminfo")),
         cgroup::check(),
-        resource_limits(limit),
+        resource_limits(applied_limit),
     ]
 }
 
@@ -79,12 +84,14 @@ fn memory(info: &str) -> Check {
 }
 
 /// What jobs with the default executor parameters need of each resource that the kernel limits for a process.
-const LEAST_LIMITS: [(LimitedResource, &str, u64, &str); 5] = [
+const LEAST_LIMITS: [(LimitedResource, &str, u64, &str); 7] = [
     (LimitedResource::OpenFiles, "open files", LEAST_DESCRIPTORS, "ulimit -n"),
     (LimitedResource::Stack, "stack", LEAST_STACK, "ulimit -s"),
     (LimitedResource::Data, "data", LEAST_DATA, "ulimit -d"),
     (LimitedResource::AddressSpace, "address space", LEAST_ADDRESS_SPACE, "ulimit -v"),
     (LimitedResource::FileSize, "file size", LEAST_FILE_SIZE, "ulimit -f"),
+    (LimitedResource::Processes, "processes", LEAST_PROCESSES, "ulimit -u"),
+    (LimitedResource::CpuTime, "CPU time", LEAST_CPU_TIME, "ulimit -t"),
 ];
 
 /// The limits that jobs would have.
@@ -110,35 +117,41 @@ pub(super) fn memory_of_jobs() -> Check {
     Check::green("memory of jobs", MemoryIsolation::of_this_process(Caller::Worker).to_string())
 }
 
-/// The folder for copies of artifacts, which is created as a worker would.
-pub(super) fn cache_folder(folder: &Path) -> Check {
+/// The folder for copies of artifacts.
+pub(super) fn cache_folder(tried: &io::Result<TriedFolder>) -> Check {
     let name = "cache folder";
-    let usable = fs::create_dir_all(folder).and_then(|()| maps_executable(folder)).and_then(|()| free_space(folder));
-    let shown = folder.display();
-    let fix = "--cache-dir (PVF_CACHE_DIR; default: TMPDIR): a writable folder that is not mounted noexec, with 1 GiB free at least, \
-               for the artifacts that a worker caches";
-    match usable {
-        Ok(free) => Check::of(
-            name,
-            free >= LEAST_CACHE,
-            format!("{shown} is writable, its files can be executed, {} free", human_bytes(free)),
-            fix,
-        ),
-        Err(error) => Check::red(name, format!("{shown}: {error}"), fix),
+    let fix = "--cache-dir (PVF_CACHE_DIR; default: TMPDIR): a writable folder that is not mounted noexec, with 1 GiB and \
+               257 files (inodes) free at least, for the artifacts that a worker caches";
+    let free = tried.as_ref().map_err(io::Error::to_string);
+    let free = free.and_then(|tried| {
+        let free = tried.free_space().and_then(|bytes| Ok((bytes, tried.free_files()?)));
+        free.map(|free| (tried.base(), free)).map_err(|error| error.to_string())
+    });
+    match free {
+        Ok((folder, (bytes, files))) => {
+            let enough = bytes >= LEAST_CACHE && files.is_none_or(|files| files >= TriedFolder::FILES);
+            let files = files.map_or_else(|| "any number of".into(), |files| files.to_string());
+            let (folder, bytes) = (folder.display(), human_bytes(bytes));
+            let found = format!("{folder} is writable, its files can be executed, {bytes} and {files} files free");
+            Check::of(name, enough, found, fix)
+        }
+        Err(error) => Check::red(name, error, fix),
     }
 }
 
 /// Prepares and executes a small PVF as a worker does. A baseline that does not exist has a red check of its own.
-pub(super) async fn self_test(baseline: Option<&str>, cache: &Path) -> Check {
+pub(super) async fn self_test(baseline: Option<&str>, cache: &io::Result<TriedFolder>) -> Check {
     let name = "self-test";
+    let fix = "see the other red checks; a worker on this machine could run no job";
+    let Ok(cache) = cache else { return Check::red(name, "there is no folder for the copy of the artifact", fix) };
     let baseline = baseline.and_then(|name| name.parse().ok()).unwrap_or_else(CpuBaseline::of_this_machine);
     let tested = async {
         let runner = JobRunner::new(None, baseline).map_err(|error| error.to_string())?;
-        runner.self_test(cache).await
+        runner.self_test(&cache.path()).await
     };
     match tested.await {
         Ok(()) => Check::green(name, "a small PVF was prepared and executed in the sandbox"),
-        Err(why) => Check::red(name, why, "see the other red checks; a worker on this machine could run no job"),
+        Err(why) => Check::red(name, why, fix),
     }
 }
 
@@ -175,13 +188,15 @@ mod tests {
         // The worker raises the soft limit of open files.
         let soft = |_| Limit { soft: Some(1 << 40), hard: None };
         assert!(resource_limits(soft).fix.is_none());
+        let soft = |of| Limit { soft: (of == LimitedResource::OpenFiles).then_some(1), hard: None };
+        assert!(resource_limits(soft).fix.is_none());
     }
 
     #[test]
     fn a_folder_that_cannot_be_written_is_red() {
         let folder = tempfile::tempdir().unwrap();
-        let created = folder.path().join("created/here");
-        assert!(cache_folder(&created).fix.is_none() && created.is_dir());
-        assert!(cache_folder(Path::new("/dev/null/cache")).fix.unwrap().contains("--cache-dir"));
+        assert!(cache_folder(&TriedFolder::open(&folder.path().join("missing/here"))).fix.is_none());
+        let check = cache_folder(&TriedFolder::open(std::path::Path::new("/dev/null/cache")));
+        assert!(check.fix.unwrap().contains("--cache-dir") && check.found.contains("/dev/null/cache"));
     }
 }

@@ -50,14 +50,15 @@ impl Check {
 
 /// Succeeds if all checks are green.
 pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failure> {
-    let cache = global.cache_dir.clone().unwrap_or_else(pvf_worker::agent::default_cache_dir);
     let mut checks = machine::checks(args.cpu_baseline.as_deref());
     // A coordinator runs no validation code, so it needs no sandbox.
     if args.role != Some(Role::Coordinator) {
         checks.extend(sandbox::checks(&args.allow_missing));
         checks.push(machine::memory_of_jobs());
-        checks.push(machine::cache_folder(&cache));
-        checks.push(machine::self_test(args.cpu_baseline.as_deref(), &cache).await);
+        let cache = global.cache_dir.clone().unwrap_or_else(pvf_worker::agent::default_cache_dir);
+        let tried = pvf_worker::agent::TriedFolder::open(&cache);
+        checks.push(machine::cache_folder(&tried));
+        checks.push(machine::self_test(args.cpu_baseline.as_deref(), &tried).await);
     }
     checks.extend(reach::checks(global).await);
     let red = checks.iter().filter(|check| check.fix.is_some()).count();

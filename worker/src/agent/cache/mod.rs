@@ -8,8 +8,10 @@ mod copy;
 mod folder;
 #[cfg(test)]
 mod tests;
+mod tried;
 
 pub(super) use copy::UsedCopy;
+pub use tried::TriedFolder;
 
 use super::transfers::{ReadRoom, download};
 use crate::metrics::WorkerMetrics;

@@ -2,7 +2,7 @@
 //!
 //! Without a budget a worker meets `EMFILE` or `EAGAIN` at some number of warm artifacts, and then for every job.
 
-use crate::machine::{CgroupLimits, LimitedResource, limit};
+use crate::machine::{CgroupLimits, LimitedResource, applied_limit, limit};
 
 /// Templates that are kept at most.
 const MAX_TEMPLATES: u64 = 64;
@@ -33,8 +33,7 @@ pub(in crate::supervise) struct Kept {
 
 impl Budget {
     pub(in crate::supervise) fn of_this_machine() -> Self {
-        // The kernel does not apply its limit of processes to root.
-        let own = limit(LimitedResource::Processes).soft.filter(|_| !rustix::process::geteuid().is_root());
+        let own = applied_limit(LimitedResource::Processes).soft;
         let cgroup = CgroupLimits::of_this_process().and_then(|limits| limits.processes);
         let processes = [own, cgroup].into_iter().flatten().min();
         Self { open_files: limit(LimitedResource::OpenFiles).soft, processes }
