@@ -52,7 +52,7 @@ struct ChildSetup {
 
 /// Has the kernel keep the exit status of children. A parent that ignores SIGCHLD leaves that to its children, and the
 /// kernel then reaps their children by itself: how a job ended would be unknown.
-fn keep_exit_statuses() {
+pub(super) fn keep_exit_statuses() {
     // SAFETY: the structure is plain numbers, for which zero is valid; the pointers are to a live value.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();

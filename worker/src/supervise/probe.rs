@@ -1,7 +1,7 @@
 //! Probes the sandbox mechanisms of this machine in a real child process.
 
 use super::{
-    launch::{Launch, launch},
+    launch::{Launch, keep_exit_statuses, launch},
     memory_file::{memory_file, request_file},
 };
 use crate::sandbox::{Finding, LandlockAbi, Mechanism, Plan, Report, namespaces, probe};
@@ -23,6 +23,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 
 /// Runs the probe in a child process of this executable, with no higher landlock ABI than this.
 pub(super) fn probe(exe: &Path, landlock: LandlockAbi) -> Report {
+    // It has children, too.
+    keep_exit_statuses();
     let impossible = namespaces::impossible();
     let plan = Plan::all().with_landlock_abi(landlock);
     let plan = impossible.iter().fold(plan, |plan, (mechanism, _)| plan.without(*mechanism));
