@@ -16,6 +16,7 @@ mod faults;
 mod http;
 mod limits;
 mod load;
+mod matrix;
 mod parameters;
 mod patience;
 mod queues;

@@ -169,7 +169,8 @@ impl Fleet {
         });
     }
 
-    fn add_changed(&mut self, role: Role, arguments: &[&str], change: impl FnOnce(&mut Command)) {
+    /// Starts one more worker by a changed command line.
+    pub fn add_changed(&mut self, role: Role, arguments: &[&str], change: impl FnOnce(&mut Command)) {
         let (name, list) = match role {
             Role::Prepare => ("pvf-prepare-worker", &mut self.prepare),
             Role::Execute => ("pvf-execute-worker", &mut self.execute),
