@@ -1,5 +1,5 @@
-//! Jobs that run while a resource is taken away and given back: several valid candidates at the same time, of codes that
-//! are warm and of codes that are prepared first.
+//! Jobs that run while a resource is taken away and given back: several valid candidates at the same time, of codes
+//! that are warm and of codes that are prepared first.
 
 use pvf::ValidationHost;
 use pvf_guests::adder::{Block, Head};
@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 
 /// Streams of requests; each has one under way. The last one has a new code each time.
 const STREAMS: usize = 4;
-/// Answers that are waited for while the resource is denied, unless the worker pauses or ends before that: of all streams,
-/// and of codes that no worker has met before.
+/// Answers that are waited for while the resource is denied, unless the worker pauses or ends before that: of all
+/// streams, and of codes that no worker has met before.
 const ENOUGH: [usize; 2] = [8, 2];
 
 /// When a request was submitted.

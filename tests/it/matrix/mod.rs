@@ -9,6 +9,7 @@
 //! have what it needs fails.
 
 mod at_start;
+mod cells;
 mod cgroups;
 mod denials;
 mod load;

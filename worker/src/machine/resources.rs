@@ -52,8 +52,8 @@ pub fn limit(resource: LimitedResource) -> Limit {
     Limit { soft: current, hard: maximum }
 }
 
-/// As [`limit`], without a limit that the kernel does not apply to this process: that of processes to the root of the
-/// machine. (Root of a user namespace may be an ordinary user outside, to whom it applies.)
+/// As [`limit`], without a limit that the kernel does not apply to this process: that of processes to the root of
+/// the machine. (Root of a user namespace may be an ordinary user outside, to whom it applies.)
 pub fn applied_limit(resource: LimitedResource) -> Limit {
     match resource {
         LimitedResource::Processes if is_root_of_the_machine() => Limit { soft: None, hard: None },

@@ -13,7 +13,8 @@ use pvf_shared::units::MAX_ARTIFACT;
 use std::{io::Result, path::Path};
 use tokio::time::Instant;
 
-/// Stack of the first thread, bytes: what a code needs of it must not depend on the limit that a worker was started with.
+/// Stack of the first thread, bytes: what a code needs of it must not depend on the limit that a worker was started
+/// with.
 const STACK: u64 = 8 << 20;
 
 /// Runs a preparation until its process has exited.
