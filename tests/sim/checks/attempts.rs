@@ -217,8 +217,9 @@ impl Checks {
         }
         let others = || {
             let of_pool = self.fleet.values().filter(|k| (k.hello.kind, &k.hello.engine) == of);
-            // A second opinion waits for paused workers too.
-            of_pool.filter(|k| past.ambiguous > 0 || !self.paused.contains(&k.hello.worker))
+            // A second opinion about a candidate waits for paused workers too.
+            let waits_for_all = past.ambiguous > 0 && of.0 == WorkerKind::Execute;
+            of_pool.filter(move |k| waits_for_all || !self.paused.contains(&k.hello.worker))
         };
         let same_host = |k: &Known| past.failed_at.iter().any(|(_, host)| *host == k.hello.host);
         let same_worker = |k: &Known| past.failed_at.iter().any(|(id, _)| *id == k.hello.worker);
