@@ -10,7 +10,12 @@ use pvf_tests::{
     fleet::Fleet,
     processes::{binary_on_path, has_ended, until},
 };
-use std::{fs, io::Write as _, path::PathBuf, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The workers of a cell: one that prepares and one that executes.
 struct Workers {
@@ -248,12 +253,12 @@ fn fill<'a>(workers: &'a Workers, fill: impl Fn(&PathBuf)) -> Give<'a> {
     Box::new(move || folders.iter().for_each(|folder| fs::remove_dir_all(folder).expect("the files can be removed")))
 }
 
-fn with_bytes(folder: &PathBuf) {
+fn with_bytes(folder: &Path) {
     let mut file = fs::File::create(folder.join("file")).expect("a file");
     while file.write(&[0; 4096]).is_ok_and(|n| n > 0) {}
 }
 
-fn with_files(folder: &PathBuf) {
+fn with_files(folder: &Path) {
     let mut names = (0..).map(|n: u32| folder.join(n.to_string()));
     while names.next().is_some_and(|name| fs::write(name, "").is_ok()) {}
 }
