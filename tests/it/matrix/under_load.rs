@@ -244,7 +244,7 @@ fn commands<'a>(workers: &'a Workers, take: &str, give: &'a str) -> Give<'a> {
 }
 
 /// Fills the file system of the worker's folder for copies with `fill`, which gets a folder in it.
-fn fill<'a>(workers: &'a Workers, fill: impl Fn(&PathBuf)) -> Give<'a> {
+fn fill<'a>(workers: &'a Workers, fill: impl Fn(&Path)) -> Give<'a> {
     let folders = workers.both().map(|pid| PathBuf::from(format!("/proc/{pid}/root/mnt/full")));
     for folder in &folders {
         fs::create_dir(folder).expect("the file system has room");
