@@ -102,7 +102,8 @@ pub enum StartError {
 /// Starts a host in this process. Returns a handle for requests, and the future that drives the host: spawn it, or poll
 /// it beside your own. The future completes when the last handle is dropped. Dropping the future ends every job.
 ///
-/// Must be called within a tokio runtime with I/O and time. Raises this process's soft limit of open files to the hard one.
+/// Must be called within a tokio runtime with I/O and time. Raises this process's soft limit of open files to the hard
+/// one.
 pub async fn start(
     config: Config,
     metrics: Metrics,

@@ -42,8 +42,8 @@
 //! }
 //! ```
 //!
-//! The host refuses to start where the sandbox for the jobs is incomplete. To start it anyway, where all validation code
-//! is trusted, set [`Config::secure`] to `false`.
+//! The host refuses to start where the sandbox for the jobs is incomplete. To start it anyway, where all validation
+//! code is trusted, set [`Config::secure`] to `false`.
 //!
 //! This crate re-exports the types that its interface uses, so an embedding program depends on `pvf` only. Host
 //! functions of its own (`examples/embed`) are written against [`sp_wasm_interface`].

@@ -48,8 +48,8 @@ impl Default for Ceilings {
 }
 
 impl Ceilings {
-    /// Refuses a submission that asks for more, whether by a parameter, by a field of its own or by a default. What only
-    /// an execution uses is not looked at in other requests.
+    /// Refuses a submission that asks for more, whether by a parameter, by a field of its own or by a default. What
+    /// only an execution uses is not looked at in other requests.
     pub(crate) fn check(&self, submission: &Submission) -> Result<(), Refusal> {
         let params = &submission.executor_params;
         within("StackLogicalMax", params.stack_logical_max().into(), self.logical_stack.into(), "values")?;

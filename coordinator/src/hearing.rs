@@ -21,8 +21,8 @@ pub(crate) struct Hearing {
 }
 
 impl Hearing {
-    /// Begins to listen. The returned future sends and receives the messages, six in the time after which a silent worker
-    /// is lost; the coordinator counts as deaf after a third of that time.
+    /// Begins to listen. The returned future sends and receives the messages, six in the time after which a silent
+    /// worker is lost; the coordinator counts as deaf after a third of that time.
     pub(crate) async fn start(
         bus: SharedBus,
         fleet: &FleetName,

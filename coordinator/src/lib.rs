@@ -1,8 +1,9 @@
 //! The coordinator: owns the priority queues of preparations and executions, the artifact table and the view of the
 //! fleet, and dispatches jobs to workers.
 //!
-//! `inbound` decodes bytes from the bus into events and refuses what is over the operator's `ceilings`, the `scheduler` decides, `effects` carries out what it decided
-//! (`outbound` publishes, `storage` uses the store), and `driver` is the only loop.
+//! `inbound` decodes bytes from the bus into events and refuses what is over the operator's `ceilings`, the `scheduler`
+//! decides, `effects` carries out what it decided (`outbound` publishes, `storage` uses the store), and `driver` is the
+//! only loop.
 
 mod ceilings;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! `pvf-coordinator`.
 
-/// With glibc's allocator every run of `pvf-bench-scheduler` with a million queued requests has one or two operations of
-/// 1 to 3 ms; with this one none.
+/// With glibc's allocator every run of `pvf-bench-scheduler` with a million queued requests has one or two operations
+/// of 1 to 3 ms; with this one none.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

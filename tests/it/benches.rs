@@ -90,7 +90,8 @@ fn the_scheduler_bench_reports_its_figures_as_json() {
     }
 }
 
-/// Runs a bench with as little as it takes, and checks what it prints. Its limits do not count here: exit code 1 is none.
+/// Runs a bench with as little as it takes, and checks what it prints. Its limits do not count here: exit code 1 is
+/// none.
 fn figures_of_a_small_run(program: &str, arguments: &[&str]) -> serde_json::Value {
     let output = run(program, &[arguments, &["--json"]].concat());
     assert!(matches!(output.status.code(), Some(0 | 1)), "{program}: {}{}", output.status, stderr(&output));

@@ -185,8 +185,8 @@ async fn requests_with_different_parameters_run_concurrently(host: Host) {
     assert_eq!(host.status().await.prepared, 12);
 }
 
-/// Damages the only artifact in the store after its preparation. The execution that follows is by a worker without a copy
-/// of its own: the artifact is prepared again, and the verdict is valid.
+/// Damages the only artifact in the store after its preparation. The execution that follows is by a worker without a
+/// copy of its own: the artifact is prepared again, and the verdict is valid.
 async fn with_damaged_artifact(host: Host, damage: impl Fn(&std::path::Path)) {
     let pvf = adder();
     assert_eq!(host.handle().precheck_pvf(pvf.clone()).await.unwrap().outcome, Outcome::PrecheckOk);
@@ -284,7 +284,8 @@ async fn the_memory_of_a_preparation_is_limited(host: Host) {
     valid(&execute(host.handle(), &adder(), good_block()).await);
 }
 
-/// The module with 6000 pages of memory and a byte of data at each end, of which the compiler makes an image of 375 MiB.
+/// The module with 6000 pages of memory and a byte of data at each end, of which the compiler makes an image of 375
+/// MiB.
 fn sparse_memory(wasm: Vec<u8>) -> Vec<u8> {
     use wasm_instrument::parity_wasm::elements::{
         self, DataSegment, InitExpr, Instruction, MemoryType, Module, Section,

@@ -1,5 +1,6 @@
-//! Credentials and TLS of the connection to NATS, on servers that ask for them. `pvf status` without a coordinator tells
-//! the cases apart: exit code 3 and "no coordinator" if the server took the connection, 2 if it refused the credentials.
+//! Credentials and TLS of the connection to NATS, on servers that ask for them. `pvf status` without a coordinator
+//! tells the cases apart: exit code 3 and "no coordinator" if the server took the connection, 2 if it refused the
+//! credentials.
 
 use crate::tool::CliFixture;
 use data_encoding::BASE64URL_NOPAD;
@@ -187,9 +188,18 @@ async fn several_servers_and_the_variables_of_the_nats_tool_are_understood() {
     let both = format!("nats://127.0.0.1:1,{}", nats.url);
     assert_connected(&status(&cli, &both, &[], &[]));
     assert_connected(&status(&cli, "", &[], &[("NATS_URL", &both)]));
-    let embedded = status(&cli, "", &["--embedded"], &[("NATS_URL", &both)]);
-    assert_refused(&embedded, "--nats is required");
-    assert_refused(&status(&cli, "ws://127.0.0.1:1", &[], &[]), "websockets");
+    for variable in ["NATS_URL", "PVF_NATS"] {
+        let embedded = status(&cli, "", &["--embedded"], &[(variable, &both)]);
+        assert_refused(&embedded, "--nats is required");
+    }
+    assert_refused(&status(&cli, &format!("ws://u:{SECRET}@127.0.0.1:1"), &[], &[]), "websockets");
+    assert_connected(&status(&cli, &both, &[], &[("NATS_CREDS", ""), ("NATS_CA", ""), ("NATS_CONTEXT", "")]));
+    // One that takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let both = format!("{},{}", silent.local_addr().unwrap(), nats.url);
+    for _ in 0..3 {
+        assert_connected(&status(&cli, &both, &[], &[]));
+    }
     let down = status(&cli, "nats://127.0.0.1:1,127.0.0.1:2", &[], &[]);
     assert!(down.status.code() == Some(3) && stderr(&down).contains("127.0.0.1:1"), "{}", stderr(&down));
 }

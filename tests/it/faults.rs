@@ -45,8 +45,8 @@ async fn until_it_computes(pid: i32) {
     until("the job uses CPU time", async || (cpu_ticks(pid) >= 5).then_some(())).await;
 }
 
-/// Waits until a job has run for so long that its worker has acknowledged the dispatch, which it does after 50 ms: until
-/// then the job has not begun, as far as the coordinator knows.
+/// Waits until a job has run for so long that its worker has acknowledged the dispatch, which it does after 50 ms:
+/// until then the job has not begun, as far as the coordinator knows.
 async fn until_acknowledged(job: i32) {
     until("the job uses 0.4 s of CPU time", async || (cpu_ticks(job) >= 40).then_some(())).await;
 }
@@ -181,8 +181,8 @@ async fn a_stopped_prepare_worker_is_lost_and_another_prepares() {
     assert_serves(&fleet).await;
 }
 
-/// A bus and a coordinator that stand still keep their connections. What the coordinator did not hear meanwhile says nothing
-/// about the workers.
+/// A bus and a coordinator that stand still keep their connections. What the coordinator did not hear meanwhile says
+/// nothing about the workers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_or_a_coordinator_that_stands_still_costs_no_worker_and_no_attempt() {
     let fleet = Fleet::start(1, 1).await;
@@ -193,7 +193,8 @@ async fn a_bus_or_a_coordinator_that_stands_still_costs_no_worker_and_no_attempt
         let job = fleet.job(Role::Execute, 0).await;
         signal(job, libc::SIGSTOP);
         signal(pid, libc::SIGSTOP);
-        // The fault is a standstill of a certain length, longer than a worker may be silent. Nothing can be asked meanwhile.
+        // The fault is a standstill of a certain length, longer than a worker may be silent. Nothing can be asked
+        // meanwhile.
         tokio::time::sleep(Duration::from_secs(8)).await;
         signal(pid, libc::SIGCONT);
         fleet.complete(1, 1).await;
@@ -204,8 +205,8 @@ async fn a_bus_or_a_coordinator_that_stands_still_costs_no_worker_and_no_attempt
     }
 }
 
-/// The death of a process before a job has begun in it costs an attempt and no verdict: a spare that waits for a job, and
-/// a template that jobs are forked from.
+/// The death of a process before a job has begun in it costs an attempt and no verdict: a spare that waits for a job,
+/// and a template that jobs are forked from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_templates_and_spares_are_replaced() {
     let fleet = Fleet::start(1, 1).await;

@@ -31,7 +31,8 @@ async fn an_execute_worker_with_few_descriptors_serves_more_codes_than_it_can_ke
     }
 }
 
-/// Runs `pvf` in a shell after these commands, in mount and user namespaces of its own: its exit code and its only object.
+/// Runs `pvf` in a shell after these commands, in mount and user namespaces of its own: its exit code and its only
+/// object.
 fn pvf_after(cli: &CliFixture, commands: &str, arguments: &str) -> (Option<i32>, Value) {
     let script = format!("{commands}\nexec \"$0\" {arguments} --json");
     let pvf = cli.command(&[]);

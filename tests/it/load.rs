@@ -4,15 +4,19 @@ use futures::{StreamExt as _, stream};
 use pvf::{Answer, Pvf, ValidationHost};
 use pvf_guests::{
     adder::{Block, Head},
-    distinct_adder,
+    corpus, distinct_adder,
 };
 use pvf_shared::verdict::Outcome;
 use pvf_tests::{
-    fleet::Fleet,
-    processes::until,
+    fleet::{Fleet, FleetConfig},
+    processes::{Process, until},
     requests::{backing, pvf_of},
+    slow_link::SlowLink,
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 /// Adders with different code.
 fn adders(count: u32) -> Vec<Pvf> {
@@ -87,4 +91,30 @@ async fn a_bus_that_comes_back_under_load_costs_no_verdict() {
     fleet.complete(1, 2).await;
     until("nothing of the requests is left", async || (fleet.host.status().await.ok()?.requests == 0).then_some(()))
         .await;
+}
+
+/// More bytes than the server keeps for a client that reads slowly (`max_pending`) are on their way to the coordinator
+/// at once, and a dispatch takes longer than its acknowledgement may: the server disconnects the coordinator, messages
+/// are lost and sent again, and no candidate suffers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_povs_over_a_slow_link_cost_no_verdict() {
+    const REQUESTS: u8 = 12;
+    const POV: usize = 4 << 20;
+    let max_payload = POV + (256 << 10);
+    let mut fleet = Fleet::with(FleetConfig { execute: 2, max_payload, ..FleetConfig::default() }).await;
+    let link = SlowLink::to(&fleet.nats.url, 24 << 20).await;
+    fleet.coordinator.kill();
+    fleet.coordinator = Process::start(fleet.coordinator_command().args(["--nats", &link.url]));
+    fleet.complete(1, 2).await;
+    let echo = pvf_of(corpus::echo_like());
+    let requests = (0..REQUESTS).map(|n| {
+        let mut request = backing(vec![n], vec![n; POV]);
+        request.answer_within = Some(Duration::from_secs(300));
+        fleet.host.execute_pvf(echo.clone(), request)
+    });
+    for (n, answer) in futures::future::join_all(requests).await.into_iter().enumerate() {
+        let answer = answer.unwrap();
+        let Outcome::Valid(result) = &answer.outcome else { panic!("{n}: {answer:?}") };
+        assert_eq!(result.head_data, [n as u8]);
+    }
 }

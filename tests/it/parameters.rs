@@ -1,5 +1,5 @@
-//! Executor parameters: whatever decodes is taken and has the verdict of the existing host, unless the operator's ceilings
-//! are lower.
+//! Executor parameters: whatever decodes is taken and has the verdict of the existing host, unless the operator's
+//! ceilings are lower.
 
 use pvf::{Answer, Pvf, ValidationHost};
 use pvf_guests::{

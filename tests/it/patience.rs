@@ -1,5 +1,5 @@
-//! A request waits until its own deadline: for a bus, a coordinator and a store that stand still or cannot be used for a
-//! while, when it is submitted first and when it is submitted again.
+//! A request waits until its own deadline: for a bus, a coordinator and a store that stand still or cannot be used for
+//! a while, when it is submitted first and when it is submitted again.
 
 use crate::tool::CliFixture;
 use pvf::ValidationHost;

@@ -19,8 +19,8 @@ use std::{
 /// Send the blocks of a real parachain, and candidates with one error each, through the embedded host and through a
 /// fleet of processes on NATS, and compare each verdict with that of the maker's reference, to the bit of the result.
 ///
-/// Exit code 1 if one differs. tests/real-parachain/run makes the folder and calls this. Needs a nats-server on the PATH
-/// or in PVF_NATS_SERVER.
+/// Exit code 1 if one differs. tests/real-parachain/run makes the folder and calls this. Needs a nats-server on the
+/// PATH or in PVF_NATS_SERVER.
 #[derive(Parser)]
 #[command(name = "pvf-real-blocks")]
 struct Args {

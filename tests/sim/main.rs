@@ -10,8 +10,8 @@ use std::{process::ExitCode, time::Instant};
 /// Simulates the real scheduler and the real worker cores under every kind of fault, on a virtual clock.
 ///
 /// A seed decides everything: the same seed gives the same run. A seed that fails is printed with the shortest list of
-/// operations that still fails; PVF_SIM_TRACE=1 prints every event and effect of a run. Exit code: 0 no seed failed, 1 a
-/// seed failed, 2 wrong arguments.
+/// operations that still fails; PVF_SIM_TRACE=1 prints every event and effect of a run. Exit code: 0 no seed failed, 1
+/// a seed failed, 2 wrong arguments.
 #[derive(Parser)]
 #[command(name = "pvf-sim")]
 struct Args {

@@ -3,9 +3,9 @@
 //!
 //! The simulation is the shell of both state machines. `ops` generates operations and shrinks a list of them that
 //! fails, `world` keeps the virtual clock, `actions` performs operations, `scheduled` what becomes due, `effects` what
-//! the scheduler asks for. `network` carries messages, with loss, duplication and latency. `workers` drives the cores of
-//! the workers, `processes` models the kernel's part of a job. `checks` has the rules: they are derived from messages,
-//! never from what a state machine says about itself.
+//! the scheduler asks for. `network` carries messages, with loss, duplication and latency. `workers` drives the cores
+//! of the workers, `processes` models the kernel's part of a job. `checks` has the rules: they are derived from
+//! messages, never from what a state machine says about itself.
 
 mod actions;
 mod checks;

@@ -1,5 +1,5 @@
-//! The kernel's part of a job: a staged process begins when the process before it ends, whether the worker looks or not.
-//! What the worker's shell would see of it reaches the core later, in any order between runs.
+//! The kernel's part of a job: a staged process begins when the process before it ends, whether the worker looks or
+//! not. What the worker's shell would see of it reaches the core later, in any order between runs.
 
 use super::{
     scheduled::Scheduled,

@@ -115,8 +115,8 @@ impl World {
         }
     }
 
-    /// The coordinator's process goes on: first it notices that it stood still, then it reads what waits for it, then its
-    /// timers fire.
+    /// The coordinator's process goes on: first it notices that it stood still, then it reads what waits for it, then
+    /// its timers fire.
     pub(super) fn coordinator_resumes(&mut self) {
         let Some(since) = self.stopped_since.take() else { return };
         if self.now.since(since) > deaf_after() || !self.link_up {

@@ -261,8 +261,8 @@ impl World {
         self.summary
     }
 
-    /// What was accepted has ended at its deadline, also if its client does not wait for it any more: the coordinator is
-    /// asked for it, and has a verdict or does not know it.
+    /// What was accepted has ended at its deadline, also if its client does not wait for it any more: the coordinator
+    /// is asked for it, and has a verdict or does not know it.
     fn check_deadlines(&mut self, node: NodeId) {
         let requests = self.checks.past_deadline(node, self.now);
         let (reply, asked) = (self.new_subject(), requests.clone());

@@ -8,6 +8,7 @@ pub mod real;
 pub mod requests;
 #[path = "../sim/mod.rs"]
 pub mod sim;
+pub mod slow_link;
 
 /// Processes of the tests, and waiting for conditions.
 pub mod processes {

@@ -43,8 +43,8 @@ pub fn endless() -> Pvf {
     pvf_of(pvf_guests::corpus::busy(u64::MAX))
 }
 
-/// Panics unless the execution ran into its CPU time limit. On a busy machine the wall clock, four times as long, may run
-/// out first: that is an infrastructure failure.
+/// Panics unless the execution ran into its CPU time limit. On a busy machine the wall clock, four times as long, may
+/// run out first: that is an infrastructure failure.
 #[track_caller]
 pub fn assert_timed_out(outcome: &Outcome, cpu_limit: Duration) {
     let cpu_ms = cpu_limit.as_millis() as u64;

@@ -63,8 +63,8 @@ struct Args {
     /// Where copies of artifacts are kept; not mounted noexec [default: the folder for temporary files]
     #[arg(long, env = "PVF_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Most bytes of copies of artifacts, for instance 16GiB [default: 16GiB, or half of what the file system has free if
-    /// that is less, but at least 1GiB]
+    /// Most bytes of copies of artifacts, for instance 16GiB [default: 16GiB, or half of what the file system has free
+    /// if that is less, but at least 1GiB]
     #[arg(long, env = "PVF_CACHE_BYTES", value_name = "SIZE", value_parser = parse_bytes)]
     cache_bytes: Option<u64>,
     /// Refuse to start unless every sandbox mechanism is available, or missing by --allow-missing (default)
@@ -74,8 +74,8 @@ struct Args {
     /// lists both); can be repeated, and take several: landlock,uts-namespace
     #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "NAME")]
     allow_missing: Vec<MechanismNames>,
-    /// Deprecated, use --allow-missing: start with the sandbox mechanisms that this machine supports, whichever they are;
-    /// only where all validation code is trusted
+    /// Deprecated, use --allow-missing: start with the sandbox mechanisms that this machine supports, whichever they
+    /// are; only where all validation code is trusted
     #[arg(long, env = "PVF_INSECURE_BEST_EFFORT", overrides_with = "secure",
         value_parser = clap::builder::FalseyValueParser::new())]
     insecure_best_effort: bool,
@@ -155,8 +155,8 @@ pub fn worker_main() -> ExitCode {
 
 /// Runs a worker of this role with these arguments, which do not include the program's name, until SIGTERM or SIGINT.
 ///
-/// The exit code is 0 after a signal, 2 for wrong settings or an incomplete sandbox, and 3 if bus or store cannot be used
-/// or the process cannot be set up.
+/// The exit code is 0 after a signal, 2 for wrong settings or an incomplete sandbox, and 3 if bus or store cannot be
+/// used or the process cannot be set up.
 pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let kind = if role == "prepare-worker" { WorkerKind::Prepare } else { WorkerKind::Execute };
     let args = Args::parse_from(std::iter::once(OsString::from(format!("pvf-{role}"))).chain(args));

@@ -13,8 +13,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Runs parachain validation functions (PVFs), the untrusted wasm that decides whether a parachain block is valid
 ///
-/// Without --nats, a command runs the validation host in its own process. With --nats, it sends its requests to a fleet:
-/// a coordinator and workers that are connected by a NATS server.
+/// Without --nats, a command runs the validation host in its own process. With --nats, it sends its requests to a
+/// fleet: a coordinator and workers that are connected by a NATS server.
 ///
 /// Start with `pvf demo`. `pvf doctor` checks whether this machine has what the host needs.
 #[derive(Debug, Parser)]
@@ -28,8 +28,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Global {
-    /// Run the host in this process, even if a variable names the NATS servers of a fleet
-    #[arg(long, global = true, conflicts_with_all = ["nats", "nats_context"])]
+    /// Run the host in this process, even if an option or a variable names the NATS servers of a fleet
+    #[arg(long, global = true)]
     pub(crate) embedded: bool,
     /// Store for compiled artifacts and large inputs [default: pvf/store in the user's cache folder]
     ///
@@ -232,8 +232,8 @@ pub(crate) struct Up {
     /// Run jobs even if this sandbox mechanism is missing on this machine, as in the worker's flag of this name
     #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "NAME")]
     pub(crate) allow_missing: Vec<MechanismNames>,
-    /// Deprecated, use --allow-missing: run jobs whichever sandbox mechanisms are missing on this machine; only where all
-    /// code is trusted
+    /// Deprecated, use --allow-missing: run jobs whichever sandbox mechanisms are missing on this machine; only where
+    /// all code is trusted
     #[arg(long)]
     pub(crate) insecure_best_effort: bool,
 }

@@ -72,8 +72,8 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Prepares the bundled adder, then executes a chain of valid blocks and an invalid block. Succeeds only if each verdict
-/// is the expected one.
+/// Prepares the bundled adder, then executes a chain of valid blocks and an invalid block. Succeeds only if each
+/// verdict is the expected one.
 pub(crate) async fn demo(global: &Global, args: &Demo) -> Result<Exit, Failure> {
     let files = Files::new(args.files.as_deref())?;
     files.write("adder.wasm", ADDER)?;

@@ -1,5 +1,5 @@
-//! What in a code makes hosts of other versions decide otherwise, so that nodes may disagree about it. `pvf precheck` warns
-//! of it; what this build itself decides is the verdict.
+//! What in a code makes hosts of other versions decide otherwise, so that nodes may disagree about it. `pvf precheck`
+//! warns of it; what this build itself decides is the verdict.
 
 use pvf_shared::units::DEFAULT_CODE_BOMB_LIMIT;
 use pvf_worker::wasm::decompress_code;
@@ -11,8 +11,8 @@ const MAX_TARGETS: u32 = 65_520;
 /// Functions that are named one by one.
 const NAMED: usize = 10;
 
-/// A warning for each function that hosts of other versions may judge differently. What does not decompress or parse has
-/// none: no version accepts it.
+/// A warning for each function that hosts of other versions may judge differently. What does not decompress or parse
+/// has none: no version accepts it.
 pub(crate) fn warnings(code: &[u8]) -> Vec<String> {
     let Ok(code) = decompress_code(code, DEFAULT_CODE_BOMB_LIMIT) else { return vec![] };
     let Ok(large) = large_tables(&code) else { return vec![] };

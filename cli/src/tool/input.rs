@@ -22,8 +22,8 @@ pub(crate) fn read(what: &str, path: &Path) -> Result<Bytes, Failure> {
     std::fs::read(path).map(Bytes::from).map_err(|e| bad(what, format!("cannot read {}: {e}", path.display())))
 }
 
-/// Executor parameters: JSON if the file begins with a JSON list, SCALE otherwise. Whatever decodes is taken, as by every
-/// host; a rule of the relay chain that it breaks is a warning, or an error with `--strict`.
+/// Executor parameters: JSON if the file begins with a JSON list, SCALE otherwise. Whatever decodes is taken, as by
+/// every host; a rule of the relay chain that it breaks is a warning, or an error with `--strict`.
 pub(crate) fn executor_params(parameters: &Parameters) -> Result<ExecutorParams, Failure> {
     let Some(path) = &parameters.executor_params else { return Ok(ExecutorParams::default()) };
     let what = format!("--executor-params {}", path.display());

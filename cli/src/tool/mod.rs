@@ -48,8 +48,8 @@ fn run_role(role: &args::RoleCommand, global: &Global, matches: &ArgMatches) -> 
 }
 
 fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
-    // What a command waits for is logged by default, a lost connection to the bus or a coordinator that does not answer:
-    // otherwise it would wait without a word.
+    // What a command waits for is logged by default, a lost connection to the bus or a coordinator that does not
+    // answer: otherwise it would wait without a word.
     let filter = "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn";
     pvf_shared::telemetry::init(global.verbose, filter, false);
     let runtime = pvf_shared::runtime::runtime_on_all_cores();

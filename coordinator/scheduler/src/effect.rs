@@ -26,8 +26,8 @@ pub enum Effect {
         /// The verdict.
         verdict: Arc<Verdict>,
     },
-    /// Send a message to a worker. The result comes back as [`Event::Delivered`](crate::event::Event::Delivered), or as a
-    /// [report](crate::event::Event::Report).
+    /// Send a message to a worker. The result comes back as [`Event::Delivered`](crate::event::Event::Delivered), or as
+    /// a [report](crate::event::Event::Report).
     ToWorker {
         /// The worker.
         worker: WorkerId,

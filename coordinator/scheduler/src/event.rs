@@ -12,7 +12,8 @@ use std::{sync::Arc, time::Duration};
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A client submits a request. It passed [`check`](crate::check), and its code is in the store and has the claimed hash.
+    /// A client submits a request. It passed [`check`](crate::check), and its code is in the store and has the claimed
+    /// hash.
     Submit {
         /// The request.
         submission: Box<Submission>,

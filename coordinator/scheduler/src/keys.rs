@@ -20,8 +20,8 @@ slotmap::new_key_type! {
     pub(crate) struct ArtifactKey;
 }
 
-/// What waits for an artifact, in the order in which it is served: prechecks have the shorter time limit, so a preparation
-/// that timed out answers them before it is repeated for an execution.
+/// What waits for an artifact, in the order in which it is served: prechecks have the shorter time limit, so a
+/// preparation that timed out answers them before it is repeated for an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Waiter {
     /// A precheck or a heads-up.

@@ -1,5 +1,5 @@
-//! Executor parameters in their exact SCALE encoding, their hashes and default values. A host takes whatever decodes; the
-//! rules that the relay chain checks when it sets parameters are in `rules`.
+//! Executor parameters in their exact SCALE encoding, their hashes and default values. A host takes whatever decodes;
+//! the rules that the relay chain checks when it sets parameters are in `rules`.
 //!
 //! Of entries given twice the last counts where the existing host goes through the list (memory and stacks), and the
 //! first where it looks for one parameter (time-outs and the memory of a preparation).

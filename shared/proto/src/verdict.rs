@@ -14,7 +14,8 @@ pub enum InvalidReason {
     /// Trap, panic, missing export, wrong signature, undecodable result, or output out of bounds.
     #[error("worker reported invalid: {0}")]
     WorkerReported(String),
-    /// The job exceeded its CPU time limit. (A wall clock that runs out before the CPU time is [`InternalError::Kernel`].)
+    /// The job exceeded its CPU time limit. (A wall clock that runs out before the CPU time is
+    /// [`InternalError::Kernel`].)
     #[error("hard timeout: more than {limit_ms} ms")]
     HardTimeout {
         /// The limit that was exceeded, milliseconds of CPU time.
@@ -42,7 +43,8 @@ pub enum AmbiguousReason {
     /// The artifact was loaded, but could not be linked or instantiated.
     #[error("runtime construction: {0}")]
     RuntimeConstruction(String),
-    /// The artifact's MAC or checksum does not match. A worker reports it; as a verdict it is an [`InternalError::Store`].
+    /// The artifact's MAC or checksum does not match. A worker reports it; as a verdict it is an
+    /// [`InternalError::Store`].
     #[error("corrupted artifact: {0}")]
     CorruptedArtifact(String),
 }
@@ -142,8 +144,8 @@ pub enum InternalError {
     /// The object store failed.
     #[error("store: {0}")]
     Store(String),
-    /// The kernel refused an operation that does not depend on the code, or kept the job from its CPU time until the wall
-    /// clock ran out.
+    /// The kernel refused an operation that does not depend on the code, or kept the job from its CPU time until the
+    /// wall clock ran out.
     #[error("kernel: {0}")]
     Kernel(String),
     /// The artifact is not in the store.

@@ -1,8 +1,8 @@
 //! The way of a request to its acceptance: its inputs are put into place, and it is submitted until a coordinator
 //! accepts it. A first submission and a repeated one are the same.
 //!
-//! Only three things end this: the acceptance; an error that another attempt cannot change, such as a field out of range;
-//! and that no coordinator answers, as long as this client has never heard of one. Everything else passes: a
+//! Only three things end this: the acceptance; an error that another attempt cannot change, such as a field out of
+//! range; and that no coordinator answers, as long as this client has never heard of one. Everything else passes: a
 //! coordinator or a bus that stands still, a store that cannot be used, an overload. The caller has the request's
 //! deadline.
 

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 /// Carries a request from its submission to its answer. `answer_within` defaults to the client's configuration. The
-/// client waits one [`ask_again`](crate::config::ProtocolTimeouts::ask_again) longer, because the coordinator counts the time
-/// from its receipt of the request and answers an expired one with a verdict.
+/// client waits one [`ask_again`](crate::config::ProtocolTimeouts::ask_again) longer, because the coordinator counts
+/// the time from its receipt of the request and answers an expired one with a verdict.
 pub(super) async fn run(
     client: &Arc<Inner>,
     pvf: Pvf,

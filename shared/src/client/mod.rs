@@ -174,7 +174,8 @@ impl ValidationHost {
         async move { while alive.changed().await.is_ok() {} }
     }
 
-    /// Why requests of this client make no progress at present, for showing to people; `None` while there is no trouble.
+    /// Why requests of this client make no progress at present, for showing to people; `None` while there is no
+    /// trouble.
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.inner.trouble.subscribe()
     }

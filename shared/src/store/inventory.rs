@@ -52,8 +52,8 @@ impl BlobStore {
     /// is written to the store, so the sequence grows even if the clock that `least` comes from goes back.
     ///
     /// Limit: the store is read and then written without a condition, so the tokens grow only over calls that do not
-    /// overlap. Overlapping calls read the same last token. They return the same token if they pass the same `least`, or
-    /// if each `least` is at most one above the last token: workers then obey both coordinators. If they return
+    /// overlap. Overlapping calls read the same last token. They return the same token if they pass the same `least`,
+    /// or if each `least` is at most one above the last token: workers then obey both coordinators. If they return
     /// different tokens, the store keeps the one that is written last, which may be the lower one, and a later call may
     /// return the higher one again.
     pub async fn next_token(&self, least: u64) -> Result<u64, StoreError> {

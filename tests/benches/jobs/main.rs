@@ -39,8 +39,8 @@ struct Args {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Instead of measuring, run N jobs through one worker's runner and print the processes, descriptors and memory that
-    /// remain
+    /// Instead of measuring, run N jobs through one worker's runner and print the processes, descriptors and memory
+    /// that remain
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1_000_000", value_parser = positive)]
     soak: Option<u64>,
     /// Internal: the process that measures N bare calls and forks on the artifact in this file

@@ -24,8 +24,8 @@ pub fn traced() -> bool {
     *TRACED.get_or_init(|| std::env::var_os("PVF_FUZZ_TRACE").is_some())
 }
 
-/// Start of each executable: with the arguments `seeds FOLDER` it writes its seeds there, with `show FILE` it prints what
-/// an input means, and ends; with others it fuzzes.
+/// Start of each executable: with the arguments `seeds FOLDER` it writes its seeds there, with `show FILE` it prints
+/// what an input means, and ends; with others it fuzzes.
 #[expect(clippy::disallowed_methods, reason = "the fuzzer owns `main`")]
 pub fn begin(seeds: fn() -> Seeds, show: fn(&[u8]) -> String) {
     let args: Vec<String> = std::env::args().collect();

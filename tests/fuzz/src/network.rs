@@ -1,6 +1,6 @@
-//! The scheduler on an untrusted bus: well-formed messages with arbitrary contents, from clients and workers that may not
-//! exist, about jobs that may not exist. The scheduler must not panic, must keep its invariants, and all that it sends
-//! must survive encoding and decoding.
+//! The scheduler on an untrusted bus: well-formed messages with arbitrary contents, from clients and workers that may
+//! not exist, about jobs that may not exist. The scheduler must not panic, must keep its invariants, and all that it
+//! sends must survive encoding and decoding.
 
 mod messages;
 

@@ -1,5 +1,5 @@
-//! SCALE: parameters and results of `validate_block`, and executor parameters. Encoding what was decoded must give the same
-//! bytes.
+//! SCALE: parameters and results of `validate_block`, and executor parameters. Encoding what was decoded must give the
+//! same bytes.
 
 use crate::{Seeds, alloc::bounded};
 use parity_scale_codec::{Decode as _, Encode as _};
@@ -12,8 +12,8 @@ use pvf_shared::{
     params::{ExecutorParam, ExecutorParams, HostFunctionSet, PvfExecKind, PvfPrepKind},
 };
 
-/// Memory of a decoder: an empty message of one byte takes 24 bytes in a list, and while the list grows there may be three
-/// copies of it.
+/// Memory of a decoder: an empty message of one byte takes 24 bytes in a list, and while the list grows there may be
+/// three copies of it.
 const MEMORY: (usize, usize) = (64 << 10, 128);
 
 /// Decodes an input as each of the three.

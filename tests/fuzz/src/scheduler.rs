@@ -1,5 +1,5 @@
-//! The scheduler in the simulation of `tests/sim`, which checks what must hold: the operations come from the input instead
-//! of the simulation's generator.
+//! The scheduler in the simulation of `tests/sim`, which checks what must hold: the operations come from the input
+//! instead of the simulation's generator.
 
 use crate::{
     Seeds,

@@ -1,5 +1,5 @@
-//! Contents of the store: seals, keys and the two text files. Bytes that were not sealed with the key never verify, a seal
-//! verifies for what was sealed only, and a store with arbitrary contents gives an error or nothing.
+//! Contents of the store: seals, keys and the two text files. Bytes that were not sealed with the key never verify, a
+//! seal verifies for what was sealed only, and a store with arbitrary contents gives an error or nothing.
 
 use crate::Seeds;
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! Decoders of all bus messages: they must not panic, their memory and the length of their errors are bounded, and what was
-//! decoded can be encoded and decoded again.
+//! Decoders of all bus messages: they must not panic, their memory and the length of their errors are bounded, and what
+//! was decoded can be encoded and decoded again.
 
 use crate::{Seeds, alloc::bounded};
 use pvf_scheduler::check;
@@ -9,8 +9,8 @@ use pvf_shared::wire::{
 };
 use std::fmt::Debug;
 
-/// Memory of a decoder: serde reserves at most 1 MiB for a list, whatever length it claims, and an element of one byte may
-/// take a hundred.
+/// Memory of a decoder: serde reserves at most 1 MiB for a list, whatever length it claims, and an element of one byte
+/// may take a hundred.
 const MEMORY: (usize, usize) = (3 << 20, 128);
 /// Largest error text, bytes: errors go into logs and back to the sender.
 const MAX_ERROR: usize = 4096;

@@ -235,8 +235,9 @@ impl WorkerChecks {
         assert!(matches!(seen.state, State::Waiting | State::Begun), "{key} begins: {seen:?}");
         seen.state = State::Begun;
         let urgency = seen.urgency;
-        // The kernel gives the slot of a process that ended to the job staged behind it. If a dispatch ended the process,
-        // because it superseded that attempt, the staged job begins before the dispatched one can take its place.
+        // The kernel gives the slot of a process that ended to the job staged behind it. If a dispatch ended the
+        // process, because it superseded that attempt, the staged job begins before the dispatched one can take its
+        // place.
         let waits = |seen: &Seen| matches!(seen.state, State::Waiting) && seen.urgency < urgency && seen.arrived < now;
         let first = self.attempts.iter().find(|(_, seen)| waits(seen));
         assert!(first.is_none(), "a less urgent job begins first: {key} ({urgency}) before {first:?}");

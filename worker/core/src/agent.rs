@@ -112,8 +112,8 @@ impl Agent {
         self.state.fit
     }
 
-    /// Whether this attempt may be started from what was fetched for it: it waits, or is staged and may be displaced and
-    /// started again.
+    /// Whether this attempt may be started from what was fetched for it: it waits, or is staged and may be displaced
+    /// and started again.
     pub fn needs_inputs(&self, attempt: AttemptKey) -> bool {
         self.state.find(attempt).is_some_and(|job| job.state.waits())
     }

@@ -67,8 +67,8 @@ pub enum Event {
         /// What the job used.
         usage: JobUsage,
     },
-    /// The machine can run jobs, or cannot, by the worker's self-test. While it cannot, the worker refuses new jobs, and
-    /// its heartbeats say that it takes none.
+    /// The machine can run jobs, or cannot, by the worker's self-test. While it cannot, the worker refuses new jobs,
+    /// and its heartbeats say that it takes none.
     Fit(bool),
     /// The worker is asked to end: it takes no new jobs, finishes those that it has, and deregisters.
     Shutdown,

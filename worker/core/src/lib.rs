@@ -11,18 +11,19 @@
 //!
 //! # Fetching
 //!
-//! A job that was taken is *fetched* first: the shell gets its artifact and its input to this machine. Meanwhile the job has
-//! neither a slot nor a place in the queue, so that a store that is slow or hangs holds up only the jobs that need it.
-//! When everything is here the job is queued, in the order in which jobs were taken.
+//! A job that was taken is *fetched* first: the shell gets its artifact and its input to this machine. Meanwhile the
+//! job has neither a slot nor a place in the queue, so that a store that is slow or hangs holds up only the jobs that
+//! need it. When everything is here the job is queued, in the order in which jobs were taken.
 //!
 //! # Slots and staging
 //!
-//! A worker runs as many jobs at once as it has slots. A job that is fetched and has no slot is *queued*, most urgent first. While
-//! all slots are taken, the shell may hand a queued execution to its process already: it is *staged* behind one running
-//! job and begins when that job's process ends. The kernel wakes the staged process, so the worker learns of it later;
-//! the core is told by [`Event::Began`] and [`Event::SlotReleased`]. These facts may come late and in any order between
-//! runs. A slot is never given away twice, because it is never counted: a slot is taken as long as a job is in state
-//! [`JobState::Running`], and a slot that the kernel passes to a staged job changes the state of both jobs at once.
+//! A worker runs as many jobs at once as it has slots. A job that is fetched and has no slot is *queued*, most urgent
+//! first. While all slots are taken, the shell may hand a queued execution to its process already: it is *staged*
+//! behind one running job and begins when that job's process ends. The kernel wakes the staged process, so the worker
+//! learns of it later; the core is told by [`Event::Began`] and [`Event::SlotReleased`]. These facts may come late and
+//! in any order between runs. A slot is never given away twice, because it is never counted: a slot is taken as long as
+//! a job is in state [`JobState::Running`], and a slot that the kernel passes to a staged job changes the state of both
+//! jobs at once.
 //!
 //! Of several urgencies only the most urgent class is staged, so that the slot that is free first goes to it. A more
 //! urgent job *displaces* a staged one: the staged process is killed, and the job is queued again, first of its

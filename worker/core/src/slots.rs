@@ -1,7 +1,7 @@
 //! Which job gets a slot, which job is staged behind which, and what the processes' facts mean for that.
 //!
-//! `next_step` only selects, `take_step` only mutates; `fill_slots` repeats both until nothing is left to do. Every event
-//! that frees a slot or changes who waits ends with it.
+//! `next_step` only selects, `take_step` only mutates; `fill_slots` repeats both until nothing is left to do. Every
+//! event that frees a slot or changes who waits ends with it.
 
 use crate::{Action, AttemptKey, FetchId, JobEvent, JobState, Notice, RunId, state::WorkerState};
 use pvf_proto::{ids::JobId, job::JobSpec};

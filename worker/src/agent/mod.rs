@@ -1,8 +1,9 @@
 //! The worker's agent: the shell around its pure core ([`pvf_worker_core`]).
 //!
 //! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `fetches`
-//! gets to this machine what jobs need, `jobs` is the task of one run, `messages` is what tasks tell the loop, `runs` keeps those tasks and what is known of their processes, `self_test`
-//! decides when the machine is tested, `cache` has the copies of artifacts. Dropping the agent, or a run, kills and reaps the processes that belong to it.
+//! gets to this machine what jobs need, `jobs` is the task of one run, `messages` is what tasks tell the loop, `runs`
+//! keeps those tasks and what is known of their processes, `self_test` decides when the machine is tested, `cache` has
+//! the copies of artifacts. Dropping the agent, or a run, kills and reaps the processes that belong to it.
 
 mod cache;
 mod context;
@@ -60,8 +61,8 @@ pub struct WorkerConfig {
     pub worker_exe: Option<PathBuf>,
     /// What the sandbox can do on this machine. Default: the worker probes it at the start.
     pub sandbox: Option<Report>,
-    /// Refuse to start unless the sandbox is secure ([`Report::is_secure`]). Without it the worker logs a warning and runs
-    /// jobs under the mechanisms that work.
+    /// Refuse to start unless the sandbox is secure ([`Report::is_secure`]). Without it the worker logs a warning and
+    /// runs jobs under the mechanisms that work.
     pub secure: bool,
     /// CPU features that compiled code may use.
     pub baseline: CpuBaseline,
@@ -71,8 +72,8 @@ pub struct WorkerConfig {
     pub spares: u32,
     /// How long running jobs may go on when the worker is asked to end.
     pub drain: Duration,
-    /// Where copies of artifacts are kept, in a folder of the worker's own, which it removes when it ends. The folder is
-    /// created if it does not exist. Artifacts are mapped from there, so it must not be mounted `noexec`.
+    /// Where copies of artifacts are kept, in a folder of the worker's own, which it removes when it ends. The folder
+    /// is created if it does not exist. Artifacts are mapped from there, so it must not be mounted `noexec`.
     pub cache_dir: PathBuf,
     /// Most bytes of copies. The default is 16 GiB, or half of what the file system has free if that is less, but at
     /// least 1 GiB.
@@ -184,8 +185,8 @@ impl Worker {
         Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status, self_test: config.self_test })
     }
 
-    /// Shows the worker's progress, readiness and metrics at these endpoints. The worker is ready while it is registered
-    /// with a coordinator, connected to the bus and not draining.
+    /// Shows the worker's progress, readiness and metrics at these endpoints. The worker is ready while it is
+    /// registered with a coordinator, connected to the bus and not draining.
     ///
     /// # Errors
     /// The registry has metrics of these names already.
@@ -197,8 +198,8 @@ impl Worker {
     }
 
     /// Works until `shutdown` completes, then finishes the jobs that it has, for as long as the drain time allows, and
-    /// deregisters. It registers with a coordinator as soon as there is one, and not before its self-test has passed, if it
-    /// has one.
+    /// deregisters. It registers with a coordinator as soon as there is one, and not before its self-test has passed,
+    /// if it has one.
     ///
     /// # Errors
     /// The worker cannot subscribe to its subject.

@@ -36,8 +36,8 @@ pub(super) fn begin<T: DeserializeOwned>(name: &CStr) -> std::result::Result<(T,
     Ok((request, stdout))
 }
 
-/// Has the kernel kill this process and its forks before any other if the machine runs out of memory: a job can be tried
-/// elsewhere, a coordinator or a bystander cannot. Where the file cannot be written the kernel chooses by size.
+/// Has the kernel kill this process and its forks before any other if the machine runs out of memory: a job can be
+/// tried elsewhere, a coordinator or a bystander cannot. Where the file cannot be written the kernel chooses by size.
 fn die_first() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }

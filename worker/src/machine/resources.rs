@@ -71,8 +71,8 @@ fn maps_root_to_root(map: &str) -> bool {
     map.lines().any(|line| line.split_whitespace().take(2).eq(["0", "0"]))
 }
 
-/// Raises the soft limit of open descriptors to the hard one. Best effort: the budget of templates is taken from what the
-/// limit is then.
+/// Raises the soft limit of open descriptors to the hard one. Best effort: the budget of templates is taken from what
+/// the limit is then.
 pub fn raise_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
@@ -93,7 +93,8 @@ pub fn free_files(folder: &Path) -> io::Result<Option<u64>> {
     Ok((status.f_files > 0).then_some(status.f_favail))
 }
 
-/// Whether a file in this folder can be mapped executable, as an artifact is; a folder that is mounted `noexec` refuses it.
+/// Whether a file in this folder can be mapped executable, as an artifact is; a folder that is mounted `noexec` refuses
+/// it.
 pub fn maps_executable(folder: &Path) -> io::Result<()> {
     use std::io::Write as _;
     let mut file = tempfile::tempfile_in(folder)?;

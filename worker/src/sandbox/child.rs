@@ -7,8 +7,8 @@ use std::{
     io::{Read as _, Write as _},
 };
 
-/// Runs a check in a child, so that what the check does to its process, it does to the child. This process must have one
-/// thread.
+/// Runs a check in a child, so that what the check does to its process, it does to the child. This process must have
+/// one thread.
 pub(super) fn in_child(check: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     let (answer, child_answer) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
     let (mut why, mut status) = (String::new(), 0);

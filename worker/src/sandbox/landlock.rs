@@ -1,8 +1,8 @@
 //! Landlock with an empty rule set: the kernel denies every access that the landlock ABI in use handles. The empty root
 //! and seccomp deny the same accesses; landlock still holds if either has a hole.
 //!
-//! Kernels differ in their landlock ABI. The probe tries in a child of its own which one takes hold here, from the highest
-//! down, and job processes then apply exactly that one: a job process that cannot ends.
+//! Kernels differ in their landlock ABI. The probe tries in a child of its own which one takes hold here, from the
+//! highest down, and job processes then apply exactly that one: a job process that cannot ends.
 
 use super::{child::in_child, privileges::set_no_new_privs};
 use landlock::{ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, Scope};
@@ -90,8 +90,8 @@ fn offered() -> Result<i64, String> {
     })
 }
 
-/// Tries the ABIs that the kernel offers, up to `limit`, from the highest down. To be called where files can be reached:
-/// in an empty root there is nothing to be refused.
+/// Tries the ABIs that the kernel offers, up to `limit`, from the highest down. To be called where files can be
+/// reached: in an empty root there is nothing to be refused.
 pub(super) fn find(limit: LandlockAbi) -> Result<LandlockFound, String> {
     let offered = offered()?;
     let mut higher = None;

@@ -127,8 +127,9 @@ fn set(resource: libc::__rlimit_resource_t, name: &str, value: u64) -> Result<()
     Err(format!("{name}: {}", Error::last_os_error()))
 }
 
-/// Address space of this process, bytes; 0 if it cannot be read, which makes the limit stricter. To be called before the
-/// process enters its empty root: kernels before 6.4 tell the page size by `/proc` only, and without it the call panics.
+/// Address space of this process, bytes; 0 if it cannot be read, which makes the limit stricter. To be called before
+/// the process enters its empty root: kernels before 6.4 tell the page size by `/proc` only, and without it the call
+/// panics.
 fn address_space() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split(' ').next()?.parse::<u64>().ok());

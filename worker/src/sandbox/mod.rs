@@ -39,9 +39,9 @@
 //! mechanisms that passed are the [`Plan`] of every job process. A job process that cannot apply a mechanism of its
 //! plan ends before it looks at code or input.
 //!
-//! What the sandbox promises are properties (`property.rs`): each is enforced by one or more mechanisms. A worker starts
-//! where every mechanism works, whatever the landlock ABI; or where the operator agreed by name to those that are
-//! missing, and each property is still enforced by another.
+//! What the sandbox promises are properties (`property.rs`): each is enforced by one or more mechanisms. A worker
+//! starts where every mechanism works, whatever the landlock ABI; or where the operator agreed by name to those that
+//! are missing, and each property is still enforced by another.
 
 mod capabilities;
 mod child;

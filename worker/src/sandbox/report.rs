@@ -88,8 +88,8 @@ impl Report {
         Property::ALL.into_iter().filter(|property| self.enforcing(*property).is_empty()).collect()
     }
 
-    /// The report in the form that workers send to the coordinator: `missing` lists also what the operator allowed to be
-    /// missing, and says so.
+    /// The report in the form that workers send to the coordinator: `missing` lists also what the operator allowed to
+    /// be missing, and says so.
     pub fn status(&self) -> SecurityStatus {
         let missing = self.missing().map(|(mechanism, why)| {
             let allowed = if self.is_allowed(mechanism) { " (allowed to be missing)" } else { "" };

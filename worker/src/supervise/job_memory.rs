@@ -2,8 +2,8 @@
 //! killed the job for lack of memory, and whose memory that was.
 //!
 //! A job that ends within the moment costs nothing here: no call, no allocation. It cannot take much memory either, and
-//! what it takes is charged to the worker's cgroup. The kernel may take milliseconds to move a process, so that is not
-//! done on a thread of the runtime; the process is not reaped before it is done, because its id could be another's then.
+//! what it takes is charged to the worker's cgroup. The process is not reaped before it was moved, because its id could
+//! be another's then. (A job that is given up meanwhile is reaped: within milliseconds no id is given again.)
 
 use super::process_handle::ProcessHandle;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 use pvf_shared::{params::ExecutorParams, units::MAX_ARTIFACT};
 use std::{fs, path::Path, sync::Arc, time::Duration};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 /// How long an execution runs before it is moved into a cgroup of its own: most have ended by then.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -49,7 +49,7 @@ enum State<'a> {
     /// It gets one when it has run for a moment.
     Due(&'a Arc<JobCgroups>),
     /// It is being moved.
-    Entering(JoinHandle<Option<Membership>>),
+    Entering(oneshot::Receiver<Option<Membership>>),
     /// It has one, or there is none for it.
     Settled(Option<Membership>),
 }
@@ -94,15 +94,13 @@ impl<'a> JobMemory<'a> {
         if let State::Due(cgroups) = self.state
             && self.usage.moment() <= ran
         {
-            let (cgroups, pid, limit) = (cgroups.clone(), process.pid(), self.usage.limit());
-            self.state = State::Entering(tokio::task::spawn_blocking(move || cgroups.enter(pid, limit)));
+            self.state = State::Entering(cgroups.begin_move(process.pid(), self.usage.limit()));
         }
     }
 
     /// Waits until the job is not being moved any more. To be called before its process is reaped.
     pub(super) async fn settle(&mut self) {
         if let State::Entering(moving) = &mut self.state {
-            // A panic there is logged, and the job has no cgroup.
             let own = moving.await.unwrap_or_default();
             self.state = State::Settled(own);
         }
@@ -115,7 +113,7 @@ impl<'a> JobMemory<'a> {
             State::Due(_) | State::Entering(_) => None,
         };
         let counted = match &own {
-            Some(own) if killed => own.kill(),
+            Some(own) if killed => own.cause_of_kill(),
             Some(_) | None => CgroupKill::NotCounted,
         };
         if let Some(own) = own {

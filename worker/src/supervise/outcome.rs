@@ -123,8 +123,8 @@ pub(super) fn no_process(error: ForkError) -> ExecuteOutcome {
     }
 }
 
-/// Outcome of an execution whose exit status could not be obtained. Without a complete sandbox the job may be the cause:
-/// it can kill its template.
+/// Outcome of an execution whose exit status could not be obtained. Without a complete sandbox the job may be the
+/// cause: it can kill its template.
 pub(super) fn unknown_exit(error: &std::io::Error) -> ExecuteOutcome {
     // Its template may have been killed, and the job with it.
     if oom_killed_lately() {

@@ -63,9 +63,9 @@ pub(super) struct Start {
 
 type Answer = oneshot::Sender<Result<Started>>;
 
-/// Channel to the thread that starts all children; `None` until the machine has given a thread. A child's parent
-/// death signal is sent when the *thread* that started it exits, so that must be a thread that lives as long as the worker, not
-/// one of a runtime's pool.
+/// Channel to the thread that starts all children; `None` until the machine has given a thread. A child's parent death
+/// signal is sent when the *thread* that started it exits, so that must be a thread that lives as long as the worker,
+/// not one of a runtime's pool.
 static SPAWNER: Mutex<Option<mpsc::Sender<(Start, Answer)>>> = Mutex::new(None);
 
 /// The channel; the thread is started if there is none yet.

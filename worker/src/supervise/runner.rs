@@ -38,7 +38,8 @@ pub fn probe_sandbox(exe: Option<PathBuf>) -> Result<Report> {
     probe_sandbox_up_to(LandlockAbi::HIGHEST, exe)
 }
 
-/// The same with no higher landlock ABI than this, as on an older kernel. For tests; workers use the best that there is.
+/// The same with no higher landlock ABI than this, as on an older kernel. For tests; workers use the best that there
+/// is.
 pub fn probe_sandbox_up_to(landlock: LandlockAbi, exe: Option<PathBuf>) -> Result<Report> {
     executable(exe).map(|exe| probe::probe(&exe, landlock))
 }
@@ -172,8 +173,8 @@ impl JobRunner {
         self.starter.is_warm(artifact, params)
     }
 
-    /// Gives up the templates of this artifact: its file is about to be deleted, and takes space while it is mapped. Jobs
-    /// that run go on.
+    /// Gives up the templates of this artifact: its file is about to be deleted, and takes space while it is mapped.
+    /// Jobs that run go on.
     pub fn give_up(&self, artifact: &Path) {
         self.starter.give_up(artifact);
     }

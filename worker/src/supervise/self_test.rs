@@ -1,6 +1,6 @@
-//! The self-test: prepares and executes a small PVF exactly as a job, with what the default executor parameters allow. It
-//! proves what no probe of a single mechanism can: that the limits and mounts of this machine leave a job its stack, its
-//! memory, its descriptors and an executable mapping of its artifact.
+//! The self-test: prepares and executes a small PVF exactly as a job, with what the default executor parameters allow.
+//! It proves what no probe of a single mechanism can: that the limits and mounts of this machine leave a job its stack,
+//! its memory, its descriptors and an executable mapping of its artifact.
 
 use super::{JobRunner, Prepared};
 use crate::wasm::engine_id;
@@ -15,8 +15,8 @@ use pvf_shared::{
 };
 use std::path::Path;
 
-/// The PVF. It grows its memory to the limit of the default parameters, and has a result of 12 zeros: empty head data, no
-/// messages, no new code. It traps if its memory cannot grow. A test holds it against its text.
+/// The PVF. It grows its memory to the limit of the default parameters, and has a result of 12 zeros: empty head data,
+/// no messages, no new code. It traps if its memory cannot grow. A test holds it against its text.
 const CODE: &[u8] = &[
     0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 127, 127, 1, 126, 3, 2, 1, 0, 5, 3, 1, 0, 1, 6, 7, 1, 127, 0, 65, 128,
     32, 11, 7, 41, 3, 6, 109, 101, 109, 111, 114, 121, 2, 0, 11, 95, 95, 104, 101, 97, 112, 95, 98, 97, 115, 101, 3, 0,

@@ -69,8 +69,8 @@ pub fn compile(
     baseline: CpuBaseline,
     threads: u32,
 ) -> Result<Vec<u8>, PrepareError> {
-    // The native stack is no part of the artifact, so any limit of it must give the same: with 0 there is no engine, and
-    // only what links or executes may fail for that.
+    // The native stack is no part of the artifact, so any limit of it must give the same: with 0 there is no engine,
+    // and only what links or executes may fail for that.
     let is_native_stack = |param: &ExecutorParam| matches!(param, ExecutorParam::StackNativeMax(_));
     let params = ExecutorParams(params.0.iter().copied().filter(|param| !is_native_stack(param)).collect());
     // Not attributable to the code, so it must not be cached as its failure.

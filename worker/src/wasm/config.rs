@@ -11,8 +11,8 @@ use wasmtime::{Config, Engine, OptLevel, ProfilingStrategy, Strategy};
 /// wasmtime's version in the lock file of this build.
 const WASMTIME_VERSION: &str = env!("PVF_WASMTIME_VERSION");
 
-/// Version of everything about an artifact that wasmtime's own hash does not cover: the instrumentation, the layout of the
-/// memory image, the trailer, and the derivation of the engine id itself. Increment it when one of these changes.
+/// Version of everything about an artifact that wasmtime's own hash does not cover: the instrumentation, the layout of
+/// the memory image, the trailer, and the derivation of the engine id itself. Increment it when one of these changes.
 const ARTIFACT_VERSION: u32 = 2;
 
 /// CPU features that compiled code may use: an x86-64 micro-architecture level. Explicit, because a machine rejects an

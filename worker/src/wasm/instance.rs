@@ -175,8 +175,8 @@ impl Runtime {
     /// limit of the parameters.
     ///
     /// # Errors
-    /// [`CallError::Construction`] or [`CallError::Machine`] if there is no instance, [`CallError::Invalid`] if the call
-    /// fails.
+    /// [`CallError::Construction`] or [`CallError::Machine`] if there is no instance, [`CallError::Invalid`] if the
+    /// call fails.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
         // Instantiation may run guest code; the call sees the externalities as that left them.
         set_and_run_with_externalities(&mut ValidationExternalities::new(), || {

@@ -105,8 +105,8 @@ impl WorkerFixture {
         self.bus.publish(to, wire::encode(&reply)).await.unwrap();
     }
 
-    /// The answer to a command; a job that was dispatched is fetched then. A report that comes as the answer is kept for
-    /// [`WorkerFixture::report`].
+    /// The answer to a command; a job that was dispatched is fetched then. A report that comes as the answer is kept
+    /// for [`WorkerFixture::report`].
     pub async fn tell(&mut self, message: ToWorker) -> DispatchReply {
         let reply = self.told(message).await;
         until(|| self.all_fetched().then_some(())).await;

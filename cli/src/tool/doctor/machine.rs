@@ -1,5 +1,5 @@
-//! Checks of the machine: kernel, processor, memory, resource limits, the folder for copies of artifacts, and whether it
-//! can run a job.
+//! Checks of the machine: kernel, processor, memory, resource limits, the folder for copies of artifacts, and whether
+//! it can run a job.
 
 use super::{Check, cgroup};
 use pvf_shared::{params::DEFAULT_STACK_NATIVE_MAX, units::human_bytes};

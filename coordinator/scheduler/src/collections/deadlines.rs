@@ -1,7 +1,7 @@
 //! Deadlines of many keys, most of which are removed before they pass.
 //!
-//! One ordered set of a million deadlines is searched, out of cache, for each insertion and each removal: a tenth of all
-//! time in `pvf-bench-scheduler`. Here only the deadlines of the present second are ordered. A later one is kept
+//! One ordered set of a million deadlines is searched, out of cache, for each insertion and each removal: a tenth of
+//! all time in `pvf-bench-scheduler`. Here only the deadlines of the present second are ordered. A later one is kept
 //! with the others of its second, in no order, and is found again by the position that it was given.
 
 use crate::time::Timestamp;

@@ -49,8 +49,8 @@ fn settle(core: &mut Core, out: &mut Out, key: ArtifactKey, event: ArtifactEvent
     }
 }
 
-/// The artifact is in the store. `prepared`: when its preparation was dispatched (queued, if it is reported late) and when it ended, if it was not found
-/// there.
+/// The artifact is in the store. `prepared`: when its preparation was dispatched (queued, if it is reported late) and
+/// when it ended, if it was not found there.
 pub(crate) fn ready(
     core: &mut Core,
     out: &mut Out,
@@ -168,8 +168,8 @@ pub(crate) enum Suspicion {
 /// An attempt could not use its artifact, which is dropped, to be prepared again. `used` is what the attempt was given:
 /// another version that has replaced it meanwhile stays.
 ///
-/// Compiling is deterministic. So a version that was prepared again already stays for [`Policy::failure_cool_down`]: what
-/// cannot use it is the worker (a wrong seal key, say), and the fleet must not lose a good artifact for that.
+/// Compiling is deterministic. So a version that was prepared again already stays for [`Policy::failure_cool_down`]:
+/// what cannot use it is the worker (a wrong seal key, say), and the fleet must not lose a good artifact for that.
 ///
 /// [`Policy::failure_cool_down`]: crate::Policy::failure_cool_down
 pub(crate) fn suspect(

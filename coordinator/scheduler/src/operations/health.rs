@@ -20,7 +20,8 @@ pub(crate) fn note_failure(core: &mut Core, out: &mut Out, ended: &EndedAttempt,
     out.notice(Notice::WorkerPaused { worker, host: ended.site.host.to_string(), pause, why });
 }
 
-/// An attempt reported a failure that is not the candidate's. A missing input or artifact says nothing about the worker.
+/// An attempt reported a failure that is not the candidate's. A missing input or artifact says nothing about the
+/// worker.
 pub(crate) fn note_internal(
     core: &mut Core,
     out: &mut Out,

@@ -14,8 +14,9 @@ use std::time::Duration;
 /// Largest limit of decompressed code or PoV that a request may ask for, bytes.
 const MAX_BOMB_LIMIT: u64 = 1 << 30;
 
-/// Checks every rule for the fields of a submission. Executor parameters are taken as they are. A refusal names the field and the limit. The shell calls this before
-/// it makes an [`Event::Submit`](crate::Event::Submit); the scheduler does not check again.
+/// Checks every rule for the fields of a submission. Executor parameters are taken as they are. A refusal names the
+/// field and the limit. The shell calls this before it makes an [`Event::Submit`](crate::Event::Submit); the scheduler
+/// does not check again.
 pub fn check(submission: &Submission) -> Result<(), Refusal> {
     let bytes = |field, value: u64| in_range(field, value, 1, MAX_BOMB_LIMIT, "bytes");
     let ms = |field, value: Duration, max: Duration| {

@@ -23,8 +23,8 @@ pub(crate) const DISPATCHES: usize = 32;
 const ARTIFACT_IS_WORTH: u64 = 16;
 /// Workers that a retry looks at for one that is not excluded.
 const RETRY_LOOK_AHEAD: usize = 64;
-/// Workers on other machines that it looks at if these are all excluded. With more of them it may have to wait until one
-/// of these has room.
+/// Workers on other machines that it looks at if these are all excluded. With more of them it may have to wait until
+/// one of these has room.
 const RETRY_LOOK_AHEAD_ELSEWHERE: usize = 256;
 /// With at most so many workers that have room, these are looked at one by one; else those that have the artifact.
 const FEW_WORKERS: usize = 16;

@@ -2,9 +2,10 @@
 //!
 //! An attempt that failed because of infrastructure is followed by another one elsewhere, up to [`MAX_INFRA_FAILURES`]
 //! attempts; an ambiguous failure by [`MAX_AMBIGUOUS`] more. An attempt that did not begin, or that a worker gave back
-//! when it deregistered, is not a failure of the job: the first two are followed by another one at once (the worker that refused is suspect, so another one gets the
-//! job); then each waits twice as long as the one before, from 100 ms to 5 s. After [`MAX_NOT_BEGUN`] the job ends as
-//! an internal failure, never with blame. Recalled jobs do not count: the scheduler asked for them.
+//! when it deregistered, is not a failure of the job: the first two are followed by another one at once (the worker
+//! that refused is suspect, so another one gets the job); then each waits twice as long as the one before, from 100 ms
+//! to 5 s. After [`MAX_NOT_BEGUN`] the job ends as an internal failure, never with blame. Recalled jobs do not count:
+//! the scheduler asked for them.
 
 use crate::settings::Policy;
 use pvf_proto::verdict::{InternalError, PrepareError};

@@ -76,9 +76,6 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
         ArtifactState::Failed { error, at } => {
             let failures = artifact.failures;
             if may_pass(&core.config.policy, (error, failures), precheck, now.since(*at)) {
-                if error.may_be_the_machines() && failures >= core.config.policy.max_preparations {
-                    artifact.failures = 0;
-                }
                 artifact.waiters.insert(waiter);
                 preparations::enqueue(core, out, key, now);
             } else {
@@ -108,7 +105,7 @@ enum Precheck {
 }
 
 /// What a waiter is told of an artifact that is prepared, if it is a precheck and the artifact was not prepared for it.
-fn precheck_of(core: &Core, (key, waiter): (ArtifactKey, Waiter), now: Timestamp) -> Option<Precheck> {
+fn precheck_answer(core: &Core, (key, waiter): (ArtifactKey, Waiter), now: Timestamp) -> Option<Precheck> {
     let Waiter::Preparation(request) = waiter else { return None };
     let (spec, true) = need_of(core, waiter)? else { return None };
     let artifact = core.artifacts.get(key).filter(|artifact| artifact.precheck_of.is_none())?;
@@ -153,7 +150,7 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
     let prepared = artifact.prepare_times.filter(|_| waited);
     let of = artifact.precheck_of;
     let outcome = match artifact.state() {
-        ArtifactState::Prepared(_) => match precheck_of(core, (key, waiter), now) {
+        ArtifactState::Prepared(_) => match precheck_answer(core, (key, waiter), now) {
             Some(Precheck::Answered(result)) => result.err().map(Outcome::PreparationFailed),
             Some(Precheck::Needed(request)) => return artifacts::precheck(core, out, (key, request), now),
             None => None,

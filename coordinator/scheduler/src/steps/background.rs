@@ -94,7 +94,8 @@ fn assign_engine(core: &mut Core, out: &mut Out, now: Timestamp) -> bool {
         };
         core.workers.totals(kind).0 > 0
     };
-    // All preparations sort before all executions: if there are both, the first and the last one are of different kinds.
+    // All preparations sort before all executions: if there are both, the first and the last one are of different
+    // kinds.
     let ends = [core.unassigned.first(), core.unassigned.last()];
     let Some(waiter) = ends.into_iter().flatten().copied().find(has_workers) else { return false };
     assign(core, out, waiter, now);

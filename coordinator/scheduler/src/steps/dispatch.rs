@@ -76,8 +76,8 @@ pub(crate) fn next_preparation(
     None
 }
 
-/// A worker of one of these pools for a preparation that failed elsewhere. It goes back to a worker where it failed only
-/// if every worker that compiles for the engine is one.
+/// A worker of one of these pools for a preparation that failed elsewhere. It goes back to a worker where it failed
+/// only if every worker that compiles for the engine is one.
 fn prepare_elsewhere<'a>(
     workers: &'a Workers,
     pools: impl Iterator<Item = &'a Pool>,

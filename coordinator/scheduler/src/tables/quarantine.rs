@@ -20,7 +20,8 @@ const MAX_HOSTS: usize = 100;
 /// The losses of one validation.
 #[derive(Debug)]
 struct Losses {
-    /// Machines on which a worker was lost while it ran it, each once: one broken machine says nothing about a validation.
+    /// Machines on which a worker was lost while it ran it, each once: one broken machine says nothing about a
+    /// validation.
     hosts: SmallVec<[Arc<str>; 2]>,
     last: Timestamp,
 }

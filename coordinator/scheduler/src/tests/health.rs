@@ -27,8 +27,8 @@ fn fleet(workers: std::ops::RangeInclusive<u64>) -> Env {
     env
 }
 
-/// Submits request `n` and fails its attempts at worker 2 with this outcome; other workers find it valid. Returns whether
-/// worker 2 got an attempt.
+/// Submits request `n` and fails its attempts at worker 2 with this outcome; other workers find it valid. Returns
+/// whether worker 2 got an attempt.
 fn job(env: &mut Env, n: u64, outcome: &ExecuteOutcome) -> bool {
     env.submit(n, 1, candidate(ExecuteKind::Backing, n as u8));
     let mut failed = false;

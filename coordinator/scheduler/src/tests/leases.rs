@@ -1,5 +1,5 @@
-//! Leases: an attempt ends when its worker has listed the job for longer than it may take. And late reports of attempts that were given
-//! up.
+//! Leases: an attempt ends when its worker has listed the job for longer than it may take. And late reports of attempts
+//! that were given up.
 
 use super::{env::Env, fixtures::*};
 use crate::{Command, Delivery, Event};

@@ -195,7 +195,7 @@ fn an_artifact_that_is_dropped_while_the_code_is_linked_is_prepared_again_by_its
 #[test]
 fn a_death_is_kept_for_a_short_time_and_longer_each_time() {
     let died = || PrepareError::JobDied("signal 9".into());
-    let pauses = [10, 40, 160, 640, 3600, 10];
+    let pauses = [10, 40, 160, 640, 3600, 3600];
     for work in [Work::Precheck, execute(ExecuteKind::Backing)] {
         let mut env = small_fleet();
         env.submit(1, 1, work.clone());

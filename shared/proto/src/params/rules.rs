@@ -1,5 +1,6 @@
-//! The rules that a list of executor parameters must keep, as the relay chain's configuration checks them. No host checks
-//! them: one that refused what another runs would not vote where the other does. They are for people who write parameters.
+//! The rules that a list of executor parameters must keep, as the relay chain's configuration checks them. No host
+//! checks them: one that refused what another runs would not vote where the other does. They are for people who write
+//! parameters.
 //!
 //! Source: `docs/design/consensus.md`.
 

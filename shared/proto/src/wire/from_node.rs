@@ -196,8 +196,8 @@ pub enum Refusal {
     Malformed(String),
 }
 
-/// What [`Refusal::over_operators_limit`] says behind the unit. It is no variant of its own, which earlier receivers could
-/// not decode.
+/// What [`Refusal::over_operators_limit`] says behind the unit. It is no variant of its own, which earlier receivers
+/// could not decode.
 const OVER_OPERATORS_LIMIT: &str = ", over the operator's limit";
 
 impl Refusal {

@@ -7,8 +7,8 @@ use super::{
     connection::{Credentials, NatsConnection, Secret, Tls},
     context,
     files::{credentials_of, read_secret},
-    url::parse_servers,
 };
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::{ffi::OsString, path::PathBuf};
 
 /// How to reach NATS.
@@ -16,7 +16,7 @@ use std::{ffi::OsString, path::PathBuf};
 #[command(next_help_heading = "Connection to NATS")]
 pub struct NatsArgs {
     /// NATS servers of the fleet, e.g. nats://host:4222 or tls://host1:4222,tls://host2:4222
-    #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL[,URL]", value_parser = checked)]
+    #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL[,URL]")]
     pub nats: Option<String>,
     /// Settings of the `nats` tool that are used unless others are given: nats/context/NAME.json
     #[arg(long, global = true, env = "NATS_CONTEXT", value_name = "NAME")]
@@ -25,34 +25,38 @@ pub struct NatsArgs {
     #[arg(long, global = true, env = "NATS_USER", value_name = "USER")]
     pub nats_user: Option<String>,
     /// File with the password of --nats-user
-    #[arg(long, global = true, env = "PVF_NATS_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "PVF_NATS_PASSWORD_FILE", value_name = "FILE", value_parser = path())]
     pub nats_password_file: Option<PathBuf>,
     /// File with a token; or NATS_TOKEN, which has the token itself
-    #[arg(long, global = true, env = "PVF_NATS_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "PVF_NATS_TOKEN_FILE", value_name = "FILE", value_parser = path())]
     pub nats_token_file: Option<PathBuf>,
     /// File with the seed of an nkey
-    #[arg(long, global = true, env = "NATS_NKEY", value_name = "FILE")]
+    #[arg(long, global = true, env = "NATS_NKEY", value_name = "FILE", value_parser = path())]
     pub nats_nkey: Option<PathBuf>,
     /// Credentials file (a user's JWT and seed); or NATS_JWT and NATS_SEED
-    #[arg(long, global = true, env = "NATS_CREDS", value_name = "FILE")]
+    #[arg(long, global = true, env = "NATS_CREDS", value_name = "FILE", value_parser = path())]
     pub nats_creds: Option<PathBuf>,
     /// File with certificates of authorities that servers are checked against, besides those of the system
-    #[arg(long, global = true, env = "NATS_CA", value_name = "FILE")]
+    #[arg(long, global = true, env = "NATS_CA", value_name = "FILE", value_parser = path())]
     pub nats_ca: Option<PathBuf>,
     /// File with this client's certificate, with --nats-key
-    #[arg(long, global = true, env = "NATS_CERT", value_name = "FILE")]
+    #[arg(long, global = true, env = "NATS_CERT", value_name = "FILE", value_parser = path())]
     pub nats_cert: Option<PathBuf>,
     /// File with the private key of --nats-cert
-    #[arg(long, global = true, env = "NATS_KEY", value_name = "FILE")]
+    #[arg(long, global = true, env = "NATS_KEY", value_name = "FILE", value_parser = path())]
     pub nats_key: Option<PathBuf>,
     /// TLS before the server's greeting, as the server's `handshake_first` asks for
     #[arg(long, global = true)]
     pub nats_tls_first: bool,
 }
 
-/// Checks the URLs, and keeps their text.
-fn checked(text: &str) -> Result<String, String> {
-    parse_servers(text).map(|_| text.to_owned())
+/// A path; an empty one, as an empty variable gives, is none.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn set(path: Option<&PathBuf>) -> Option<&PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// A variable of the environment; an empty one is none.
@@ -83,7 +87,7 @@ impl NatsArgs {
             Some(name) => Some(context::load(name, env).map_err(|e| format!("--nats-context: {e}"))?),
             None => None,
         };
-        let servers = match (&self.nats, env("NATS_URL")) {
+        let servers = match (self.nats.as_ref().filter(|servers| !servers.is_empty()), env("NATS_URL")) {
             (Some(servers), _) => Some(NatsConnection::to(servers).map_err(|e| format!("--nats: {e}"))?),
             (None, Some(servers)) => Some(NatsConnection::to(&servers).map_err(|e| format!("NATS_URL: {e}"))?),
             (None, None) => None,
@@ -93,13 +97,14 @@ impl NatsArgs {
         let of_context = || context.as_ref().map(|context| context.credentials.clone());
         connection.credentials = given.or_else(of_context).unwrap_or_default();
         let of_context = context.as_ref().map(|context| context.tls.clone()).unwrap_or_default();
-        let client = match (&self.nats_cert, &self.nats_key) {
+        let client = match (set(self.nats_cert.as_ref()), set(self.nats_key.as_ref())) {
             (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
             (None, None) => of_context.client,
             (Some(_), None) => return Err("--nats-cert (NATS_CERT) needs --nats-key (NATS_KEY)".into()),
             (None, Some(_)) => return Err("--nats-key (NATS_KEY) needs --nats-cert (NATS_CERT)".into()),
         };
-        let (ca, first) = (self.nats_ca.clone().or(of_context.ca), self.nats_tls_first || of_context.first);
+        let (ca, first) =
+            (set(self.nats_ca.as_ref()).cloned().or(of_context.ca), self.nats_tls_first || of_context.first);
         let files = client.iter().flat_map(|(certificate, key)| [("--nats-cert", certificate), ("--nats-key", key)]);
         for (option, file) in ca.iter().map(|ca| ("--nats-ca", ca)).chain(files) {
             std::fs::metadata(file).map_err(|e| format!("{option} {}: {e}", file.display()))?;
@@ -113,7 +118,7 @@ impl NatsArgs {
         let mut found: Vec<(&str, Credentials)> = Vec::new();
         let file = |option: &str, file: &PathBuf| read_secret(file).map_err(|e| format!("{option}: {e}"));
         if let Some(user) = self.nats_user.clone().filter(|user| !user.is_empty()) {
-            let password = match (&self.nats_password_file, env("NATS_PASSWORD")) {
+            let password = match (set(self.nats_password_file.as_ref()), env("NATS_PASSWORD")) {
                 (Some(path), _) => file("--nats-password-file", path)?,
                 (None, Some(password)) => Secret(password),
                 (None, None) => {
@@ -121,20 +126,23 @@ impl NatsArgs {
                 }
             };
             found.push(("--nats-user", Credentials::User { user, password }));
-        } else if self.nats_password_file.is_some() {
+        } else if set(self.nats_password_file.as_ref()).is_some() {
             return Err("--nats-password-file needs --nats-user".into());
         }
-        if let Some(path) = &self.nats_creds {
+        if let Some(path) = set(self.nats_creds.as_ref()) {
             found.push(("--nats-creds", Credentials::Jwt(file("--nats-creds", path)?)));
-        } else if let (Some(jwt), Some(seed)) = (env("NATS_JWT"), env("NATS_SEED")) {
-            found.push(("NATS_JWT", credentials_of(&jwt, &seed)));
-        } else if let Some(seed) = env("NATS_SEED") {
-            found.push(("NATS_SEED", Credentials::Nkey(Secret(seed))));
+        } else {
+            match (env("NATS_JWT"), env("NATS_SEED")) {
+                (Some(jwt), Some(seed)) => found.push(("NATS_JWT", credentials_of(&jwt, &seed))),
+                (Some(_), None) => return Err("NATS_JWT needs NATS_SEED".into()),
+                (None, Some(seed)) => found.push(("NATS_SEED", Credentials::Nkey(Secret(seed)))),
+                (None, None) => {}
+            }
         }
-        if let Some(path) = &self.nats_nkey {
+        if let Some(path) = set(self.nats_nkey.as_ref()) {
             found.push(("--nats-nkey", Credentials::Nkey(file("--nats-nkey", path)?)));
         }
-        if let Some(path) = &self.nats_token_file {
+        if let Some(path) = set(self.nats_token_file.as_ref()) {
             found.push(("--nats-token-file", Credentials::Token(file("--nats-token-file", path)?)));
         } else if let Some(token) = env("NATS_TOKEN") {
             found.push(("NATS_TOKEN", Credentials::Token(Secret(token))));
@@ -213,6 +221,9 @@ mod tests {
             assert_eq!(connection.tls.ca, Some("/dev/null".into()));
         }
         assert_eq!(resolve(&NatsArgs::default(), &[]), Ok(None));
+        // Empty variables are none.
+        let empty = NatsArgs { nats: Some(String::new()), nats_creds: Some(PathBuf::new()), ..NatsArgs::default() };
+        assert_eq!(resolve(&empty, &[]), Ok(None));
         assert_eq!(resolve(&NatsArgs { nats_context: Some(String::new()), ..NatsArgs::default() }, &[]), Ok(None));
     }
 
@@ -224,6 +235,7 @@ mod tests {
             (NatsArgs { nats_cert: file("/f"), ..args() }, &[], "needs --nats-key"),
             (NatsArgs { nats_key: file("/f"), ..args() }, &[], "needs --nats-cert"),
             (args(), &[("NATS_SEED", "s"), ("NATS_TOKEN", "t")], "NATS_SEED and NATS_TOKEN"),
+            (args(), &[("NATS_JWT", "j")], "NATS_JWT needs NATS_SEED"),
             (NatsArgs::default(), &[("NATS_URL", "x://")], "NATS_URL"),
         ] {
             let error = resolve(&args, variables).unwrap_err();

@@ -32,6 +32,9 @@ use std::{
 /// Messages that a subscription buffers before the client library drops some. The coordinator must not lose a burst.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 
+/// How long one of several servers may take to take a connection.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+const MOST_PATIENCE: Duration = Duration::from_secs(3);
 /// Time-out of a round trip to the server.
 const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time-out of a flush. Without a server a flush would never end, and would block the end of the process.
@@ -57,9 +60,12 @@ impl NatsBus {
             let connected = connected.clone();
             move |attempts| if connected.load(Ordering::Relaxed) { reconnect_delay(attempts) } else { Duration::ZERO }
         };
+        // A server that does not answer leaves time for the others.
+        let of_each = timeout / (to.servers().len() as u32 + 1);
+        let of_each = if to.servers().len() == 1 { timeout } else { of_each.clamp(LEAST_PATIENCE, MOST_PATIENCE) };
         let options = ConnectOptions::new()
             .name(name)
-            .connection_timeout(timeout)
+            .connection_timeout(of_each)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .reconnect_delay_callback(delay)
             .event_callback({
@@ -177,8 +183,9 @@ impl Bus for NatsBus {
                 }),
             }
         };
-        // The first poll puts the message into the queue of the connection or, if that is full, into the line for a place
-        // in it. Both keep their order. `unconstrained`: the budget of the task must not end the poll before that.
+        // The first poll puts the message into the queue of the connection or, if that is full, into the line for a
+        // place in it. Both keep their order. `unconstrained`: the budget of the task must not end the poll before
+        // that.
         let mut answer: PendingAnswer = Box::pin(tokio::task::unconstrained(exchange));
         Ok(match futures::poll!(&mut answer) {
             Poll::Ready(answer) => Box::pin(std::future::ready(answer)),

@@ -37,7 +37,8 @@ fn out_of_range() -> Refusal {
     Refusal::OutOfRange { field: "field".into(), value: 9, min: 1, max: 2, unit: "bytes".into() }
 }
 
-/// The first submission and a repeated one outlast what passes: refusals that say nothing about the request, and silence.
+/// The first submission and a repeated one outlast what passes: refusals that say nothing about the request, and
+/// silence.
 #[tokio::test(start_paused = true)]
 async fn a_submission_outlasts_refusals_that_pass_and_silence() {
     let mut fixture = Fixture::new().await;
@@ -266,7 +267,6 @@ async fn a_silent_coordinator_gets_more_time_with_each_submission() {
     fixture.assert_quiet().await;
 }
 
-/// What is in the way of one request is not the reason of another's.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_answers_any_message() {
     let mut fixture = Fixture::new().await;

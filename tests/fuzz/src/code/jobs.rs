@@ -35,7 +35,8 @@ const POV_BOMB_LIMIT: u32 = 4000;
 
 const COUNTERS: usize = 4096;
 
-/// Counters that the fuzzer reads as coverage, which it cannot see inside of job processes: one for each message of a job.
+/// Counters that the fuzzer reads as coverage, which it cannot see inside of job processes: one for each message of a
+/// job.
 #[unsafe(link_section = "__libfuzzer_extra_counters")]
 static MESSAGES: [AtomicU8; COUNTERS] = [const { AtomicU8::new(0) }; COUNTERS];
 
@@ -105,8 +106,8 @@ impl Jobs {
         prepared
     }
 
-    /// Executes an artifact in two forks of one template. Panics on an outcome that the code is not to blame for, and if the
-    /// two differ.
+    /// Executes an artifact in two forks of one template. Panics on an outcome that the code is not to blame for, and
+    /// if the two differ.
     pub(super) fn execute_twice(&self, input: &Input, artifact: &Bytes) -> ExecuteOutcome {
         let job = ExecuteJob {
             block_data: BlobRef::Inline(input.pov.clone()),

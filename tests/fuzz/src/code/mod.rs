@@ -1,9 +1,9 @@
 //! Validation code: any bytes, modules of wasm-smith, and modules that call host functions with odd arguments, through
 //! real prepare and execute processes as a worker starts them.
 //!
-//! Whatever the code is, no verdict is an infrastructure failure, and a second run gives the same verdict; preparing twice,
-//! on one thread and on two, gives the same bytes; the parser and the instrumentation give the same result in this process,
-//! where the fuzzer sees their coverage, as in the job's.
+//! Whatever the code is, no verdict is an infrastructure failure, and a second run gives the same verdict; preparing
+//! twice, on one thread and on two, gives the same bytes; the parser and the instrumentation give the same result in
+//! this process, where the fuzzer sees their coverage, as in the job's.
 
 mod calls;
 mod host;
@@ -29,7 +29,8 @@ const COMPRESSED: [u8; 8] = [0x52, 0xbc, 0x53, 0x76, 0x46, 0xdb, 0x8e, 0x05];
 pub fn job_if_asked() {
     // A panic must abort the fuzzer, but not a job.
     let hook = std::panic::take_hook();
-    // SAFETY: this process has no handler for the signal. Rust's runtime would ignore it, too, but `main` is libFuzzer's.
+    // SAFETY: this process has no handler for the signal. Rust's runtime would ignore it, too, but `main` is
+    // libFuzzer's.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     pvf_worker::run_job_if_asked::<()>();
     std::panic::set_hook(hook);

@@ -1,5 +1,5 @@
-//! Modules of wasm-smith, close to what the PVF parser accepts: the features of wasm 1.0, a memory imported or defined, the
-//! three exports, some host functions, and sometimes a feature that must be refused.
+//! Modules of wasm-smith, close to what the PVF parser accepts: the features of wasm 1.0, a memory imported or defined,
+//! the three exports, some host functions, and sometimes a feature that must be refused.
 
 use super::host::FUNCTIONS;
 use libfuzzer_sys::arbitrary::Unstructured;

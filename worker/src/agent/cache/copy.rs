@@ -67,8 +67,8 @@ impl Drop for Reservation {
 pub(super) struct PrivateFile(PathBuf);
 
 impl PrivateFile {
-    /// Writes a file that only this user can read. If the folder was removed, or another one is in its place, another one
-    /// is created.
+    /// Writes a file that only this user can read. If the folder was removed, or another one is in its place, another
+    /// one is created.
     pub(super) fn write(folder: &CacheFolder, bytes: &[u8]) -> io::Result<Self> {
         Self::write_in(&folder.existing()?, bytes)
     }

@@ -1,9 +1,9 @@
 //! The folder of one worker process below the cache folder of its machine: private, and recognisable as used as long as
 //! the process lives, however it ends.
 //!
-//! The process holds an exclusive lock (`flock`) on its folder, which the kernel releases when the process ends. A folder
-//! whose lock is free belongs to a process that was killed, and is removed when a worker starts. `systemd-tmpfiles`
-//! leaves locked folders alone as well.
+//! The process holds an exclusive lock (`flock`) on its folder, which the kernel releases when the process ends. A
+//! folder whose lock is free belongs to a process that was killed, and is removed when a worker starts.
+//! `systemd-tmpfiles` leaves locked folders alone as well.
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -34,8 +34,8 @@ struct Locked {
 }
 
 impl CacheFolder {
-    /// Creates a folder in `base`, which is created as well if it does not exist, after the folders of workers that have
-    /// ended are removed.
+    /// Creates a folder in `base`, which is created as well if it does not exist, after the folders of workers that
+    /// have ended are removed.
     ///
     /// # Errors
     /// The folder cannot be created or locked; the error names `base`.

@@ -46,7 +46,8 @@ const MAX_COPIES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 const MAX_BYTES: u64 = 16 * GIB as u64;
 /// How long a job waits until other jobs have ended that use all the room for copies.
 const ROOM_LIMIT: Duration = Duration::from_secs(60);
-/// How often a copy is written again when the file system is full: until the processes that map evicted copies are gone.
+/// How often a copy is written again when the file system is full: until the processes that map evicted copies are
+/// gone.
 const FULL_PAUSES: u32 = 10;
 /// The first pause before that; each one is longer by as much: 1.4 s in total.
 const FULL_PAUSE: Duration = Duration::from_millis(25);

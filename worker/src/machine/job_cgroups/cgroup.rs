@@ -41,14 +41,14 @@ impl Version {
         }
     }
 
-    pub(super) fn limit(self) -> &'static str {
+    pub(super) fn limit_file(self) -> &'static str {
         match self {
             Self::V1 => "memory.limit_in_bytes",
             Self::V2 => "memory.max",
         }
     }
 
-    fn usage(self) -> &'static str {
+    fn usage_file(self) -> &'static str {
         match self {
             Self::V1 => "memory.usage_in_bytes",
             Self::V2 => "memory.current",
@@ -87,7 +87,7 @@ impl Cgroup {
     /// Sets the limit of memory, bytes.
     pub(super) fn set_limit(&mut self, limit: u64) -> io::Result<()> {
         if limit != self.limit {
-            fs::write(self.folder.join(self.version.limit()), limit.to_string())?;
+            fs::write(self.folder.join(self.version.limit_file()), limit.to_string())?;
             self.limit = limit;
         }
         Ok(())
@@ -101,7 +101,7 @@ impl Cgroup {
 
     /// Memory that is charged to it, bytes.
     pub(super) fn usage(&self) -> io::Result<u64> {
-        self.read(self.version.usage(), None)
+        self.read(self.version.usage_file(), None)
     }
 
     /// Moves a process into it.

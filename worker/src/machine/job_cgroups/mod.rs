@@ -8,8 +8,9 @@
 //! * `place` decides where cgroups may be made, and `own` moves a fleet's worker so that they can be.
 //! * `cgroup` is one cgroup and its files, in both versions of cgroups.
 //!
-//! Cgroups are kept and used again: to move a process into one that exists is all that a job costs. Where there is no
-//! place for them, `oom_score_adj` and the kernel's global counter remain (`oom`).
+//! Cgroups are kept and used again: to move a process into one that exists is all that a job costs. The kernel may take
+//! milliseconds for that, so a thread of its own does it, made when the worker starts. Where there is no place for
+//! them, `oom_score_adj` and the kernel's global counter remain (`oom`).
 
 mod cgroup;
 mod own;
@@ -27,11 +28,14 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
+use tokio::sync::oneshot;
 
 /// The beginning of the names of processes' folders; their process id follows.
 const PREFIX: &str = "pvf-";
@@ -39,6 +43,10 @@ const PREFIX: &str = "pvf-";
 const ATTEMPTS: u32 = 8;
 /// Memory that may be left in a cgroup that is used again, bytes: it counts against the limit of the next job.
 const LEFT_OVER: u64 = 4 << 20;
+/// Errors that say nothing about the next process: this one has exited, or the machine or the cgroup lacks something at
+/// the moment.
+const PASSING: [i32; 7] =
+    [libc::ESRCH, libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EBUSY, libc::EINTR, libc::ENOSPC];
 /// How often, and with which pause, a folder is tried to be removed whose processes are being killed.
 const REMOVALS: u32 = 200;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
@@ -66,6 +74,16 @@ pub(crate) struct JobCgroups {
     made: AtomicU64,
     /// Whether processes can be moved. Jobs do not fail where they cannot.
     usable: AtomicBool,
+    /// To the thread that moves processes.
+    moves: OnceLock<mpsc::Sender<Move>>,
+}
+
+/// A process that is to be moved into a cgroup of its own with this limit of memory, bytes.
+#[derive(Debug)]
+struct Move {
+    pid: i32,
+    limit: u64,
+    answer: oneshot::Sender<Option<Membership>>,
 }
 
 #[derive(Debug)]
@@ -93,10 +111,9 @@ pub(crate) fn job_cgroups() -> Option<Arc<JobCgroups>> {
     if let Some(cgroups) = current.upgrade() {
         return Some(cgroups);
     }
-    match JobCgroups::new() {
+    match JobCgroups::new().map(Arc::new).and_then(|cgroups| cgroups.start_moving().map(|()| cgroups)) {
         Ok(cgroups) => {
             tracing::info!(folder = %cgroups.folder.display(), "jobs get memory cgroups of their own");
-            let cgroups = Arc::new(cgroups);
             *current = Arc::downgrade(&cgroups);
             Some(cgroups)
         }
@@ -138,8 +155,8 @@ impl JobCgroups {
         let lock = File::open(&folder)?;
         lock.try_lock()?;
         version.enable_memory(&folder)?;
-        let (made, usable) = (AtomicU64::new(0), AtomicBool::new(true));
-        let cgroups = Self { version, folder, _lock: lock, free: Mutex::default(), made, usable };
+        let (made, usable, moves) = (AtomicU64::new(0), AtomicBool::new(true), OnceLock::new());
+        let cgroups = Self { version, folder, _lock: lock, free: Mutex::default(), made, usable, moves };
         let mut first = cgroups.make()?;
         first.set_limit(1 << 40)?;
         first.counts()?;
@@ -163,7 +180,7 @@ impl JobCgroups {
     /// A cgroup that no process is in.
     fn take(&self) -> io::Result<Cgroup> {
         let mut free = self.free();
-        let empty = |free: &Free| !free.maybe_occupied || free.cgroup.is_empty();
+        let empty = |free: &Free| !free.maybe_occupied || (free.cgroup.is_empty() && is_almost_unused(&free.cgroup));
         match free.iter().position(empty) {
             Some(at) => Ok(free.swap_remove(at).cgroup),
             None => {
@@ -171,6 +188,34 @@ impl JobCgroups {
                 self.make()
             }
         }
+    }
+
+    /// Starts the thread that moves processes; it ends when the cgroups are dropped.
+    fn start_moving(self: &Arc<Self>) -> Result<(), String> {
+        let (moves, received) = mpsc::channel::<Move>();
+        let cgroups = Arc::downgrade(self);
+        let work = move || {
+            for Move { pid, limit, answer } in received {
+                let Some(cgroups) = cgroups.upgrade() else { return };
+                // If nobody waits any more, the process may have been reaped.
+                if !answer.is_closed() {
+                    let _ = answer.send(cgroups.enter(pid, limit));
+                }
+            }
+        };
+        let started = thread::Builder::new().name("pvf-cgroups".into()).spawn(work);
+        started.map_err(|error| format!("thread: {error}"))?;
+        let _ = self.moves.set(moves);
+        Ok(())
+    }
+
+    /// Has a process moved, as by [`JobCgroups::enter`], by the thread that does that. It must not be reaped before the
+    /// answer is there.
+    pub(crate) fn begin_move(&self, pid: i32, limit: u64) -> oneshot::Receiver<Option<Membership>> {
+        let (answer, answered) = oneshot::channel();
+        // Without the thread the answer is dropped, which means that the process stays where it is.
+        let _ = self.moves.get().map(|moves| moves.send(Move { pid, limit, answer }));
+        answered
     }
 
     /// Moves a process, which has not been reaped, into a cgroup of its own with this limit of memory, bytes. What it
@@ -188,8 +233,10 @@ impl JobCgroups {
         });
         match entered {
             Ok(member) => Some(member),
-            // It has exited.
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
+            Err(error) if error.raw_os_error().is_some_and(|code| PASSING.contains(&code)) => {
+                tracing::debug!(%error, pid, "a job is not moved into a memory cgroup");
+                None
+            }
             Err(error) => {
                 self.usable.store(false, Ordering::Relaxed);
                 tracing::info!(%error, folder = %self.folder.display(), "no more memory cgroups for jobs");
@@ -209,19 +256,19 @@ impl Drop for JobCgroups {
         #[expect(clippy::disallowed_methods, reason = "a thread of its own, and no runtime may be there any more")]
         let removing = move || {
             for _ in 0..REMOVALS {
-                std::thread::sleep(REMOVAL_PAUSE);
+                thread::sleep(REMOVAL_PAUSE);
                 if remove(&folder) {
                     return;
                 }
             }
         };
-        drop(std::thread::Builder::new().name("pvf-cgroups".into()).spawn(removing));
+        drop(thread::Builder::new().name("pvf-cgroups".into()).spawn(removing));
     }
 }
 
 impl Membership {
     /// How the kernel ended the process, which was ended by SIGKILL and reaped.
-    pub(crate) fn kill(&self) -> CgroupKill {
+    pub(crate) fn cause_of_kill(&self) -> CgroupKill {
         let Some(Ok(now)) = self.cgroup.as_ref().map(Cgroup::counts) else { return CgroupKill::NotCounted };
         let grown = |of: fn(&Counts) -> u64| of(&now) > of(&self.before);
         match (grown(|counts| counts.kills), grown(|counts| counts.at_limit)) {
@@ -234,7 +281,7 @@ impl Membership {
     /// Gives the cgroup back: the process was reaped.
     pub(crate) fn left(mut self) {
         if let Some(cgroup) = self.cgroup.take()
-            && cgroup.usage().is_ok_and(|bytes| bytes <= LEFT_OVER)
+            && is_almost_unused(&cgroup)
         {
             self.cgroups.put(cgroup, false);
         }
@@ -248,6 +295,11 @@ impl Drop for Membership {
             self.cgroups.put(cgroup, true);
         }
     }
+}
+
+/// Whether so little memory is left in a cgroup without processes that another job can have it.
+fn is_almost_unused(cgroup: &Cgroup) -> bool {
+    cgroup.usage().is_ok_and(|bytes| bytes <= LEFT_OVER)
 }
 
 /// Removes a process's folder with its cgroups; whether it is gone. Cgroups with processes stay.

@@ -48,9 +48,9 @@ fn a_process_is_moved_and_its_cgroup_is_used_again() {
     let [first, second] = [Sleeper::new(), Sleeper::new()];
     let member = cgroups.enter(first.pid(), 1 << 30).unwrap();
     assert!(first.cgroup().contains(&format!("/{}/job-0", name(&folder))), "{}", first.cgroup());
-    let limit = fs::read_to_string(folder.join("job-0").join(cgroups.version.limit())).unwrap();
+    let limit = fs::read_to_string(folder.join("job-0").join(cgroups.version.limit_file())).unwrap();
     assert_eq!(limit.trim(), (1_u64 << 30).to_string());
-    assert_eq!(member.kill(), CgroupKill::NotCounted);
+    assert_eq!(member.cause_of_kill(), CgroupKill::NotCounted);
     // The process has not ended: another one gets another cgroup.
     drop(member);
     let other = cgroups.enter(second.pid(), 1 << 30).unwrap();
@@ -84,7 +84,8 @@ fn a_process_that_was_reaped_has_no_cgroup_and_others_still_have() {
 #[test]
 fn folders_of_processes_that_have_ended_are_removed_and_others_are_not() {
     let cgroups = cgroups();
-    let place = cgroups.folder.parent().unwrap();
+    // Nobody else sweeps here.
+    let place = &cgroups.folder;
     let [left, foreign] = ["pvf-2147483647-0", "pvf-of-someone"].map(|name| place.join(name));
     for folder in [&left, &foreign] {
         let _ = fs::create_dir(folder);

@@ -10,7 +10,8 @@ const MAX_TEMPLATES: u64 = 64;
 const DESCRIPTORS: u64 = 3;
 /// Descriptors and processes (threads) that a worker needs for other things: bus, store, runtime, files.
 const OTHERS: u64 = 64;
-/// Descriptors of a running job: those of a fork, and its request, its successor's, and the files that are being fetched.
+/// Descriptors of a running job: those of a fork, and its request, its successor's, and the files that are being
+/// fetched.
 const DESCRIPTORS_OF_JOB: u64 = 8;
 /// Processes of a running job: its own, and a staged one behind it.
 const PROCESSES_OF_JOB: u64 = 2;
@@ -39,7 +40,8 @@ impl Budget {
         Self { open_files: limit(LimitedResource::OpenFiles).soft, processes }
     }
 
-    /// What a worker with so many slots keeps, if it wants so many spares of each template. At least one template is kept.
+    /// What a worker with so many slots keeps, if it wants so many spares of each template. At least one template is
+    /// kept.
     pub(in crate::supervise) fn keep(&self, slots: usize, spares: usize) -> Kept {
         let slots = slots as u64;
         let left = |limit: Option<u64>, of_job: u64, of_fork: u64| {

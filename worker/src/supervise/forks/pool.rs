@@ -100,8 +100,8 @@ impl ForkPool {
         })
     }
 
-    /// Gives up the source that was not used for the longest time, unless it is this one: the machine refuses what another
-    /// process needs.
+    /// Gives up the source that was not used for the longest time, unless it is this one: the machine refuses what
+    /// another process needs.
     pub(super) fn evict_other_than(&self, source: &ForkSource) {
         let mut sources = self.sources();
         let other = sources.cached.iter().rev().map(|(key, _)| key).find(|key| **key != source.key).cloned();

@@ -79,8 +79,8 @@ impl Control {
         send(&self.socket, &rmp_serde::to_vec(&command).map_err(Error::other)?, descriptors)
     }
 
-    /// Time in which this process stood still counts as one part of the time-out only: a machine that was suspended, or a
-    /// frozen cgroup, has stopped the template too.
+    /// Time in which this process stood still counts as one part of the time-out only: a machine that was suspended, or
+    /// a frozen cgroup, has stopped the template too.
     async fn within_timeout<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let part = self.timeout / TIMEOUT_PARTS;
         let mut work = std::pin::pin!(work);
