@@ -11,6 +11,7 @@ use crate::{
     exit_status::{EXIT_MACHINE_REFUSED, EXIT_OUT_OF_MEMORY, EXIT_SETUP},
     job::protocol::JobReply,
     machine::oom_killed_lately,
+    sandbox::{Mechanism, Plan},
 };
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
@@ -123,14 +124,18 @@ pub(super) fn no_process(error: ForkError) -> ExecuteOutcome {
     }
 }
 
-/// Outcome of an execution whose exit status could not be obtained. Without a complete sandbox the job may be the
-/// cause: it can kill its template.
-pub(super) fn unknown_exit(error: &std::io::Error) -> ExecuteOutcome {
-    // Its template may have been killed, and the job with it.
+/// Outcome of an execution whose exit status could not be obtained: its template has ended, and the job with it, or has
+/// not answered. A template runs no guest code. In a PID namespace, of which it is the init process, no signal of a job
+/// reaches it; without one the job may be the cause.
+pub(super) fn unknown_exit(error: &std::io::Error, sandbox: Plan) -> ExecuteOutcome {
     if oom_killed_lately() {
         return ExecuteOutcome::Internal(machine(OUT_OF_MEMORY));
     }
-    ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(format!("exit status unknown: {error}")))
+    let why = format!("exit status unknown: {error}");
+    match sandbox.has(Mechanism::PidNamespace) {
+        true => ExecuteOutcome::Internal(machine(&why)),
+        false => ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(why)),
+    }
 }
 
 /// Outcome of an execution.
