@@ -220,7 +220,10 @@ impl JobRunner {
         let started = fork.started();
         match fork.finish(Limits::of_job(job.cpu_limit, 1), max_reply, memory, || grant.release()).await {
             Ok(process) => (execute_outcome(&process, job.cpu_limit), process.usage()),
-            Err(error) => (outcome::unknown_exit(&error, self.sandbox().plan()), JobUsage { wall: started.elapsed(), ..JobUsage::default() }),
+            Err(error) => (
+                outcome::unknown_exit(&error, self.sandbox().plan()),
+                JobUsage { wall: started.elapsed(), ..JobUsage::default() },
+            ),
         }
     }
 }
