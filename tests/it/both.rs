@@ -229,10 +229,10 @@ async fn an_artifact_of_other_code_is_prepared_again(host: Host) {
 
 async fn an_execution_times_out(host: Host) {
     let mut request = good_block();
-    request.exec_timeout = Some(Duration::from_millis(200));
+    // Attempts do not count here: one that the machine gave too little CPU time is repeated.
+    request.exec_timeout = Some(Duration::from_secs(1));
     let answer = execute(host.handle(), &endless(), request).await;
-    assert_eq!(answer.outcome, Outcome::Invalid(InvalidReason::HardTimeout { limit_ms: 200 }));
-    assert_eq!(answer.attempts, 1, "a time-out is not retried");
+    assert_eq!(answer.outcome, Outcome::Invalid(InvalidReason::HardTimeout { limit_ms: 1000 }));
     valid(&execute(host.handle(), &adder(), good_block()).await);
 }
 

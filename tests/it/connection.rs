@@ -57,6 +57,7 @@ async fn users_and_tokens_are_taken_from_files_and_variables() {
     let user = ["--nats-user", "alice", "--nats-password-file"];
     assert_connected(&status(&cli, url, &[&user[..], &["password"]].concat(), &[]));
     assert_connected(&status(&cli, url, &[], &[("NATS_USER", "alice"), ("NATS_PASSWORD", SECRET)]));
+    assert_connected(&status(&cli, &url.replace("nats://", &format!("nats://alice:{SECRET}@")), &[], &[]));
     assert_refused(&status(&cli, url, &[&user[..], &["wrong"]].concat(), &[]), "refused: authorization violation");
     assert_refused(&status(&cli, url, &[], &[]), "refused: authorization violation");
     assert_refused(

@@ -167,10 +167,8 @@ async fn a_new_coordinator_prepares_nothing_again_and_answers_earlier_requests()
     fleet.job(Role::Execute, 0).await;
     fleet.replace_coordinator();
     fleet.complete(1, 1).await;
-    for code in &codes {
-        let answer = fleet.host.precheck_pvf(code.clone()).await.unwrap();
-        assert!(answer.artifact.unwrap().cached);
-    }
+    let taken = fleet.host.heads_up(codes).await.unwrap();
+    assert!(taken.iter().all(|answer| answer.outcome == Outcome::HeadsUpTaken), "{taken:?}");
     let answer = waits.await.unwrap().unwrap();
     assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
     let status = fleet.status().await;

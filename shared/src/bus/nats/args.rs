@@ -6,7 +6,7 @@
 use super::{
     connection::{Credentials, NatsConnection, Secret, Tls},
     context,
-    files::{credentials_of, read_secret},
+    files::{credentials_of, read_credentials, read_secret},
 };
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::{ffi::OsString, path::PathBuf};
@@ -94,8 +94,10 @@ impl NatsArgs {
         };
         let Some(mut connection) = servers.clone().or_else(|| context.clone()) else { return Ok(None) };
         let given = self.credentials(env)?;
-        let of_context = || context.as_ref().map(|context| context.credentials.clone());
-        connection.credentials = given.or_else(of_context).unwrap_or_default();
+        let of_context =
+            || context.as_ref().map(|context| context.credentials.clone()).filter(|of| *of != Credentials::None);
+        // Those of a URL come last.
+        connection.credentials = given.or_else(of_context).unwrap_or(connection.credentials);
         let of_context = context.as_ref().map(|context| context.tls.clone()).unwrap_or_default();
         let client = match (set(self.nats_cert.as_ref()), set(self.nats_key.as_ref())) {
             (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
@@ -130,7 +132,8 @@ impl NatsArgs {
             return Err("--nats-password-file needs --nats-user".into());
         }
         if let Some(path) = set(self.nats_creds.as_ref()) {
-            found.push(("--nats-creds", Credentials::Jwt(file("--nats-creds", path)?)));
+            let credentials = read_credentials(path).map_err(|e| format!("--nats-creds: {e}"))?;
+            found.push(("--nats-creds", credentials));
         } else {
             match (env("NATS_JWT"), env("NATS_SEED")) {
                 (Some(jwt), Some(seed)) => found.push(("NATS_JWT", credentials_of(&jwt, &seed))),

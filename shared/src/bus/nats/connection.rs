@@ -1,6 +1,6 @@
 //! How to reach NATS: servers, credentials, TLS. Secrets are never shown: not in logs, errors or `Debug` output.
 
-use super::url::{parse_servers, without_secrets};
+use super::url::{parse_servers, user_of, without_secrets};
 use async_nats::ConnectOptions;
 use std::{fmt, path::PathBuf};
 
@@ -64,7 +64,8 @@ impl NatsConnection {
     /// What is wrong with one of the URLs.
     pub fn to(servers: &str) -> Result<Self, String> {
         let servers = parse_servers(servers)?;
-        Ok(Self { servers, credentials: Credentials::None, tls: Tls::default() })
+        let credentials = servers.iter().find_map(|url| credentials_of(url)).unwrap_or_default();
+        Ok(Self { servers, credentials, tls: Tls::default() })
     }
 
     /// URLs of the servers, which may contain a user and password.
@@ -106,6 +107,14 @@ impl NatsConnection {
     }
 }
 
+/// The credentials in a URL: `nats://user:password@host`, or `nats://token@host`.
+fn credentials_of(url: &str) -> Option<Credentials> {
+    Some(match user_of(url)? {
+        (user, Some(password)) => Credentials::User { user, password: Secret(password) },
+        (token, None) => Credentials::Token(Secret(token)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +133,12 @@ mod tests {
         }
         let connection = NatsConnection::to("nats://u:hunter2@h:1,tls://t0ken@g").unwrap();
         assert_eq!(connection.shown(), "nats://…@h:1,tls://…@g");
+        let user = Credentials::User { user: "u".into(), password: secret() };
+        assert_eq!(connection.credentials, user);
+        let of = |url| NatsConnection::to(url).unwrap().credentials;
+        assert_eq!(of("nats://h,u%40x:hunter2@g"), Credentials::User { user: "u@x".into(), password: secret() });
+        assert_eq!(of("tls://hunter2@g"), Credentials::Token(secret()));
+        assert_eq!(of("h:4222"), Credentials::None);
         let connection = NatsConnection { credentials: Credentials::Jwt(secret()), ..connection };
         let error = connection.apply(ConnectOptions::new()).err().unwrap();
         assert!(!error.contains("hunter2") && error.contains("JWT"), "{error}");

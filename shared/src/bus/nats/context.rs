@@ -2,7 +2,7 @@
 //! folder.
 
 use super::connection::{Credentials, NatsConnection, Secret, Tls};
-use super::files::{expanded, read_secret};
+use super::files::{credentials_of, expanded, read_credentials, read_secret};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -51,15 +51,15 @@ pub(super) fn load(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<N
     connection.credentials = if let Some(user) = set(&context.user) {
         Credentials::User { user, password: Secret(context.password) }
     } else if let Some(file) = path(&context.creds) {
-        Credentials::Jwt(secret(&file)?)
+        read_credentials(&file).map_err(|e| wrong(&e))?
     } else if let Some(file) = path(&context.nkey) {
         Credentials::Nkey(secret(&file)?)
     } else if let (Some(jwt), Some(seed)) = (set(&context.user_jwt), set(&context.user_seed)) {
-        super::files::credentials_of(&jwt, &seed)
+        credentials_of(&jwt, &seed)
     } else if let Some(token) = set(&context.token) {
         Credentials::Token(Secret(token))
     } else {
-        Credentials::None
+        connection.credentials
     };
     let client = match (path(&context.cert), path(&context.key)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),

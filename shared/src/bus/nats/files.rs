@@ -27,6 +27,15 @@ pub(super) fn read_secret(file: &Path) -> Result<Secret, String> {
     Ok(Secret(text.to_owned()))
 }
 
+/// Reads a credentials file. The client library looks for lines, of which the last one must be complete.
+pub(super) fn read_credentials(file: &Path) -> Result<Credentials, String> {
+    let Secret(text) = read_secret(file)?;
+    if !text.contains("BEGIN NATS USER JWT") || !text.contains("BEGIN USER NKEY SEED") {
+        return Err(format!("{}: no JWT and seed of a user", file.display()));
+    }
+    Ok(Credentials::Jwt(Secret(text + "\n")))
+}
+
 /// The content of a credentials file for this JWT and seed.
 pub(super) fn credentials_of(jwt: &str, seed: &str) -> Credentials {
     Credentials::Jwt(Secret(format!(

@@ -32,6 +32,9 @@ use std::{
 /// Messages that a subscription buffers before the client library drops some. The coordinator must not lose a burst.
 const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 
+/// Messages that wait to be sent, before more have to wait for a place. One that waits for a place may be overtaken by
+/// another one, so there is room for any burst.
+const SEND_CAPACITY: usize = 256 * 1024;
 /// How long one of several servers may take to take a connection.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 const MOST_PATIENCE: Duration = Duration::from_secs(3);
@@ -67,6 +70,7 @@ impl NatsBus {
             .name(name)
             .connection_timeout(of_each)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .client_capacity(SEND_CAPACITY)
             .reconnect_delay_callback(delay)
             .event_callback({
                 let url = shown.clone();

@@ -1,5 +1,7 @@
 //! URLs of NATS servers.
 
+use percent_encoding::percent_decode_str;
+
 /// Checks the URLs of NATS servers, separated by commas: `nats://host:4222`, `tls://…` or a bare `host:port`. It does
 /// not connect.
 ///
@@ -9,9 +11,19 @@ pub fn parse_servers(text: &str) -> Result<Vec<String>, String> {
     text.split(',').map(|url| parse_server(url.trim())).collect()
 }
 
+fn parse(text: &str) -> Result<url::Url, url::ParseError> {
+    if text.contains("://") { url::Url::parse(text) } else { url::Url::parse(&format!("nats://{text}")) }
+}
+
+/// The user in a URL, or the token, and the password if there is one.
+pub(super) fn user_of(text: &str) -> Option<(String, Option<String>)> {
+    let url = parse(text).ok()?;
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    (!url.username().is_empty()).then(|| (decoded(url.username()), url.password().map(decoded)))
+}
+
 fn parse_server(text: &str) -> Result<String, String> {
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
-    let url = url::Url::parse(&with_scheme).map_err(|e| format!("not the URL of a NATS server: {e}"))?;
+    let url = parse(text).map_err(|e| format!("not the URL of a NATS server: {e}"))?;
     match url.scheme() {
         "nats" | "tls" => {}
         scheme @ ("ws" | "wss") => {
