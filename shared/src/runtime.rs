@@ -1,6 +1,6 @@
 //! The tokio runtime of the fleet's executables.
 
-use std::{io::Result, sync::Mutex, thread};
+use std::{io::Result, panic, sync::Mutex, thread, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
 /// Cores per thread of the runtime; the jobs use the other cores. With fewer cores a second thread costs more, by
@@ -27,14 +27,30 @@ pub fn runtime_on_all_cores() -> Result<Runtime> {
     of_threads(thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// Exit code of the fleet's executables when the machine refuses what they need.
+const REFUSED: i32 = 3;
+
 fn of_threads(threads: usize) -> Result<Runtime> {
-    // The runtime panics when it gets no thread, and may then wait for ever for those that it got.
     try_threads(threads)?;
-    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+    // Another process may take the last thread meanwhile. Then the runtime panics, and its unwinding may wait for ever for
+    // the threads that it got: the process ends before that.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|panic| {
+        eprintln!("error: async runtime: {panic}");
+        #[expect(clippy::disallowed_methods, reason = "to return would be to wait for ever; nothing is open yet")]
+        std::process::exit(REFUSED)
+    }));
+    let built = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    panic::set_hook(hook);
+    built
 }
 
-/// Whether so many more threads can exist at the same time.
+/// How long the kernel may take until it counts a thread no longer that has ended, in milliseconds.
+const UNCOUNTED_WITHIN: u32 = 1000;
+
+/// Whether so many more threads can exist at the same time. They have ended, and are counted no longer, when this returns.
 fn try_threads(threads: usize) -> Result<()> {
+    let before = count_threads();
     let gate = Mutex::new(());
     thread::scope(|scope| {
         let closed = gate.lock();
@@ -42,7 +58,20 @@ fn try_threads(threads: usize) -> Result<()> {
         let started = (0..threads).try_for_each(|_| start());
         drop(closed);
         started
-    })
+    })?;
+    // A thread that was joined is counted for a moment longer.
+    for _ in 0..UNCOUNTED_WITHIN {
+        if count_threads() <= before {
+            break;
+        }
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// The threads of this process; none where `/proc` cannot be read.
+fn count_threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 #[cfg(test)]
