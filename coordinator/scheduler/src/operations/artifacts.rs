@@ -3,16 +3,14 @@
 use crate::{
     core::{BackgroundTask, Core, Out},
     effect::Effect,
-    keys::{ArtifactKey, EngineKey, Waiter},
+    keys::{ArtifactKey, EngineKey},
     notice::{DropReason, Notice},
-    operations::preparations,
     tables::{ArtifactEvent, ArtifactState, PrecheckTerms, PvfSpec, PvfSpecs},
     time::Timestamp,
 };
 use pvf_proto::{
     artifact::ArtifactInfo,
-    ids::{ArtifactId, RequestId},
-    priority::PreparePriority,
+    ids::ArtifactId,
     verdict::{InternalError, PrepareError},
 };
 use std::sync::Arc;
@@ -87,33 +85,6 @@ fn note_precheck(core: &mut Core, key: ArtifactKey, result: Result<(), PrepareEr
     let of = artifact.precheck_of.unwrap_or(key);
     if let Some(artifact) = core.artifacts.get_mut(of) {
         artifact.prechecks.note(terms, result, now);
-    }
-}
-
-/// Links the code of an artifact that is prepared, for a precheck: it is compiled once more, and the artifact stays as
-/// it is for executions. Prechecks under the same terms share one such preparation.
-pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactKey, RequestId), now: Timestamp) {
-    let Some(spec) = core.requests.preparation(&request).map(|context| context.spec.clone()) else { return };
-    let terms = PrecheckTerms::of(&spec);
-    let under_way = core.artifacts.get(of).and_then(|artifact| artifact.prechecks.under_way(&terms));
-    let Some(key) = under_way.or_else(|| core.artifacts.add_precheck(of)) else {
-        return out.inconsistent(format_args!("a precheck of an unknown artifact {of:?}"));
-    };
-    if let Some(context) = core.requests.preparation_mut(&request) {
-        context.artifact = Some(key);
-    }
-    if let Some(entry) = core.artifacts.get_mut(key) {
-        entry.waiters.insert(Waiter::Preparation(request));
-    }
-    if under_way.is_none() {
-        set_spec(core, key, &spec);
-        if let Some(entry) = core.artifacts.get_mut(key) {
-            entry.priority = PreparePriority::Normal;
-        }
-        if let Some(artifact) = core.artifacts.get_mut(of) {
-            artifact.prechecks.began(terms, key);
-        }
-        preparations::enqueue(core, out, key, now);
     }
 }
 

@@ -2,13 +2,17 @@
 
 use crate::{
     core::{BackgroundTask, Core, Out},
-    keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot},
+    keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, Waiter},
     notice::Notice,
     operations::{artifacts, workers},
-    tables::{ArtifactEvent, ArtifactState, Preparation, PreparationEvent, PreparationState, Timer},
+    tables::{ArtifactEvent, ArtifactState, PrecheckTerms, Preparation, PreparationEvent, PreparationState, Timer},
     time::Timestamp,
 };
-use pvf_proto::{ids::JobId, priority::PreparePriority, verdict::InternalError};
+use pvf_proto::{
+    ids::{JobId, RequestId},
+    priority::PreparePriority,
+    verdict::InternalError,
+};
 
 /// Queues the preparation of an artifact.
 pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
@@ -130,5 +134,32 @@ pub(crate) fn raise(core: &mut Core, out: &mut Out, key: ArtifactKey, priority: 
         core.prepare_queue.remove(engine, spot);
         core.prepare_queue.push(engine, raised);
         out.checked(task.transition(PreparationEvent::Moved(raised)));
+    }
+}
+
+/// Links the code of an artifact that is prepared, for a precheck: it is compiled once more, and the artifact stays as
+/// it is for executions. Prechecks under the same terms share one such preparation.
+pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactKey, RequestId), now: Timestamp) {
+    let Some(spec) = core.requests.preparation(&request).map(|context| context.spec.clone()) else { return };
+    let terms = PrecheckTerms::of(&spec);
+    let under_way = core.artifacts.get(of).and_then(|artifact| artifact.prechecks.under_way(&terms));
+    let Some(key) = under_way.or_else(|| core.artifacts.add_precheck(of)) else {
+        return out.inconsistent(format_args!("a precheck of an unknown artifact {of:?}"));
+    };
+    if let Some(context) = core.requests.preparation_mut(&request) {
+        context.artifact = Some(key);
+    }
+    if let Some(entry) = core.artifacts.get_mut(key) {
+        entry.waiters.insert(Waiter::Preparation(request));
+    }
+    if under_way.is_none() {
+        artifacts::set_spec(core, key, &spec);
+        if let Some(entry) = core.artifacts.get_mut(key) {
+            entry.priority = PreparePriority::Normal;
+        }
+        if let Some(artifact) = core.artifacts.get_mut(of) {
+            artifact.prechecks.began(terms, key);
+        }
+        enqueue(core, out, key, now);
     }
 }

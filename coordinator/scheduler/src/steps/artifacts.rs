@@ -152,7 +152,7 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
     let outcome = match artifact.state() {
         ArtifactState::Prepared(_) => match precheck_answer(core, (key, waiter), now) {
             Some(Precheck::Answered(result)) => result.err().map(Outcome::PreparationFailed),
-            Some(Precheck::Needed(request)) => return artifacts::precheck(core, out, (key, request), now),
+            Some(Precheck::Needed(request)) => return preparations::precheck(core, out, (key, request), now),
             None => None,
         },
         ArtifactState::Failed { error, .. } => Some(Outcome::PreparationFailed(error.clone())),
