@@ -32,12 +32,12 @@ const REFUSED: i32 = 3;
 
 fn of_threads(threads: usize) -> Result<Runtime> {
     try_threads(threads)?;
-    // Another process may take the last thread meanwhile. Then the runtime panics, and its unwinding may wait for ever for
+    // Another process may take the last thread meanwhile. Then tokio panics, and its unwinding may hang, waiting for
     // the threads that it got: the process ends before that.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|panic| {
         eprintln!("error: async runtime: {panic}");
-        #[expect(clippy::disallowed_methods, reason = "to return would be to wait for ever; nothing is open yet")]
+        #[expect(clippy::disallowed_methods, reason = "unwinding would hang; nothing is open yet")]
         std::process::exit(REFUSED)
     }));
     let built = Builder::new_multi_thread().worker_threads(threads).enable_all().build();

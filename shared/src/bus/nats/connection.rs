@@ -17,7 +17,7 @@ impl fmt::Debug for Secret {
 /// Who a process is on the bus.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
-    /// Nobody in particular, or what the URL of the server says.
+    /// None are sent: the server takes connections without a user, or knows the client by its certificate.
     #[default]
     None,
     /// A user and its password.
@@ -64,7 +64,7 @@ impl NatsConnection {
     /// What is wrong with one of the URLs.
     pub fn to(servers: &str) -> Result<Self, String> {
         let servers = parse_servers(servers)?;
-        let credentials = servers.iter().find_map(|url| credentials_of(url)).unwrap_or_default();
+        let credentials = servers.iter().find_map(|url| credentials_in(url)).unwrap_or_default();
         Ok(Self { servers, credentials, tls: Tls::default() })
     }
 
@@ -108,7 +108,7 @@ impl NatsConnection {
 }
 
 /// The credentials in a URL: `nats://user:password@host`, or `nats://token@host`.
-fn credentials_of(url: &str) -> Option<Credentials> {
+fn credentials_in(url: &str) -> Option<Credentials> {
     Some(match user_of(url)? {
         (user, Some(password)) => Credentials::User { user, password: Secret(password) },
         (token, None) => Credentials::Token(Secret(token)),

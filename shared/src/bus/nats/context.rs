@@ -81,7 +81,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let env = |name: &str| match name {
             "XDG_CONFIG_HOME" => Some(home.path().display().to_string()),
-            "HOME" => Some("/home/somebody".into()),
+            "HOME" => Some("/home/user".into()),
             _ => None,
         };
         let write = |name: &str, text: &str| std::fs::write(folder.join(format!("{name}.json")), text).unwrap();
@@ -94,7 +94,7 @@ mod tests {
         let nkey = load("nkey", &env).unwrap();
         assert_eq!(nkey.servers(), ["nats://127.0.0.1:4222"]);
         assert_eq!(nkey.credentials, Credentials::Nkey(Secret("SUX".into())));
-        assert_eq!(nkey.tls.ca, Some(PathBuf::from("/home/somebody/ca.pem")));
+        assert_eq!(nkey.tls.ca, Some(PathBuf::from("/home/user/ca.pem")));
 
         write("half", r#"{"cert":"/c.pem"}"#);
         write("broken", r#"{"password":"hunter2"#);

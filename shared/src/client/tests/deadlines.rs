@@ -80,7 +80,7 @@ async fn a_request_that_expires_does_not_name_the_trouble_of_another() {
                 let refusal = Refusal::StoreUnavailable("of the other request".into());
                 fixture.reply(&reply, &SubmitReply::Refused(refusal)).await;
             }
-            // Nobody answers questions: that is in the way of both.
+            // The coordinator answers no questions, which holds up both requests.
             (FromNode::Ask { .. }, _) => {}
             (FromNode::Cancel { request, .. }, _) => {
                 assert_eq!(request, first.id);
