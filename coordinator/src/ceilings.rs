@@ -89,20 +89,16 @@ fn within_time(field: &str, value: Duration, limit: Duration) -> Result<(), Refu
 mod tests {
     use super::*;
     use crate::testing::execution;
-    use pvf_shared::{
-        ids::NodeId,
-        params::{
-            ExecutorParam::{
-                self, MaxMemoryPages, PrecheckingMaxMemory, PvfExecTimeout, PvfPrepTimeout, StackLogicalMax,
-                StackNativeMax,
-            },
-            ExecutorParams, PvfExecKind,
+    use pvf_shared::params::{
+        ExecutorParam::{
+            self, MaxMemoryPages, PrecheckingMaxMemory, PvfExecTimeout, PvfPrepTimeout, StackLogicalMax, StackNativeMax,
         },
+        ExecutorParams, PvfExecKind,
     };
 
     /// An approval with these parameters.
     fn approval(params: &[ExecutorParam]) -> Submission {
-        Submission { executor_params: ExecutorParams(params.to_vec()), ..execution(NodeId::new(), b"block") }
+        Submission { executor_params: ExecutorParams(params.to_vec()), ..execution(b"block") }
     }
 
     #[test]

@@ -88,8 +88,9 @@ impl Coordinator {
     pub async fn listen(self) -> Result<Listening, CoordinatorError> {
         let Self { fleet, timing, config, bus, store, counters } = self;
         store.check().await?;
-        let from_clients = bus.subscribe(&subjects::from_node(&fleet)).await?;
-        let from_workers = bus.subscribe(&subjects::from_worker(&fleet)).await?;
+        let from_clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await?;
+        let from_workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await?;
+        let questions = bus.subscribe(&subjects::status(&fleet)).await?;
         let (sender, events) = mpsc::unbounded_channel();
         let (outbox, posted) = Outbox::open();
         let codes = CodeStore::new(store.clone());
@@ -108,7 +109,8 @@ impl Coordinator {
         let outbound = Outbound { bus: bus.clone(), store: store.clone(), fleet: fleet.clone(), timing };
         let mut tasks = JoinSet::new();
         tasks.spawn(inbound.clone().clients(from_clients));
-        tasks.spawn(inbound.workers(from_workers));
+        tasks.spawn(inbound.clone().workers(from_workers));
+        tasks.spawn(inbound.status(questions));
         tasks.spawn(outbound.publish(posted));
         let (hearing, echo) = Hearing::start(bus.clone(), &fleet, timing.worker_silence).await?;
         tasks.spawn(echo);

@@ -20,15 +20,15 @@ impl Effects {
     pub(crate) fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { to, answer } => self.outbox.answer(to, answer),
-            Effect::Verdict { node, verdict } => {
+            Effect::Verdict { client, verdict } => {
                 let artifact = verdict.artifact.as_ref().map(|artifact| tracing::field::display(&artifact.id));
                 tracing::info!(
-                    request = %verdict.request, client = %node, artifact,
+                    request = %verdict.request, %client, artifact,
                     verdict = verdict.outcome.name(), reason = verdict.outcome.reason(), attempts = verdict.attempts,
                     worker = verdict.worker.map(tracing::field::display),
                     total_ms = verdict.timings.total.as_millis() as u64, "verdict"
                 );
-                self.outbox.verdict(node, verdict);
+                self.outbox.verdict(client, verdict);
             }
             Effect::ToWorker { worker, message } => {
                 if let Some(sending) = self.commands.queue(worker, message) {

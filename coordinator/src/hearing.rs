@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use pvf_shared::{
     Bytes,
     bus::{BusError, SharedBus},
-    ids::{FleetName, NodeId},
+    ids::FleetName,
     subjects,
 };
 use std::{future::Future, time::Duration};
@@ -13,6 +13,7 @@ use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
 };
+use uuid::Uuid;
 
 /// The coordinator's messages to itself.
 pub(crate) struct Hearing {
@@ -28,7 +29,7 @@ impl Hearing {
         fleet: &FleetName,
         worker_silence: Duration,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), BusError> {
-        let subject = subjects::echo(fleet, &NodeId::new().0);
+        let subject = subjects::echo(fleet, &Uuid::now_v7());
         let mut echoes = bus.subscribe(&subject).await?;
         let (sender, heard) = watch::channel(Instant::now());
         let mut interval = tokio::time::interval(worker_silence / 6);

@@ -1,5 +1,6 @@
-//! The only decoder of bytes from the bus: messages of clients and workers, and workers' answers to commands. Each
-//! becomes one event for the scheduler, or is refused here.
+//! The only decoder of bytes from the bus: messages of clients and workers, questions for the status, and workers'
+//! answers to commands. Each becomes one event for the scheduler, or is refused here. Who sent a message is what its
+//! subject says, and an answer goes only to an inbox of that user.
 //!
 //! A submission becomes an event only after it passed [`check`] and the operator's [`Ceilings`], and its blobs are in
 //! place: the code in the store, block data inline or in the store.
@@ -14,13 +15,14 @@ use pvf_scheduler::{Answer, Command, Delivery, Event, check};
 use pvf_shared::{
     Bytes,
     blob::BlobRef,
-    bus::{Message, Subscription},
-    ids::{Attempt, FleetName, JobId, RequestId, WorkerId},
+    bus::Subscription,
+    identity::{ClientId, UserName, WorkerId},
+    ids::{Attempt, FleetName, JobId, RequestId},
     store::BlobStore,
-    subjects::Subject,
+    subjects::{self, Subject},
     wire::{
-        self, DispatchReply, FromNode, FromWorker, MAX_ASKED, Refusal, Submission, SubmitReply, ToWorker, WireError,
-        Work, WorkerRefusal, WorkerReply,
+        self, DispatchReply, FromClient, FromWorker, MAX_ASKED, Refusal, SPEAKS, StatusQuestion, Submission,
+        SubmitReply, ToWorker, WireError, Work, WorkerRefusal, WorkerReply,
     },
 };
 use std::{
@@ -63,21 +65,25 @@ pub(crate) fn admission() -> Arc<Semaphore> {
 impl Inbound {
     /// Decodes the messages of clients until the subscription ends.
     pub(crate) async fn clients(self, mut messages: Subscription) {
-        while let Some(Message { payload, reply }) = messages.next().await {
-            let event = match wire::decode::<FromNode>(&payload) {
-                Ok(FromNode::Submit(submission)) => {
-                    self.admit(submission, payload.len(), reply);
+        while let Some(message) = messages.next().await {
+            let Some(client) = subjects::requesting_client(&self.fleet, &message.subject) else {
+                tracing::warn!(subject = %message.subject, "ignoring a message: its subject names no client");
+                continue;
+            };
+            let (payload, reply) = (message.payload, own_inbox(message.reply, &client.user));
+            let event = match wire::decode::<FromClient>(&payload) {
+                Ok(FromClient::Submit(submission)) => {
+                    self.admit(client, submission, payload.len(), reply);
                     continue;
                 }
-                Ok(FromNode::Ask { node, mut requests }) => {
+                Ok(FromClient::Ask { mut requests }) => {
                     requests.truncate(MAX_ASKED);
-                    Event::Ask { node, requests, reply }
+                    Event::Ask { client, requests, reply }
                 }
-                Ok(FromNode::Cancel { request, node }) => Event::Cancel { request, node, reply },
-                Ok(FromNode::Leaves { node, update }) => Event::Leaves { node, update, reply },
-                Ok(FromNode::Status { host }) => Event::Status { host, reply },
+                Ok(FromClient::Cancel { request }) => Event::Cancel { client, request, reply },
+                Ok(FromClient::Leaves { update }) => Event::Leaves { client, update, reply },
                 Err(error) => {
-                    tracing::warn!(%error, fleet = %self.fleet, "cannot decode a client's message");
+                    tracing::warn!(%error, %client, "cannot decode a client's message");
                     self.refuse(reply, Refusal::Malformed(error.to_string()));
                     continue;
                 }
@@ -88,18 +94,29 @@ impl Inbound {
 
     /// Decodes the messages of workers until the subscription ends.
     pub(crate) async fn workers(self, mut messages: Subscription) {
-        while let Some(Message { payload, reply }) = messages.next().await {
-            let event = match wire::decode::<FromWorker>(&payload) {
-                Ok(FromWorker::Hello(hello)) => Event::Hello { hello, reply },
-                Ok(FromWorker::Heartbeat(heartbeat)) => Event::Heartbeat { heartbeat, reply },
-                Ok(FromWorker::Report(report)) => Event::Report { report, reply },
-                Ok(FromWorker::Goodbye { worker }) => Event::Goodbye { worker, reply },
+        while let Some(message) = messages.next().await {
+            let Some(worker) = subjects::requesting_worker(&self.fleet, &message.subject) else {
+                tracing::warn!(subject = %message.subject, "ignoring a message: its subject names no worker");
+                continue;
+            };
+            let reply = own_inbox(message.reply, &worker.user);
+            let event = match wire::decode::<FromWorker>(&message.payload) {
+                Ok(FromWorker::Hello(hello)) if hello.speaks.common(SPEAKS).is_none() => {
+                    let why = WorkerRefusal::Version { worker: hello.speaks, fleet: SPEAKS };
+                    self.refuse_worker(reply, why);
+                    continue;
+                }
+                Ok(FromWorker::Hello(hello)) => Event::Hello { worker, hello, reply },
+                Ok(FromWorker::Heartbeat(heartbeat)) => Event::Heartbeat { worker, heartbeat, reply },
+                Ok(FromWorker::Report(report)) => match reply {
+                    Some(reply) => Event::Report { worker, report, reply: Some(reply) },
+                    // A report that expects no answer would count as the answer to a dispatch.
+                    None => continue,
+                },
+                Ok(FromWorker::Goodbye) => Event::Goodbye { worker, reply },
                 Err(error) => {
-                    tracing::warn!(%error, fleet = %self.fleet, "cannot decode a worker's message");
-                    if let Some(to) = reply {
-                        let why = WorkerRefusal::NotUnderstood(error.to_string());
-                        self.outbox.answer(to, Answer::Worker(WorkerReply::Refused(why)));
-                    }
+                    tracing::warn!(%error, %worker, "cannot decode a worker's message");
+                    self.refuse_worker(reply, WorkerRefusal::NotUnderstood(error.to_string()));
                     continue;
                 }
             };
@@ -107,13 +124,27 @@ impl Inbound {
         }
     }
 
+    /// Decodes the questions for the status until the subscription ends. Whoever may publish them may ask, and is
+    /// answered in an inbox of whichever user it is.
+    pub(crate) async fn status(self, mut messages: Subscription) {
+        while let Some(message) = messages.next().await {
+            let Some(reply) = message.reply.filter(Subject::is_inbox) else { continue };
+            match wire::decode::<StatusQuestion>(&message.payload) {
+                Ok(StatusQuestion { host }) => {
+                    let _ = self.events.send(Event::Status { host, reply: Some(reply) });
+                }
+                Err(error) => self.refuse(Some(reply), Refusal::Malformed(error.to_string())),
+            }
+        }
+    }
+
     /// Starts a task that brings a submission's blobs into place and hands it to the scheduler. Without room for
     /// another such task the submission is refused.
-    fn admit(&self, submission: Box<Submission>, message_len: usize, reply: Option<Subject>) {
+    fn admit(&self, client: ClientId, submission: Box<Submission>, message_len: usize, reply: Option<Subject>) {
         let kib = u32::try_from(message_len / 1024 + 1).unwrap_or(u32::MAX);
         match self.admission.clone().try_acquire_many_owned(kib) {
             Ok(room) => {
-                tokio::spawn(self.clone().submit(submission, reply, room));
+                tokio::spawn(self.clone().submit(client, submission, reply, room));
             }
             Err(_) => {
                 let what = format!("requests that wait for the store (limit {ADMISSION_KIB} KiB)");
@@ -122,14 +153,20 @@ impl Inbound {
         }
     }
 
-    async fn submit(self, mut submission: Box<Submission>, reply: Option<Subject>, _room: OwnedSemaphorePermit) {
+    async fn submit(
+        self,
+        client: ClientId,
+        mut submission: Box<Submission>,
+        reply: Option<Subject>,
+        _room: OwnedSemaphorePermit,
+    ) {
         match self.ensure_stored(&mut submission).await {
             Ok(()) => {
                 let identity = submission.validation_key();
-                let _ = self.events.send(Event::Submit { submission, identity, reply });
+                let _ = self.events.send(Event::Submit { client, submission, identity, reply });
             }
             Err(refusal) => {
-                let (request, client) = (submission.id, submission.node);
+                let request = submission.id;
                 match &refusal {
                     Refusal::StoreUnavailable(_) => tracing::error!(%request, %client, %refusal, "request refused"),
                     _ => tracing::info!(%request, %client, %refusal, "request refused"),
@@ -141,6 +178,9 @@ impl Inbound {
 
     /// Checks a submission and brings its blobs into place.
     async fn ensure_stored(&self, submission: &mut Submission) -> Result<(), Refusal> {
+        if submission.speaks.common(SPEAKS).is_none() {
+            return Err(Refusal::UnsupportedVersion { client: submission.speaks, fleet: SPEAKS });
+        }
         check(submission)?;
         self.ceilings.check(submission)?;
         self.codes.ensure_stored(&mut submission.code).await?;
@@ -154,11 +194,27 @@ impl Inbound {
         Ok(())
     }
 
+    fn refuse_worker(&self, reply: Option<Subject>, why: WorkerRefusal) {
+        if let Some(to) = reply {
+            self.outbox.answer(to, Answer::Worker(WorkerReply::Refused(why)));
+        }
+    }
+
     fn refuse(&self, reply: Option<Subject>, refusal: Refusal) {
         if let Some(to) = reply {
             self.outbox.answer(to, Answer::Submit(SubmitReply::Refused(refusal)));
         }
     }
+}
+
+/// A reply subject, if it is an inbox of the user who asks. The server lets a sender name any reply subject.
+fn own_inbox(reply: Option<Subject>, user: &UserName) -> Option<Subject> {
+    let reply = reply?;
+    if reply.is_inbox_of(user) {
+        return Some(reply);
+    }
+    tracing::warn!(%reply, %user, "a message is not answered: its reply subject is no inbox of its sender");
+    None
 }
 
 /// A command to a worker that is to be answered.
@@ -188,12 +244,12 @@ impl SentCommand {
     pub(crate) fn answered(self, answer: Result<Bytes, Delivery>) -> Event {
         let Self { worker, command, job, attempt, .. } = self;
         let delivery = match answer.map(|bytes| wire::decode(&bytes)) {
-            Ok(Ok(DispatchReply::Done(report))) => return Event::Report { report, reply: None },
+            Ok(Ok(DispatchReply::Done(report))) => return Event::Report { worker, report, reply: None },
             Ok(Ok(DispatchReply::Taken)) => Delivery::Taken,
             Ok(Ok(DispatchReply::Refused(why))) => Delivery::Refused(why),
-            Ok(Err(error @ (WireError::NewerVersion { .. } | WireError::Malformed { .. }))) => {
-                Delivery::Unknown(error.to_string())
-            }
+            Ok(Err(
+                error @ (WireError::NewerVersion { .. } | WireError::OlderVersion { .. } | WireError::Malformed { .. }),
+            )) => Delivery::Unknown(error.to_string()),
             Err(delivery) => delivery,
         };
         match &delivery {

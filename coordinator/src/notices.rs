@@ -6,8 +6,8 @@ use pvf_scheduler::{DropReason, Notice, RetryReason};
 /// every job, or with every request of an overload, is `debug` and shows in the metrics.
 pub(crate) fn log(notice: &Notice) {
     match notice {
-        Notice::WorkerJoined { hello } => tracing::info!(
-            worker = %hello.worker, host = hello.host, kind = %hello.kind, slots = hello.slots, engine = %hello.engine,
+        Notice::WorkerJoined { worker, hello } => tracing::info!(
+            %worker, host = hello.host, kind = %worker.kind, slots = hello.slots, engine = %hello.engine,
             version = hello.version, secure = hello.security.secure, running = hello.running.len(), "worker joined"
         ),
         Notice::WorkerLeft { worker, host, jobs } => tracing::info!(%worker, host, jobs, "worker left"),
@@ -44,11 +44,11 @@ pub(crate) fn log(notice: &Notice) {
         Notice::ArtifactDropped { artifact, why: DropReason::Unused } => {
             tracing::info!(%artifact, reason = DropReason::Unused.name(), "artifact dropped");
         }
-        Notice::RequestShed { request, node, limit } => {
-            tracing::debug!(%request, client = %node, limit, "request refused: overloaded");
+        Notice::RequestShed { request, client, limit } => {
+            tracing::debug!(%request, %client, limit, "request refused: overloaded");
         }
-        Notice::ClientGone { node, silent } => {
-            tracing::info!(client = %node, silent_ms = silent.as_millis() as u64, "client gone");
+        Notice::ClientGone { client, silent } => {
+            tracing::info!(%client, silent_ms = silent.as_millis() as u64, "client gone");
         }
         Notice::EngineSeen { engine } => tracing::info!(%engine, "new engine"),
         Notice::NoPrepareWorker { engine } => tracing::warn!(
@@ -68,9 +68,9 @@ fn detail(why: &RetryReason) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{artifact, hello};
+    use crate::testing::{artifact, hello, new_client, new_worker};
     use pvf_shared::{
-        ids::{CodeHash, JobId, NodeId, RequestId, WorkerId},
+        ids::{CodeHash, JobId, RequestId},
         job::JobUsage,
         priority::ExecuteKind,
         verdict::PrepareError,
@@ -110,18 +110,18 @@ mod tests {
 
     #[test]
     fn each_notice_is_one_line_with_its_level_and_ids() {
-        let (worker, host, job) = (WorkerId::new(), String::from("rack1"), JobId(41));
-        let (request, node) = (RequestId::new(), NodeId::new());
+        let (worker, host, job) = (new_worker(WorkerKind::Execute), String::from("rack1"), JobId(41));
+        let (request, client) = (RequestId::new(), new_client());
         let (id, code) = (Arc::new(artifact()), CodeHash([7; 32]));
-        let (hello, silent) = (hello(WorkerKind::Execute), Duration::from_secs(6));
-        let joined = hello.worker.to_string();
+        let (hello, silent) = (hello(), Duration::from_secs(6));
+        let joined = worker.to_string();
         let retried = RetryReason::Ambiguous("out of memory".into());
         let execute = WorkerKind::Execute;
         let (usage, kind) = (JobUsage::default(), Some(ExecuteKind::Dispute));
         let (worker_text, request_text, id_text) = (worker.to_string(), request.to_string(), id.to_string());
-        let (code_text, node_text) = (code.to_string(), node.to_string());
+        let (code_text, client_text) = (code.to_string(), client.to_string());
         for (notice, level, words) in [
-            (Notice::WorkerJoined { hello: Box::new(hello) }, "INFO", &["joined", &joined, "execute"][..]),
+            (Notice::WorkerJoined { worker, hello: Box::new(hello) }, "INFO", &["joined", &joined, "execute"][..]),
             (Notice::WorkerLeft { worker, host: host.clone(), jobs: 2 }, "INFO", &["left", &worker_text, "rack1"]),
             (Notice::WorkerLost { worker, host: host.clone(), jobs: 3, silent }, "WARN", &["lost", "jobs=3", "6000"]),
             (Notice::WorkerSuspect { worker, host, why: "no-free-slot".into() }, "WARN", &["suspect", "no-free-slot"]),
@@ -159,8 +159,12 @@ mod tests {
                 &["damaged", &id_text],
             ),
             (Notice::ArtifactDropped { artifact: id, why: DropReason::Unused }, "INFO", &["unused", &id_text]),
-            (Notice::RequestShed { request, node, limit: "1 request".into() }, "DEBUG", &[&request_text, "1 request"]),
-            (Notice::ClientGone { node, silent }, "INFO", &["client gone", &node_text]),
+            (
+                Notice::RequestShed { request, client, limit: "1 request".into() },
+                "DEBUG",
+                &[&request_text, "1 request"],
+            ),
+            (Notice::ClientGone { client, silent }, "INFO", &["client gone", &client_text]),
             (Notice::EngineSeen { engine: artifact().engine }, "INFO", &["new engine", "engine=e"]),
             (Notice::NoPrepareWorker { engine: artifact().engine }, "WARN", &["no prepare worker", "engine=e"]),
             (Notice::Inconsistent { what: "two slots".into() }, "ERROR", &["inconsistency", "two slots"]),

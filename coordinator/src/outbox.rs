@@ -2,11 +2,7 @@
 //! [`crate::outbound`]; the effects of the scheduler and the refusals of [`crate::inbound`] both come through here.
 
 use pvf_scheduler::Answer;
-use pvf_shared::{
-    ids::{NodeId, RequestId},
-    subjects::Subject,
-    wire::Verdict,
-};
+use pvf_shared::{identity::ClientId, ids::RequestId, subjects::Subject, wire::Verdict};
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -18,7 +14,7 @@ pub(crate) enum Outgoing {
     /// The acceptance of a request. It may be held back, because a verdict implies it.
     Accepted(Subject, RequestId),
     /// A verdict for a client.
-    Verdict(NodeId, Arc<Verdict>),
+    Verdict(ClientId, Arc<Verdict>),
 }
 
 /// Puts messages into the queue. Cheap to clone.
@@ -41,7 +37,7 @@ impl Outbox {
     }
 
     /// Queues a verdict.
-    pub(crate) fn verdict(&self, to: NodeId, verdict: Arc<Verdict>) {
+    pub(crate) fn verdict(&self, to: ClientId, verdict: Arc<Verdict>) {
         self.push(Outgoing::Verdict(to, verdict));
     }
 

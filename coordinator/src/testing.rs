@@ -7,15 +7,16 @@ use pvf_shared::{
     blob::BlobRef,
     bus::{Bus as _, Message, Subscription, local::LocalBus},
     candidate::{BlockDataForm, CandidateContext},
-    ids::{ArtifactId, CodeHash, EngineId, FencingToken, FleetName, JobId, NodeId, RequestId, StorageRoot, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
+    ids::{ArtifactId, CodeHash, EngineId, FencingToken, FleetName, JobId, RequestId, StorageRoot},
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage},
     params::ExecutorParams,
     priority::ExecuteKind,
     store::{BlobStore, seal::SealKey},
     subjects,
     wire::{
-        self, CodeRef, Dispatch, ExecuteSubmission, JobReport, SecurityStatus, Submission, ToWorker, WireMessage, Work,
-        WorkerHello, WorkerKind,
+        self, CodeRef, Dispatch, ExecuteSubmission, JobReport, SPEAKS, SecurityStatus, Submission, ToWorker,
+        WireMessage, Work, WorkerHello, WorkerKind,
     },
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -44,11 +45,11 @@ pub(crate) struct Inbox(Subscription);
 
 impl Inbox {
     pub(crate) async fn of_worker(bus: &LocalBus, worker: &WorkerId) -> Self {
-        Self(bus.subscribe(&subjects::worker(&fleet(), worker)).await.unwrap())
+        Self(bus.subscribe(&subjects::worker_commands(&fleet(), worker)).await.unwrap())
     }
 
-    pub(crate) async fn of_client(bus: &LocalBus, client: &NodeId) -> Self {
-        Self(bus.subscribe(&subjects::node(&fleet(), client)).await.unwrap())
+    pub(crate) async fn of_client(bus: &LocalBus, client: &ClientId) -> Self {
+        Self(bus.subscribe(&subjects::client_verdicts(&fleet(), client)).await.unwrap())
     }
 
     pub(crate) async fn next<T: WireMessage>(&mut self) -> (T, Message) {
@@ -76,8 +77,18 @@ fn context() -> CandidateContext {
     }
 }
 
-/// A new submission of a client: an execution of the code `b"code"`.
-pub(crate) fn execution(client: NodeId, block_data: &'static [u8]) -> Submission {
+/// A client of the local bus.
+pub(crate) fn new_client() -> ClientId {
+    ClientId::new(UserName::default())
+}
+
+/// A worker of the local bus.
+pub(crate) fn new_worker(kind: WorkerKind) -> WorkerId {
+    WorkerId::new(kind, UserName::default())
+}
+
+/// A new submission: an execution of the code `b"code"`.
+pub(crate) fn execution(block_data: &'static [u8]) -> Submission {
     let work = ExecuteSubmission {
         kind: ExecuteKind::Approval,
         context: context(),
@@ -89,7 +100,7 @@ pub(crate) fn execution(client: NodeId, block_data: &'static [u8]) -> Submission
     };
     Submission {
         id: RequestId::new(),
-        node: client,
+        speaks: SPEAKS,
         code: code(b"code"),
         code_bomb_limit: 1000,
         executor_params: ExecutorParams::default(),
@@ -111,10 +122,9 @@ pub(crate) fn artifact() -> ArtifactId {
 }
 
 /// The registration of a worker with one slot.
-pub(crate) fn hello(kind: WorkerKind) -> WorkerHello {
+pub(crate) fn hello() -> WorkerHello {
     WorkerHello {
-        worker: WorkerId::new(),
-        kind,
+        speaks: SPEAKS,
         slots: 1,
         engine: EngineId::parse("e").unwrap(),
         host: "host".into(),
@@ -157,10 +167,9 @@ pub(crate) fn cancel(job: u64) -> ToWorker {
 }
 
 /// The report of an execution that found the candidate valid.
-pub(crate) fn valid(worker: WorkerId, dispatch: &Dispatch) -> JobReport {
+pub(crate) fn valid(dispatch: &Dispatch) -> JobReport {
     let result = BlobRef::Inline(Bytes::from_static(b"result"));
     JobReport {
-        worker,
         token: dispatch.token,
         job: dispatch.job,
         attempt: dispatch.attempt,

@@ -21,7 +21,8 @@ mod tls;
 
 pub use client::ValidationHost;
 pub use pvf_proto::{
-    Bytes, artifact, blob, candidate, config, ids, job, params, priority, subjects, time, units, verdict, wire,
+    Bytes, artifact, blob, candidate, config, identity, ids, job, params, priority, subjects, time, units, verdict,
+    wire,
 };
 
 /// Compiles the samples of the page for nodes.

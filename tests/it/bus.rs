@@ -8,6 +8,7 @@ use pvf_shared::{
         nats::{NatsBus, NatsConnection},
     },
     client::{ClientConfig, ClientError},
+    identity::{ClientId, WorkerId, WorkerKind},
     ids::{BlobHash, FleetName},
     store::keys,
     subjects,
@@ -40,19 +41,21 @@ async fn messages_that_do_not_decode_are_refused() {
     let fleet = Fleet::start(1, 1).await;
     let bus = connect(&fleet.nats.url).await;
     let name = FleetName::default();
+    let from_client = subjects::client_requests(&name, &ClientId::new(bus.user()));
+    let from_worker = subjects::worker_requests(&name, &WorkerId::new(WorkerKind::Execute, bus.user()));
     // MessagePack of {"v": 99, "m": null}.
     let newer = Bytes::from_static(b"\x82\xa1v\x63\xa1m\xc0");
     for (payload, words) in
         [(newer, "version 99"), (Bytes::from_static(b"\xc1rubbish"), "malformed"), (Bytes::new(), "malformed")]
     {
-        let answer = bus.request(&subjects::from_node(&name), payload.clone(), PATIENCE).await.unwrap();
+        let answer = bus.request(&from_client, payload.clone(), PATIENCE).await.unwrap();
         let SubmitReply::Refused(refusal) = wire::decode(&answer).unwrap() else { panic!("not refused") };
         assert!(refusal.to_string().contains(words), "{refusal}");
-        let answer = bus.request(&subjects::from_worker(&name), payload.clone(), PATIENCE).await.unwrap();
+        let answer = bus.request(&from_worker, payload.clone(), PATIENCE).await.unwrap();
         let WorkerReply::Refused(why) = wire::decode(&answer).unwrap() else { panic!("not refused") };
         assert!(matches!(&why, WorkerRefusal::NotUnderstood(text) if text.contains(words)), "{why}");
         let worker = fleet.status().await.workers[0].id;
-        let answer = bus.request(&subjects::worker(&name, &worker), payload, PATIENCE).await.unwrap();
+        let answer = bus.request(&subjects::worker_commands(&name, &worker), payload, PATIENCE).await.unwrap();
         let wire::DispatchReply::Refused(why) = wire::decode(&answer).unwrap() else { panic!("not refused") };
         assert!(matches!(&why, CommandRefusal::NotUnderstood(text) if text.contains(words)), "{why}");
     }

@@ -7,7 +7,8 @@ use pvf_shared::{
         Bus as _,
         nats::{NatsBus, NatsConnection},
     },
-    ids::{FencingToken, FleetName, JobId, WorkerId},
+    identity::WorkerId,
+    ids::{FencingToken, FleetName, JobId},
     store::keys,
     subjects,
     verdict::Outcome,
@@ -30,7 +31,7 @@ fn last_token(fleet: &Fleet) -> FencingToken {
 /// had.
 async fn newer_token(bus: &NatsBus, worker: &WorkerId, token: FencingToken) -> Option<FencingToken> {
     let recall = wire::encode(&ToWorker::Recall { token, job: JobId(u64::MAX), attempt: 1 });
-    let subject = subjects::worker(&FleetName::default(), worker);
+    let subject = subjects::worker_commands(&FleetName::default(), worker);
     let answer: Bytes = bus.request(&subject, recall, Duration::from_secs(10)).await.ok()?;
     match wire::decode(&answer).unwrap() {
         DispatchReply::Refused(CommandRefusal::StaleToken { got, highest }) if got == token => Some(highest),

@@ -12,7 +12,8 @@ use super::{
 };
 use pvf_scheduler::{Counts, Event};
 use pvf_shared::{
-    ids::{FencingToken, NodeId, RequestId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::{FencingToken, RelayHash, RequestId},
     priority::ExecuteKind,
     wire::{ActiveLeaf, ActiveLeavesUpdate, Submission, Work},
 };
@@ -24,20 +25,20 @@ const PATIENT: Duration = Duration::from_secs(200);
 impl World {
     /// Performs an operation.
     pub fn perform(&mut self, op: &Op) {
-        let pick = |clients: &[Client], n: u8| clients[usize::from(n) % clients.len()].node;
+        let pick = |clients: &[Client], n: u8| clients[usize::from(n) % clients.len()].id;
         match op {
             Op::Wait(ms) => self.pass(Duration::from_millis(u64::from(*ms))),
             Op::Execute { client, kind, code, candidate, leaf, fresh, seconds } => {
                 let work = truth::execution(*kind, *candidate, *leaf, *fresh);
-                let node = pick(&self.clients, *client);
-                self.submit(node, *code, Duration::from_secs(u64::from(*seconds)), work);
+                let from = pick(&self.clients, *client);
+                self.submit(from, *code, Duration::from_secs(u64::from(*seconds)), work);
             }
             Op::Burst { client, code, first, each } => {
-                let node = pick(&self.clients, *client);
+                let from = pick(&self.clients, *client);
                 for n in 0..u32::from(*each) {
                     for kind in ExecuteKind::ALL {
                         let candidate = first + n * 4 + kind as u32;
-                        self.submit(node, *code, PATIENT, truth::execution(kind, candidate, None, false));
+                        self.submit(from, *code, PATIENT, truth::execution(kind, candidate, None, false));
                     }
                 }
             }
@@ -48,21 +49,23 @@ impl World {
                 self.submit(pick(&self.clients, *client), *code, PATIENT, Work::HeadsUp);
             }
             Op::Cancel { client, which } => {
-                let node = pick(&self.clients, *client);
-                let client = self.clients.iter_mut().find(|c| c.node == node).expect("picked");
+                let from = pick(&self.clients, *client);
+                let client = self.clients.iter_mut().find(|c| c.id == from).expect("picked");
                 let ids: Vec<_> = client.pending.keys().copied().collect();
                 if let Some(id) = ids.get(usize::from(*which) % ids.len().max(1)) {
                     client.pending.remove(id);
                     let request = *id;
-                    self.send(None, |reply| Event::Cancel { request, node, reply });
+                    self.send(None, |reply| Event::Cancel { client: from, request, reply });
                 }
             }
             Op::Leaf { client, activated, deactivated } => {
-                let node = pick(&self.clients, *client);
-                let activated = (activated != deactivated)
-                    .then(|| ActiveLeaf { hash: [*activated; 32], ancestors: vec![[(activated + 1) % 4; 32]] });
-                let update = ActiveLeavesUpdate { activated, deactivated: vec![[*deactivated; 32]] };
-                self.send(None, |reply| Event::Leaves { node, update: update.clone(), reply });
+                let from = pick(&self.clients, *client);
+                let activated = (activated != deactivated).then(|| ActiveLeaf {
+                    hash: RelayHash([*activated; 32]),
+                    ancestors: vec![RelayHash([(activated + 1) % 4; 32])],
+                });
+                let update = ActiveLeavesUpdate { activated, deactivated: vec![RelayHash([*deactivated; 32])] };
+                self.send(None, |reply| Event::Leaves { client: from, update: update.clone(), reply });
             }
             Op::ClientDies { client } => {
                 let at = usize::from(*client) % self.clients.len();
@@ -174,29 +177,29 @@ impl World {
         self.drain();
     }
 
-    fn submit(&mut self, node: NodeId, code: u8, within: Duration, work: Work) {
+    fn submit(&mut self, from: ClientId, code: u8, within: Duration, work: Work) {
         let id = RequestId(self.new_uuid());
         self.summary.requests += 1;
-        let submission = truth::submission(id, node, code, within, work);
-        if let Some(client) = self.clients.iter_mut().find(|c| c.node == node) {
+        let submission = truth::submission(id, code, within, work);
+        if let Some(client) = self.clients.iter_mut().find(|c| c.id == from) {
             client.pending.insert(id, PendingRequest { submission, accepted: None });
-            self.send_submission(node, id);
+            self.send_submission(from, id);
         }
     }
 
     /// A request that its client waits for.
-    pub(super) fn pending(&mut self, node: NodeId, id: RequestId) -> Option<&mut PendingRequest> {
-        self.clients.iter_mut().find(|c| c.node == node)?.pending.get_mut(&id)
+    pub(super) fn pending(&mut self, from: ClientId, id: RequestId) -> Option<&mut PendingRequest> {
+        self.clients.iter_mut().find(|c| c.id == from)?.pending.get_mut(&id)
     }
 
-    pub(super) fn send_submission(&mut self, node: NodeId, id: RequestId) {
-        let Some(pending) = self.pending(node, id) else { return };
+    pub(super) fn send_submission(&mut self, from: ClientId, id: RequestId) {
+        let Some(pending) = self.pending(from, id) else { return };
         let submission: Submission = pending.submission.clone();
-        self.send(Some(Requester::Submission(node, id)), |reply| {
+        self.send(Some(Requester::Submission(from, id)), |reply| {
             let identity = submission.validation_key();
-            Event::Submit { submission: Box::new(submission.clone()), identity, reply }
+            Event::Submit { client: from, submission: Box::new(submission.clone()), identity, reply }
         });
         // Without an answer it is sent again.
-        self.after(timing().ack, Scheduled::Submit(node, id));
+        self.after(timing().ack, Scheduled::Submit(from, id));
     }
 }

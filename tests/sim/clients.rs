@@ -2,7 +2,8 @@
 //! a request up only when an operation says so.
 
 use pvf_shared::{
-    ids::{NodeId, RequestId},
+    identity::ClientId,
+    ids::RequestId,
     time::Timestamp,
     wire::{Submission, Verdict},
 };
@@ -18,13 +19,13 @@ pub struct PendingRequest {
 
 #[derive(Debug)]
 pub struct Client {
-    pub node: NodeId,
+    pub id: ClientId,
     pub pending: BTreeMap<RequestId, PendingRequest>,
 }
 
 impl Client {
-    pub fn new(node: NodeId) -> Self {
-        Self { node, pending: BTreeMap::new() }
+    pub fn new(id: ClientId) -> Self {
+        Self { id, pending: BTreeMap::new() }
     }
 
     /// A verdict arrives, perhaps once more.

@@ -3,7 +3,7 @@
 use super::{scheduled::Scheduled, world::World};
 use pvf_scheduler::{Answer, Effect, Event, Notice};
 use pvf_shared::{
-    ids::WorkerId,
+    identity::{ClientId, WorkerId},
     subjects::Subject,
     wire::{Submission, ToWorker},
 };
@@ -16,13 +16,13 @@ use std::{
 
 impl World {
     /// Looks for the acceptance of a submission among its effects, before the others are judged.
-    pub(super) fn note_accepted(&mut self, submission: &Submission, reply: Option<&Subject>) {
+    pub(super) fn note_accepted(&mut self, from: ClientId, submission: &Submission, reply: Option<&Subject>) {
         let effects: Vec<_> = std::iter::from_fn(|| self.scheduler.poll_effect()).collect();
         let accepted = effects
             .iter()
             .any(|effect| matches!(effect, Effect::Reply { to, answer: Answer::Accepted(_) } if Some(to) == reply));
         if accepted {
-            self.checks.on_accepted(submission, self.now);
+            self.checks.on_accepted(from, submission, self.now);
         }
         for effect in effects {
             self.perform_effect(effect);
@@ -40,11 +40,11 @@ impl World {
         let token = self.checks.token.0;
         match effect {
             Effect::Reply { to, answer } => self.send_answer(to, answer),
-            Effect::Verdict { node, verdict } => {
+            Effect::Verdict { client: from, verdict } => {
                 self.checks.on_verdict(&verdict, self.now);
                 if !self.is_lost() {
                     let latency = self.latency();
-                    self.after(latency, Scheduled::Verdict(verdict, node));
+                    self.after(latency, Scheduled::Verdict(verdict, from));
                 }
             }
             Effect::ToWorker { worker, message } => {

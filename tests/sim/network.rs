@@ -4,7 +4,8 @@
 use super::{scheduled::Scheduled, setup::timing, world::World};
 use pvf_scheduler::{Answer, Command, Delivery, Event};
 use pvf_shared::{
-    ids::{Attempt, JobId, NodeId, RequestId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::{Attempt, JobId, RequestId},
     subjects::Subject,
     wire::{DispatchReply, ToWorker, WorkerReply},
 };
@@ -15,9 +16,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub enum Requester {
     /// A client with a submission.
-    Submission(NodeId, RequestId),
+    Submission(ClientId, RequestId),
     /// A client with a question.
-    Question(NodeId),
+    Question(ClientId),
     /// A worker of this generation.
     Worker(WorkerId, u64, Request),
 }
@@ -52,7 +53,7 @@ impl PendingCommand {
 impl World {
     /// A subject that no other message uses.
     pub(super) fn new_subject(&mut self) -> Subject {
-        Subject::reply(&format!("reply.{}", self.new_uuid().simple()))
+        Subject::received(&format!("reply.{}", self.new_uuid().simple()))
     }
 
     /// How long a message takes; now and then very long, so that others overtake it.
@@ -138,7 +139,7 @@ impl World {
         self.tell(match answer {
             Some(DispatchReply::Taken) => pending.delivered(Delivery::Taken),
             Some(DispatchReply::Refused(why)) => pending.delivered(Delivery::Refused(why)),
-            Some(DispatchReply::Done(report)) => Event::Report { report, reply: None },
+            Some(DispatchReply::Done(report)) => Event::Report { worker: pending.worker, report, reply: None },
             None => pending.delivered(Delivery::Unknown("no answer".into())),
         });
     }

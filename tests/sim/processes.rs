@@ -11,7 +11,7 @@ use super::{
 use pvf_shared::{
     Bytes,
     blob::BlobRef,
-    ids::WorkerId,
+    identity::WorkerId,
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
     time::Timestamp,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},

@@ -8,7 +8,8 @@ use super::{
 };
 use pvf_scheduler::{Answer, Event};
 use pvf_shared::{
-    ids::{NodeId, RequestId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::RequestId,
     subjects::Subject,
     time::Timestamp,
     wire::{DispatchReply, Refusal, SubmitReply, ToWorker, Verdict},
@@ -37,10 +38,10 @@ pub enum Scheduled {
     WorkerResumes(WorkerId, u64),
     /// A process of a worker of this generation ends.
     ProcessEnds(WorkerId, u64, RunId),
-    Verdict(Arc<Verdict>, NodeId),
-    ClientTick(NodeId),
+    Verdict(Arc<Verdict>, ClientId),
+    ClientTick(ClientId),
     /// A client repeats a submission that was not accepted.
-    Submit(NodeId, RequestId),
+    Submit(ClientId, RequestId),
     NewWorker(Box<WorkerSetup>),
     StoreWorks,
     LinkUp,
@@ -76,16 +77,16 @@ impl World {
             Scheduled::Worker(id, generation, input) => self.worker_input(id, generation, input),
             Scheduled::WorkerResumes(id, generation) => self.stop_ends(id, generation),
             Scheduled::ProcessEnds(id, generation, run) => self.process_ends(id, generation, run),
-            Scheduled::Verdict(verdict, node) => {
-                if let Some(client) = self.clients.iter_mut().find(|c| c.node == node) {
+            Scheduled::Verdict(verdict, from) => {
+                if let Some(client) = self.clients.iter_mut().find(|c| c.id == from) {
                     client.on_verdict(&verdict);
                     self.summary.answered += 1;
                 }
             }
-            Scheduled::ClientTick(node) => self.client_tick(node),
-            Scheduled::Submit(node, id) => {
-                if self.pending(node, id).is_some_and(|pending| pending.accepted.is_none()) {
-                    self.send_submission(node, id);
+            Scheduled::ClientTick(from) => self.client_tick(from),
+            Scheduled::Submit(from, id) => {
+                if self.pending(from, id).is_some_and(|pending| pending.accepted.is_none()) {
+                    self.send_submission(from, id);
                 }
             }
             Scheduled::NewWorker(setup) => self.new_worker(*setup),
@@ -133,12 +134,12 @@ impl World {
     fn request_answered(&mut self, to: &Subject, answer: Answer) {
         match (self.requests.get(to).copied(), answer) {
             (Some(Requester::Worker(..)), Answer::Worker(reply)) => self.worker_request_ends(to, Ok(reply)),
-            (Some(Requester::Submission(node, id)), answer) => self.submission_answered(node, id, answer),
-            (Some(Requester::Question(node)), Answer::Ask(answer)) => {
+            (Some(Requester::Submission(from, id)), answer) => self.submission_answered(from, id, answer),
+            (Some(Requester::Question(from)), Answer::Ask(answer)) => {
                 for id in answer.unknown {
-                    if let Some(pending) = self.pending(node, id) {
+                    if let Some(pending) = self.pending(from, id) {
                         pending.accepted = None;
-                        self.send_submission(node, id);
+                        self.send_submission(from, id);
                     }
                 }
             }
@@ -147,12 +148,12 @@ impl World {
         }
     }
 
-    fn submission_answered(&mut self, node: NodeId, id: RequestId, answer: Answer) {
+    fn submission_answered(&mut self, from: ClientId, id: RequestId, answer: Answer) {
         match answer {
             Answer::Accepted(accepted) => {
                 assert_eq!(accepted, id, "another request was accepted");
                 let now = self.now;
-                if let Some(pending) = self.pending(node, id) {
+                if let Some(pending) = self.pending(from, id) {
                     pending.accepted.get_or_insert(now);
                 }
             }
@@ -162,15 +163,15 @@ impl World {
     }
 
     /// A client asks for the verdicts that it has waited for.
-    fn client_tick(&mut self, node: NodeId) {
-        let Some(client) = self.clients.iter().find(|c| c.node == node) else { return };
+    fn client_tick(&mut self, from: ClientId) {
+        let Some(client) = self.clients.iter().find(|c| c.id == from) else { return };
         let is_late = |at: Timestamp| self.now.since(at) >= timing().ask_again;
         let late = client.pending.iter().filter(|(_, pending)| pending.accepted.is_some_and(is_late));
         let requests: Vec<_> = late.map(|(id, _)| *id).collect();
         if !requests.is_empty() {
-            let question = Some(Requester::Question(node));
-            self.send(question, |reply| Event::Ask { node, requests: requests.clone(), reply });
+            let question = Some(Requester::Question(from));
+            self.send(question, |reply| Event::Ask { client: from, requests: requests.clone(), reply });
         }
-        self.after(timing().ask_again, Scheduled::ClientTick(node));
+        self.after(timing().ask_again, Scheduled::ClientTick(from));
     }
 }

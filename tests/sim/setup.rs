@@ -3,9 +3,9 @@
 use pvf_scheduler::{Beyond, Policy, Scheduler, SchedulerConfig};
 use pvf_shared::{
     config::ProtocolTimeouts,
-    ids::{EngineId, FencingToken, WorkerId},
+    ids::{EngineId, FencingToken},
     time::Timestamp,
-    wire::{SecurityStatus, WorkerHello, WorkerKind},
+    wire::{SPEAKS, SecurityStatus, WorkerHello, WorkerKind},
 };
 use pvf_worker_core::{Agent, AgentConfig};
 use std::time::Duration;
@@ -71,10 +71,9 @@ pub struct WorkerSetup {
 
 impl WorkerSetup {
     /// The core of a worker that has just started.
-    pub fn core(&self, worker: WorkerId, now: Timestamp) -> Agent {
+    pub fn core(&self, now: Timestamp) -> Agent {
         let registration = WorkerHello {
-            worker,
-            kind: self.kind,
+            speaks: SPEAKS,
             slots: self.slots,
             engine: self.engine.clone(),
             host: format!("host{}", self.host),
@@ -85,6 +84,6 @@ impl WorkerSetup {
             running: vec![],
             also_compiles_for: vec![],
         };
-        Agent::new(AgentConfig { registration, timing: timing(), drain: DRAIN }, now)
+        Agent::new(AgentConfig { kind: self.kind, registration, timing: timing(), drain: DRAIN }, now)
     }
 }

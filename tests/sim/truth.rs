@@ -4,10 +4,10 @@ use pvf_shared::{
     Bytes,
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
-    ids::{BlobHash, CodeHash, NodeId, RequestId, StorageRoot},
+    ids::{BlobHash, CodeHash, RelayHash, RequestId, StorageRoot},
     params::ExecutorParams,
     priority::ExecuteKind,
-    wire::{CodeRef, ExecuteSubmission, Submission, Work},
+    wire::{CodeRef, ExecuteSubmission, SPEAKS, Submission, Work},
 };
 use std::time::Duration;
 
@@ -74,10 +74,10 @@ pub fn candidate_of(block_data: &BlobRef) -> u32 {
 }
 
 /// A submission of this run.
-pub fn submission(id: RequestId, node: NodeId, code: u8, answer_within: Duration, work: Work) -> Submission {
+pub fn submission(id: RequestId, code: u8, answer_within: Duration, work: Work) -> Submission {
     Submission {
         id,
-        node,
+        speaks: SPEAKS,
         code: CodeRef { hash: code_hash(code), blob: BlobRef::Stored { hash: BlobHash([code; 32]), len: 1000 } },
         code_bomb_limit: 1 << 20,
         executor_params: ExecutorParams::default(),
@@ -101,7 +101,7 @@ pub fn execution(kind: ExecuteKind, n: u32, relay_leaf: Option<u8>, fresh: bool)
         block_data: BlobRef::Inline(Bytes::copy_from_slice(&n.to_le_bytes())),
         pov_bomb_limit: 1 << 20,
         exec_timeout: None,
-        relay_leaf: relay_leaf.map(|leaf| [leaf; 32]),
+        relay_leaf: relay_leaf.map(|leaf| RelayHash([leaf; 32])),
         fresh,
     }))
 }

@@ -6,7 +6,8 @@ use super::{
 use pvf_scheduler::Event as SchedulerEvent;
 use pvf_shared::{
     artifact::Mac,
-    ids::{ArtifactId, WorkerId},
+    identity::{UserName, WorkerId},
+    ids::ArtifactId,
     job::JobUsage,
     subjects::Subject,
     time::Timestamp,
@@ -66,14 +67,14 @@ pub enum Input {
 impl World {
     /// A worker starts.
     pub(super) fn new_worker(&mut self, setup: WorkerSetup) {
-        let id = WorkerId(self.new_uuid());
+        let id = WorkerId { kind: setup.kind, user: UserName::default(), session: self.new_uuid() };
         self.add_worker(id, setup, 0);
     }
 
     fn add_worker(&mut self, id: WorkerId, setup: WorkerSetup, generation: u64) {
         let delay = self.millis(0..500);
         let worker = Worker {
-            core: setup.core(id, self.now.after(delay)),
+            core: setup.core(self.now.after(delay)),
             checks: WorkerChecks::default(),
             setup,
             generation,
@@ -278,15 +279,16 @@ impl World {
             Action::Reply { to, reply } => self.send_command_answer(to, reply),
             Action::Register(hello) => self.send(request(Request::Register), |reply| {
                 let hello = (*hello).clone();
-                SchedulerEvent::Hello { hello, reply }
+                SchedulerEvent::Hello { worker: id, hello, reply }
             }),
             Action::Heartbeat(heartbeat) => self.send(request(Request::Heartbeat), |reply| {
                 let heartbeat = (*heartbeat).clone();
-                SchedulerEvent::Heartbeat { heartbeat, reply }
+                SchedulerEvent::Heartbeat { worker: id, heartbeat, reply }
             }),
             Action::Report(report) => {
                 let attempt = (&*report).into();
                 self.send(request(Request::Report(attempt)), |reply| SchedulerEvent::Report {
+                    worker: id,
                     report: report.clone(),
                     reply,
                 });

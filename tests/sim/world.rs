@@ -11,7 +11,8 @@ use super::{
 };
 use pvf_scheduler::{Answer, Counts, Effect, Event, Policy, Scheduler};
 use pvf_shared::{
-    ids::{EngineId, FencingToken, NodeId, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
+    ids::{EngineId, FencingToken},
     priority::ExecuteKind,
     subjects::Subject,
     time::Timestamp,
@@ -151,9 +152,9 @@ impl World {
     }
 
     pub(super) fn new_client(&mut self) {
-        let node = NodeId(self.new_uuid());
-        self.clients.push(Client::new(node));
-        self.after(timing().ask_again, Scheduled::ClientTick(node));
+        let from = ClientId { user: UserName::default(), session: self.new_uuid() };
+        self.clients.push(Client::new(from));
+        self.after(timing().ask_again, Scheduled::ClientTick(from));
     }
 
     pub(super) fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
@@ -201,15 +202,15 @@ impl World {
         }
         self.checks.before(&event, self.now);
         let submitted = match &event {
-            Event::Submit { submission, reply, .. } => Some((submission.clone(), reply.clone())),
+            Event::Submit { client, submission, reply, .. } => Some((*client, submission.clone(), reply.clone())),
             _ => None,
         };
         if self.verbose {
             eprintln!("{:?} {event:?}", self.now);
         }
         self.scheduler.handle(event, self.now);
-        if let Some((submission, reply)) = submitted {
-            self.note_accepted(&submission, reply.as_ref());
+        if let Some((from, submission, reply)) = submitted {
+            self.note_accepted(from, &submission, reply.as_ref());
         }
         self.after_step();
     }
@@ -250,23 +251,23 @@ impl World {
         for worker in self.workers.values() {
             worker.checks.settled(self.now);
         }
-        let nodes: Vec<_> = self.clients.iter().map(|c| c.node).collect();
-        for node in nodes {
-            self.check_deadlines(node);
+        let clients: Vec<_> = self.clients.iter().map(|c| c.id).collect();
+        for from in clients {
+            self.check_deadlines(from);
         }
-        let left = self.checks.unanswered(&self.clients.iter().map(|c| c.node).collect());
+        let left = self.checks.unanswered(&self.clients.iter().map(|c| c.id).collect());
         // A few cancellations may still be on their way.
-        let known = left.iter().filter(|id| self.scheduler.knows(**id)).count();
+        let known = left.iter().filter(|(client, id)| self.scheduler.knows(*client, *id)).count();
         assert!(known == 0 || left.len() < 3, "accepted and never ended: {left:?}");
         self.summary
     }
 
     /// What was accepted has ended at its deadline, also if its client does not wait for it any more: the coordinator
     /// is asked for it, and has a verdict or does not know it.
-    fn check_deadlines(&mut self, node: NodeId) {
-        let requests = self.checks.past_deadline(node, self.now);
+    fn check_deadlines(&mut self, from: ClientId) {
+        let requests = self.checks.past_deadline(from, self.now);
         let (reply, asked) = (self.new_subject(), requests.clone());
-        self.scheduler.handle(Event::Ask { node, requests, reply: Some(reply.clone()) }, self.now);
+        self.scheduler.handle(Event::Ask { client: from, requests, reply: Some(reply.clone()) }, self.now);
         let mut unknown = HashSet::new();
         while let Some(effect) = self.scheduler.poll_effect() {
             match effect {
@@ -274,7 +275,7 @@ impl World {
                 effect => self.perform_effect(effect),
             }
         }
-        let left = self.checks.past_deadline(node, self.now);
+        let left = self.checks.past_deadline(from, self.now);
         let left: Vec<_> = left.iter().filter(|id| !unknown.contains(id)).collect();
         assert!(left.is_empty(), "accepted, and past its deadline without a verdict: {left:?} of {asked:?}");
     }

@@ -69,9 +69,10 @@ impl From<ClientError> for Failure {
                 | Refusal::OutOfRange { .. }
                 | Refusal::BlobMissing { .. }
                 | Refusal::CodeHash { .. } => Self::Input(text),
-                Refusal::Overloaded { .. } | Refusal::StoreUnavailable(_) | Refusal::Malformed(_) => {
-                    Self::NoResult(text)
-                }
+                Refusal::Overloaded { .. }
+                | Refusal::StoreUnavailable(_)
+                | Refusal::Malformed(_)
+                | Refusal::UnsupportedVersion { .. } => Self::NoResult(text),
             },
             ClientError::TooLarge { .. } => Self::Input(text),
             ClientError::Store(error) => error.into(),

@@ -17,7 +17,8 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{CodeHash, JobId, RequestId, WorkerId},
+    identity::WorkerId,
+    ids::{CodeHash, JobId, RelayHash, RequestId},
     priority::PreparePriority,
     subjects::Subject,
     verdict::WireOutcome,
@@ -174,7 +175,7 @@ pub(crate) enum BackgroundTask {
     /// The waiters of a settled artifact go on.
     Release(ArtifactKey),
     /// The requests of a retired leaf expire.
-    ExpireOrphans(ClientKey, [u8; 32]),
+    ExpireOrphans(ClientKey, RelayHash),
     /// These requests get their verdict.
     Answer(Vec<RequestId>, Box<Completion>),
     /// Unassigned jobs look for an engine.

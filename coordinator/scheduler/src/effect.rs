@@ -3,7 +3,8 @@
 
 use crate::notice::Notice;
 use pvf_proto::{
-    ids::{ArtifactId, CodeHash, NodeId, RequestId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::{ArtifactId, CodeHash, RequestId},
     subjects::Subject,
     wire::{AskReply, FleetStatus, SubmitReply, ToWorker, Verdict, WorkerReply},
 };
@@ -22,7 +23,7 @@ pub enum Effect {
     /// Send a verdict to a client.
     Verdict {
         /// The client.
-        node: NodeId,
+        client: ClientId,
         /// The verdict.
         verdict: Arc<Verdict>,
     },

@@ -3,7 +3,8 @@
 
 use pvf_proto::{
     artifact::StoredArtifact,
-    ids::{ArtifactId, Attempt, JobId, NodeId, RequestId, ValidationKey, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::{ArtifactId, Attempt, JobId, RequestId, ValidationKey},
     subjects::Subject,
     wire::{ActiveLeavesUpdate, CommandRefusal, Heartbeat, JobReport, Submission, WorkerHello},
 };
@@ -15,6 +16,8 @@ pub enum Event {
     /// A client submits a request. It passed [`check`](crate::check), and its code is in the store and has the claimed
     /// hash.
     Submit {
+        /// The client that submits it.
+        client: ClientId,
         /// The request.
         submission: Box<Submission>,
         /// Equal for two validations that are the same ([`Submission::validation_key`]); `None` for a preparation.
@@ -25,7 +28,7 @@ pub enum Event {
     /// A client asks for verdicts that it misses.
     Ask {
         /// The client.
-        node: NodeId,
+        client: ClientId,
         /// Its requests.
         requests: Vec<RequestId>,
         /// Where the answer goes.
@@ -36,14 +39,14 @@ pub enum Event {
         /// The request.
         request: RequestId,
         /// The client; only the one that submitted the request may cancel it.
-        node: NodeId,
+        client: ClientId,
         /// Where the acknowledgement goes.
         reply: Option<Subject>,
     },
     /// A client's view of the relay chain changed.
     Leaves {
         /// The client.
-        node: NodeId,
+        client: ClientId,
         /// What changed.
         update: ActiveLeavesUpdate,
         /// Where the acknowledgement goes.
@@ -58,6 +61,8 @@ pub enum Event {
     },
     /// A worker registers.
     Hello {
+        /// The worker.
+        worker: WorkerId,
         /// Its registration.
         hello: WorkerHello,
         /// Where the answer goes.
@@ -65,6 +70,8 @@ pub enum Event {
     },
     /// A worker sends a heartbeat.
     Heartbeat {
+        /// The worker.
+        worker: WorkerId,
         /// The heartbeat.
         heartbeat: Heartbeat,
         /// Where the acknowledgement goes.
@@ -72,6 +79,8 @@ pub enum Event {
     },
     /// A worker reports an attempt.
     Report {
+        /// The worker.
+        worker: WorkerId,
         /// The report.
         report: Box<JobReport>,
         /// Where the acknowledgement goes. Without it the report was the answer to the dispatch, and the

@@ -3,7 +3,8 @@
 
 use crate::time::Timestamp;
 use pvf_proto::{
-    ids::{Attempt, JobId, RequestId, WorkerId},
+    identity::WorkerId,
+    ids::{Attempt, JobId, RequestId},
     priority::PreparePriority,
 };
 use std::sync::Arc;

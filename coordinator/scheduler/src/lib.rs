@@ -42,7 +42,7 @@ pub use time::Timestamp;
 use crate::core::{Core, FollowUp, Out};
 use keys::AttemptKey;
 use policies::DISPATCHES;
-use pvf_proto::{ids::RequestId, verdict::Outcome, wire::WorkerKind};
+use pvf_proto::{identity::ClientId, ids::RequestId, verdict::Outcome, wire::WorkerKind};
 use tables::Timer;
 
 /// Timers, and deadlines, that are handled with one event; more follow with the next.
@@ -105,22 +105,24 @@ impl Scheduler {
         use {clients::ClientMessage, delivery::CommandResult, submit::Submitted};
         let (core, out) = (&mut self.core, &mut self.out);
         match event {
-            Event::Submit { submission, identity, reply } => {
-                submit::on_submit(core, out, Submitted { submission: *submission, identity, reply }, now);
+            Event::Submit { client, submission, identity, reply } => {
+                submit::on_submit(core, out, Submitted { client, submission: *submission, identity, reply }, now);
             }
-            Event::Ask { node, requests: body, reply } => {
-                clients::on_ask(core, out, ClientMessage { node, body, reply }, now);
+            Event::Ask { client, requests: body, reply } => {
+                clients::on_ask(core, out, ClientMessage { client, body, reply }, now);
             }
-            Event::Cancel { request: body, node, reply } => {
-                clients::on_cancel(core, out, ClientMessage { node, body, reply });
+            Event::Cancel { client, request: body, reply } => {
+                clients::on_cancel(core, out, ClientMessage { client, body, reply });
             }
-            Event::Leaves { node, update: body, reply } => {
-                clients::on_leaves(core, out, ClientMessage { node, body, reply }, now);
+            Event::Leaves { client, update: body, reply } => {
+                clients::on_leaves(core, out, ClientMessage { client, body, reply }, now);
             }
             Event::Status { host, reply } => status::on_status(core, out, host.as_deref(), reply, now),
-            Event::Hello { hello, reply } => workers::on_hello(core, out, hello, reply, now),
-            Event::Heartbeat { heartbeat, reply } => workers::on_heartbeat(core, out, heartbeat, reply, now),
-            Event::Report { report, reply } => attempts::on_report(core, out, *report, reply, now),
+            Event::Hello { worker, hello, reply } => workers::on_hello(core, out, (worker, hello), reply, now),
+            Event::Heartbeat { worker, heartbeat, reply } => {
+                workers::on_heartbeat(core, out, (worker, heartbeat), reply, now);
+            }
+            Event::Report { worker, report, reply } => attempts::on_report(core, out, (worker, *report), reply, now),
             Event::Goodbye { worker, reply } => workers::on_goodbye(core, out, worker, reply),
             Event::Delivered { worker, job, attempt, command, delivery } => {
                 let at = AttemptKey { job, attempt };
@@ -247,7 +249,7 @@ impl Scheduler {
 
     /// Whether a request is here, or was answered lately.
     #[doc(hidden)]
-    pub fn knows(&self, request: RequestId) -> bool {
-        self.core.requests.contains(&request) || self.core.verdicts.get(&request).is_some()
+    pub fn knows(&self, client: ClientId, request: RequestId) -> bool {
+        self.core.requests.contains(&request) || self.core.verdicts.get(&request, client).is_some()
     }
 }

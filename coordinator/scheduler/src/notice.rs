@@ -1,7 +1,8 @@
 //! Decisions of the scheduler that people want to see: the shell turns each into a log line and a counter.
 
 use pvf_proto::{
-    ids::{ArtifactId, Attempt, CodeHash, EngineId, JobId, NodeId, RequestId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::{ArtifactId, Attempt, CodeHash, EngineId, JobId, RequestId},
     job::JobUsage,
     priority::ExecuteKind,
     verdict::PrepareError,
@@ -14,6 +15,8 @@ use std::{sync::Arc, time::Duration};
 pub enum Notice {
     /// A worker registered. `hello.running` are attempts of an earlier coordinator that it still has.
     WorkerJoined {
+        /// The worker.
+        worker: WorkerId,
         /// Its registration.
         hello: Box<WorkerHello>,
     },
@@ -130,14 +133,14 @@ pub enum Notice {
         /// The request.
         request: RequestId,
         /// Its client.
-        node: NodeId,
+        client: ClientId,
         /// Which limit.
         limit: String,
     },
     /// A client was silent for too long: its queued work is not begun.
     ClientGone {
         /// The client.
-        node: NodeId,
+        client: ClientId,
         /// How long it was silent.
         silent: Duration,
     },

@@ -1,16 +1,16 @@
 use super::*;
 use crate::testing::{
-    Inbox, LIMIT, answer, artifact, execution, fleet, hello, in_time, local_bus, memory_store, valid,
+    Inbox, LIMIT, answer, artifact, execution, fleet, hello, in_time, local_bus, memory_store, new_client, new_worker,
+    valid,
 };
 use pvf_shared::{
     blob::BlobRef,
     bus::{Bus as _, local::LocalBus},
-    ids::NodeId,
     subjects::Subject,
     verdict::Outcome,
     wire::{
-        self, DispatchReply, FromNode, FromWorker, Heartbeat, SubmitReply, ToNode, ToWorker, WireMessage, WorkerKind,
-        WorkerReply,
+        self, DispatchReply, FromClient, FromWorker, Heartbeat, SubmitReply, ToClient, ToWorker, WireMessage,
+        WorkerKind, WorkerReply,
     },
 };
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -59,17 +59,16 @@ async fn a_request_goes_through_the_coordinator_and_comes_back_as_a_verdict() {
     let (bus, store) = (local_bus(1 << 20), memory_store());
     store.put_artifact(&artifact(), b"compiled").await.unwrap();
     let running = Running::start(bus.clone(), store).await;
-    let hello = hello(WorkerKind::Execute);
-    let (worker, client) = (hello.worker, NodeId::new());
+    let (worker, client) = (new_worker(WorkerKind::Execute), new_client());
     let mut worker_inbox = Inbox::of_worker(&bus, &worker).await;
     let mut client_inbox = Inbox::of_client(&bus, &client).await;
-    let to_coordinator = subjects::from_worker(&fleet());
-    let welcome: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(hello)).await;
+    let to_coordinator = subjects::worker_requests(&fleet(), &worker);
+    let welcome: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(hello())).await;
     assert!(matches!(welcome, WorkerReply::Welcome { .. }), "{welcome:?}");
-    let submission = execution(client, b"block");
+    let submission = execution(b"block");
     let request = submission.id;
-    let submission = FromNode::Submit(Box::new(submission));
-    let submitting = running.ask(subjects::from_node(&fleet()), &submission);
+    let submission = FromClient::Submit(Box::new(submission));
+    let submitting = running.ask(subjects::client_requests(&fleet(), &client), &submission);
     let working = async {
         let (command, message) = worker_inbox.next::<ToWorker>().await;
         let ToWorker::Dispatch(dispatch) = command else { panic!("{command:?}") };
@@ -80,9 +79,9 @@ async fn a_request_goes_through_the_coordinator_and_comes_back_as_a_verdict() {
     };
     let (accepted, dispatch): (SubmitReply, _) = tokio::join!(submitting, working);
     assert_eq!(accepted, SubmitReply::Accepted);
-    let report = FromWorker::Report(Box::new(valid(worker, &dispatch)));
+    let report = FromWorker::Report(Box::new(valid(&dispatch)));
     assert_eq!(running.ask::<WorkerReply>(to_coordinator, &report).await, WorkerReply::Ack);
-    let (ToNode::Verdict(verdict), _) = client_inbox.next().await;
+    let (ToClient::Verdict(verdict), _) = client_inbox.next().await;
     assert_eq!((verdict.request, verdict.worker), (request, Some(worker)));
     assert!(matches!(&verdict.outcome, Outcome::Valid(BlobRef::Inline(result)) if result == "result"));
     let metrics = running.counters.clone();
@@ -97,13 +96,11 @@ async fn a_request_goes_through_the_coordinator_and_comes_back_as_a_verdict() {
 #[tokio::test(start_paused = true)]
 async fn sizes_and_readiness_are_published_twice_a_second() {
     let running = Running::start(local_bus(1 << 20), memory_store()).await;
-    let hello = hello(WorkerKind::Prepare);
-    let worker = hello.worker;
-    let to_coordinator = subjects::from_worker(&fleet());
-    let _: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(hello)).await;
+    let to_coordinator = subjects::worker_requests(&fleet(), &new_worker(WorkerKind::Prepare));
+    let _: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(hello())).await;
     tokio::time::advance(OBSERVATION).await;
     // Answered after the observation that is due.
-    let heartbeat = Heartbeat { worker, running: vec![], draining: false, holdings: vec![], fetching: vec![] };
+    let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] };
     let _: WorkerReply = running.ask(to_coordinator, &FromWorker::Heartbeat(heartbeat)).await;
     let rendered = running.counters.render();
     for line in ["pvf_workers{kind=\"prepare\"} 1\n", "pvf_bus_connected 1\n"] {
@@ -134,10 +131,9 @@ async fn each_coordinator_has_a_higher_token_than_the_one_before() {
     let mut tokens = Vec::new();
     for _ in 0..2 {
         let running = Running::start(bus.clone(), store.clone()).await;
-        let hello = FromWorker::Hello(hello(WorkerKind::Execute));
-        let WorkerReply::Welcome { token } = running.ask(subjects::from_worker(&fleet()), &hello).await else {
-            panic!("not welcome")
-        };
+        let hello = FromWorker::Hello(hello());
+        let to = subjects::worker_requests(&fleet(), &new_worker(WorkerKind::Execute));
+        let WorkerReply::Welcome { token } = running.ask(to, &hello).await else { panic!("not welcome") };
         tokens.push(token);
         running.stop().await;
     }

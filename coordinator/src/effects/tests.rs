@@ -1,8 +1,9 @@
 use super::*;
-use crate::testing::{artifact, cancel, code, fleet, folder_store, in_time, local_bus, memory_store};
+use crate::testing::{artifact, cancel, code, fleet, folder_store, in_time, local_bus, memory_store, new_worker};
 use pvf_scheduler::{Event, Listed};
 use pvf_shared::{
-    artifact::StoredArtifact, blob::BlobRef, config::ProtocolTimeouts, ids::WorkerId, store::BlobStore, wire::Refusal,
+    artifact::StoredArtifact, blob::BlobRef, config::ProtocolTimeouts, store::BlobStore, wire::Refusal,
+    wire::WorkerKind,
 };
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -108,7 +109,7 @@ async fn a_failing_look_up_is_repeated_and_then_reported() {
 #[tokio::test]
 async fn the_commands_to_a_lost_worker_are_dropped() {
     let (mut effects, mut events) = effects(&memory_store());
-    let worker = WorkerId::new();
+    let worker = new_worker(WorkerKind::Execute);
     let sending = effects.commands.queue(worker, cancel(1)).expect("the first command starts to send");
     let (host, silent) = ("host".into(), Duration::from_secs(6));
     effects.perform(Effect::Notice(Notice::WorkerLost { worker, host, jobs: 1, silent }));
@@ -123,7 +124,7 @@ async fn the_commands_to_a_lost_worker_are_dropped() {
 async fn ended_tasks_are_discarded() {
     let (mut effects, mut events) = effects(&memory_store());
     effects.perform(Effect::ListArtifacts);
-    effects.perform(Effect::ToWorker { worker: WorkerId::new(), message: cancel(1) });
+    effects.perform(Effect::ToWorker { worker: new_worker(WorkerKind::Execute), message: cancel(1) });
     assert!(matches!(in_time(events.recv()).await, Some(Event::Delivered { .. })));
     finish(&mut effects).await;
     effects.reap();

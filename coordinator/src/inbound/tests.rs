@@ -1,17 +1,27 @@
 use super::*;
 use crate::{
     outbound::Outbound,
-    testing::{block_data, execution, fleet, in_time, local_bus, memory_store, valid},
+    testing::{block_data, execution, fleet, hello, in_time, local_bus, memory_store, new_client, new_worker, valid},
 };
 use pvf_shared::{
-    bus::{Bus as _, local::LocalBus},
+    bus::{Bus as _, Message, local::LocalBus},
     config::ProtocolTimeouts,
-    ids::{CodeHash, NodeId},
+    identity::ClientId,
+    ids::CodeHash,
     params::ExecutorParam,
-    subjects,
-    wire::{CommandRefusal, Dispatch, WireMessage},
+    wire::{CommandRefusal, Dispatch, VersionRange, WireMessage, WorkerHello, WorkerKind},
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// The subject of a client's requests.
+fn from_client() -> Subject {
+    subjects::client_requests(&fleet(), &new_client())
+}
+
+/// The subject of a worker's requests.
+fn from_worker() -> Subject {
+    subjects::worker_requests(&fleet(), &new_worker(WorkerKind::Execute))
+}
 
 /// Inbound and outbound on one bus; the test stands in for the scheduler.
 struct Shell {
@@ -36,8 +46,8 @@ impl Shell {
             inline_budget,
             ceilings: Ceilings { memory_pages: 4096, ..Ceilings::default() },
         };
-        let clients = bus.subscribe(&subjects::from_node(&fleet)).await.unwrap();
-        let workers = bus.subscribe(&subjects::from_worker(&fleet)).await.unwrap();
+        let clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await.unwrap();
+        let workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await.unwrap();
         tokio::spawn(inbound.clone().clients(clients));
         tokio::spawn(inbound.clone().workers(workers));
         tokio::spawn(Outbound { bus: bus.clone(), store, fleet, timing: ProtocolTimeouts::default() }.publish(posted));
@@ -52,8 +62,8 @@ impl Shell {
 
     /// The refusal of a submission.
     async fn refusal(&self, submission: Submission) -> Refusal {
-        let payload = wire::encode(&FromNode::Submit(Box::new(submission)));
-        match self.ask(&subjects::from_node(&fleet()), payload).await {
+        let payload = wire::encode(&FromClient::Submit(Box::new(submission)));
+        match self.ask(&from_client(), payload).await {
             SubmitReply::Refused(refusal) => refusal,
             SubmitReply::Accepted => panic!("accepted"),
         }
@@ -61,8 +71,8 @@ impl Shell {
 
     /// The submission as the scheduler gets it.
     async fn submitted(&mut self, submission: Submission) -> Box<Submission> {
-        let payload = wire::encode(&FromNode::Submit(Box::new(submission)));
-        self.bus.publish(&subjects::from_node(&fleet()), payload).await.unwrap();
+        let payload = wire::encode(&FromClient::Submit(Box::new(submission)));
+        self.bus.publish(&from_client(), payload).await.unwrap();
         match in_time(self.events.recv()).await.unwrap() {
             Event::Submit { submission, identity, .. } => {
                 assert_eq!(identity, submission.validation_key());
@@ -79,15 +89,11 @@ async fn messages_that_cannot_be_decoded_are_refused_and_make_no_event() {
     // MessagePack of {"v": 99, "m": null}.
     let newer = Bytes::from_static(b"\x82\xa1v\x63\xa1m\xc0");
     for (payload, words) in [(newer, "version 99"), (Bytes::from_static(b"\xc1"), "malformed")] {
-        let SubmitReply::Refused(Refusal::Malformed(why)) =
-            shell.ask(&subjects::from_node(&fleet()), payload.clone()).await
-        else {
+        let SubmitReply::Refused(Refusal::Malformed(why)) = shell.ask(&from_client(), payload.clone()).await else {
             panic!("not refused")
         };
         assert!(why.contains(words), "{why}");
-        let WorkerReply::Refused(WorkerRefusal::NotUnderstood(why)) =
-            shell.ask(&subjects::from_worker(&fleet()), payload).await
-        else {
+        let WorkerReply::Refused(WorkerRefusal::NotUnderstood(why)) = shell.ask(&from_worker(), payload).await else {
             panic!("not refused")
         };
         assert!(why.contains(words), "{why}");
@@ -95,16 +101,57 @@ async fn messages_that_cannot_be_decoded_are_refused_and_make_no_event() {
     assert!(shell.events.try_recv().is_err());
 }
 
+/// A user that names another user's inbox, or a subject of the fleet, for the answer gets none, and the message is not
+/// taken as one that expects none.
+#[tokio::test]
+async fn answers_go_only_to_inboxes_of_the_sender() {
+    let mut shell = Shell::start(0).await;
+    let user = |name: &str| UserName::parse(name).unwrap();
+    let mallory = ClientId::new(user("mallory"));
+    let victim = subjects::client_verdicts(&fleet(), &ClientId::new(user("alice")));
+    let message =
+        |subject: Subject, payload: Bytes, reply: &Subject| Message { subject, payload, reply: Some(reply.clone()) };
+    let ask = wire::encode(&FromClient::Ask { requests: vec![] });
+    for reply in [&victim, &Subject::received("_INBOX.alice.1")] {
+        let messages = vec![message(subjects::client_requests(&fleet(), &mallory), ask.clone(), reply)];
+        shell.inbound.clone().clients(futures::stream::iter(messages).boxed()).await;
+        let event = shell.events.try_recv().unwrap();
+        assert!(matches!(&event, Event::Ask { client, reply: None, .. } if *client == mallory), "{event:?}");
+    }
+    let own = Subject::received("_INBOX.mallory.1");
+    let messages = vec![message(subjects::client_requests(&fleet(), &mallory), ask.clone(), &own)];
+    shell.inbound.clone().clients(futures::stream::iter(messages).boxed()).await;
+    assert!(matches!(shell.events.try_recv(), Ok(Event::Ask { reply: Some(reply), .. }) if reply == own));
+    // A report without an answer would count as the answer to a dispatch.
+    let worker = WorkerId::new(WorkerKind::Execute, user("mallory"));
+    let ToWorker::Dispatch(dispatch) = crate::testing::dispatch(5, Bytes::new()) else { panic!("not a dispatch") };
+    let report = wire::encode(&FromWorker::Report(Box::new(valid(&dispatch))));
+    let messages = vec![message(subjects::worker_requests(&fleet(), &worker), report, &victim)];
+    shell.inbound.clone().workers(futures::stream::iter(messages).boxed()).await;
+    assert!(shell.events.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn other_versions_of_the_protocol_are_refused_with_both() {
+    let mut shell = Shell::start(0).await;
+    let newer = VersionRange { min: 5, max: 6 };
+    let refusal = shell.refusal(Submission { speaks: newer, ..execution(b"block") }).await;
+    assert_eq!(refusal, Refusal::UnsupportedVersion { client: newer, fleet: SPEAKS });
+    let hello = FromWorker::Hello(WorkerHello { speaks: newer, ..hello() });
+    let answer: WorkerReply = shell.ask(&from_worker(), wire::encode(&hello)).await;
+    assert_eq!(answer, WorkerReply::Refused(WorkerRefusal::Version { worker: newer, fleet: SPEAKS }));
+    assert!(shell.events.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn block_data_beyond_the_inline_budget_is_stored() {
     let mut shell = Shell::start(10).await;
-    let client = NodeId::new();
-    let inline = shell.submitted(execution(client, b"0123456789")).await;
+    let inline = shell.submitted(execution(b"0123456789")).await;
     assert_eq!(*block_data(&inline), BlobRef::Inline(Bytes::from_static(b"0123456789")));
     assert!(matches!(inline.code.blob, BlobRef::Stored { .. }));
     // The scheduler holds one byte: these ten are too many.
     shell.inbound.held_bytes.store(1, Ordering::Relaxed);
-    let spilled = shell.submitted(execution(client, b"0123456789")).await;
+    let spilled = shell.submitted(execution(b"0123456789")).await;
     assert!(matches!(block_data(&spilled), BlobRef::Stored { len: 10, .. }), "{:?}", block_data(&spilled));
     assert_eq!(shell.inbound.store.fetch(block_data(&spilled)).await.unwrap(), "0123456789");
     assert_eq!(spilled.validation_key(), inline.validation_key());
@@ -113,7 +160,7 @@ async fn block_data_beyond_the_inline_budget_is_stored() {
 #[tokio::test]
 async fn a_refused_submission_leaves_nothing_in_the_store() {
     let mut shell = Shell::start(0).await;
-    let mut submission = execution(NodeId::new(), b"block");
+    let mut submission = execution(b"block");
     submission.code_bomb_limit = 0;
     let refusal = shell.refusal(submission.clone()).await;
     assert!(matches!(&refusal, Refusal::OutOfRange { field, .. } if field == "code bomb limit"), "{refusal}");
@@ -136,7 +183,7 @@ async fn a_refused_submission_leaves_nothing_in_the_store() {
 async fn submissions_are_refused_while_too_many_wait_for_the_store() {
     let mut shell = Shell::start(0).await;
     let full = shell.inbound.admission.clone().try_acquire_many_owned(ADMISSION_KIB as u32).unwrap();
-    let submission = execution(NodeId::new(), b"block");
+    let submission = execution(b"block");
     let refusal = shell.refusal(submission.clone()).await;
     assert!(matches!(refusal, Refusal::Overloaded { retry_after: ADMISSION_RETRY, .. }), "{refusal}");
     drop(full);
@@ -145,7 +192,7 @@ async fn submissions_are_refused_while_too_many_wait_for_the_store() {
 
 #[test]
 fn each_answer_to_a_command_becomes_one_event() {
-    let worker = WorkerId::new();
+    let worker = new_worker(WorkerKind::Execute);
     let ToWorker::Dispatch(dispatch) = crate::testing::dispatch(5, Bytes::new()) else { panic!("not a dispatch") };
     let command = SentCommand::of(worker, &ToWorker::Dispatch(dispatch.clone())).unwrap();
     let delivery = |answer| match command.answered(answer) {
@@ -164,9 +211,9 @@ fn each_answer_to_a_command_becomes_one_event() {
         let Delivery::Unknown(why) = delivery(Ok(Bytes::from_static(garbage))) else { panic!("understood") };
         assert!(why.contains(words), "{why}");
     }
-    let report = Box::new(valid(worker, &Dispatch::clone(&dispatch)));
+    let report = Box::new(valid(&Dispatch::clone(&dispatch)));
     match command.answered(Ok(wire::encode(&DispatchReply::Done(report.clone())))) {
-        Event::Report { report: decoded, reply: None } => assert_eq!(decoded, report),
+        Event::Report { worker: of, report: decoded, reply: None } => assert_eq!((of, decoded), (worker, report)),
         event => panic!("{event:?}"),
     }
     assert_eq!(SentCommand::of(worker, &ToWorker::Acknowledge { reports: vec![] }), None);

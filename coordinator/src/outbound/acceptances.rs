@@ -48,15 +48,10 @@ impl HeldAcceptances {
 mod tests {
     use super::*;
     use futures::FutureExt as _;
-    use pvf_shared::{
-        ids::{FleetName, NodeId},
-        subjects,
-    };
 
     #[tokio::test]
     async fn a_held_acceptance_is_sent_once_and_not_after_the_verdict() {
-        let fleet = FleetName::default();
-        let [first, again] = [NodeId::new(), NodeId::new()].map(|node| subjects::node(&fleet, &node));
+        let [first, again] = ["_INBOX.u.1", "_INBOX.u.2"].map(Subject::received);
         let [judged, waiting, later] = [RequestId::new(), RequestId::new(), RequestId::new()];
         let mut held = HeldAcceptances::default();
         held.hold(judged, first.clone(), Duration::ZERO);

@@ -12,7 +12,8 @@ use pvf_shared::{
     blob::BlobRef,
     bus::{BusError, PendingAnswer, SharedBus},
     config::ProtocolTimeouts,
-    ids::{FleetName, WorkerId},
+    identity::WorkerId,
+    ids::FleetName,
     job::JobSpec,
     store::BlobStore,
     subjects::{self, Subject},
@@ -111,7 +112,7 @@ impl Commands {
 
     /// Sends one command; gives the event of what becomes of it, if it is to be answered.
     async fn send(&self, worker: WorkerId, message: ToWorker) -> Option<BoxFuture<'static, Event>> {
-        let to = subjects::worker(&self.fleet, &worker);
+        let to = subjects::worker_commands(&self.fleet, &worker);
         let Some(command) = SentCommand::of(worker, &message) else {
             if let Err(error) = self.bus.publish(&to, wire::encode(&message)).await {
                 tracing::warn!(%error, %worker, "a message to a worker could not be sent");

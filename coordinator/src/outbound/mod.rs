@@ -14,11 +14,12 @@ use pvf_shared::{
     blob::BlobRef,
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
-    ids::{FleetName, NodeId},
+    identity::ClientId,
+    ids::FleetName,
     store::BlobStore,
     subjects,
     verdict::Outcome,
-    wire::{self, SubmitReply, ToNode, Verdict},
+    wire::{self, SubmitReply, ToClient, Verdict},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -44,9 +45,9 @@ impl Outbound {
                         continue;
                     }
                     Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(&answer)).await,
-                    Some(Outgoing::Verdict(node, verdict)) => {
+                    Some(Outgoing::Verdict(client, verdict)) => {
                         held.drop_for(&verdict.request);
-                        self.send_verdict(node, (*verdict).clone()).await
+                        self.send_verdict(client, (*verdict).clone()).await
                     }
                 },
                 to = held.due() => self.bus.publish(&to, wire::encode(&SubmitReply::Accepted)).await,
@@ -58,9 +59,9 @@ impl Outbound {
     }
 
     /// Sends a verdict; a result that is too large for the bus goes through the store.
-    async fn send_verdict(&self, node: NodeId, mut verdict: Verdict) -> Result<(), BusError> {
-        let to = subjects::node(&self.fleet, &node);
-        let message = wire::encode(&ToNode::Verdict(Box::new(verdict.clone())));
+    async fn send_verdict(&self, client: ClientId, mut verdict: Verdict) -> Result<(), BusError> {
+        let to = subjects::client_verdicts(&self.fleet, &client);
+        let message = wire::encode(&ToClient::Verdict(Box::new(verdict.clone())));
         if message.len() > self.bus.max_payload()
             && let Outcome::Valid(BlobRef::Inline(result)) = &verdict.outcome
         {
@@ -68,7 +69,7 @@ impl Outbound {
                 Ok(blob) => verdict.outcome = Outcome::Valid(blob),
                 Err(error) => tracing::error!(%error, request = %verdict.request, "result could not be stored"),
             }
-            return self.bus.publish(&to, wire::encode(&ToNode::Verdict(Box::new(verdict)))).await;
+            return self.bus.publish(&to, wire::encode(&ToClient::Verdict(Box::new(verdict)))).await;
         }
         self.bus.publish(&to, message).await
     }

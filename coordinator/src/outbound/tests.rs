@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     outbox::Outbox,
-    testing::{Inbox, fleet, in_time, local_bus, memory_store},
+    testing::{Inbox, fleet, in_time, local_bus, memory_store, new_client},
 };
 use futures::{FutureExt as _, StreamExt as _};
 use pvf_shared::{
@@ -36,7 +36,7 @@ fn verdict(request: RequestId, result: Bytes) -> Arc<Verdict> {
 
 /// A reply subject, and what comes there.
 async fn reply_subject(bus: &LocalBus, name: &str) -> (Subject, Subscription) {
-    let subject = Subject::reply(name);
+    let subject = Subject::received(name);
     let replies = bus.subscribe(&subject).await.unwrap();
     (subject, replies)
 }
@@ -48,7 +48,7 @@ async fn accepted(replies: &mut Subscription) {
 
 #[tokio::test(start_paused = true)]
 async fn a_verdict_that_comes_soon_replaces_the_acceptance() {
-    let (bus, client) = (local_bus(PAYLOAD), NodeId::new());
+    let (bus, client) = (local_bus(PAYLOAD), new_client());
     let outbox = start(&bus, &memory_store());
     let mut inbox = Inbox::of_client(&bus, &client).await;
     let (to, mut replies) = reply_subject(&bus, "judged").await;
@@ -58,7 +58,7 @@ async fn a_verdict_that_comes_soon_replaces_the_acceptance() {
     outbox.answer(to_other, Answer::Accepted(waiting));
     let result = Bytes::from_static(b"result");
     outbox.verdict(client, verdict(judged, result.clone()));
-    let (ToNode::Verdict(received), _) = inbox.next().await;
+    let (ToClient::Verdict(received), _) = inbox.next().await;
     assert_eq!(*received, *verdict(judged, result));
     // The other request has no verdict, so its acceptance is sent when its time has come.
     assert!(other_replies.next().now_or_never().is_none());
@@ -84,12 +84,12 @@ async fn answers_go_out_in_order() {
 
 #[tokio::test]
 async fn a_result_that_is_too_large_for_the_bus_goes_through_the_store() {
-    let (bus, store, client) = (local_bus(PAYLOAD), memory_store(), NodeId::new());
+    let (bus, store, client) = (local_bus(PAYLOAD), memory_store(), new_client());
     let outbox = start(&bus, &store);
     let mut inbox = Inbox::of_client(&bus, &client).await;
     let result = Bytes::from(vec![7; 2 * PAYLOAD]);
     outbox.verdict(client, verdict(RequestId::new(), result.clone()));
-    let (ToNode::Verdict(received), _) = inbox.next().await;
+    let (ToClient::Verdict(received), _) = inbox.next().await;
     let Outcome::Valid(blob @ BlobRef::Stored { .. }) = &received.outcome else { panic!("{:?}", received.outcome) };
     assert_eq!(store.fetch(blob).await.unwrap(), result);
 }

@@ -32,8 +32,10 @@ pub enum ValidationParamsExtension {
     #[codec(index = 3)]
     V3 {
         /// Hash of the relay parent.
+        #[serde(with = "serde_bytes")]
         relay_parent: [u8; 32],
         /// Hash of the scheduling parent.
+        #[serde(with = "serde_bytes")]
         scheduling_parent: [u8; 32],
     },
 }

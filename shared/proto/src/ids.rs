@@ -1,4 +1,4 @@
-//! Identifiers: hashes of code, parameters and blobs, and the ids of requests, jobs, workers and nodes.
+//! Identifiers: hashes of code, parameters, blobs and relay-chain blocks, and the ids of requests and jobs.
 //!
 //! Input is parsed into these newtypes at the edge, so that code inside the fleet handles neither raw hashes nor raw
 //! ids.
@@ -17,6 +17,13 @@ pub struct IdError {
     pub expected: &'static str,
     /// The input, shortened.
     pub got: String,
+}
+
+impl IdError {
+    /// This input is no identifier of the type.
+    pub(crate) fn new(what: &'static str, expected: &'static str, got: &str) -> Self {
+        Self { what, expected, got: shorten(got) }
+    }
 }
 
 /// blake2b-256 of the concatenated parts. The relay chain hashes code and parameters this way.
@@ -116,6 +123,10 @@ hash_newtype! {
     /// Root hash of the relay parent's storage trie.
     StorageRoot
 }
+hash_newtype! {
+    /// Hash of a block of the relay chain.
+    RelayHash
+}
 
 impl CodeHash {
     /// The hash of this code.
@@ -173,15 +184,6 @@ uuid_newtype! {
     /// One request of a client. The client chooses the id; a re-submission has the same id.
     RequestId
 }
-uuid_newtype! {
-    /// One run of a worker process.
-    WorkerId
-}
-uuid_newtype! {
-    /// One client of a node. The verdicts of its requests are published on a subject with this id.
-    NodeId
-}
-
 /// One preparation or execution of the coordinator. All attempts of a job share the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -1,16 +1,30 @@
-//! The NATS subjects of the fleet. Subjects are built only here.
+//! The NATS subjects of the fleet. Subjects are built and taken apart only here.
 //!
-//! | subject | publisher | subscriber |
+//! | subject | publishes | subscribes |
 //! |---|---|---|
-//! | `<fleet>.from-node` | nodes | coordinator |
-//! | `<fleet>.from-worker` | workers | coordinator |
-//! | `<fleet>.worker.<worker id>` | coordinator | that worker |
-//! | `<fleet>.node.<node id>` | coordinator | that node |
-//! | `<fleet>.echo.<random id>` | coordinator | the same coordinator, to know whether it hears |
+//! | `<fleet>.v4.client.<user>.<session>.req` | that client | coordinator |
+//! | `<fleet>.v4.client.<user>.<session>.verdict` | coordinator | that client |
+//! | `<fleet>.v4.client.<user>.<session>.pull` | workers | that client |
+//! | `<fleet>.v4.worker.<kind>.<user>.<session>.req` | that worker | coordinator |
+//! | `<fleet>.v4.worker.<kind>.<user>.<session>.cmd` | coordinator | that worker |
+//! | `<fleet>.v4.worker.<kind>.<user>.<session>.pull` | clients | that worker |
+//! | `<fleet>.v4.status` | everybody | coordinator |
+//! | `<fleet>.v4.event.<kind>` | coordinator | observers |
+//! | `<fleet>.v4.coordinator.echo.<random id>` | coordinator | the same coordinator, to know whether it hears |
+//! | `_INBOX.<user>.>` | whoever answers | that user |
+//!
+//! `<kind>` is `prepare` or `execute`. A server that enforces this table makes the subject say who speaks; see
+//! `docs/operate/permissions.md`.
 
-use crate::ids::{FleetName, NodeId, WorkerId};
+use crate::{
+    identity::{ClientId, UserName, WorkerId},
+    ids::FleetName,
+};
 use std::fmt;
 use uuid::Uuid;
+
+/// The protocol's version in subjects.
+const VERSION: &str = "v4";
 
 /// A subject of the bus.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,9 +36,21 @@ impl Subject {
         &self.0
     }
 
-    /// A reply subject that the bus assigned. Only implementations of a bus call this.
-    pub fn reply(text: &str) -> Self {
+    /// A subject that came over the bus. Only implementations of a bus call this.
+    pub fn received(text: &str) -> Self {
         Self(text.to_owned())
+    }
+
+    /// Whether it is an inbox of some user.
+    pub fn is_inbox(&self) -> bool {
+        self.0.strip_prefix("_INBOX.").is_some_and(|rest| !rest.contains(['*', '>']))
+    }
+
+    /// Whether it is an inbox of this user. An answer goes nowhere else: its sender chooses the reply subject, and may
+    /// name one on which it could not publish itself.
+    pub fn is_inbox_of(&self, user: &UserName) -> bool {
+        let inbox = inbox_prefix(user);
+        self.0.strip_prefix(&inbox).is_some_and(|rest| rest.starts_with('.') && !rest.contains(['*', '>']))
     }
 }
 
@@ -34,43 +60,131 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Messages of nodes to the coordinator.
-pub fn from_node(fleet: &FleetName) -> Subject {
-    Subject(format!("{fleet}.from-node"))
+/// The subjects on which a user gets answers begin with this and a dot.
+pub fn inbox_prefix(user: &UserName) -> String {
+    format!("_INBOX.{user}")
 }
 
-/// Messages of workers to the coordinator.
-pub fn from_worker(fleet: &FleetName) -> Subject {
-    Subject(format!("{fleet}.from-worker"))
+fn of(fleet: &FleetName, rest: fmt::Arguments<'_>) -> Subject {
+    Subject(format!("{fleet}.{VERSION}.{rest}"))
 }
 
-/// Messages of the coordinator to one worker.
-pub fn worker(fleet: &FleetName, worker: &WorkerId) -> Subject {
-    Subject(format!("{fleet}.worker.{worker}"))
+/// Requests of one client to the coordinator.
+pub fn client_requests(fleet: &FleetName, client: &ClientId) -> Subject {
+    of(fleet, format_args!("client.{client}.req"))
 }
 
-/// Messages of the coordinator to one node.
-pub fn node(fleet: &FleetName, node: &NodeId) -> Subject {
-    Subject(format!("{fleet}.node.{node}"))
+/// Requests of all clients.
+pub fn all_client_requests(fleet: &FleetName) -> Subject {
+    of(fleet, format_args!("client.*.*.req"))
+}
+
+/// Verdicts for one client.
+pub fn client_verdicts(fleet: &FleetName, client: &ClientId) -> Subject {
+    of(fleet, format_args!("client.{client}.verdict"))
+}
+
+/// Requests for bytes that a client holds.
+pub fn client_pulls(fleet: &FleetName, client: &ClientId) -> Subject {
+    of(fleet, format_args!("client.{client}.pull"))
+}
+
+/// Requests of one worker to the coordinator.
+pub fn worker_requests(fleet: &FleetName, worker: &WorkerId) -> Subject {
+    of(fleet, format_args!("worker.{worker}.req"))
+}
+
+/// Requests of all workers.
+pub fn all_worker_requests(fleet: &FleetName) -> Subject {
+    of(fleet, format_args!("worker.*.*.*.req"))
+}
+
+/// Commands of the coordinator to one worker.
+pub fn worker_commands(fleet: &FleetName, worker: &WorkerId) -> Subject {
+    of(fleet, format_args!("worker.{worker}.cmd"))
+}
+
+/// Requests for bytes that a worker holds.
+pub fn worker_pulls(fleet: &FleetName, worker: &WorkerId) -> Subject {
+    of(fleet, format_args!("worker.{worker}.pull"))
+}
+
+/// Questions for the state of the fleet.
+pub fn status(fleet: &FleetName) -> Subject {
+    of(fleet, format_args!("status"))
+}
+
+/// Events of one kind, for observers.
+pub fn event(fleet: &FleetName, kind: &str) -> Subject {
+    of(fleet, format_args!("event.{kind}"))
 }
 
 /// Messages of a coordinator to itself.
 pub fn echo(fleet: &FleetName, id: &Uuid) -> Subject {
-    Subject(format!("{fleet}.echo.{id}", id = id.simple()))
+    of(fleet, format_args!("coordinator.echo.{}", id.simple()))
+}
+
+/// The client whose request this is; `None` if the subject is no such.
+pub fn requesting_client(fleet: &FleetName, subject: &Subject) -> Option<ClientId> {
+    requesting(fleet, "client", subject)?.parse().ok()
+}
+
+/// The worker whose request this is; `None` if the subject is no such.
+pub fn requesting_worker(fleet: &FleetName, subject: &Subject) -> Option<WorkerId> {
+    requesting(fleet, "worker", subject)?.parse().ok()
+}
+
+fn requesting<'a>(fleet: &FleetName, role: &str, subject: &'a Subject) -> Option<&'a str> {
+    let rest = subject.0.strip_prefix(fleet.as_str())?.strip_prefix('.')?.strip_prefix(VERSION)?.strip_prefix('.')?;
+    rest.strip_prefix(role)?.strip_prefix('.')?.strip_suffix(".req")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::WorkerKind;
+
+    fn user(name: &str) -> UserName {
+        UserName::parse(name).unwrap()
+    }
 
     #[test]
     fn golden_subjects() {
         let fleet = FleetName::default();
-        assert_eq!(from_node(&fleet).as_str(), "pvf.from-node");
-        assert_eq!(from_worker(&fleet).as_str(), "pvf.from-worker");
-        let id = Uuid::from_u128(7);
-        assert_eq!(worker(&fleet, &WorkerId(id)).as_str(), format!("pvf.worker.{}7", "0".repeat(31)));
-        assert_eq!(node(&fleet, &NodeId(id)).as_str(), format!("pvf.node.{}7", "0".repeat(31)));
-        assert_eq!(echo(&fleet, &id).as_str(), format!("pvf.echo.{}7", "0".repeat(31)));
+        let session = Uuid::from_u128(7);
+        let hex = format!("{}7", "0".repeat(31));
+        let client = ClientId { user: user("u"), session };
+        let worker = WorkerId { kind: WorkerKind::Execute, user: user("w"), session };
+        for (subject, expected) in [
+            (client_requests(&fleet, &client), format!("pvf.v4.client.u.{hex}.req")),
+            (client_verdicts(&fleet, &client), format!("pvf.v4.client.u.{hex}.verdict")),
+            (client_pulls(&fleet, &client), format!("pvf.v4.client.u.{hex}.pull")),
+            (all_client_requests(&fleet), "pvf.v4.client.*.*.req".into()),
+            (worker_requests(&fleet, &worker), format!("pvf.v4.worker.execute.w.{hex}.req")),
+            (worker_commands(&fleet, &worker), format!("pvf.v4.worker.execute.w.{hex}.cmd")),
+            (worker_pulls(&fleet, &worker), format!("pvf.v4.worker.execute.w.{hex}.pull")),
+            (all_worker_requests(&fleet), "pvf.v4.worker.*.*.*.req".into()),
+            (status(&fleet), "pvf.v4.status".into()),
+            (event(&fleet, "worker-lost"), "pvf.v4.event.worker-lost".into()),
+            (echo(&fleet, &session), format!("pvf.v4.coordinator.echo.{hex}")),
+        ] {
+            assert_eq!(subject.as_str(), expected);
+        }
+        assert_eq!(requesting_client(&fleet, &client_requests(&fleet, &client)), Some(client));
+        assert_eq!(requesting_worker(&fleet, &worker_requests(&fleet, &worker)), Some(worker));
+        let other = FleetName::parse("pvf2").unwrap();
+        assert_eq!(requesting_client(&other, &client_requests(&fleet, &client)), None);
+        assert_eq!(requesting_client(&fleet, &client_verdicts(&fleet, &client)), None);
+        assert_eq!(requesting_client(&fleet, &worker_requests(&fleet, &worker)), None);
+        assert_eq!(requesting_worker(&fleet, &client_requests(&fleet, &client)), None);
+    }
+
+    #[test]
+    fn only_inboxes_of_the_user_are_its_own() {
+        let is_own = |subject: &str| Subject::received(subject).is_inbox_of(&user("u"));
+        assert!(is_own("_INBOX.u.x") && is_own("_INBOX.u.x.y"));
+        for other in ["_INBOX.u", "_INBOX.uv.x", "_INBOX.v.u.x", "_INBOX.u.>", "pvf.v4.client.v.0.verdict"] {
+            assert!(!is_own(other), "{other}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{BusError, SharedBus};
 use crate::{
+    identity::ClientId,
     ids::FleetName,
     subjects::{self, Subject},
 };
@@ -17,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// # Panics
 /// Panics if an implementation breaks the contract.
 pub async fn check(client: SharedBus, server: SharedBus) {
-    let subject = subjects::from_node(&FleetName::default());
+    let subject = subjects::status(&FleetName::default());
     let unanswered = client.request(&subject, Bytes::new(), TIMEOUT).await;
     assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "no subscriber yet: {unanswered:?}");
 
@@ -42,6 +43,7 @@ pub async fn check(client: SharedBus, server: SharedBus) {
     client.publish(&subject, Bytes::from_static(&[2])).await.expect("published");
     assert_eq!(responder.await.expect("the responder ends"), [0, 1, 2]);
 
+    subjects_say_who_speaks(&client, &server).await;
     requests_keep_their_order(&client, &server, &subject).await;
 
     let limit = client.max_payload();
@@ -53,6 +55,31 @@ pub async fn check(client: SharedBus, server: SharedBus) {
     }
     client.flush().await.expect("flushed");
     assert!(client.is_connected());
+}
+
+/// A subscription for all clients gets the messages of each with its own subject, and answers go to the inboxes of the
+/// user who asked.
+async fn subjects_say_who_speaks(client: &SharedBus, server: &SharedBus) {
+    let fleet = FleetName::default();
+    let mut all = server.subscribe(&subjects::all_client_requests(&fleet)).await.expect("a subscription");
+    let sessions = [ClientId::new(client.user()), ClientId::new(client.user())];
+    for session in &sessions {
+        let subject = subjects::client_requests(&fleet, session);
+        let answer = client.send_request(&subject, Bytes::new(), TIMEOUT).await.expect("sent");
+        let serve = async {
+            let message = all.next().await.expect("a message");
+            let reply = message.reply.expect("a request has a reply subject");
+            assert!(reply.is_inbox_of(&client.user()), "{reply}");
+            server.publish(&reply, Bytes::new()).await.expect("an answer");
+            message.subject
+        };
+        let (answer, sender) = futures::join!(answer, serve);
+        answer.expect("an answer");
+        assert_eq!(subjects::requesting_client(&fleet, &sender), Some(*session));
+    }
+    let verdict = subjects::client_verdicts(&fleet, &sessions[0]);
+    let unanswered = client.request(&verdict, Bytes::new(), TIMEOUT).await;
+    assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "another subject matches: {unanswered:?}");
 }
 
 /// Requests that are sent one after the other arrive in that order, and each gets its own answer, although none is
@@ -96,7 +123,7 @@ mod tests {
         let bus = Arc::new(LocalBus::with_max_payload(4096));
         check(bus.clone(), bus.clone()).await;
         // The responder has ended, and its subscription with it.
-        let subject = subjects::from_node(&FleetName::default());
+        let subject = subjects::status(&FleetName::default());
         let unanswered = Bus::request(&*bus, &subject, Bytes::new(), TIMEOUT).await;
         assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "a dropped subscription counts: {unanswered:?}");
     }

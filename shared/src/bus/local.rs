@@ -1,7 +1,10 @@
 //! The bus within one process, for the embedded host.
 
 use super::{Bus, BusError, Message, PendingAnswer, Subscription};
-use crate::subjects::Subject;
+use crate::{
+    identity::UserName,
+    subjects::{Subject, inbox_prefix},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -18,14 +21,71 @@ use tokio::sync::mpsc;
 /// Default of the largest payload, bytes. Payloads are not copied, so the limit is generous.
 pub const DEFAULT_MAX_PAYLOAD: usize = 128 * 1024 * 1024;
 
-type Subscribers = HashMap<String, Vec<mpsc::UnboundedSender<Message>>>;
+/// Who gets the messages on one subject, or on the subjects that match a pattern.
+type Receivers = Vec<mpsc::UnboundedSender<Message>>;
 
-/// A bus within one process.
+#[derive(Default)]
+struct Subscribers {
+    by_subject: HashMap<String, Receivers>,
+    /// Those with `*` in their subject. There are few.
+    by_pattern: Vec<(String, Receivers)>,
+}
+
+impl Subscribers {
+    fn add(&mut self, subject: &str) -> mpsc::UnboundedReceiver<Message> {
+        let (tx, rx) = mpsc::unbounded_channel();
+        if subject.contains('*') {
+            self.by_pattern.push((subject.to_owned(), vec![tx]));
+        } else {
+            self.by_subject.entry(subject.to_owned()).or_default().push(tx);
+        }
+        rx
+    }
+
+    /// Delivers a message; returns the number of subscribers that received it.
+    fn deliver(&mut self, message: &Message) -> usize {
+        let subject = message.subject.as_str();
+        let send = |receivers: &mut Receivers| {
+            receivers.retain(|tx| tx.send(message.clone()).is_ok());
+            receivers.len()
+        };
+        let mut reached = 0;
+        if let Some(receivers) = self.by_subject.get_mut(subject) {
+            reached = send(receivers);
+            if reached == 0 {
+                self.by_subject.remove(subject);
+            }
+        }
+        self.by_pattern.retain_mut(|(pattern, receivers)| {
+            if !matches(pattern, subject) {
+                return true;
+            }
+            reached += send(receivers);
+            !receivers.is_empty()
+        });
+        reached
+    }
+}
+
+/// Whether a subject matches a pattern in which `*` stands for one token.
+fn matches(pattern: &str, subject: &str) -> bool {
+    let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (pattern.next(), subject.next()) {
+            (None, None) => return true,
+            (Some(expected), Some(token)) if expected == "*" || expected == token => {}
+            _ => return false,
+        }
+    }
+}
+
+/// A bus within one process: the connection of one user to it.
 pub struct LocalBus {
     subscribers: Arc<Mutex<Subscribers>>,
     max_payload: usize,
+    user: UserName,
     /// Number of the next request's inbox.
-    next_inbox: AtomicU64,
+    next_inbox: Arc<AtomicU64>,
 }
 
 impl LocalBus {
@@ -36,7 +96,13 @@ impl LocalBus {
 
     /// A bus that refuses payloads over `max_payload` bytes, as a NATS server does.
     pub fn with_max_payload(max_payload: usize) -> Self {
-        Self { subscribers: Arc::default(), max_payload, next_inbox: AtomicU64::new(0) }
+        Self { subscribers: Arc::default(), max_payload, user: UserName::default(), next_inbox: Arc::default() }
+    }
+
+    /// Another connection to the same bus, as this user. Nothing is enforced within one process.
+    pub fn connect_as(&self, user: UserName) -> Self {
+        let (subscribers, next_inbox) = (self.subscribers.clone(), self.next_inbox.clone());
+        Self { subscribers, max_payload: self.max_payload, user, next_inbox }
     }
 
     fn check_size(&self, payload: &Bytes) -> Result<(), BusError> {
@@ -44,24 +110,6 @@ impl LocalBus {
             return Err(BusError::TooLarge { len: payload.len(), limit: self.max_payload });
         }
         Ok(())
-    }
-
-    fn add_subscriber(&self, subject: &str) -> mpsc::UnboundedReceiver<Message> {
-        let (tx, rx) = mpsc::unbounded_channel();
-        lock(&self.subscribers).entry(subject.to_owned()).or_default().push(tx);
-        rx
-    }
-
-    /// Delivers a message; returns the number of subscribers that received it.
-    fn deliver(&self, subject: &str, message: &Message) -> usize {
-        let mut subscribers = lock(&self.subscribers);
-        let Some(list) = subscribers.get_mut(subject) else { return 0 };
-        list.retain(|tx| tx.send(message.clone()).is_ok());
-        let reached = list.len();
-        if reached == 0 {
-            subscribers.remove(subject);
-        }
-        reached
     }
 }
 
@@ -83,7 +131,7 @@ struct Inbox {
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        lock(&self.subscribers).remove(&self.subject);
+        lock(&self.subscribers).by_subject.remove(&self.subject);
     }
 }
 
@@ -91,7 +139,7 @@ impl Drop for Inbox {
 impl Bus for LocalBus {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
         self.check_size(&payload)?;
-        self.deliver(subject.as_str(), &Message { payload, reply: None });
+        lock(&self.subscribers).deliver(&Message { subject: subject.clone(), payload, reply: None });
         Ok(())
     }
 
@@ -102,11 +150,13 @@ impl Bus for LocalBus {
         timeout: Duration,
     ) -> Result<PendingAnswer, BusError> {
         self.check_size(&payload)?;
-        let name = format!("_INBOX.{}", self.next_inbox.fetch_add(1, Ordering::Relaxed));
-        let mut answers = self.add_subscriber(&name);
-        let message = Message { payload, reply: Some(Subject::reply(&name)) };
+        let name = format!("{}.{}", inbox_prefix(&self.user), self.next_inbox.fetch_add(1, Ordering::Relaxed));
+        let message = Message { subject: subject.clone(), payload, reply: Some(Subject::received(&name)) };
+        let (mut answers, reached) = {
+            let mut subscribers = lock(&self.subscribers);
+            (subscribers.add(&name), subscribers.deliver(&message))
+        };
         let inbox = Inbox { subscribers: self.subscribers.clone(), subject: name };
-        let reached = self.deliver(subject.as_str(), &message);
         let subject = subject.to_string();
         Ok(Box::pin(async move {
             let _inbox = inbox;
@@ -121,8 +171,12 @@ impl Bus for LocalBus {
     }
 
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError> {
-        let rx = self.add_subscriber(subject.as_str());
+        let rx = lock(&self.subscribers).add(subject.as_str());
         Ok(futures::stream::unfold(rx, |mut rx| async { rx.recv().await.map(|m| (m, rx)) }).boxed())
+    }
+
+    fn user(&self) -> UserName {
+        self.user
     }
 
     fn max_payload(&self) -> usize {

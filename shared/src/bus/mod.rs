@@ -5,6 +5,9 @@
 //!   [`Bus::request`] and repeated until it is answered, so every message is idempotent.
 //! * [`Bus::request`] fails with [`BusError::NoResponders`] at once if the subject has no subscriber.
 //! * A payload over [`Bus::max_payload`] is refused before anything is sent.
+//! * A subject of a subscription may have `*` for one token of what it matches.
+//! * The subject of a received message is the one that it was published on: where a server enforces who may publish on
+//!   which subject, it says who speaks.
 //! * Messages of one publisher on one subject arrive in order: a message arrives before every other one whose
 //!   [`Bus::publish`] or [`Bus::send_request`] was called after its own had returned.
 
@@ -14,7 +17,7 @@ pub mod local;
 #[cfg(feature = "nats")]
 pub mod nats;
 
-use crate::subjects::Subject;
+use crate::{identity::UserName, subjects::Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -58,6 +61,8 @@ pub enum BusError {
 /// A received message.
 #[derive(Debug, Clone)]
 pub struct Message {
+    /// Subject that the message was published on.
+    pub subject: Subject,
     /// Content of the message.
     pub payload: Bytes,
     /// Subject for the answer, if the sender expects one.
@@ -90,6 +95,8 @@ pub trait Bus: Send + Sync + 'static {
     }
     /// Subscribes to a subject. The subscription is effective when this returns.
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError>;
+    /// The user that this connection speaks as: the one in its subjects and in the subjects of its inboxes.
+    fn user(&self) -> UserName;
     /// Largest payload, bytes.
     fn max_payload(&self) -> usize;
     /// Sends buffered messages.

@@ -90,7 +90,11 @@ fn note(client: &Inner, submission: &Submission, last: &mut Option<String>, why:
 fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Refused(refusal) => match refusal {
-            Refusal::Params(_) | Refusal::OutOfRange { .. } | Refusal::CodeHash { .. } | Refusal::Malformed(_) => true,
+            Refusal::Params(_)
+            | Refusal::OutOfRange { .. }
+            | Refusal::CodeHash { .. }
+            | Refusal::Malformed(_)
+            | Refusal::UnsupportedVersion { .. } => true,
             // A blob that is missing is stored again.
             Refusal::BlobMissing { .. } | Refusal::Overloaded { .. } | Refusal::StoreUnavailable(_) => false,
         },

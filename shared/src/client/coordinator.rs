@@ -5,10 +5,11 @@ use super::{ClientConfig, ClientError};
 use crate::{
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
+    identity::ClientId,
     ids::FleetName,
     retry::{self, Retryable as _},
-    subjects,
-    wire::{self, FromNode, SubmitReply, WireMessage},
+    subjects::{self, Subject},
+    wire::{self, FleetStatus, FromClient, StatusQuestion, SubmitReply, WireMessage},
 };
 use bytes::Bytes;
 use std::{
@@ -21,6 +22,8 @@ use tokio::time::Instant;
 pub(super) struct Coordinator {
     bus: SharedBus,
     fleet: FleetName,
+    /// Subject of this client's requests.
+    requests: Subject,
     timing: ProtocolTimeouts,
     /// How long a message is repeated while no coordinator answers.
     patience: Duration,
@@ -29,26 +32,31 @@ pub(super) struct Coordinator {
 }
 
 impl Coordinator {
-    pub(super) fn new(bus: SharedBus, config: &ClientConfig) -> Self {
+    pub(super) fn new(bus: SharedBus, client: ClientId, config: &ClientConfig) -> Self {
+        let requests = subjects::client_requests(&config.fleet, &client);
         let (fleet, timing, patience) = (config.fleet.clone(), config.timing, config.patience);
-        Self { bus, fleet, timing, patience, heard: AtomicBool::new(false) }
+        Self { bus, fleet, requests, timing, patience, heard: AtomicBool::new(false) }
     }
 
-    /// Interval of [`FromNode::Ask`].
+    /// Interval of [`FromClient::Ask`].
     pub(super) fn ask_interval(&self) -> Duration {
         self.timing.ask_again
     }
 
     /// Sends a message and decodes its answer. The message is repeated while no coordinator answers, for as long as the
     /// client's patience lasts.
-    pub(super) async fn ask<R: WireMessage>(&self, message: &FromNode) -> Result<R, ClientError> {
-        self.ask_encoded(&wire::encode(message)).await
+    pub(super) async fn ask<R: WireMessage>(&self, message: &FromClient) -> Result<R, ClientError> {
+        self.ask_encoded(&self.requests, &wire::encode(message)).await
+    }
+
+    /// The state of the fleet, asked for as often as a message.
+    pub(super) async fn status(&self, question: &StatusQuestion) -> Result<FleetStatus, ClientError> {
+        self.ask_encoded(&subjects::status(&self.fleet), &wire::encode(question)).await
     }
 
     /// Sends an encoded message once, waits this long for its answer, and decodes that.
     pub(super) async fn ask_once<R: WireMessage>(&self, message: &Bytes, wait: Duration) -> Result<R, ClientError> {
-        let subject = subjects::from_node(&self.fleet);
-        self.decoded(self.bus.request(&subject, message.clone(), wait).await)
+        self.decoded(self.bus.request(&self.requests, message.clone(), wait).await)
     }
 
     /// Whether a coordinator has ever answered this client.
@@ -56,10 +64,9 @@ impl Coordinator {
         self.heard.load(Ordering::Relaxed)
     }
 
-    async fn ask_encoded<R: WireMessage>(&self, message: &Bytes) -> Result<R, ClientError> {
-        let subject = subjects::from_node(&self.fleet);
+    async fn ask_encoded<R: WireMessage>(&self, subject: &Subject, message: &Bytes) -> Result<R, ClientError> {
         let give_up = Instant::now() + self.patience;
-        let answer = (|| self.bus.request(&subject, message.clone(), self.timing.ack))
+        let answer = (|| self.bus.request(subject, message.clone(), self.timing.ack))
             .retry(retry::CLIENT_REQUEST)
             .when(|error| !matches!(error, BusError::TooLarge { .. }))
             .adjust(|_, delay| delay.filter(|delay| Instant::now() + *delay <= give_up))

@@ -7,7 +7,7 @@ use crate::{
     candidate::ValidationResult,
     ids::RequestId,
     verdict::{InternalError, Outcome, WireOutcome},
-    wire::{FromNode, Submission, SubmitReply, Verdict, Work},
+    wire::{FromClient, SPEAKS, Submission, SubmitReply, Verdict, Work},
 };
 use parity_scale_codec::DecodeAll as _;
 use std::{sync::Arc, time::Duration};
@@ -31,7 +31,7 @@ pub(super) async fn run(
     let mut request = InFlight::new(client.clone());
     let submission = Submission {
         id: request.id,
-        node: client.node,
+        speaks: SPEAKS,
         code: pvf.code,
         code_bomb_limit: pvf.code_bomb_limit,
         executor_params: pvf.executor_params,
@@ -124,7 +124,7 @@ impl Drop for InFlight {
         if let Ok(runtime) = Handle::try_current() {
             let (client, request) = (self.client.clone(), self.id);
             runtime.spawn(async move {
-                let message = FromNode::Cancel { request, node: client.node };
+                let message = FromClient::Cancel { request };
                 if let Err(error) = client.coordinator.ask::<SubmitReply>(&message).await {
                     tracing::debug!(%request, %error, "cannot cancel the request");
                 }

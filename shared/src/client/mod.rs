@@ -28,10 +28,11 @@ pub use request::{Answer, ExecuteRequest, Pvf};
 use crate::{
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
-    ids::{FleetName, NodeId},
+    identity::ClientId,
+    ids::FleetName,
     store::{BlobStore, StoreError},
     subjects,
-    wire::{self, ActiveLeavesUpdate, FleetStatus, FromNode, Refusal, SubmitReply, Work},
+    wire::{self, ActiveLeavesUpdate, FleetStatus, FromClient, Refusal, StatusQuestion, SubmitReply, Work},
 };
 use coordinator::Coordinator;
 use payloads::Payloads;
@@ -119,7 +120,7 @@ impl Default for ClientConfig {
 
 /// State of a client, shared by its handles and its requests in flight.
 struct Inner {
-    node: NodeId,
+    id: ClientId,
     config: ClientConfig,
     coordinator: Arc<Coordinator>,
     payloads: Payloads,
@@ -147,16 +148,16 @@ impl ValidationHost {
     /// Creates a client of the fleet on `bus`. Inputs over the bus's limit go through `store`, which the fleet must
     /// share. Does not wait for a coordinator. Must be called within a tokio runtime.
     pub async fn connect(bus: SharedBus, store: Option<BlobStore>, config: ClientConfig) -> Result<Self, ClientError> {
-        let node = NodeId::new();
+        let id = ClientId::new(bus.user());
         let pending = Arc::new(Pending::default());
         let trouble = Arc::new(Trouble::default());
-        let coordinator = Arc::new(Coordinator::new(bus.clone(), &config));
-        let verdicts = bus.subscribe(&subjects::node(&config.fleet, &node)).await?;
+        let coordinator = Arc::new(Coordinator::new(bus.clone(), id, &config));
+        let verdicts = bus.subscribe(&subjects::client_verdicts(&config.fleet, &id)).await?;
         let receiver = tokio::spawn(pending::receive_verdicts(verdicts, pending.clone()));
-        let questions = Questions { node, coordinator: coordinator.clone(), trouble: trouble.clone() };
+        let questions = Questions { coordinator: coordinator.clone(), trouble: trouble.clone() };
         let poller = tokio::spawn(questions.ask_for_verdicts(pending.clone()));
         let inner = Inner {
-            node,
+            id,
             config,
             coordinator,
             payloads: Payloads::new(bus, store),
@@ -166,6 +167,11 @@ impl ValidationHost {
             alive: watch::Sender::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Who this client is on the bus, as in the logs of all roles.
+    pub fn id(&self) -> ClientId {
+        self.inner.id
     }
 
     /// Completes when the last handle is dropped. The future is not a handle itself.
@@ -203,7 +209,7 @@ impl ValidationHost {
 
     /// Updates the active leaves of the relay chain: queued backing requests whose leaf is in no active fork expire.
     pub async fn update_active_leaves(&self, update: ActiveLeavesUpdate) -> Result<(), ClientError> {
-        let message = FromNode::Leaves { node: self.inner.node, update };
+        let message = FromClient::Leaves { update };
         match self.inner.coordinator.ask::<SubmitReply>(&message).await? {
             SubmitReply::Accepted => Ok(()),
             SubmitReply::Refused(refusal) => Err(refusal.into()),
@@ -212,11 +218,11 @@ impl ValidationHost {
 
     /// State of the fleet.
     pub async fn status(&self) -> Result<FleetStatus, ClientError> {
-        self.inner.coordinator.ask(&FromNode::Status { host: None }).await
+        self.inner.coordinator.status(&StatusQuestion { host: None }).await
     }
 
     /// State of the fleet with only the workers of one machine.
     pub async fn status_of(&self, host: &str) -> Result<FleetStatus, ClientError> {
-        self.inner.coordinator.ask(&FromNode::Status { host: Some(host.into()) }).await
+        self.inner.coordinator.status(&StatusQuestion { host: Some(host.into()) }).await
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     ids::CodeHash,
     retry::{self, Retryable as _},
     store::BlobStore,
-    wire::{self, CodeRef, FromNode, Submission, Work},
+    wire::{self, CodeRef, FromClient, Submission, Work},
 };
 use bytes::Bytes;
 use lru::LruCache;
@@ -53,7 +53,7 @@ impl Payloads {
             submission.code.blob = self.store_code(&submission.code, room).await?;
             code = 0;
         }
-        let message = wire::encode(&FromNode::Submit(Box::new(submission)));
+        let message = wire::encode(&FromClient::Submit(Box::new(submission)));
         if message.len() > limit {
             let len = (message.len() - code - data) as u64;
             return Err(ClientError::TooLarge { field: "parent head and parameters", len, limit: limit as u64 });

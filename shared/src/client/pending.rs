@@ -3,8 +3,8 @@
 use super::{coordinator::Coordinator, trouble::Trouble};
 use crate::{
     bus::Subscription,
-    ids::{NodeId, RequestId},
-    wire::{self, AskReply, FromNode, ToNode, Verdict},
+    ids::RequestId,
+    wire::{self, AskReply, FromClient, ToClient, Verdict},
 };
 use futures::StreamExt as _;
 use std::{
@@ -83,8 +83,8 @@ impl Pending {
 /// Hands verdicts to the waiting requests, until the bus ends.
 pub(super) async fn receive_verdicts(mut verdicts: Subscription, pending: Arc<Pending>) {
     while let Some(message) = verdicts.next().await {
-        match wire::decode::<ToNode>(&message.payload) {
-            Ok(ToNode::Verdict(verdict)) => pending.on_verdict(verdict),
+        match wire::decode::<ToClient>(&message.payload) {
+            Ok(ToClient::Verdict(verdict)) => pending.on_verdict(verdict),
             Err(error) => tracing::warn!(%error, "ignoring a malformed message of the coordinator"),
         }
     }
@@ -92,7 +92,6 @@ pub(super) async fn receive_verdicts(mut verdicts: Subscription, pending: Arc<Pe
 
 /// Asks a coordinator about requests.
 pub(super) struct Questions {
-    pub(super) node: NodeId,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) trouble: Arc<Trouble>,
 }
@@ -106,7 +105,7 @@ impl Questions {
             tokio::time::sleep(interval).await;
             let waiting = pending.accepted_for(interval);
             for requests in waiting.chunks(wire::MAX_ASKED) {
-                let question = FromNode::Ask { node: self.node, requests: requests.to_vec() };
+                let question = FromClient::Ask { requests: requests.to_vec() };
                 match self.coordinator.ask::<AskReply>(&question).await {
                     Ok(AskReply { unknown }) => {
                         self.trouble.clear();

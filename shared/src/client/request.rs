@@ -3,7 +3,8 @@
 use crate::{
     blob::BlobRef,
     candidate::CandidateContext,
-    ids::{CodeHash, RequestId, WorkerId},
+    identity::WorkerId,
+    ids::{CodeHash, RelayHash, RequestId},
     params::ExecutorParams,
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
@@ -66,7 +67,7 @@ pub struct ExecuteRequest {
     /// CPU time limit; `None` means the limit that the executor parameters have for the kind.
     pub exec_timeout: Option<Duration>,
     /// Relay leaf of a backing request: the request expires when the leaf is in no active fork.
-    pub relay_leaf: Option<[u8; 32]>,
+    pub relay_leaf: Option<RelayHash>,
     /// How long to wait for the verdict; `None` means the client's default.
     pub answer_within: Option<Duration>,
     /// Excludes the request from coalescing: it gets an execution of its own.

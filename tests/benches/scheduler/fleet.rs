@@ -8,7 +8,8 @@ use pvf_shared::{
     artifact::{ArtifactInfo, Mac, StoredArtifact},
     blob::BlobRef,
     config::ProtocolTimeouts,
-    ids::{BlobHash, CodeHash, FencingToken, NodeId, RequestId, ValidationKey, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
+    ids::{BlobHash, CodeHash, FencingToken, RelayHash, RequestId, ValidationKey},
     job::{ExecuteOutcome, JobOutcome, JobUsage},
     priority::ExecuteKind,
     wire::{
@@ -89,15 +90,16 @@ fn request_id(n: u64) -> RequestId {
 }
 
 fn worker_id(n: u64) -> WorkerId {
-    WorkerId(Uuid::from_u128(u128::from(n) << 64 | 7))
+    let kind = if n.is_multiple_of(10) { WorkerKind::Prepare } else { WorkerKind::Execute };
+    WorkerId { kind, user: UserName::default(), session: Uuid::from_u128(u128::from(n) << 64 | 7) }
 }
 
-fn client_of(n: u64) -> NodeId {
-    NodeId(Uuid::from_u128(u128::from(n % CLIENTS) << 64 | 9))
+fn client_of(n: u64) -> ClientId {
+    ClientId { user: UserName::default(), session: Uuid::from_u128(u128::from(n % CLIENTS) << 64 | 9) }
 }
 
-fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
-    WorkerHello { slots: 2, host: format!("host{}", n / 4), ..fixtures::hello(worker_id(n), kind) }
+fn hello(n: u64) -> WorkerHello {
+    WorkerHello { slots: 2, host: format!("host{}", n / 4), ..fixtures::hello() }
 }
 
 impl Fleet {
@@ -127,8 +129,7 @@ impl Fleet {
     /// Registers the workers, fills their slots and the queue; returns the memory of a queued request, bytes.
     pub fn fill(&mut self) -> f64 {
         for n in 0..self.size.workers {
-            let kind = if n % 10 == 0 { WorkerKind::Prepare } else { WorkerKind::Execute };
-            self.inbox.push_back(Event::Hello { hello: hello(n, kind), reply: None });
+            self.inbox.push_back(Event::Hello { worker: worker_id(n), hello: hello(n), reply: None });
             self.drive();
         }
         // Every slot is taken (one more job is staged for each worker) and every artifact is known before memory is
@@ -155,15 +156,14 @@ impl Fleet {
             self.finish_one();
             if n % 2 == 0 {
                 let worker = worker_id(n % self.size.workers);
-                let heartbeat =
-                    Heartbeat { worker, running: vec![], draining: false, holdings: vec![], fetching: vec![] };
-                self.inbox.push_back(Event::Heartbeat { heartbeat, reply: None });
+                let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] };
+                self.inbox.push_back(Event::Heartbeat { worker, heartbeat, reply: None });
             }
             if n % 20 == 0 {
                 let of = self.submitted - n % self.size.queued;
-                let (node, request) = (client_of(of), request_id(of));
-                self.inbox.push_back(Event::Ask { node, requests: vec![request], reply: None });
-                self.inbox.push_back(Event::Cancel { request, node, reply: None });
+                let (client, request) = (client_of(of), request_id(of));
+                self.inbox.push_back(Event::Ask { client, requests: vec![request], reply: None });
+                self.inbox.push_back(Event::Cancel { client, request, reply: None });
                 // In place of the cancelled one, so that the queue keeps its length.
                 self.submit();
             }
@@ -240,14 +240,15 @@ impl Fleet {
         let Some((worker, RunningJob { token, job, attempt })) = self.running.pop_front() else { return };
         let outcome = ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")));
         let (outcome, usage) = (JobOutcome::Execute(outcome), JobUsage::default());
-        let report = Box::new(JobReport { worker, token, job, attempt, outcome, usage });
-        self.inbox.push_back(Event::Report { report, reply: None });
+        let report = Box::new(JobReport { token, job, attempt, outcome, usage });
+        self.inbox.push_back(Event::Report { worker, report, reply: None });
     }
 
     fn submit(&mut self) {
         self.submitted += 1;
         let (submission, identity) = self.submission(self.submitted);
-        self.inbox.push_back(Event::Submit { submission, identity, reply: None });
+        let client = client_of(self.submitted);
+        self.inbox.push_back(Event::Submit { client, submission, identity, reply: None });
     }
 
     fn submission(&self, n: u64) -> (Box<Submission>, Option<ValidationKey>) {
@@ -260,13 +261,12 @@ impl Fleet {
         // A PoV of its own for each, so that none is coalesced with another.
         let block_data = BlobRef::Stored { hash: BlobHash(block), len: n };
         let work = ExecuteSubmission {
-            relay_leaf: (n % 4 > 1).then_some([(n % 13) as u8; 32]),
+            relay_leaf: (n % 4 > 1).then_some(RelayHash([(n % 13) as u8; 32])),
             ..fixtures::execution(kind, block_data)
         };
         let answer_within = Duration::from_millis(10_000_000 + n.wrapping_mul(7919) % 1_000_000);
         let work = Work::Execute(Box::new(work));
-        let submission =
-            Submission { answer_within, ..fixtures::submission(request_id(n), client_of(n), CodeHash(hash), work) };
+        let submission = Submission { answer_within, ..fixtures::submission(request_id(n), CodeHash(hash), work) };
         let identity = submission.validation_key();
         (Box::new(submission), identity)
     }

@@ -13,12 +13,11 @@ use pvf_scheduler::{
 use pvf_shared::{
     artifact::{ArtifactInfo, Mac, StoredArtifact},
     config::ProtocolTimeouts,
-    ids::{ArtifactId, FencingToken, FleetName, NodeId, WorkerId},
-    subjects,
-    wire::{self, FromNode, FromWorker, MAX_ASKED, SubmitReply, ToNode, ToWorker, WireMessage},
+    ids::{ArtifactId, FencingToken}, identity::{ClientId, WorkerId},
+    subjects::Subject,
+    wire::{self, FromClient, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker, WireMessage},
 };
 use std::{sync::Arc, time::Duration};
-use uuid::Uuid;
 
 /// Longer inputs take too long.
 const MAX_STEPS: usize = 200;
@@ -41,6 +40,10 @@ fn received<T: WireMessage + PartialEq + std::fmt::Debug>(message: &T) -> T {
     let read = wire::decode::<T>(&wire::encode(message)).expect("an encoded message can be decoded");
     assert_eq!(&read, message);
     read
+}
+
+fn reply_subject() -> Subject {
+    Subject::received("_INBOX.default.1")
 }
 
 impl Network {
@@ -97,7 +100,7 @@ impl Network {
                 Answer::Status(answer) => drop(received(&*answer)),
                 Answer::Worker(answer) => drop(received(&answer)),
             },
-            Effect::Verdict { verdict, .. } => drop(received(&ToNode::Verdict(Box::new((*verdict).clone())))),
+            Effect::Verdict { verdict, .. } => drop(received(&ToClient::Verdict(Box::new((*verdict).clone())))),
             Effect::ToWorker { worker, message } => {
                 self.sent.push((worker, received(&message)));
                 if self.sent.len() > 64 {
@@ -129,35 +132,33 @@ impl Network {
         self.now = until;
     }
 
-    fn on_client_message(&mut self, message: &FromNode) {
-        let reply = Some(subjects::node(&FleetName::default(), &NodeId(Uuid::from_u128(99))));
+    fn on_client_message(&mut self, client: ClientId, message: &FromClient) {
+        let reply = Some(reply_subject());
         // As the coordinator's shell does it.
         self.handle(match received(message) {
-            FromNode::Submit(submission) => {
+            FromClient::Submit(submission) => {
                 if check(&submission).is_err() {
                     return;
                 }
                 let identity = submission.validation_key();
-                Event::Submit { submission, identity, reply }
+                Event::Submit { client, submission, identity, reply }
             }
-            FromNode::Ask { node, mut requests } => {
+            FromClient::Ask { mut requests } => {
                 requests.truncate(MAX_ASKED);
-                Event::Ask { node, requests, reply }
+                Event::Ask { client, requests, reply }
             }
-            FromNode::Cancel { request, node } => Event::Cancel { request, node, reply },
-            FromNode::Leaves { node, update } => Event::Leaves { node, update, reply },
-            FromNode::Status { host } => Event::Status { host, reply },
+            FromClient::Cancel { request } => Event::Cancel { client, request, reply },
+            FromClient::Leaves { update } => Event::Leaves { client, update, reply },
         });
     }
 
-    fn on_worker_message(&mut self, message: &FromWorker, answers_dispatch: bool) {
-        let reply = subjects::node(&FleetName::default(), &NodeId(Uuid::from_u128(98)));
-        let reply = (!answers_dispatch).then_some(reply);
+    fn on_worker_message(&mut self, worker: WorkerId, message: &FromWorker, answers_dispatch: bool) {
+        let reply = (!answers_dispatch).then(reply_subject);
         self.handle(match received(message) {
-            FromWorker::Hello(hello) => Event::Hello { hello, reply },
-            FromWorker::Heartbeat(heartbeat) => Event::Heartbeat { heartbeat, reply },
-            FromWorker::Report(report) => Event::Report { report, reply },
-            FromWorker::Goodbye { worker } => Event::Goodbye { worker, reply },
+            FromWorker::Hello(hello) => Event::Hello { worker, hello, reply },
+            FromWorker::Heartbeat(heartbeat) => Event::Heartbeat { worker, heartbeat, reply },
+            FromWorker::Report(report) => Event::Report { worker, report, reply },
+            FromWorker::Goodbye => Event::Goodbye { worker, reply },
         });
     }
 
@@ -166,29 +167,34 @@ impl Network {
             0 => self.pass(Duration::from_millis(u.int_in_range(0..=10_000)?)),
             1 => self.pass(duration(u)?.min(Duration::from_secs(100 * 24 * 3600))),
             2..=4 => {
-                let submission = messages::submission(u)?;
-                self.on_client_message(&FromNode::Submit(Box::new(submission)));
+                let (client, submission) = (messages::client(u)?, messages::submission(u)?);
+                self.on_client_message(client, &FromClient::Submit(Box::new(submission)));
             }
             5 => {
-                let message = messages::from_node(u)?;
-                self.on_client_message(&message);
+                if u.ratio(1, 4)? {
+                    let StatusQuestion { host } = received(&messages::question(u)?);
+                    self.handle(Event::Status { host, reply: Some(reply_subject()) });
+                } else {
+                    let (client, message) = (messages::client(u)?, messages::from_client(u)?);
+                    self.on_client_message(client, &message);
+                }
             }
             6 | 7 => {
                 let hello = messages::hello(u)?;
-                self.on_worker_message(&FromWorker::Hello(hello), false);
+                self.on_worker_message(messages::worker(u)?, &FromWorker::Hello(hello), false);
             }
             8 => {
-                let heartbeat = messages::heartbeat(u, &self.sent)?;
-                self.on_worker_message(&FromWorker::Heartbeat(heartbeat), false);
+                let (worker, heartbeat) = messages::heartbeat(u, &self.sent)?;
+                self.on_worker_message(worker, &FromWorker::Heartbeat(heartbeat), false);
             }
             9..=11 => {
-                let report = messages::report(u, &self.sent)?;
-                self.on_worker_message(&FromWorker::Report(Box::new(report)), u.arbitrary()?);
+                let (worker, report) = messages::report(u, &self.sent)?;
+                self.on_worker_message(worker, &FromWorker::Report(Box::new(report)), u.arbitrary()?);
             }
             12 => self.delivered(u)?,
             13 => self.looked_up(u)?,
             14 => match u.int_in_range(0..=4)? {
-                0 => self.on_worker_message(&FromWorker::Goodbye { worker: messages::worker(u)? }, false),
+                0 => self.on_worker_message(messages::worker(u)?, &FromWorker::Goodbye, false),
                 1 => self.handle(Event::Link { up: u.arbitrary()? }),
                 2 | 3 => {
                     if let Some(artifact) = self.dropped.pop() {

@@ -4,7 +4,7 @@
 use crate::{Seeds, alloc::bounded};
 use pvf_scheduler::check;
 use pvf_shared::wire::{
-    self, AskReply, DispatchReply, FleetStatus, FromNode, FromWorker, SubmitReply, ToNode, ToWorker, WireMessage,
+    self, AskReply, DispatchReply, FleetStatus, FromClient, FromWorker, SubmitReply, ToClient, ToWorker, WireMessage,
     WorkerReply,
 };
 use std::fmt::Debug;
@@ -33,7 +33,7 @@ fn read<T: WireMessage + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
 
 /// Decodes an input as each type of message.
 pub fn run(bytes: &[u8]) {
-    if let Some(FromNode::Submit(submission)) = read::<FromNode>(bytes) {
+    if let Some(FromClient::Submit(submission)) = read::<FromClient>(bytes) {
         let (refusal, key) = (check(&submission), submission.validation_key());
         if let Err(refusal) = refusal {
             assert!(!refusal.to_string().is_empty());
@@ -44,7 +44,7 @@ pub fn run(bytes: &[u8]) {
     if let Some(SubmitReply::Refused(refusal)) = read(bytes) {
         assert!(refusal.to_string().len() < 2 * bytes.len() + MAX_ERROR);
     }
-    if let Some(ToNode::Verdict(verdict)) = read(bytes) {
+    if let Some(ToClient::Verdict(verdict)) = read(bytes) {
         let _ = (verdict.outcome.reason(), verdict.outcome.blame(), verdict.outcome.name());
     }
     read::<AskReply>(bytes);
@@ -59,8 +59,8 @@ pub fn run(bytes: &[u8]) {
 pub fn show(bytes: &[u8]) -> String {
     format!(
         "{:#?}\n{:#?}\n{:#?}\n{:#?}",
-        wire::decode::<FromNode>(bytes),
-        wire::decode::<ToNode>(bytes),
+        wire::decode::<FromClient>(bytes),
+        wire::decode::<ToClient>(bytes),
         wire::decode::<FromWorker>(bytes),
         wire::decode::<ToWorker>(bytes)
     )

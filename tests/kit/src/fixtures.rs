@@ -1,16 +1,17 @@
 //! Builders of ids, candidates, jobs and messages. A test changes what it is about and leaves the rest:
-//! `WorkerHello { slots: 2, ..hello(worker_id(1), WorkerKind::Execute) }`.
+//! `WorkerHello { slots: 2, ..hello() }`.
 
 use pvf_proto::{
     Bytes,
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, NodeId, RequestId, StorageRoot, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, RequestId, StorageRoot},
     job::{ExecuteJob, PrepareJob},
     params::{ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
-    wire::{CodeRef, ExecuteSubmission, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
+    wire::{CodeRef, ExecuteSubmission, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -21,13 +22,13 @@ pub fn request_id(n: u64) -> RequestId {
 }
 
 /// A client's id, the same for the same number.
-pub fn client_id(n: u64) -> NodeId {
-    NodeId(Uuid::from_u128(n.into()))
+pub fn client_id(n: u64) -> ClientId {
+    ClientId { user: UserName::default(), session: Uuid::from_u128(n.into()) }
 }
 
-/// A worker's id, the same for the same number.
-pub fn worker_id(n: u64) -> WorkerId {
-    WorkerId(Uuid::from_u128(n.into()))
+/// A worker's id, the same for the same kind and number.
+pub fn worker_id(kind: WorkerKind, n: u64) -> WorkerId {
+    WorkerId { kind, user: UserName::default(), session: Uuid::from_u128(n.into()) }
 }
 
 /// An engine id.
@@ -52,10 +53,9 @@ pub fn context(parent_head: impl Into<Bytes>) -> CandidateContext {
 }
 
 /// The registration of an idle worker with one slot and an empty cache.
-pub fn hello(worker: WorkerId, kind: WorkerKind) -> WorkerHello {
+pub fn hello() -> WorkerHello {
     WorkerHello {
-        worker,
-        kind,
+        speaks: SPEAKS,
         slots: 1,
         engine: engine("wt36.0.20-x86_64-v3-0011223344556677"),
         host: "host".into(),
@@ -68,11 +68,11 @@ pub fn hello(worker: WorkerId, kind: WorkerKind) -> WorkerHello {
     }
 }
 
-/// A request of this client for a code that is in the store, with default parameters and 60 s to answer.
-pub fn submission(id: RequestId, node: NodeId, code: CodeHash, work: Work) -> Submission {
+/// A request for a code that is in the store, with default parameters and 60 s to answer.
+pub fn submission(id: RequestId, code: CodeHash, work: Work) -> Submission {
     Submission {
         id,
-        node,
+        speaks: SPEAKS,
         code: CodeRef { hash: code, blob: BlobRef::Stored { hash: BlobHash(code.0), len: 1000 } },
         code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
         executor_params: ExecutorParams::default(),

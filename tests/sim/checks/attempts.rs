@@ -2,7 +2,8 @@
 
 use super::{Checks, Fetch, Known, Lease, Live, Past};
 use pvf_shared::{
-    ids::{Attempt, EngineId, JobId, WorkerId},
+    identity::WorkerId,
+    ids::{Attempt, EngineId, JobId},
     job::{ExecuteOutcome, JobOutcome, JobSpec, PrepareOutcome},
     time::Timestamp,
     verdict::{AmbiguousReason, InternalError},
@@ -66,17 +67,17 @@ impl Checks {
     }
 
     /// Only the report of an attempt with a lease counts.
-    pub(super) fn on_report(&mut self, report: &JobReport) {
-        self.stopped(report.worker, (report.job, report.attempt));
+    pub(super) fn on_report(&mut self, worker: WorkerId, report: &JobReport) {
+        self.stopped(worker, (report.job, report.attempt));
         let lease = self.leases.get(&report.job);
-        let valid = report.token == self.token
-            && lease.is_some_and(|l| (l.worker, l.attempt) == (report.worker, report.attempt));
+        let valid =
+            report.token == self.token && lease.is_some_and(|l| (l.worker, l.attempt) == (worker, report.attempt));
         if !valid {
-            return self.on_late_report(report);
+            return self.on_late_report(worker, report);
         }
         let lease = self.leases.remove(&report.job).expect("seen above");
         self.accepted.insert((report.token, report.job, report.attempt));
-        let host = self.fleet.get(&report.worker).map(|k| k.hello.host.clone()).unwrap_or_default();
+        let host = self.fleet.get(&worker).map(|k| k.hello.host.clone()).unwrap_or_default();
         let past = self.past.entry(report.job).or_default();
         match &report.outcome {
             JobOutcome::Execute(
@@ -112,18 +113,18 @@ impl Checks {
             JobOutcome::Execute(_) | JobOutcome::Prepare(_) => false,
         };
         if elsewhere {
-            past.failed_at.push((report.worker, host));
+            past.failed_at.push((worker, host));
         }
     }
 
     /// The report of an attempt that was given up counts if it has a verdict or an artifact.
-    fn on_late_report(&mut self, report: &JobReport) {
+    fn on_late_report(&mut self, worker: WorkerId, report: &JobReport) {
         let decides = matches!(
             report.outcome,
             JobOutcome::Execute(ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_))
                 | JobOutcome::Prepare(PrepareOutcome::Prepared(_))
         );
-        let at = (report.job, report.attempt, report.worker);
+        let at = (report.job, report.attempt, worker);
         if decides && report.token == self.token && self.lost.contains(&at) {
             self.accepted.insert((report.token, report.job, report.attempt));
         }
@@ -160,7 +161,7 @@ impl Checks {
             JobSpec::Execute(spec) => (WorkerKind::Execute, &spec.artifact),
         };
         assert_eq!(
-            (known.hello.kind, &known.hello.engine),
+            (id.kind, &known.hello.engine),
             (kind, &artifact.engine),
             "a job is dispatched to a worker of another kind or engine"
         );
@@ -207,7 +208,7 @@ impl Checks {
 
     /// Whether a worker of this kind is registered. Without one it is open for which engine an artifact is needed.
     pub(super) fn has_workers(&self, kind: WorkerKind) -> bool {
-        self.fleet.values().any(|k| k.hello.kind == kind)
+        self.fleet.keys().any(|worker| worker.kind == kind)
     }
 
     /// A failed attempt is followed by one on another machine if there is one, else on another worker if there is one.
@@ -216,13 +217,13 @@ impl Checks {
             return;
         }
         let others = || {
-            let of_pool = self.fleet.values().filter(|k| (k.hello.kind, &k.hello.engine) == of);
+            let of_pool = self.fleet.values().filter(|k| (k.worker.kind, &k.hello.engine) == of);
             // A second opinion about a candidate waits for paused workers too.
             let waits_for_all = past.ambiguous > 0 && of.0 == WorkerKind::Execute;
-            of_pool.filter(move |k| waits_for_all || !self.paused.contains(&k.hello.worker))
+            of_pool.filter(move |k| waits_for_all || !self.paused.contains(&k.worker))
         };
         let same_host = |k: &Known| past.failed_at.iter().any(|(_, host)| *host == k.hello.host);
-        let same_worker = |k: &Known| past.failed_at.iter().any(|(id, _)| *id == k.hello.worker);
+        let same_worker = |k: &Known| past.failed_at.iter().any(|(id, _)| *id == k.worker);
         if others().any(|k| !same_host(k)) {
             assert!(
                 !same_host(at),

@@ -13,7 +13,8 @@ use pvf_scheduler::{Command, Delivery, Event, Notice, Policy};
 use pvf_shared::{
     artifact::StoredArtifact,
     config::ProtocolTimeouts,
-    ids::{ArtifactId, Attempt, CodeHash, FencingToken, JobId, NodeId, RequestId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::{ArtifactId, Attempt, CodeHash, FencingToken, JobId, RequestId},
     time::Timestamp,
     wire::{Heartbeat, Verdict, Work, WorkerHello, WorkerKind},
 };
@@ -28,6 +29,7 @@ const FOUND_OUT_WITHIN: Duration = Duration::from_secs(120);
 /// A worker as its messages show it.
 #[derive(Debug)]
 struct Known {
+    worker: WorkerId,
     hello: WorkerHello,
     heard: Timestamp,
     /// Attempts that were cancelled; each has its slot until the worker has answered the cancellation.
@@ -58,7 +60,7 @@ enum Fetch {
 /// A request that the scheduler has accepted and not answered.
 #[derive(Debug)]
 struct Live {
-    node: NodeId,
+    from: ClientId,
     code: CodeHash,
     work: Work,
     deadline: Timestamp,
@@ -108,8 +110,8 @@ pub struct Checks {
     lost: HashSet<(JobId, Attempt, WorkerId)>,
     min_age: Duration,
     engines: usize,
-    /// When each node was heard of last, and after how much silence its requests may be dropped.
-    heard: HashMap<NodeId, Timestamp>,
+    /// When each from was heard of last, and after how much silence its requests may be dropped.
+    heard: HashMap<ClientId, Timestamp>,
     client_silence: Duration,
 }
 
@@ -191,13 +193,13 @@ impl Checks {
     /// The scheduler is about to be told this.
     pub fn before(&mut self, event: &Event, now: Timestamp) {
         match event {
-            Event::Hello { hello, .. } => {
-                let hello = hello.clone();
+            Event::Hello { worker, hello, .. } => {
+                let (worker, hello) = (*worker, hello.clone());
                 let known =
-                    self.fleet.entry(hello.worker).or_insert(Known { hello, heard: now, stopping: HashSet::new() });
+                    self.fleet.entry(worker).or_insert(Known { worker, hello, heard: now, stopping: HashSet::new() });
                 known.heard = now;
             }
-            Event::Heartbeat { heartbeat, .. } => self.on_heartbeat(heartbeat, now),
+            Event::Heartbeat { worker, heartbeat, .. } => self.on_heartbeat(*worker, heartbeat, now),
             Event::Goodbye { worker, .. } => self.worker_left(*worker),
             Event::Delivered { worker, job, attempt, command, delivery } => {
                 if *command == Command::Cancel {
@@ -218,17 +220,17 @@ impl Checks {
                     (Command::Recall, _) => {}
                 }
             }
-            Event::Report { report, .. } => self.on_report(report),
-            Event::Ask { node, .. } | Event::Leaves { node, .. } => {
-                self.heard.insert(*node, now);
+            Event::Report { worker, report, .. } => self.on_report(*worker, report),
+            Event::Ask { client: from, .. } | Event::Leaves { client: from, .. } => {
+                self.heard.insert(*from, now);
             }
             Event::LookedUp { found: Err(_), .. } => self.store_failed = true,
             Event::LookedUp { artifact, found: Ok(Some(StoredArtifact::Damaged)) } => {
                 self.suspected.insert((**artifact).clone());
             }
-            Event::Cancel { request, node, .. } => {
+            Event::Cancel { client: from, request, .. } => {
                 self.cancelled.insert(*request);
-                if self.live.get(request).is_some_and(|live| live.node == *node) {
+                if self.live.get(request).is_some_and(|live| live.from == *from) {
                     self.live.remove(request);
                 }
             }
@@ -238,13 +240,13 @@ impl Checks {
     }
 
     /// A worker that has had a job for a while and does not list it has lost it.
-    fn on_heartbeat(&mut self, heartbeat: &Heartbeat, now: Timestamp) {
+    fn on_heartbeat(&mut self, worker: WorkerId, heartbeat: &Heartbeat, now: Timestamp) {
         let grace = self.timing.heartbeat * 2 + self.timing.ack;
-        let Some(known) = self.fleet.get_mut(&heartbeat.worker) else { return };
+        let Some(known) = self.fleet.get_mut(&worker) else { return };
         known.heard = now;
         for running in heartbeat.running.iter().filter(|running| running.token == self.token) {
             if let Some(lease) = self.leases.get_mut(&running.job)
-                && (lease.worker, lease.attempt) == (heartbeat.worker, running.attempt)
+                && (lease.worker, lease.attempt) == (worker, running.attempt)
             {
                 lease.acknowledged = true;
                 let fetch = if heartbeat.fetching.contains(running) { Fetch::UnderWay } else { Fetch::Over };
@@ -255,9 +257,7 @@ impl Checks {
             heartbeat.running.iter().any(|r| (r.token, r.job, r.attempt) == (self.token, *job, attempt))
         };
         let lost = |job: &JobId, lease: &Lease| {
-            lease.worker == heartbeat.worker
-                && lease.taken.is_some_and(|at| now.since(at) > grace)
-                && !has(job, lease.attempt)
+            lease.worker == worker && lease.taken.is_some_and(|at| now.since(at) > grace) && !has(job, lease.attempt)
         };
         let lost: Vec<_> = self.leases.iter().filter(|(job, l)| lost(job, l)).map(|(job, _)| *job).collect();
         for job in lost {

@@ -6,7 +6,8 @@ use super::{
 };
 use pvf_shared::{
     blob::BlobRef,
-    ids::{ArtifactId, Attempt, FencingToken, JobId, NodeId, RequestId},
+    identity::ClientId,
+    ids::{ArtifactId, Attempt, FencingToken, JobId, RequestId},
     time::Timestamp,
     verdict::{AmbiguousReason, Outcome, PrepareError},
     wire::{Submission, Verdict, Work, WorkerKind},
@@ -15,8 +16,8 @@ use std::collections::HashSet;
 
 impl Checks {
     /// The scheduler accepted a submission.
-    pub fn on_accepted(&mut self, submission: &Submission, now: Timestamp) {
-        self.heard.insert(submission.node, now);
+    pub fn on_accepted(&mut self, from: ClientId, submission: &Submission, now: Timestamp) {
+        self.heard.insert(from, now);
         if self.verdicts.contains_key(&submission.id) || self.live.contains_key(&submission.id) {
             return;
         }
@@ -29,7 +30,7 @@ impl Checks {
             self.needed.insert(submission.code.hash, now);
         }
         self.live.entry(submission.id).or_insert_with(|| Live {
-            node: submission.node,
+            from,
             code: submission.code.hash,
             work: submission.work.clone(),
             deadline: now.after(submission.answer_within),
@@ -39,7 +40,7 @@ impl Checks {
 
     /// Whether a client waits for it: requests of clients that are silent may be dropped.
     pub(super) fn is_there(&self, live: &Live, now: Timestamp) -> bool {
-        let heard = self.heard.get(&live.node);
+        let heard = self.heard.get(&live.from);
         !live.abandoned && heard.is_some_and(|at| now.since(*at) < self.client_silence)
     }
 
@@ -125,14 +126,14 @@ impl Checks {
         }
     }
 
-    /// Requests of these nodes that the scheduler has accepted and not answered.
-    pub fn unanswered(&self, nodes: &HashSet<NodeId>) -> Vec<RequestId> {
-        self.live.iter().filter(|(_, live)| nodes.contains(&live.node)).map(|(id, _)| *id).collect()
+    /// Requests of these clients that the scheduler has accepted and not answered.
+    pub fn unanswered(&self, clients: &HashSet<ClientId>) -> Vec<(ClientId, RequestId)> {
+        self.live.iter().filter(|(_, live)| clients.contains(&live.from)).map(|(id, live)| (live.from, *id)).collect()
     }
 
-    /// Requests of a node that the scheduler has accepted and not answered, although their deadline is over.
-    pub fn past_deadline(&self, node: NodeId, now: Timestamp) -> Vec<RequestId> {
-        let late = |live: &Live| live.node == node && live.deadline < now;
+    /// Requests of a from that the scheduler has accepted and not answered, although their deadline is over.
+    pub fn past_deadline(&self, from: ClientId, now: Timestamp) -> Vec<RequestId> {
+        let late = |live: &Live| live.from == from && live.deadline < now;
         self.live.iter().filter(|(_, live)| late(live)).map(|(id, _)| *id).collect()
     }
 }

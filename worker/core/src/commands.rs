@@ -73,8 +73,8 @@ impl WorkerState {
             JobSpec::Execute(spec) => (WorkerKind::Execute, &spec.artifact),
         };
         let own = &self.config.registration;
-        if kind != own.kind {
-            return Err(CommandRefusal::WrongKind(own.kind));
+        if kind != self.config.kind {
+            return Err(CommandRefusal::WrongKind(self.config.kind));
         }
         if artifact.engine != own.engine && !own.also_compiles_for.contains(&artifact.engine) {
             return Err(CommandRefusal::WrongEngine(own.engine.clone()));

@@ -41,7 +41,7 @@ impl WorkerState {
 
     fn report_of(&self, id: JobId, outcome: JobOutcome, usage: JobUsage) -> Option<Box<JobReport>> {
         let AttemptKey { token, job, attempt } = AttemptKey::from(&*self.jobs.get(&id)?.dispatch);
-        Some(Box::new(JobReport { worker: self.config.registration.worker, token, job, attempt, outcome, usage }))
+        Some(Box::new(JobReport { token, job, attempt, outcome, usage }))
     }
 
     /// Sends the report of a job that has just ended.

@@ -10,7 +10,7 @@ use pvf_proto::{
     ids::{FencingToken, JobId},
     subjects::Subject,
     time::Timestamp,
-    wire::{Dispatch, DispatchReply, WorkerHello},
+    wire::{Dispatch, DispatchReply, WorkerHello, WorkerKind},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,6 +25,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// How a worker's agent is set up.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
+    /// The kind of job that the worker runs.
+    pub kind: WorkerKind,
     /// The registration; `holds` and `running` are filled in whenever it is sent.
     pub registration: WorkerHello,
     /// Intervals and time-outs of the fleet.

@@ -2,7 +2,8 @@
 
 use pvf_shared::{
     bus::{SharedBus, Subscription},
-    ids::{FleetName, WorkerId},
+    identity::WorkerId,
+    ids::FleetName,
     subjects::{self, Subject},
     wire::{self, DispatchReply, FromWorker, WorkerReply},
 };
@@ -13,23 +14,24 @@ use std::time::Duration;
 pub(super) struct CoordinatorClient {
     bus: SharedBus,
     fleet: FleetName,
+    worker: WorkerId,
     /// How long it waits for an answer.
     timeout: Duration,
 }
 
 impl CoordinatorClient {
-    pub(super) fn new(bus: SharedBus, fleet: FleetName, timeout: Duration) -> Self {
-        Self { bus, fleet, timeout }
+    pub(super) fn new(bus: SharedBus, fleet: FleetName, worker: WorkerId, timeout: Duration) -> Self {
+        Self { bus, fleet, worker, timeout }
     }
 
     /// The commands to this worker. Ends when the bus does.
-    pub(super) async fn commands(&self, worker: &WorkerId) -> Result<Subscription, pvf_shared::bus::BusError> {
-        self.bus.subscribe(&subjects::worker(&self.fleet, worker)).await
+    pub(super) async fn commands(&self) -> Result<Subscription, pvf_shared::bus::BusError> {
+        self.bus.subscribe(&subjects::worker_commands(&self.fleet, &self.worker)).await
     }
 
     /// One request and its answer, or why there is none.
     pub(super) async fn request(&self, message: &FromWorker) -> Result<WorkerReply, String> {
-        let to = subjects::from_worker(&self.fleet);
+        let to = subjects::worker_requests(&self.fleet, &self.worker);
         let answer = self.bus.request(&to, wire::encode(message), self.timeout).await.map_err(|e| e.to_string())?;
         wire::decode(&answer).map_err(|e| e.to_string())
     }
@@ -42,8 +44,8 @@ impl CoordinatorClient {
     }
 
     /// Deregisters. If that is lost the coordinator learns it from the worker's silence.
-    pub(super) async fn deregister(&self, worker: WorkerId) {
-        if let Err(error) = self.request(&FromWorker::Goodbye { worker }).await {
+    pub(super) async fn deregister(&self) {
+        if let Err(error) = self.request(&FromWorker::Goodbye).await {
             tracing::debug!(%error, "the deregistration was not acknowledged");
         }
         let _ = self.bus.flush().await;

@@ -30,9 +30,9 @@ use pvf_shared::{
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
     http::Http,
-    ids::{FleetName, WorkerId},
+    ids::FleetName,
     store::BlobStore,
-    wire::{WorkerHello, WorkerKind},
+    wire::{SPEAKS, WorkerHello, WorkerKind},
 };
 use pvf_worker_core::AgentConfig;
 use shell::{Shell, Status};
@@ -163,8 +163,7 @@ impl Worker {
         let cache = ArtifactCache::new(&settings, store.clone(), read_room.clone(), on_evict, metrics.clone());
         let cache = cache.map_err(|e| setup("folder for copies of artifacts (--cache-dir)", &e))?;
         let registration = WorkerHello {
-            worker: WorkerId::new(),
-            kind: config.kind,
+            speaks: SPEAKS,
             slots: config.slots,
             engine,
             host: config.host,
@@ -180,7 +179,7 @@ impl Worker {
         };
         let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
         let jobs = Arc::new(JobContext { store, runner, cache, read_room, max_inline });
-        let agent = AgentConfig { registration, timing: config.timing, drain: config.drain };
+        let agent = AgentConfig { kind: config.kind, registration, timing: config.timing, drain: config.drain };
         let status = Status { metrics, http: Http::new() };
         Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status, self_test: config.self_test })
     }

@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use pvf_shared::{
     bus::{BusError, Message, Subscription},
     http::Http,
-    ids::WorkerId,
+    identity::WorkerId,
     time::Timestamp,
     wire::{self, Dispatch, FromWorker, Holding, ToWorker},
 };
@@ -59,7 +59,6 @@ impl Clock {
 /// The shell of a worker's agent.
 pub(super) struct Shell {
     core: Agent,
-    worker: WorkerId,
     clock: Clock,
     client: CoordinatorClient,
     commands: Subscription,
@@ -78,31 +77,17 @@ impl Shell {
     pub(super) async fn open(worker: Worker) -> Result<Self, BusError> {
         let Worker { config, fleet, bus, jobs, status, self_test } = worker;
         let own = &config.registration;
-        let id = own.worker;
-        let client = CoordinatorClient::new(bus, fleet, config.timing.ack);
-        let commands = client.commands(&id).await?;
-        tracing::info!(worker = %id, kind = %own.kind, slots = own.slots, engine = %own.engine, host = %own.host,
+        let id = WorkerId::new(config.kind, bus.user());
+        let client = CoordinatorClient::new(bus, fleet, id, config.timing.ack);
+        let commands = client.commands().await?;
+        tracing::info!(worker = %id, slots = own.slots, engine = %own.engine, host = %own.host,
             "worker is ready");
         let clock = Clock::start();
         let core = Agent::new(config, clock.now());
         let (to_loop, from_tasks) = unbounded_channel();
         let (fetches, runs, self_tests) = (Fetches::default(), Runs::default(), SelfTests::new(self_test));
         let left = false;
-        Ok(Self {
-            core,
-            worker: id,
-            clock,
-            client,
-            commands,
-            jobs,
-            fetches,
-            runs,
-            self_tests,
-            status,
-            to_loop,
-            from_tasks,
-            left,
-        })
+        Ok(Self { core, clock, client, commands, jobs, fetches, runs, self_tests, status, to_loop, from_tasks, left })
     }
 
     /// Runs until the core has left.
@@ -198,7 +183,7 @@ impl Shell {
                 Action::Stop { run } => drop(self.runs.remove(run)),
                 Action::Leave => {
                     self.left = true;
-                    self.client.deregister(self.worker).await;
+                    self.client.deregister().await;
                 }
                 Action::Notice(notice) => self.note(&notice),
             }
@@ -274,7 +259,7 @@ impl Shell {
 
 /// A message on the worker's subject, or its end.
 fn command(message: Option<Message>) -> Event {
-    let Some(Message { payload, reply }) = message else { return Event::BusClosed };
+    let Some(Message { payload, reply, .. }) = message else { return Event::BusClosed };
     match wire::decode::<ToWorker>(&payload) {
         Ok(message) => Event::Command { message, reply },
         Err(error) => Event::MalformedCommand { why: error.to_string(), reply },

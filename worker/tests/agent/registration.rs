@@ -12,12 +12,13 @@ use pvf_shared::{
     bus::{Bus as _, local::LocalBus},
     config::{MAX_STAGED, ProtocolTimeouts},
     http::{Http, Serving},
-    ids::{ArtifactId, EngineId, FencingToken, FleetName, JobId, WorkerId},
+    identity::{UserName, WorkerId},
+    ids::{ArtifactId, EngineId, FencingToken, FleetName, JobId},
     job::JobSpec,
     params::ExecutorParams,
     store::{BlobStore, seal::SealKey},
     subjects,
-    wire::{self, CommandRefusal, DispatchReply, FromWorker, ToWorker, WorkerKind, WorkerReply},
+    wire::{self, CommandRefusal, DispatchReply, FromWorker, SPEAKS, ToWorker, WorkerKind, WorkerReply},
 };
 use pvf_worker::agent::{Worker, WorkerConfig};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -37,7 +38,7 @@ async fn a_worker_registers_until_it_is_welcomed_and_again_when_it_is_forgotten(
     };
     let config = WorkerConfig { timing, ..config(WorkerKind::Prepare, Path::new(WORKER)) };
     let engine = pvf_worker::wasm::engine_id(config.baseline).unwrap();
-    let mut heard = bus.subscribe(&subjects::from_worker(&config.fleet)).await.unwrap();
+    let mut heard = bus.subscribe(&subjects::all_worker_requests(&config.fleet)).await.unwrap();
     let worker = Worker::new(config, bus.clone(), store).unwrap();
     let worker = tokio::spawn(worker.run(std::future::pending()));
     let mut next = async || {
@@ -45,15 +46,14 @@ async fn a_worker_registers_until_it_is_welcomed_and_again_when_it_is_forgotten(
         (wire::decode::<FromWorker>(&message.payload).unwrap(), message.reply.unwrap())
     };
     let (FromWorker::Hello(first), _) = next().await else { panic!("the first message is no registration") };
-    assert_eq!((first.kind, first.slots, &first.engine), (WorkerKind::Prepare, 1, &engine));
+    assert_eq!((first.speaks, first.slots, &first.engine), (SPEAKS, 1, &engine));
     let (again, reply) = next().await;
     assert_eq!(again, FromWorker::Hello(first.clone()));
     bus.publish(&reply, wire::encode(&WorkerReply::Welcome { token: TOKEN })).await.unwrap();
     let reply = within("a heartbeat", async {
         loop {
             match next().await {
-                (FromWorker::Heartbeat(beat), reply) => {
-                    assert_eq!(beat.worker, first.worker);
+                (FromWorker::Heartbeat(_), reply) => {
                     break reply;
                 }
                 // One that was under way.
@@ -102,11 +102,12 @@ async fn what_a_worker_refuses() {
 #[tokio::test]
 async fn malformed_messages_are_answered() {
     let worker = WorkerFixture::new(WorkerKind::Execute).await;
-    let to = subjects::worker(&FleetName::default(), &worker.hello.worker);
+    let to = subjects::worker_commands(&FleetName::default(), &worker.id);
     let answer = worker.bus.request(&to, Bytes::from_static(b"rubbish"), AMPLE).await.unwrap();
     let answer = wire::decode(&answer).unwrap();
     assert!(matches!(answer, DispatchReply::Refused(CommandRefusal::NotUnderstood(_))), "{answer:?}");
-    let nobody = subjects::worker(&FleetName::default(), &WorkerId::new());
+    let nobody =
+        subjects::worker_commands(&FleetName::default(), &WorkerId::new(WorkerKind::Execute, UserName::default()));
     assert!(worker.bus.request(&nobody, Bytes::new(), AMPLE).await.is_err());
 }
 

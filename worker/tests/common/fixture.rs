@@ -7,6 +7,7 @@ use pvf_shared::{
     bus::{Bus as _, Subscription, local::LocalBus},
     config::ProtocolTimeouts,
     http::Http,
+    identity::WorkerId,
     ids::{FencingToken, FleetName, JobId},
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, PrepareJob, PrepareOutcome},
     params::ExecutorParams,
@@ -14,7 +15,7 @@ use pvf_shared::{
     subjects::{self, Subject},
     wire::{
         self, CommandRefusal, Dispatch, DispatchReply, FromWorker, Heartbeat, JobReport, RunningJob, ToWorker,
-        WorkerHello, WorkerKind, WorkerReply,
+        WorkerKind, WorkerReply,
     },
 };
 use pvf_worker::agent::{Worker, WorkerConfig};
@@ -34,7 +35,7 @@ pub struct WorkerFixture {
     pub bus: Arc<LocalBus>,
     pub store: BlobStore,
     pub heard: Subscription,
-    pub hello: WorkerHello,
+    pub id: WorkerId,
     /// Where the answer to the registration goes, until it is sent.
     registration: Option<Subject>,
     pub worker: JoinHandle<()>,
@@ -81,18 +82,18 @@ impl WorkerFixture {
         let bus = Arc::new(bus);
         let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
         let metrics = http.registry.clone();
-        let mut heard = bus.subscribe(&subjects::from_worker(&FleetName::default())).await.unwrap();
+        let mut heard = bus.subscribe(&subjects::all_worker_requests(&FleetName::default())).await.unwrap();
         let worker = Worker::new(config, bus.clone(), store.clone()).unwrap().with_http(http).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let worker = tokio::spawn(async move {
             worker.run(async { drop(stopped.await) }).await.unwrap();
         });
         let message = heard.next().await.unwrap();
-        let FromWorker::Hello(hello) = wire::decode(&message.payload).unwrap() else {
-            panic!("the first message is no registration")
-        };
+        let first = wire::decode(&message.payload).unwrap();
+        assert!(matches!(first, FromWorker::Hello(_)), "the first message is no registration: {first:?}");
+        let id = subjects::requesting_worker(&FleetName::default(), &message.subject).expect("a worker's subject");
         let (stop, early) = (Some(stop), VecDeque::new());
-        Self { bus, store, heard, hello, registration: message.reply, worker, stop, early, metrics }
+        Self { bus, store, heard, id, registration: message.reply, worker, stop, early, metrics }
     }
 
     /// Accepts the registration.
@@ -121,7 +122,7 @@ impl WorkerFixture {
     }
 
     async fn told(&mut self, message: ToWorker) -> DispatchReply {
-        let to = subjects::worker(&FleetName::default(), &self.hello.worker);
+        let to = subjects::worker_commands(&FleetName::default(), &self.id);
         match wire::decode(&self.bus.request(&to, wire::encode(&message), AMPLE).await.unwrap()).unwrap() {
             DispatchReply::Done(report) => {
                 self.early.push_back(*report);
@@ -185,7 +186,7 @@ impl WorkerFixture {
                 self.answer(&reply, WorkerReply::Ack).await;
                 match message {
                     FromWorker::Heartbeat(_) => {}
-                    FromWorker::Goodbye { worker } => return assert_eq!(worker, self.hello.worker),
+                    FromWorker::Goodbye => return,
                     other => panic!("{other:?}"),
                 }
             }
@@ -198,7 +199,7 @@ impl WorkerFixture {
         if let Some(report) = self.early.pop_front() {
             let done = RunningJob { token: report.token, job: report.job, attempt: report.attempt };
             let message = ToWorker::Acknowledge { reports: vec![done] };
-            let to = subjects::worker(&FleetName::default(), &self.hello.worker);
+            let to = subjects::worker_commands(&FleetName::default(), &self.id);
             self.bus.publish(&to, wire::encode(&message)).await.unwrap();
             return report;
         }

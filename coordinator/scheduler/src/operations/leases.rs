@@ -7,7 +7,7 @@ use crate::{
     operations::workers::send_cancel,
     time::Timestamp,
 };
-use pvf_proto::ids::WorkerId;
+use pvf_proto::identity::WorkerId;
 use std::time::Duration;
 
 /// Begins the leases of the jobs that have a slot or are being fetched at this worker, and cancels the attempts whose

@@ -7,7 +7,8 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{NodeId, RequestId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::RequestId,
     verdict::WireOutcome,
     wire::{ArtifactSummary, Timings, Verdict},
 };
@@ -39,7 +40,7 @@ pub(crate) fn completion(
 /// Sends the verdict of a request and removes it.
 pub(crate) fn answer(core: &mut Core, out: &mut Out, id: RequestId, completion: &Completion, now: Timestamp) {
     // A request may have ended on its own while its verdict waited among the background tasks.
-    let Some((node, arrived)) = remove(core, id) else { return };
+    let Some((client, arrived)) = remove(core, id) else { return };
     let total = now.since(arrived);
     // A request that joined an execution later did not wait for all of its stages.
     let own = |stage: Duration| stage.min(total);
@@ -58,19 +59,19 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, id: RequestId, completion: 
         worker: completion.worker,
         attempts: completion.attempts,
     });
-    core.verdicts.insert(verdict.clone());
-    if let Some(node) = node {
-        out.effect(Effect::Verdict { node, verdict });
+    if let Some(client) = client {
+        core.verdicts.insert(client, verdict.clone());
+        out.effect(Effect::Verdict { client, verdict });
     }
 }
 
-/// Removes a request without a verdict. Returns its client's node, if that is still known, and its arrival.
-pub(crate) fn remove(core: &mut Core, id: RequestId) -> Option<(Option<NodeId>, Timestamp)> {
+/// Removes a request without a verdict. Returns its client, if that is still known, and its arrival.
+pub(crate) fn remove(core: &mut Core, id: RequestId) -> Option<(Option<ClientId>, Timestamp)> {
     let request = core.requests.remove(&id)?;
     let class = RequestClass(request.target.kind());
     if let RequestTarget::Preparation(context) = &request.target {
         core.specs.release(&context.spec);
     }
     core.clients.uncount_request(request.client, class, request.leaf, id);
-    Some((core.clients.get(request.client).map(|client| client.node), request.arrived))
+    Some((core.clients.get(request.client).map(|client| client.id), request.arrived))
 }

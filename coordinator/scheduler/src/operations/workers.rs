@@ -6,7 +6,8 @@ use crate::{
     keys::{ArtifactKey, AttemptKey},
 };
 use pvf_proto::{
-    ids::{RequestId, WorkerId},
+    identity::WorkerId,
+    ids::RequestId,
     job::JobSpec,
     units::{MAX_WAIT, WALL_CLOCK_FACTOR},
     wire::{Dispatch, ToWorker},

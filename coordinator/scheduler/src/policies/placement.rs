@@ -8,11 +8,7 @@ use crate::{
     policies::ExecuteQueue,
     tables::{Artifact, ArtifactState, Artifacts, OWNERS, Owners, Pool, PvfSpec, WorkerIndex, Workers, fnv1a},
 };
-use pvf_proto::{
-    ids::{ArtifactId, WorkerId},
-    priority::ExecuteKind,
-    wire::WorkerKind,
-};
+use pvf_proto::{identity::WorkerId, ids::ArtifactId, priority::ExecuteKind, wire::WorkerKind};
 use std::cmp::Reverse;
 
 /// Dispatches, and recalls, after one event; more follow after the next.

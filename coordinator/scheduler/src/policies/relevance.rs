@@ -6,7 +6,7 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::RequestId,
+    ids::{RelayHash, RequestId},
     verdict::{Outcome, WireOutcome},
 };
 
@@ -32,7 +32,7 @@ impl Irrelevant {
 fn relevance(
     clients: &Clients,
     client: ClientKey,
-    leaf: Option<&[u8; 32]>,
+    leaf: Option<&RelayHash>,
     deadline: Timestamp,
     now: Timestamp,
 ) -> Result<(), Irrelevant> {

@@ -10,7 +10,7 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{JobId, RequestId},
+    ids::{JobId, RelayHash, RequestId},
     verdict::Outcome,
     wire::WorkerKind,
 };
@@ -59,7 +59,7 @@ fn release(core: &mut Core, out: &mut Out, key: ArtifactKey) -> bool {
 }
 
 /// One request of a retired leaf expires. What runs already may end; if it comes back it is not dispatched again.
-fn expire_orphan(core: &mut Core, out: &mut Out, client: ClientKey, leaf: &[u8; 32]) -> bool {
+fn expire_orphan(core: &mut Core, out: &mut Out, client: ClientKey, leaf: &RelayHash) -> bool {
     let Some(id) = core.clients.next_orphan(client, leaf) else { return false };
     if !is_running(core, &id) {
         out.follow_up(FollowUp::EndRequest { request: id, outcome: Some(Outcome::Expired) });

@@ -9,7 +9,8 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{NodeId, RequestId},
+    identity::ClientId,
+    ids::RequestId,
     subjects::Subject,
     wire::{ActiveLeavesUpdate, AskReply, SubmitReply},
 };
@@ -19,8 +20,8 @@ use std::time::Duration;
 const FORGET_CLIENT: Duration = Duration::from_secs(600);
 
 /// Notes that a client is alive; it is added if it is new and there is room.
-fn heard(core: &mut Core, node: NodeId, now: Timestamp) -> Option<ClientKey> {
-    let client = core.clients.find_or_add(node)?;
+fn heard(core: &mut Core, id: ClientId, now: Timestamp) -> Option<ClientKey> {
+    let client = core.clients.find_or_add(id)?;
     if let Some(at) = core.clients.heard(client, core.config.policy.client_silence, now) {
         core.timers.set(Timer::ClientSilence(client), at);
     }
@@ -29,46 +30,52 @@ fn heard(core: &mut Core, node: NodeId, now: Timestamp) -> Option<ClientKey> {
 
 /// A message of a client, and where the answer goes.
 pub(crate) struct ClientMessage<T> {
-    pub(crate) node: NodeId,
+    pub(crate) client: ClientId,
     pub(crate) body: T,
     pub(crate) reply: Option<Subject>,
 }
 
 /// A client asks for verdicts that it misses: known ones are sent again, unknown requests are named.
 pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<RequestId>>, now: Timestamp) {
-    let ClientMessage { node, body: requests, reply } = message;
-    heard(core, node, now);
+    let ClientMessage { client, body: requests, reply } = message;
+    heard(core, client, now);
     let mut unknown = Vec::new();
     for id in requests {
-        if let Some(verdict) = core.verdicts.get(&id) {
-            out.effect(Effect::Verdict { node, verdict: verdict.clone() });
-        } else if !core.requests.contains(&id) {
+        if let Some(verdict) = core.verdicts.get(&id, client) {
+            out.effect(Effect::Verdict { client, verdict: verdict.clone() });
+        } else if !is_of(core, &id, client) {
             unknown.push(id);
         }
     }
     out.reply(reply, Answer::Ask(AskReply { unknown }));
 }
 
+/// Whether a request without a verdict is this client's.
+pub(crate) fn is_of(core: &Core, request: &RequestId, client: ClientId) -> bool {
+    let request = core.requests.get(request);
+    request.is_some_and(|request| core.clients.find(&client) == Some(request.client))
+}
+
 /// A client cancels one of its requests. The cancellation may overtake the submission.
 pub(crate) fn on_cancel(core: &mut Core, out: &mut Out, message: ClientMessage<RequestId>) {
-    let ClientMessage { node, body: id, reply } = message;
+    let ClientMessage { client, body: id, reply } = message;
     out.reply(reply, Answer::Submit(SubmitReply::Accepted));
     match core.requests.get(&id) {
-        Some(request) if Some(request.client) == core.clients.find(&node) => {
+        Some(request) if Some(request.client) == core.clients.find(&client) => {
             // A repetition of the submission may still be on its way.
-            core.cancellations.note(id, node);
+            core.cancellations.note(id, client);
             out.follow_up(FollowUp::EndRequest { request: id, outcome: None });
         }
         // Only the client that submitted a request may cancel it.
         Some(_) => {}
-        None => core.cancellations.note(id, node),
+        None => core.cancellations.note(id, client),
     }
 }
 
 /// A client's view of the relay chain changed: requests of retired leaves expire, unless they run.
 pub(crate) fn on_leaves(core: &mut Core, out: &mut Out, message: ClientMessage<ActiveLeavesUpdate>, now: Timestamp) {
-    let ClientMessage { node, body: update, reply } = message;
-    let client = heard(core, node, now);
+    let ClientMessage { client: id, body: update, reply } = message;
+    let client = heard(core, id, now);
     out.reply(reply, Answer::Submit(SubmitReply::Accepted));
     let Some(client) = client else { return };
     for leaf in core.clients.update_leaves(client, &update) {
@@ -93,7 +100,7 @@ pub(crate) fn on_silence(core: &mut Core, out: &mut Out, key: ClientKey, now: Ti
     // Silence counts only while the coordinator itself was connected.
     let gone = silent >= silence && link.is_some_and(|up| up >= silence);
     if gone && !client.gone && client.has_requests() {
-        out.notice(Notice::ClientGone { node: client.node, silent });
+        out.notice(Notice::ClientGone { client: client.id, silent });
     }
     client.gone = gone;
     let at = now.after(if silent >= silence { silence } else { silence - silent });

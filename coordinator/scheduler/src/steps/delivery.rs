@@ -8,7 +8,7 @@ use crate::{
     tables::{SlotState, WorkerEvent, WorkerState},
     time::Timestamp,
 };
-use pvf_proto::ids::WorkerId;
+use pvf_proto::identity::WorkerId;
 
 /// What became of a command about an attempt.
 pub(crate) struct CommandResult {

@@ -15,7 +15,8 @@ use crate::{
 };
 use pvf_proto::{
     artifact::ArtifactInfo,
-    ids::{JobId, RequestId, WorkerId},
+    identity::WorkerId,
+    ids::{JobId, RequestId},
     job::{ExecuteJob, JobSpec, PrepareJob},
     params::PvfPrepKind,
     priority::{ExecuteKind, PreparePriority},

@@ -11,7 +11,8 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{JobId, RequestId, WorkerId},
+    identity::WorkerId,
+    ids::{JobId, RequestId},
     verdict::{Outcome, WireOutcome},
 };
 

@@ -54,8 +54,8 @@ fn workers(core: &Core, host: Option<&str>, now: Timestamp) -> Vec<WorkerStatus>
 fn status(worker: &Worker, now: Timestamp) -> WorkerStatus {
     let hello = &worker.hello;
     WorkerStatus {
-        id: hello.worker,
-        kind: hello.kind,
+        id: worker.id,
+        kind: worker.kind,
         slots: hello.slots,
         running: worker.running(),
         engine: hello.engine.clone(),

@@ -7,10 +7,12 @@ use crate::{
     notice::Notice,
     operations::executions,
     policies::{admission_limit, class_and_bytes, execute_bytes},
+    steps::clients::is_of,
     tables::{Execution, JobContext, NewExecution, PvfSpec, Request, RequestClass, RequestTarget, Timer},
     time::Timestamp,
 };
 use pvf_proto::{
+    identity::ClientId,
     ids::{BlobHash, JobId, RequestId, ValidationKey},
     priority::{ExecuteKind, PreparePriority},
     subjects::Subject,
@@ -19,8 +21,12 @@ use pvf_proto::{
 };
 use std::sync::Arc;
 
-/// A submission, with the identity of its validation and where the acknowledgement goes.
+/// The refusal of a request whose id another client chose first. Ids are random, so this is no accident.
+const FOREIGN_ID: &str = "id: another client has a request with this id";
+
+/// A submission, with its client, the identity of its validation, and where the acknowledgement goes.
 pub(crate) struct Submitted {
+    pub(crate) client: ClientId,
     pub(crate) submission: Submission,
     pub(crate) identity: Option<ValidationKey>,
     pub(crate) reply: Option<Subject>,
@@ -28,11 +34,11 @@ pub(crate) struct Submitted {
 
 /// A submission arrives. A repeated one is acknowledged again and changes nothing.
 pub(crate) fn on_submit(core: &mut Core, out: &mut Out, submitted: Submitted, now: Timestamp) {
-    let Submitted { submission, identity, reply } = submitted;
+    let Submitted { client, submission, identity, reply } = submitted;
     let id = submission.id;
-    let answer = match admit(core, out, &submission, now) {
+    let answer = match admit(core, out, client, &submission, now) {
         Ok(true) => {
-            accept(core, out, submission, identity, now);
+            accept(core, out, (client, submission), identity, now);
             Answer::Accepted(id)
         }
         Ok(false) => Answer::Accepted(id),
@@ -42,28 +48,33 @@ pub(crate) fn on_submit(core: &mut Core, out: &mut Out, submitted: Submitted, no
 }
 
 /// Whether a submission is new, if it may be accepted.
-fn admit(core: &mut Core, out: &mut Out, submission: &Submission, now: Timestamp) -> Result<bool, Refusal> {
+fn admit(
+    core: &mut Core,
+    out: &mut Out,
+    from: ClientId,
+    submission: &Submission,
+    now: Timestamp,
+) -> Result<bool, Refusal> {
     let id = submission.id;
-    let client = core.clients.find(&submission.node);
+    let client = core.clients.find(&from);
     if let Some(client) = client {
         // A refused submission shows as well that its client is alive.
         note_client_heard(core, client, now);
     }
     if core.requests.contains(&id) {
+        return if is_of(core, &id, from) { Ok(false) } else { Err(Refusal::Malformed(FOREIGN_ID.into())) };
+    }
+    if let Some(verdict) = core.verdicts.get(&id, from) {
+        out.effect(Effect::Verdict { client: from, verdict: verdict.clone() });
         return Ok(false);
     }
-    if let Some(verdict) = core.verdicts.get(&id) {
-        let (node, verdict) = (submission.node, verdict.clone());
-        out.effect(Effect::Verdict { node, verdict });
-        return Ok(false);
-    }
-    if core.cancellations.contains(id, submission.node) {
+    if core.cancellations.contains(id, from) {
         return Ok(false);
     }
     let (class, bytes) = class_and_bytes(&submission.work);
     if let Some(limit) = admission_limit(&core.clients, &core.config.policy, client, class, bytes) {
         out.counts.overloaded += 1;
-        out.notice(Notice::RequestShed { request: id, node: submission.node, limit: limit.clone() });
+        out.notice(Notice::RequestShed { request: id, client: from, limit: limit.clone() });
         return Err(Refusal::Overloaded { what: limit, retry_after: core.config.policy.retry_after });
     }
     Ok(true)
@@ -75,9 +86,15 @@ fn note_client_heard(core: &mut Core, client: ClientKey, now: Timestamp) {
     }
 }
 
-fn accept(core: &mut Core, out: &mut Out, submission: Submission, identity: Option<ValidationKey>, now: Timestamp) {
+fn accept(
+    core: &mut Core,
+    out: &mut Out,
+    (from, submission): (ClientId, Submission),
+    identity: Option<ValidationKey>,
+    now: Timestamp,
+) {
     let id = submission.id;
-    let Some(client) = core.clients.find_or_add(submission.node) else {
+    let Some(client) = core.clients.find_or_add(from) else {
         return out.inconsistent("a submission of a client too many was admitted");
     };
     note_client_heard(core, client, now);

@@ -10,7 +10,7 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::WorkerId,
+    identity::WorkerId,
     subjects::Subject,
     wire::{Heartbeat, Holding, RunningJob, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
 };
@@ -22,8 +22,13 @@ const MAX_SLOTS: u32 = 1024;
 const MAX_HOLDINGS: usize = 512;
 
 /// A worker registers. One that missed the answer registers again, and may have jobs.
-pub(crate) fn on_hello(core: &mut Core, out: &mut Out, mut hello: WorkerHello, reply: Option<Subject>, now: Timestamp) {
-    let id = hello.worker;
+pub(crate) fn on_hello(
+    core: &mut Core,
+    out: &mut Out,
+    (id, mut hello): (WorkerId, WorkerHello),
+    reply: Option<Subject>,
+    now: Timestamp,
+) {
     let is_new = !core.workers.contains(&id);
     let refusal = if hello.slots == 0 || hello.slots > MAX_SLOTS {
         Some(WorkerRefusal::Slots { slots: hello.slots, max: MAX_SLOTS })
@@ -43,10 +48,10 @@ pub(crate) fn on_hello(core: &mut Core, out: &mut Out, mut hello: WorkerHello, r
             out.notice(Notice::EngineSeen { engine: hello.engine.clone() });
         }
         out.counts.workers_joined += 1;
-        out.notice(Notice::WorkerJoined { hello: Box::new(hello.clone()) });
+        out.notice(Notice::WorkerJoined { worker: id, hello: Box::new(hello.clone()) });
         let silence = now.after(core.config.timing.worker_silence);
         core.timers.set(Timer::WorkerSilence(id), silence);
-        core.workers.add(hello, now, silence);
+        core.workers.add(id, hello, now, silence);
     } else {
         heard(core, out, id, now);
     }
@@ -126,13 +131,13 @@ fn missing_attempts(
 }
 
 /// A heartbeat acknowledges the dispatches whose jobs it lists, and says which of these are only being fetched.
-fn note_listed(core: &mut Core, heartbeat: &Heartbeat) {
-    let Some(worker) = core.workers.get(&heartbeat.worker) else { return };
+fn note_listed(core: &mut Core, id: &WorkerId, heartbeat: &Heartbeat) {
+    let Some(worker) = core.workers.get(id) else { return };
     if worker.jobs.iter().all(|slot| slot.acknowledged && slot.fetch == FetchStage::Over) {
         return;
     }
     let (listed, fetching) = (own_attempts(core, &heartbeat.running), own_attempts(core, &heartbeat.fetching));
-    core.workers.note_listed(&heartbeat.worker, &listed, &fetching);
+    core.workers.note_listed(id, &listed, &fetching);
 }
 
 /// Those of a worker's attempts that this coordinator dispatched.
@@ -145,17 +150,16 @@ fn own_attempts(core: &Core, attempts: &[RunningJob]) -> HashSet<AttemptKey> {
 pub(crate) fn on_heartbeat(
     core: &mut Core,
     out: &mut Out,
-    heartbeat: Heartbeat,
+    (id, heartbeat): (WorkerId, Heartbeat),
     reply: Option<Subject>,
     now: Timestamp,
 ) {
-    let id = heartbeat.worker;
     let Some(worker) = core.workers.get(&id) else {
         out.reply(reply, Answer::Worker(WorkerReply::SayHello));
         return;
     };
     let missing = missing_attempts(core, worker, &heartbeat, now);
-    note_listed(core, &heartbeat);
+    note_listed(core, &id, &heartbeat);
     heard(core, out, id, now);
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
         out.checked(transition);

@@ -8,7 +8,8 @@ use crate::{
 };
 use pvf_proto::{
     artifact::ArtifactInfo,
-    ids::{ArtifactId, CodeHash, JobId, PrepHash, WorkerId},
+    identity::WorkerId,
+    ids::{ArtifactId, CodeHash, JobId, PrepHash},
     priority::PreparePriority,
     verdict::{InternalError, PrepareError},
 };

@@ -2,7 +2,8 @@
 
 use crate::{collections::ShardedMap, keys::ClientKey, settings::Limit, time::Timestamp};
 use pvf_proto::{
-    ids::{NodeId, RequestId},
+    identity::ClientId,
+    ids::{RelayHash, RequestId},
     priority::ExecuteKind,
     wire::ActiveLeavesUpdate,
 };
@@ -18,8 +19,6 @@ pub(crate) const MAX_CLIENTS: usize = 65_536;
 const MAX_LEAVES: usize = 256;
 /// Kinds of execution, and preparations.
 const CLASSES: usize = 5;
-
-type RelayHash = [u8; 32];
 
 /// What a request counts as for the limits: a kind of execution, or a preparation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +52,7 @@ impl Usage {
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) node: NodeId,
+    pub(crate) id: ClientId,
     pub(crate) usage: Usage,
     pub(crate) last_heard: Timestamp,
     /// When its silence timer fires; `None` before the first one is set.
@@ -67,9 +66,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(node: NodeId) -> Self {
+    fn new(id: ClientId) -> Self {
         Self {
-            node,
+            id,
             usage: Usage::default(),
             last_heard: Timestamp::default(),
             silence_timer: None,
@@ -93,31 +92,31 @@ impl Client {
 /// The clients.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
-    by_node: ShardedMap<NodeId, ClientKey>,
+    by_id: ShardedMap<ClientId, ClientKey>,
     clients: SlotMap<ClientKey, Box<Client>>,
     classes: [Usage; CLASSES],
 }
 
 impl Clients {
-    pub(crate) fn find(&self, node: &NodeId) -> Option<ClientKey> {
-        self.by_node.get(node).copied()
+    pub(crate) fn find(&self, id: &ClientId) -> Option<ClientKey> {
+        self.by_id.get(id).copied()
     }
 
     /// The key of a client, which is added if it is new; `None` if there are [`MAX_CLIENTS`].
-    pub(crate) fn find_or_add(&mut self, node: NodeId) -> Option<ClientKey> {
-        if let Some(key) = self.find(&node) {
+    pub(crate) fn find_or_add(&mut self, id: ClientId) -> Option<ClientKey> {
+        if let Some(key) = self.find(&id) {
             return Some(key);
         }
         if self.is_full() {
             return None;
         }
-        let key = self.clients.insert(Box::new(Client::new(node)));
-        self.by_node.insert(node, key);
+        let key = self.clients.insert(Box::new(Client::new(id)));
+        self.by_id.insert(id, key);
         Some(key)
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.by_node.len() >= MAX_CLIENTS
+        self.by_id.len() >= MAX_CLIENTS
     }
 
     pub(crate) fn get(&self, key: ClientKey) -> Option<&Client> {
@@ -146,7 +145,7 @@ impl Clients {
 
     pub(crate) fn forget(&mut self, key: ClientKey) {
         if let Some(client) = self.clients.remove(key) {
-            self.by_node.remove(&client.node);
+            self.by_id.remove(&client.id);
         }
     }
 
@@ -254,7 +253,7 @@ impl Clients {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_node.len()
+        self.by_id.len()
     }
 
     /// All counted requests: for checks.

@@ -8,7 +8,8 @@ use crate::{
 };
 use pvf_proto::{
     artifact::ArtifactInfo,
-    ids::{Attempt, JobId, RequestId, ValidationKey, WorkerId},
+    identity::WorkerId,
+    ids::{Attempt, JobId, RequestId, ValidationKey},
     priority::ExecuteKind,
     wire::ExecuteSubmission,
 };
@@ -256,6 +257,7 @@ impl Executions {
 mod tests {
     use super::*;
     use crate::tables::lifecycle::assert_lifecycle;
+    use pvf_proto::identity::{UserName, WorkerKind};
     use pvf_proto::ids::JobId;
 
     #[test]
@@ -263,7 +265,7 @@ mod tests {
         use ExecutionEvent as E;
         use ExecutionState as S;
         let at = Timestamp::default();
-        let worker = WorkerId(uuid::Uuid::nil());
+        let worker = WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid::Uuid::nil() };
         let spot = |job| Spot { place: (at, JobId(job)), client: None };
         let states = [
             S::Unplaced,

@@ -4,7 +4,7 @@ use crate::{
     keys::{ExcludedWorkers, StagedRank},
     tables::slot::{Slot, SlotState, WorkerIndex},
 };
-use pvf_proto::ids::WorkerId;
+use pvf_proto::identity::WorkerId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The workers of one kind and one engine.
@@ -33,7 +33,7 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn join(&mut self, id: WorkerId, host: &str, slots: u32) {
         self.members.insert(id);
-        self.hashes.push((id, fnv1a(id.0.into_bytes())));
+        self.hashes.push((id, fnv1a(id.session.into_bytes())));
         self.hosts.entry(host.to_owned()).or_default().insert(id);
         self.slots += u64::from(slots);
         self.epoch += 1;

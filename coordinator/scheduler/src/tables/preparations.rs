@@ -6,7 +6,10 @@ use crate::{
     tables::lifecycle::IllegalTransition,
     time::Timestamp,
 };
-use pvf_proto::ids::{Attempt, JobId, WorkerId};
+use pvf_proto::{
+    identity::WorkerId,
+    ids::{Attempt, JobId},
+};
 
 /// Where a preparation is in its life. When it is concluded it leaves the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,13 +115,17 @@ pub(crate) type Preparations = ShardedMap<JobId, Preparation>;
 mod tests {
     use super::*;
     use crate::tables::lifecycle::assert_lifecycle;
+    use pvf_proto::identity::{UserName, WorkerKind};
     use pvf_proto::priority::PreparePriority;
 
     #[test]
     fn the_lifecycle_has_these_transitions_and_no_others() {
         use PreparationEvent as E;
         use PreparationState as S;
-        let (worker, at) = (WorkerId(uuid::Uuid::nil()), Timestamp::default());
+        let (worker, at) = (
+            WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid::Uuid::nil() },
+            Timestamp::default(),
+        );
         let spot = |job| PrepareSpot { priority: PreparePriority::Normal, place: (at, JobId(job)) };
         let states =
             [S::Queued(spot(1)), S::Queued(spot(2)), S::BackingOff(at), S::Dispatched { attempt: 1, worker, at }];
@@ -141,7 +148,10 @@ mod tests {
 
     #[test]
     fn attempts_are_numbered_and_only_the_last_one_counts() {
-        let (worker, at) = (WorkerId(uuid::Uuid::nil()), Timestamp::default());
+        let (worker, at) = (
+            WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid::Uuid::nil() },
+            Timestamp::default(),
+        );
         let spot = PrepareSpot { priority: PreparePriority::Normal, place: (at, JobId(1)) };
         let mut task = Preparation::new(ArtifactKey::default(), spot, at);
         for attempt in 1..=3 {

@@ -6,7 +6,7 @@ use crate::{
     time::Timestamp,
 };
 use lru::LruCache;
-use pvf_proto::ids::{ValidationKey, WorkerId};
+use pvf_proto::{identity::WorkerId, ids::ValidationKey};
 use smallvec::SmallVec;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -86,11 +86,15 @@ impl Quarantine {
 mod tests {
     use super::*;
     use crate::keys::AttemptSite;
+    use pvf_proto::identity::{UserName, WorkerKind};
     use pvf_proto::ids::JobId;
 
     /// An attempt that is lost with a worker of machine `n`.
     fn lost(n: u64) -> EndedAttempt {
-        let site = AttemptSite { worker: WorkerId(uuid::Uuid::nil()), host: format!("host{n}").into() };
+        let site = AttemptSite {
+            worker: WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid::Uuid::nil() },
+            host: format!("host{n}").into(),
+        };
         EndedAttempt { at: AttemptKey { job: JobId(n), attempt: 1 }, site }
     }
 
@@ -126,7 +130,11 @@ mod tests {
         let report = |quarantine: &mut Quarantine, n, ended| {
             quarantine.note_report(lost(n).at, lost(n).site.worker, ended);
         };
-        quarantine.note_report(lost(0).at, WorkerId(uuid::Uuid::max()), true);
+        quarantine.note_report(
+            lost(0).at,
+            WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid::Uuid::max() },
+            true,
+        );
         report(&mut quarantine, 7, true);
         assert_eq!(deaths(&quarantine), 3, "of another worker, of another job");
         report(&mut quarantine, 0, false);

@@ -7,7 +7,7 @@ use crate::{
     time::{CompactDuration, Timestamp},
 };
 use pvf_proto::{
-    ids::{JobId, RequestId},
+    ids::{JobId, RelayHash, RequestId},
     priority::ExecuteKind,
     wire::Timings,
 };
@@ -20,7 +20,7 @@ pub(crate) struct Request {
     pub(crate) arrived: Timestamp,
     pub(crate) deadline: Timestamp,
     /// Relay-chain leaf that the request belongs to; only backing work has one.
-    pub(crate) leaf: Option<[u8; 32]>,
+    pub(crate) leaf: Option<RelayHash>,
     pub(crate) target: RequestTarget,
 }
 

@@ -4,7 +4,7 @@ use crate::{
     keys::{ClientKey, EngineKey},
     time::Timestamp,
 };
-use pvf_proto::ids::{JobId, WorkerId};
+use pvf_proto::{identity::WorkerId, ids::JobId};
 use std::collections::BTreeSet;
 
 /// What is due.

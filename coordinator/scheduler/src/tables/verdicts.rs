@@ -1,11 +1,7 @@
 //! Recent verdicts, for clients that missed them, and cancellations that overtook their submission.
 
 use lru::LruCache;
-use pvf_proto::{
-    ids::{NodeId, RequestId},
-    verdict::Outcome,
-    wire::Verdict,
-};
+use pvf_proto::{identity::ClientId, ids::RequestId, verdict::Outcome, wire::Verdict};
 use std::{num::NonZeroUsize, sync::Arc};
 
 const MAX_CANCELLATIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -16,7 +12,7 @@ const VERDICT_BYTES: usize = 512;
 
 /// Cancellations of requests that are not known, by client. At most 4,096: the oldest one goes first.
 #[derive(Debug)]
-pub(crate) struct EarlyCancellations(LruCache<(RequestId, NodeId), ()>);
+pub(crate) struct EarlyCancellations(LruCache<(RequestId, ClientId), ()>);
 
 impl Default for EarlyCancellations {
     fn default() -> Self {
@@ -25,19 +21,19 @@ impl Default for EarlyCancellations {
 }
 
 impl EarlyCancellations {
-    pub(crate) fn note(&mut self, request: RequestId, node: NodeId) {
-        self.0.put((request, node), ());
+    pub(crate) fn note(&mut self, request: RequestId, client: ClientId) {
+        self.0.put((request, client), ());
     }
 
-    pub(crate) fn contains(&self, request: RequestId, node: NodeId) -> bool {
-        self.0.contains(&(request, node))
+    pub(crate) fn contains(&self, request: RequestId, client: ClientId) -> bool {
+        self.0.contains(&(request, client))
     }
 }
 
 /// The last verdicts: at most 8,192 and 64 MiB, the oldest one goes first.
 #[derive(Debug)]
 pub(crate) struct RecentVerdicts {
-    by_id: LruCache<RequestId, Arc<Verdict>>,
+    by_id: LruCache<RequestId, (ClientId, Arc<Verdict>)>,
     bytes: usize,
 }
 
@@ -52,27 +48,28 @@ fn size(verdict: &Verdict) -> usize {
 }
 
 impl RecentVerdicts {
-    pub(crate) fn insert(&mut self, verdict: Arc<Verdict>) {
+    pub(crate) fn insert(&mut self, client: ClientId, verdict: Arc<Verdict>) {
         self.bytes += size(&verdict);
-        if let Some((_, replaced)) = self.by_id.push(verdict.request, verdict) {
+        if let Some((_, (_, replaced))) = self.by_id.push(verdict.request, (client, verdict)) {
             self.bytes -= size(&replaced);
         }
         while self.bytes > MAX_BYTES
-            && let Some((_, oldest)) = self.by_id.pop_lru()
+            && let Some((_, (_, oldest))) = self.by_id.pop_lru()
         {
             self.bytes -= size(&oldest);
         }
     }
 
-    pub(crate) fn get(&self, request: &RequestId) -> Option<&Arc<Verdict>> {
-        self.by_id.peek(request)
+    /// The verdict of a request, for the client that submitted it and for no other.
+    pub(crate) fn get(&self, request: &RequestId, client: ClientId) -> Option<&Arc<Verdict>> {
+        self.by_id.peek(request).filter(|(of, _)| *of == client).map(|(_, verdict)| verdict)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvf_proto::{Bytes, blob::BlobRef, ids::CodeHash, wire::Timings};
+    use pvf_proto::{Bytes, blob::BlobRef, identity::UserName, ids::CodeHash, wire::Timings};
 
     fn verdict(n: u128, result: usize) -> Arc<Verdict> {
         Arc::new(Verdict {
@@ -86,19 +83,25 @@ mod tests {
         })
     }
 
+    fn client() -> ClientId {
+        ClientId { user: UserName::default(), session: uuid::Uuid::from_u128(1) }
+    }
+
     fn kept(verdicts: &RecentVerdicts, of: u128) -> Vec<u128> {
-        (0..of).filter(|n| verdicts.get(&RequestId(uuid::Uuid::from_u128(*n))).is_some()).collect()
+        (0..of).filter(|n| verdicts.get(&RequestId(uuid::Uuid::from_u128(*n)), client()).is_some()).collect()
     }
 
     #[test]
     fn the_last_verdicts_are_kept_by_count_and_by_bytes() {
         let mut verdicts = RecentVerdicts::default();
-        (0..20_000).for_each(|n| verdicts.insert(verdict(n, 0)));
+        (0..20_000).for_each(|n| verdicts.insert(client(), verdict(n, 0)));
         let count = MAX_VERDICTS.get() as u128;
         assert_eq!(kept(&verdicts, 20_000), (20_000 - count..20_000).collect::<Vec<_>>());
+        let other = ClientId { session: uuid::Uuid::from_u128(2), ..client() };
+        assert!(verdicts.get(&RequestId(uuid::Uuid::from_u128(19_999)), other).is_none(), "another client's verdict");
         assert_eq!(verdicts.bytes, MAX_VERDICTS.get() * VERDICT_BYTES);
         let mut verdicts = RecentVerdicts::default();
-        (0..10).for_each(|n| verdicts.insert(verdict(n, 10 * 1024 * 1024)));
+        (0..10).for_each(|n| verdicts.insert(client(), verdict(n, 10 * 1024 * 1024)));
         assert_eq!(kept(&verdicts, 10), [4, 5, 6, 7, 8, 9]);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 use pvf_proto::{
     config::MAX_STAGED,
-    ids::WorkerId,
+    identity::WorkerId,
     wire::{WorkerHello, WorkerKind},
 };
 use smallvec::SmallVec;

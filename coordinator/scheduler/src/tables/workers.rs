@@ -14,7 +14,8 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{EngineId, JobId, WorkerId},
+    identity::WorkerId,
+    ids::{EngineId, JobId},
     wire::{MAX_OTHER_ENGINES, WorkerHello, WorkerKind},
 };
 use smallvec::SmallVec;
@@ -130,9 +131,9 @@ impl Workers {
         self.engines().filter(executes).filter(|engine| !self.can_prepare(*engine))
     }
 
-    pub(crate) fn add(&mut self, hello: WorkerHello, now: Timestamp, silence_timer: Timestamp) {
-        let (id, engine) = (hello.worker, self.engine_key(&hello.engine));
-        if hello.kind == WorkerKind::Prepare {
+    pub(crate) fn add(&mut self, id: WorkerId, hello: WorkerHello, now: Timestamp, silence_timer: Timestamp) {
+        let engine = self.engine_key(&hello.engine);
+        if id.kind == WorkerKind::Prepare {
             for other in hello.also_compiles_for.iter().take(MAX_OTHER_ENGINES) {
                 let other = self.engine_key(other);
                 let makers = &mut self.makers[other.0 as usize];
@@ -141,10 +142,10 @@ impl Workers {
                 }
             }
         }
-        self.pools[engine.0 as usize][hello.kind as usize].join(id, &hello.host, hello.slots);
+        self.pools[engine.0 as usize][id.kind as usize].join(id, &hello.host, hello.slots);
         let worker = Box::new(Worker {
             id,
-            kind: hello.kind,
+            kind: id.kind,
             engine,
             slots: hello.slots,
             host: hello.host.as_str().into(),

@@ -4,6 +4,7 @@ use super::{env::Env, fixtures::*};
 use crate::{Effect, Event, Listed, PIECES, Policy, policies::DISPATCHES};
 use pvf_proto::{
     artifact::StoredArtifact,
+    ids::RelayHash,
     job::{JobOutcome, PrepareOutcome},
     priority::ExecuteKind,
     verdict::PrepareError,
@@ -104,8 +105,8 @@ fn requests_of_a_retired_leaf_expire_in_pieces() {
     for n in 1000..1500 {
         env.submit(n, 1, on_leaf(ExecuteKind::Backing, 1));
     }
-    let update = ActiveLeavesUpdate { activated: None, deactivated: vec![[1; 32]] };
-    let more = env.event_alone(Event::Leaves { node: node(1), update, reply: None });
+    let update = ActiveLeavesUpdate { activated: None, deactivated: vec![RelayHash([1; 32])] };
+    let more = env.event_alone(Event::Leaves { client: client(1), update, reply: None });
     assert_pieces(&mut env, more, is_verdict, (500, PIECES));
 }
 
@@ -115,7 +116,8 @@ fn unassigned_requests_get_an_engine_in_pieces() {
     for n in 0..200 {
         env.submit(n, n as u8, Work::Precheck);
     }
-    let more = env.event_alone(Event::Hello { hello: hello(1, WorkerKind::Prepare), reply: None });
+    let hello = hello(1, WorkerKind::Prepare);
+    let more = env.event_alone(Event::Hello { worker: worker(1), hello, reply: None });
     assert_pieces(&mut env, more, is_look_up, (200, PIECES));
 }
 
@@ -160,7 +162,7 @@ fn a_long_queue_is_dispatched_in_pieces() {
         env.submit(n, 1, execute(ExecuteKind::Backing));
     }
     let hello = WorkerHello { slots: 200, ..hello(2, WorkerKind::Execute) };
-    let more = env.event_alone(Event::Hello { hello, reply: None });
+    let more = env.event_alone(Event::Hello { worker: worker(2), hello, reply: None });
     assert_pieces(&mut env, more, is_dispatch, (200, DISPATCHES));
 }
 

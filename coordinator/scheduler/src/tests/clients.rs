@@ -4,6 +4,7 @@ use super::{env::Env, fixtures::*};
 use crate::{Event, Limit, Policy};
 use pvf_proto::{
     artifact::StoredArtifact,
+    ids::RelayHash,
     job::ExecuteOutcome,
     priority::ExecuteKind,
     verdict::Outcome,
@@ -17,7 +18,7 @@ fn short_silence() -> Policy {
 }
 
 fn retired(leaf: u8) -> ActiveLeavesUpdate {
-    ActiveLeavesUpdate { activated: None, deactivated: vec![[leaf; 32]] }
+    ActiveLeavesUpdate { activated: None, deactivated: vec![RelayHash([leaf; 32])] }
 }
 
 #[test]
@@ -125,8 +126,8 @@ fn queued_backing_of_a_retired_leaf_expires() {
     env.submit(2, 1, on_leaf(ExecuteKind::Backing, 2));
     env.submit(3, 1, on_leaf(ExecuteKind::Dispute, 1));
     env.submit(4, 1, on_leaf(ExecuteKind::BackingSystem, 1));
-    let activated = Some(ActiveLeaf { hash: [3; 32], ancestors: vec![[2; 32]] });
-    let update = ActiveLeavesUpdate { activated, deactivated: vec![[1; 32]] };
+    let activated = Some(ActiveLeaf { hash: RelayHash([3; 32]), ancestors: vec![RelayHash([2; 32])] });
+    let update = ActiveLeavesUpdate { activated, deactivated: vec![RelayHash([1; 32])] };
     env.leaves(2, update.clone());
     env.quiet();
     env.leaves(1, update);
@@ -156,7 +157,7 @@ fn backing_of_a_leaf_that_was_retired_before_is_answered_at_once() {
     assert_eq!(env.verdict_of(1), Outcome::Expired);
     env.submit(2, 1, on_leaf(ExecuteKind::Backing, 2));
     assert_eq!(env.dispatched().request, Some(request(2)), "a leaf that no update named is wanted");
-    let activated = Some(ActiveLeaf { hash: [1; 32], ancestors: vec![] });
+    let activated = Some(ActiveLeaf { hash: RelayHash([1; 32]), ancestors: vec![] });
     env.leaves(1, ActiveLeavesUpdate { activated, deactivated: vec![] });
     env.submit(3, 1, on_leaf(ExecuteKind::Backing, 1));
     assert_eq!(env.dispatched().request, Some(request(3)), "a leaf that is active again");

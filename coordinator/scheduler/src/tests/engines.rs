@@ -247,7 +247,7 @@ fn an_engine_that_only_the_store_knows_gets_no_work() {
 fn fleet_of_several_baselines() -> Env {
     let mut env = Env::with(unstaged());
     let also_compiles_for = vec![engine("v2"), engine("v1")];
-    env.register(WorkerHello { engine: engine("v3"), also_compiles_for, ..hello(1, WorkerKind::Prepare) });
+    env.register(1, WorkerHello { engine: engine("v3"), also_compiles_for, ..hello(1, WorkerKind::Prepare) });
     env.worker_of_engine(2, WorkerKind::Execute, "v2");
     env
 }
@@ -359,11 +359,10 @@ fn each_wait_for_a_prepare_worker_has_its_whole_time() {
 fn a_preparation_that_failed_goes_to_a_worker_of_another_engine_that_compiles_for_it() {
     let mut env = Env::with(unstaged());
     env.worker_of_engine(1, WorkerKind::Prepare, "v2");
-    env.register(WorkerHello {
-        engine: engine("v3"),
-        also_compiles_for: vec![engine("v2")],
-        ..hello(3, WorkerKind::Prepare)
-    });
+    env.register(
+        3,
+        WorkerHello { engine: engine("v3"), also_compiles_for: vec![engine("v2")], ..hello(3, WorkerKind::Prepare) },
+    );
     env.worker_of_engine(2, WorkerKind::Execute, "v2");
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up_for(artifact_for(1, "v2"), None);
@@ -380,7 +379,7 @@ fn a_preparation_that_failed_goes_to_a_worker_of_another_engine_that_compiles_fo
 fn the_most_urgent_preparation_of_all_engines_is_next_at_a_worker_that_they_share() {
     let mut env = Env::with(unstaged());
     let also_compiles_for = vec![engine("v2")];
-    env.register(WorkerHello { engine: engine("v3"), also_compiles_for, ..hello(1, WorkerKind::Prepare) });
+    env.register(1, WorkerHello { engine: engine("v3"), also_compiles_for, ..hello(1, WorkerKind::Prepare) });
     env.worker_of_engine(3, WorkerKind::Execute, "v3");
     env.submit(1, 1, Work::HeadsUp);
     env.looked_up_for(artifact_for(1, "v3"), None);

@@ -13,10 +13,11 @@ use crate::{
 };
 use pvf_proto::{
     config::ProtocolTimeouts,
-    ids::{ArtifactId, FleetName, WorkerId},
+    identity::WorkerId,
+    ids::ArtifactId,
     job::{ExecuteJob, JobSpec, PrepareJob},
-    subjects::{self, Subject},
-    wire::{Dispatch, RunningJob, ToNode, ToWorker, decode, encode},
+    subjects::Subject,
+    wire::{Dispatch, RunningJob, ToClient, ToWorker, decode, encode},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -265,7 +266,7 @@ impl Drop for Env {
 }
 
 fn reply_subject() -> Subject {
-    subjects::from_worker(&FleetName::default())
+    Subject::received("_INBOX.default.1")
 }
 
 /// An effect whose message was encoded and decoded.
@@ -274,9 +275,9 @@ fn through_the_wire(effect: Effect) -> Effect {
         Effect::ToWorker { worker, message } => {
             Effect::ToWorker { worker, message: decode(&encode(&message)).unwrap() }
         }
-        Effect::Verdict { node, verdict } => {
-            let ToNode::Verdict(verdict) = decode(&encode(&ToNode::Verdict(Box::new((*verdict).clone())))).unwrap();
-            Effect::Verdict { node, verdict: (*verdict).into() }
+        Effect::Verdict { client, verdict } => {
+            let ToClient::Verdict(verdict) = decode(&encode(&ToClient::Verdict(Box::new((*verdict).clone())))).unwrap();
+            Effect::Verdict { client, verdict: (*verdict).into() }
         }
         Effect::Reply { to, answer } => {
             let answer = match answer {

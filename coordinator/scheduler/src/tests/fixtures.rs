@@ -7,14 +7,16 @@ use pvf_proto::{
     artifact::{ArtifactInfo, Mac, StoredArtifact},
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, StorageRoot, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, RelayHash, RequestId, StorageRoot},
     job::ExecuteOutcome,
     params::ExecutorParams,
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, Outcome, WireOutcome},
-    wire::{CodeRef, ExecuteSubmission, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
+    wire::{CodeRef, ExecuteSubmission, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
 };
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
+use uuid::Uuid;
 
 pub(super) const TOKEN: FencingToken = FencingToken(7);
 /// The engine of all workers, unless a test says otherwise.
@@ -26,12 +28,19 @@ pub(super) fn request(n: u64) -> RequestId {
     format!("{n:032x}").parse().unwrap()
 }
 
-pub(super) fn node(n: u64) -> NodeId {
-    format!("{n:032x}").parse().unwrap()
+pub(super) fn client(n: u64) -> ClientId {
+    ClientId { user: UserName::default(), session: Uuid::from_u128(n.into()) }
 }
 
+thread_local! {
+    /// What [`hello`] says of the kinds of workers. Each test has a thread of its own.
+    static KINDS: RefCell<BTreeMap<u64, WorkerKind>> = RefCell::default();
+}
+
+/// An execute worker, unless [`hello`] says otherwise.
 pub(super) fn worker(n: u64) -> WorkerId {
-    format!("{n:032x}").parse().unwrap()
+    let kind = KINDS.with_borrow(|kinds| kinds.get(&n).copied()).unwrap_or(WorkerKind::Execute);
+    WorkerId { kind, user: UserName::default(), session: Uuid::from_u128(n.into()) }
 }
 
 pub(super) fn engine(name: &str) -> EngineId {
@@ -53,11 +62,11 @@ pub(super) fn info(n: u8) -> ArtifactInfo {
     ArtifactInfo { bytes: 1000, mac: Mac([n; 32]) }
 }
 
-/// Registration of a worker of one slot, on a machine of its own.
+/// Registration of worker `n`, of this kind: one slot, on a machine of its own.
 pub(super) fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
+    KINDS.with_borrow_mut(|kinds| kinds.insert(n, kind));
     WorkerHello {
-        worker: worker(n),
-        kind,
+        speaks: SPEAKS,
         slots: 1,
         engine: engine(ENGINE),
         host: format!("host{n}"),
@@ -74,7 +83,7 @@ pub(super) fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
 pub(super) fn submission(n: u64, code: u8, work: Work) -> Submission {
     Submission {
         id: request(n),
-        node: node(1),
+        speaks: SPEAKS,
         code: CodeRef { hash: CodeHash([code; 32]), blob: BlobRef::Stored { hash: BlobHash([code; 32]), len: 5 } },
         code_bomb_limit: 1000,
         executor_params: ExecutorParams::default(),
@@ -122,7 +131,7 @@ pub(super) fn with_pov(len: usize) -> Work {
 
 /// An execution that belongs to a relay-chain leaf.
 pub(super) fn on_leaf(kind: ExecuteKind, leaf: u8) -> Work {
-    Work::Execute(Box::new(ExecuteSubmission { relay_leaf: Some([leaf; 32]), ..execution(kind) }))
+    Work::Execute(Box::new(ExecuteSubmission { relay_leaf: Some(RelayHash([leaf; 32])), ..execution(kind) }))
 }
 
 pub(super) fn valid() -> ExecuteOutcome {

@@ -16,8 +16,8 @@ use pvf_proto::{
 };
 use std::time::Duration;
 
-fn joined(hello: WorkerHello) -> Notice {
-    Notice::WorkerJoined { hello: Box::new(hello) }
+fn joined(n: u64, hello: WorkerHello) -> Notice {
+    Notice::WorkerJoined { worker: worker(n), hello: Box::new(hello) }
 }
 
 fn reported(job: &Job, kind: Option<ExecuteKind>) -> Notice {
@@ -42,16 +42,16 @@ fn lost_and_retried(run: &Job) -> [Notice; 2] {
 fn a_worker_joins_once_and_its_engine_is_seen_once() {
     let mut env = Env::with(unstaged());
     let first = hello(1, WorkerKind::Execute);
-    env.register(first.clone());
-    assert_eq!(env.new_notices(), [Notice::EngineSeen { engine: engine(ENGINE) }, joined(first.clone())]);
-    env.register(first.clone());
+    env.register(1, first.clone());
+    assert_eq!(env.new_notices(), [Notice::EngineSeen { engine: engine(ENGINE) }, joined(1, first.clone())]);
+    env.register(1, first.clone());
     assert_eq!(env.new_notices(), [], "the worker had missed the answer");
-    env.register(hello(2, WorkerKind::Prepare));
-    assert_eq!(env.new_notices(), [joined(hello(2, WorkerKind::Prepare))]);
+    env.register(2, hello(2, WorkerKind::Prepare));
+    assert_eq!(env.new_notices(), [joined(2, hello(2, WorkerKind::Prepare))]);
     env.goodbye(1);
     env.new_notices();
-    env.register(first.clone());
-    assert_eq!(env.new_notices(), [joined(first)], "the engine is known");
+    env.register(1, first.clone());
+    assert_eq!(env.new_notices(), [joined(1, first)], "the engine is known");
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn an_engine_of_the_store_is_seen_once() {
     let listed = |code| Listed { artifact: (*artifact(code)).clone(), bytes: 1000, idle: Duration::ZERO };
     env.event(Event::Listed(vec![listed(1), listed(2)]));
     assert_eq!(env.new_notices(), [Notice::EngineSeen { engine: engine(ENGINE) }]);
-    env.register(hello(1, WorkerKind::Execute));
-    assert_eq!(env.new_notices(), [joined(hello(1, WorkerKind::Execute))]);
+    env.register(1, hello(1, WorkerKind::Execute));
+    assert_eq!(env.new_notices(), [joined(1, hello(1, WorkerKind::Execute))]);
 }
 
 #[test]
 fn a_refused_registration_is_not_noticed() {
     let mut env = Env::with(unstaged());
-    env.say_hello(WorkerHello { slots: 0, ..hello(1, WorkerKind::Execute) });
+    env.say_hello(1, WorkerHello { slots: 0, ..hello(1, WorkerKind::Execute) });
     assert_eq!(env.new_notices(), []);
 }
 
@@ -143,7 +143,7 @@ fn a_client_is_gone_once_while_it_waits_for_something() {
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.pass(Duration::from_secs(29));
     assert_eq!(env.new_notices(), []);
-    let gone = [Notice::ClientGone { node: node(1), silent: Duration::from_secs(30) }];
+    let gone = [Notice::ClientGone { client: client(1), silent: Duration::from_secs(30) }];
     env.pass(Duration::from_secs(100));
     assert_eq!(env.new_notices(), gone);
     assert_eq!(env.ask(1, &[]), []);
@@ -163,7 +163,7 @@ fn a_request_over_a_limit_is_shed() {
     assert_eq!(env.new_notices(), []);
     let reply = env.submit_as(1, 2, execute(ExecuteKind::Backing));
     let SubmitReply::Refused(Refusal::Overloaded { what, .. }) = reply else { panic!("{reply:?}") };
-    assert_eq!(env.new_notices(), [Notice::RequestShed { request: request(2), node: node(1), limit: what }]);
+    assert_eq!(env.new_notices(), [Notice::RequestShed { request: request(2), client: client(1), limit: what }]);
     env.submit(1, 1, execute(ExecuteKind::Backing));
     assert_eq!(env.new_notices(), []);
 }

@@ -4,7 +4,7 @@ use super::{env::Env, fixtures::*};
 use crate::{Event, Listed};
 use pvf_proto::{
     artifact::StoredArtifact,
-    ids::WorkerId,
+    identity::WorkerId,
     priority::ExecuteKind,
     wire::{Heartbeat, Holding, WorkerHello, WorkerKind, WorkerReply},
 };
@@ -49,7 +49,7 @@ fn a_worker_states_what_it_has_when_it_registers_and_in_heartbeats() {
     let id = || (*artifact(1)).clone();
     env.event(Event::Listed(vec![Listed { artifact: id(), bytes: 1000, idle: Duration::ZERO }]));
     (1..=6).for_each(|n| env.worker(n, WorkerKind::Execute, 1));
-    env.register(WorkerHello { holds: vec![Holding::OnDisk(id())], ..hello(7, WorkerKind::Execute) });
+    env.register(7, WorkerHello { holds: vec![Holding::OnDisk(id())], ..hello(7, WorkerKind::Execute) });
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
     let first = env.dispatched();
@@ -57,14 +57,8 @@ fn a_worker_states_what_it_has_when_it_registers_and_in_heartbeats() {
     assert!(is_valid(&env.verdict_of(1)));
     assert_eq!(first.worker, worker(7));
     let state = |env: &mut Env, n, holding| {
-        let heartbeat = Heartbeat {
-            worker: worker(n),
-            running: vec![],
-            draining: false,
-            holdings: vec![holding],
-            fetching: vec![],
-        };
-        assert_eq!(env.heartbeat_with(heartbeat), WorkerReply::Ack);
+        let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![holding], fetching: vec![] };
+        assert_eq!(env.heartbeat_with(n, heartbeat), WorkerReply::Ack);
     };
     state(&mut env, 7, Holding::Gone(id()));
     state(&mut env, 4, Holding::OnDisk(id()));

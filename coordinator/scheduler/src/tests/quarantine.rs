@@ -129,7 +129,7 @@ fn whatever_a_worker_that_counted_as_lost_reports_takes_its_loss_back() {
 fn losses_on_one_machine_count_once() {
     let mut env = Env::with(Policy { max_deaths: 2, ..unstaged() });
     for n in WORKERS {
-        env.register(WorkerHello { host: "one".into(), ..hello(n, WorkerKind::Execute) });
+        env.register(n, WorkerHello { host: "one".into(), ..hello(n, WorkerKind::Execute) });
     }
     lose_workers(&mut env, 1, 2);
     succeed(&mut env, 2);

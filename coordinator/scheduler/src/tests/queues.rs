@@ -82,7 +82,7 @@ fn a_client_with_many_requests_does_not_starve_another() {
     let send = |env: &mut Env, client, n, seconds| {
         let submission = submission(n, 1, execute(ExecuteKind::Approval));
         let within = Duration::from_secs(seconds);
-        let reply = env.send(Submission { node: node(client), answer_within: within, ..submission });
+        let reply = env.send_as(client, Submission { answer_within: within, ..submission });
         assert_eq!(reply, SubmitReply::Accepted);
     };
     (100..150).for_each(|n| send(&mut env, 1, n, 60));

@@ -70,13 +70,13 @@ fn a_second_attempt_waits_for_another_worker_and_holds_nothing_up() {
 fn a_second_attempt_finds_the_other_machine_among_any_number_of_workers() {
     let mut env = Env::with(unstaged());
     for n in 2..=201 {
-        env.register(WorkerHello { host: "large".into(), ..hello(n, WorkerKind::Execute) });
+        env.register(n, WorkerHello { host: "large".into(), ..hello(n, WorkerKind::Execute) });
     }
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
     let first = env.dispatched();
     // The other machine registers last and has the worker with the greatest id: the free ones are looked at by id.
-    env.register(WorkerHello { host: "small".into(), ..hello(900, WorkerKind::Execute) });
+    env.register(900, WorkerHello { host: "small".into(), ..hello(900, WorkerKind::Execute) });
     env.executed(&first, ambiguous());
     let second = env.dispatched();
     assert_eq!(second.worker, worker(900));
@@ -95,7 +95,7 @@ fn a_second_attempt_goes_to_the_same_worker_if_there_is_no_other() {
 fn another_machine_is_preferred_to_another_worker_of_the_same() {
     let mut env = Env::with(unstaged());
     for (n, host) in [(1, "a"), (2, "a"), (3, "b")] {
-        env.register(WorkerHello { host: host.into(), ..hello(n, WorkerKind::Execute) });
+        env.register(n, WorkerHello { host: host.into(), ..hello(n, WorkerKind::Execute) });
     }
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));

@@ -36,7 +36,7 @@ fn a_status_counts_requests_queues_and_slots() {
 #[test]
 fn a_status_lists_the_workers_of_one_machine_or_of_all() {
     let mut env = small_fleet();
-    env.register(WorkerHello { host: "host2".into(), ..hello(4, WorkerKind::Prepare) });
+    env.register(4, WorkerHello { host: "host2".into(), ..hello(4, WorkerKind::Prepare) });
     let listed = |status: FleetStatus| {
         status.workers.into_iter().map(|worker| (worker.id, worker.kind, worker.running)).collect::<Vec<_>>()
     };

@@ -4,7 +4,6 @@ use super::{env::Env, fixtures::*};
 use crate::{Command, Delivery, Event, Scheduler, SchedulerConfig, Timestamp};
 use pvf_proto::{
     config::ProtocolTimeouts,
-    ids::WorkerId,
     job::ExecuteOutcome,
     priority::ExecuteKind,
     verdict::Outcome,
@@ -12,18 +11,18 @@ use pvf_proto::{
 };
 use std::time::Duration;
 
-fn plain_heartbeat(n: u64) -> Heartbeat {
-    Heartbeat { worker: worker(n), running: vec![], draining: false, holdings: vec![], fetching: vec![] }
+fn plain_heartbeat() -> Heartbeat {
+    Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] }
 }
 
 #[test]
 fn a_worker_that_is_not_registered_is_asked_to_register() {
     let mut env = Env::with(unstaged());
-    assert_eq!(env.heartbeat_with(plain_heartbeat(5)), WorkerReply::SayHello);
+    assert_eq!(env.heartbeat_with(5, plain_heartbeat()), WorkerReply::SayHello);
     env.worker(5, WorkerKind::Execute, 1);
-    assert_eq!(env.heartbeat_with(plain_heartbeat(5)), WorkerReply::Ack);
+    assert_eq!(env.heartbeat_with(5, plain_heartbeat()), WorkerReply::Ack);
     env.goodbye(5);
-    assert_eq!(env.heartbeat_with(plain_heartbeat(5)), WorkerReply::SayHello);
+    assert_eq!(env.heartbeat_with(5, plain_heartbeat()), WorkerReply::SayHello);
     env.goodbye(5);
     assert_eq!(env.counts().workers_left, 1);
 }
@@ -33,7 +32,7 @@ fn a_registration_without_slots_or_with_too_many_is_refused() {
     let mut env = Env::with(unstaged());
     for slots in [0, 1025] {
         let refusal = WorkerRefusal::Slots { slots, max: 1024 };
-        let reply = env.say_hello(WorkerHello { slots, ..hello(1, WorkerKind::Execute) });
+        let reply = env.say_hello(1, WorkerHello { slots, ..hello(1, WorkerKind::Execute) });
         assert_eq!(reply, WorkerReply::Refused(refusal));
     }
     env.worker(1, WorkerKind::Execute, 1024);
@@ -146,10 +145,10 @@ fn a_full_fleet_refuses_workers() {
         SchedulerConfig { token: TOKEN, timing: ProtocolTimeouts::default(), policy: unstaged(), version: "t".into() };
     let mut scheduler = Scheduler::new(config, now);
     let mut register = |n: u32| {
-        let id = WorkerId(uuid::Uuid::from_u128(n.into()));
-        let hello = WorkerHello { worker: id, host: "host".into(), ..hello(0, WorkerKind::Execute) };
-        let reply = Some(pvf_proto::subjects::from_worker(&pvf_proto::ids::FleetName::default()));
-        scheduler.handle(Event::Hello { hello, reply }, now);
+        let worker = worker(n.into());
+        let hello = WorkerHello { host: "host".into(), ..hello(0, WorkerKind::Execute) };
+        let reply = Some(pvf_proto::subjects::Subject::received("_INBOX.default.1"));
+        scheduler.handle(Event::Hello { worker, hello, reply }, now);
         let effects = std::iter::from_fn(|| scheduler.poll_effect());
         let replies: Vec<_> = effects.filter_map(|effect| super::env::worker_reply(&effect)).collect();
         assert_eq!(replies.len(), 1);

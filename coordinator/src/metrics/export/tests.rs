@@ -1,13 +1,13 @@
 use super::*;
-use crate::testing::{artifact, hello};
+use crate::testing::{artifact, hello, new_client, new_worker};
 use pvf_scheduler::{DropReason, Gauges, RetryReason};
 use pvf_shared::{
-    ids::{CodeHash, JobId, NodeId, RequestId, WorkerId},
+    ids::{CodeHash, JobId, RequestId},
     verdict::PrepareError,
 };
 
 fn notices() -> Vec<Notice> {
-    let (worker, host, job, node) = (WorkerId::new(), String::from("host"), JobId(1), NodeId::new());
+    let (worker, host, job, client) = (new_worker(WorkerKind::Execute), String::from("host"), JobId(1), new_client());
     let artifact = Arc::new(artifact());
     let usage = JobUsage {
         cpu: Duration::from_millis(700),
@@ -18,7 +18,7 @@ fn notices() -> Vec<Notice> {
     let reported = |kind| Notice::JobReported { job, attempt: 1, worker, kind, queued: Duration::from_secs(3), usage };
     let silent = Duration::from_secs(6);
     vec![
-        Notice::WorkerJoined { hello: Box::new(hello(WorkerKind::Execute)) },
+        Notice::WorkerJoined { worker, hello: Box::new(hello()) },
         Notice::WorkerLeft { worker, host: host.clone(), jobs: 0 },
         Notice::WorkerLost { worker, host: host.clone(), jobs: 1, silent },
         Notice::WorkerSuspect { worker, host, why: "refused".into() },
@@ -30,9 +30,9 @@ fn notices() -> Vec<Notice> {
         Notice::PreparationQuarantined { artifact: artifact.clone() },
         Notice::PreparationFailed { artifact: artifact.clone(), error: PrepareError::OutOfMemory },
         Notice::ArtifactDropped { artifact, why: DropReason::Damaged },
-        Notice::RequestShed { request: RequestId::new(), node, limit: "requests".into() },
-        Notice::ClientGone { node, silent },
-        Notice::EngineSeen { engine: hello(WorkerKind::Execute).engine },
+        Notice::RequestShed { request: RequestId::new(), client, limit: "requests".into() },
+        Notice::ClientGone { client, silent },
+        Notice::EngineSeen { engine: hello().engine },
         Notice::Inconsistent { what: "test".into() },
     ]
 }

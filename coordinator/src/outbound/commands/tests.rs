@@ -1,11 +1,13 @@
 use super::*;
-use crate::testing::{Inbox, answer, cancel, dispatch, fleet, folder_store, in_time, local_bus, memory_store, recall};
+use crate::testing::{
+    Inbox, answer, cancel, dispatch, fleet, folder_store, in_time, local_bus, memory_store, new_worker, recall,
+};
 use pvf_scheduler::Command;
 use pvf_shared::{
     Bytes,
     bus::local::LocalBus,
     ids::JobId,
-    wire::{CommandRefusal, DispatchReply},
+    wire::{CommandRefusal, DispatchReply, WorkerKind},
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -33,7 +35,7 @@ async fn delivered(events: &mut UnboundedReceiver<Event>) -> (Command, JobId, De
 
 #[tokio::test]
 async fn commands_to_one_worker_keep_their_order_and_do_not_wait_for_answers() {
-    let (bus, worker) = (local_bus(PAYLOAD), WorkerId::new());
+    let (bus, worker) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute));
     let (commands, mut events) = commands(&bus, memory_store());
     let mut inbox = Inbox::of_worker(&bus, &worker).await;
     let sent = [dispatch(1, Bytes::new()), dispatch(2, Bytes::new()), recall(2), cancel(1), dispatch(3, Bytes::new())];
@@ -62,7 +64,7 @@ async fn commands_to_one_worker_keep_their_order_and_do_not_wait_for_answers() {
 
 #[tokio::test]
 async fn a_slow_worker_does_not_delay_another() {
-    let (bus, slow, quick) = (local_bus(PAYLOAD), WorkerId::new(), WorkerId::new());
+    let (bus, slow, quick) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute), new_worker(WorkerKind::Execute));
     let (commands, mut events) = commands(&bus, memory_store());
     let _silent = Inbox::of_worker(&bus, &slow).await;
     let mut inbox = Inbox::of_worker(&bus, &quick).await;
@@ -77,7 +79,7 @@ async fn a_slow_worker_does_not_delay_another() {
 #[tokio::test]
 async fn an_upload_does_not_change_the_order() {
     let folder = tempfile::tempdir().unwrap();
-    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), WorkerId::new());
+    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), new_worker(WorkerKind::Execute));
     let (commands, mut events) = commands(&bus, store.clone());
     let mut inbox = Inbox::of_worker(&bus, &worker).await;
     let large = Bytes::from(vec![7; 2 * PAYLOAD]);
@@ -97,7 +99,7 @@ async fn an_upload_does_not_change_the_order() {
 #[tokio::test]
 async fn a_failing_store_is_not_the_workers_refusal() {
     let folder = tempfile::tempdir().unwrap();
-    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), WorkerId::new());
+    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), new_worker(WorkerKind::Execute));
     let (commands, mut events) = commands(&bus, store);
     let mut inbox = Inbox::of_worker(&bus, &worker).await;
     // A file where the store has the folder of its blobs.
@@ -113,7 +115,7 @@ async fn a_failing_store_is_not_the_workers_refusal() {
 
 #[tokio::test]
 async fn a_message_that_stays_too_large_is_not_sent() {
-    let (bus, worker) = (local_bus(16), WorkerId::new());
+    let (bus, worker) = (local_bus(16), new_worker(WorkerKind::Execute));
     let (commands, mut events) = commands(&bus, memory_store());
     send(&commands, worker, [cancel(1)]);
     let (_, _, delivery) = delivered(&mut events).await;
@@ -123,13 +125,13 @@ async fn a_message_that_stays_too_large_is_not_sent() {
 #[tokio::test]
 async fn without_a_worker_there_is_no_delivery() {
     let (commands, mut events) = commands(&local_bus(PAYLOAD), memory_store());
-    send(&commands, WorkerId::new(), [recall(1)]);
+    send(&commands, new_worker(WorkerKind::Execute), [recall(1)]);
     assert_eq!(delivered(&mut events).await, (Command::Recall, JobId(1), Delivery::NoSubscriber));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_does_not_answer_in_time_may_have_the_command() {
-    let (bus, worker) = (local_bus(PAYLOAD), WorkerId::new());
+    let (bus, worker) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute));
     let (commands, mut events) = commands(&bus, memory_store());
     let _silent = Inbox::of_worker(&bus, &worker).await;
     send(&commands, worker, [cancel(1)]);
@@ -139,7 +141,7 @@ async fn a_worker_that_does_not_answer_in_time_may_have_the_command() {
 
 #[tokio::test]
 async fn the_queue_of_a_lost_worker_is_dropped() {
-    let (bus, worker) = (local_bus(PAYLOAD), WorkerId::new());
+    let (bus, worker) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute));
     let (commands, mut events) = commands(&bus, memory_store());
     let mut inbox = Inbox::of_worker(&bus, &worker).await;
     let sending = commands.queue(worker, cancel(1)).expect("the first command starts to send");
@@ -154,5 +156,5 @@ async fn the_queue_of_a_lost_worker_is_dropped() {
     assert_eq!(delivered(&mut events).await, (Command::Cancel, JobId(3), Delivery::Taken));
     assert!(commands.queues().is_empty());
     // An unknown worker has no queue to drop.
-    commands.drop_queue(&WorkerId::new());
+    commands.drop_queue(&new_worker(WorkerKind::Execute));
 }

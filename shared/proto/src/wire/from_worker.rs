@@ -1,9 +1,9 @@
-//! Messages of workers to the coordinator, and its answer.
+//! Messages of workers to the coordinator, and its answer. The worker is named by the subject, not by the message.
 
 use crate::{
-    ids::{ArtifactId, Attempt, EngineId, FencingToken, JobId, WorkerId},
+    ids::{ArtifactId, Attempt, EngineId, FencingToken, JobId},
     job::{JobOutcome, JobUsage},
-    wire::WorkerRefusal,
+    wire::{VersionRange, WorkerRefusal},
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,38 +18,14 @@ pub enum FromWorker {
     /// Report of an attempt; repeated until it is acknowledged.
     Report(Box<JobReport>),
     /// Deregistration; the coordinator takes back unfinished jobs.
-    Goodbye {
-        /// The sender.
-        worker: WorkerId,
-    },
-}
-
-/// The kind of job that a worker runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WorkerKind {
-    /// Preparations.
-    Prepare,
-    /// Executions.
-    Execute,
-}
-
-impl std::fmt::Display for WorkerKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Prepare => "prepare",
-            Self::Execute => "execute",
-        })
-    }
+    Goodbye,
 }
 
 /// Registration of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerHello {
-    /// This run of the worker.
-    pub worker: WorkerId,
-    /// The kind of job that it runs.
-    pub kind: WorkerKind,
+    /// Versions of the protocol that the worker speaks.
+    pub speaks: VersionRange,
     /// Number of slots: jobs that it runs at the same time.
     pub slots: u32,
     /// Engine that it compiles for or can map.
@@ -110,8 +86,6 @@ pub struct RunningJob {
 /// Heartbeat of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// The sender.
-    pub worker: WorkerId,
     /// Attempts that it holds, including staged ones and those whose report is not acknowledged yet.
     pub running: Vec<RunningJob>,
     /// Whether it is draining: it finishes its jobs and takes no new ones.
@@ -128,8 +102,6 @@ pub struct Heartbeat {
 /// Report of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
-    /// The worker that ran it.
-    pub worker: WorkerId,
     /// Fencing token of the dispatch.
     pub token: FencingToken,
     /// The job.

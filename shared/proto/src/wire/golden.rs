@@ -8,6 +8,7 @@ use crate::{
     artifact::*,
     blob::*,
     candidate::{BlockDataForm, CandidateContext, ValidationParamsExtension},
+    identity::{UserName, WorkerId},
     ids::*,
     job::*,
     params::{ExecutorParam, ExecutorParams, PvfExecKind},
@@ -33,6 +34,10 @@ impl GoldenMessages {
 
 fn uuid(n: u128) -> Uuid {
     Uuid::from_u128(n)
+}
+
+fn worker() -> WorkerId {
+    WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid(3) }
 }
 
 fn artifact() -> ArtifactId {
@@ -61,10 +66,10 @@ fn context() -> CandidateContext {
     }
 }
 
-fn submission(work: Work) -> FromNode {
-    FromNode::Submit(Box::new(Submission {
+fn submission(work: Work) -> FromClient {
+    FromClient::Submit(Box::new(Submission {
         id: RequestId(uuid(1)),
-        node: NodeId(uuid(2)),
+        speaks: SPEAKS,
         code: CodeRef { hash: CodeHash([1; 32]), blob: BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 } },
         code_bomb_limit: 10,
         executor_params: params(),
@@ -81,15 +86,14 @@ fn verdict(outcome: WireOutcome) -> Verdict {
         code_hash: CodeHash([1; 32]),
         artifact: Some(ArtifactSummary { id: artifact(), bytes: 13, cached: true }),
         timings: Timings { total: Duration::from_millis(14), ..Timings::default() },
-        worker: Some(WorkerId(uuid(3))),
+        worker: Some(worker()),
         attempts: 1,
     }
 }
 
 fn job_report(outcome: JobOutcome) -> Box<JobReport> {
     let usage = JobUsage { cpu: Duration::from_millis(15), max_rss_kib: 16, ..JobUsage::default() };
-    let worker = WorkerId(uuid(3));
-    Box::new(JobReport { worker, token: FencingToken(17), job: JobId(18), attempt: 2, outcome, usage })
+    Box::new(JobReport { token: FencingToken(17), job: JobId(18), attempt: 2, outcome, usage })
 }
 
 fn report(outcome: JobOutcome) -> FromWorker {
@@ -119,7 +123,7 @@ fn dispatch(spec: JobSpec) -> ToWorker {
 
 fn status() -> FleetStatus {
     let worker = WorkerStatus {
-        id: WorkerId(uuid(3)),
+        id: worker(),
         kind: WorkerKind::Prepare,
         slots: 2,
         running: 1,
@@ -152,7 +156,7 @@ fn status() -> FleetStatus {
     }
 }
 
-fn nodes(golden: &mut GoldenMessages) {
+fn clients(golden: &mut GoldenMessages) {
     golden.add("submit precheck", &submission(Work::Precheck));
     golden.add("submit heads-up", &submission(Work::HeadsUp));
     let execute = ExecuteSubmission {
@@ -161,19 +165,19 @@ fn nodes(golden: &mut GoldenMessages) {
         block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
         pov_bomb_limit: 19,
         exec_timeout: None,
-        relay_leaf: Some([20; 32]),
+        relay_leaf: Some(RelayHash([20; 32])),
         fresh: true,
     };
     golden.add("submit execute", &submission(Work::Execute(Box::new(execute))));
-    let (request, node) = (RequestId(uuid(1)), NodeId(uuid(2)));
-    golden.add("ask", &FromNode::Ask { node, requests: vec![request] });
-    golden.add("cancel", &FromNode::Cancel { request, node });
-    let activated = Some(ActiveLeaf { hash: [21; 32], ancestors: vec![[22; 32]] });
+    let request = RequestId(uuid(1));
+    golden.add("ask", &FromClient::Ask { requests: vec![request] });
+    golden.add("cancel", &FromClient::Cancel { request });
+    let activated = Some(ActiveLeaf { hash: RelayHash([21; 32]), ancestors: vec![RelayHash([22; 32])] });
     golden.add(
         "leaves",
-        &FromNode::Leaves { node, update: ActiveLeavesUpdate { activated, deactivated: vec![[23; 32]] } },
+        &FromClient::Leaves { update: ActiveLeavesUpdate { activated, deactivated: vec![RelayHash([23; 32])] } },
     );
-    golden.add("status request", &FromNode::Status { host: Some("h".into()) });
+    golden.add("status request", &StatusQuestion { host: Some("h".into()) });
     golden.add("accepted", &SubmitReply::Accepted);
     for (name, refusal) in [
         ("params", Refusal::Params(crate::params::ParamsError::Duplicate("StackLogicalMax".into()))),
@@ -183,6 +187,7 @@ fn nodes(golden: &mut GoldenMessages) {
         ("overloaded", Refusal::Overloaded { what: "queue".into(), retry_after: Duration::from_secs(1) }),
         ("store", Refusal::StoreUnavailable("why".into())),
         ("malformed", Refusal::Malformed("why".into())),
+        ("version", Refusal::UnsupportedVersion { client: VersionRange { min: 5, max: 6 }, fleet: SPEAKS }),
     ] {
         golden.add(&format!("refused {name}"), &SubmitReply::Refused(refusal));
     }
@@ -209,16 +214,14 @@ fn verdicts(golden: &mut GoldenMessages) {
         ("internal", Outcome::Internal(InternalError::Bus(why()))),
         ("deadline", Outcome::Expired),
     ] {
-        golden.add(&format!("verdict {name}"), &ToNode::Verdict(Box::new(verdict(outcome))));
+        golden.add(&format!("verdict {name}"), &ToClient::Verdict(Box::new(verdict(outcome))));
     }
 }
 
 fn workers(golden: &mut GoldenMessages) {
-    let worker = WorkerId(uuid(3));
     let running = vec![running_job()];
     let hello = WorkerHello {
-        worker,
-        kind: WorkerKind::Execute,
+        speaks: SPEAKS,
         slots: 4,
         engine: artifact().engine,
         host: "h".into(),
@@ -233,22 +236,16 @@ fn workers(golden: &mut GoldenMessages) {
     golden.add(
         "heartbeat",
         &FromWorker::Heartbeat(Heartbeat {
-            worker,
             running,
             draining: true,
             holdings: vec![Holding::Gone(artifact())],
             fetching: vec![],
         }),
     );
-    let fetching = Heartbeat {
-        worker,
-        running: vec![running_job()],
-        draining: false,
-        holdings: vec![],
-        fetching: vec![running_job()],
-    };
+    let fetching =
+        Heartbeat { running: vec![running_job()], draining: false, holdings: vec![], fetching: vec![running_job()] };
     golden.add("heartbeat fetching", &FromWorker::Heartbeat(fetching));
-    golden.add("goodbye", &FromWorker::Goodbye { worker });
+    golden.add("goodbye", &FromWorker::Goodbye);
     let info = ArtifactInfo { bytes: 13, mac: Mac([24; 32]) };
     let why = || "why".to_owned();
     let prepare = |o| report(JobOutcome::Prepare(o));
@@ -322,7 +319,7 @@ fn workers(golden: &mut GoldenMessages) {
 #[expect(clippy::disallowed_methods, reason = "the golden file is written on request")]
 fn every_message_has_its_golden_bytes() {
     let mut golden = GoldenMessages::default();
-    nodes(&mut golden);
+    clients(&mut golden);
     verdicts(&mut golden);
     workers(&mut golden);
     let text: String = golden.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
@@ -337,24 +334,27 @@ fn every_message_has_its_golden_bytes() {
 }
 
 #[test]
-fn a_newer_version_is_refused_with_both_versions() {
+fn another_version_is_refused_with_both_versions() {
     let newer = rmp_serde::to_vec_named(&FrameOut { v: VERSION + 1, m: &"from the future" }).unwrap();
-    let error = decode::<FromNode>(&newer).unwrap_err();
+    let error = decode::<FromClient>(&newer).unwrap_err();
     assert_eq!(error, WireError::NewerVersion { received: VERSION + 1, supported: VERSION });
+    let older = rmp_serde::to_vec_named(&FrameOut { v: SPEAKS.min - 1, m: &"from the past" }).unwrap();
+    let error = decode::<FromClient>(&older).unwrap_err();
+    assert_eq!(error, WireError::OlderVersion { received: SPEAKS.min - 1, supported: SPEAKS });
 }
 
 #[test]
 fn truncated_and_foreign_bytes_are_malformed() {
     let message = encode(&submission(Work::Precheck));
     for cut in 0..message.len() {
-        assert!(matches!(decode::<FromNode>(&message[..cut]), Err(WireError::Malformed { .. })), "cut at {cut}");
+        assert!(matches!(decode::<FromClient>(&message[..cut]), Err(WireError::Malformed { .. })), "cut at {cut}");
     }
     let long = "\x1b[2J".repeat(20_000);
     let unknown = rmp_serde::to_vec_named(&FrameOut { v: VERSION, m: &long }).unwrap();
-    let error = decode::<FromNode>(&unknown).unwrap_err().to_string();
+    let error = decode::<FromClient>(&unknown).unwrap_err().to_string();
     assert!(error.len() <= MAX_REASON_LEN + 100 && !error.contains('\x1b'), "{} bytes", error.len());
     for bytes in [&b""[..], b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"] {
-        assert!(decode::<FromNode>(bytes).is_err());
+        assert!(decode::<FromClient>(bytes).is_err());
     }
 }
 

@@ -3,40 +3,39 @@
 //! A frame is the MessagePack map `{"v": version, "m": message}` with named fields. A receiver refuses a newer version
 //! with [`WireError::NewerVersion`]. Within a version a field may be added only if an old receiver may ignore it.
 //!
-//! `golden.txt` pins the bytes of every message. These parts of version 3 are reserved: nothing sends them today, every
-//! receiver decodes them, and version 4 uses or removes them:
+//! `golden.txt` pins the bytes of every message. These parts of version 4 are reserved: nothing sends them today, and
+//! every receiver decodes them:
 //!
 //! * [`Holding::Warm`]: a worker reports only artifacts on disk ([`Holding::OnDisk`]). The coordinator prefers a worker
 //!   that reported an artifact as warm.
 //! * [`InternalError::Bus`](crate::verdict::InternalError::Bus): a component that lost the bus cannot report it over
 //!   the bus.
 
-mod from_node;
+mod from_client;
 mod from_worker;
 #[cfg(test)]
 mod golden;
 mod refusal;
-mod to_node;
+mod to_client;
 mod to_worker;
+mod version;
 
-pub use from_node::{
-    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, CodeRef, ExecuteSubmission, FleetStatus, FromNode, MAX_ASKED,
-    Refusal, Submission, SubmitReply, Work, WorkerStatus,
+pub use crate::identity::WorkerKind;
+pub use from_client::{
+    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, CodeRef, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED,
+    Refusal, StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
 };
 pub use from_worker::{
-    FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, RunningJob, SecurityStatus, WorkerHello, WorkerKind,
-    WorkerReply,
+    FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, RunningJob, SecurityStatus, WorkerHello, WorkerReply,
 };
 pub use refusal::{CommandRefusal, WorkerRefusal};
-pub use to_node::{ArtifactSummary, Timings, ToNode, Verdict};
+pub use to_client::{ArtifactSummary, Timings, ToClient, Verdict};
 pub use to_worker::{Dispatch, DispatchReply, ToWorker};
+pub use version::{SPEAKS, VERSION, VersionRange};
 
 use crate::verdict::clean_reason;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-/// The protocol version of this build.
-pub const VERSION: u16 = 3;
 
 /// Why a message could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +47,14 @@ pub enum WireError {
         received: u16,
         /// Version of this build.
         supported: u16,
+    },
+    /// The sender speaks a version that this build does not speak any more.
+    #[error("message of protocol version {received}, but this build supports versions {supported}: upgrade the sender")]
+    OlderVersion {
+        /// Version of the message.
+        received: u16,
+        /// Versions of this build.
+        supported: VersionRange,
     },
     /// The bytes are not a message of the expected type.
     #[error("malformed message ({len} bytes): {why}")]
@@ -79,11 +86,12 @@ struct FrameIn<T> {
 /// The type of a whole bus message.
 pub trait WireMessage: Serialize + DeserializeOwned {}
 
-impl WireMessage for FromNode {}
+impl WireMessage for FromClient {}
+impl WireMessage for StatusQuestion {}
 impl WireMessage for SubmitReply {}
 impl WireMessage for AskReply {}
 impl WireMessage for FleetStatus {}
-impl WireMessage for ToNode {}
+impl WireMessage for ToClient {}
 impl WireMessage for FromWorker {}
 impl WireMessage for WorkerReply {}
 impl WireMessage for ToWorker {}
@@ -114,6 +122,9 @@ pub fn decode<T: WireMessage>(bytes: &[u8]) -> Result<T, WireError> {
     let FrameVersion { v } = rmp_serde::from_slice(bytes).map_err(malformed)?;
     if v > VERSION {
         return Err(WireError::NewerVersion { received: v, supported: VERSION });
+    }
+    if v < SPEAKS.min {
+        return Err(WireError::OlderVersion { received: v, supported: SPEAKS });
     }
     rmp_serde::from_slice::<FrameIn<T>>(bytes).map(|f| f.m).map_err(malformed)
 }

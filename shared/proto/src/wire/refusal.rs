@@ -1,10 +1,10 @@
 //! Refusals between coordinator and worker as types.
 //!
-//! Protocol version 3 carries a refusal as text. The text begins with a code and a colon (`no-free-slot: …`), so that
+//! The protocol carries a refusal as text. The text begins with a code and a colon (`no-free-slot: …`), so that
 //! the receiver gets the type back; text without a known code becomes `Other`. These texts are written and parsed only
 //! here.
 
-use super::WorkerKind;
+use super::{WorkerKind, version::VersionRange};
 use crate::{
     ids::{EngineId, FencingToken},
     verdict::clean_reason,
@@ -100,6 +100,13 @@ pub enum WorkerRefusal {
         /// The limit.
         max: u32,
     },
+    /// There is no version of the protocol that both speak.
+    Version {
+        /// What the worker speaks.
+        worker: VersionRange,
+        /// What the fleet speaks.
+        fleet: VersionRange,
+    },
     /// The message cannot be decoded.
     NotUnderstood(String),
     /// Text without a known code, from another version.
@@ -111,6 +118,9 @@ impl fmt::Display for WorkerRefusal {
         match self {
             Self::Slots { slots, max } => write!(f, "slots: {slots} is outside 1..={max}"),
             Self::FleetFull { max } => write!(f, "fleet-full: the fleet has {max} workers already"),
+            Self::Version { worker, fleet } => {
+                write!(f, "version: the worker speaks {worker}, the fleet {fleet}: upgrade the one with the lower")
+            }
             Self::NotUnderstood(why) => write!(f, "not-understood: {why}"),
             Self::Other(text) => f.write_str(text),
         }
@@ -136,9 +146,21 @@ fn parse_worker_refusal(text: &str) -> Option<WorkerRefusal> {
             let max = rest.strip_prefix("the fleet has ")?.strip_suffix(" workers already")?;
             WorkerRefusal::FleetFull { max: max.parse().ok()? }
         }
+        "version" => {
+            let (worker, rest) = rest.strip_prefix("the worker speaks ")?.split_once(", the fleet ")?;
+            let fleet = rest.strip_suffix(": upgrade the one with the lower")?;
+            WorkerRefusal::Version { worker: parse_range(worker)?, fleet: parse_range(fleet)? }
+        }
         "not-understood" => WorkerRefusal::NotUnderstood(clean_reason(rest)),
         _ => return None,
     })
+}
+
+fn parse_range(text: &str) -> Option<VersionRange> {
+    let (min, max) = text.split_once(" to ").unwrap_or((text, text));
+    let range = VersionRange { min: min.parse().ok()?, max: max.parse().ok()? };
+    // Only the form in which a range is written.
+    (range.to_string() == text).then_some(range)
 }
 
 macro_rules! as_text {
@@ -188,6 +210,7 @@ mod tests {
         for refusal in [
             WorkerRefusal::Slots { slots: 0, max: 1024 },
             WorkerRefusal::FleetFull { max: 7 },
+            WorkerRefusal::Version { worker: VersionRange { min: 5, max: 6 }, fleet: VersionRange { min: 4, max: 4 } },
             WorkerRefusal::NotUnderstood("version".into()),
             WorkerRefusal::Other("fleet-full: of stars".into()),
         ] {

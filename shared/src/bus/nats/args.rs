@@ -36,6 +36,9 @@ pub struct NatsArgs {
     /// Credentials file (a user's JWT and seed); or NATS_JWT and NATS_SEED
     #[arg(long, global = true, env = "NATS_CREDS", value_name = "FILE", value_parser = path())]
     pub nats_creds: Option<PathBuf>,
+    /// Name of this user in subjects [default: the user, public key or JWT name of the credentials, else `default`]
+    #[arg(long, global = true, env = "PVF_NATS_SUBJECT_USER", value_name = "NAME")]
+    pub nats_subject_user: Option<String>,
     /// File with certificates of authorities that servers are checked against, besides those of the system
     #[arg(long, global = true, env = "NATS_CA", value_name = "FILE", value_parser = path())]
     pub nats_ca: Option<PathBuf>,
@@ -98,6 +101,9 @@ impl NatsArgs {
             || context.as_ref().map(|context| context.credentials.clone()).filter(|of| *of != Credentials::None);
         // Those of a URL come last.
         connection.credentials = given.or_else(of_context).unwrap_or(connection.credentials);
+        if let Some(name) = self.nats_subject_user.as_deref().filter(|name| !name.is_empty()) {
+            connection.user = Some(name.parse().map_err(|e| format!("--nats-subject-user: {e}"))?);
+        }
         let of_context = context.as_ref().map(|context| context.tls.clone()).unwrap_or_default();
         let client = match (set(self.nats_cert.as_ref()), set(self.nats_key.as_ref())) {
             (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
@@ -170,6 +176,7 @@ impl NatsArgs {
             ("nats_password_file", path(&self.nats_password_file)),
             ("nats_token_file", path(&self.nats_token_file)),
             ("nats_nkey", path(&self.nats_nkey)),
+            ("nats_subject_user", text(&self.nats_subject_user)),
             ("nats_creds", path(&self.nats_creds)),
             ("nats_ca", path(&self.nats_ca)),
             ("nats_cert", path(&self.nats_cert)),

@@ -1,6 +1,7 @@
 //! How to reach NATS: servers, credentials, TLS. Secrets are never shown: not in logs, errors or `Debug` output.
 
 use super::url::{parse_servers, user_of, without_secrets};
+use crate::identity::UserName;
 use async_nats::ConnectOptions;
 use std::{fmt, path::PathBuf};
 
@@ -53,6 +54,8 @@ pub struct NatsConnection {
     servers: Vec<String>,
     /// Who this process is on the bus.
     pub credentials: Credentials,
+    /// Name of the user in subjects, if it is not to be that of the credentials.
+    pub user: Option<UserName>,
     /// Transport security.
     pub tls: Tls,
 }
@@ -65,7 +68,25 @@ impl NatsConnection {
     pub fn to(servers: &str) -> Result<Self, String> {
         let servers = parse_servers(servers)?;
         let credentials = servers.iter().find_map(|url| credentials_in(url)).unwrap_or_default();
-        Ok(Self { servers, credentials, tls: Tls::default() })
+        Ok(Self { servers, credentials, user: None, tls: Tls::default() })
+    }
+
+    /// The user in this connection's subjects: the one that is set, or the name of the credentials: the user, the public
+    /// key of an nkey, the name in a JWT. Without any of these it is `default`.
+    ///
+    /// # Errors
+    /// The name is not one token of a subject, or the credentials have none that can be read.
+    pub fn user(&self) -> Result<UserName, String> {
+        if let Some(user) = self.user {
+            return Ok(user);
+        }
+        let name = match &self.credentials {
+            Credentials::None | Credentials::Token(_) => return Ok(UserName::default()),
+            Credentials::User { user, .. } => user.clone(),
+            Credentials::Nkey(seed) => public_key(seed)?,
+            Credentials::Jwt(text) => name_in_jwt(text).ok_or("the credentials have no JWT with a name")?,
+        };
+        UserName::parse(&name).map_err(|e| format!("{e}; --nats-subject-user gives another name for subjects"))
     }
 
     /// URLs of the servers, which may contain a user and password.
@@ -105,6 +126,19 @@ impl NatsConnection {
         }
         Ok(if *first { options.tls_first() } else { options })
     }
+}
+
+fn public_key(seed: &Secret) -> Result<String, String> {
+    let pair = nkeys::KeyPair::from_seed(seed.0.trim()).map_err(|_| "the nkey is no seed of a user".to_owned())?;
+    Ok(pair.public_key())
+}
+
+/// The name of the user in the JWT of a credentials file. The server checks the JWT, not this.
+fn name_in_jwt(credentials: &Secret) -> Option<String> {
+    let jwt = credentials.0.lines().map(str::trim).find(|line| line.matches('.').count() == 2)?;
+    let claims = data_encoding::BASE64URL_NOPAD.decode(jwt.split('.').nth(1)?.as_bytes()).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    Some(claims.get("name")?.as_str()?.to_owned())
 }
 
 /// The credentials in a URL: `nats://user:password@host`, or `nats://token@host`.

@@ -15,7 +15,11 @@ pub use connection::{Credentials, NatsConnection, Secret, Tls};
 pub use url::{parse_servers, without_secrets};
 
 use super::{Bus, BusError, Message, PendingAnswer, Subscription};
-use crate::{retry, subjects::Subject};
+use crate::{
+    identity::UserName,
+    retry,
+    subjects::{Subject, inbox_prefix},
+};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -47,6 +51,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct NatsBus {
     client: Client,
     url: String,
+    user: UserName,
 }
 
 impl NatsBus {
@@ -66,8 +71,10 @@ impl NatsBus {
         // A server that does not answer leaves time for the others.
         let of_each = timeout / (to.servers().len() as u32 + 1);
         let of_each = if to.servers().len() == 1 { timeout } else { of_each.clamp(LEAST_PATIENCE, MOST_PATIENCE) };
+        let user = to.user().map_err(refused)?;
         let options = ConnectOptions::new()
             .name(name)
+            .custom_inbox_prefix(inbox_prefix(&user))
             .connection_timeout(of_each)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .client_capacity(SEND_CAPACITY)
@@ -96,7 +103,7 @@ impl NatsBus {
                 | ConnectErrorKind::MaxReconnects => failed(with_sources(&e)),
             })?;
         connected.store(true, Ordering::Relaxed);
-        Ok(Self { client, url: shown })
+        Ok(Self { client, url: shown, user })
     }
 
     fn failed(&self, error: &dyn std::error::Error) -> BusError {
@@ -200,9 +207,16 @@ impl Bus for NatsBus {
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError> {
         let subscriber = self.client.subscribe(subject.as_str().to_owned()).await.map_err(|e| self.failed(&e))?;
         self.round_trip().await?;
-        let messages =
-            subscriber.map(|m| Message { payload: m.payload, reply: m.reply.map(|r| Subject::reply(r.as_str())) });
+        let messages = subscriber.map(|m| Message {
+            subject: Subject::received(m.subject.as_str()),
+            payload: m.payload,
+            reply: m.reply.map(|reply| Subject::received(reply.as_str())),
+        });
         Ok(messages.boxed())
+    }
+
+    fn user(&self) -> UserName {
+        self.user
     }
 
     fn max_payload(&self) -> usize {

@@ -15,7 +15,7 @@ async fn a_request_that_is_never_accepted_ends_at_its_deadline_with_the_last_ref
     let mut reasons = (0..).map(|n: u32| format!("down {n}"));
     let (id, refused) = loop {
         match fixture.receive().await {
-            (FromNode::Submit(submission), reply) => {
+            (FromClient::Submit(submission), reply) => {
                 assert!(since.elapsed() < Duration::from_secs(13));
                 let refusal = Refusal::StoreUnavailable(reasons.next().unwrap());
                 fixture.reply(&reply, &SubmitReply::Refused(refusal.clone())).await;
@@ -24,7 +24,7 @@ async fn a_request_that_is_never_accepted_ends_at_its_deadline_with_the_last_ref
                 assert!(shown.contains(&refusal.to_string()), "{shown}");
                 assert_eq!(submission.code.hash, CodeHash::of(b"code"));
             }
-            (FromNode::Cancel { request, .. }, _) => break (request, reasons.next().unwrap()),
+            (FromClient::Cancel { request, .. }, _) => break (request, reasons.next().unwrap()),
             (other, _) => panic!("unexpected message: {other:?}"),
         }
     };
@@ -47,8 +47,8 @@ async fn a_request_without_a_verdict_ends_at_its_deadline() {
     assert_eq!(submission.answer_within, Duration::from_secs(10));
     let cancelled = loop {
         match fixture.receive().await {
-            (FromNode::Ask { .. }, reply) => fixture.reply(&reply, &AskReply::default()).await,
-            (FromNode::Cancel { request, .. }, _) => break request,
+            (FromClient::Ask { .. }, reply) => fixture.reply(&reply, &AskReply::default()).await,
+            (FromClient::Cancel { request, .. }, _) => break request,
             (other, _) => panic!("unexpected message: {other:?}"),
         }
     };
@@ -76,13 +76,13 @@ async fn a_request_that_expires_does_not_name_the_trouble_of_another() {
     let refused = fixture.precheck();
     let error = loop {
         match fixture.receive().await {
-            (FromNode::Submit(_), reply) => {
+            (FromClient::Submit(_), reply) => {
                 let refusal = Refusal::StoreUnavailable("of the other request".into());
                 fixture.reply(&reply, &SubmitReply::Refused(refusal)).await;
             }
             // The coordinator answers no questions, which holds up both requests.
-            (FromNode::Ask { .. }, _) => {}
-            (FromNode::Cancel { request, .. }, _) => {
+            (FromClient::Ask { .. }, _) => {}
+            (FromClient::Cancel { request, .. }, _) => {
                 assert_eq!(request, first.id);
                 break accepted.await.unwrap().unwrap_err();
             }

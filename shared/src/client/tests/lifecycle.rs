@@ -7,7 +7,6 @@ async fn an_accepted_request_gets_its_verdict() {
     let mut fixture = Fixture::new().await;
     let answer = fixture.execute(b"code", b"block");
     let submission = fixture.accept().await;
-    assert_eq!(submission.node, fixture.client.inner.node);
     assert_eq!(submission.code.hash, CodeHash::of(b"code"));
     assert_eq!(submission.code.blob, BlobRef::Inline(Bytes::from_static(b"code")));
     assert_eq!(*block_data(&submission), BlobRef::Inline(Bytes::from_static(b"block")));
@@ -134,7 +133,11 @@ async fn duplicate_and_foreign_verdicts_are_ignored() {
     let answer = fixture.precheck();
     let first = fixture.accept().await;
     let malformed = Bytes::from_static(b"\xc1");
-    fixture.bus.publish(&subjects::node(&fixture.config.fleet, &first.node), malformed).await.unwrap();
+    fixture
+        .bus
+        .publish(&subjects::client_verdicts(&fixture.config.fleet, &fixture.client.inner.id), malformed)
+        .await
+        .unwrap();
     let foreign = Submission { id: RequestId::new(), ..first.clone() };
     fixture.send_verdict(&foreign, Outcome::Expired).await;
     fixture.send_verdict(&first, Outcome::PrecheckOk).await;
@@ -269,18 +272,20 @@ async fn a_silent_coordinator_gets_more_time_with_each_submission() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_answers_any_message() {
-    let mut fixture = Fixture::new().await;
+    let fixture = Fixture::new().await;
+    let mut questions = fixture.bus.subscribe(&subjects::status(&fixture.config.fleet)).await.unwrap();
     let client = fixture.client.clone();
     let status = tokio::spawn(async move { client.status_of("machine").await });
-    let (message, reply) = fixture.receive().await;
-    assert_eq!(message, FromNode::Status { host: Some("machine".into()) });
+    let message = questions.next().await.unwrap();
+    let (question, reply) = (wire::decode::<StatusQuestion>(&message.payload).unwrap(), message.reply.unwrap());
+    assert_eq!(question, StatusQuestion { host: Some("machine".into()) });
     fixture.reply(&reply, &SubmitReply::Refused(Refusal::Malformed("newer".into()))).await;
     let error = status.await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Refused(Refusal::Malformed(_))), "{error:?}");
 
     let client = fixture.client.clone();
     let status = tokio::spawn(async move { client.status().await });
-    let (_, reply) = fixture.receive().await;
+    let reply = questions.next().await.unwrap().reply.unwrap();
     fixture.reply(&reply, &AskReply::default()).await;
     let error = status.await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Wire(wire::WireError::Malformed { .. })), "{error:?}");
@@ -294,7 +299,7 @@ async fn leaves_and_heads_ups_are_accepted_or_refused() {
         let (client, update) = (fixture.client.clone(), update.clone());
         let updated = tokio::spawn(async move { client.update_active_leaves(update).await });
         let (message, reply) = fixture.receive().await;
-        assert!(matches!(message, FromNode::Leaves { node, .. } if node == fixture.client.inner.node), "{message:?}");
+        assert!(matches!(message, FromClient::Leaves { .. }), "{message:?}");
         let accepted = refusal.is_none();
         fixture.reply(&reply, &refusal.map_or(SubmitReply::Accepted, SubmitReply::Refused)).await;
         assert_eq!(updated.await.unwrap().is_ok(), accepted);
@@ -315,7 +320,7 @@ async fn leaves_and_heads_ups_are_accepted_or_refused() {
 async fn the_client_ends_with_its_last_handle() {
     let fixture = Fixture::new().await;
     let Fixture { bus, client, config, .. } = fixture;
-    let (node, other) = (client.inner.node, client.clone());
+    let (id, other) = (client.inner.id, client.clone());
     let ended = tokio::spawn(client.ended());
     drop(client);
     tokio::task::yield_now().await;
@@ -323,6 +328,7 @@ async fn the_client_ends_with_its_last_handle() {
     drop(other);
     ended.await.unwrap();
     // Its subscription has ended as well.
-    let unanswered = bus.request(&subjects::node(&config.fleet, &node), Bytes::new(), Duration::from_secs(1)).await;
+    let unanswered =
+        bus.request(&subjects::client_verdicts(&config.fleet, &id), Bytes::new(), Duration::from_secs(1)).await;
     assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "{unanswered:?}");
 }

@@ -15,7 +15,7 @@ use crate::{
     priority::ExecuteKind,
     subjects::Subject,
     verdict::{Outcome, WireOutcome},
-    wire::{AskReply, Submission, Timings, ToNode, Verdict, WireMessage},
+    wire::{AskReply, Submission, Timings, ToClient, Verdict, WireMessage},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -61,21 +61,23 @@ impl Fixture {
     }
 
     /// The next message of the client, and where its answer goes.
-    async fn receive(&mut self) -> (FromNode, Subject) {
+    async fn receive(&mut self) -> (FromClient, Subject) {
         let message = tokio::time::timeout(QUIET, self.inbox.next()).await.expect("no message").unwrap();
+        let sender = subjects::requesting_client(&self.config.fleet, &message.subject);
+        assert_eq!(sender, Some(self.client.inner.id));
         (wire::decode(&message.payload).unwrap(), message.reply.expect("not a request"))
     }
 
     async fn receive_submission(&mut self) -> (Submission, Subject) {
         match self.receive().await {
-            (FromNode::Submit(submission), reply) => (*submission, reply),
+            (FromClient::Submit(submission), reply) => (*submission, reply),
             (other, _) => panic!("not a submission: {other:?}"),
         }
     }
 
     async fn receive_question(&mut self) -> (Vec<RequestId>, Subject) {
         match self.receive().await {
-            (FromNode::Ask { requests, .. }, reply) => (requests, reply),
+            (FromClient::Ask { requests, .. }, reply) => (requests, reply),
             (other, _) => panic!("not a question: {other:?}"),
         }
     }
@@ -84,8 +86,8 @@ impl Fixture {
         let (message, reply) = self.receive().await;
         self.reply(&reply, &SubmitReply::Accepted).await;
         match message {
-            FromNode::Cancel { request, node } if node == self.client.inner.node => request,
-            other => panic!("not a cancellation of this client: {other:?}"),
+            FromClient::Cancel { request } => request,
+            other => panic!("not a cancellation: {other:?}"),
         }
     }
 
@@ -118,20 +120,20 @@ impl Fixture {
             worker: None,
             attempts: 1,
         };
-        let message = wire::encode(&ToNode::Verdict(Box::new(verdict)));
-        self.bus.publish(&subjects::node(&self.config.fleet, &submission.node), message).await.unwrap();
+        let message = wire::encode(&ToClient::Verdict(Box::new(verdict)));
+        self.bus.publish(&subjects::client_verdicts(&self.config.fleet, &self.client.inner.id), message).await.unwrap();
     }
 
     /// Asserts that the client has nothing more to send.
     async fn assert_quiet(&mut self) {
         if let Ok(message) = tokio::time::timeout(QUIET, self.inbox.next()).await {
-            panic!("unexpected message: {:?}", wire::decode::<FromNode>(&message.unwrap().payload));
+            panic!("unexpected message: {:?}", wire::decode::<FromClient>(&message.unwrap().payload));
         }
     }
 }
 
 async fn coordinator_inbox(bus: &LocalBus) -> Subscription {
-    bus.subscribe(&subjects::from_node(&FleetName::default())).await.unwrap()
+    bus.subscribe(&subjects::all_client_requests(&FleetName::default())).await.unwrap()
 }
 
 fn pvf(code: &[u8]) -> Pvf {

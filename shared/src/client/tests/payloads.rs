@@ -98,8 +98,8 @@ async fn a_code_that_expired_in_the_store_is_stored_again() {
     let first = fixture.refuse(missing()).await;
     let cancelled = loop {
         match fixture.receive().await {
-            (FromNode::Submit(_), reply) => fixture.reply(&reply, &SubmitReply::Refused(missing())).await,
-            (FromNode::Cancel { request, .. }, reply) => {
+            (FromClient::Submit(_), reply) => fixture.reply(&reply, &SubmitReply::Refused(missing())).await,
+            (FromClient::Cancel { request, .. }, reply) => {
                 fixture.reply(&reply, &SubmitReply::Accepted).await;
                 break request;
             }

@@ -6,14 +6,14 @@ use pvf_shared::{
     Bytes,
     artifact::{ArtifactInfo, Mac},
     blob::BlobRef,
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, NodeId, RequestId, WorkerId},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, RelayHash, RequestId}, identity::{ClientId, UserName, WorkerId},
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
     params::{ExecutorParam, ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, CodeRef, ExecuteSubmission, FromNode, Heartbeat, Holding, JobReport,
-        RunningJob, SecurityStatus, Submission, ToWorker, Work, WorkerHello, WorkerKind,
+        ActiveLeaf, ActiveLeavesUpdate, CodeRef, ExecuteSubmission, FromClient, Heartbeat, Holding, JobReport,
+        RunningJob, SPEAKS, SecurityStatus, StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
 use pvf_testkit::fixtures::context;
@@ -32,7 +32,11 @@ fn uuid(u: In<'_, '_>) -> Result<Uuid> {
 }
 
 pub(super) fn worker(u: In<'_, '_>) -> Result<WorkerId> {
-    Ok(WorkerId(Uuid::from_u128(u.int_in_range(0..=5)?)))
+    let n = u.int_in_range(0..=5)?;
+    // Mostly one kind for each number.
+    let prepares = (n % 3 == 0) ^ u.ratio(1, 16)?;
+    let kind = if prepares { WorkerKind::Prepare } else { WorkerKind::Execute };
+    Ok(WorkerId { kind, user: UserName::default(), session: Uuid::from_u128(n) })
 }
 
 fn request(u: In<'_, '_>) -> Result<RequestId> {
@@ -112,13 +116,13 @@ pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
             block_data: blob(u)?,
             pov_bomb_limit: 1 << 20,
             exec_timeout: maybe(u, duration)?,
-            relay_leaf: maybe(u, |u| Ok([few(u)?; 32]))?,
+            relay_leaf: maybe(u, |u| Ok(RelayHash([few(u)?; 32])))?,
             fresh: u.ratio(1, 8)?,
         })),
     };
     Ok(Submission {
         id: request(u)?,
-        node: NodeId(uuid(u)?),
+        speaks: SPEAKS,
         code: CodeRef { hash: CodeHash([few(u)?; 32]), blob: blob(u)? },
         code_bomb_limit: *u.choose(&[1, 1 << 20, 1 << 30])?,
         executor_params: params(u)?,
@@ -128,20 +132,26 @@ pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
     })
 }
 
+/// A client.
+pub(super) fn client(u: In<'_, '_>) -> Result<ClientId> {
+    Ok(ClientId { user: UserName::default(), session: uuid(u)? })
+}
+
+/// A question for the status.
+pub(super) fn question(u: In<'_, '_>) -> Result<StatusQuestion> {
+    Ok(StatusQuestion { host: maybe(u, |u| Ok(format!("host{}", few(u)?)))? })
+}
+
 /// A message of a client other than a submission.
-pub(super) fn from_node(u: In<'_, '_>) -> Result<FromNode> {
-    let node = NodeId(uuid(u)?);
-    Ok(match few(u)? {
-        0 => FromNode::Ask { node, requests: list(u, request)? },
-        1 => FromNode::Cancel { request: request(u)?, node },
-        2 => {
-            let leaf =
-                |u: In<'_, '_>| Ok(ActiveLeaf { hash: [few(u)?; 32], ancestors: list(u, |u| Ok([few(u)?; 32]))? });
-            let update =
-                ActiveLeavesUpdate { activated: maybe(u, leaf)?, deactivated: list(u, |u| Ok([few(u)?; 32]))? };
-            FromNode::Leaves { node, update }
+pub(super) fn from_client(u: In<'_, '_>) -> Result<FromClient> {
+    Ok(match u.int_in_range(0..=2)? {
+        0 => FromClient::Ask { requests: list(u, request)? },
+        1 => FromClient::Cancel { request: request(u)? },
+        _ => {
+            let hash = |u: In<'_, '_>| Ok(RelayHash([few(u)?; 32]));
+            let leaf = |u: In<'_, '_>| Ok(ActiveLeaf { hash: hash(u)?, ancestors: list(u, hash)? });
+            FromClient::Leaves { update: ActiveLeavesUpdate { activated: maybe(u, leaf)?, deactivated: list(u, hash)? } }
         }
-        _ => FromNode::Status { host: maybe(u, |u| Ok(format!("host{}", few(u)?)))? },
     })
 }
 
@@ -165,8 +175,7 @@ fn running(u: In<'_, '_>) -> Result<RunningJob> {
 
 pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
     Ok(WorkerHello {
-        worker: worker(u)?,
-        kind: if u.ratio(1, 3)? { WorkerKind::Prepare } else { WorkerKind::Execute },
+        speaks: SPEAKS,
         slots: *u.choose(&[1, 2, 3, 0, 1024, u32::MAX])?,
         engine: engine(u)?,
         host: format!("host{}", few(u)?),
@@ -198,7 +207,7 @@ fn of_sent(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<Option<(Worke
     })
 }
 
-pub(super) fn heartbeat(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<Heartbeat> {
+pub(super) fn heartbeat(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<(WorkerId, Heartbeat)> {
     let mut worker = worker(u)?;
     let mut jobs = list(u, running)?;
     if let Some((of, job, _)) = of_sent(u, sent)? {
@@ -211,7 +220,8 @@ pub(super) fn heartbeat(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<
     if u.ratio(1, 8)? {
         fetching.push(running(u)?);
     }
-    Ok(Heartbeat { worker, running: jobs, draining: u.ratio(1, 8)?, holdings: list(u, holding)?, fetching })
+    let (draining, holdings) = (u.ratio(1, 8)?, list(u, holding)?);
+    Ok((worker, Heartbeat { running: jobs, draining, holdings, fetching }))
 }
 
 pub(super) fn prepare_error(u: In<'_, '_>) -> Result<PrepareError> {
@@ -263,7 +273,7 @@ fn outcome(u: In<'_, '_>, prepares: bool) -> Result<JobOutcome> {
     }))
 }
 
-pub(super) fn report(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<JobReport> {
+pub(super) fn report(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<(WorkerId, JobReport)> {
     let (mut worker, mut job, mut prepares) = (worker(u)?, running(u)?, u.arbitrary()?);
     if let Some(of) = of_sent(u, sent)? {
         (worker, job, prepares) = of;
@@ -275,5 +285,5 @@ pub(super) fn report(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<Job
     }
     let usage = JobUsage { cpu: duration(u)?, wall: duration(u)?, max_rss_kib: number(u)?, io: duration(u)? };
     let RunningJob { token, job, attempt } = job;
-    Ok(JobReport { worker, token, job, attempt, outcome: outcome(u, prepares)?, usage })
+    Ok((worker, JobReport { token, job, attempt, outcome: outcome(u, prepares)?, usage }))
 }

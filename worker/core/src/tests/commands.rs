@@ -14,7 +14,7 @@ fn what_is_refused() {
     f.expect(&["refused", "d3: stale-token"]);
     f.command(recall(4), "r");
     f.expect(&["refused", "r: not-staged"]);
-    let reply = Some(Subject::reply("m"));
+    let reply = Some(Subject::received("m"));
     f.tell(Event::MalformedCommand { why: "no message".into(), reply });
     f.expect(&["refused", "m: not-understood"]);
 }

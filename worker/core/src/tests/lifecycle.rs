@@ -5,9 +5,8 @@ use crate::{FetchId, JobEvent, JobState};
 use pvf_proto::{job::JobUsage, wire::JobReport};
 
 fn report() -> Box<JobReport> {
-    let worker = registration(WorkerKind::Execute, 1).worker;
     let (outcome, usage) = (outcome(), JobUsage::default());
-    Box::new(JobReport { worker, token: TOKEN, job: JobId(1), attempt: 1, outcome, usage })
+    Box::new(JobReport { token: TOKEN, job: JobId(1), attempt: 1, outcome, usage })
 }
 
 #[test]

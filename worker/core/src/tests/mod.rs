@@ -13,18 +13,17 @@ use pvf_proto::{
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
     config::ProtocolTimeouts,
-    ids::{ArtifactId, CodeHash, EngineId, FencingToken, JobId, PrepHash, StorageRoot, WorkerId},
+    ids::{ArtifactId, CodeHash, EngineId, FencingToken, JobId, PrepHash, StorageRoot},
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob},
     params::ExecutorParams,
     subjects::Subject,
     time::Timestamp,
     wire::{
-        self, Dispatch, DispatchReply, FromWorker, RunningJob, SecurityStatus, ToWorker, WireMessage, WorkerHello,
-        WorkerKind, WorkerReply,
+        self, Dispatch, DispatchReply, FromWorker, RunningJob, SPEAKS, SecurityStatus, ToWorker, WireMessage,
+        WorkerHello, WorkerKind, WorkerReply,
     },
 };
 use std::{collections::VecDeque, fmt::Debug, ops::RangeInclusive, time::Duration};
-use uuid::Uuid;
 
 /// Token of the coordinator that the tests play.
 const TOKEN: FencingToken = FencingToken(7);
@@ -55,10 +54,9 @@ fn engine(name: &str) -> EngineId {
     EngineId::parse(name).unwrap()
 }
 
-fn registration(kind: WorkerKind, slots: u32) -> WorkerHello {
+fn registration(slots: u32) -> WorkerHello {
     WorkerHello {
-        worker: WorkerId(Uuid::from_u128(1)),
-        kind,
+        speaks: SPEAKS,
         slots,
         engine: engine("own"),
         host: "host".into(),
@@ -147,7 +145,7 @@ impl Fixture {
     fn config(kind: WorkerKind, slots: u32) -> AgentConfig {
         let timing = ProtocolTimeouts { heartbeat: HEARTBEAT, ack: ACK, ..ProtocolTimeouts::default() };
         assert_eq!(timing.hold_back(), HOLD_BACK);
-        AgentConfig { registration: registration(kind, slots), timing, drain: DRAIN }
+        AgentConfig { kind, registration: registration(slots), timing, drain: DRAIN }
     }
 
     /// A registered execute worker.
@@ -193,7 +191,7 @@ impl Fixture {
 
     /// A command arrives; its answer goes to the subject of this name.
     fn command(&mut self, message: ToWorker, reply: &str) {
-        self.tell(Event::Command { message: round_trip(message), reply: Some(Subject::reply(reply)) });
+        self.tell(Event::Command { message: round_trip(message), reply: Some(Subject::received(reply)) });
     }
 
     /// A dispatch arrives; its answer goes to the subject `d<job>`.

@@ -97,7 +97,7 @@ pub(super) struct ArtifactCache {
 
 /// A name that no other file or folder has.
 fn unique_name() -> String {
-    pvf_shared::ids::WorkerId::new().to_string()
+    pvf_shared::ids::RequestId::new().to_string()
 }
 
 impl ArtifactCache {

@@ -11,7 +11,7 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::WorkerId,
+    identity::WorkerId,
     job::JobOutcome,
     subjects::Subject,
     wire::{JobReport, RunningJob, WorkerReply},
@@ -29,29 +29,33 @@ struct LateReport {
 
 /// A worker reports an attempt. It counts by this coordinator's token only, and if the attempt holds a slot here, or
 /// did when it was given up.
-pub(crate) fn on_report(core: &mut Core, out: &mut Out, report: JobReport, reply: Option<Subject>, now: Timestamp) {
+pub(crate) fn on_report(
+    core: &mut Core,
+    out: &mut Out,
+    (worker, report): (WorkerId, JobReport),
+    reply: Option<Subject>,
+    now: Timestamp,
+) {
     let at = AttemptKey { job: report.job, attempt: report.attempt };
     match reply {
         Some(_) => out.reply(reply, Answer::Worker(WorkerReply::Ack)),
         // The report was the answer to the dispatch.
-        None => {
-            out.acknowledge_later(report.worker, RunningJob { token: report.token, job: at.job, attempt: at.attempt })
-        }
+        None => out.acknowledge_later(worker, RunningJob { token: report.token, job: at.job, attempt: at.attempt }),
     }
     if report.token != core.config.token {
         return;
     }
-    let site = core.workers.get(&report.worker).map(|worker| worker.site());
-    let vacated = core.workers.vacate(&report.worker, at).is_some();
+    let site = core.workers.get(&worker).map(|worker| worker.site());
+    let vacated = core.workers.vacate(&worker, at).is_some();
     let is_current = execution::is_current(core, at) || preparation::current(core, at).is_some();
     let Some(site) = site.filter(|_| vacated && is_current) else {
-        let late = LateReport { at, worker: report.worker };
+        let late = LateReport { at, worker };
         return match report.outcome {
             JobOutcome::Prepare(outcome) => preparation::on_late_report(core, out, late, outcome, now),
             JobOutcome::Execute(outcome) => execution::on_late_report(core, out, late, outcome, now),
         };
     };
-    notice_report(core, out, &report, at);
+    notice_report(core, out, (worker, &report), at);
     match report.outcome {
         JobOutcome::Prepare(outcome) if !execution::is_current(core, at) => {
             preparation::on_report(core, out, EndedAttempt { at, site }, outcome, now);
@@ -66,7 +70,7 @@ pub(crate) fn on_report(core: &mut Core, out: &mut Out, report: JobReport, reply
     }
 }
 
-fn notice_report(core: &Core, out: &mut Out, report: &JobReport, at: AttemptKey) {
+fn notice_report(core: &Core, out: &mut Out, (worker, report): (WorkerId, &JobReport), at: AttemptKey) {
     let (kind, queued) = if let Some(execution) = core.executions.get(at.job) {
         (Some(execution.kind), Duration::from(execution.context.timings.queued))
     } else if let Some(task) = core.preparations.get(&at.job) {
@@ -74,7 +78,7 @@ fn notice_report(core: &Core, out: &mut Out, report: &JobReport, at: AttemptKey)
     } else {
         return;
     };
-    let (worker, usage) = (report.worker, report.usage);
+    let usage = report.usage;
     out.notice(Notice::JobReported { job: at.job, attempt: at.attempt, worker, kind, queued, usage });
 }
 

@@ -5,8 +5,8 @@ use pvf_proto::{
     ids::RequestId,
     job::{ExecuteOutcome, JobOutcome, JobUsage, PrepareOutcome},
     wire::{
-        ActiveLeavesUpdate, AskReply, FleetStatus, FromNode, FromWorker, Heartbeat, JobReport, Submission, SubmitReply,
-        Work, WorkerHello, WorkerKind, WorkerReply, WorkerStatus,
+        ActiveLeavesUpdate, AskReply, FleetStatus, FromClient, FromWorker, Heartbeat, JobReport, Submission,
+        SubmitReply, Work, WorkerHello, WorkerKind, WorkerReply, WorkerStatus,
     },
 };
 
@@ -14,7 +14,7 @@ fn decoded_from_worker(message: FromWorker) -> FromWorker {
     decode(&encode(&message)).unwrap()
 }
 
-fn decoded_from_node(message: FromNode) -> FromNode {
+fn decoded_from_client(message: FromClient) -> FromClient {
     decode(&encode(&message)).unwrap()
 }
 
@@ -39,20 +39,20 @@ impl Env {
 
     /// A worker registers.
     pub(crate) fn worker(&mut self, n: u64, kind: WorkerKind, slots: u32) {
-        self.register(WorkerHello { slots, ..hello(n, kind) });
+        self.register(n, WorkerHello { slots, ..hello(n, kind) });
     }
 
     pub(crate) fn worker_of_engine(&mut self, n: u64, kind: WorkerKind, name: &str) {
-        self.register(WorkerHello { engine: engine(name), ..hello(n, kind) });
+        self.register(n, WorkerHello { engine: engine(name), ..hello(n, kind) });
     }
 
-    pub(crate) fn register(&mut self, hello: WorkerHello) {
-        assert_eq!(self.say_hello(hello), WorkerReply::Welcome { token: TOKEN });
+    pub(crate) fn register(&mut self, n: u64, hello: WorkerHello) {
+        assert_eq!(self.say_hello(n, hello), WorkerReply::Welcome { token: TOKEN });
     }
 
-    pub(crate) fn say_hello(&mut self, hello: WorkerHello) -> WorkerReply {
+    pub(crate) fn say_hello(&mut self, n: u64, hello: WorkerHello) -> WorkerReply {
         let FromWorker::Hello(hello) = decoded_from_worker(FromWorker::Hello(hello)) else { unreachable!() };
-        self.worker_reply_to(|reply| Event::Hello { hello, reply })
+        self.worker_reply_to(|reply| Event::Hello { worker: worker(n), hello, reply })
     }
 
     pub(crate) fn goodbye(&mut self, n: u64) {
@@ -73,14 +73,14 @@ impl Env {
     }
 
     fn heartbeat_of(&mut self, n: u64, running: Vec<RunningJob>, fetching: Vec<RunningJob>) {
-        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: false, holdings: vec![], fetching });
+        self.heartbeat_with(n, Heartbeat { running, draining: false, holdings: vec![], fetching });
     }
 
     /// The same of a worker that takes nothing new.
     pub(crate) fn heartbeat_draining(&mut self, n: u64) {
         let running = self.attempts_at(n);
         let (holdings, fetching) = (vec![], vec![]);
-        self.heartbeat_with(Heartbeat { worker: worker(n), running, draining: true, holdings, fetching });
+        self.heartbeat_with(n, Heartbeat { running, draining: true, holdings, fetching });
     }
 
     /// The same of a worker that has lost its jobs.
@@ -89,11 +89,11 @@ impl Env {
         self.heartbeat(n);
     }
 
-    pub(crate) fn heartbeat_with(&mut self, heartbeat: Heartbeat) -> WorkerReply {
+    pub(crate) fn heartbeat_with(&mut self, n: u64, heartbeat: Heartbeat) -> WorkerReply {
         let FromWorker::Heartbeat(heartbeat) = decoded_from_worker(FromWorker::Heartbeat(heartbeat)) else {
             unreachable!()
         };
-        self.worker_reply_to(|reply| Event::Heartbeat { heartbeat, reply })
+        self.worker_reply_to(|reply| Event::Heartbeat { worker: worker(n), heartbeat, reply })
     }
 
     /// What became of a command to a worker.
@@ -113,20 +113,20 @@ impl Env {
     /// A job's report, which is answered.
     pub(crate) fn report(&mut self, job: &Job, outcome: JobOutcome) {
         let report = self.report_of(job, outcome, JobUsage::default());
-        let reply = self.worker_reply_to(|reply| Event::Report { report, reply });
+        let reply = self.worker_reply_to(|reply| Event::Report { worker: job.worker, report, reply });
         assert_eq!(reply, WorkerReply::Ack);
     }
 
     /// A job's report that is the answer to its dispatch.
     pub(crate) fn report_as_answer(&mut self, job: &Job, outcome: JobOutcome) {
         let report = self.report_of(job, outcome, JobUsage::default());
-        self.event(Event::Report { report, reply: None });
+        self.event(Event::Report { worker: job.worker, report, reply: None });
     }
 
     /// The same, and nothing of what is to be done after it. Returns whether something is.
     pub(crate) fn report_alone(&mut self, job: &Job, outcome: JobOutcome) -> bool {
         let report = self.report_of(job, outcome, JobUsage::default());
-        let more = self.event_alone(Event::Report { report, reply: None });
+        let more = self.event_alone(Event::Report { worker: job.worker, report, reply: None });
         let Some(acknowledgement) = self.effects.pop_back() else { panic!("an acknowledgement was expected") };
         let message = ToWorker::Acknowledge { reports: vec![job.listed()] };
         assert_eq!(acknowledgement, Effect::ToWorker { worker: job.worker, message });
@@ -135,14 +135,13 @@ impl Env {
 
     pub(crate) fn report_with_usage(&mut self, job: &Job, outcome: JobOutcome, usage: JobUsage) {
         let report = self.report_of(job, outcome, usage);
-        let reply = self.worker_reply_to(|reply| Event::Report { report, reply });
+        let reply = self.worker_reply_to(|reply| Event::Report { worker: job.worker, report, reply });
         assert_eq!(reply, WorkerReply::Ack);
     }
 
     fn report_of(&mut self, job: &Job, outcome: JobOutcome, usage: JobUsage) -> Box<JobReport> {
         self.attempt_is_over(job);
-        let report =
-            JobReport { worker: job.worker, token: job.token, job: job.job, attempt: job.attempt, outcome, usage };
+        let report = JobReport { token: job.token, job: job.job, attempt: job.attempt, outcome, usage };
         let FromWorker::Report(report) = decoded_from_worker(FromWorker::Report(Box::new(report))) else {
             unreachable!()
         };
@@ -169,15 +168,20 @@ impl Env {
 
     /// A client submits a request about code 1.
     pub(crate) fn submit_as(&mut self, client: u64, n: u64, work: Work) -> SubmitReply {
-        self.send(Submission { node: node(client), ..submission(n, 1, work) })
+        self.send_as(client, submission(n, 1, work))
     }
 
+    /// Client 1 submits a request.
     pub(crate) fn send(&mut self, submission: Submission) -> SubmitReply {
+        self.send_as(1, submission)
+    }
+
+    pub(crate) fn send_as(&mut self, from: u64, submission: Submission) -> SubmitReply {
         let id = submission.id;
-        let message = decoded_from_node(FromNode::Submit(Box::new(submission)));
-        let FromNode::Submit(submission) = message else { unreachable!() };
+        let message = decoded_from_client(FromClient::Submit(Box::new(submission)));
+        let FromClient::Submit(submission) = message else { unreachable!() };
         let identity = submission.validation_key();
-        match self.answer_to(|reply| Event::Submit { submission, identity, reply }) {
+        match self.answer_to(|reply| Event::Submit { client: client(from), submission, identity, reply }) {
             Answer::Accepted(accepted) if accepted == id => SubmitReply::Accepted,
             Answer::Submit(reply) => reply,
             other => panic!("an answer to a submission was expected, not {other:?}"),
@@ -185,29 +189,29 @@ impl Env {
     }
 
     /// A client cancels a request.
-    pub(crate) fn cancel(&mut self, client: u64, n: u64) {
-        let message = decoded_from_node(FromNode::Cancel { request: request(n), node: node(client) });
-        let FromNode::Cancel { request, node } = message else { unreachable!() };
-        let answer = self.answer_to(|reply| Event::Cancel { request, node, reply });
+    pub(crate) fn cancel(&mut self, from: u64, n: u64) {
+        let message = decoded_from_client(FromClient::Cancel { request: request(n) });
+        let FromClient::Cancel { request } = message else { unreachable!() };
+        let answer = self.answer_to(|reply| Event::Cancel { client: client(from), request, reply });
         assert_eq!(answer, Answer::Submit(SubmitReply::Accepted));
     }
 
     /// A client asks for verdicts that it misses. Returns the requests that are not known.
-    pub(crate) fn ask(&mut self, client: u64, requests: &[u64]) -> Vec<RequestId> {
+    pub(crate) fn ask(&mut self, from: u64, requests: &[u64]) -> Vec<RequestId> {
         let requests = requests.iter().map(|n| request(*n)).collect();
-        let message = decoded_from_node(FromNode::Ask { node: node(client), requests });
-        let FromNode::Ask { node, requests } = message else { unreachable!() };
-        match self.answer_to(|reply| Event::Ask { node, requests, reply }) {
+        let message = decoded_from_client(FromClient::Ask { requests });
+        let FromClient::Ask { requests } = message else { unreachable!() };
+        match self.answer_to(|reply| Event::Ask { client: client(from), requests, reply }) {
             Answer::Ask(AskReply { unknown }) => unknown,
             other => panic!("an answer to a question was expected, not {other:?}"),
         }
     }
 
     /// A client's view of the relay chain changes.
-    pub(crate) fn leaves(&mut self, client: u64, update: ActiveLeavesUpdate) {
-        let message = decoded_from_node(FromNode::Leaves { node: node(client), update });
-        let FromNode::Leaves { node, update } = message else { unreachable!() };
-        let answer = self.answer_to(|reply| Event::Leaves { node, update, reply });
+    pub(crate) fn leaves(&mut self, from: u64, update: ActiveLeavesUpdate) {
+        let message = decoded_from_client(FromClient::Leaves { update });
+        let FromClient::Leaves { update } = message else { unreachable!() };
+        let answer = self.answer_to(|reply| Event::Leaves { client: client(from), update, reply });
         assert_eq!(answer, Answer::Submit(SubmitReply::Accepted));
     }
 

@@ -1,52 +1,49 @@
-//! Messages of nodes to the coordinator, and its answers.
+//! Messages of clients to the coordinator, and its answers. The client is named by the subject, not by the message.
 
-use super::{SecurityStatus, WorkerKind};
+use super::{SecurityStatus, WorkerKind, version::VersionRange};
 use crate::{
     blob::BlobRef,
     candidate::CandidateContext,
-    ids::{BlobHash, CodeHash, EngineId, FencingToken, NodeId, RequestId, ValidationKey, WorkerId},
+    identity::WorkerId,
+    ids::{BlobHash, CodeHash, EngineId, FencingToken, RelayHash, RequestId, ValidationKey},
     params::{ExecutorParams, ParamsError},
     priority::ExecuteKind,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A message of a node, sent as a bus request.
+/// A message of a client, sent as a bus request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FromNode {
+pub enum FromClient {
     /// Submits a request; answered by [`SubmitReply`].
     Submit(Box<Submission>),
     /// Asks for outstanding verdicts; answered by [`AskReply`]. The coordinator publishes again the verdicts that it
-    /// has. The message also keeps the node's session alive.
+    /// has. The message also keeps the client's session alive.
     Ask {
-        /// The asking node.
-        node: NodeId,
         /// Requests without a verdict, at most [`MAX_ASKED`].
         requests: Vec<RequestId>,
     },
-    /// Cancels a request; answered by [`SubmitReply`].
+    /// Cancels a request of this client; answered by [`SubmitReply`].
     Cancel {
         /// The request.
         request: RequestId,
-        /// The node that submitted it.
-        node: NodeId,
     },
-    /// Updates the node's view of the relay chain's forks; answered by [`SubmitReply`].
+    /// Updates the client's view of the relay chain's forks; answered by [`SubmitReply`].
     Leaves {
-        /// The node.
-        node: NodeId,
         /// The change.
         update: ActiveLeavesUpdate,
     },
-    /// Asks for the state of the fleet; answered by [`FleetStatus`].
-    Status {
-        /// Lists only the workers of this machine; all workers if it is `None`.
-        host: Option<String>,
-    },
 }
 
-/// Most requests in one [`FromNode::Ask`].
+/// A question for the state of the fleet, sent as a bus request by whoever may; answered by [`FleetStatus`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusQuestion {
+    /// Lists only the workers of this machine; all workers if it is `None`.
+    pub host: Option<String>,
+}
+
+/// Most requests in one [`FromClient::Ask`].
 pub const MAX_ASKED: usize = 1024;
 
 /// Validation code: its hash and a reference to its bytes.
@@ -61,10 +58,10 @@ pub struct CodeRef {
 /// A request for a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
-    /// Chosen by the node; a re-submission has the same id.
+    /// Chosen by the client; a re-submission has the same id.
     pub id: RequestId,
-    /// The node that receives the verdict.
-    pub node: NodeId,
+    /// Versions of the protocol that the client speaks.
+    pub speaks: VersionRange,
     /// The validation code.
     pub code: CodeRef,
     /// Limit of the decompressed code, bytes.
@@ -73,7 +70,7 @@ pub struct Submission {
     pub executor_params: ExecutorParams,
     /// CPU time limit of the preparation; `None` means the limit of the executor parameters.
     pub prepare_timeout: Option<Duration>,
-    /// How long the node waits for the verdict, counted from the coordinator's receipt of the message.
+    /// How long the client waits for the verdict, counted from the coordinator's receipt of the message.
     pub answer_within: Duration,
     /// What the request asks for.
     pub work: Work,
@@ -105,7 +102,7 @@ pub struct ExecuteSubmission {
     /// CPU time limit; `None` means the limit that the executor parameters have for the kind.
     pub exec_timeout: Option<Duration>,
     /// Relay leaf of a backing request: the request expires when the leaf is in no active fork.
-    pub relay_leaf: Option<[u8; 32]>,
+    pub relay_leaf: Option<RelayHash>,
     /// Excludes the request from coalescing: it gets an execution of its own.
     pub fresh: bool,
 }
@@ -129,7 +126,7 @@ impl Submission {
     }
 }
 
-/// Answer to a message of a node.
+/// Answer to a message of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SubmitReply {
@@ -163,7 +160,7 @@ pub enum Refusal {
         unit: String,
     },
     /// A referenced blob is not in the fleet's store.
-    #[error("{field}: the fleet's store has no blob {blob} of {len} bytes (do node and fleet use the same store?)")]
+    #[error("{field}: the fleet's store has no blob {blob} of {len} bytes (do client and fleet use the same store?)")]
     BlobMissing {
         /// The field.
         field: String,
@@ -194,6 +191,14 @@ pub enum Refusal {
     /// The message cannot be decoded.
     #[error("{0}")]
     Malformed(String),
+    /// There is no version of the protocol that both speak.
+    #[error("protocol version: the client speaks {client}, the fleet speaks {fleet}; upgrade the one with the lower")]
+    UnsupportedVersion {
+        /// What the client speaks.
+        client: VersionRange,
+        /// What the fleet speaks.
+        fleet: VersionRange,
+    },
 }
 
 /// What [`Refusal::over_operators_limit`] says behind the unit. It is no variant of its own, which earlier receivers
@@ -213,10 +218,10 @@ impl Refusal {
     }
 }
 
-/// Answer to [`FromNode::Ask`].
+/// Answer to [`FromClient::Ask`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskReply {
-    /// Requests that the coordinator does not know; the node submits them again. The others are in progress, or their
+    /// Requests that the coordinator does not know; the client submits them again. The others are in progress, or their
     /// verdicts are on the way.
     pub unknown: Vec<RequestId>,
 }
@@ -227,16 +232,16 @@ pub struct ActiveLeavesUpdate {
     /// The new leaf, if there is one.
     pub activated: Option<ActiveLeaf>,
     /// Leaves that are no longer in an active fork.
-    pub deactivated: Vec<[u8; 32]>,
+    pub deactivated: Vec<RelayHash>,
 }
 
 /// An active leaf with the ancestors whose requests are still wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveLeaf {
     /// The leaf's hash.
-    pub hash: [u8; 32],
+    pub hash: RelayHash,
     /// Hashes of its ancestors, nearest first.
-    pub ancestors: Vec<[u8; 32]>,
+    pub ancestors: Vec<RelayHash>,
 }
 
 /// State of the fleet.

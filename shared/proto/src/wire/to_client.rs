@@ -1,17 +1,18 @@
-//! Messages of the coordinator to one node.
+//! Messages of the coordinator to one client.
 
 use crate::{
-    ids::{ArtifactId, CodeHash, RequestId, WorkerId},
+    identity::WorkerId,
+    ids::{ArtifactId, CodeHash, RequestId},
     verdict::WireOutcome,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A message to a node, published without an answer.
+/// A message to a client, published without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ToNode {
-    /// The verdict of a request. The node ignores duplicates.
+pub enum ToClient {
+    /// The verdict of a request. The client ignores duplicates.
     Verdict(Box<Verdict>),
 }
 
