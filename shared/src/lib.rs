@@ -8,6 +8,7 @@ pub mod bus;
 pub mod client;
 #[cfg(feature = "executable")]
 pub mod http;
+pub mod pull;
 pub mod retry;
 #[cfg(feature = "executable")]
 pub mod runtime;
@@ -21,8 +22,8 @@ mod tls;
 
 pub use client::ValidationHost;
 pub use pvf_proto::{
-    Bytes, artifact, blob, candidate, config, identity, ids, job, params, priority, subjects, time, units, verdict,
-    wire,
+    Bytes, artifact, blob, candidate, config, content, identity, ids, job, params, priority, subjects, time, units,
+    verdict, wire,
 };
 
 /// Compiles the samples of the page for nodes.

@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod blob;
 pub mod candidate;
 pub mod config;
+pub mod content;
 pub mod identity;
 pub mod ids;
 pub mod job;

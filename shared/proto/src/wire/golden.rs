@@ -22,10 +22,10 @@ const GOLDEN: &str = include_str!("golden.txt");
 
 /// Encoded messages in hex, by name.
 #[derive(Default)]
-struct GoldenMessages(BTreeMap<String, String>);
+pub(super) struct GoldenMessages(BTreeMap<String, String>);
 
 impl GoldenMessages {
-    fn add<T: WireMessage + PartialEq + Debug>(&mut self, name: &str, message: &T) {
+    pub(super) fn add<T: WireMessage + PartialEq + Debug>(&mut self, name: &str, message: &T) {
         let bytes = encode(message);
         assert_eq!(&decode::<T>(&bytes).unwrap(), message, "{name} does not round-trip");
         assert!(self.0.insert(name.into(), hex::encode(&bytes)).is_none(), "{name} is used twice");
@@ -322,6 +322,7 @@ fn every_message_has_its_golden_bytes() {
     clients(&mut golden);
     verdicts(&mut golden);
     workers(&mut golden);
+    pull::add_golden(&mut golden);
     let text: String = golden.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
     if std::env::var_os("PVF_BLESS").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/golden.txt"), text).unwrap();

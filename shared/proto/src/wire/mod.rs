@@ -15,6 +15,7 @@ mod from_client;
 mod from_worker;
 #[cfg(test)]
 mod golden;
+mod pull;
 mod refusal;
 mod to_client;
 mod to_worker;
@@ -28,6 +29,7 @@ pub use from_client::{
 pub use from_worker::{
     FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, RunningJob, SecurityStatus, WorkerHello, WorkerReply,
 };
+pub use pull::{CHUNK_ENVELOPE, MAX_CHUNK, Pull, PullReply, decode_pull_reply};
 pub use refusal::{CommandRefusal, WorkerRefusal};
 pub use to_client::{ArtifactSummary, Timings, ToClient, Verdict};
 pub use to_worker::{Dispatch, DispatchReply, ToWorker};
@@ -96,6 +98,8 @@ impl WireMessage for FromWorker {}
 impl WireMessage for WorkerReply {}
 impl WireMessage for ToWorker {}
 impl WireMessage for DispatchReply {}
+impl WireMessage for Pull {}
+impl WireMessage for PullReply {}
 
 /// Encodes a part of a message for hashing.
 fn encode_part(part: &impl Serialize) -> Vec<u8> {
@@ -116,6 +120,11 @@ pub fn encode<T: WireMessage>(message: &T) -> Bytes {
 
 /// Decodes a message.
 pub fn decode<T: WireMessage>(bytes: &[u8]) -> Result<T, WireError> {
+    decode_frame(bytes)
+}
+
+/// Decodes a message that may borrow from its bytes.
+fn decode_frame<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
     // The error may quote any part of untrusted input, and it goes into logs and back to the sender.
     let malformed =
         |e: rmp_serde::decode::Error| WireError::Malformed { len: bytes.len(), why: clean_reason(&e.to_string()) };
