@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 /// Time to connect, and to answer a request of the test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn connect(url: &str) -> NatsBus {
+pub(crate) async fn connect(url: &str) -> NatsBus {
     NatsBus::connect(&NatsConnection::to(url).unwrap(), "test", PATIENCE).await.unwrap()
 }
 

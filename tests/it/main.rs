@@ -19,6 +19,7 @@ mod load;
 mod matrix;
 mod parameters;
 mod patience;
+mod pull;
 mod queues;
 mod repository;
 mod seals;

@@ -1,18 +1,20 @@
 //! The bytes of a pull: which have come, which are asked for, and their hash as far as they have come without a gap.
 
 use crate::content::{Content, ContentHasher};
+use bytes::Bytes;
 use std::{collections::BTreeMap, ops::Range};
 
-/// Content that comes in parts, in any order. Every byte is in one of four states: not asked for, asked for, here, or
-/// here and hashed.
+/// Content that comes in parts, in any order. Every byte is in one of four states: not asked for, asked for, ahead of a
+/// gap, or joined.
 pub(super) struct Assembly {
     content: Content,
-    bytes: Vec<u8>,
+    len: usize,
+    /// Everything that has come without a gap. There is room for all from the beginning.
+    joined: Vec<u8>,
+    /// The hash of what is joined.
     hasher: ContentHasher,
-    /// Everything before this has come and is hashed.
-    hashed: usize,
-    /// What has come after a gap: begin and end of each part.
-    ahead: BTreeMap<usize, usize>,
+    /// What has come after a gap, by where it begins: at most a window.
+    ahead: BTreeMap<usize, Bytes>,
     /// What is not asked for: begin and end of each part.
     unasked: BTreeMap<usize, usize>,
     /// The holders whose bytes are here.
@@ -22,33 +24,35 @@ pub(super) struct Assembly {
 impl Assembly {
     /// Room for so many bytes.
     pub(super) fn new(content: Content, len: usize) -> Self {
-        Self {
+        let mut assembly = Self {
             content,
-            bytes: vec![0; len],
+            len,
+            joined: Vec::with_capacity(len),
             hasher: content.hasher(),
-            hashed: 0,
             ahead: BTreeMap::new(),
-            unasked: BTreeMap::from([(0, len)]),
+            unasked: BTreeMap::new(),
             givers: Vec::new(),
-        }
+        };
+        assembly.put_back(0..len);
+        assembly
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.len as u64
     }
 
-    /// Takes the first bytes that are not asked for, at most so many.
-    pub(super) fn ask(&mut self, at_most: usize) -> Option<Range<usize>> {
-        while let Some((begin, end)) = self.unasked.pop_first() {
-            let split = end.min(begin.saturating_add(at_most));
-            if split < end {
-                self.unasked.insert(split, end);
-            }
-            if begin < split {
-                return Some(begin..split);
-            }
+    /// Takes the first bytes that are not asked for, at most `chunk`, if a chunk there is within a window from the
+    /// first byte that has not come. So no more than a window is asked for or ahead of a gap.
+    pub(super) fn ask(&mut self, chunk: usize, window: usize) -> Option<Range<usize>> {
+        let first = self.unasked.first_entry()?;
+        let (begin, end) = (*first.key(), *first.get());
+        if begin - self.joined.len() > window.saturating_sub(chunk) {
+            return None;
         }
-        None
+        first.remove();
+        let split = end.min(begin.saturating_add(chunk));
+        self.put_back(split..end);
+        Some(begin..split)
     }
 
     /// Nobody answers for this part any more.
@@ -60,33 +64,38 @@ impl Assembly {
 
     /// Adds what a holder has sent for a part that was asked for: all of it, or its beginning. The rest is to be asked
     /// for again.
-    pub(super) fn add(&mut self, giver: usize, part: Range<usize>, bytes: &[u8]) {
-        let end = part.end.min(part.start.saturating_add(bytes.len()));
-        let begin = part.start;
-        self.bytes[begin..end].copy_from_slice(&bytes[..end - begin]);
-        self.put_back(end..part.end);
+    pub(super) fn add(&mut self, giver: usize, part: Range<usize>, bytes: Bytes) {
+        self.put_back(part.start.saturating_add(bytes.len())..part.end);
         if !self.givers.contains(&giver) {
             self.givers.push(giver);
         }
-        self.ahead.insert(begin, end);
-        while let Some(next) = self.ahead.first_entry().filter(|next| *next.key() == self.hashed) {
-            let end = next.remove();
-            self.hasher.update(&self.bytes[self.hashed..end]);
-            self.hashed = end;
+        if part.start != self.joined.len() {
+            self.ahead.insert(part.start, bytes);
+            return;
         }
+        self.join(&bytes);
+        while let Some(next) = self.ahead.first_entry().filter(|next| *next.key() == self.joined.len()) {
+            let bytes = next.remove();
+            self.join(&bytes);
+        }
+    }
+
+    fn join(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.joined.extend_from_slice(bytes);
     }
 
     /// Forgets what was asked for: everything that has not come is not asked for.
     pub(super) fn forget_asked(&mut self) {
         self.unasked.clear();
-        let mut gap = self.hashed;
-        for (&begin, &end) in &self.ahead {
-            self.unasked.insert(gap, begin);
-            gap = end;
+        let mut gap = self.joined.len();
+        for (&begin, bytes) in &self.ahead {
+            if gap < begin {
+                self.unasked.insert(gap, begin);
+            }
+            gap = begin + bytes.len();
         }
-        if gap < self.bytes.len() {
-            self.unasked.insert(gap, self.bytes.len());
-        }
+        self.put_back(gap..self.len);
     }
 
     /// Whether all bytes that are here came from this holder.
@@ -100,11 +109,11 @@ impl Assembly {
 
     /// Whether all bytes are here and are the content.
     pub(super) fn is_right(&self) -> bool {
-        self.hashed == self.bytes.len() && self.hasher.content() == self.content
+        self.joined.len() == self.len && self.hasher.content() == self.content
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        self.joined
     }
 }
 
@@ -119,34 +128,37 @@ mod tests {
         fn any_order_gives_the_content(
             len in 0usize..2000,
             chunk in 1usize..300,
+            window in 0usize..1000,
             steps in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..400, 0u8..10), 1..100),
         ) {
-            let bytes: Vec<u8> = (0..len).map(|n| (n * 7) as u8).collect();
+            let bytes: Bytes = (0..len).map(|n| (n * 7) as u8).collect();
             let mut assembly = Assembly::new(Content::of_blob(&bytes), len);
             let mut asked: Vec<Range<usize>> = Vec::new();
             // In the end every part is asked for and comes whole.
             let random = steps.iter().copied();
             let finish = std::iter::repeat_n((steps[0].0, usize::MAX, 5), 2 * len + 100);
             for (pick, sent, what) in random.chain(finish) {
+                let first = assembly.joined.len();
+                prop_assert!(asked.iter().all(|part| part.start - first <= window));
                 match what {
                     0 => {
                         asked.clear();
                         assembly.forget_asked();
                     }
-                    1..5 => asked.extend(assembly.ask(chunk)),
+                    1..5 => asked.extend(assembly.ask(chunk, window)),
                     _ => {
-                        asked.extend(assembly.ask(chunk));
+                        asked.extend(assembly.ask(chunk, window));
                         if asked.is_empty() {
                             continue;
                         }
                         let part = asked.swap_remove(pick.index(asked.len()));
                         let sent = sent.clamp(1, part.len());
-                        assembly.add(0, part.clone(), &bytes[part.start..part.start + sent]);
+                        assembly.add(0, part.clone(), bytes.slice(part.start..part.start + sent));
                     }
                 }
             }
             prop_assert!(assembly.is_right());
-            prop_assert_eq!(assembly.ask(chunk), None);
+            prop_assert_eq!(assembly.ask(chunk, window), None);
             prop_assert_eq!(assembly.into_bytes(), bytes);
         }
     }

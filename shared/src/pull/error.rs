@@ -85,8 +85,8 @@ pub enum HolderFault {
         /// The caller's limit, bytes.
         limit: u64,
     },
-    /// A chunk was empty, or longer than asked for.
-    #[error("sent {len} bytes for offset {offset} when asked for at most {asked}")]
+    /// A chunk was longer than asked for, or shorter without need.
+    #[error("sent {len} bytes at offset {offset} when asked for {asked}")]
     WrongChunk {
         /// Where the chunk begins, bytes.
         offset: u64,

@@ -16,6 +16,9 @@ use tokio::{
     time::Instant,
 };
 
+/// A holder that sends less than it is asked for sends at least this much, bytes: each chunk has a cost of its own.
+const MIN_CHUNK: usize = 512;
+
 /// What is wanted, and from whom.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -42,8 +45,9 @@ pub struct Puller {
 impl Puller {
     /// Pulls over this connection. There should be one for each connection.
     pub fn new(bus: SharedBus, settings: PullSettings) -> Self {
-        let room = Arc::new(Semaphore::new(settings.outstanding.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { bus, settings: Arc::new(settings), room }
+        let outstanding = settings.outstanding_on(bus.max_payload());
+        let settings = PullSettings { outstanding, ..settings };
+        Self { bus, settings: Arc::new(settings), room: Arc::new(Semaphore::new(outstanding)) }
     }
 
     /// Pulls the content from the first holder that delivers it; what one has delivered stands when the next one goes
@@ -236,10 +240,10 @@ impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
         self.base += waiting.elapsed();
         let mut assembly = Assembly::new(self.wanted.content, len);
         if let Some((asked, _, bytes)) = first
-            && let Some(part) = assembly.ask(asked)
+            && let Some(part) = assembly.ask(asked, asked)
         {
             check_chunk(&part, &bytes)?;
-            assembly.add(holder, part, &bytes);
+            assembly.add(holder, part, bytes);
         }
         let length_of = expected.is_none().then_some(holder);
         self.here = Some(Here { assembly, length_of, memory });
@@ -281,11 +285,9 @@ async fn pull_rest(
 ) -> Result<(), HolderFault> {
     let (settings, subject) = (&puller.settings, &wanted.holders[holder]);
     let chunk = settings.chunk_on(puller.bus.max_payload());
-    let mut outstanding = 0;
     let mut answers = FuturesUnordered::new();
     loop {
-        while answers.is_empty() || outstanding + chunk <= settings.window {
-            let Some(part) = assembly.ask(chunk) else { break };
+        while let Some(part) = assembly.ask(chunk, settings.window) {
             // Without a place, the next answer makes one. Who has nothing outstanding waits in line for one.
             let place = match puller.free_place(part.len()) {
                 None if answers.is_empty() => puller.place(part.len()).await,
@@ -295,19 +297,17 @@ async fn pull_rest(
                 assembly.put_back(part);
                 break;
             };
-            outstanding += part.len();
             let answer = puller.ask(subject, wanted.content, part, place).await?;
             answers.push(answer);
         }
         let Some((part, answer)) = answers.next().await else { return Ok(()) };
-        outstanding -= part.len();
         let (told, bytes) = chunk_of(part.start as u64, &answer?)?;
         let expected = assembly.len();
         if told != expected {
             return Err(HolderFault::WrongLength { told, expected });
         }
         check_chunk(&part, &bytes)?;
-        assembly.add(holder, part, &bytes);
+        assembly.add(holder, part, bytes);
     }
 }
 
@@ -322,7 +322,7 @@ fn chunk_of(offset: u64, answer: &Bytes) -> Result<(u64, Bytes), HolderFault> {
 }
 
 fn check_chunk(part: &Range<usize>, bytes: &Bytes) -> Result<(), HolderFault> {
-    if bytes.is_empty() || bytes.len() > part.len() {
+    if bytes.len() < part.len().min(MIN_CHUNK) || bytes.len() > part.len() {
         return Err(HolderFault::WrongChunk { offset: part.start as u64, len: bytes.len(), asked: part.len() });
     }
     Ok(())

@@ -2,12 +2,13 @@
 //! payload is.
 //!
 //! * Who holds bytes registers them in [`Holdings`] or [`Results`] and runs [`serve`] on a subject of its own.
-//! * Who needs them calls [`Puller::fetch`] with their hash and the subjects of all who may hold them. It keeps a window
-//!   of requests outstanding, each for one chunk, goes on with the next holder where one fails, and checks the hash.
+//! * Who needs them calls [`Puller::fetch`] with their hash and the subjects of all who may hold them. It keeps a
+//!   window of requests outstanding, each for one chunk, goes on with the next holder where one fails, and checks the
+//!   hash.
 //!
-//! Both sides are bounded against each other. A holder keeps at most a few MiB of answers that the bus has not taken yet,
-//! however much is asked for. All that one [`Puller`] has outstanding is bounded too: what a NATS server
-//! holds back for a slow connection has a limit (`max_pending`), beyond which the server ends the connection.
+//! Both sides are bounded against each other. A holder keeps at most a few MiB of answers that the bus has not taken
+//! yet, however much is asked for. All that one [`Puller`] has outstanding is bounded too: what a NATS server holds
+//! back for a slow connection has a limit (`max_pending`), beyond which the server ends the connection.
 
 mod assembly;
 mod error;
@@ -29,15 +30,17 @@ use crate::{
     wire::{CHUNK_ENVELOPE, MAX_CHUNK},
 };
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// How a [`Puller`] asks for chunks, and for how long.
 #[derive(Debug, Clone)]
 pub struct PullSettings {
     /// The most that is asked for at once, bytes: at most [`MAX_CHUNK`], and what fits into a message of the bus.
     pub chunk: usize,
-    /// The most that one pull has outstanding, bytes; at least one chunk.
+    /// The most that one pull has outstanding, or holds behind a chunk that has not come, bytes; at least one chunk.
     pub window: usize,
-    /// The most that all pulls of one [`Puller`] have outstanding, bytes; at least one chunk. Pulls share it fairly.
+    /// The most that all pulls of one [`Puller`] have outstanding, bytes; at least one chunk, and at most 8 payloads of
+    /// the largest size. A NATS server holds back 64 MiB for a slow connection unless it is told otherwise.
     pub outstanding: usize,
     /// How long a holder may take to answer, besides the time for the bytes.
     pub grace: Duration,
@@ -72,6 +75,11 @@ impl PullSettings {
     /// How long so many bytes take at the slowest rate.
     fn time_of(&self, bytes: u64) -> Duration {
         Duration::from_secs_f64(bytes as f64 / f64::from(self.slowest.max(1)))
+    }
+
+    /// What may be outstanding on a bus with this limit of a payload, bytes.
+    fn outstanding_on(&self, max_payload: usize) -> usize {
+        self.outstanding.min(max_payload.saturating_mul(8)).clamp(1, Semaphore::MAX_PERMITS)
     }
 
     /// The chunk for a bus with this limit of a payload, bytes.

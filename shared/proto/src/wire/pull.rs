@@ -29,7 +29,8 @@ pub struct Pull {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PullReply {
-    /// Bytes from the offset on: as many as were asked for, or fewer, but at least one unless `len` or `total` is 0.
+    /// Bytes from the offset on: as many as were asked for, or to the end of the content, or as fit into a message, but
+    /// then at least 512.
     Chunk {
         /// Length of the whole content, bytes.
         total: u64,
