@@ -14,7 +14,7 @@ use pvf_testkit::nats::{DEFAULT_PAYLOAD, NatsServer};
 use std::{future::ready, sync::Arc};
 
 fn subject(name: &str) -> Subject {
-    Subject::reply(&format!("pvf.holder.{name}"))
+    Subject::received(&format!("pvf.holder.{name}"))
 }
 
 async fn connect(nats: &NatsServer) -> SharedBus {

@@ -34,7 +34,7 @@ fn puller(bus: &SharedBus) -> Puller {
 }
 
 fn subject(name: &str) -> Subject {
-    Subject::reply(&format!("holder.{name}"))
+    Subject::received(&format!("holder.{name}"))
 }
 
 /// Bytes without a period of a chunk.
