@@ -16,16 +16,13 @@ use tokio::task::JoinHandle;
 /// in memory.
 const HANDED_OVER: usize = 2 * MIB;
 
-/// All reply subjects of requests begin with this. A holder may publish to any of them, and must not be made to publish
-/// elsewhere.
-const INBOXES: &str = "_INBOX.";
-
 /// Answers requests for chunks of what `find` finds, until the subscription ends. It answers one after the other; the
 /// answers that the bus has not written yet are at most a few MiB.
 pub async fn serve(bus: SharedBus, mut requests: Subscription, find: impl Fn(&Content) -> Option<Bytes> + Send) {
     let mut outbox = Outbox::new(bus);
     while let Some(request) = requests.next().await {
-        let Some(reply) = request.reply.filter(|reply| reply.as_str().starts_with(INBOXES)) else {
+        let Some(reply) = request.reply.filter(Subject::is_inbox) else {
+            // A holder may publish to inboxes, and must not be made to publish elsewhere.
             tracing::debug!("pull: request without an inbox for the answer ignored");
             continue;
         };

@@ -1,7 +1,10 @@
 //! The holder's side.
 
 use super::*;
-use crate::bus::{Bus, BusError, PendingAnswer, Subscription};
+use crate::{
+    bus::{Bus, BusError, PendingAnswer, Subscription},
+    identity::UserName,
+};
 use async_trait::async_trait;
 use futures::stream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,7 +53,7 @@ async fn answers_go_to_inboxes_only() {
     let mut elsewhere = bus.subscribe(&subject("coordinator")).await.unwrap();
     let mut inbox = bus.subscribe(&Subject::received("_INBOX.x")).await.unwrap();
     let replies = [None, Some(subject("coordinator")), Some(Subject::received("_INBOX.x"))];
-    let requests = replies.map(|reply| Message { payload: request.clone(), reply });
+    let requests = replies.map(|reply| Message { subject: subject("holder"), payload: request.clone(), reply });
     serve(bus.clone(), stream::iter(requests).boxed(), move |_| Some(held.clone())).await;
     assert!(inbox.next().await.is_some());
     assert!(tokio::time::timeout(PATIENCE, elsewhere.next()).await.is_err());
@@ -78,6 +81,10 @@ impl Bus for Stuck {
         self.local.subscribe(subject).await
     }
 
+    fn user(&self) -> UserName {
+        self.local.user()
+    }
+
     fn max_payload(&self) -> usize {
         self.local.max_payload()
     }
@@ -98,7 +105,7 @@ async fn answers_that_the_bus_does_not_write_are_bounded() {
     let bus = Arc::new(Stuck { local: LocalBus::new(), flushes: Semaphore::new(0), published: AtomicUsize::new(0) });
     let request = wire::encode(&Pull { content: Content::of_blob(&held), offset: 0, len: u32::MAX });
     let reply = Some(Subject::received("_INBOX.x"));
-    let requests = vec![Message { payload: request, reply }; requested];
+    let requests = vec![Message { subject: subject("holder"), payload: request, reply }; requested];
     let serving = tokio::spawn(serve(bus.clone(), stream::iter(requests).boxed(), move |_| Some(held.clone())));
     let idle = async || tokio::time::sleep(Duration::from_secs(1)).await;
     idle().await;

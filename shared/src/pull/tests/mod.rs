@@ -83,7 +83,7 @@ async fn scripted(
     let (asked, bus) = (Asked::default(), bus.clone());
     let log = asked.clone();
     tokio::spawn(async move {
-        while let Some(Message { payload, reply }) = requests.next().await {
+        while let Some(Message { payload, reply, .. }) = requests.next().await {
             let pull: Pull = wire::decode(&payload).unwrap();
             let n = log.count();
             log.0.lock().unwrap().push(pull.clone());
