@@ -27,5 +27,6 @@ mod simulation;
 mod store;
 mod tool;
 mod tool_fleet;
+mod tool_usage;
 mod tool_warnings;
 mod versions;

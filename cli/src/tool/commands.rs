@@ -24,7 +24,7 @@ fn show(global: &Global, name: &str, answer: Result<Answer, ClientError>) -> Exi
     if global.json {
         println!("{}", output::json(name, &answer));
     } else {
-        println!("{}", output::line(name, &answer));
+        println!("{}", output::text(name, &answer));
     }
     output::exit(&answer.outcome)
 }

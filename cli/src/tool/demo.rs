@@ -42,7 +42,7 @@ fn show(global: &Global, name: &str, answer: &Answer) {
     if global.json {
         println!("{}", output::json(name, answer));
     } else {
-        println!("  {}", output::line(name, answer));
+        println!("  {}", output::text(name, answer));
     }
 }
 

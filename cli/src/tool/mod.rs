@@ -12,6 +12,7 @@ mod roles;
 mod status;
 mod target;
 mod up;
+mod usage;
 
 use args::{Args, Command, Global, Request};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};

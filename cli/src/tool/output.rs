@@ -1,6 +1,6 @@
 //! Verdicts as text, as JSON and as exit codes.
 
-use super::failure::Exit;
+use super::{failure::Exit, usage};
 use pvf_shared::{
     candidate::ValidationResult,
     client::Answer,
@@ -23,7 +23,8 @@ fn hex0x(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
-fn ms(d: Duration) -> f64 {
+/// A duration for JSON, milliseconds with three digits behind the point.
+pub(super) fn ms(d: Duration) -> f64 {
     (d.as_secs_f64() * 1e6).round() / 1e3
 }
 
@@ -57,6 +58,7 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
         "timings_ms": {"queued": ms(t.queued), "prepare": ms(t.prepare), "execute": ms(t.execute), "total": ms(t.total)},
         "worker": answer.worker.map(|w| w.to_string()),
         "attempts": answer.attempts,
+        "usage": usage::to_json(&answer.usage),
     })
 }
 
@@ -64,12 +66,17 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
 pub(crate) fn json_unanswered(input: &str, verdict: &str, error: &str) -> Value {
     json!({
         "input": input, "request": null, "verdict": verdict, "reason": error, "result": null, "code_hash": null,
-        "artifact": null, "timings_ms": null, "worker": null, "attempts": 0,
+        "artifact": null, "timings_ms": null, "worker": null, "attempts": 0, "usage": null,
     })
 }
 
-/// A verdict as one line.
-pub(crate) fn line(input: &str, answer: &Answer) -> String {
+/// A verdict as text: one line, and one more, indented, for each job behind it.
+pub(crate) fn text(input: &str, answer: &Answer) -> String {
+    let jobs = usage::lines(&answer.usage, answer.artifact.as_ref());
+    jobs.into_iter().fold(line(input, answer), |text, job| text + "\n    " + &job)
+}
+
+fn line(input: &str, answer: &Answer) -> String {
     let t = answer.timings;
     let mut out = format!("{input}: {}", answer.outcome.name().replace('_', " "));
     if let Some(reason) = answer.outcome.reason() {

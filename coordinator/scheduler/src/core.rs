@@ -11,7 +11,7 @@ use crate::{
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
     tables::{
-        Artifacts, Clients, EarlyCancellations, Execution, Executions, IllegalTransition, Preparations, PvfSpec,
+        Artifacts, Clients, EarlyCancellations, Execution, Executions, IllegalTransition, Made, Preparations, PvfSpec,
         PvfSpecs, Quarantine, RecentVerdicts, Requests, Timer, Timers, Workers,
     },
     time::Timestamp,
@@ -22,7 +22,7 @@ use pvf_proto::{
     priority::PreparePriority,
     subjects::Subject,
     verdict::WireOutcome,
-    wire::{ArtifactSummary, RunningJob, Timings, ToWorker, WorkerKind},
+    wire::{ArtifactSummary, RunningJob, Timings, ToWorker, VerdictUsage, WorkerKind},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -144,6 +144,7 @@ pub(crate) struct Completion {
     pub(crate) artifact: Option<ArtifactSummary>,
     pub(crate) timings: Timings,
     pub(crate) attempts: u32,
+    pub(crate) usage: VerdictUsage,
 }
 
 /// What a step leaves to be done next.
@@ -159,8 +160,8 @@ pub(crate) enum FollowUp {
     ServeWaiter { waiter: Waiter, artifact: ArtifactKey },
     /// An execution ends for all its requests.
     FinishExecution { job: JobId, outcome: WireOutcome, worker: Option<WorkerId> },
-    /// A request for a preparation ends. `prepared`: when the preparation was dispatched and when it ended.
-    FinishPreparation { request: RequestId, outcome: WireOutcome, prepared: Option<(Timestamp, Timestamp)> },
+    /// A request for a preparation ends. `prepared`: the preparation, if the request waited for it.
+    FinishPreparation { request: RequestId, outcome: WireOutcome, prepared: Option<Arc<Made>> },
     /// A single request ends before what it waits for; without an outcome there is no verdict.
     EndRequest { request: RequestId, outcome: Option<WireOutcome> },
     /// Queues of engines without workers may be worked on by another engine.

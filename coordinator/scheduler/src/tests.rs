@@ -33,4 +33,5 @@ mod retries;
 mod retry_notices;
 mod staging;
 mod status;
+mod usage;
 mod workers;

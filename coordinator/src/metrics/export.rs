@@ -129,7 +129,7 @@ impl Counters {
 
     /// A job that ended: an execution of this kind, or a preparation.
     fn measure(&self, kind: Option<ExecuteKind>, queued: Duration, usage: &JobUsage) {
-        let JobUsage { cpu, wall, max_rss_kib, io } = *usage;
+        let JobUsage { cpu, wall, max_rss_kib, io, .. } = *usage;
         let flavor = match kind {
             None => {
                 self.observe(Sample::PreparationTime, &[], wall.as_secs_f64());

@@ -8,7 +8,7 @@ use pvf_shared::{
     bus::{Bus as _, Subscription, local::LocalBus},
     ids::{CodeHash, RequestId},
     subjects::Subject,
-    wire::Timings,
+    wire::{Timings, VerdictUsage},
 };
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ fn verdict(request: RequestId, result: Bytes) -> Arc<Verdict> {
         timings: Timings::default(),
         worker: None,
         attempts: 1,
+        usage: VerdictUsage::default(),
     })
 }
 

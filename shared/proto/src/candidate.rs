@@ -139,6 +139,9 @@ impl Decode for ValidationResult {
     }
 }
 
+/// The first bytes of block data, or of a code, that is compressed with zstd.
+pub const COMPRESSED_PREFIX: [u8; 8] = [0x52, 0xbc, 0x53, 0x76, 0x46, 0xdb, 0x8e, 0x05];
+
 /// Form of the block data of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -152,6 +152,7 @@ async fn decode_verdict(client: &Inner, verdict: Verdict) -> Result<Answer, Clie
         timings: verdict.timings,
         worker: verdict.worker,
         attempts: verdict.attempts,
+        usage: verdict.usage,
     })
 }
 

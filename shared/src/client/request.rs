@@ -9,7 +9,7 @@ use crate::{
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
     verdict::Outcome,
-    wire::{ArtifactSummary, CodeRef, ExecuteSubmission, Timings},
+    wire::{ArtifactSummary, CodeRef, ExecuteSubmission, Timings, VerdictUsage},
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -119,4 +119,6 @@ pub struct Answer {
     pub worker: Option<WorkerId>,
     /// Number of execution attempts that began.
     pub attempts: u32,
+    /// What its jobs used, as far as that is known. It is never a reason of the outcome.
+    pub usage: VerdictUsage,
 }

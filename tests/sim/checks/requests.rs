@@ -8,9 +8,10 @@ use pvf_shared::{
     blob::BlobRef,
     identity::ClientId,
     ids::{ArtifactId, Attempt, FencingToken, JobId, RequestId},
+    job::AttemptEnd,
     time::Timestamp,
     verdict::{AmbiguousReason, Outcome, PrepareError},
-    wire::{Submission, Verdict, Work, WorkerKind},
+    wire::{MAX_ATTEMPTS_SHOWN, Submission, Verdict, Work, WorkerKind},
 };
 use std::collections::HashSet;
 
@@ -71,6 +72,7 @@ impl Checks {
         let live =
             live.unwrap_or_else(|| panic!("a verdict for {:?}, which was not accepted or has ended", verdict.request));
         self.check_truth(&live, verdict, now);
+        check_usage(verdict);
         self.verdicts.insert(verdict.request, verdict.clone());
     }
 
@@ -136,4 +138,18 @@ impl Checks {
         let late = |live: &Live| live.from == from && live.deadline < now;
         self.live.iter().filter(|(_, live)| late(live)).map(|(id, _)| *id).collect()
     }
+}
+
+/// The attempts of a verdict's usage are in order, and the one that decided is among them.
+fn check_usage(verdict: &Verdict) {
+    let executions = &verdict.usage.executions;
+    assert!(executions.is_sorted_by(|a, b| a.attempt < b.attempt), "{executions:?}");
+    assert!(executions.len() <= MAX_ATTEMPTS_SHOWN, "{executions:?}");
+    let end = match &verdict.outcome {
+        Outcome::Valid(_) => AttemptEnd::Valid,
+        Outcome::Invalid(_) => AttemptEnd::Invalid,
+        _ => return,
+    };
+    let decided = executions.iter().any(|of| (Some(of.worker), of.end) == (verdict.worker, end));
+    assert!(decided, "{verdict:?}");
 }

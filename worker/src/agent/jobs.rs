@@ -76,10 +76,11 @@ pub(super) fn summary(outcome: &JobOutcome) -> String {
 async fn guarded<T>(
     work: impl Future<Output = (T, JobUsage)>,
     internal: impl FnOnce(InternalError) -> T,
+    limits: JobUsage,
 ) -> (T, JobUsage) {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
         let why = "panic in the worker itself while it had the job; see its log";
-        (internal(InternalError::Kernel(why.into())), JobUsage::default())
+        (internal(InternalError::Kernel(why.into())), limits)
     })
 }
 
@@ -89,7 +90,8 @@ impl JobContext {
         let (started, fetching) = (Instant::now(), fetched.as_ref().map_or(Duration::ZERO, |fetched| fetched.took));
         match (spec, fetched.map(|fetched| fetched.inputs)) {
             (JobSpec::Prepare(job), Some(Inputs::Prepare { code })) => {
-                let (outcome, mut usage) = guarded(self.prepare(job, code), PrepareOutcome::Internal).await;
+                let (outcome, mut usage) =
+                    guarded(self.prepare(job, code), PrepareOutcome::Internal, job.limits()).await;
                 usage.io = fetching + started.elapsed().saturating_sub(usage.wall);
                 (JobOutcome::Prepare(outcome), usage)
             }
@@ -101,7 +103,7 @@ impl JobContext {
                     let outcome = self.fit(outcome).await;
                     (outcome, JobUsage { io: fetching + started.elapsed(), ..usage })
                 };
-                let (outcome, usage) = guarded(execution, ExecuteOutcome::Internal).await;
+                let (outcome, usage) = guarded(execution, ExecuteOutcome::Internal, job.limits()).await;
                 (JobOutcome::Execute(outcome), usage)
             }
             (spec, _) => {
@@ -158,13 +160,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_after_the_hand_over_is_an_internal_error() {
-        let (outcome, usage) = guarded(defect(), ExecuteOutcome::Internal).await;
+        let limits = JobUsage { cpu_limit: Duration::from_secs(1), ..JobUsage::default() };
+        let (outcome, usage) = guarded(defect(), ExecuteOutcome::Internal, limits).await;
         assert!(matches!(outcome, ExecuteOutcome::Internal(InternalError::Kernel(_))), "{outcome:?}");
-        assert_eq!(usage, JobUsage::default());
-        let (outcome, _) = guarded(defect(), PrepareOutcome::Internal).await;
+        assert_eq!(usage, limits);
+        let (outcome, _) = guarded(defect(), PrepareOutcome::Internal, limits).await;
         assert!(matches!(outcome, PrepareOutcome::Internal(InternalError::Kernel(_))), "{outcome:?}");
         let usage = JobUsage { max_rss_kib: 7, ..JobUsage::default() };
-        let done = guarded(async { (7, usage) }, |_| 0).await;
+        let done = guarded(async { (7, usage) }, |_| 0, limits).await;
         assert_eq!(done, (7, usage));
     }
 }

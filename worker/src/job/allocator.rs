@@ -12,6 +12,8 @@ use std::{
 static ARMED: AtomicBool = AtomicBool::new(false);
 static LIMIT: AtomicI64 = AtomicI64::new(i64::MAX);
 static LIVE: AtomicI64 = AtomicI64::new(0);
+/// The largest value of `LIVE` since the limit was armed.
+static PEAK: AtomicI64 = AtomicI64::new(0);
 
 /// The system allocator with a limit. `worker_main!` installs it; an executable with its own `main` installs it
 /// itself:
@@ -37,6 +39,9 @@ fn grew(by: usize) {
         if live > LIMIT.load(Ordering::Relaxed) {
             // SAFETY: _exit may be called at any time; no state of this process is needed any more.
             unsafe { libc::_exit(EXIT_OUT_OF_MEMORY) };
+        }
+        if live > PEAK.load(Ordering::Relaxed) {
+            PEAK.fetch_max(live, Ordering::Relaxed);
         }
     }
 }
@@ -80,10 +85,17 @@ unsafe impl GlobalAlloc for JobAllocator {
 pub(super) fn arm(limit: u64) -> bool {
     LIMIT.store(i64::try_from(limit).unwrap_or(i64::MAX), Ordering::Relaxed);
     LIVE.store(0, Ordering::Relaxed);
+    PEAK.store(0, Ordering::Relaxed);
     ARMED.store(true, Ordering::Relaxed);
     let before = LIVE.load(Ordering::Relaxed);
     let probe = std::hint::black_box(Vec::<u8>::with_capacity(4096));
     let installed = LIVE.load(Ordering::Relaxed) > before;
     drop(probe);
     installed
+}
+
+/// The most that was allocated at once since the limit was armed, bytes; `None` if there is no limit.
+pub(super) fn peak() -> Option<u64> {
+    let armed = ARMED.load(Ordering::Relaxed);
+    armed.then(|| u64::try_from(PEAK.load(Ordering::Relaxed)).unwrap_or_default())
 }

@@ -1,10 +1,10 @@
 //! An execution, inside its fork of the template.
 
 use super::{
-    protocol::{ExecuteRequest, JobReply},
+    protocol::{Claims, ExecuteRequest, JobReply},
     stderr_limit,
 };
-use crate::wasm::{CallError, Ready, Runtime};
+use crate::wasm::{Call, CallError, Ready, Runtime};
 use parity_scale_codec::{Decode as _, Encode as _};
 use pvf_shared::{
     candidate::ValidationResult,
@@ -22,7 +22,7 @@ pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, request: &ExecuteRequ
         None => Cow::Borrowed(request.block_data),
         Some(limit) => match sp_maybe_compressed_blob::decompress(request.block_data, limit as usize) {
             Ok(data) => data,
-            Err(_) => return JobReply::Invalid(InvalidReason::PovDecompression),
+            Err(_) => return JobReply::Invalid(InvalidReason::PovDecompression, Claims::default()),
         },
     };
     let [prefix, suffix] = request.around_block_data;
@@ -30,13 +30,15 @@ pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, request: &ExecuteRequ
     params.extend_from_slice(prefix);
     block_data.encode_to(&mut params);
     params.extend_from_slice(suffix);
-    let result = match ready {
-        Some(ready) => ready.validate_block(&params),
-        None => runtime.validate_block(&params),
+    let Call { output, memory_pages } = match ready {
+        Some(ready) => ready.call(&params),
+        None => runtime.call(&params),
     };
-    match result {
+    let claims = Claims { memory_pages, block_data: u32::try_from(block_data.len()).ok() };
+    let invalid = |why: &str| JobReply::Invalid(InvalidReason::WorkerReported(clean_reason(why)), claims);
+    match output {
         Ok(output) => match ValidationResult::decode(&mut &output[..]) {
-            Ok(result) => JobReply::Valid(result.encode().into()),
+            Ok(result) => JobReply::Valid(result.encode().into(), claims),
             Err(error) => invalid(&format!("the result does not decode: {error}")),
         },
         Err(CallError::Machine(why)) => JobReply::Machine(why),
@@ -49,8 +51,4 @@ pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, request: &ExecuteRequ
         }
         Err(CallError::HostPanic(why)) => invalid(&format!("panic in a host function: {why}")),
     }
-}
-
-fn invalid(why: &str) -> JobReply {
-    JobReply::Invalid(InvalidReason::WorkerReported(clean_reason(why)))
 }

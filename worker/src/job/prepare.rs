@@ -30,7 +30,7 @@ pub(super) fn run<H: HostFunctions>(request: &PrepareRequest, reply_to: OwnedFd)
     let result = catch_unwind(AssertUnwindSafe(|| artifact::<H>(request)))
         .unwrap_or_else(|panic| Err(PrepareError::JobError(clean_reason(&panic_text(&*panic)))));
     let (reply, artifact) = match result {
-        Ok(artifact) => (JobReply::Prepared { len: artifact.len() as u64 }, artifact),
+        Ok(artifact) => (JobReply::Prepared { len: artifact.len() as u64, heap: allocator::peak() }, artifact),
         Err(error) => (JobReply::PrepareFailed(error), Vec::new()),
     };
     write_reply(&mut File::from(reply_to), &reply, &artifact)

@@ -9,7 +9,7 @@
 //!   starts when that process has exited, or when the worker sends one more packet.
 //!
 //! A reply is a length of four bytes, little endian, the reply, and for a preparation the artifact behind it. A length
-//! of 0 means a valid candidate: a second length and the result follow.
+//! of 0 means a valid candidate: a second length, the two numbers of [`Claims`] and the result follow.
 
 use crate::{exit_status::ExitStatus, sandbox::Plan, wasm::CpuBaseline};
 use pvf_shared::{
@@ -26,8 +26,8 @@ pub(crate) const PREPARE: &str = "__pvf-prepare";
 pub(crate) const TEMPLATE: &str = "__pvf-template";
 /// Maximum size of a reply without the artifact or the result, bytes.
 pub(crate) const REPLY_SLACK: usize = 64 * 1024;
-/// Size of what precedes the result of a valid candidate, bytes: two lengths.
-pub(crate) const VALID_HEADER: usize = 8;
+/// Size of what precedes the result of a valid candidate, bytes: two lengths and two numbers.
+pub(crate) const VALID_HEADER: usize = 16;
 /// Maximum size of an execution request that is sent in a packet, bytes; a larger one is sent in a memory file.
 pub(crate) const MAX_INLINE: usize = 4096;
 /// Maximum size of a command to a template, bytes.
@@ -187,6 +187,34 @@ pub(crate) enum TemplateReply {
     Failed(i32),
 }
 
+/// What an execution says about its own use of resources. The worker shows it, within the limits, and nothing depends
+/// on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claims {
+    /// Size of the guest's memory after the call, pages of 64 KiB; `None` if there was no call.
+    pub(crate) memory_pages: Option<u32>,
+    /// Size of the decompressed block data, bytes; `None` if it does not decompress.
+    pub(crate) block_data: Option<u32>,
+}
+
+impl Claims {
+    /// Stands for `None`: neither number can be this large.
+    const NONE: u32 = u32::MAX;
+
+    /// The two numbers, little endian.
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        let number = |claim: Option<u32>| u64::from(claim.unwrap_or(Self::NONE));
+        (number(self.memory_pages) | number(self.block_data) << 32).to_le_bytes()
+    }
+
+    /// Decodes the two numbers.
+    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let both = u64::from_le_bytes(bytes);
+        let claim = |number: u64| Some(number as u32).filter(|number| *number != Self::NONE);
+        Self { memory_pages: claim(both), block_data: claim(both >> 32) }
+    }
+}
+
 /// Result of a job as its process reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum JobReply {
@@ -194,13 +222,15 @@ pub(crate) enum JobReply {
     Prepared {
         /// Length of the artifact, bytes.
         len: u64,
+        /// The most that it had allocated at once, bytes, if that was limited.
+        heap: Option<u64>,
     },
     /// The preparation failed.
     PrepareFailed(PrepareError),
     /// The SCALE encoding of the `ValidationResult`.
-    Valid(Bytes),
+    Valid(Bytes, Claims),
     /// The candidate is invalid.
-    Invalid(InvalidReason),
+    Invalid(InvalidReason, Claims),
     /// The artifact could not be linked or instantiated.
     Construction(String),
     /// The operating system refused what a call needs, before the call.
@@ -212,6 +242,16 @@ pub(crate) enum JobReply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_round_trip() {
+        for memory_pages in [None, Some(0), Some(65_536)] {
+            for block_data in [None, Some(0), Some(u32::MAX - 1)] {
+                let claims = Claims { memory_pages, block_data };
+                assert_eq!(Claims::from_bytes(claims.to_bytes()), claims);
+            }
+        }
+    }
 
     #[test]
     fn execute_requests_round_trip_and_truncated_or_padded_ones_are_refused() {

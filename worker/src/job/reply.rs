@@ -9,7 +9,7 @@ pub(super) fn write_reply(to: &mut impl Write, reply: &JobReply, artifact: &[u8]
         |bytes: &[u8]| u32::try_from(bytes.len()).map(u32::to_le_bytes).map_err(|_| Failure::ReplyLength(bytes.len()));
     // One write, so that the worker wakes once.
     let reply = match reply {
-        JobReply::Valid(result) => [&[0; 4], &len(result)?[..], &result[..]].concat(),
+        JobReply::Valid(result, claims) => [&[0; 4], &len(result)?[..], &claims.to_bytes(), &result[..]].concat(),
         reply => {
             let bytes = rmp_serde::to_vec_named(reply).map_err(|source| Failure::Encode { what: "reply", source })?;
             [&len(&bytes)?[..], &bytes].concat()

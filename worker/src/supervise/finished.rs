@@ -5,7 +5,7 @@ use super::{
     watch::Overrun,
 };
 use crate::exit_status::ExitStatus;
-use pvf_shared::{Bytes, job::JobUsage};
+use pvf_shared::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,11 +43,5 @@ impl FinishedProcess {
         let killed = libc::WIFSIGNALED(exit.status) && libc::WTERMSIG(exit.status) == libc::SIGKILL;
         let memory = memory.ended(killed && overrun.is_none());
         Self { exit, overrun, reply, stderr, memory, wall: started.elapsed() }
-    }
-
-    /// Resources that the job used.
-    pub(super) fn usage(&self) -> JobUsage {
-        let ExitStatus { cpu, max_rss_kib, .. } = self.exit;
-        JobUsage { cpu, wall: self.wall, max_rss_kib, io: Duration::ZERO }
     }
 }

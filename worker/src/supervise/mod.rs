@@ -30,6 +30,7 @@ mod self_test;
 mod slot_grant;
 mod stderr_capture;
 mod template;
+mod usage;
 mod watch;
 
 pub use outcome::Prepared;

@@ -155,11 +155,12 @@ pub(super) fn execute_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
         ProcessEnd::Replied(bytes) => bytes,
     };
     match split_reply(&reply) {
-        Some((JobReply::Valid(result), rest)) if rest.is_empty() => match ValidationResult::decode(&mut &result[..]) {
+        Some((JobReply::Valid(result, _), rest)) if rest.is_empty() => match ValidationResult::decode(&mut &result[..])
+        {
             Ok(result) => ExecuteOutcome::Valid(BlobRef::Inline(result.encode().into())),
             Err(error) => job_error(format!("the job claims a result that does not decode: {error}")),
         },
-        Some((JobReply::Invalid(reason), _)) => ExecuteOutcome::Invalid(match reason {
+        Some((JobReply::Invalid(reason, _), _)) => ExecuteOutcome::Invalid(match reason {
             InvalidReason::WorkerReported(why) => InvalidReason::WorkerReported(clean_reason(&why)),
             // Only the supervisor judges time.
             InvalidReason::HardTimeout { .. } => return job_error("the job claims a time-out".into()),
@@ -170,7 +171,7 @@ pub(super) fn execute_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
         }
         Some((JobReply::Machine(why), _)) => ExecuteOutcome::Internal(machine(&why)),
         Some((JobReply::JobError(why), _)) => job_error(clean_reason(&why)),
-        Some((JobReply::Valid(_) | JobReply::Prepared { .. } | JobReply::PrepareFailed(_), _)) | None => {
+        Some((JobReply::Valid(..) | JobReply::Prepared { .. } | JobReply::PrepareFailed(_), _)) | None => {
             job_error(malformed_reply(&reply))
         }
     }
@@ -193,7 +194,9 @@ pub(super) fn prepare_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
         ProcessEnd::Replied(bytes) => bytes,
     };
     match split_reply(&reply) {
-        Some((JobReply::Prepared { len }, artifact)) if artifact.len() as u64 == len => Prepared::Artifact(artifact),
+        Some((JobReply::Prepared { len, .. }, artifact)) if artifact.len() as u64 == len => {
+            Prepared::Artifact(artifact)
+        }
         Some((JobReply::PrepareFailed(PrepareError::Kernel(why)), _)) => Prepared::Internal(machine(&why)),
         Some((JobReply::PrepareFailed(error), _)) => failed(vetted(error)),
         _ => failed(PrepareError::Io(malformed_reply(&reply))),
@@ -221,7 +224,7 @@ fn vetted(claimed: PrepareError) -> PrepareError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit_status::ExitStatus;
+    use crate::{exit_status::ExitStatus, job::protocol::Claims};
 
     fn finished(status: libc::c_int, reply: &[u8]) -> FinishedProcess {
         FinishedProcess {
@@ -246,12 +249,12 @@ mod tests {
         let job_error = |process: &FinishedProcess| {
             matches!(execute_outcome(process, LIMIT), ExecuteOutcome::Ambiguous(AmbiguousReason::JobError(_)))
         };
-        let forged = framed(&JobReply::Valid(Bytes::from_static(b"not a result")), b"");
+        let forged = framed(&JobReply::Valid(Bytes::from_static(b"not a result"), Claims::default()), b"");
         assert!(job_error(&finished(0, &forged)));
         assert!(job_error(&finished(0, b"")), "exit 0 without a reply");
         assert!(job_error(&finished(0, &forged[..6])), "half a reply");
         assert!(job_error(&finished(0, &[0xff; 64])));
-        let timeout = framed(&JobReply::Invalid(InvalidReason::HardTimeout { limit_ms: 1 }), b"");
+        let timeout = framed(&JobReply::Invalid(InvalidReason::HardTimeout { limit_ms: 1 }, Claims::default()), b"");
         assert!(job_error(&finished(0, &timeout)));
         assert!(
             job_error(&finished(3 << 8, &framed(&JobReply::Construction("x".into()), b""))),
@@ -291,7 +294,7 @@ mod tests {
             processed_downward_messages: 0,
             hrmp_watermark: 0,
         };
-        let mut job = finished(0, &framed(&JobReply::Valid(result.encode().into()), b""));
+        let mut job = finished(0, &framed(&JobReply::Valid(result.encode().into(), Claims::default()), b""));
         assert!(matches!(execute_outcome(&job, LIMIT), ExecuteOutcome::Valid(_)));
         job.exit.cpu = LIMIT + Duration::from_millis(1);
         assert!(matches!(execute_outcome(&job, LIMIT), ExecuteOutcome::Invalid(InvalidReason::HardTimeout { .. })));
@@ -338,7 +341,7 @@ mod tests {
 
     #[test]
     fn outcomes_of_preparations() {
-        let good = framed(&JobReply::Prepared { len: 3 }, b"abc");
+        let good = framed(&JobReply::Prepared { len: 3, heap: None }, b"abc");
         assert_eq!(prepare_outcome(&finished(0, &good), LIMIT), Prepared::Artifact(Bytes::from_static(b"abc")));
         assert!(matches!(
             prepare_outcome(&finished(0, &good[..good.len() - 1]), LIMIT),

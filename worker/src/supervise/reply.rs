@@ -1,6 +1,6 @@
 //! The reply of a job process, as the worker reads it. Nothing in it is trusted.
 
-use crate::job::protocol::{JobReply, VALID_HEADER};
+use crate::job::protocol::{Claims, JobReply, VALID_HEADER};
 use pvf_shared::Bytes;
 
 /// The reply and the bytes behind it; `None` if the bytes are not a reply.
@@ -8,7 +8,8 @@ pub(super) fn split_reply(bytes: &Bytes) -> Option<(JobReply, Bytes)> {
     let (start, end) = reply_range(bytes)?;
     let body = bytes.get(start..end)?;
     let reply = if start == VALID_HEADER {
-        JobReply::Valid(bytes.slice(start..end))
+        let claims = Claims::from_bytes(*bytes.get(8..start)?.first_chunk()?);
+        JobReply::Valid(bytes.slice(start..end), claims)
     } else {
         rmp_serde::from_slice(body).ok()?
     };

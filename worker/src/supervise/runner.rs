@@ -6,6 +6,7 @@ use super::{
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
     preparation, probe, process,
     slot_grant::SlotGrant,
+    usage,
     watch::{Limits, kernel_cpu_limit},
 };
 use crate::{
@@ -147,7 +148,7 @@ impl JobRunner {
         let wanted = &job.artifact.engine;
         let Some((_, baseline)) = self.engines.iter().find(|(engine, _)| engine == wanted) else {
             let why = format!("this worker does not compile for engine {wanted}");
-            return (Prepared::Internal(InternalError::Kernel(why)), JobUsage::default());
+            return (Prepared::Internal(InternalError::Kernel(why)), job.limits());
         };
         let request = PrepareRequest {
             sandbox: self.settings.sandbox,
@@ -162,9 +163,9 @@ impl JobRunner {
         let usage = MemoryUse::Preparation { params: &job.executor_params, threads };
         let memory = JobMemory::new(self.cgroups.as_ref(), usage);
         match preparation::run(&self.settings.exe, request, Limits::of_job(job.cpu_limit, threads), memory).await {
-            Ok(process) => (prepare_outcome(&process, job.cpu_limit), process.usage()),
+            Ok(process) => (prepare_outcome(&process, job.cpu_limit), usage::of_process(&process, job.limits())),
             // The process did not start, or the worker lost sight of it: not attributable to the code.
-            Err(error) => (Prepared::Internal(InternalError::Kernel(error.to_string())), JobUsage::default()),
+            Err(error) => (Prepared::Internal(InternalError::Kernel(error.to_string())), job.limits()),
         }
     }
 
@@ -203,10 +204,11 @@ impl JobRunner {
             around_block_data: [&prefix, &suffix],
             block_data: &block_data,
         };
+        let limits = usage::known_before(job, &block_data);
         let input = JobInput { artifact, params: &job.executor_params, request };
         let fork = match self.starter.start(&input, &mut grant).await {
             Ok(fork) => fork,
-            Err(error) => return (outcome::no_process(error), JobUsage::default()),
+            Err(error) => return (outcome::no_process(error), limits),
         };
         let usage = MemoryUse::Execution {
             params: &job.executor_params,
@@ -219,11 +221,10 @@ impl JobRunner {
         let max_reply = job.executor_params.memory_page_limit() as usize * WASM_PAGE;
         let started = fork.started();
         match fork.finish(Limits::of_job(job.cpu_limit, 1), max_reply, memory, || grant.release()).await {
-            Ok(process) => (execute_outcome(&process, job.cpu_limit), process.usage()),
-            Err(error) => (
-                outcome::unknown_exit(&error, self.sandbox().plan()),
-                JobUsage { wall: started.elapsed(), ..JobUsage::default() },
-            ),
+            Ok(process) => (execute_outcome(&process, job.cpu_limit), usage::of_process(&process, limits)),
+            Err(error) => {
+                (outcome::unknown_exit(&error, self.sandbox().plan()), JobUsage { wall: started.elapsed(), ..limits })
+            }
         }
     }
 }

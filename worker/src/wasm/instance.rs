@@ -56,6 +56,21 @@ impl CallError {
     }
 }
 
+/// A call that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What the guest returned.
+    pub output: Result<Vec<u8>, CallError>,
+    /// Size of the guest's memory after the call, pages of 64 KiB; `None` if the guest could not be called.
+    pub memory_pages: Option<u32>,
+}
+
+impl Call {
+    fn failed(error: CallError) -> Self {
+        Self { output: Err(error), memory_pages: None }
+    }
+}
+
 /// A mapped and linked artifact.
 pub struct Runtime {
     engine: Engine,
@@ -178,15 +193,20 @@ impl Runtime {
     /// [`CallError::Construction`] or [`CallError::Machine`] if there is no instance, [`CallError::Invalid`] if the
     /// call fails.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
+        self.call(params).output
+    }
+
+    /// As [`Runtime::validate_block`], with what else is known of the call.
+    pub fn call(&self, params: &[u8]) -> Call {
         // Instantiation may run guest code; the call sees the externalities as that left them.
-        set_and_run_with_externalities(&mut ValidationExternalities::new(), || {
-            let (mut store, exports) = self.instantiate()?;
-            guarded_call(&mut store, exports, params)
+        set_and_run_with_externalities(&mut ValidationExternalities::new(), || match self.instantiate() {
+            Ok((mut store, exports)) => guarded_call(&mut store, exports, params),
+            Err(error) => Call::failed(error),
         })
     }
 
     /// An instance for a call in a fork of this process, so that the fork need not make it. `None` if instantiation
-    /// runs guest code or fails; [`Runtime::validate_block`] then makes the instance, or reports the failure.
+    /// runs guest code or fails; [`Runtime::call`] then makes the instance, or reports the failure.
     pub fn ready(&self) -> Option<Ready> {
         // Initialises the thread-local state of wasmtime and of the externalities for the forks, too.
         Engine::tls_eager_initialize();
@@ -223,11 +243,8 @@ impl Runtime {
 }
 
 impl Ready {
-    /// As [`Runtime::validate_block`]. The instance is leaked, because the process exits after the call.
-    ///
-    /// # Errors
-    /// [`CallError::Invalid`] if the call fails.
-    pub fn validate_block(self, params: &[u8]) -> Result<Vec<u8>, CallError> {
+    /// As [`Runtime::call`]. The instance is leaked, because the process exits after the call.
+    pub fn call(self, params: &[u8]) -> Call {
         let (mut store, mut externalities) = (ManuallyDrop::new(self.store), ManuallyDrop::new(self.externalities));
         set_and_run_with_externalities(&mut *externalities, || guarded_call(&mut store, self.exports, params))
     }
@@ -245,14 +262,14 @@ impl Exports {
 }
 
 /// Calls the guest, and attributes a panic in a host function to it.
-fn guarded_call(
-    store: &mut Store<State>,
-    exports: Result<Exports, CallError>,
-    params: &[u8],
-) -> Result<Vec<u8>, CallError> {
-    let exports = exports?;
+fn guarded_call(store: &mut Store<State>, exports: Result<Exports, CallError>, params: &[u8]) -> Call {
+    let exports = match exports {
+        Ok(exports) => exports,
+        Err(error) => return Call::failed(error),
+    };
     let called = catch_unwind(AssertUnwindSafe(|| call(store, &exports, params)));
-    called.unwrap_or_else(|panic| Err(CallError::HostPanic(message(&*panic))))
+    let output = called.unwrap_or_else(|panic| Err(CallError::HostPanic(message(&*panic))));
+    Call { output, memory_pages: u32::try_from(exports.memory.size(&*store)).ok() }
 }
 
 fn retry_ebusy<T>(mut run: impl FnMut() -> wasmtime::Result<T>) -> wasmtime::Result<T> {

@@ -15,4 +15,4 @@ mod start_marker;
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id, engines_up_to};
 pub use host_functions::host_functions;
-pub use instance::{CallError, Ready, Runtime};
+pub use instance::{Call, CallError, Ready, Runtime};

@@ -5,7 +5,7 @@ use crate::{
     effect::Effect,
     keys::{ArtifactKey, EngineKey},
     notice::{DropReason, Notice},
-    tables::{ArtifactEvent, ArtifactState, PrecheckTerms, PvfSpec, PvfSpecs},
+    tables::{ArtifactEvent, ArtifactState, Made, PrecheckTerms, PvfSpec, PvfSpecs},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -47,24 +47,18 @@ fn settle(core: &mut Core, out: &mut Out, key: ArtifactKey, event: ArtifactEvent
     }
 }
 
-/// The artifact is in the store. `prepared`: when its preparation was dispatched (queued, if it is reported late) and
-/// when it ended, if it was not found there.
-pub(crate) fn ready(
-    core: &mut Core,
-    out: &mut Out,
-    key: ArtifactKey,
-    info: ArtifactInfo,
-    prepared: Option<(Timestamp, Timestamp)>,
-) {
+/// The artifact is in the store. `made`: its preparation, if it was not found there.
+pub(crate) fn ready(core: &mut Core, out: &mut Out, key: ArtifactKey, info: ArtifactInfo, made: Option<Arc<Made>>) {
+    let ended = made.as_ref().map(|made| made.ended);
     let precheck_of = core.artifacts.get(key).and_then(|artifact| artifact.precheck_of);
     if precheck_of.is_none() {
         core.artifacts.set_bytes(key, info.bytes);
     }
     if let Some(artifact) = core.artifacts.get_mut(key) {
         artifact.failures = 0;
-        artifact.prepare_times = prepared;
+        artifact.made = made;
     }
-    if let Some((_, ended)) = prepared {
+    if let Some(ended) = ended {
         note_precheck(core, key, Ok(()), ended);
     }
     settle(core, out, key, ArtifactEvent::Ready(info));
@@ -107,6 +101,7 @@ pub(crate) fn abandon(core: &mut Core, out: &mut Out, key: ArtifactKey, error: I
 /// What is in the store is not known any more: the next need looks it up.
 pub(crate) fn relist(core: &mut Core, out: &mut Out, key: ArtifactKey) {
     if let Some(artifact) = core.artifacts.get_mut(key) {
+        artifact.made = None;
         out.checked(artifact.transition(ArtifactEvent::Forgotten));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Tim
     if out.checked(artifact.transition(ArtifactEvent::PreparationQueued(job))).is_none() {
         return;
     }
-    artifact.prepare_times = None;
+    artifact.made = None;
     let spot = PrepareSpot { priority: artifact.priority, place: (now, job) };
     core.preparations.insert(job, Preparation::new(key, spot, now));
     out.counts.prepare_enqueued += 1;

@@ -10,11 +10,11 @@ use pvf_proto::{
     identity::{ClientId, WorkerId},
     ids::RequestId,
     verdict::WireOutcome,
-    wire::{ArtifactSummary, Timings, Verdict},
+    wire::{ArtifactSummary, Timings, Verdict, VerdictUsage},
 };
 use std::{sync::Arc, time::Duration};
 
-/// How something ended, with everything that the verdict says about it.
+/// How something ended, with everything that the verdict says about it but the usage of executions.
 pub(crate) fn completion(
     core: &Core,
     context: &JobContext,
@@ -34,6 +34,10 @@ pub(crate) fn completion(
         }),
         timings: context.timings.into(),
         attempts,
+        usage: VerdictUsage {
+            preparation: artifact.and_then(|artifact| artifact.made.as_ref()).map(|made| made.usage),
+            executions: Vec::new(),
+        },
     }
 }
 
@@ -58,6 +62,7 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, id: RequestId, completion: 
         timings,
         worker: completion.worker,
         attempts: completion.attempts,
+        usage: completion.usage.clone(),
     });
     if let Some(client) = client {
         core.verdicts.insert(client, verdict.clone());

@@ -147,7 +147,7 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
         preparations::enqueue(core, out, key, now);
         return;
     }
-    let prepared = artifact.prepare_times.filter(|_| waited);
+    let prepared = artifact.made.clone().filter(|_| waited);
     let of = artifact.precheck_of;
     let outcome = match artifact.state() {
         ArtifactState::Prepared(_) => match precheck_answer(core, (key, waiter), now) {
@@ -176,7 +176,7 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
             let Some(execution) = core.executions.get_mut(job) else {
                 return out.inconsistent(format_args!("execution {job} is served and not known"));
             };
-            execution.context.note_artifact_ready(prepared, now);
+            execution.context.note_artifact_ready(prepared.as_deref(), now);
             match outcome {
                 None => executions::enqueue(core, out, job, now),
                 Some(outcome) => out.follow_up(FollowUp::FinishExecution { job, outcome, worker: None }),

@@ -7,7 +7,7 @@ use crate::{
         executions,
         requests::{answer, completion, remove},
     },
-    tables::{ExecutionState, RequestTarget},
+    tables::{ExecutionState, Made, RequestTarget},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -15,6 +15,7 @@ use pvf_proto::{
     ids::{JobId, RequestId},
     verdict::{Outcome, WireOutcome},
 };
+use std::sync::Arc;
 
 /// Requests of one execution that are answered at once; more are answered in the background.
 const ANSWERED_AT_ONCE: usize = 32;
@@ -30,8 +31,8 @@ pub(crate) struct ExecutionEnd {
 pub(crate) struct PreparationEnd {
     pub(crate) request: RequestId,
     pub(crate) outcome: WireOutcome,
-    /// When the preparation was dispatched and when it ended, if the request waited for it.
-    pub(crate) prepared: Option<(Timestamp, Timestamp)>,
+    /// The preparation, if the request waited for it.
+    pub(crate) prepared: Option<Arc<Made>>,
 }
 
 /// An execution ends: all its requests get the verdict.
@@ -43,7 +44,8 @@ pub(crate) fn execution(core: &mut Core, out: &mut Out, end: ExecutionEnd, now: 
     if !matches!(execution.state(), ExecutionState::Unplaced | ExecutionState::AwaitingArtifact) {
         out.inconsistent(format_args!("execution {job} ends in state {:?}", execution.state()));
     }
-    let completion = completion(core, &execution.context, outcome, worker, execution.begun());
+    let mut completion = completion(core, &execution.context, outcome, worker, execution.begun());
+    completion.usage.executions = execution.reported.to_vec();
     let Some(waiters) = executions::remove(core, job) else { return };
     if waiters.len() <= ANSWERED_AT_ONCE {
         for request in waiters {
@@ -59,13 +61,17 @@ pub(crate) fn preparation(core: &mut Core, out: &mut Out, end: PreparationEnd, n
     let PreparationEnd { request: id, outcome, prepared } = end;
     // It may have ended on its own since it was served.
     let Some(context) = core.requests.preparation_mut(&id) else { return };
-    context.note_artifact_ready(prepared, now);
+    context.note_artifact_ready(prepared.as_deref(), now);
     let outcome = match outcome {
         Outcome::PrecheckOk if context.heads_up => Outcome::HeadsUpTaken,
         outcome => outcome,
     };
     let context = context.clone();
-    let completion = completion(core, &context, outcome, None, 0);
+    let mut completion = completion(core, &context, outcome, None, 0);
+    // A precheck of an artifact that is prepared has waited for another preparation than the artifact's.
+    if let Some(made) = prepared {
+        completion.usage.preparation = Some(made.usage);
+    }
     answer(core, out, id, &completion, now);
 }
 
@@ -89,8 +95,11 @@ pub(crate) fn end_request(core: &mut Core, out: &mut Out, id: RequestId, outcome
             let job = *job;
             // Without the execution the request's verdict is among the background tasks already.
             let Some(execution) = core.executions.get(job) else { return };
-            let completion =
-                outcome.map(|outcome| completion(core, &execution.context_at(now), outcome, None, execution.begun()));
+            let completion = outcome.map(|outcome| {
+                let mut completion = completion(core, &execution.context_at(now), outcome, None, execution.begun());
+                completion.usage.executions = execution.reported.to_vec();
+                completion
+            });
             leave_execution(core, out, job, id, now);
             completion
         }

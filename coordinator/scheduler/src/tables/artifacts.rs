@@ -12,6 +12,7 @@ use pvf_proto::{
     ids::{ArtifactId, CodeHash, JobId, PrepHash},
     priority::PreparePriority,
     verdict::{InternalError, PrepareError},
+    wire::PreparationUsage,
 };
 use slotmap::SlotMap;
 use std::{
@@ -94,6 +95,15 @@ impl ArtifactState {
     }
 }
 
+/// A preparation that has ended.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// When it was dispatched; queued, if it was reported late.
+    pub(crate) dispatched: Timestamp,
+    pub(crate) ended: Timestamp,
+    pub(crate) usage: PreparationUsage,
+}
+
 /// One artifact.
 #[derive(Debug)]
 pub(crate) struct Artifact {
@@ -118,8 +128,8 @@ pub(crate) struct Artifact {
     pub(crate) failures: u32,
     /// The version that was dropped last because an attempt could not use it, and when.
     pub(crate) remade: Option<(ArtifactInfo, Timestamp)>,
-    /// When its preparation was dispatched last and when it ended; `None` if it was found in the store.
-    pub(crate) prepare_times: Option<(Timestamp, Timestamp)>,
+    /// Its last preparation; `None` if it was found in the store.
+    pub(crate) made: Option<Arc<Made>>,
     pub(crate) last_needed: Timestamp,
     /// Size in the store.
     pub(crate) bytes: u64,
@@ -154,7 +164,7 @@ impl Artifact {
             precheck_of: None,
             failures: 0,
             remade: None,
-            prepare_times: None,
+            made: None,
             last_needed,
             bytes: 0,
             holders: VecDeque::new(),

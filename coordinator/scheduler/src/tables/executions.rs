@@ -3,7 +3,7 @@
 use crate::{
     collections::ShardedMap,
     keys::{AttemptSite, ClientKey, ExcludedWorkers, LostAttempts, Spot},
-    tables::{lifecycle::IllegalTransition, requests::JobContext},
+    tables::{lifecycle::IllegalTransition, reported::ReportedAttempts, requests::JobContext},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -112,6 +112,7 @@ pub(crate) struct Execution {
     /// Where the last ambiguous attempt was.
     pub(crate) ambiguous_at: Option<Box<AttemptSite>>,
     pub(crate) infra_failures: u32,
+    pub(crate) reported: ReportedAttempts,
 }
 
 /// What an execution is made of.
@@ -148,6 +149,7 @@ impl Execution {
             ambiguous: 0,
             ambiguous_at: None,
             infra_failures: 0,
+            reported: ReportedAttempts::default(),
         }
     }
 

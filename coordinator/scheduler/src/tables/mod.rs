@@ -11,6 +11,7 @@ mod pool;
 mod prechecks;
 mod preparations;
 mod quarantine;
+mod reported;
 mod requests;
 mod slot;
 mod specs;
@@ -19,7 +20,7 @@ mod verdicts;
 mod worker;
 mod workers;
 
-pub(crate) use artifacts::{Artifact, ArtifactEvent, ArtifactState, Artifacts, OWNERS, Owners};
+pub(crate) use artifacts::{Artifact, ArtifactEvent, ArtifactState, Artifacts, Made, OWNERS, Owners};
 pub(crate) use clients::{Clients, MAX_CLIENTS, RequestClass};
 pub(crate) use executions::{Execution, ExecutionEvent, ExecutionState, Executions, NewExecution};
 pub(crate) use lifecycle::IllegalTransition;

@@ -3,7 +3,7 @@
 use crate::{
     collections::{Deadlines, Position, ShardedMap},
     keys::{ArtifactKey, ClientKey},
-    tables::specs::PvfSpec,
+    tables::{artifacts::Made, specs::PvfSpec},
     time::{CompactDuration, Timestamp},
 };
 use pvf_proto::{
@@ -82,12 +82,12 @@ impl JobContext {
         Self { spec, artifact: None, heads_up: false, cached: true, timings: StageTimings::default(), since: now }
     }
 
-    /// The artifact is there. `prepared`: when its preparation was dispatched and when it ended, if it was waited for.
-    pub(crate) fn note_artifact_ready(&mut self, prepared: Option<(Timestamp, Timestamp)>, now: Timestamp) {
-        if let Some((dispatched, ended)) = prepared {
+    /// The artifact is there. `prepared`: its preparation, if that was waited for.
+    pub(crate) fn note_artifact_ready(&mut self, prepared: Option<&Made>, now: Timestamp) {
+        if let Some(made) = prepared {
             self.cached = false;
-            self.timings.queued += dispatched.since(self.since);
-            self.timings.prepare += ended.since(dispatched.max(self.since));
+            self.timings.queued += made.dispatched.since(self.since);
+            self.timings.prepare += made.ended.since(made.dispatched.max(self.since));
         }
         self.since = now;
     }

@@ -1,14 +1,19 @@
 //! Recent verdicts, for clients that missed them, and cancellations that overtook their submission.
 
 use lru::LruCache;
-use pvf_proto::{identity::ClientId, ids::RequestId, verdict::Outcome, wire::Verdict};
+use pvf_proto::{
+    identity::ClientId,
+    ids::RequestId,
+    verdict::Outcome,
+    wire::{AttemptUsage, Verdict},
+};
 use std::{num::NonZeroUsize, sync::Arc};
 
 const MAX_CANCELLATIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const MAX_VERDICTS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// What a verdict takes up besides its result, about.
-const VERDICT_BYTES: usize = 512;
+/// What a verdict takes up besides its result and the usage of its attempts, about.
+const VERDICT_BYTES: usize = 768;
 
 /// Cancellations of requests that are not known, by client. At most 4,096: the oldest one goes first.
 #[derive(Debug)]
@@ -44,7 +49,8 @@ impl Default for RecentVerdicts {
 }
 
 fn size(verdict: &Verdict) -> usize {
-    VERDICT_BYTES + if let Outcome::Valid(result) = &verdict.outcome { result.inline_len() } else { 0 }
+    let result = if let Outcome::Valid(result) = &verdict.outcome { result.inline_len() } else { 0 };
+    VERDICT_BYTES + verdict.usage.executions.len() * size_of::<AttemptUsage>() + result
 }
 
 impl RecentVerdicts {
@@ -69,7 +75,13 @@ impl RecentVerdicts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvf_proto::{Bytes, blob::BlobRef, identity::UserName, ids::CodeHash, wire::Timings};
+    use pvf_proto::{
+        Bytes,
+        blob::BlobRef,
+        identity::UserName,
+        ids::CodeHash,
+        wire::{Timings, VerdictUsage},
+    };
 
     fn verdict(n: u128, result: usize) -> Arc<Verdict> {
         Arc::new(Verdict {
@@ -80,6 +92,7 @@ mod tests {
             timings: Timings::default(),
             worker: None,
             attempts: 0,
+            usage: VerdictUsage::default(),
         })
     }
 

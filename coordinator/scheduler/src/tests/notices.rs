@@ -180,6 +180,7 @@ fn a_report_that_counts_is_noticed_with_its_usage() {
         wall: Duration::from_millis(7),
         max_rss_kib: 1000,
         io: Duration::from_millis(1),
+        ..JobUsage::default()
     };
     env.report_with_usage(&prepare, JobOutcome::Prepare(PrepareOutcome::Prepared(info(1))), usage);
     let of_prepare = Notice::JobReported {

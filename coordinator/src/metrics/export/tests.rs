@@ -14,6 +14,7 @@ fn notices() -> Vec<Notice> {
         wall: Duration::from_millis(1500),
         max_rss_kib: 20_000,
         io: Duration::from_millis(3),
+        ..JobUsage::default()
     };
     let reported = |kind| Notice::JobReported { job, attempt: 1, worker, kind, queued: Duration::from_secs(3), usage };
     let silent = Duration::from_secs(6);

@@ -18,6 +18,10 @@ use crate::{
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use uuid::Uuid;
 
+mod usage;
+
+use usage::{execution_usage, preparation_usage, usage};
+
 const GOLDEN: &str = include_str!("golden.txt");
 
 /// Encoded messages in hex, by name.
@@ -88,11 +92,15 @@ fn verdict(outcome: WireOutcome) -> Verdict {
         timings: Timings { total: Duration::from_millis(14), ..Timings::default() },
         worker: Some(worker()),
         attempts: 1,
+        usage: VerdictUsage::default(),
     }
 }
 
 fn job_report(outcome: JobOutcome) -> Box<JobReport> {
-    let usage = JobUsage { cpu: Duration::from_millis(15), max_rss_kib: 16, ..JobUsage::default() };
+    let usage = match &outcome {
+        JobOutcome::Prepare(_) => preparation_usage(),
+        JobOutcome::Execute(_) => execution_usage(),
+    };
     Box::new(JobReport { token: FencingToken(17), job: JobId(18), attempt: 2, outcome, usage })
 }
 
@@ -216,6 +224,8 @@ fn verdicts(golden: &mut GoldenMessages) {
     ] {
         golden.add(&format!("verdict {name}"), &ToClient::Verdict(Box::new(verdict(outcome))));
     }
+    let with_usage = Verdict { usage: usage(), ..verdict(Outcome::PrecheckOk) };
+    golden.add("verdict with usage", &ToClient::Verdict(Box::new(with_usage)));
 }
 
 fn workers(golden: &mut GoldenMessages) {

@@ -31,7 +31,9 @@ pub use from_worker::{
 };
 pub use pull::{CHUNK_ENVELOPE, MAX_CHUNK, Pull, PullReply, decode_pull_reply};
 pub use refusal::{CommandRefusal, WorkerRefusal};
-pub use to_client::{ArtifactSummary, Timings, ToClient, Verdict};
+pub use to_client::{
+    ArtifactSummary, AttemptUsage, MAX_ATTEMPTS_SHOWN, PreparationUsage, Timings, ToClient, Verdict, VerdictUsage,
+};
 pub use to_worker::{Dispatch, DispatchReply, ToWorker};
 pub use version::{SPEAKS, VERSION, VersionRange};
 

@@ -2,7 +2,8 @@
 
 use crate::{
     identity::WorkerId,
-    ids::{ArtifactId, CodeHash, RequestId},
+    ids::{ArtifactId, Attempt, CodeHash, RequestId},
+    job::{AttemptEnd, JobUsage},
     verdict::WireOutcome,
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,53 @@ pub struct Verdict {
     pub worker: Option<WorkerId>,
     /// Number of execution attempts that began.
     pub attempts: u32,
+    /// What the jobs behind it used. Sent only if something is known.
+    #[serde(default, skip_serializing_if = "VerdictUsage::is_empty")]
+    pub usage: VerdictUsage,
+}
+
+/// What the jobs behind a verdict used. It is never a reason of the verdict.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictUsage {
+    /// The preparation that the request waited for, or else the one that made its artifact; `None` if the artifact was
+    /// found in the store, or the preparation ended without a report about the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preparation: Option<PreparationUsage>,
+    /// The execution attempts that were reported, by their numbers: the last [`MAX_ATTEMPTS_SHOWN`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub executions: Vec<AttemptUsage>,
+}
+
+/// Most execution attempts of which a verdict has the usage.
+pub const MAX_ATTEMPTS_SHOWN: usize = 8;
+
+impl VerdictUsage {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.preparation.is_none() && self.executions.is_empty()
+    }
+}
+
+/// What a preparation used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparationUsage {
+    /// The worker that reported it.
+    pub worker: WorkerId,
+    /// As that worker says.
+    pub usage: JobUsage,
+}
+
+/// What an execution attempt used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptUsage {
+    /// The attempt. Those that were never reported are missing.
+    pub attempt: Attempt,
+    /// The worker that reported it.
+    pub worker: WorkerId,
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// As that worker says.
+    pub usage: JobUsage,
 }
 
 /// Summary of the artifact that a request used.

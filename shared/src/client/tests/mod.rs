@@ -15,7 +15,7 @@ use crate::{
     priority::ExecuteKind,
     subjects::Subject,
     verdict::{Outcome, WireOutcome},
-    wire::{AskReply, Submission, Timings, ToClient, Verdict, WireMessage},
+    wire::{AskReply, Submission, Timings, ToClient, Verdict, VerdictUsage, WireMessage},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -119,6 +119,7 @@ impl Fixture {
             timings: Timings { total: Duration::from_millis(7), ..Timings::default() },
             worker: None,
             attempts: 1,
+            usage: VerdictUsage::default(),
         };
         let message = wire::encode(&ToClient::Verdict(Box::new(verdict)));
         self.bus.publish(&subjects::client_verdicts(&self.config.fleet, &self.client.inner.id), message).await.unwrap();

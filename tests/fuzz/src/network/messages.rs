@@ -283,7 +283,16 @@ pub(super) fn report(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<(Wo
         }
         prepares ^= u.ratio(1, 16)?;
     }
-    let usage = JobUsage { cpu: duration(u)?, wall: duration(u)?, max_rss_kib: number(u)?, io: duration(u)? };
+    let usage = JobUsage {
+        cpu: duration(u)?,
+        cpu_limit: duration(u)?,
+        wall: duration(u)?,
+        max_rss_kib: number(u)?,
+        io: duration(u)?,
+        memory_pages: u.arbitrary()?,
+        pov: u.ratio(1, 2)?.then_some(u64::MAX),
+        ..JobUsage::default()
+    };
     let RunningJob { token, job, attempt } = job;
     Ok((worker, JobReport { token, job, attempt, outcome: outcome(u, prepares)?, usage }))
 }

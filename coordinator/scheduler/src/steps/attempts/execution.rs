@@ -18,7 +18,7 @@ use pvf_proto::{
     ids::JobId,
     job::ExecuteOutcome,
     verdict::{AmbiguousReason, InternalError, Outcome},
-    wire::WorkerKind,
+    wire::{AttemptUsage, WorkerKind},
 };
 
 /// Whether this is the attempt of an execution that its worker has.
@@ -92,7 +92,8 @@ pub(super) fn on_late_report(
     outcome: ExecuteOutcome,
     now: Timestamp,
 ) {
-    let LateReport { at, worker } = late;
+    let LateReport { at, worker, usage } = late;
+    let end = outcome.end();
     let verdict = match outcome {
         ExecuteOutcome::Valid(result) => Some(Outcome::Valid(result)),
         ExecuteOutcome::Invalid(reason) => Some(Outcome::Invalid(reason)),
@@ -100,10 +101,11 @@ pub(super) fn on_late_report(
     };
     // Also if its requests were answered meanwhile: later ones are not to suffer for a worker that was not killed.
     core.quarantine.note_report(at, worker, verdict.is_some());
-    let Some(outcome) = verdict else { return };
-    let Some(execution) = core.executions.get(at.job).filter(|e| e.lost.contains(&(at.attempt, worker))) else {
+    let Some(execution) = core.executions.get_mut(at.job).filter(|e| e.lost.contains(&(at.attempt, worker))) else {
         return;
     };
+    execution.reported.note(AttemptUsage { attempt: at.attempt, worker, end, usage });
+    let Some(outcome) = verdict else { return };
     out.counts.late_reports += 1;
     core.quarantine.clear(&execution.identity);
     executions::withdraw(core, out, at.job, now);

@@ -12,9 +12,9 @@ use crate::{
 };
 use pvf_proto::{
     identity::WorkerId,
-    job::JobOutcome,
+    job::{JobOutcome, JobUsage},
     subjects::Subject,
-    wire::{JobReport, RunningJob, WorkerReply},
+    wire::{AttemptUsage, JobReport, RunningJob, WorkerReply},
 };
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub(crate) use preparation::retry as retry_preparation;
 struct LateReport {
     at: AttemptKey,
     worker: WorkerId,
+    usage: JobUsage,
 }
 
 /// A worker reports an attempt. It counts by this coordinator's token only, and if the attempt holds a slot here, or
@@ -49,7 +50,7 @@ pub(crate) fn on_report(
     let vacated = core.workers.vacate(&worker, at).is_some();
     let is_current = execution::is_current(core, at) || preparation::current(core, at).is_some();
     let Some(site) = site.filter(|_| vacated && is_current) else {
-        let late = LateReport { at, worker };
+        let late = LateReport { at, worker, usage: report.usage };
         return match report.outcome {
             JobOutcome::Prepare(outcome) => preparation::on_late_report(core, out, late, outcome, now),
             JobOutcome::Execute(outcome) => execution::on_late_report(core, out, late, outcome, now),
@@ -58,9 +59,13 @@ pub(crate) fn on_report(
     notice_report(core, out, (worker, &report), at);
     match report.outcome {
         JobOutcome::Prepare(outcome) if !execution::is_current(core, at) => {
-            preparation::on_report(core, out, EndedAttempt { at, site }, outcome, now);
+            preparation::on_report(core, out, EndedAttempt { at, site }, (outcome, report.usage), now);
         }
         JobOutcome::Execute(outcome) if preparation::current(core, at).is_none() => {
+            if let Some(execution) = core.executions.get_mut(at.job) {
+                let end = outcome.end();
+                execution.reported.note(AttemptUsage { attempt: at.attempt, worker, end, usage: report.usage });
+            }
             execution::on_report(core, out, EndedAttempt { at, site }, outcome, now);
         }
         JobOutcome::Prepare(_) | JobOutcome::Execute(_) => {

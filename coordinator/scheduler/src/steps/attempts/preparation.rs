@@ -8,15 +8,16 @@ use crate::{
     operations::{artifacts, health, preparations},
     policies::{MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
     steps::attempts::LateReport,
-    tables::{PreparationEvent, Timer},
+    tables::{Made, PreparationEvent, Timer},
     time::Timestamp,
 };
 use pvf_proto::{
     ids::JobId,
-    job::PrepareOutcome,
+    job::{JobUsage, PrepareOutcome},
     verdict::{InternalError, PrepareError},
-    wire::WorkerKind,
+    wire::{PreparationUsage, WorkerKind},
 };
+use std::sync::Arc;
 
 /// The artifact of a preparation, if this is the attempt that its worker has.
 pub(super) fn current(core: &Core, at: AttemptKey) -> Option<ArtifactKey> {
@@ -25,11 +26,18 @@ pub(super) fn current(core: &Core, at: AttemptKey) -> Option<ArtifactKey> {
 }
 
 /// A preparation was reported.
-pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, outcome: PrepareOutcome, now: Timestamp) {
+pub(super) fn on_report(
+    core: &mut Core,
+    out: &mut Out,
+    ended: EndedAttempt,
+    (outcome, usage): (PrepareOutcome, JobUsage),
+    now: Timestamp,
+) {
     let Some(key) = current(core, ended.at) else { return };
     out.counts.prepare_concluded += 1;
     let dispatched = core.preparations.get(&ended.at.job).and_then(|task| task.dispatched());
-    let times = dispatched.map(|dispatched| (dispatched, now));
+    let usage = PreparationUsage { worker: ended.site.worker, usage };
+    let made = dispatched.map(|dispatched| Arc::new(Made { dispatched, ended: now, usage }));
     let succeeded = match &outcome {
         PrepareOutcome::Prepared(_) => true,
         PrepareOutcome::Failed(error) => error.is_deterministic(),
@@ -41,12 +49,12 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
     match outcome {
         PrepareOutcome::Prepared(info) => {
             core.preparations.remove(&ended.at.job);
-            artifacts::ready(core, out, key, info, times);
+            artifacts::ready(core, out, key, info, made);
         }
         PrepareOutcome::Failed(error) => {
             core.preparations.remove(&ended.at.job);
             if let Some(artifact) = core.artifacts.get_mut(key) {
-                artifact.prepare_times = times;
+                artifact.made = made;
             }
             artifacts::fail(core, out, key, error, now);
         }
@@ -65,13 +73,14 @@ pub(super) fn on_late_report(
     outcome: PrepareOutcome,
     now: Timestamp,
 ) {
-    let LateReport { at, worker } = late;
+    let LateReport { at, worker, usage } = late;
     let Some(task) = core.preparations.get(&at.job).filter(|t| t.lost.contains(&(at.attempt, worker))) else { return };
     let PrepareOutcome::Prepared(info) = outcome else { return };
     let (key, since) = (task.artifact, task.enqueued);
     out.counts.late_reports += 1;
     preparations::withdraw(core, out, at.job);
-    artifacts::ready(core, out, key, info, Some((since, now)));
+    let usage = PreparationUsage { worker, usage };
+    artifacts::ready(core, out, key, info, Some(Arc::new(Made { dispatched: since, ended: now, usage })));
 }
 
 /// A preparation failed because of infrastructure: it is tried elsewhere, a few times.
