@@ -145,7 +145,7 @@ async fn identical_validations_of_two_clients_run_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_over_its_limit_retries_and_is_served() {
-    let settings = "[policy]\nretry_after = \"20ms\"\n[policy.per_client]\nrequests = 2\nbytes = 1000000\n";
+    let settings = "[policy]\nretry_after = \"20ms\"\n[policy.per_user]\nrequests = 2\nbytes = 1000000\n";
     let fleet = Fleet::with(FleetConfig { settings: settings.into(), ..FleetConfig::default() }).await;
     let answers = join_all((0..20).map(|n| fleet.host.execute_pvf(adder(), candidate(ExecuteKind::Backing, n)))).await;
     assert!(answers.into_iter().all(|answer| matches!(answer.unwrap().outcome, Outcome::Valid(_))));

@@ -48,8 +48,11 @@ pub fn policy(rng: &mut fastrand::Rng) -> Policy {
     policy.shares.restart = rng.u8(0..4) == 0;
     policy.shares.beyond = if rng.bool() { Beyond::MostUrgent } else { Beyond::LeastUrgent };
     if rng.u8(0..4) == 0 {
-        policy.per_client.requests = 60;
+        policy.per_user.requests = 60;
         policy.per_kind.requests = 100;
+    }
+    if rng.u8(0..4) == 0 {
+        policy.per_user.jobs = rng.u32(1..4);
     }
     policy
 }

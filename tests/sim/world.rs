@@ -152,7 +152,8 @@ impl World {
     }
 
     pub(super) fn new_client(&mut self) {
-        let from = ClientId { user: UserName::default(), session: self.new_uuid() };
+        let user = UserName::parse(["a", "b", "c"][self.rng.usize(0..3)]).expect("a name");
+        let from = ClientId { user, session: self.new_uuid() };
         self.clients.push(Client::new(from));
         self.after(timing().ask_again, Scheduled::ClientTick(from));
     }

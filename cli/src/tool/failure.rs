@@ -68,6 +68,7 @@ impl From<ClientError> for Failure {
                 Refusal::Params(_)
                 | Refusal::OutOfRange { .. }
                 | Refusal::BlobMissing { .. }
+                | Refusal::NotAllowed { .. }
                 | Refusal::CodeHash { .. } => Self::Input(text),
                 Refusal::Overloaded { .. }
                 | Refusal::StoreUnavailable(_)

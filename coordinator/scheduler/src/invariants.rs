@@ -50,6 +50,15 @@ fn check_requests(core: &Core, background: &[&BackgroundTask]) {
     }
     assert!(core.requests.deadlines() <= core.requests.len(), "deadlines of requests that are not here");
     assert_eq!(core.clients.requests(), core.requests.len() as u64, "requests are not counted right");
+    let users = || core.clients.users().iter().map(|(_, user)| user);
+    let of_users: u64 = users().map(|user| user.usage.requests()).sum();
+    assert_eq!(of_users, core.requests.len() as u64, "requests of users are not counted right");
+    let sessions: u64 = users().map(|user| u64::from(user.sessions)).sum();
+    assert_eq!(sessions, core.clients.len() as u64, "sessions are not counted right");
+    for (key, user) in core.clients.users().iter() {
+        let jobs = core.workers.iter().flat_map(|worker| &worker.jobs).filter(|slot| slot.user == Some(key)).count();
+        assert_eq!(core.workers.jobs_of(key) as usize, jobs, "jobs of {} are not counted right", user.name);
+    }
 }
 
 fn check_executions(core: &Core) {
@@ -98,6 +107,8 @@ fn check_executions(core: &Core) {
     }
     assert_eq!(core.execute_queue.depths().iter().sum::<u64>(), queued, "the execute queue has other jobs");
     assert_eq!(core.clients.bytes(), bytes, "bytes are not counted right");
+    let of_users: u64 = core.clients.users().iter().map(|(_, user)| user.usage.bytes()).sum();
+    assert_eq!(of_users, bytes, "bytes of users are not counted right");
     assert_eq!(core.executions.shared(), shared, "the index of identities has other executions");
 }
 

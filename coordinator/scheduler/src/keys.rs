@@ -17,6 +17,9 @@ slotmap::new_key_type! {
     /// A client: slot and generation, so that a client that was forgotten is never taken for a later one.
     pub(crate) struct ClientKey;
 
+    /// A user of the bus, likewise.
+    pub(crate) struct UserKey;
+
     /// An artifact of the table: slot and generation, so that a forgotten one is never taken for a later one.
     pub(crate) struct ArtifactKey;
 }
@@ -61,7 +64,7 @@ pub(crate) type ExcludedWorkers = Vec<AttemptSite>;
 /// Order in which staged jobs are recalled: the greatest first, so less urgent and then later ones.
 pub(crate) type StagedRank = (u8, JobId, Attempt);
 
-/// A queued execution's order within its client: the earliest deadline first, then arrival (jobs are numbered in that
+/// A queued execution's order within its user: the earliest deadline first, then arrival (jobs are numbered in that
 /// order).
 pub(crate) type DeadlineOrder = (Timestamp, JobId);
 
@@ -69,8 +72,8 @@ pub(crate) type DeadlineOrder = (Timestamp, JobId);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub(crate) place: DeadlineOrder,
-    /// The client whose fair share it uses; `None` for a job that was dispatched before and has used it.
-    pub(crate) client: Option<ClientKey>,
+    /// The user whose fair share it uses; `None` for a job that was dispatched before and has used it.
+    pub(crate) user: Option<UserKey>,
 }
 
 /// A queued preparation's order within its priority: when it was queued first, then arrival.

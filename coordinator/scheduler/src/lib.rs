@@ -36,7 +36,7 @@ pub use effect::{Answer, Effect};
 pub use event::{Command, Delivery, Event, Listed};
 pub use notice::{DropReason, Notice, RetryReason};
 pub use policies::check;
-pub use settings::{Beyond, Limit, Policy, SchedulerConfig, Shares};
+pub use settings::{Beyond, Limit, Policy, SchedulerConfig, Shares, UserLimits};
 pub use time::Timestamp;
 
 use crate::core::{Core, FollowUp, Out};

@@ -1,8 +1,8 @@
 //! Settings of the queues. Every duration and size has a default that suits a fleet of validators; [`Policy::check`]
 //! refuses values out of range by name.
 
-use pvf_proto::{config::ProtocolTimeouts, ids::FencingToken};
-use std::time::Duration;
+use pvf_proto::{config::ProtocolTimeouts, identity::UserName, ids::FencingToken, priority::ExecuteKind};
+use std::{collections::BTreeMap, time::Duration};
 
 /// What the scheduler must know from the start.
 #[derive(Debug, Clone)]
@@ -54,6 +54,58 @@ pub struct Shares {
     pub beyond: Beyond,
 }
 
+/// What one user of the bus may have here at once.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UserLimits {
+    /// Requests without a verdict.
+    pub requests: u64,
+    /// Bytes that these hold in memory.
+    pub bytes: u64,
+    /// Sessions that have requests or have told of active leaves.
+    pub sessions: u32,
+    /// Executions that are at workers: in slots, staged or being fetched. One that is tried again is not held up.
+    pub jobs: u32,
+    /// Kinds that the user may ask for, by name; without this, all: `dispute`, `approval`, `backing-system`, `backing`,
+    /// and `preparation` for prechecks and heads-ups.
+    pub kinds: Option<Vec<String>>,
+}
+
+impl Default for UserLimits {
+    fn default() -> Self {
+        Self { requests: 20_000, bytes: 2 << 30, sessions: 4096, jobs: u32::MAX, kinds: None }
+    }
+}
+
+impl UserLimits {
+    /// The limit of requests and their bytes.
+    pub(crate) fn limit(&self) -> Limit {
+        Limit { requests: self.requests, bytes: self.bytes }
+    }
+
+    /// Whether the user may ask for this.
+    pub(crate) fn allows(&self, kind: &str) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.iter().any(|allowed| allowed == kind))
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
+        let at_least_one = |field: &str, value: u64| match value {
+            0 => Err(format!("{name}.{field}: 0 is outside 1..={}", u64::MAX)),
+            _ => Ok(()),
+        };
+        at_least_one("requests", self.requests)?;
+        at_least_one("sessions", self.sessions.into())?;
+        at_least_one("jobs", self.jobs.into())?;
+        let known = |kind: &String| kind == "preparation" || kind.parse::<ExecuteKind>().is_ok();
+        match self.kinds.iter().flatten().find(|kind| !known(kind)) {
+            Some(kind) => Err(format!("{name}.kinds: {kind:?} is none of {KINDS}")),
+            None => Ok(()),
+        }
+    }
+}
+
+const KINDS: &str = "dispute, approval, backing-system, backing, preparation";
+
 impl Default for Shares {
     fn default() -> Self {
         Self { window: 12, percent: [70, 80, 100, 100], restart: false, beyond: Beyond::MostUrgent }
@@ -75,8 +127,10 @@ pub struct Policy {
     pub ahead: u32,
     /// Limit for all requests of one kind of execution, and for all preparations.
     pub per_kind: Limit,
-    /// Limit for all requests of one client.
-    pub per_client: Limit,
+    /// Limits of each user of the bus, for all its sessions together.
+    pub per_user: UserLimits,
+    /// Users with limits of their own, by name; a limit that is left out is the default, not that of `per_user`.
+    pub users: BTreeMap<String, UserLimits>,
     /// How long a preparation waits for a prepare worker that compiles for its engine while none is registered; then it
     /// ends as an infrastructure failure.
     #[serde(with = "humantime_serde")]
@@ -122,7 +176,8 @@ impl Default for Policy {
             prepare_aging: Duration::from_secs(600),
             ahead: 1,
             per_kind: Limit { requests: 200_000, bytes: 8 << 30 },
-            per_client: Limit { requests: 20_000, bytes: 2 << 30 },
+            per_user: UserLimits::default(),
+            users: BTreeMap::new(),
             prepare_worker_grace: Duration::from_secs(60),
             attempt_allowance: Duration::from_secs(120),
             retry_after: Duration::from_millis(500),
@@ -139,6 +194,11 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The limits of a user.
+    pub(crate) fn limits_of(&self, user: &UserName) -> &UserLimits {
+        self.users.get(user.as_str()).unwrap_or(&self.per_user)
+    }
+
     /// Checks that every setting is in its range; the error names the setting and the range.
     pub fn check(&self) -> Result<(), String> {
         let within = |name: &str, value: u64, min: u64, max: u64| {
@@ -156,7 +216,11 @@ impl Policy {
         within("max_deaths", self.max_deaths.into(), 1, 100)?;
         within("max_preparations", self.max_preparations.into(), 1, 1000)?;
         within("per_kind.requests", self.per_kind.requests, 1, u64::MAX)?;
-        within("per_client.requests", self.per_client.requests, 1, u64::MAX)?;
+        self.per_user.check("per_user")?;
+        for (name, limits) in &self.users {
+            UserName::parse(name).map_err(|e| format!("users: {e}"))?;
+            limits.check(&format!("users.{name}"))?;
+        }
         within("retry_after (ms)", self.retry_after.as_millis() as u64, 1, 3_600_000)?;
         seconds("prepare_worker_grace", self.prepare_worker_grace, 1)?;
         seconds("attempt_allowance", self.attempt_allowance, 1)?;

@@ -34,4 +34,5 @@ mod retry_notices;
 mod staging;
 mod status;
 mod usage;
+mod users;
 mod workers;

@@ -94,7 +94,8 @@ fn is_final(error: &ClientError) -> bool {
             | Refusal::OutOfRange { .. }
             | Refusal::CodeHash { .. }
             | Refusal::Malformed(_)
-            | Refusal::UnsupportedVersion { .. } => true,
+            | Refusal::UnsupportedVersion { .. }
+            | Refusal::NotAllowed { .. } => true,
             // A blob that is missing is stored again.
             Refusal::BlobMissing { .. } | Refusal::Overloaded { .. } | Refusal::StoreUnavailable(_) => false,
         },

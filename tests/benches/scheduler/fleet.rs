@@ -2,7 +2,9 @@
 //! and every effect is answered at once. Only calls of the scheduler are measured, not what the fleet does.
 
 use crate::account::{SlowOperation, ThreadAccount, allocated_by};
-use pvf_scheduler::{Answer, Command, Delivery, Effect, Event, Limit, Policy, Scheduler, SchedulerConfig, Timestamp};
+use pvf_scheduler::{
+    Answer, Command, Delivery, Effect, Event, Limit, Policy, Scheduler, SchedulerConfig, Timestamp, UserLimits,
+};
 use pvf_shared::{
     Bytes,
     artifact::{ArtifactInfo, Mac, StoredArtifact},
@@ -106,7 +108,8 @@ impl Fleet {
     /// An empty scheduler without limits on what is queued.
     pub fn new(size: Size) -> Self {
         let unlimited = Limit { requests: u64::MAX, bytes: u64::MAX };
-        let policy = Policy { per_kind: unlimited, per_client: unlimited, client_silence: NEVER, ..Policy::default() };
+        let per_user = UserLimits { requests: u64::MAX, bytes: u64::MAX, ..UserLimits::default() };
+        let policy = Policy { per_kind: unlimited, per_user, client_silence: NEVER, ..Policy::default() };
         let now = Timestamp::at(Duration::from_secs(1_700_000_000));
         let config = SchedulerConfig {
             token: FencingToken(1),

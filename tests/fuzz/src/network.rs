@@ -8,7 +8,7 @@ use crate::{Seeds, traced};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use messages::{duration, few};
 use pvf_scheduler::{
-    Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, check,
+    Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, UserLimits, check,
 };
 use pvf_shared::{
     artifact::{ArtifactInfo, Mac, StoredArtifact},
@@ -56,7 +56,7 @@ impl Network {
         };
         policy.shares.restart = u.arbitrary()?;
         if u.arbitrary()? {
-            policy.per_client = Limit { requests: 3, bytes: 100 };
+            policy.per_user = UserLimits { requests: 3, bytes: 100, sessions: 2, jobs: 1, ..UserLimits::default() };
             policy.per_kind = Limit { requests: 5, bytes: 150 };
         }
         policy.check().expect("a valid policy");

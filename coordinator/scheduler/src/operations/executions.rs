@@ -22,8 +22,8 @@ pub(crate) fn enqueue(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp
     let Some(artifact) = execution.context.artifact.and_then(|key| core.artifacts.get_mut(key)) else {
         return out.inconsistent(format_args!("execution {job} is queued without an artifact"));
     };
-    let client = (execution.attempts == 0).then_some(execution.client);
-    let spot = Spot { place: (execution.deadline, job), client };
+    let user = (execution.attempts == 0).then_some(execution.user);
+    let spot = Spot { place: (execution.deadline, job), user };
     if out.checked(execution.transition(ExecutionEvent::Enqueued(spot))).is_none() {
         return;
     }
@@ -45,8 +45,8 @@ pub(crate) fn rearrange(core: &mut Core, out: &mut Out, job: JobId, change: impl
     change(execution);
     match *execution.state() {
         ExecutionState::Queued(old) => {
-            let client = old.client.map(|_| execution.client);
-            let spot = Spot { place: (execution.deadline, job), client };
+            let user = old.user.map(|_| execution.user);
+            let spot = Spot { place: (execution.deadline, job), user };
             if (execution.kind, spot) == (kind, old) {
                 return;
             }
@@ -133,8 +133,8 @@ pub(crate) fn attempt_over(core: &mut Core, out: &mut Out, job: JobId, now: Time
 /// Removes an execution that was withdrawn or is over. Returns the requests that waited for it.
 pub(crate) fn remove(core: &mut Core, job: JobId) -> Option<SmallVec<[RequestId; 1]>> {
     let execution = core.executions.remove(job)?;
-    let (client, kind) = execution.charged;
-    core.clients.release_bytes(client, kind, execution.bytes);
+    let (user, kind) = execution.charged;
+    core.clients.release_bytes(user, kind, execution.bytes);
     core.specs.release(&execution.context.spec);
     Some(execution.waiters)
 }

@@ -1,6 +1,7 @@
 //! Operations: changes that touch several tables and keep them in agreement. Steps use them; they never call a step.
 
 pub(crate) mod artifacts;
+pub(crate) mod clients;
 pub(crate) mod executions;
 pub(crate) mod health;
 pub(crate) mod leases;

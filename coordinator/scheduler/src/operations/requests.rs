@@ -3,6 +3,7 @@
 use crate::{
     core::{Completion, Core, Out},
     effect::Effect,
+    operations::clients::forget_if_empty,
     tables::{JobContext, RequestClass, RequestTarget},
     time::Timestamp,
 };
@@ -78,5 +79,7 @@ pub(crate) fn remove(core: &mut Core, id: RequestId) -> Option<(Option<ClientId>
         core.specs.release(&context.spec);
     }
     core.clients.uncount_request(request.client, class, request.leaf, id);
-    Some((core.clients.get(request.client).map(|client| client.id), request.arrived))
+    let client = core.clients.get(request.client).map(|client| client.id);
+    forget_if_empty(core, request.client);
+    Some((client, request.arrived))
 }

@@ -3,7 +3,7 @@
 use crate::{
     core::{Core, Out},
     effect::Effect,
-    keys::{ArtifactKey, AttemptKey},
+    keys::{ArtifactKey, AttemptKey, UserKey},
 };
 use pvf_proto::{
     identity::WorkerId,
@@ -16,6 +16,8 @@ use pvf_proto::{
 /// A job that is to be dispatched.
 pub(crate) struct JobToSend {
     pub(crate) at: AttemptKey,
+    /// The user for whom it runs; `None` for a preparation.
+    pub(crate) user: Option<UserKey>,
     /// Its rank among the jobs staged at the worker, most urgent first.
     pub(crate) urgency: u8,
     /// One of the requests it is for, for logs.
@@ -25,14 +27,14 @@ pub(crate) struct JobToSend {
 
 /// Dispatches a job to a worker.
 pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: JobToSend) {
-    let JobToSend { at, urgency, request, spec } = job;
+    let JobToSend { at, user, urgency, request, spec } = job;
     let cpu_limit = match &spec {
         JobSpec::Prepare(job) => job.cpu_limit,
         JobSpec::Execute(job) => job.cpu_limit,
     };
     let allowance =
         cpu_limit.saturating_mul(WALL_CLOCK_FACTOR).min(MAX_WAIT).saturating_add(core.config.policy.attempt_allowance);
-    if !core.workers.occupy(&worker, at, urgency, allowance) {
+    if !core.workers.occupy(&worker, (at, user), urgency, allowance) {
         out.inconsistent(format_args!("job {} is dispatched to {worker}, which is not registered", at.job));
     }
     let acknowledged = out.acknowledgements_for(worker);

@@ -1,11 +1,11 @@
 //! Which submissions are accepted: the rules for their fields, and the limits for what is here at once.
 
 use crate::{
-    keys::ClientKey,
     settings::{Limit, Policy},
-    tables::{Clients, MAX_CLIENTS, RequestClass},
+    tables::{Clients, MAX_CLIENTS, MAX_USERS, RequestClass},
 };
 use pvf_proto::{
+    identity::ClientId,
     units::{MAX_TIMEOUT, MAX_WAIT},
     wire::{ExecuteSubmission, Refusal, Submission, Work},
 };
@@ -57,24 +57,46 @@ pub(crate) fn execute_bytes(work: &ExecuteSubmission) -> u64 {
     (work.block_data.inline_len() + work.context.parent_head.len()) as u64
 }
 
-/// The limit that one more request would exceed, if there is one.
+/// The limit that one more request of a client would exceed, if there is one.
 pub(crate) fn admission_limit(
     clients: &Clients,
     policy: &Policy,
-    client: Option<ClientKey>,
+    from: &ClientId,
     class: RequestClass,
     bytes: u64,
 ) -> Option<String> {
     if clients.class_usage(class).exceeds(bytes, policy.per_kind) {
         let Limit { requests, bytes } = policy.per_kind;
-        return Some(format!("{} requests of all clients (limit {requests} or {bytes} bytes)", class.name()));
+        return Some(format!("{} requests of all users (limit {requests} or {bytes} bytes)", class.name()));
     }
-    match client.and_then(|key| clients.get(key)) {
-        Some(client) if client.usage.exceeds(bytes, policy.per_client) => {
-            let Limit { requests, bytes } = policy.per_client;
-            Some(format!("requests of this client (limit {requests} or {bytes} bytes)"))
-        }
-        None if clients.is_full() => Some(format!("clients (limit {MAX_CLIENTS})")),
+    let limits = policy.limits_of(&from.user);
+    let user = clients.users().find(&from.user).and_then(|key| clients.users().get(key));
+    if user.is_some_and(|user| user.usage.exceeds(bytes, limits.limit())) {
+        let Limit { requests, bytes } = limits.limit();
+        return Some(format!("requests of user {} (limit {requests} or {bytes} bytes)", from.user));
+    }
+    if clients.find(from).is_some() {
+        return None;
+    }
+    session_limit(clients, policy, from)
+}
+
+/// The limit that one more session would exceed, if there is one.
+pub(crate) fn session_limit(clients: &Clients, policy: &Policy, from: &ClientId) -> Option<String> {
+    let most = policy.limits_of(&from.user).sessions;
+    let user = clients.users().find(&from.user).and_then(|key| clients.users().get(key));
+    match user {
+        Some(user) if user.sessions >= most => Some(format!("sessions of user {} (limit {most})", from.user)),
+        None if clients.users().is_full() => Some(format!("users (limit {MAX_USERS})")),
+        _ if clients.is_full() => Some(format!("sessions of all users (limit {MAX_CLIENTS})")),
         _ => None,
     }
+}
+
+/// Refuses what the operator does not allow the user of a client to ask for.
+pub(crate) fn check_kind(policy: &Policy, from: &ClientId, class: RequestClass) -> Result<(), Refusal> {
+    if policy.limits_of(&from.user).allows(class.name()) {
+        return Ok(());
+    }
+    Err(Refusal::NotAllowed { user: from.user.to_string(), kind: class.name().into() })
 }

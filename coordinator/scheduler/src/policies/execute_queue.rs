@@ -2,7 +2,7 @@
 //! share window that decides which kind is next.
 
 use crate::{
-    keys::{ClientKey, EngineKey, Spot},
+    keys::{EngineKey, Spot, UserKey},
     policies::{fair_queue::FairQueue, shares::ShareWindow},
     settings::Shares,
 };
@@ -68,9 +68,14 @@ impl ExecuteQueue {
         self.engines.get(engine.0 as usize).into_iter().flat_map(move |e| e.kinds[kind as usize].retries())
     }
 
-    /// The job of a kind that is next, apart from jobs that were dispatched before.
-    pub(crate) fn next(&self, engine: EngineKey, kind: ExecuteKind) -> Option<Spot> {
-        self.engines.get(engine.0 as usize)?.kinds[kind as usize].next()
+    /// The job of a kind that is next, apart from jobs that were dispatched before, of the users that may have one more.
+    pub(crate) fn next(
+        &self,
+        engine: EngineKey,
+        kind: ExecuteKind,
+        may_have_more: impl Fn(UserKey) -> bool,
+    ) -> Option<Spot> {
+        self.engines.get(engine.0 as usize)?.kinds[kind as usize].next(may_have_more)
     }
 
     /// Any job of an engine, and its kind.
@@ -79,9 +84,9 @@ impl ExecuteQueue {
         ExecuteKind::ALL.into_iter().find_map(|kind| Some((kind, engine.kinds[kind as usize].any()?)))
     }
 
-    /// Whether a client has jobs here or a virtual time ahead of the present.
-    pub(crate) fn remembers(&self, client: ClientKey) -> bool {
-        self.engines.iter().flat_map(|engine| &engine.kinds).any(|kind| kind.remembers(client))
+    /// Whether a user has jobs here or a virtual time ahead of the present.
+    pub(crate) fn remembers(&self, user: UserKey) -> bool {
+        self.engines.iter().flat_map(|engine| &engine.kinds).any(|kind| kind.remembers(user))
     }
 
     /// How many are queued for an engine.

@@ -1,17 +1,17 @@
-//! The queued executions of one kind: jobs that were dispatched before first, then fair between clients, and by
+//! The queued executions of one kind: jobs that were dispatched before first, then fair between users, and by
 //! deadline within one.
 //!
-//! Fairness is start-time fair queueing: every dispatch moves its client's virtual time on by one, the client with the
-//! smallest virtual time is served next, and a client that had nothing queued starts at the present. Between equal
-//! virtual times the earliest deadline decides, so that clients that ask for no more than their share are served by
+//! Fairness is start-time fair queueing: every dispatch moves its user's virtual time on by one, the user with the
+//! smallest virtual time is served next, and a user that had nothing queued starts at the present. Between equal
+//! virtual times the earliest deadline decides, so that users that ask for no more than their share are served by
 //! deadline.
 
-use crate::keys::{ClientKey, DeadlineOrder, Spot};
+use crate::keys::{DeadlineOrder, Spot, UserKey};
 use slotmap::SecondaryMap;
 use std::collections::BTreeSet;
 
 #[derive(Debug)]
-struct Client {
+struct User {
     jobs: BTreeSet<DeadlineOrder>,
     virtual_time: u64,
 }
@@ -20,13 +20,13 @@ struct Client {
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     retries: BTreeSet<DeadlineOrder>,
-    /// A later client with the slot of one here would replace it: a client is not forgotten while
+    /// A later user with the slot of one here would replace it: a user is not forgotten while
     /// [`FairQueue::remembers`] it.
-    clients: SecondaryMap<ClientKey, Client>,
-    /// Every client that has jobs here, by virtual time, with its first job.
-    turns: BTreeSet<(u64, DeadlineOrder, ClientKey)>,
-    /// Clients without jobs whose virtual time is ahead of the present: returning does not reset it.
-    idle: BTreeSet<(u64, ClientKey)>,
+    users: SecondaryMap<UserKey, User>,
+    /// Every user that has jobs here, by virtual time, with its first job.
+    turns: BTreeSet<(u64, DeadlineOrder, UserKey)>,
+    /// Users without jobs whose virtual time is ahead of the present: returning does not reset it.
+    idle: BTreeSet<(u64, UserKey)>,
     present: u64,
     len: usize,
 }
@@ -39,31 +39,31 @@ fn remove<T: Ord>(set: &mut BTreeSet<T>, one: &T) -> bool {
 impl FairQueue {
     pub(crate) fn push(&mut self, spot: Spot) {
         self.len += 1;
-        let Some(id) = spot.client else {
+        let Some(id) = spot.user else {
             self.retries.insert(spot.place);
             return;
         };
         let present = self.present;
-        if !self.clients.contains_key(id) {
-            self.clients.insert(id, Client { jobs: BTreeSet::new(), virtual_time: present });
+        if !self.users.contains_key(id) {
+            self.users.insert(id, User { jobs: BTreeSet::new(), virtual_time: present });
         }
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let first = client.jobs.first().copied();
+        let Some(user) = self.users.get_mut(id) else { return };
+        let first = user.jobs.first().copied();
         if first.is_none() {
-            self.idle.remove(&(client.virtual_time, id));
+            self.idle.remove(&(user.virtual_time, id));
         }
-        client.jobs.insert(spot.place);
+        user.jobs.insert(spot.place);
         if first.is_none_or(|first| spot.place < first) {
             if let Some(first) = first {
-                self.turns.remove(&(client.virtual_time, first, id));
+                self.turns.remove(&(user.virtual_time, first, id));
             }
-            self.turns.insert((client.virtual_time, spot.place, id));
+            self.turns.insert((user.virtual_time, spot.place, id));
         }
     }
 
-    /// Removes a job that is not dispatched: its client keeps its virtual time.
+    /// Removes a job that is not dispatched: its user keeps its virtual time.
     pub(crate) fn remove(&mut self, spot: Spot) -> bool {
-        let there = match spot.client {
+        let there = match spot.user {
             None => self.retries.remove(&spot.place),
             Some(id) => self.take(id, spot.place, 0),
         };
@@ -71,66 +71,67 @@ impl FairQueue {
         there
     }
 
-    /// Removes a job that is dispatched: its client's virtual time moves on.
+    /// Removes a job that is dispatched: its user's virtual time moves on.
     pub(crate) fn dispatch(&mut self, spot: Spot) {
-        let there = match spot.client {
+        let there = match spot.user {
             None => self.retries.remove(&spot.place),
             Some(id) => self.take(id, spot.place, 1),
         };
         self.len -= usize::from(there);
     }
 
-    fn take(&mut self, id: ClientKey, place: DeadlineOrder, cost: u64) -> bool {
-        let Some(client) = self.clients.get_mut(id) else { return false };
-        let Some(first) = client.jobs.first().copied() else { return false };
-        if !remove(&mut client.jobs, &place) {
+    fn take(&mut self, id: UserKey, place: DeadlineOrder, cost: u64) -> bool {
+        let Some(user) = self.users.get_mut(id) else { return false };
+        let Some(first) = user.jobs.first().copied() else { return false };
+        if !remove(&mut user.jobs, &place) {
             return false;
         }
         if place != first && cost == 0 {
             return true;
         }
-        remove(&mut self.turns, &(client.virtual_time, first, id));
+        remove(&mut self.turns, &(user.virtual_time, first, id));
         if cost > 0 {
-            self.present = self.present.max(client.virtual_time);
-            client.virtual_time += cost;
+            self.present = self.present.max(user.virtual_time);
+            user.virtual_time += cost;
         }
-        match client.jobs.first() {
-            Some(next) => self.turns.insert((client.virtual_time, *next, id)),
-            None => self.idle.insert((client.virtual_time, id)),
+        match user.jobs.first() {
+            Some(next) => self.turns.insert((user.virtual_time, *next, id)),
+            None => self.idle.insert((user.virtual_time, id)),
         };
         self.forget_idle();
         true
     }
 
-    /// Forgets clients without jobs that the present has caught up with, or all of them if nothing is queued.
+    /// Forgets users without jobs that the present has caught up with, or all of them if nothing is queued.
     fn forget_idle(&mut self) {
         while let Some((virtual_time, id)) = self.idle.first().copied() {
             if virtual_time > self.present && !self.turns.is_empty() {
                 break;
             }
             self.idle.pop_first();
-            self.clients.remove(id);
+            self.users.remove(id);
         }
     }
 
-    /// Whether a client has jobs here or a virtual time ahead of the present.
-    pub(crate) fn remembers(&self, client: ClientKey) -> bool {
-        self.clients.contains_key(client)
+    /// Whether a user has jobs here or a virtual time ahead of the present.
+    pub(crate) fn remembers(&self, user: UserKey) -> bool {
+        self.users.contains_key(user)
     }
 
     /// Jobs that were dispatched before, the earliest deadline first.
     pub(crate) fn retries(&self) -> impl Iterator<Item = Spot> + '_ {
-        self.retries.iter().map(|place| Spot { place: *place, client: None })
+        self.retries.iter().map(|place| Spot { place: *place, user: None })
     }
 
-    /// The job that is next, apart from jobs that were dispatched before.
-    pub(crate) fn next(&self) -> Option<Spot> {
-        self.turns.first().map(|(_, place, client)| Spot { place: *place, client: Some(*client) })
+    /// The job that is next, apart from jobs that were dispatched before, of the users that may have one more.
+    pub(crate) fn next(&self, may_have_more: impl Fn(UserKey) -> bool) -> Option<Spot> {
+        let turn = self.turns.iter().find(|(_, _, user)| may_have_more(*user));
+        turn.map(|(_, place, user)| Spot { place: *place, user: Some(*user) })
     }
 
     /// Any queued job.
     pub(crate) fn any(&self) -> Option<Spot> {
-        self.retries().next().or_else(|| self.next())
+        self.retries().next().or_else(|| self.next(|_| true))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -150,15 +151,15 @@ mod tests {
     use pvf_proto::ids::JobId;
     use std::time::Duration;
 
-    fn spot(deadline: u64, job: u64, client: u32) -> Spot {
-        let client = Some(slotmap::KeyData::from_ffi(u64::from(client) | 1 << 32).into());
-        Spot { place: (Timestamp::at(Duration::from_secs(deadline)), JobId(job)), client }
+    fn spot(deadline: u64, job: u64, user: u32) -> Spot {
+        let user = Some(slotmap::KeyData::from_ffi(u64::from(user) | 1 << 32).into());
+        Spot { place: (Timestamp::at(Duration::from_secs(deadline)), JobId(job)), user }
     }
 
     /// Dispatches so many jobs. Returns them in their order.
     fn dispatch(queue: &mut FairQueue, n: usize) -> Vec<u64> {
         let next = || {
-            let spot = queue.next()?;
+            let spot = queue.next(|_| true)?;
             queue.dispatch(spot);
             Some(spot.place.1.0)
         };
@@ -167,23 +168,23 @@ mod tests {
 
     fn drain(queue: &mut FairQueue) -> Vec<u64> {
         let order = dispatch(queue, usize::MAX);
-        assert_eq!((queue.len(), queue.clients.len()), (0, 0));
+        assert_eq!((queue.len(), queue.users.len()), (0, 0));
         order
     }
 
     #[test]
-    fn one_client_is_served_by_deadline_then_arrival() {
+    fn one_user_is_served_by_deadline_then_arrival() {
         let mut queue = FairQueue::default();
         [spot(9, 1, 1), spot(5, 2, 1), spot(7, 3, 1), spot(5, 4, 1)].into_iter().for_each(|s| queue.push(s));
         assert_eq!(drain(&mut queue), [2, 4, 3, 1]);
     }
 
     #[test]
-    fn a_client_with_many_jobs_does_not_starve_another() {
+    fn a_user_with_many_jobs_does_not_starve_another() {
         let mut queue = FairQueue::default();
         (0..100).for_each(|n| queue.push(spot(1, n, 1)));
         assert_eq!(dispatch(&mut queue, 50).len(), 50);
-        // The second client comes later with later deadlines, and still gets every other dispatch.
+        // The second user comes later with later deadlines, and still gets every other dispatch.
         (200..205).for_each(|n| queue.push(spot(9, n, 2)));
         let order = drain(&mut queue);
         let last = order.iter().position(|n| *n == 204).unwrap();
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_one_job_at_a_time_gets_no_more_than_its_share() {
+    fn a_user_that_sends_one_job_at_a_time_gets_no_more_than_its_share() {
         let mut queue = FairQueue::default();
         (0..10).for_each(|n| queue.push(spot(9, n, 1)));
         let mut order = Vec::new();
@@ -203,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn clients_with_one_job_each_are_served_by_deadline() {
+    fn users_with_one_job_each_are_served_by_deadline() {
         let mut queue = FairQueue::default();
         (0..10).for_each(|n| queue.push(spot(100 - n, n, n as u32)));
         assert_eq!(drain(&mut queue), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
     }
 
     #[test]
-    fn a_removed_job_does_not_count_for_its_client() {
+    fn a_removed_job_does_not_count_for_its_user() {
         let spots = [spot(1, 1, 1), spot(2, 2, 1), spot(3, 3, 1), spot(9, 4, 2)];
         let mut queue = FairQueue::default();
         spots.iter().for_each(|s| queue.push(*s));
@@ -220,11 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn users_that_may_not_have_more_are_passed_over() {
+        let mut queue = FairQueue::default();
+        [spot(1, 1, 1), spot(2, 2, 1), spot(9, 3, 2)].into_iter().for_each(|s| queue.push(s));
+        let first = spot(1, 1, 1).user;
+        let next = queue.next(|user| Some(user) != first).unwrap();
+        assert_eq!(next, spot(9, 3, 2));
+        queue.dispatch(next);
+        assert_eq!(queue.next(|user| Some(user) != first), None);
+        assert_eq!(drain(&mut queue), [1, 2]);
+    }
+
+    #[test]
     fn retries_come_before_first_attempts() {
         let mut queue = FairQueue::default();
-        let retry = Spot { client: None, ..spot(3, 1, 1) };
+        let retry = Spot { user: None, ..spot(3, 1, 1) };
         queue.push(retry);
-        assert_eq!((queue.next(), queue.any(), queue.len()), (None, Some(retry), 1));
+        assert_eq!((queue.next(|_| true), queue.any(), queue.len()), (None, Some(retry), 1));
         assert_eq!(queue.retries().next(), Some(retry));
         queue.dispatch(retry);
         assert_eq!((queue.any(), queue.len()), (None, 0));

@@ -11,7 +11,7 @@ mod retries;
 mod shares;
 
 pub use admission::check;
-pub(crate) use admission::{admission_limit, class_and_bytes, execute_bytes};
+pub(crate) use admission::{admission_limit, check_kind, class_and_bytes, execute_bytes, session_limit};
 pub(crate) use execute_queue::ExecuteQueue;
 pub(crate) use placement::{DISPATCHES, Waits, choose_engine, choose_worker, elsewhere, least_loaded, staged_rank};
 pub(crate) use prepare_queue::PrepareQueue;

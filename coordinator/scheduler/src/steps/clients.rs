@@ -5,6 +5,8 @@ use crate::{
     effect::{Answer, Effect},
     keys::ClientKey,
     notice::Notice,
+    operations::clients::{forget_user, is_of, note_heard},
+    policies::session_limit,
     tables::Timer,
     time::Timestamp,
 };
@@ -12,21 +14,12 @@ use pvf_proto::{
     identity::ClientId,
     ids::RequestId,
     subjects::Subject,
-    wire::{ActiveLeavesUpdate, AskReply, SubmitReply},
+    wire::{ActiveLeavesUpdate, AskReply, Refusal, SubmitReply},
 };
 use std::time::Duration;
 
-/// How long a client without requests is remembered.
+/// How long the leaves of a client without requests are remembered.
 const FORGET_CLIENT: Duration = Duration::from_secs(600);
-
-/// Notes that a client is alive; it is added if it is new and there is room.
-fn heard(core: &mut Core, id: ClientId, now: Timestamp) -> Option<ClientKey> {
-    let client = core.clients.find_or_add(id)?;
-    if let Some(at) = core.clients.heard(client, core.config.policy.client_silence, now) {
-        core.timers.set(Timer::ClientSilence(client), at);
-    }
-    Some(client)
-}
 
 /// A message of a client, and where the answer goes.
 pub(crate) struct ClientMessage<T> {
@@ -38,7 +31,10 @@ pub(crate) struct ClientMessage<T> {
 /// A client asks for verdicts that it misses: known ones are sent again, unknown requests are named.
 pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<RequestId>>, now: Timestamp) {
     let ClientMessage { client, body: requests, reply } = message;
-    heard(core, client, now);
+    // A question alone makes nobody known: sessions cost nothing to invent.
+    if let Some(client) = core.clients.find(&client) {
+        note_heard(core, client, now);
+    }
     let mut unknown = Vec::new();
     for id in requests {
         if let Some(verdict) = core.verdicts.get(&id, client) {
@@ -48,12 +44,6 @@ pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<
         }
     }
     out.reply(reply, Answer::Ask(AskReply { unknown }));
-}
-
-/// Whether a request without a verdict is this client's.
-pub(crate) fn is_of(core: &Core, request: &RequestId, client: ClientId) -> bool {
-    let request = core.requests.get(request);
-    request.is_some_and(|request| core.clients.find(&client) == Some(request.client))
 }
 
 /// A client cancels one of its requests. The cancellation may overtake the submission.
@@ -75,9 +65,16 @@ pub(crate) fn on_cancel(core: &mut Core, out: &mut Out, message: ClientMessage<R
 /// A client's view of the relay chain changed: requests of retired leaves expire, unless they run.
 pub(crate) fn on_leaves(core: &mut Core, out: &mut Out, message: ClientMessage<ActiveLeavesUpdate>, now: Timestamp) {
     let ClientMessage { client: id, body: update, reply } = message;
-    let client = heard(core, id, now);
+    if core.clients.find(&id).is_none()
+        && let Some(what) = session_limit(&core.clients, &core.config.policy, &id)
+    {
+        let retry_after = core.config.policy.retry_after;
+        out.reply(reply, Answer::Submit(SubmitReply::Refused(Refusal::Overloaded { what, retry_after })));
+        return;
+    }
     out.reply(reply, Answer::Submit(SubmitReply::Accepted));
-    let Some(client) = client else { return };
+    let Some(client) = core.clients.find_or_add(id) else { return };
+    note_heard(core, client, now);
     for leaf in core.clients.update_leaves(client, &update) {
         out.background.push_back(BackgroundTask::ExpireOrphans(client, leaf));
     }
@@ -87,14 +84,14 @@ pub(crate) fn on_leaves(core: &mut Core, out: &mut Out, message: ClientMessage<A
 pub(crate) fn on_silence(core: &mut Core, out: &mut Out, key: ClientKey, now: Timestamp) {
     let silence = core.config.policy.client_silence;
     let link = core.link_up_since.map(|up| now.since(up));
-    let remembered = core.execute_queue.remembers(key);
     let Some(client) = core.clients.get_mut(key) else {
         return out.inconsistent(format_args!("client {key:?} has a silence timer and is not known"));
     };
     let silent = now.since(client.last_heard);
-    // A client ahead of its fair share is kept: reconnecting would reset its virtual time.
-    if !client.has_requests() && silent >= FORGET_CLIENT.max(silence) && !remembered {
+    if !client.has_requests() && silent >= FORGET_CLIENT.max(silence) {
+        let user = client.user;
         core.clients.forget(key);
+        forget_user(core, user);
         return;
     }
     // Silence counts only while the coordinator itself was connected.

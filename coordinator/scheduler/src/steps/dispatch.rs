@@ -139,7 +139,12 @@ fn next_retry(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKi
 
 /// The next job of a kind that was not dispatched before.
 fn next_new(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKind) -> Option<NextExecution> {
-    while let Some(spot) = core.execute_queue.next(engine, kind) {
+    let (policy, users, workers) = (&core.config.policy, core.clients.users(), &core.workers);
+    let may_have_more = |user| {
+        // A user that is not known has no limits.
+        users.get(user).is_none_or(|known| workers.jobs_of(user) < policy.limits_of(&known.name).jobs)
+    };
+    while let Some(spot) = core.execute_queue.next(engine, kind, may_have_more) {
         let job = spot.place.1;
         let key = core.executions.get(job).and_then(|execution| execution.context.artifact);
         let Some((key, artifact)) = key.and_then(|key| Some((key, core.artifacts.get_mut(key)?))) else {
@@ -231,7 +236,12 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
         artifact.linked = prepare.precheck;
     }
     out.counts.prepare_dispatched += 1;
-    send_job(core, out, worker, JobToSend { at, urgency: 0, request, spec: JobSpec::Prepare(Box::new(prepare)) });
+    send_job(
+        core,
+        out,
+        worker,
+        JobToSend { at, user: None, urgency: 0, request, spec: JobSpec::Prepare(Box::new(prepare)) },
+    );
 }
 
 /// Dispatches an execution, if a request still wants it and its artifact is still there.
@@ -258,6 +268,7 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
         return;
     }
     execution.attempts = attempt;
+    let user = Some(execution.user);
     execution.context.note_queued(now);
     execution.used = Some(info);
     // Dispatched although something more urgent is queued: this is its kind's share, which is not recalled.
@@ -271,7 +282,7 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
         core,
         out,
         worker,
-        JobToSend { at, urgency, request: Some(request), spec: JobSpec::Execute(Box::new(spec)) },
+        JobToSend { at, user, urgency, request: Some(request), spec: JobSpec::Execute(Box::new(spec)) },
     );
     note_held(core, key, worker, false);
 }

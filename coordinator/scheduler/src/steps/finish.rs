@@ -122,7 +122,9 @@ fn leave_execution(core: &mut Core, out: &mut Out, job: JobId, id: RequestId, no
         return;
     };
     let (client, leaf) = (heir.client, heir.leaf);
+    let user = core.clients.user_of(client);
     executions::rearrange(core, out, job, |execution| {
         (execution.client, execution.work.relay_leaf) = (client, leaf);
+        execution.user = user.unwrap_or(execution.user);
     });
 }

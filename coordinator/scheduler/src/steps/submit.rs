@@ -3,12 +3,13 @@
 use crate::{
     core::{Core, FollowUp, Out},
     effect::{Answer, Effect},
-    keys::ClientKey,
     notice::Notice,
-    operations::executions,
-    policies::{admission_limit, class_and_bytes, execute_bytes},
-    steps::clients::is_of,
-    tables::{Execution, JobContext, NewExecution, PvfSpec, Request, RequestClass, RequestTarget, Timer},
+    operations::{
+        clients::{is_of, make_room_for_users, note_heard},
+        executions,
+    },
+    policies::{admission_limit, check_kind, class_and_bytes, execute_bytes},
+    tables::{Execution, JobContext, NewExecution, PvfSpec, Request, RequestClass, RequestTarget},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -59,7 +60,7 @@ fn admit(
     let client = core.clients.find(&from);
     if let Some(client) = client {
         // A refused submission shows as well that its client is alive.
-        note_client_heard(core, client, now);
+        note_heard(core, client, now);
     }
     if core.requests.contains(&id) {
         return if is_of(core, &id, from) { Ok(false) } else { Err(Refusal::Malformed(FOREIGN_ID.into())) };
@@ -72,18 +73,14 @@ fn admit(
         return Ok(false);
     }
     let (class, bytes) = class_and_bytes(&submission.work);
-    if let Some(limit) = admission_limit(&core.clients, &core.config.policy, client, class, bytes) {
+    check_kind(&core.config.policy, &from, class)?;
+    make_room_for_users(core);
+    if let Some(limit) = admission_limit(&core.clients, &core.config.policy, &from, class, bytes) {
         out.counts.overloaded += 1;
         out.notice(Notice::RequestShed { request: id, client: from, limit: limit.clone() });
         return Err(Refusal::Overloaded { what: limit, retry_after: core.config.policy.retry_after });
     }
     Ok(true)
-}
-
-fn note_client_heard(core: &mut Core, client: ClientKey, now: Timestamp) {
-    if let Some(at) = core.clients.heard(client, core.config.policy.client_silence, now) {
-        core.timers.set(Timer::ClientSilence(client), at);
-    }
 }
 
 fn accept(
@@ -97,7 +94,7 @@ fn accept(
     let Some(client) = core.clients.find_or_add(from) else {
         return out.inconsistent("a submission of a client too many was admitted");
     };
-    note_client_heard(core, client, now);
+    note_heard(core, client, now);
     let deadline = now.after(submission.answer_within);
     let spec = core.specs.acquire(&submission);
     let request = |leaf, target| Request { client, arrived: now, deadline, leaf, target };
@@ -147,9 +144,12 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
         join(core, out, Joining { job, id, kind, deadline }, now);
     } else {
         let bytes = execute_bytes(&work);
-        core.clients.charge_bytes(client, kind, bytes);
+        let Some(user) = core.clients.user_of(client) else {
+            return out.inconsistent("the client of a new execution is not known");
+        };
+        core.clients.charge_bytes(user, kind, bytes);
         let context = JobContext::new(spec, now);
-        let new = NewExecution { context, deadline, work: *work, identity, request: id, client, bytes };
+        let new = NewExecution { context, deadline, work: *work, identity, request: id, client, user, bytes };
         // A fresh execution is run in any case.
         let quarantined_by = if new.work.fresh { None } else { core.quarantine.holds(&identity, max_deaths, now) };
         core.executions.insert(job, Execution::new(new));

@@ -1,6 +1,11 @@
-//! Clients (nodes' handles): what each has here, which relay-chain leaves it holds active, and whether it is alive.
+//! Clients (sessions of users): what each has here, which relay-chain leaves it holds active, and whether it is alive.
 
-use crate::{collections::ShardedMap, keys::ClientKey, settings::Limit, time::Timestamp};
+use crate::{
+    collections::ShardedMap,
+    keys::{ClientKey, UserKey},
+    tables::users::{Usage, Users},
+    time::Timestamp,
+};
 use pvf_proto::{
     identity::ClientId,
     ids::{RelayHash, RequestId},
@@ -35,25 +40,12 @@ impl RequestClass {
     }
 }
 
-/// Requests and bytes that count for a limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    requests: u64,
-    bytes: u64,
-}
-
-impl Usage {
-    /// Whether one more request with so many bytes would exceed a limit.
-    pub(crate) fn exceeds(self, bytes: u64, limit: Limit) -> bool {
-        self.requests >= limit.requests || self.bytes.saturating_add(bytes) > limit.bytes
-    }
-}
-
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) id: ClientId,
-    pub(crate) usage: Usage,
+    pub(crate) user: UserKey,
+    requests: u64,
     pub(crate) last_heard: Timestamp,
     /// When its silence timer fires; `None` before the first one is set.
     pub(crate) silence_timer: Option<Timestamp>,
@@ -66,10 +58,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(id: ClientId) -> Self {
+    fn new(id: ClientId, user: UserKey) -> Self {
         Self {
             id,
-            usage: Usage::default(),
+            user,
+            requests: 0,
             last_heard: Timestamp::default(),
             silence_timer: None,
             gone: false,
@@ -85,7 +78,12 @@ impl Client {
     }
 
     pub(crate) fn has_requests(&self) -> bool {
-        self.usage.requests > 0
+        self.requests > 0
+    }
+
+    /// Whether nothing would be lost with it: it has neither requests nor told of leaves.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.has_requests() && self.active.is_empty() && self.retired.is_empty()
     }
 }
 
@@ -94,6 +92,7 @@ impl Client {
 pub(crate) struct Clients {
     by_id: ShardedMap<ClientId, ClientKey>,
     clients: SlotMap<ClientKey, Box<Client>>,
+    users: Users,
     classes: [Usage; CLASSES],
 }
 
@@ -102,7 +101,7 @@ impl Clients {
         self.by_id.get(id).copied()
     }
 
-    /// The key of a client, which is added if it is new; `None` if there are [`MAX_CLIENTS`].
+    /// The key of a client, which is added if it is new; `None` if there are [`MAX_CLIENTS`], or too many users.
     pub(crate) fn find_or_add(&mut self, id: ClientId) -> Option<ClientKey> {
         if let Some(key) = self.find(&id) {
             return Some(key);
@@ -110,7 +109,8 @@ impl Clients {
         if self.is_full() {
             return None;
         }
-        let key = self.clients.insert(Box::new(Client::new(id)));
+        let user = self.users.add_session(id.user)?;
+        let key = self.clients.insert(Box::new(Client::new(id, user)));
         self.by_id.insert(id, key);
         Some(key)
     }
@@ -146,7 +146,26 @@ impl Clients {
     pub(crate) fn forget(&mut self, key: ClientKey) {
         if let Some(client) = self.clients.remove(key) {
             self.by_id.remove(&client.id);
+            self.users.remove_session(client.user);
         }
+    }
+
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    pub(crate) fn users_mut(&mut self) -> &mut Users {
+        &mut self.users
+    }
+
+    /// The user of a client.
+    pub(crate) fn user_of(&self, key: ClientKey) -> Option<UserKey> {
+        self.get(key).map(|client| client.user)
+    }
+
+    fn user_mut(&mut self, key: ClientKey) -> Option<&mut Usage> {
+        let user = self.user_of(key)?;
+        self.users.get_mut(user).map(|user| &mut user.usage)
     }
 
     /// What all requests of a class hold.
@@ -162,9 +181,12 @@ impl Clients {
         leaf: Option<RelayHash>,
         id: RequestId,
     ) {
-        self.classes[class.index()].requests += 1;
+        self.classes[class.index()].add_request();
+        if let Some(usage) = self.user_mut(client) {
+            usage.add_request();
+        }
         let Some(client) = self.get_mut(client) else { return };
-        client.usage.requests += 1;
+        client.requests += 1;
         if let Some(leaf) = leaf {
             client.by_leaf.entry(leaf).or_default().insert(id);
         }
@@ -178,9 +200,12 @@ impl Clients {
         leaf: Option<RelayHash>,
         id: RequestId,
     ) {
-        self.classes[class.index()].requests -= 1;
+        self.classes[class.index()].remove_request();
+        if let Some(usage) = self.user_mut(client) {
+            usage.remove_request();
+        }
         let Some(client) = self.get_mut(client) else { return };
-        client.usage.requests -= 1;
+        client.requests -= 1;
         if let Some(leaf) = leaf
             && let Some(requests) = client.by_leaf.get_mut(&leaf)
         {
@@ -192,18 +217,18 @@ impl Clients {
     }
 
     /// Counts the bytes that an execution holds in memory.
-    pub(crate) fn charge_bytes(&mut self, client: ClientKey, kind: ExecuteKind, bytes: u64) {
-        self.classes[kind as usize].bytes += bytes;
-        if let Some(client) = self.get_mut(client) {
-            client.usage.bytes += bytes;
+    pub(crate) fn charge_bytes(&mut self, user: UserKey, kind: ExecuteKind, bytes: u64) {
+        self.classes[kind as usize].add_bytes(bytes);
+        if let Some(user) = self.users.get_mut(user) {
+            user.usage.add_bytes(bytes);
         }
     }
 
     /// Reverses [`Clients::charge_bytes`].
-    pub(crate) fn release_bytes(&mut self, client: ClientKey, kind: ExecuteKind, bytes: u64) {
-        self.classes[kind as usize].bytes -= bytes;
-        if let Some(client) = self.get_mut(client) {
-            client.usage.bytes = client.usage.bytes.saturating_sub(bytes);
+    pub(crate) fn release_bytes(&mut self, user: UserKey, kind: ExecuteKind, bytes: u64) {
+        self.classes[kind as usize].remove_bytes(bytes);
+        if let Some(user) = self.users.get_mut(user) {
+            user.usage.remove_bytes(bytes);
         }
     }
 
@@ -249,7 +274,7 @@ impl Clients {
 
     /// Bytes that all executions hold.
     pub(crate) fn bytes(&self) -> u64 {
-        self.classes.iter().map(|usage| usage.bytes).sum()
+        self.classes.iter().map(|usage| usage.bytes()).sum()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -258,6 +283,6 @@ impl Clients {
 
     /// All counted requests: for checks.
     pub(crate) fn requests(&self) -> u64 {
-        self.classes.iter().map(|usage| usage.requests).sum()
+        self.classes.iter().map(|usage| usage.requests()).sum()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     collections::ShardedMap,
-    keys::{AttemptSite, ClientKey, ExcludedWorkers, LostAttempts, Spot},
+    keys::{AttemptSite, ClientKey, ExcludedWorkers, LostAttempts, Spot, UserKey},
     tables::{lifecycle::IllegalTransition, reported::ReportedAttempts, requests::JobContext},
     time::Timestamp,
 };
@@ -91,12 +91,13 @@ pub(crate) struct Execution {
     pub(crate) shared: bool,
     /// The requests that wait for it, the first one first.
     pub(crate) waiters: SmallVec<[RequestId; 1]>,
-    /// The client whose fair share it uses: that of the first request.
+    /// The client of the first request, and its user, whose fair share it uses.
     pub(crate) client: ClientKey,
+    pub(crate) user: UserKey,
     /// Bytes of input that it holds in memory.
     pub(crate) bytes: u64,
-    /// For which client and kind these bytes are counted.
-    pub(crate) charged: (ClientKey, ExecuteKind),
+    /// For which user and kind these bytes are counted.
+    pub(crate) charged: (UserKey, ExecuteKind),
     state: ExecutionState,
     /// Dispatches so far.
     pub(crate) attempts: Attempt,
@@ -123,6 +124,7 @@ pub(crate) struct NewExecution {
     pub(crate) identity: ValidationKey,
     pub(crate) request: RequestId,
     pub(crate) client: ClientKey,
+    pub(crate) user: UserKey,
     pub(crate) bytes: u64,
 }
 
@@ -130,7 +132,7 @@ impl Execution {
     pub(crate) fn new(new: NewExecution) -> Self {
         Self {
             kind: new.work.kind,
-            charged: (new.client, new.work.kind),
+            charged: (new.user, new.work.kind),
             shared: !new.work.fresh,
             context: new.context,
             deadline: new.deadline,
@@ -138,6 +140,7 @@ impl Execution {
             identity: new.identity,
             waiters: std::iter::once(new.request).collect(),
             client: new.client,
+            user: new.user,
             bytes: new.bytes,
             state: ExecutionState::Unplaced,
             attempts: 0,
@@ -268,7 +271,7 @@ mod tests {
         use ExecutionState as S;
         let at = Timestamp::default();
         let worker = WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid::Uuid::nil() };
-        let spot = |job| Spot { place: (at, JobId(job)), client: None };
+        let spot = |job| Spot { place: (at, JobId(job)), user: None };
         let states = [
             S::Unplaced,
             S::AwaitingEngine,

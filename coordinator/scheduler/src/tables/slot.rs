@@ -1,7 +1,7 @@
 //! A job at a worker, and where a pool has a worker.
 
 use crate::{
-    keys::{AttemptKey, StagedRank},
+    keys::{AttemptKey, StagedRank, UserKey},
     time::Timestamp,
 };
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(crate) enum FetchStage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) at: AttemptKey,
+    /// The user for whom the job runs; `None` for a preparation.
+    pub(crate) user: Option<UserKey>,
     /// When the worker acknowledged the dispatch, or did not in time: from then on its heartbeats decide.
     pub(crate) taken: Option<Timestamp>,
     /// The worker has acknowledged the dispatch. Until then the job has not begun, as far as is known.

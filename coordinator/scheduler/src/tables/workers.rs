@@ -2,7 +2,7 @@
 
 use crate::{
     collections::ShardedMap,
-    keys::{ArtifactKey, AttemptKey, EngineKey},
+    keys::{ArtifactKey, AttemptKey, EngineKey, UserKey},
     tables::{
         health::Health,
         held::HeldArtifacts,
@@ -20,7 +20,7 @@ use pvf_proto::{
 };
 use smallvec::SmallVec;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     time::Duration,
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Workers {
     makers: Vec<SmallVec<[EngineKey; 1]>>,
     /// Jobs that may be staged at an execute worker for each of its slots.
     staged_per_slot: u32,
+    /// Executions at workers, by user.
+    jobs_of: HashMap<UserKey, u32>,
 }
 
 impl Workers {
@@ -49,6 +51,7 @@ impl Workers {
             pools: Vec::new(),
             makers: Vec::new(),
             staged_per_slot,
+            jobs_of: HashMap::new(),
         }
     }
 
@@ -179,6 +182,7 @@ impl Workers {
                 makers.retain(|maker| *maker != worker.engine || other == worker.engine.0 as usize);
             }
         }
+        worker.jobs.iter().for_each(|slot| self.uncount(slot));
         Some(worker)
     }
 
@@ -207,27 +211,58 @@ impl Workers {
 
     /// A job is dispatched to a worker: into a slot, or staged if all are taken. Returns whether the worker is there.
     /// `allowance`: how long it may take once it has a slot.
-    pub(crate) fn occupy(&mut self, id: &WorkerId, at: AttemptKey, urgency: u8, allowance: Duration) -> bool {
+    pub(crate) fn occupy(
+        &mut self,
+        id: &WorkerId,
+        (at, user): (AttemptKey, Option<UserKey>),
+        urgency: u8,
+        allowance: Duration,
+    ) -> bool {
         let occupied = self.change(id, |worker, pool| {
             let state = if worker.placed() >= worker.slots { SlotState::Staged } else { SlotState::Running };
             let fetch = FetchStage::Unknown;
-            let slot = Slot { at, taken: None, acknowledged: false, allowance, lease: None, urgency, fetch, state };
+            let slot =
+                Slot { at, user, taken: None, acknowledged: false, allowance, lease: None, urgency, fetch, state };
             worker.jobs.push(slot);
             pool.remember(worker.id, &slot);
         });
+        if occupied.is_some()
+            && let Some(user) = user
+        {
+            *self.jobs_of.entry(user).or_default() += 1;
+        }
         occupied.is_some()
     }
 
     /// A worker does not have an attempt any more; the most urgent staged job of it begins. Returns the slot, if the
     /// attempt was there.
     pub(crate) fn vacate(&mut self, id: &WorkerId, at: AttemptKey) -> Option<Slot> {
-        self.change(id, |worker, pool| {
+        let gone = self.change(id, |worker, pool| {
             let position = worker.jobs.iter().position(|slot| slot.at == at)?;
             let gone = worker.jobs.swap_remove(position);
             pool.forget(&gone);
             worker.fill_slots(pool);
             Some(gone)
-        })?
+        })??;
+        self.uncount(&gone);
+        Some(gone)
+    }
+
+    /// A job is not at its worker any more.
+    fn uncount(&mut self, slot: &Slot) {
+        if let Some(user) = slot.user
+            && let Entry::Occupied(mut jobs) = self.jobs_of.entry(user)
+        {
+            *jobs.get_mut() -= 1;
+            if *jobs.get() == 0 {
+                jobs.remove();
+            }
+        }
+    }
+
+    /// Executions at workers for a user.
+    pub(crate) fn jobs_of(&self, user: UserKey) -> u32 {
+        self.jobs_of.get(&user).copied().unwrap_or_default()
     }
 
     /// A heartbeat lists these attempts, and says which of them are only being fetched: these take no slot from now on,

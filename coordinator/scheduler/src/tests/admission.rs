@@ -1,7 +1,7 @@
 //! Which submissions are accepted: rules for their fields, and limits for what is here at once.
 
 use super::{env::Env, fixtures::*};
-use crate::{Limit, Policy, check};
+use crate::{Limit, Policy, UserLimits, check};
 use pvf_proto::{
     artifact::StoredArtifact,
     params::{ExecutorParam, ExecutorParams},
@@ -17,9 +17,9 @@ fn overloaded(reply: SubmitReply) -> String {
     what
 }
 
-fn limits(per_client: (u64, u64), per_kind: (u64, u64)) -> Policy {
-    let limit = |(requests, bytes)| Limit { requests, bytes };
-    Policy { per_client: limit(per_client), per_kind: limit(per_kind), ..unstaged() }
+fn limits((requests, bytes): (u64, u64), per_kind: (u64, u64)) -> Policy {
+    let per_user = UserLimits { requests, bytes, ..UserLimits::default() };
+    Policy { per_user, per_kind: Limit { requests: per_kind.0, bytes: per_kind.1 }, ..unstaged() }
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn requests_over_a_limit_are_refused_with_a_time_to_come_again() {
     accepted(env.submit_as(1, 1, execute(ExecuteKind::Backing)));
     accepted(env.submit_as(1, 2, execute(ExecuteKind::Approval)));
     let limit = overloaded(env.submit_as(1, 3, execute(ExecuteKind::Backing)));
-    assert!(limit.contains("this client (limit 2"), "{limit}");
+    assert!(limit.contains("user user1 (limit 2"), "{limit}");
     accepted(env.submit_as(1, 2, execute(ExecuteKind::Approval)));
     accepted(env.submit_as(2, 4, execute(ExecuteKind::Backing)));
     accepted(env.submit_as(3, 5, execute(ExecuteKind::Backing)));
@@ -57,10 +57,10 @@ fn bytes_over_a_limit_are_refused() {
     let mut env = Env::with(limits((100, 1000), (100, 1500)));
     assert_eq!(env.submit_as(1, 1, with_pov(900)), SubmitReply::Accepted);
     let limit = overloaded(env.submit_as(1, 2, with_pov(101)));
-    assert!(limit.contains("this client") && limit.contains("or 1000 bytes"), "{limit}");
+    assert!(limit.contains("user user1") && limit.contains("or 1000 bytes"), "{limit}");
     assert_eq!(env.submit_as(1, 2, with_pov(100)), SubmitReply::Accepted);
     let limit = overloaded(env.submit_as(2, 3, with_pov(501)));
-    assert!(limit.contains("all clients") && limit.contains("or 1500 bytes"), "{limit}");
+    assert!(limit.contains("all users") && limit.contains("or 1500 bytes"), "{limit}");
     assert_eq!((env.gauges().request_bytes, env.status().overloaded), (1000, 2));
     env.cancel(1, 1);
     assert_eq!(env.gauges().request_bytes, 100);
@@ -88,7 +88,7 @@ fn preparations_have_a_limit_of_their_own() {
     let mut env = Env::with(limits((100, 1000), (1, 1000)));
     assert_eq!(env.submit_as(1, 1, Work::Precheck), SubmitReply::Accepted);
     let limit = overloaded(env.submit_as(2, 2, Work::HeadsUp));
-    assert!(limit.contains("preparation requests of all clients"), "{limit}");
+    assert!(limit.contains("preparation requests of all users"), "{limit}");
     assert_eq!(env.submit_as(2, 3, execute(ExecuteKind::Backing)), SubmitReply::Accepted);
     env.pass(TEN_MINUTES);
     assert_eq!([env.verdict_of(1), env.verdict_of(3)], [Outcome::Expired, Outcome::Expired]);

@@ -1,7 +1,7 @@
 //! Silence of clients, verdicts that they miss, and their view of the relay chain.
 
 use super::{env::Env, fixtures::*};
-use crate::{Event, Limit, Policy};
+use crate::{Event, Policy, UserLimits};
 use pvf_proto::{
     artifact::StoredArtifact,
     ids::RelayHash,
@@ -53,8 +53,8 @@ fn a_client_that_asks_is_not_silent() {
 /// Found by simulation seed 338.
 #[test]
 fn a_repeated_or_refused_submission_shows_that_its_client_is_alive() {
-    let per_client = Limit { requests: 2, bytes: 1000 };
-    let mut env = Env::with(Policy { per_client, ..short_silence() });
+    let per_user = UserLimits { requests: 2, ..UserLimits::default() };
+    let mut env = Env::with(Policy { per_user, ..short_silence() });
     env.worker(2, WorkerKind::Execute, 1);
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
@@ -90,10 +90,13 @@ fn silence_of_clients_counts_only_while_the_coordinator_is_connected() {
 }
 
 #[test]
-fn a_client_without_requests_is_forgotten_after_ten_minutes() {
+fn a_client_without_requests_is_forgotten_at_once_unless_it_told_of_leaves() {
     let (mut env, run) = one_busy_worker(short_silence());
+    assert_eq!(env.gauges().clients, 1);
     env.executed(&run, valid());
     assert!(is_valid(&env.verdict_of(1)));
+    assert_eq!(env.gauges().clients, 0);
+    env.leaves(1, ActiveLeavesUpdate { activated: None, deactivated: vec![RelayHash([7; 32])] });
     env.pass(Duration::from_secs(590));
     assert_eq!(env.gauges().clients, 1);
     env.pass(Duration::from_secs(31));

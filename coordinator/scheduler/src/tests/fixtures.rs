@@ -28,8 +28,14 @@ pub(super) fn request(n: u64) -> RequestId {
     format!("{n:032x}").parse().unwrap()
 }
 
+/// A client of a user of its own.
 pub(super) fn client(n: u64) -> ClientId {
-    ClientId { user: UserName::default(), session: Uuid::from_u128(n.into()) }
+    session(&format!("user{n}"), n)
+}
+
+/// One of several clients of a user.
+pub(super) fn session(user: &str, n: u64) -> ClientId {
+    ClientId { user: UserName::parse(user).unwrap(), session: Uuid::from_u128(n.into()) }
 }
 
 thread_local! {

@@ -5,7 +5,7 @@ use super::{
     env::{Env, Job},
     fixtures::*,
 };
-use crate::{Command, Delivery, DropReason, Event, Limit, Listed, Notice, Policy, RetryReason};
+use crate::{Command, Delivery, DropReason, Event, Listed, Notice, Policy, RetryReason, UserLimits};
 use pvf_proto::{
     artifact::StoredArtifact,
     ids::CodeHash,
@@ -157,8 +157,8 @@ fn a_client_is_gone_once_while_it_waits_for_something() {
 
 #[test]
 fn a_request_over_a_limit_is_shed() {
-    let per_client = Limit { requests: 1, bytes: 1000 };
-    let mut env = Env::with(Policy { per_client, ..unstaged() });
+    let per_user = UserLimits { requests: 1, ..UserLimits::default() };
+    let mut env = Env::with(Policy { per_user, ..unstaged() });
     env.submit(1, 1, execute(ExecuteKind::Backing));
     assert_eq!(env.new_notices(), []);
     let reply = env.submit_as(1, 2, execute(ExecuteKind::Backing));

@@ -191,6 +191,14 @@ pub enum Refusal {
     /// The message cannot be decoded.
     #[error("{0}")]
     Malformed(String),
+    /// The operator does not allow the user to ask for requests of this kind.
+    #[error("kind: {kind} is not allowed for user {user} by the operator of the fleet")]
+    NotAllowed {
+        /// The user.
+        user: String,
+        /// The kind of request.
+        kind: String,
+    },
     /// There is no version of the protocol that both speak.
     #[error("protocol version: the client speaks {client}, the fleet speaks {fleet}; upgrade the one with the lower")]
     UnsupportedVersion {

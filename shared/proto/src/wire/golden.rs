@@ -195,6 +195,7 @@ fn clients(golden: &mut GoldenMessages) {
         ("overloaded", Refusal::Overloaded { what: "queue".into(), retry_after: Duration::from_secs(1) }),
         ("store", Refusal::StoreUnavailable("why".into())),
         ("malformed", Refusal::Malformed("why".into())),
+        ("not allowed", Refusal::NotAllowed { user: "u".into(), kind: "dispute".into() }),
         ("version", Refusal::UnsupportedVersion { client: VersionRange { min: 5, max: 6 }, fleet: SPEAKS }),
     ] {
         golden.add(&format!("refused {name}"), &SubmitReply::Refused(refusal));

@@ -2,6 +2,7 @@
 
 use super::*;
 use pvf_proto::{
+    identity::ClientId,
     ids::RequestId,
     job::{ExecuteOutcome, JobOutcome, JobUsage, PrepareOutcome},
     wire::{
@@ -177,11 +178,15 @@ impl Env {
     }
 
     pub(crate) fn send_as(&mut self, from: u64, submission: Submission) -> SubmitReply {
+        self.send_from(client(from), submission)
+    }
+
+    pub(crate) fn send_from(&mut self, from: ClientId, submission: Submission) -> SubmitReply {
         let id = submission.id;
         let message = decoded_from_client(FromClient::Submit(Box::new(submission)));
         let FromClient::Submit(submission) = message else { unreachable!() };
         let identity = submission.validation_key();
-        match self.answer_to(|reply| Event::Submit { client: client(from), submission, identity, reply }) {
+        match self.answer_to(|reply| Event::Submit { client: from, submission, identity, reply }) {
             Answer::Accepted(accepted) if accepted == id => SubmitReply::Accepted,
             Answer::Submit(reply) => reply,
             other => panic!("an answer to a submission was expected, not {other:?}"),
