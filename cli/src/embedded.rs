@@ -8,7 +8,8 @@ use pvf_shared::{
     client::{ClientConfig, ClientError},
     config::ProtocolTimeouts,
     ids::FleetName,
-    store::{BlobStore, StoreError, seal::SealKey},
+    keys::{KeyError, own_keys},
+    store::{ArtifactKeys, BlobStore, StoreError},
     wire::WorkerKind,
 };
 use pvf_worker::{
@@ -31,8 +32,11 @@ pub struct Config {
     /// The store for artifacts and large inputs: a folder (also as `file://`), `memory://`, or, with the feature
     /// `cloud`, `s3://`, `gs://`, `az://`. A missing folder is created.
     pub store: String,
-    /// The secret that artifacts are sealed with. The default [`SealKey::unkeyed`] detects damage, but not forgery.
-    pub seal_key: SealKey,
+    /// The keys that artifacts are signed with. With the default `None` the host has a key pair of its own. If the
+    /// store is a folder, the pair is kept in the folder `keys` in it, which only this user can read, and hosts with
+    /// the same store share it. Else it is in this process's memory only, and what an earlier process stored is
+    /// prepared again.
+    pub keys: Option<ArtifactKeys>,
     /// Number of preparations that run at the same time. The default is 1: a preparation uses all cores.
     pub prepare_slots: u32,
     /// Number of executions that run at the same time. The default is one for each core.
@@ -68,7 +72,7 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             store: store.into(),
-            seal_key: SealKey::unkeyed(),
+            keys: None,
             prepare_slots: 1,
             execute_slots: u32::try_from(cores).unwrap_or(1),
             worker_exe: None,
@@ -88,6 +92,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The host's own keys cannot be made or used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The coordinator cannot start.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
@@ -99,6 +106,11 @@ pub enum StartError {
     Worker(String),
 }
 
+/// Where hosts and fleets of one machine keep their own keys: in the store, if it is a folder.
+pub(crate) fn own_key_folder(store: &str) -> Option<PathBuf> {
+    BlobStore::folder_of(store).map(|folder| folder.join("keys"))
+}
+
 /// Starts a host in this process. Returns a handle for requests, and the future that drives the host: spawn it, or poll
 /// it beside your own. The future completes when the last handle is dropped. Dropping the future ends every job.
 ///
@@ -108,7 +120,14 @@ pub async fn start(
     config: Config,
     metrics: Metrics,
 ) -> Result<(ValidationHost, impl Future<Output = ()> + Send), StartError> {
-    let store = BlobStore::open(&config.store, config.seal_key.clone())?;
+    let keys = match config.keys.clone() {
+        Some(keys) => keys,
+        None => match own_key_folder(&config.store) {
+            Some(folder) => own_keys(&folder)?.0,
+            None => ArtifactKeys::generate()?,
+        },
+    };
+    let store = BlobStore::open(&config.store, keys)?;
     let bus: SharedBus = Arc::new(LocalBus::new());
     let fleet = FleetName::default();
     let coordinator = Coordinator {

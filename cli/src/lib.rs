@@ -66,9 +66,10 @@ pub use pvf_shared::{
     config::ProtocolTimeouts,
     identity::WorkerId,
     ids::{ArtifactId, CodeHash, FencingToken, FleetName, RequestId, StorageRoot},
+    keys::{ArtifactKeys, KeyError, KeyFingerprint, PrivateKey, PublicKey},
     params::{ExecutorParam, ExecutorParams, HostFunctionSet, ParamsError, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
-    store::{StoreError, seal::SealKey},
+    store::StoreError,
     verdict::{AmbiguousReason, Blame, InternalError, InvalidReason, Outcome, PrepareError},
     wire::{ActiveLeaf, ActiveLeavesUpdate, ArtifactSummary, FleetStatus, Refusal, Timings, WorkerKind, WorkerStatus},
 };

@@ -10,8 +10,9 @@ use pvf_shared::{
     config::ProtocolTimeouts,
     http::{Http, HttpError},
     ids::FleetName,
+    keys::{KeyArgs, listed},
     signals::Shutdown,
-    store::{BlobStore, StoreError, seal::SealKey},
+    store::{BlobStore, StoreError},
 };
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -33,9 +34,8 @@ struct Args {
     /// Name of the fleet; several fleets may share one NATS server
     #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     fleet: FleetName,
-    /// File with the secret for artifact seals, the same for the whole fleet
-    #[arg(long, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
-    seal_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// TOML file with the settings of the queues; compose/coordinator.toml is a sample with every key
     #[arg(long, env = "PVF_COORDINATOR_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
@@ -53,7 +53,7 @@ struct Args {
 /// Why the role did not start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    /// The seal key or the settings file is wrong.
+    /// The keys or the settings file are wrong.
     #[error("{0}")]
     Settings(String),
     /// The store's URL is wrong.
@@ -96,10 +96,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), StartError> {
-    let key = SealKey::from_file(args.seal_key_file.as_deref()).map_err(StartError::Settings)?;
+    let keys = args.keys.of_verifier("the coordinator").map_err(|error| StartError::Settings(error.to_string()))?;
+    tracing::info!(trusts = listed(&keys.trusts()), "keys of artifacts");
     let config = CoordinatorConfig::load(args.config.as_deref()).map_err(StartError::Settings)?;
     let nats = args.nats.required().map_err(StartError::Settings)?;
-    let store = BlobStore::open_shared(&args.store, key)?;
+    let store = BlobStore::open_shared(&args.store, keys)?;
     pvf_shared::runtime::runtime()?.block_on(coordinate(args, config, &nats, store))
 }
 
@@ -135,18 +136,20 @@ mod tests {
         let store = tempfile::tempdir().unwrap();
         let store = store.path().to_str().unwrap();
         let args = ["pvf-coordinator", "--nats", "nats://127.0.0.1:1", "--store", store];
-        run(&Args::parse_from(args.iter().chain(more))).unwrap_err()
+        let unsigned = if more.contains(&"--trusted-key") { None } else { Some(&"--unsigned") };
+        run(&Args::parse_from(args.iter().chain(unsigned).chain(more))).unwrap_err()
     }
 
     #[test]
     fn each_error_has_its_documented_exit_code() {
         let folder = tempfile::tempdir().unwrap();
-        let short_key = folder.path().join("key");
-        std::fs::write(&short_key, "short").unwrap();
+        let no_key = folder.path().join("key");
+        std::fs::write(&no_key, "short").unwrap();
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         for (more, code, words) in [
-            (["--seal-key-file", short_key.to_str().unwrap()], 2, "at least 16"),
+            (["--trusted-key", no_key.to_str().unwrap()], 2, "not a key file"),
+            (["--trusted-key", ""], 2, "--unsigned"),
             (["--config", "/does/not/exist"], 2, "/does/not/exist"),
             (["--http", &address], 2, "already in use"),
             // Nothing listens on port 1.
@@ -156,7 +159,7 @@ mod tests {
             assert!(error.to_string().contains(words), "{error}");
             assert_eq!(error.exit_code(), code, "{error}");
         }
-        let args = ["pvf-coordinator", "--nats", "host:1", "--store", "memory://"];
+        let args = ["pvf-coordinator", "--nats", "host:1", "--store", "memory://", "--unsigned"];
         let error = run(&Args::parse_from(args)).unwrap_err();
         assert!(matches!(error, StartError::Store(_)) && error.exit_code() == 2, "{error}");
     }

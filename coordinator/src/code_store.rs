@@ -111,14 +111,14 @@ pub(crate) fn unavailable(error: StoreError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvf_shared::{Bytes, store::seal::SealKey};
+    use pvf_shared::{Bytes, store::ArtifactKeys};
 
     fn code(bytes: &'static [u8]) -> CodeRef {
         CodeRef { hash: CodeHash::of(bytes), blob: BlobRef::Inline(Bytes::from_static(bytes)) }
     }
 
     fn memory() -> CodeStore {
-        CodeStore::new(BlobStore::open("memory://", SealKey::unkeyed()).unwrap())
+        CodeStore::new(BlobStore::open("memory://", ArtifactKeys::unsigned()).unwrap())
     }
 
     #[tokio::test]

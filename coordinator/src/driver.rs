@@ -118,7 +118,8 @@ impl Coordinator {
         // Higher than the token of every earlier coordinator, whatever the clocks said.
         let token = FencingToken(store.next_token(clock.millis()).await?);
         let version = env!("CARGO_PKG_VERSION").into();
-        let scheduler_config = SchedulerConfig { token, timing, policy: config.policy, version };
+        let trusted_keys = store.artifact_keys().trusts();
+        let scheduler_config = SchedulerConfig { token, timing, policy: config.policy, version, trusted_keys };
         let scheduler = Scheduler::new(scheduler_config, clock.now());
         let effects = Effects {
             outbox,

@@ -3,16 +3,17 @@
 use futures::StreamExt as _;
 use pvf_shared::{
     Bytes,
-    artifact::Mac,
+    artifact::ArtifactDigest,
     blob::BlobRef,
     bus::{Bus as _, Message, Subscription, local::LocalBus},
     candidate::{BlockDataForm, CandidateContext},
     identity::{ClientId, UserName, WorkerId},
     ids::{ArtifactId, CodeHash, EngineId, FencingToken, FleetName, JobId, RequestId, StorageRoot},
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage},
+    keys::KeyFingerprint,
     params::ExecutorParams,
     priority::ExecuteKind,
-    store::{BlobStore, seal::SealKey},
+    store::{ArtifactKeys, BlobStore, seal::Compiled},
     subjects,
     wire::{
         self, CodeRef, Dispatch, ExecuteSubmission, JobReport, SPEAKS, SecurityStatus, Submission, ToWorker,
@@ -29,11 +30,11 @@ pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn memory_store() -> BlobStore {
-    BlobStore::open("memory://", SealKey::unkeyed()).unwrap()
+    BlobStore::open("memory://", ArtifactKeys::unsigned()).unwrap()
 }
 
 pub(crate) fn folder_store(folder: &tempfile::TempDir) -> BlobStore {
-    BlobStore::open(folder.path().to_str().unwrap(), SealKey::unkeyed()).unwrap()
+    BlobStore::open(folder.path().to_str().unwrap(), ArtifactKeys::unsigned()).unwrap()
 }
 
 pub(crate) fn fleet() -> FleetName {
@@ -121,6 +122,11 @@ pub(crate) fn artifact() -> ArtifactId {
     ArtifactId { code_hash: CodeHash::of(b"code"), prep_hash, engine: EngineId::parse("e").unwrap() }
 }
 
+/// An artifact's content.
+pub(crate) fn compiled() -> Compiled {
+    Compiled { code: Bytes::from_static(b"compiled"), has_start: false }
+}
+
 /// The registration of a worker with one slot.
 pub(crate) fn hello() -> WorkerHello {
     WorkerHello {
@@ -134,13 +140,15 @@ pub(crate) fn hello() -> WorkerHello {
         holds: vec![],
         running: vec![],
         also_compiles_for: vec![],
+        signs_with: Some(KeyFingerprint::Unsigned),
+        trusts: vec![KeyFingerprint::Unsigned],
     }
 }
 
 pub(crate) fn dispatch(job: u64, block_data: Bytes) -> ToWorker {
     let spec = ExecuteJob {
         artifact: artifact(),
-        mac: Some(Mac([1; 32])),
+        digest: Some(ArtifactDigest([1; 32])),
         context: context(),
         block_data: BlobRef::Inline(block_data),
         executor_params: ExecutorParams::default(),

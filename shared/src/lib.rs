@@ -8,6 +8,7 @@ pub mod bus;
 pub mod client;
 #[cfg(feature = "executable")]
 pub mod http;
+pub mod keys;
 pub mod pull;
 pub mod retry;
 #[cfg(feature = "executable")]

@@ -53,13 +53,13 @@ fn bare(instrumented: &[u8]) -> (f64, usize) {
     let start = Instant::now();
     let params = ExecutorParams::default();
     let artifact = wasm::compile(instrumented, &params, CpuBaseline::of_this_machine(), threads).expect("compiled");
-    (start.elapsed().as_secs_f64(), artifact.len())
+    (start.elapsed().as_secs_f64(), artifact.code.len())
 }
 
 async fn job(runner: &JobRunner, code: &Bytes) -> usize {
     let job = PrepareJob { code_bomb_limit: u32::MAX, ..prepare_job(code, 0) };
     match runner.prepare(&job, code.clone()).await.0 {
-        Prepared::Artifact(artifact) => artifact.len(),
+        Prepared::Artifact(artifact) => artifact.code.len(),
         other => panic!("{other:?}"),
     }
 }

@@ -14,7 +14,7 @@ use pvf_tests::{
     real::{Case, Expect, Folder},
 };
 use pvf_worker::{
-    supervise::Prepared,
+    supervise::{ArtifactFile, Prepared},
     wasm::{self, CpuBaseline},
 };
 use std::{
@@ -111,9 +111,9 @@ fn job_of(folder: &Folder, case: &Case) -> Result<(ExecuteJob, Bytes), String> {
     Ok((job, request.block_data))
 }
 
-async fn executing(folder: &Folder, artifact: &Path, calls: u64) -> Result<Vec<Row>, String> {
+async fn executing(folder: &Folder, artifact: &ArtifactFile, calls: u64) -> Result<Vec<Row>, String> {
     let runner = runner("pvf-execute-worker", 1, 1);
-    let bytes = std::fs::read(artifact).expect("the artifact");
+    let bytes = std::fs::read(artifact.path()).expect("the artifact");
     let mut rows = Vec::new();
     for case in folder.cases().iter().filter(|case| case.expect == Expect::Valid) {
         eprintln!("executing {}", case.name);
@@ -185,11 +185,12 @@ async fn cold(folder: &Folder, case: &Case, artifact: &Path, runs: u64) -> Resul
 async fn run(folder: &Folder, args: &Args) -> Result<(u64, Vec<Row>), String> {
     let codes = folder.codes()?;
     let mut rows = preparing(&codes, args.runs).await;
-    let (bytes, artifact) = prepared(&codes[0]).await;
-    rows.extend(executing(folder, artifact.path(), args.calls).await?);
+    let artifact = prepared(&codes[0]).await;
+    let bytes = artifact.compiled.code.len() as u64;
+    rows.extend(executing(folder, &artifact.file, args.calls).await?);
     let valid = |case: &&Case| case.expect == Expect::Valid;
     let case = folder.cases().iter().find(valid).ok_or("no valid candidate")?;
-    rows.push(cold(folder, case, artifact.path(), args.runs).await?);
+    rows.push(cold(folder, case, artifact.file.path(), args.runs).await?);
     Ok((bytes, rows))
 }
 

@@ -215,7 +215,7 @@ async fn a_corrupted_artifact_is_prepared_again(host: Host) {
 }
 
 async fn an_artifact_of_other_code_is_prepared_again(host: Host) {
-    // The seal of the other artifact is intact, but its MAC covers another artifact id.
+    // The signature of the other artifact is intact, but covers another artifact id.
     let other = pvf_of(distinct_adder(1));
     host.handle().precheck_pvf(other).await.unwrap();
     let foreign = std::fs::read(&host.artifacts()[0]).unwrap();

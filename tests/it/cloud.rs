@@ -51,6 +51,8 @@ fn at_server(command: &mut Command, port: u16) -> &mut Command {
 fn pvf(cli: &CliFixture, port: u16, bucket: &str, args: &[&str]) -> Output {
     let mut command = Command::new(binary("pvf"));
     command.current_dir(cli.path()).args(args).args(["--json", "--store", bucket]).env_remove("PVF_NATS");
+    // Where its keys are.
+    command.env("XDG_DATA_HOME", cli.path());
     at_server(&mut command, port).output().unwrap()
 }
 

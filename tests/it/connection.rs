@@ -67,7 +67,7 @@ async fn users_and_tokens_are_taken_from_files_and_variables() {
     assert_refused(&status(&cli, url, &user[..2], &[]), "--nats-password-file FILE or NATS_PASSWORD");
     // A role ends as well, instead of trying again without end.
     let mut role = Command::new(binary("pvf-coordinator"));
-    role.env("PVF_STORE", cli.path().join("store")).args(["--nats", url]);
+    role.env("PVF_STORE", cli.path().join("store")).args(["--nats", url, "--unsigned"]);
     assert_refused(&role.output().unwrap(), "refused: authorization violation");
 
     let nats = NatsServer::start_with(DEFAULT_PAYLOAD, &format!("authorization {{ token: \"{SECRET}\" }}")).await;

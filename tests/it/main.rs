@@ -27,6 +27,7 @@ mod simulation;
 mod store;
 mod tool;
 mod tool_fleet;
+mod tool_keys;
 mod tool_usage;
 mod tool_warnings;
 mod versions;

@@ -6,7 +6,7 @@ use pvf::ValidationHost;
 use pvf_shared::{
     bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
-    store::{BlobStore, seal::SealKey},
+    store::{ArtifactKeys, BlobStore},
     verdict::Outcome,
 };
 use pvf_tests::{
@@ -28,7 +28,7 @@ const STANDSTILL: Duration = Duration::from_secs(7);
 async fn client(fleet: &Fleet) -> ValidationHost {
     let bus =
         NatsBus::connect(&NatsConnection::to(&fleet.nats.url).unwrap(), "test", Duration::from_secs(10)).await.unwrap();
-    let store = BlobStore::open(fleet.store().to_str().unwrap(), SealKey::unkeyed()).unwrap();
+    let store = BlobStore::open(fleet.store().to_str().unwrap(), ArtifactKeys::unsigned()).unwrap();
     let config = ClientConfig::default();
     assert!(config.patience < STANDSTILL);
     ValidationHost::connect(Arc::new(bus), Some(store), config).await.unwrap()

@@ -57,14 +57,14 @@ async fn a_fleet_without_a_coordinator_exits_with_3() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_role_starts_with_the_options_before_its_name() {
     let (cli, nats) = (CliFixture::new(), NatsServer::start(1024 * 1024).await);
-    cli.file("key", b"a secret of more than 16 bytes");
+    assert!(cli.pvf(&["keys", "new", "--out", "key"]).status.success());
     let store = cli.path().join("fleet").display().to_string();
-    let words = ["--nats", &nats.url, "--store", &store, "--fleet", "other", "--seal-key-file", "key", "-v"];
+    let words = ["--nats", &nats.url, "--store", &store, "--fleet", "other", "--trusted-key", "key.pub", "-v"];
     let joined = [
         format!("--nats={}", nats.url),
         format!("--store={store}"),
         "--fleet=other".into(),
-        "--seal-key-file=key".into(),
+        "--trusted-key=key.pub".into(),
         "--verbose".into(),
     ];
     let joined: Vec<&str> = joined.iter().map(String::as_str).collect();
@@ -74,7 +74,7 @@ async fn each_role_starts_with_the_options_before_its_name() {
     };
     let _roles = [
         start(&words, &["coordinator"]),
-        start(&joined, &["prepare-worker", "--slots", "1"]),
+        start(&joined, &["prepare-worker", "--slots", "1", "--signing-key", "key"]),
         start(&joined, &["execute-worker"]),
         start(&words, &["execute-worker", "--slots", "3", "--json-logs"]),
     ];
@@ -84,7 +84,7 @@ async fn each_role_starts_with_the_options_before_its_name() {
         (status["prepare_workers"] == 1 && status["execute_workers"] == 2).then_some(())
     })
     .await;
-    // Preparing and executing agree on the seal key, so each role read it.
+    // Preparing and executing agree on the keys, so each role read them.
     let answer = &cli.json(&[&words[..], &["execute", "code.wasm", "--params", "good"]].concat(), 0)[0];
     assert_eq!((answer["verdict"].as_str(), answer["attempts"].as_u64()), (Some("valid"), Some(1)));
     assert!(std::path::Path::new(&store).join("artifacts").is_dir());

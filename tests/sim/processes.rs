@@ -193,7 +193,7 @@ impl Worker {
 
     /// Whether a job needs something from the store.
     fn must_fetch(&self, spec: &JobSpec) -> bool {
-        matches!(spec, JobSpec::Execute(job) if self.copies.get(&job.artifact) != Some(&job.mac))
+        matches!(spec, JobSpec::Execute(job) if self.copies.get(&job.artifact) != Some(&job.digest))
     }
 
     /// Fetches what a job needs; gives the outcome if that fails.
@@ -203,15 +203,15 @@ impl Worker {
     }
 
     fn fetch_artifact(&mut self, job: &ExecuteJob, store: &Store) -> Option<ExecuteOutcome> {
-        if self.copies.get(&job.artifact) == Some(&job.mac) {
+        if self.copies.get(&job.artifact) == Some(&job.digest) {
             return None;
         }
         if store.failing {
             return Some(ExecuteOutcome::Internal(InternalError::Store("down".into())));
         }
-        match store.fetch(&job.artifact, job.mac) {
+        match store.fetch(&job.artifact, job.digest) {
             Fetched::Intact => {
-                self.copies.insert(job.artifact.clone(), job.mac);
+                self.copies.insert(job.artifact.clone(), job.digest);
                 None
             }
             Fetched::Damaged => Some(ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact("damaged".into()))),

@@ -4,6 +4,7 @@ use pvf_scheduler::{Beyond, Policy, Scheduler, SchedulerConfig};
 use pvf_shared::{
     config::ProtocolTimeouts,
     ids::{EngineId, FencingToken},
+    keys::KeyFingerprint,
     time::Timestamp,
     wire::{SPEAKS, SecurityStatus, WorkerHello, WorkerKind},
 };
@@ -59,7 +60,13 @@ pub fn policy(rng: &mut fastrand::Rng) -> Policy {
 
 /// A scheduler that knows nothing.
 pub fn scheduler(policy: &Policy, token: FencingToken, now: Timestamp) -> Scheduler {
-    let config = SchedulerConfig { token, timing: timing(), policy: policy.clone(), version: "sim".into() };
+    let config = SchedulerConfig {
+        token,
+        timing: timing(),
+        policy: policy.clone(),
+        version: "sim".into(),
+        trusted_keys: vec![KeyFingerprint::Unsigned],
+    };
     Scheduler::new(config, now)
 }
 
@@ -86,6 +93,8 @@ impl WorkerSetup {
             holds: vec![],
             running: vec![],
             also_compiles_for: vec![],
+            signs_with: Some(KeyFingerprint::Unsigned),
+            trusts: vec![KeyFingerprint::Unsigned],
         };
         Agent::new(AgentConfig { kind: self.kind, registration, timing: timing(), drain: DRAIN }, now)
     }

@@ -2,7 +2,7 @@
 
 use pvf_scheduler::Listed;
 use pvf_shared::{
-    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
     ids::ArtifactId,
     time::Timestamp,
     verdict::PrepareError,
@@ -40,9 +40,9 @@ impl Store {
             return *info;
         }
         self.stored += 1;
-        let mut mac = [0; 32];
-        mac[..8].copy_from_slice(&self.stored.to_le_bytes());
-        let info = ArtifactInfo { bytes: 1000, mac: Mac(mac) };
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&self.stored.to_le_bytes());
+        let info = ArtifactInfo { bytes: 1000, digest: ArtifactDigest(digest) };
         self.objects.insert(id.clone(), Object::Artifact { info, damaged: false });
         info
     }
@@ -66,9 +66,11 @@ impl Store {
         }))
     }
 
-    pub fn fetch(&self, id: &ArtifactId, mac: Option<Mac>) -> Fetched {
+    pub fn fetch(&self, id: &ArtifactId, digest: Option<ArtifactDigest>) -> Fetched {
         match self.objects.get(id) {
-            Some(Object::Artifact { info, damaged }) if *damaged || mac.is_some_and(|mac| mac != info.mac) => {
+            Some(Object::Artifact { info, damaged })
+                if *damaged || digest.is_some_and(|digest| digest != info.digest) =>
+            {
                 Fetched::Damaged
             }
             Some(Object::Artifact { .. }) => Fetched::Intact,

@@ -5,7 +5,7 @@ use super::{
 };
 use pvf_scheduler::Event as SchedulerEvent;
 use pvf_shared::{
-    artifact::Mac,
+    artifact::ArtifactDigest,
     identity::{UserName, WorkerId},
     ids::ArtifactId,
     job::JobUsage,
@@ -35,7 +35,7 @@ pub struct Worker {
     /// Jobs whose artifact and input are on their way.
     pub fetching: BTreeMap<FetchId, Arc<Dispatch>>,
     /// Its copies of artifacts.
-    pub copies: HashMap<ArtifactId, Option<Mac>>,
+    pub copies: HashMap<ArtifactId, Option<ArtifactDigest>>,
     pub checks: WorkerChecks,
     /// Its machine is broken until then: every job fails at once.
     pub fails_until: Timestamp,

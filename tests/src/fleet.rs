@@ -5,7 +5,8 @@ use pvf_shared::{
     ValidationHost,
     bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
-    store::{BlobStore, seal::SealKey},
+    keys::KeyPairFiles,
+    store::{ArtifactKeys, BlobStore},
     wire::{FleetStatus, WorkerKind},
 };
 use pvf_testkit::nats::{DEFAULT_PAYLOAD, NatsServer};
@@ -42,8 +43,8 @@ pub struct FleetConfig {
     pub settings: String,
     /// More arguments of the coordinator.
     pub coordinator_arguments: Vec<String>,
-    /// Secret of the fleet's seal key file; without one the fleet runs unkeyed.
-    pub seal_secret: Option<String>,
+    /// Whether the fleet has keys; else it is unsigned.
+    pub signed: bool,
 }
 
 impl Default for FleetConfig {
@@ -54,7 +55,7 @@ impl Default for FleetConfig {
             max_payload: DEFAULT_PAYLOAD,
             settings: String::new(),
             coordinator_arguments: vec![],
-            seal_secret: None,
+            signed: false,
         }
     }
 }
@@ -73,7 +74,7 @@ pub struct Fleet {
     pub execute: Vec<Process>,
     store: PathBuf,
     dir: TempDir,
-    seal_key: Option<PathBuf>,
+    keys: Option<KeyPairFiles>,
     coordinator_arguments: Vec<String>,
 }
 
@@ -88,17 +89,13 @@ impl Fleet {
         let nats = NatsServer::start(config.max_payload).await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("coordinator.toml"), config.settings).unwrap();
-        let seal_key = config.seal_secret.map(|secret| {
-            let file = dir.path().join("seal-key");
-            std::fs::write(&file, secret).unwrap();
-            file
-        });
-        let mut coordinator = coordinator(&nats.url, &dir, seal_key.as_deref());
+        let keys = config.signed.then(|| new_keys(&dir.path().join("fleet.key")));
+        let mut coordinator = coordinator(&nats.url, &dir, keys.as_ref());
         let coordinator = Process::start(coordinator.args(&config.coordinator_arguments));
         let store = store_in(&dir);
         let host = client(&nats.url, Some(&store)).await;
         let (prepare, execute, coordinator_arguments) = (vec![], vec![], config.coordinator_arguments);
-        let mut fleet = Self { nats, host, coordinator, prepare, execute, store, dir, seal_key, coordinator_arguments };
+        let mut fleet = Self { nats, host, coordinator, prepare, execute, store, dir, keys, coordinator_arguments };
         for _ in 0..config.prepare {
             fleet.add(Role::Prepare);
         }
@@ -111,7 +108,7 @@ impl Fleet {
 
     /// The command line of a coordinator of this fleet.
     pub fn coordinator_command(&self) -> Command {
-        let mut command = coordinator(&self.nats.url, &self.dir, self.seal_key.as_deref());
+        let mut command = coordinator(&self.nats.url, &self.dir, self.keys.as_ref());
         command.args(&self.coordinator_arguments);
         command
     }
@@ -179,8 +176,16 @@ impl Fleet {
         if !arguments.contains(&"--slots") {
             command.args(["--slots", "1"]);
         }
-        if let Some(file) = &self.seal_key {
-            command.env("PVF_SEAL_KEY_FILE", file);
+        if ["--signing-key", "--trusted-key"].iter().any(|option| arguments.contains(option)) {
+            command.env_remove("PVF_UNSIGNED");
+        } else if let Some(keys) = &self.keys
+            && !arguments.contains(&"--unsigned")
+        {
+            match role {
+                Role::Prepare => command.env("PVF_SIGNING_KEY", &keys.private),
+                Role::Execute => command.env("PVF_TRUSTED_KEYS", &keys.public),
+            };
+            command.env_remove("PVF_UNSIGNED");
         }
         change(&mut command);
         list.push(Process::start(command.args(arguments)));
@@ -204,6 +209,11 @@ impl Fleet {
     /// The folder of its store.
     pub fn store(&self) -> &Path {
         &self.store
+    }
+
+    /// The files of its keys; it must be signed.
+    pub fn keys(&self) -> &KeyPairFiles {
+        self.keys.as_ref().expect("a signed fleet")
     }
 
     /// A temporary folder that lives as long as the fleet.
@@ -239,19 +249,27 @@ fn store_in(dir: &TempDir) -> PathBuf {
     dir.path().join("not/there/yet")
 }
 
-fn coordinator(nats: &str, dir: &TempDir, seal_key: Option<&Path>) -> Command {
+/// A new key pair at this path.
+pub fn new_keys(at: &Path) -> KeyPairFiles {
+    let files = KeyPairFiles::at(at);
+    files.create().unwrap();
+    files
+}
+
+fn coordinator(nats: &str, dir: &TempDir, keys: Option<&KeyPairFiles>) -> Command {
     let mut command = command("pvf-coordinator", nats, &store_in(dir));
     command.env("PVF_COORDINATOR_CONFIG", dir.path().join("coordinator.toml"));
-    if let Some(file) = seal_key {
-        command.env("PVF_SEAL_KEY_FILE", file);
+    if let Some(keys) = keys {
+        command.env("PVF_TRUSTED_KEYS", &keys.public).env_remove("PVF_UNSIGNED");
     }
     command
 }
 
-/// The command line of a role.
+/// The command line of a role, of an unsigned fleet.
 pub fn command(name: &str, nats: &str, store: &Path) -> Command {
     let mut command = Command::new(binary(name));
-    command.env("PVF_NATS", nats).env("PVF_STORE", store).env("PVF_LOG", "warn").env_remove("PVF_SEAL_KEY_FILE");
+    command.env("PVF_NATS", nats).env("PVF_STORE", store).env("PVF_LOG", "warn").env("PVF_UNSIGNED", "1");
+    command.env_remove("PVF_SIGNING_KEY").env_remove("PVF_TRUSTED_KEYS");
     command
 }
 
@@ -260,7 +278,7 @@ pub async fn client(nats: &str, store: Option<&Path>) -> ValidationHost {
     let bus = NatsBus::connect(&NatsConnection::to(nats).expect("a URL"), "test", Duration::from_secs(10))
         .await
         .expect("a bus");
-    let store = store.map(|path| BlobStore::open(path.to_str().unwrap(), SealKey::unkeyed()).unwrap());
+    let store = store.map(|path| BlobStore::open(path.to_str().unwrap(), ArtifactKeys::unsigned()).unwrap());
     let config = ClientConfig { patience: CLIENT_PATIENCE, ..ClientConfig::default() };
     ValidationHost::connect(Arc::new(bus), store, config).await.expect("a handle")
 }

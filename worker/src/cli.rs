@@ -15,8 +15,9 @@ use pvf_shared::{
     },
     http::{Http, HttpError},
     ids::FleetName,
+    keys::{KeyArgs, listed},
     signals::Shutdown,
-    store::{BlobStore, StoreError, seal::SealKey},
+    store::{BlobStore, StoreError},
     units::parse_bytes,
     wire::WorkerKind,
 };
@@ -29,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const EXIT_CODES: &str = "\
 Exit codes:
   0  stopped by SIGTERM or SIGINT
-  2  wrong settings (command line, credentials, seal key file, store URL, --http), or the sandbox is incomplete
+  2  wrong settings (command line, credentials, keys, store URL, --http), or the sandbox is incomplete
   3  bus or store cannot be used, or the process cannot be set up";
 
 /// Takes jobs of a PVF validation fleet and runs each in a process of its own.
@@ -48,9 +49,8 @@ struct Args {
     /// Name of the fleet; several fleets can share one NATS server
     #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     fleet: FleetName,
-    /// File with the secret of the artifact seals, the same for the whole fleet
-    #[arg(long, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
-    seal_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// CPU features that compiled code may use: v1, v2 or v3 (x86-64 levels) [default: the highest of this machine]
     #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
     cpu_baseline: Option<CpuBaseline>,
@@ -176,9 +176,15 @@ fn end(result: Result<(), RoleError>) -> ExitCode {
 }
 
 fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
-    let key = SealKey::from_file(args.seal_key_file.as_deref()).map_err(RoleError::Settings)?;
+    let keys = match kind {
+        WorkerKind::Prepare => args.keys.of_signer(),
+        WorkerKind::Execute => args.keys.of_verifier("an execute worker"),
+    };
+    let keys = keys.map_err(|error| RoleError::Settings(error.to_string()))?;
+    let (signs_with, trusts) = (keys.signs_with().map(|key| key.to_string()), listed(&keys.trusts()));
+    tracing::info!(signs_with, trusts, "keys of artifacts");
     let nats = args.nats.required().map_err(RoleError::Settings)?;
-    let store = BlobStore::open_shared(&args.store, key).map_err(|e| RoleError::Settings(e.to_string()))?;
+    let store = BlobStore::open_shared(&args.store, keys).map_err(|e| RoleError::Settings(e.to_string()))?;
     // Before this process has children, which would have to leave as well.
     leave_own_cgroup();
     // Before the worker connects, so that a fleet never lists a worker that then refuses to start.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{execute_job, prepare_job, worker};
+use common::{Compiled, TestArtifact, execute_job, prepare_job, worker};
 use pvf_guests::corpus::{self, Case, Expect};
 use pvf_shared::{
     Bytes,
@@ -19,12 +19,11 @@ async fn prepare(code: &[u8], precheck: bool) -> Prepared {
     worker().prepare(&job, Bytes::copy_from_slice(code)).await.0
 }
 
-async fn execute(artifact: &[u8]) -> ExecuteOutcome {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), artifact).unwrap();
+async fn execute(compiled: &Compiled) -> ExecuteOutcome {
+    let file = TestArtifact::new(compiled);
     let cpu_limit = Duration::from_millis(700);
     let job = ExecuteJob { cpu_limit, ..execute_job(b"", ExecutorParams::default()) };
-    worker().execute(&job, file.path(), Bytes::from_static(b"block")).await.0
+    worker().execute(&job, file.file(), Bytes::from_static(b"block")).await.0
 }
 
 fn prepare_error(error: &PrepareError) -> Option<Expect> {

@@ -5,8 +5,8 @@
 mod common;
 
 use common::{
-    AMPLE, artifact, execute_hostile, execute_job, hostile, is_starved, jobs_of, name_of, own_copy_of, processes_of,
-    runner_with, sandbox, sandbox_up_to, unlocked, until, valid,
+    AMPLE, TestArtifact, artifact, execute_hostile, execute_job, hostile, is_starved, jobs_of, name_of, own_copy_of,
+    processes_of, runner_with, sandbox, sandbox_up_to, unlocked, until, valid,
 };
 use pvf_guests::corpus::echo_like;
 use pvf_shared::{
@@ -136,7 +136,7 @@ async fn every_action_gets_its_verdict(sandbox: Report, name: &str) {
     let code = echo_like();
     let good = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
-    let next = async || runner.execute(&job, good.path(), Bytes::from_static(b"block")).await.0;
+    let next = async || runner.execute(&job, good.file(), Bytes::from_static(b"block")).await.0;
     valid(next().await);
     // A template is PID 1 of its namespace. Its name would not do: a fork has the same one at first.
     let is_template = |pid: &i32| {
@@ -341,14 +341,14 @@ async fn without_seccomp_a_job_kills_the_jobs_of_its_namespace_and_no_others() {
     let [shared, other] = [artifact(&code).await, artifact(&code).await];
     let params = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(1)]);
     let job = ExecuteJob { cpu_limit: AMPLE, ..execute_job(b"", params) };
-    let run = |file: &Path, block: usize| {
-        let (runner, job, file): (JobRunner, _, _) = (runner.clone(), job.clone(), file.to_owned());
+    let run = |file: &TestArtifact, block: usize| {
+        let (runner, job, file): (JobRunner, _, _) = (runner.clone(), job.clone(), file.file().clone());
         tokio::spawn(async move { runner.execute(&job, &file, vec![0; block].into()).await.0 })
     };
-    let (victim, bystander) = (run(shared.path(), 1000), run(other.path(), 1000));
+    let (victim, bystander) = (run(&shared, 1000), run(&other, 1000));
     let waiting = |exe: &Path| jobs_of(exe).into_iter().filter(|pid| is_blocked(*pid)).count();
     until(|| (waiting(&exe) == 2).then_some(())).await;
-    let killer = run(shared.path(), 0).await.unwrap();
+    let killer = run(&shared, 0).await.unwrap();
     assert_eq!(exit_status(&killer), Some(PERFORMED), "{killer:?}");
     assert_eq!(victim.await.unwrap(), death_by(libc::SIGKILL));
     assert_eq!(jobs_of(&exe).len(), 1, "the job of another template lives");

@@ -4,8 +4,9 @@
 mod common;
 
 use common::{
-    AMPLE, artifact, bad_job, execute, execute_hostile, execute_job, hostile, is_starved, job_error, jobs_of,
-    own_worker, prepare_bad, prepare_job, refused, runner, starved_text, unlocked, until, valid, worker,
+    AMPLE, Compiled, TestArtifact, artifact, bad_job, empty, execute, execute_hostile, execute_job, hostile,
+    is_starved, job_error, jobs_of, own_worker, prepare_bad, prepare_job, refused, runner, starved_text, unlocked,
+    until, valid, worker,
 };
 use pvf_guests::{
     adder::{ADDER, Block, Head, result},
@@ -34,7 +35,7 @@ async fn a_chain_of_valid_blocks_and_an_invalid_one() {
     let run = async |head: &Head, block: &Block| {
         let mut job = execute_job(ADDER, ExecutorParams::default());
         job.context.parent_head = head.encode().into();
-        worker().execute(&job, artifact.path(), block.encode().into()).await
+        worker().execute(&job, artifact.file(), block.encode().into()).await
     };
     let (mut head, mut state) = (Head::genesis(), 0);
     for increment in [5, 512, u64::MAX] {
@@ -76,7 +77,7 @@ async fn block_data_is_decompressed_unless_it_was_and_only_up_to_the_limit() {
     let run = async |form: BlockDataForm, limit: u32, data: &[u8]| {
         let mut job = ExecuteJob { pov_bomb_limit: limit, ..execute_job(&code, ExecutorParams::default()) };
         job.context.block_data_form = form;
-        worker().execute(&job, artifact.path(), Bytes::copy_from_slice(data)).await.0
+        worker().execute(&job, artifact.file(), Bytes::copy_from_slice(data)).await.0
     };
     let refused = ExecuteOutcome::Invalid(InvalidReason::PovDecompression);
     valid(run(BlockDataForm::MaybeCompressed, 1000, &pov).await);
@@ -99,7 +100,7 @@ async fn the_extension_is_appended_only_where_there_is_one() {
         let artifact = artifact(&code).await;
         let mut job = execute_job(&code, ExecutorParams::default());
         job.context.extension = extension;
-        valid(worker().execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+        valid(worker().execute(&job, artifact.file(), Bytes::from_static(b"block")).await.0);
     }
 }
 
@@ -109,7 +110,7 @@ async fn parameters_larger_than_the_allocators_largest_block_are_invalid() {
     let artifact = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
     let pov = Bytes::from(vec![0; 33 * MIB as usize]);
-    let (outcome, _) = worker().execute(&job, artifact.path(), pov).await;
+    let (outcome, _) = worker().execute(&job, artifact.file(), pov).await;
     assert!(matches!(outcome, ExecuteOutcome::Invalid(InvalidReason::WorkerReported(_))), "{outcome:?}");
 }
 
@@ -119,7 +120,7 @@ async fn executions_and_preparations_time_out() {
     let code = busy(u64::MAX);
     let endless = artifact(&code).await;
     let job = ExecuteJob { cpu_limit: SHORT, ..execute_job(&code, ExecutorParams::default()) };
-    let (outcome, usage) = worker().execute(&job, endless.path(), Bytes::new()).await;
+    let (outcome, usage) = worker().execute(&job, endless.file(), Bytes::new()).await;
     let timeout = ExecuteOutcome::Invalid(InvalidReason::HardTimeout { limit_ms: SHORT.as_millis() as u64 });
     assert!(outcome == timeout || is_starved(&outcome, SHORT), "{outcome:?}, {usage:?}");
 
@@ -157,8 +158,8 @@ async fn two_executions_run_in_parallel() {
     let runner = runner(&exe);
     let both = async {
         tokio::join!(
-            runner.execute(&job, artifact.path(), Bytes::new()),
-            runner.execute(&job, artifact.path(), Bytes::new())
+            runner.execute(&job, artifact.file(), Bytes::new()),
+            runner.execute(&job, artifact.file(), Bytes::new())
         )
     };
     tokio::select! {
@@ -200,7 +201,7 @@ async fn an_execution_has_one_thread() {
     let job = ExecuteJob { cpu_limit: Duration::from_secs(1), ..execute_job(&code, ExecutorParams::default()) };
     let mut most = 0;
     let runner = runner(&exe);
-    let run = runner.execute(&job, artifact.path(), Bytes::new());
+    let run = runner.execute(&job, artifact.file(), Bytes::new());
     let count = async {
         loop {
             for pid in jobs_of(&exe) {
@@ -229,7 +230,7 @@ async fn the_death_of_a_job_is_reported_with_its_signal() {
         assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
     };
     let runner = runner(&exe);
-    let ((outcome, _), ()) = tokio::join!(runner.execute(&job, artifact.path(), Bytes::new()), kill());
+    let ((outcome, _), ()) = tokio::join!(runner.execute(&job, artifact.file(), Bytes::new()), kill());
     assert_eq!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath("signal 9".into())));
 
     let code = large(20_000);
@@ -252,7 +253,7 @@ async fn a_stopped_job_is_an_infrastructure_failure() {
         assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
     };
     let runner = runner(&exe);
-    let ((outcome, usage), ()) = tokio::join!(runner.execute(&job, artifact.path(), Bytes::new()), stop);
+    let ((outcome, usage), ()) = tokio::join!(runner.execute(&job, artifact.file(), Bytes::new()), stop);
     assert!(is_starved(&outcome, limit), "{outcome:?} {usage:?}");
     fs::remove_file(exe).unwrap();
 }
@@ -324,7 +325,7 @@ async fn a_job_inherits_no_descriptor_directory_or_environment() {
         Some((files, fs::read_link(proc.join("cwd")).ok()?, fs::read(proc.join("environ")).ok()?))
     };
     let (files, cwd, environment) = tokio::select! {
-        ended = runner.execute(&job, artifact.path(), Bytes::new()) => panic!("the job is endless: {ended:?}"),
+        ended = runner.execute(&job, artifact.file(), Bytes::new()) => panic!("the job is endless: {ended:?}"),
         seen = until(look) => seen,
     };
     assert!(!files.iter().any(|file| file == marker.path()), "{files:?}");
@@ -351,7 +352,7 @@ async fn an_executable_that_was_removed_is_not_the_fault_of_code_or_candidate() 
     let runner = runner(&exe);
     fs::remove_file(exe).unwrap();
     let job = execute_job(b"", ExecutorParams::default());
-    let why = refused(runner.execute(&job, Path::new("/nowhere"), Bytes::new()).await.0);
+    let why = refused(runner.execute(&job, &empty(), Bytes::new()).await.0);
     assert!(why.starts_with("no process for the job"), "{why}");
     let job = prepare_job(b"", ExecutorParams::default());
     assert!(matches!(runner.prepare(&job, Bytes::new()).await.0, Prepared::Internal(_)));
@@ -359,10 +360,9 @@ async fn an_executable_that_was_removed_is_not_the_fault_of_code_or_candidate() 
 
 #[tokio::test]
 async fn a_malformed_artifact_is_a_construction_failure() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), b"no artifact").unwrap();
+    let file = TestArtifact::new(&Compiled { code: Bytes::from_static(b"no artifact"), has_start: false });
     let job = execute_job(b"", ExecutorParams::default());
-    let (outcome, _) = worker().execute(&job, file.path(), Bytes::new()).await;
+    let (outcome, _) = worker().execute(&job, file.file(), Bytes::new()).await;
     assert!(matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(_))), "{outcome:?}");
 }
 
@@ -372,7 +372,7 @@ async fn an_artifact_works_with_all_parameters_of_the_same_prep_hash_only() {
     let artifact = artifact(&code).await;
     let run = async |params: Vec<ExecutorParam>| {
         let job = execute_job(&code, ExecutorParams(params));
-        worker().execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0
+        worker().execute(&job, artifact.file(), Bytes::from_static(b"block")).await.0
     };
     let outcome = run(vec![ExecutorParam::StackNativeMax(64 << 20), ExecutorParam::MaxMemoryPages(100)]).await;
     valid(outcome);

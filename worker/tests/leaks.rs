@@ -33,12 +33,14 @@ async fn a_job_leaves_no_process_and_no_descriptor() {
     let exe = own_worker("leaks");
     let code = busy(u64::MAX);
     let artifact = artifact(&code).await;
+    // As a worker passes it: nothing has to be read before the process is started.
+    let opened = artifact.file().open().unwrap();
     let job = execute_job(&code, ExecutorParams::default());
     let before = descriptors();
     let stages = [DroppedWhen::NeverPolled, DroppedWhen::PolledOnce, DroppedWhen::ProcessStarted, DroppedWhen::Running];
     for stage in [stages, stages].concat() {
         let runner = runner(&exe);
-        let mut execution = Box::pin(runner.execute(&job, artifact.path(), Bytes::new()));
+        let mut execution = Box::pin(runner.execute(&job, &opened, Bytes::new()));
         match stage {
             DroppedWhen::NeverPolled => {}
             DroppedWhen::PolledOnce => assert!(execution.as_mut().now_or_never().is_none()),

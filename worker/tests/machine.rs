@@ -33,13 +33,13 @@ fn limited_worker(folder: &Path, limit: &str) -> PathBuf {
 async fn memory_that_the_machine_refuses_is_not_refused_to_the_guest() {
     let code = growing_guest();
     let (artifact, job) = (artifact(&code).await, execute_job(&code, ExecutorParams::default()));
-    let grown = worker().execute(&job, artifact.path(), Bytes::new()).await.0;
+    let grown = worker().execute(&job, artifact.file(), Bytes::new()).await.0;
     let ExecuteOutcome::Invalid(InvalidReason::WorkerReported(why)) = grown else { panic!("{grown:?}") };
     assert!(why.starts_with("the result does not decode"), "{why}");
     // The same jobs with less data memory than the guest asks for.
     let folder = tempfile::tempdir().unwrap();
     let limited = limited_worker(folder.path(), "ulimit -d 100000");
-    let why = refused(runner(&limited).execute(&job, artifact.path(), Bytes::new()).await.0);
+    let why = refused(runner(&limited).execute(&job, artifact.file(), Bytes::new()).await.0);
     assert!(why.contains("memory within the limits was refused"), "{why}");
     assert!(why.contains("Cannot allocate memory"), "{why}");
 }
@@ -47,7 +47,7 @@ async fn memory_that_the_machine_refuses_is_not_refused_to_the_guest() {
 #[tokio::test]
 async fn an_artifact_file_that_cannot_be_read_is_not_a_damaged_artifact() {
     let job = execute_job(b"", ExecutorParams::default());
-    let why = refused(worker().execute(&job, Path::new("/nowhere"), Bytes::new()).await.0);
+    let why = refused(worker().execute(&job, &nowhere(), Bytes::new()).await.0);
     assert!(why.contains("No such file"), "{why}");
 }
 

@@ -83,14 +83,14 @@ async fn a_hog_and_small_jobs(cgroup: &Path) {
     let exe = own_worker("hog");
     let runner = runner(&exe).with_slots(2, 1);
     let beside = {
-        let (runner, job, path) = (runner.clone(), small_job.clone(), artifact_of_small.path().to_owned());
-        tokio::spawn(async move { runner.execute(&job, &path, Bytes::new()).await.0 })
+        let (runner, job, file) = (runner.clone(), small_job.clone(), artifact_of_small.file().clone());
+        tokio::spawn(async move { runner.execute(&job, &file, Bytes::new()).await.0 })
     };
     let pid = until(|| jobs_of(&exe).first().copied()).await;
     until(|| own_cgroup(pid).map(drop)).await;
     let bystanders = processes_named(&exe, "pvf-template");
     assert_eq!(bystanders.len(), 1);
-    let why = refused(runner.execute(&job, artifact_of_hog.path(), Bytes::new()).await.0);
+    let why = refused(runner.execute(&job, artifact_of_hog.file(), Bytes::new()).await.0);
     assert!(why.contains("for lack of memory"), "{why}");
     assert_eq!(kills_of_jobs(cgroup), 1, "the kernel counts the kill in the cgroup of the job");
     assert_eq!(valid(beside.await.unwrap()), Bytes::from_static(RESULT));
@@ -134,7 +134,7 @@ async fn a_job_that_gets_around_its_memory_limits_is_killed_at_those_of_its_cgro
     let artifact = artifact(&hostile_guest("touches_memory")).await;
     let small = [ExecutorParam::MaxMemoryPages(1), ExecutorParam::StackNativeMax(MIB as u32)];
     let job = ExecuteJob { pov_bomb_limit: 1024, ..execute_job(b"", ExecutorParams(small.to_vec())) };
-    let outcome = runner.execute(&job, artifact.path(), Bytes::new()).await.0;
+    let outcome = runner.execute(&job, artifact.file(), Bytes::new()).await.0;
     let ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath(how)) = outcome else { panic!("{outcome:?}") };
     assert!(how.starts_with("signal 9, for more memory"), "{how}");
 }
@@ -151,7 +151,7 @@ async fn start(exe: &Path, iterations: u64, cpu_limit: Duration) -> Running {
     let code = busy(iterations);
     let job = ExecuteJob { cpu_limit, ..execute_job(&code, ExecutorParams::default()) };
     let (artifact, runner) = (artifact(&code).await, runner(exe));
-    let outcome = tokio::spawn(async move { runner.execute(&job, artifact.path(), Bytes::new()).await.0 });
+    let outcome = tokio::spawn(async move { runner.execute(&job, artifact.file(), Bytes::new()).await.0 });
     let pid = until(|| jobs_of(exe).first().copied()).await;
     until(|| own_cgroup(pid).map(drop)).await;
     Running { outcome, pid }
@@ -201,7 +201,7 @@ async fn a_job_whose_cgroup_gets_too_little_cpu_time_is_internal() {
     let code = busy(u64::MAX);
     let job = ExecuteJob { cpu_limit: LIMIT, ..execute_job(&code, ExecutorParams::default()) };
     let (artifact, runner) = (artifact(&code).await, runner(&script));
-    let outcome = tokio::spawn(async move { runner.execute(&job, artifact.path(), Bytes::new()).await.0 });
+    let outcome = tokio::spawn(async move { runner.execute(&job, artifact.file(), Bytes::new()).await.0 });
     let pid = until(|| jobs_of(&own).first().copied()).await;
     until(|| own_cgroup(pid).map(drop)).await;
     cpu.add(pid);
@@ -231,9 +231,8 @@ async fn a_guest_that_uses_up_a_large_native_stack_takes_little_more_memory() {
     ]);
     let prepared = worker().prepare(&prepare_job(&code, params.clone()), code.clone().into()).await.0;
     let Prepared::Artifact(artifact) = prepared else { panic!("{prepared:?}") };
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), artifact).unwrap();
-    let (outcome, usage) = worker().execute(&execute_job(&code, params), file.path(), Bytes::new()).await;
+    let file = TestArtifact::new(&artifact);
+    let (outcome, usage) = worker().execute(&execute_job(&code, params), file.file(), Bytes::new()).await;
     let ExecuteOutcome::Invalid(InvalidReason::WorkerReported(why)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(why, "wasm trap: call stack exhausted");
     let used = usage.max_rss_kib * 1024;

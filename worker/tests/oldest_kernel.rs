@@ -81,7 +81,7 @@ fn jobs_are_prepared_and_executed_in_a_complete_sandbox() {
         let artifact = artifact(&code).await;
         let job = execute_job(&code, ExecutorParams::default());
         for _ in 0..3 {
-            valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+            valid(runner.execute(&job, artifact.file(), Bytes::from_static(b"block")).await.0);
         }
     });
 }

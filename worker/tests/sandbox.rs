@@ -57,7 +57,7 @@ async fn the_sandbox_is_complete_at_each_landlock_abi() {
         assert_eq!(deep, since.map(|since| 2 + usize::from(abi >= since)), "ABI {abi}");
         let runner = runner_with(Path::new(WORKER), report);
         let job = execute_job(&code, ExecutorParams::default());
-        valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+        valid(runner.execute(&job, artifact.file(), Bytes::from_static(b"block")).await.0);
         let (prepared, _) = runner.prepare(&prepare_job(&code, ExecutorParams::default()), code.clone().into()).await;
         assert!(matches!(prepared, Prepared::Artifact(_)), "ABI {abi}: {prepared:?}");
     }
@@ -81,13 +81,13 @@ async fn templates_and_spares_are_sandboxed_as_seen_from_outside() {
     let code = echo_like();
     let artifact = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
-    valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+    valid(runner.execute(&job, artifact.file(), Bytes::from_static(b"block")).await.0);
     let named = |name: &str| processes_of(&exe).into_iter().find(|pid| name_of(*pid) == name);
     let (template, spare) = until(|| Some((named("pvf-template")?, named("pvf-spare")?))).await;
-    // A spare sets its name before it is sandboxed; installing the second filter is the last step.
-    until(|| (status(spare)["Seccomp_filters"] == "2").then_some(())).await;
+    // A spare sets its name before it is sandboxed; installing the third filter is the last step.
+    until(|| (status(spare)["Seccomp_filters"] == "3").then_some(())).await;
     let me = std::process::id() as i32;
-    for (pid, filters, inside) in [(template, "1", "1"), (spare, "2", "2")] {
+    for (pid, filters, inside) in [(template, "2", "1"), (spare, "3", "2")] {
         let status = status(pid);
         assert_eq!(status["NoNewPrivs"], "1");
         assert_eq!((status["Seccomp"].as_str(), status["Seccomp_filters"].as_str()), ("2", filters));
@@ -172,7 +172,7 @@ async fn jobs_run_without_any_one_mechanism() {
         }
         assert!(!report.is_complete() && !report.status().missing.is_empty());
         let runner = runner_with(Path::new(WORKER), report);
-        let (outcome, _) = runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await;
+        let (outcome, _) = runner.execute(&job, artifact.file(), Bytes::from_static(b"block")).await;
         assert!(matches!(outcome, ExecuteOutcome::Valid(_)), "without {missing}: {outcome:?}");
         let job = prepare_job(&code, ExecutorParams::default());
         let (prepared, _) = runner.prepare(&job, code.clone().into()).await;
@@ -191,7 +191,7 @@ async fn a_job_that_cannot_be_sandboxed_as_planned_does_not_run() {
     let code = echo_like();
     let artifact = artifact(&code).await;
     let job = execute_job(&code, ExecutorParams::default());
-    let why = refused(runner.execute(&job, artifact.path(), Bytes::new()).await.0);
+    let why = refused(runner.execute(&job, artifact.file(), Bytes::new()).await.0);
     assert!(why.contains("empty root: requires a mount namespace"), "{why}");
     let job = prepare_job(&code, ExecutorParams::default());
     let (prepared, _) = runner.prepare(&job, code.clone().into()).await;

@@ -21,7 +21,7 @@ const NOBODY: u32 = 65534;
 fn worker(exe: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(exe);
     command.args(["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp"]).args(more);
-    command.env_remove("PVF_INSECURE_BEST_EFFORT").env_remove("PVF_ALLOW_MISSING");
+    command.env_remove("PVF_INSECURE_BEST_EFFORT").env_remove("PVF_ALLOW_MISSING").env("PVF_UNSIGNED", "1");
     command
 }
 
@@ -160,12 +160,17 @@ fn assert_fails_at_the_bus(output: &Output) {
 fn wrong_settings_have_an_exit_code_of_their_own() {
     for settings in [
         &["--nats", "nats://127.0.0.1:1", "--store", "nowhere://x"][..],
-        &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--seal-key-file", "/nowhere"],
+        &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--trusted-key", "/nowhere"],
         &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--slots", "0"],
         &["--store", "file:///tmp"],
         &["--nats", "nats://127.0.0.1:1", "--store", "file:///tmp", "--allow-missing", "everything"],
     ] {
-        let output = Command::new(WORKER).args(settings).env_remove("PVF_NATS").output().unwrap();
+        let output = Command::new(WORKER)
+            .args(settings)
+            .env_remove("PVF_NATS")
+            .env("PVF_UNSIGNED", if settings.contains(&"--trusted-key") { "" } else { "1" })
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2), "{settings:?}: {}", stderr(&output));
     }
 }

@@ -6,8 +6,8 @@ mod common;
 
 use blocking::block_until_ended;
 use common::{
-    artifact, execute_job, has_ended, jobs_of, name_of, own_worker, parent, processes_named, runner, signal, until,
-    valid,
+    TestArtifact, artifact, execute_job, has_ended, jobs_of, name_of, own_worker, parent, processes_named, runner,
+    signal, until, valid,
 };
 use pvf_guests::corpus::{busy, echo_like};
 use pvf_shared::{
@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 struct TurnFixture {
     exe: PathBuf,
     runner: JobRunner,
-    long: tempfile::NamedTempFile,
-    short: tempfile::NamedTempFile,
+    long: TestArtifact,
+    short: TestArtifact,
 }
 
 type Execution = JoinHandle<ExecuteOutcome>;
@@ -38,15 +38,9 @@ impl TurnFixture {
         Self { exe, runner, long, short }
     }
 
-    fn execute(
-        &self,
-        artifact: &tempfile::NamedTempFile,
-        job: ExecuteJob,
-        block_data: Bytes,
-        grant: SlotGrant,
-    ) -> Execution {
-        let (runner, path) = (self.runner.clone(), artifact.path().to_owned());
-        tokio::spawn(async move { runner.execute_with_grant(&job, &path, block_data, grant).await.0 })
+    fn execute(&self, artifact: &TestArtifact, job: ExecuteJob, block_data: Bytes, grant: SlotGrant) -> Execution {
+        let (runner, artifact) = (self.runner.clone(), artifact.file().clone());
+        tokio::spawn(async move { runner.execute_with_grant(&job, &artifact, block_data, grant).await.0 })
     }
 
     /// A job that does not end by itself.
@@ -211,7 +205,7 @@ async fn the_time_of_a_job_begins_with_its_slot() {
     let (before, progress) = fixture.endless().await;
     let (grant, _, go) = progress.stage_behind();
     let job = execute_job(&echo_like(), ExecutorParams::default());
-    let behind = fixture.runner.execute_with_grant(&job, fixture.short.path(), block(), grant);
+    let behind = fixture.runner.execute_with_grant(&job, fixture.short.file(), block(), grant);
     let let_go = async {
         fixture.next().await;
         let told = Instant::now();

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    AMPLE, artifact, execute_hostile, execute_job, has_ended, hostile, job_error, jobs_of, own_worker, processes_named,
-    processes_of, refused, runner, signal, template_bad, unlocked, until, valid, worker,
+    AMPLE, TestArtifact, artifact, execute_hostile, execute_job, has_ended, hostile, job_error, jobs_of, own_worker,
+    processes_named, processes_of, refused, runner, signal, template_bad, unlocked, until, valid, worker,
 };
 use pvf_guests::corpus::{busy, echo_like};
 use pvf_shared::{
@@ -23,7 +23,7 @@ async fn use_templates(runner: &JobRunner, templates: u32) {
     for n in 0..templates {
         let params = ExecutorParams(vec![ExecutorParam::StackNativeMax((64 << 20) + n)]);
         let job = execute_job(&code, params.clone());
-        valid(runner.execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0);
+        valid(runner.execute(&job, artifact.file(), Bytes::from_static(b"block")).await.0);
         assert!(runner.is_warm(artifact.path(), &params));
     }
 }
@@ -31,7 +31,7 @@ async fn use_templates(runner: &JobRunner, templates: u32) {
 /// A runner with an executable of its own, and an artifact.
 struct Fixture {
     exe: PathBuf,
-    artifact: tempfile::NamedTempFile,
+    artifact: TestArtifact,
 }
 
 impl Fixture {
@@ -41,7 +41,7 @@ impl Fixture {
 
     async fn run(&self, runner: &JobRunner) -> ExecuteOutcome {
         let job = execute_job(&echo_like(), ExecutorParams::default());
-        runner.execute(&job, self.artifact.path(), Bytes::from_static(b"block")).await.0
+        runner.execute(&job, self.artifact.file(), Bytes::from_static(b"block")).await.0
     }
 
     /// The template, once it is the only process of that name: a fork keeps it for a moment.
@@ -124,7 +124,7 @@ async fn a_template_that_exits_while_a_job_runs_takes_the_job_with_it() {
         until(|| jobs_of(&fixture.exe).first().copied()).await;
         signal(fixture.template().await, libc::SIGKILL);
     };
-    let ((outcome, _), ()) = tokio::join!(runner.execute(&job, endless.path(), Bytes::new()), kill);
+    let ((outcome, _), ()) = tokio::join!(runner.execute(&job, endless.file(), Bytes::new()), kill);
     let why = refused(outcome);
     assert!(why.contains("exit status unknown"), "{why}");
     valid(fixture.run(&runner).await);
@@ -149,7 +149,7 @@ async fn no_job_sees_what_another_wrote() {
     let runner = worker();
     let job = execute_job(&code, ExecutorParams::default());
     for _ in 0..3 {
-        let (outcome, _) = runner.execute(&job, artifact.path(), Bytes::new()).await;
+        let (outcome, _) = runner.execute(&job, artifact.file(), Bytes::new()).await;
         let ExecuteOutcome::Invalid(InvalidReason::WorkerReported(why)) = outcome else { panic!("{outcome:?}") };
         assert!(why.contains("does not decode"), "{why}");
     }

@@ -9,9 +9,10 @@ use pvf_shared::{
     candidate::BlockDataForm,
     job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
     params::{EXTRA_MEMORY_PAGES, ExecutorParam, ExecutorParams},
+    store::seal::content_hash,
     verdict::{AmbiguousReason, InvalidReason, PrepareError},
 };
-use pvf_worker::supervise::Prepared;
+use pvf_worker::supervise::{ArtifactFile, Prepared};
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
@@ -29,7 +30,7 @@ fn guest(body: &str) -> Vec<u8> {
 async fn execute(code: &[u8], max_pages: u32) -> (ExecuteOutcome, JobUsage) {
     let artifact = artifact(code).await;
     let job = execute_job(code, ExecutorParams(vec![ExecutorParam::MaxMemoryPages(max_pages)]));
-    worker().execute(&job, artifact.path(), Bytes::from_static(b"block")).await
+    worker().execute(&job, artifact.file(), Bytes::from_static(b"block")).await
 }
 
 #[tokio::test]
@@ -79,7 +80,7 @@ async fn a_guest_over_its_cpu_limit_has_used_all_of_it() {
     let endless = artifact(&code).await;
     let limit = Duration::from_millis(200);
     let job = ExecuteJob { cpu_limit: limit, ..execute_job(&code, ExecutorParams::default()) };
-    let (outcome, usage) = worker().execute(&job, endless.path(), Bytes::from_static(b"block")).await;
+    let (outcome, usage) = worker().execute(&job, endless.file(), Bytes::from_static(b"block")).await;
     assert_eq!((usage.cpu_limit, usage.memory_pages_limit), (limit, Some(2048 + EXTRA_MEMORY_PAGES)));
     // It did not reply, so nothing is known of its memory; the PoV the worker knows.
     assert_eq!((usage.memory_pages, usage.pov, usage.pov_decompressed), (None, Some(6), Some(5)));
@@ -103,7 +104,7 @@ async fn a_pov_has_its_size_as_submitted_and_decompressed() {
     let run = async |form: BlockDataForm, limit: u32, data: &[u8]| {
         let mut job = ExecuteJob { pov_bomb_limit: limit, ..execute_job(&code, ExecutorParams::default()) };
         job.context.block_data_form = form;
-        let (_, usage) = worker().execute(&job, artifact.path(), Bytes::copy_from_slice(data)).await;
+        let (_, usage) = worker().execute(&job, artifact.file(), Bytes::copy_from_slice(data)).await;
         (usage.pov, usage.pov_decompressed, usage.pov_limit)
     };
     use BlockDataForm::{Decompressed, MaybeCompressed};
@@ -140,10 +141,11 @@ async fn a_preparation_has_what_it_allocated_under_a_limit() {
 
 #[tokio::test]
 async fn a_job_that_got_no_instance_has_its_limits() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), b"no artifact").unwrap();
+    let text = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(text.path(), b"no artifact").unwrap();
+    let file = ArtifactFile::new(text.path(), content_hash(b"no artifact"), false);
     let job = execute_job(b"", ExecutorParams::default());
-    let (outcome, usage) = worker().execute(&job, file.path(), Bytes::new()).await;
+    let (outcome, usage) = worker().execute(&job, &file, Bytes::new()).await;
     assert!(matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(_))), "{outcome:?}");
     let expected = JobUsage { pov: Some(1), pov_decompressed: Some(0), pov_limit: None, ..job.limits() };
     assert_eq!(usage, expected);

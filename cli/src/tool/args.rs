@@ -5,6 +5,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use pvf_shared::{
     bus::nats::{NatsArgs, NatsConnection},
     ids::FleetName,
+    keys::KeyArgs,
     priority::ExecuteKind,
     units::{parse_duration, parse_timeout},
 };
@@ -40,9 +41,6 @@ pub(crate) struct Global {
     /// Name of the fleet; several fleets can share one NATS server
     #[arg(long, global = true, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     pub(crate) fleet: FleetName,
-    /// File with the secret that artifacts are sealed with, the same for the whole fleet
-    #[arg(long, global = true, env = "PVF_SEAL_KEY_FILE", value_name = "PATH")]
-    pub(crate) seal_key_file: Option<PathBuf>,
     /// Where workers keep their copies of artifacts; not mounted noexec [default: the folder for temporary files]
     #[arg(long, global = true, env = "PVF_CACHE_DIR", value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
@@ -55,6 +53,8 @@ pub(crate) struct Global {
     /// Log more to stderr (-vv: debug); PVF_LOG sets a filter instead
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
     /// The connection to the fleet's bus, once the options are resolved; `None` for the embedded host.
@@ -95,6 +95,25 @@ pub(crate) enum Request {
     Status(Status),
     /// Start a whole fleet on this machine, with one process for each role
     Up(Up),
+    /// Make or show the keys that artifacts are signed with
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+/// Commands about keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key pair: a file with the private key for prepare workers, and one with the public key for all others
+    New {
+        /// A folder, or the file of the private key; the public key's has the same name with the extension pub
+        #[arg(long, default_value = ".", value_name = "DIR|FILE")]
+        out: PathBuf,
+    },
+    /// Show the fingerprint of a key, as `pvf status` does
+    Show {
+        /// File with a private or a public key
+        file: PathBuf,
+    },
 }
 
 /// Commands that run one role of a fleet until SIGINT or SIGTERM.

@@ -112,6 +112,7 @@ impl From<StartError> for Failure {
         match error {
             StartError::Store(error) | StartError::Coordinator(CoordinatorError::Store(error)) => error.into(),
             StartError::Client(error) => error.into(),
+            StartError::Keys(error) => error.into(),
             other => Self::NoResult(other.to_string()),
         }
     }

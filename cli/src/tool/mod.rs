@@ -7,6 +7,7 @@ mod differences;
 mod doctor;
 mod failure;
 mod input;
+mod keys;
 mod output;
 mod roles;
 mod status;
@@ -64,6 +65,7 @@ fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
             Request::Status(args) => status::status(global, args).await,
             Request::Doctor(args) => doctor::doctor(global, args).await,
             Request::Up(args) => up::up(global, args).await,
+            Request::Keys(command) => keys::run(command, global.json),
             Request::Demo(args) => demo::demo(global, args).await,
         }
     });

@@ -52,12 +52,10 @@ impl RoleCommand {
         if typed("fleet") {
             forward("fleet", global.fleet.as_str().into());
         }
-        if let (true, Some(path)) = (typed("seal_key_file"), &global.seal_key_file) {
-            forward("seal-key-file", path.into());
-        }
         if let (true, Some(path)) = (typed("cache_dir"), &global.cache_dir) {
             forward("cache-dir", path.into());
         }
+        arguments.extend(global.keys.forwarded(&typed));
         arguments.extend((0..global.verbose).map(|_| OsString::from("-v")));
         arguments.extend_from_slice(&args.rest);
         Ok(arguments)
@@ -89,12 +87,12 @@ mod tests {
     #[test]
     fn options_are_forwarded_wherever_they_stand() {
         for role in ["coordinator", "prepare-worker", "execute-worker"] {
-            let whole = ["--nats", "nats://h:1", "--store", "/s", "--fleet", "f", "--seal-key-file", "k", "-v"];
+            let whole = ["--nats", "nats://h:1", "--store", "/s", "--fleet", "f", "--trusted-key", "k", "-v"];
             for line in [
-                format!("pvf --nats nats://h:1 --store /s --fleet f --seal-key-file k -v {role}"),
-                format!("pvf --nats=nats://h:1 --store=/s --fleet=f --seal-key-file=k --verbose {role}"),
-                format!("pvf {role} --nats nats://h:1 --store /s --fleet f --seal-key-file k -v"),
-                format!("pvf --store /s -v {role} --nats=nats://h:1 --fleet f --seal-key-file k"),
+                format!("pvf --nats nats://h:1 --store /s --fleet f --trusted-key k -v {role}"),
+                format!("pvf --nats=nats://h:1 --store=/s --fleet=f --trusted-key=k --verbose {role}"),
+                format!("pvf {role} --nats nats://h:1 --store /s --fleet f --trusted-key k -v"),
+                format!("pvf --store /s -v {role} --nats=nats://h:1 --fleet f --trusted-key k"),
             ] {
                 assert_eq!(arguments(&line).unwrap(), whole, "{line}");
             }

@@ -7,6 +7,7 @@ use super::{
 };
 use pvf_shared::{
     ids::EngineId,
+    keys::{KeyFingerprint, listed},
     units::human_bytes,
     wire::{FleetStatus, WorkerKind, WorkerStatus},
 };
@@ -63,6 +64,7 @@ fn json_of(status: &FleetStatus) -> Value {
             "id": w.id.to_string(), "kind": w.kind.to_string(), "slots": w.slots, "running": w.running,
             "engine": w.engine.as_str(), "host": w.host, "version": w.version, "draining": w.draining,
             "secure": w.security.secure, "missing_security": w.security.missing, "trouble": w.trouble,
+            "signs_with": w.signs_with.map(|key| key.to_string()), "trusts": texts(&w.trusts),
         })
     };
     json!({
@@ -76,8 +78,13 @@ fn json_of(status: &FleetStatus) -> Value {
         "artifacts": status.artifacts, "artifact_bytes": status.artifact_bytes,
         "prepared": status.prepared, "executed": status.executed,
         "coalesced": status.coalesced, "overloaded": status.overloaded, "inconsistencies": status.inconsistencies,
+        "trusted_keys": texts(&status.trusted_keys),
         "not_compiled_for": status.not_compiled_for.iter().map(EngineId::as_str).collect::<Vec<_>>(),
     })
+}
+
+fn texts(keys: &[KeyFingerprint]) -> Vec<String> {
+    keys.iter().map(KeyFingerprint::to_string).collect()
 }
 
 fn print(status: &FleetStatus) {
@@ -92,6 +99,7 @@ fn print(status: &FleetStatus) {
         human_bytes(status.request_bytes)
     );
     println!("artifacts      {}, {}", status.artifacts, human_bytes(status.artifact_bytes));
+    println!("trusted keys   {}", listed(&status.trusted_keys));
     println!("prepare queue  {critical} critical, {normal} normal, {background} background");
     println!("execute queue  {dispute} dispute, {approval} approval, {system} backing-system, {backing} backing");
     println!(
@@ -116,6 +124,10 @@ fn print(status: &FleetStatus) {
         );
         if let Some(trouble) = &w.trouble {
             println!("  trouble: {trouble}");
+        }
+        match w.signs_with {
+            Some(key) => println!("  signs artifacts with key {key}"),
+            None => println!("  trusts artifacts of keys {}", listed(&w.trusts)),
         }
         match w.security.missing.as_slice() {
             [] if w.security.secure => println!("  sandbox: complete"),

@@ -1,12 +1,13 @@
 //! The validation host that a command uses: the embedded one, or a fleet.
 
 use super::{args::Global, failure::Failure};
-use crate::{Config, Metrics};
+use crate::{Config, Metrics, embedded::own_key_folder as own_key_folder_in};
 use pvf_shared::{
     ValidationHost,
     bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
-    store::{BlobStore, seal::SealKey},
+    keys::{KeyArgs, own_keys},
+    store::{ArtifactKeys, BlobStore},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,18 +16,34 @@ pub(crate) fn store_url(global: &Global) -> Result<String, Failure> {
     if let Some(store) = &global.store {
         return Ok(store.clone());
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|p| p.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let cache = user_folder("XDG_CACHE_HOME", ".cache");
     let cache =
         cache.ok_or_else(|| Failure::Input("--store is required: HOME is not set, so there is no default".into()))?;
     Ok(cache.join("pvf/store").display().to_string())
 }
 
-/// The key for artifact seals.
-pub(crate) fn seal_key(global: &Global) -> Result<SealKey, Failure> {
-    SealKey::from_file(global.seal_key_file.as_deref()).map_err(Failure::Input)
+/// A folder of the user: the variable of the XDG specification, or this folder in the home folder.
+fn user_folder(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    given.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(in_home)))
+}
+
+/// Where the keys are kept that the embedded host and `up` make for themselves: in the store if it is a folder, else in
+/// the user's data folder. `None` for a store that does not outlive the process.
+pub(crate) fn own_key_folder(store: &str) -> Option<PathBuf> {
+    let in_memory = store.starts_with("memory:");
+    let of_user = || user_folder("XDG_DATA_HOME", ".local/share").map(|folder| folder.join("pvf/keys"));
+    own_key_folder_in(store).or_else(|| if in_memory { None } else { of_user() })
+}
+
+/// The keys of the embedded host: those that it is told to use, or its own.
+fn embedded_keys(global: &Global, store: &str) -> Result<Option<ArtifactKeys>, Failure> {
+    let KeyArgs { signing_key, unsigned, .. } = &global.keys;
+    let given = *unsigned || signing_key.as_ref().is_some_and(|path| !path.as_os_str().is_empty());
+    if given {
+        return Ok(Some(global.keys.of_signer()?));
+    }
+    Ok(own_key_folder(store).map(|folder| own_keys(&folder)).transpose()?.map(|(keys, _)| keys))
 }
 
 /// A host, and the task that drives it if it is embedded.
@@ -45,7 +62,8 @@ impl Target {
     }
 
     async fn fleet(global: &Global, nats: &NatsConnection) -> Result<Self, Failure> {
-        let store = BlobStore::open_shared(&store_url(global)?, seal_key(global)?)?;
+        // A client uses no artifacts.
+        let store = BlobStore::open_shared(&store_url(global)?, ArtifactKeys::none())?;
         let bus = NatsBus::connect(nats, "pvf", Duration::from_secs(5)).await?;
         let config =
             ClientConfig { fleet: global.fleet.clone(), answer_within: global.wait, ..ClientConfig::default() };
@@ -56,7 +74,7 @@ impl Target {
     /// Starts the embedded host on this store.
     pub(crate) async fn embedded(global: &Global, store: String) -> Result<Self, Failure> {
         let config = Config {
-            seal_key: seal_key(global)?,
+            keys: embedded_keys(global, &store)?,
             answer_within: global.wait,
             // Unlike a worker of a fleet, the tool also works where the sandbox is incomplete. The host logs a warning
             // that names the missing mechanisms.

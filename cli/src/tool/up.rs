@@ -4,10 +4,15 @@
 use super::{
     args::{Global, Up},
     failure::{Exit, Failure},
-    target::{Target, store_url},
+    target::{Target, own_key_folder, store_url},
 };
-use pvf_shared::{bus::nats::NatsConnection, signals::Shutdown};
+use pvf_shared::{
+    bus::nats::NatsConnection,
+    keys::{KeyArgs, own_keys},
+    signals::Shutdown,
+};
 use std::{
+    ffi::OsString,
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -38,6 +43,49 @@ struct Plan<'a> {
     /// Bus, store and name of the fleet; the bus and the store are set.
     fleet: Global,
     execute_workers: u32,
+    keys: Keys,
+}
+
+/// The keys of the fleet.
+enum Keys {
+    /// None.
+    Unsigned,
+    /// Files of the private key, and of the public keys.
+    Files { signing: PathBuf, trusted: Vec<PathBuf> },
+}
+
+impl Keys {
+    /// Those that were given. Without any, the fleet has a pair of its own, which it shares with embedded hosts on the
+    /// same store; in `temporary` if there is nowhere to keep it.
+    fn new(global: &Global, store: &str, temporary: &Path) -> Result<Self, Failure> {
+        let args = &global.keys;
+        if args.unsigned {
+            args.of_signer()?;
+            return Ok(Self::Unsigned);
+        }
+        if args.is_empty() {
+            let folder = own_key_folder(store).unwrap_or_else(|| temporary.join("keys"));
+            let (_, files) = own_keys(&folder)?;
+            return Ok(Self::Files { signing: files.private, trusted: vec![files.public] });
+        }
+        // Names what is missing.
+        args.of_signer()?;
+        KeyArgs { signing_key: None, ..args.clone() }.of_verifier("the fleet")?;
+        let given = |path: &&PathBuf| !path.as_os_str().is_empty();
+        let trusted = args.trusted_keys.iter().filter(given).cloned().collect();
+        Ok(Self::Files { signing: args.signing_key.clone().unwrap_or_default(), trusted })
+    }
+
+    /// The options of a role.
+    fn of_role(&self, role: &str) -> Vec<OsString> {
+        match self {
+            Self::Unsigned => vec!["--unsigned".into()],
+            Self::Files { signing, .. } if role == "prepare-worker" => vec!["--signing-key".into(), signing.into()],
+            Self::Files { trusted, .. } => {
+                trusted.iter().flat_map(|path| ["--trusted-key".into(), path.into()]).collect()
+            }
+        }
+    }
 }
 
 /// Runs the fleet until SIGINT or SIGTERM. A process of it that ends by itself is an error.
@@ -53,8 +101,10 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<Exit, Failure> {
         Some(bus) => bus.clone(),
         None => start_nats(args.port, folder.path(), &mut members).await?,
     };
-    let fleet = Global { bus: Some(bus), store: Some(store_url(global)?), ..global.clone() };
-    let plan = Plan { args, fleet, execute_workers };
+    let store = store_url(global)?;
+    let keys = Keys::new(global, &store, folder.path())?;
+    let fleet = Global { bus: Some(bus), store: Some(store), ..global.clone() };
+    let plan = Plan { args, fleet, execute_workers, keys };
     let started = tokio::select! {
         started = plan.start(&mut members) => started,
         () = shutdown.asked() => Err(Failure::NoResult("stopped before the fleet was complete".into())),
@@ -128,6 +178,8 @@ impl Plan<'_> {
         let exe = std::env::current_exe().map_err(|e| Failure::no_result(&name, e))?;
         let mut command = Command::new(exe);
         command.arg(role).arg("--fleet").arg(self.fleet.fleet.as_str());
+        // What is not given on its command line: the private key is for prepare workers only.
+        command.env_remove("PVF_SIGNING_KEY").env_remove("PVF_TRUSTED_KEYS").env_remove("PVF_UNSIGNED");
         // In the environment, because the URLs may contain passwords, which a command line would show.
         command.env("PVF_NATS", self.fleet.bus.as_ref().map(NatsConnection::joined).unwrap_or_default());
         command.args(self.fleet.nats.forwarded(&|option| option != "nats"));
@@ -147,9 +199,7 @@ impl Plan<'_> {
         if let Some(addr) = self.args.http.and_then(|first| http_address(first, n)) {
             command.arg("--http").arg(addr.to_string());
         }
-        if let Some(path) = &self.fleet.seal_key_file {
-            command.arg("--seal-key-file").arg(path);
-        }
+        command.args(self.keys.of_role(role));
         command.args((0..self.fleet.verbose).map(|_| "-v"));
         spawn(name, command)
     }

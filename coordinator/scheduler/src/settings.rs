@@ -1,7 +1,9 @@
 //! Settings of the queues. Every duration and size has a default that suits a fleet of validators; [`Policy::check`]
 //! refuses values out of range by name.
 
-use pvf_proto::{config::ProtocolTimeouts, identity::UserName, ids::FencingToken, priority::ExecuteKind};
+use pvf_proto::{
+    config::ProtocolTimeouts, identity::UserName, ids::FencingToken, keys::KeyFingerprint, priority::ExecuteKind,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What the scheduler must know from the start.
@@ -15,6 +17,9 @@ pub struct SchedulerConfig {
     pub policy: Policy,
     /// The coordinator's version, for people.
     pub version: String,
+    /// The keys that artifacts may be signed with. A prepare worker must sign with one of them, and an execute worker
+    /// must trust all of them; others are refused.
+    pub trusted_keys: Vec<KeyFingerprint>,
 }
 
 /// How much may be here at once.

@@ -57,7 +57,7 @@ impl Running {
 #[tokio::test]
 async fn a_request_goes_through_the_coordinator_and_comes_back_as_a_verdict() {
     let (bus, store) = (local_bus(1 << 20), memory_store());
-    store.put_artifact(&artifact(), b"compiled").await.unwrap();
+    store.put_artifact(&artifact(), &crate::testing::compiled()).await.unwrap();
     let running = Running::start(bus.clone(), store).await;
     let (worker, client) = (new_worker(WorkerKind::Execute), new_client());
     let mut worker_inbox = Inbox::of_worker(&bus, &worker).await;

@@ -66,7 +66,7 @@ async fn artifacts_are_looked_up_listed_and_dropped() {
     let store = memory_store();
     let (mut effects, mut events) = effects(&store);
     let id = Arc::new(artifact());
-    store.put_artifact(&id, b"compiled").await.unwrap();
+    store.put_artifact(&id, &crate::testing::compiled()).await.unwrap();
     effects.perform(Effect::LookUp { artifact: id.clone() });
     match in_time(events.recv()).await.unwrap() {
         Event::LookedUp { artifact, found: Ok(Some(StoredArtifact::Prepared(info))) } => {

@@ -1,33 +1,30 @@
-//! Compiled artifacts as messages describe them (size, MAC), and the result of a store lookup.
+//! Compiled artifacts as messages describe them (size, digest), and the result of a store lookup.
 
 use crate::verdict::PrepareError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 
-/// A keyed BLAKE3 MAC, 32 bytes. Compared in constant time.
-#[derive(Clone, Copy)]
-pub struct Mac(pub [u8; 32]);
+/// BLAKE3 of what the signature of an artifact covers, 32 bytes: the artifact's id, its content, and what its header
+/// says about it. It names one version of an artifact, whichever key it is signed with. It is no proof: whoever has it
+/// still verifies the signature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ArtifactDigest(pub [u8; 32]);
 
-impl PartialEq for Mac {
-    fn eq(&self, other: &Self) -> bool {
-        blake3::Hash::from_bytes(self.0) == blake3::Hash::from_bytes(other.0)
-    }
-}
-impl Eq for Mac {}
-impl fmt::Debug for Mac {
+impl fmt::Debug for ArtifactDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mac({})", hex::encode(&self.0[..6]))
+        write!(f, "ArtifactDigest({})", hex::encode(&self.0[..6]))
     }
 }
-impl Serialize for Mac {
+impl Serialize for ArtifactDigest {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_bytes(&self.0)
     }
 }
-impl<'de> Deserialize<'de> for Mac {
+impl<'de> Deserialize<'de> for ArtifactDigest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let bytes = serde_bytes::ByteBuf::deserialize(d)?;
-        <[u8; 32]>::try_from(bytes.into_vec()).map(Mac).map_err(|_| D::Error::custom("Mac: expected 32 bytes"))
+        let bytes = <[u8; 32]>::try_from(bytes.into_vec());
+        bytes.map(ArtifactDigest).map_err(|_| D::Error::custom("ArtifactDigest: expected 32 bytes"))
     }
 }
 
@@ -36,8 +33,8 @@ impl<'de> Deserialize<'de> for Mac {
 pub struct ArtifactInfo {
     /// Size of the compiled code, bytes.
     pub bytes: u64,
-    /// MAC of the sealed artifact.
-    pub mac: Mac,
+    /// Digest of the artifact.
+    pub digest: ArtifactDigest,
 }
 
 /// Result of looking an artifact up in the store.
@@ -47,6 +44,6 @@ pub enum StoredArtifact {
     Prepared(ArtifactInfo),
     /// The preparation failed before, and the failure was kept.
     Failed(PrepareError),
-    /// An object without a valid seal.
+    /// An object without a valid signature of a trusted key.
     Damaged,
 }

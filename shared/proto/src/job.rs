@@ -2,7 +2,7 @@
 //! messages around them are in [`crate::wire`].
 
 use crate::{
-    artifact::{ArtifactInfo, Mac},
+    artifact::{ArtifactDigest, ArtifactInfo},
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
     ids::ArtifactId,
@@ -46,9 +46,9 @@ impl PrepareJob {
 pub struct ExecuteJob {
     /// The artifact to run.
     pub artifact: ArtifactId,
-    /// MAC of the artifact as the preparation reported it, if the coordinator knows it. The worker refuses an artifact
-    /// with another MAC, so that an older artifact cannot replace it.
-    pub mac: Option<Mac>,
+    /// Digest of the artifact as the preparation reported it, if the coordinator knows it. The worker refuses an
+    /// artifact with another digest, so that an older artifact cannot replace it.
+    pub digest: Option<ArtifactDigest>,
     /// The candidate without its block data.
     pub context: CandidateContext,
     /// The block data.

@@ -12,6 +12,7 @@ pub mod content;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod keys;
 pub mod params;
 pub mod priority;
 pub mod subjects;

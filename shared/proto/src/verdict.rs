@@ -43,7 +43,7 @@ pub enum AmbiguousReason {
     /// The artifact was loaded, but could not be linked or instantiated.
     #[error("runtime construction: {0}")]
     RuntimeConstruction(String),
-    /// The artifact's MAC or checksum does not match. A worker reports it; as a verdict it is an
+    /// The artifact's signature or checksum does not match. A worker reports it; as a verdict it is an
     /// [`InternalError::Store`].
     #[error("corrupted artifact: {0}")]
     CorruptedArtifact(String),

@@ -1,8 +1,7 @@
 //! The store itself: single objects by key, and blobs by the hash of their content.
 
 use super::{
-    StoreError, keys,
-    seal::SealKey,
+    ArtifactKeys, StoreError, keys,
     time_limit::{DELETE, LIST, LOOK_UP, STALLED, WRITE, write_limit},
 };
 use crate::{blob::BlobRef, ids::BlobHash};
@@ -18,7 +17,7 @@ pub struct BlobStore {
     /// Prefix of every key, from the URL.
     prefix: Path,
     pub(super) url: Arc<str>,
-    pub(super) key: SealKey,
+    pub(super) artifact_keys: ArtifactKeys,
     /// The bucket of a cloud store.
     bucket: Option<Arc<Bucket>>,
 }
@@ -41,8 +40,8 @@ impl std::fmt::Debug for BlobStore {
 }
 
 impl BlobStore {
-    pub(super) fn over(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str, key: SealKey) -> Self {
-        Self { inner, prefix, url: url.into(), key, bucket: None }
+    pub(super) fn over(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str, artifact_keys: ArtifactKeys) -> Self {
+        Self { inner, prefix, url: url.into(), artifact_keys, bucket: None }
     }
 
     #[cfg(feature = "cloud-client")]
@@ -53,6 +52,11 @@ impl BlobStore {
     /// The URL that the store was opened with.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The keys that artifacts are signed and verified with.
+    pub fn artifact_keys(&self) -> &ArtifactKeys {
+        &self.artifact_keys
     }
 
     /// A key with the store's prefix.

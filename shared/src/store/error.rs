@@ -75,6 +75,12 @@ pub enum StoreError {
         /// The damaged object.
         key: String,
     },
+    /// An artifact cannot be signed: this process has no private key.
+    #[error("store {url}: no private key to sign artifacts with")]
+    NoSigningKey {
+        /// URL of the store.
+        url: String,
+    },
     /// The seal of an artifact is not valid.
     #[error("store {url}: object {key}: {source}")]
     Seal {

@@ -1,6 +1,6 @@
 //! A store that hangs, for tests.
 
-use super::{BlobStore, seal::SealKey};
+use super::{ArtifactKeys, BlobStore};
 use futures::{StreamExt as _, stream::BoxStream};
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -89,5 +89,5 @@ impl ObjectStore for Hanging {
 /// A store that hangs in everything but what `answers` says.
 pub(crate) fn hanging_store(answers: Answers) -> BlobStore {
     let inner = Arc::new(Hanging(InMemory::new(), answers));
-    BlobStore::over(inner, Path::default(), "memory://", SealKey::unkeyed())
+    BlobStore::over(inner, Path::default(), "memory://", ArtifactKeys::unsigned())
 }

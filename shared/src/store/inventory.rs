@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{CodeHash, EngineId, PrepHash},
-        store::seal::SealKey,
+        store::{ArtifactKeys, seal::Compiled},
         verdict::PrepareError,
     };
 
@@ -101,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn tokens_grow_even_if_the_clock_goes_back() {
-        let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
+        let store = BlobStore::open("memory://", ArtifactKeys::unsigned()).unwrap();
         let mut given = Vec::new();
         for least in [100, 50, 100, 1000, 3] {
             given.push(store.next_token(least).await.unwrap());
@@ -113,9 +113,10 @@ mod tests {
     async fn artifacts_are_listed_with_the_time_since_their_last_use() {
         let dir = tempfile::tempdir().unwrap();
         for url in ["memory://", dir.path().to_str().unwrap()] {
-            let store = BlobStore::open(url, SealKey::unkeyed()).unwrap();
+            let store = BlobStore::open(url, ArtifactKeys::unsigned()).unwrap();
+            let compiled = Compiled { code: Bytes::from_static(b"code"), has_start: false };
             assert_eq!(store.list_artifacts().await.unwrap(), []);
-            store.put_artifact(&id(1, "a"), b"code").await.unwrap();
+            store.put_artifact(&id(1, "a"), &compiled).await.unwrap();
             store.put_failure(&id(2, "b"), &PrepareError::OutOfMemory).await.unwrap();
             store.put_blob(Bytes::from_static(b"pov")).await.unwrap();
             // The saved time of last use is older than the object, so the time of the write counts.
@@ -129,7 +130,7 @@ mod tests {
         }
         let manifest = dir.path().join(keys::last_needed().as_ref());
         std::fs::write(&manifest, "malformed\nx y\n12\n").unwrap();
-        let store = BlobStore::open(dir.path().to_str().unwrap(), SealKey::unkeyed()).unwrap();
+        let store = BlobStore::open(dir.path().to_str().unwrap(), ArtifactKeys::unsigned()).unwrap();
         assert_eq!(store.list_artifacts().await.unwrap().len(), 2);
     }
 }

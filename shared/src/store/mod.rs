@@ -1,7 +1,7 @@
 //! The object store, through which the fleet shares what does not fit a bus message: blobs by their content, artifacts
 //! by their id, and the metadata that a new coordinator needs.
 //!
-//! Objects are written once and replaced only as a whole. Artifacts are sealed: see [`seal`].
+//! Objects are written once and replaced only as a whole. Artifacts are signed: see [`seal`].
 
 mod artifacts;
 mod blobs;
@@ -18,6 +18,7 @@ pub mod seal;
 mod tests;
 mod time_limit;
 
+pub use crate::keys::ArtifactKeys;
 pub use blobs::BlobStore;
 pub use error::StoreError;
 pub use inventory::StoredArtifact;

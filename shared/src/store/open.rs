@@ -2,7 +2,7 @@
 
 #[cfg(feature = "cloud-client")]
 use super::blobs::Bucket;
-use super::{BlobStore, StoreError, seal::SealKey};
+use super::{ArtifactKeys, BlobStore, StoreError};
 use object_store::path::Path;
 use std::{path::PathBuf, sync::Arc};
 use url::Url;
@@ -13,36 +13,44 @@ impl BlobStore {
     ///
     /// A local folder is created if it does not exist. Whether the store is usable is not checked: see
     /// [`BlobStore::check`].
-    pub fn open(url: &str, key: SealKey) -> Result<Self, StoreError> {
+    pub fn open(url: &str, keys: ArtifactKeys) -> Result<Self, StoreError> {
         let wrong = |why: String| StoreError::Url { url: url.to_owned(), why };
         if !url.contains("://") {
             if url.is_empty() {
                 return Err(wrong("empty".into()));
             }
-            return Self::open_folder(url, url.into(), key);
+            return Self::open_folder(url, url.into(), keys);
         }
         let parsed = Url::parse(url).map_err(|e| wrong(e.to_string()))?;
         match parsed.scheme() {
             "file" => {
                 let path = parsed.to_file_path().map_err(|()| wrong("file URLs need an absolute path".into()))?;
-                Self::open_folder(url, path, key)
+                Self::open_folder(url, path, keys)
             }
-            "memory" => Ok(Self::over(Arc::new(object_store::memory::InMemory::new()), Path::default(), url, key)),
-            "s3" | "gs" | "az" => open_cloud(url, &parsed, key),
+            "memory" => Ok(Self::over(Arc::new(object_store::memory::InMemory::new()), Path::default(), url, keys)),
+            "s3" | "gs" | "az" => open_cloud(url, &parsed, keys),
             other => Err(wrong(format!("unknown scheme {other:?}; known: file, memory, s3, gs, az"))),
         }
     }
 
+    /// The folder of a store, if it is one on this machine.
+    pub fn folder_of(url: &str) -> Option<PathBuf> {
+        match url.contains("://") {
+            true => Url::parse(url).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok(),
+            false => (!url.is_empty()).then(|| url.into()),
+        }
+    }
+
     /// Opens a store that several processes share. `memory://` is refused, because it is local to one process.
-    pub fn open_shared(url: &str, key: SealKey) -> Result<Self, StoreError> {
+    pub fn open_shared(url: &str, keys: ArtifactKeys) -> Result<Self, StoreError> {
         if url.starts_with("memory:") {
             let why = "it is local to one process, but the processes of a fleet must share their store".into();
             return Err(StoreError::Url { url: url.to_owned(), why });
         }
-        Self::open(url, key)
+        Self::open(url, keys)
     }
 
-    fn open_folder(url: &str, path: PathBuf, key: SealKey) -> Result<Self, StoreError> {
+    fn open_folder(url: &str, path: PathBuf, keys: ArtifactKeys) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Failed {
             url: url.to_owned(),
             action: "open",
@@ -55,18 +63,18 @@ impl BlobStore {
             .map_err(failed)?
             // A rename without fsync may leave an empty artifact after a power failure.
             .with_fsync(true);
-        Ok(Self::over(Arc::new(local), Path::default(), url, key))
+        Ok(Self::over(Arc::new(local), Path::default(), url, keys))
     }
 }
 
 #[cfg(not(feature = "cloud-client"))]
-fn open_cloud(url: &str, parsed: &Url, _: SealKey) -> Result<BlobStore, StoreError> {
+fn open_cloud(url: &str, parsed: &Url, _: ArtifactKeys) -> Result<BlobStore, StoreError> {
     let why = format!("built without support for {}://; build with the cargo feature `cloud`", parsed.scheme());
     Err(StoreError::Url { url: url.to_owned(), why })
 }
 
 #[cfg(feature = "cloud-client")]
-fn open_cloud(url: &str, parsed: &Url, key: SealKey) -> Result<BlobStore, StoreError> {
+fn open_cloud(url: &str, parsed: &Url, keys: ArtifactKeys) -> Result<BlobStore, StoreError> {
     let wrong = |why: String| StoreError::Url { url: url.to_owned(), why };
     let bucket = parsed.host_str().filter(|b| !b.is_empty()).ok_or_else(|| wrong("names no bucket".into()))?;
     let prefix = Path::parse(parsed.path().trim_matches('/')).map_err(|e| wrong(e.to_string()))?;
@@ -75,7 +83,7 @@ fn open_cloud(url: &str, parsed: &Url, key: SealKey) -> Result<BlobStore, StoreE
         let inner = inner.map_err(|e| wrong(e.to_string()))?;
         let endpoint = endpoint.map_or_else(|| default_endpoint(parsed.scheme()).to_owned(), |url| without_user(&url));
         let bucket = Bucket { name: bucket.to_owned(), endpoint };
-        Ok(BlobStore::over(inner, prefix, url, key).in_bucket(bucket))
+        Ok(BlobStore::over(inner, prefix, url, keys).in_bucket(bucket))
     };
     match parsed.scheme() {
         #[cfg(feature = "s3")]
@@ -128,14 +136,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_some_stores_are_folders() {
+        for (url, folder) in [("/a/b", Some("/a/b")), ("file:///a%20b", Some("/a b")), ("rel", Some("rel"))] {
+            assert_eq!(BlobStore::folder_of(url), folder.map(PathBuf::from), "{url}");
+        }
+        assert!(
+            ["memory://", "s3://bucket/a", "", "file://host/a"].iter().all(|url| BlobStore::folder_of(url).is_none())
+        );
+    }
+
+    #[test]
     fn invalid_urls_are_refused() {
         for (url, word) in
             [("ftp://x", "unknown scheme"), ("file://relative/x", "absolute"), ("", "empty"), ("/dev/null/x", "folder")]
         {
-            let error = BlobStore::open(url, SealKey::unkeyed()).unwrap_err().to_string();
+            let error = BlobStore::open(url, ArtifactKeys::unsigned()).unwrap_err().to_string();
             assert!(error.contains(word), "{url}: {error}");
         }
-        let error = BlobStore::open_shared("memory://", SealKey::unkeyed()).unwrap_err().to_string();
+        let error = BlobStore::open_shared("memory://", ArtifactKeys::unsigned()).unwrap_err().to_string();
         assert!(error.contains("local to one process"), "{error}");
     }
 }

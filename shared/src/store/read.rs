@@ -68,13 +68,13 @@ impl BlobStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::seal::SealKey;
+    use crate::store::ArtifactKeys;
 
     #[tokio::test]
     async fn objects_are_read_up_to_their_bound() {
         let dir = tempfile::tempdir().unwrap();
         for url in ["memory://", dir.path().to_str().unwrap()] {
-            let store = BlobStore::open(url, SealKey::unkeyed()).unwrap();
+            let store = BlobStore::open(url, ArtifactKeys::unsigned()).unwrap();
             let key = Path::from("inputs/x");
             // Over one chunk.
             for len in [0, 5, CHUNK as usize + 1] {

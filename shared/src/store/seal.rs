@@ -1,67 +1,67 @@
-//! The sealed form of artifacts and kept failures in the store: a header with a keyed BLAKE3 MAC, then the compiled
+//! The sealed form of artifacts and kept failures in the store: a header with an Ed25519 signature, then the compiled
 //! code or the error of its preparation.
 //!
 //! A prepare worker seals an artifact outside the sandboxed process that compiled it. An execute worker verifies the
 //! seal before it maps the artifact: `Module::deserialize` of untrusted bytes is arbitrary code execution.
 //!
-//! Layout: magic `PVFSEAL1` (8 bytes) | kind (1 byte: 0 artifact, 1 failure) | MAC (32 bytes) | payload. The MAC covers
-//! kind, artifact id and payload, so that one artifact cannot replace another.
+//! Layout of the header, [`HEADER_LEN`] bytes, numbers little-endian:
+//!
+//! | bytes | |
+//! |---|---|
+//! | 8 | magic `PVFSEAL2` |
+//! | 1 | kind: 0 artifact, 1 failure |
+//! | 1 | flags: bit 0, the module has a start function; the others are 0 |
+//! | 8 | length of the payload, which follows the header |
+//! | 32 | BLAKE3 of the payload |
+//! | 8 | fingerprint of the key |
+//! | 64 | signature |
+//!
+//! The signature covers the fingerprint and the [`ArtifactDigest`], which covers kind, flags, length and hash of the
+//! payload, and the artifact's id, so that one artifact cannot replace another. So the header is verified without the
+//! payload, and the payload by one hash.
 
-use crate::{artifact::Mac, ids::ArtifactId, verdict::PrepareError};
+use crate::{
+    artifact::ArtifactDigest,
+    ids::ArtifactId,
+    keys::{KeyFingerprint, PrivateKey, PublicKey, fingerprint_of, listed},
+    verdict::PrepareError,
+};
 use bytes::{BufMut, Bytes, BytesMut};
-use std::{fmt, str::FromStr};
 
-const MAGIC: &[u8; 8] = b"PVFSEAL1";
-const HEADER: usize = 8 + 1 + 32;
+const MAGIC: &[u8; 8] = b"PVFSEAL2";
+/// Length of a header, bytes.
+pub const HEADER_LEN: usize = 8 + 1 + 1 + 8 + 32 + 8 + 64;
+/// Keeps signatures of artifacts apart from those of anything else with the same key.
+const SIGNED: &[u8] = b"pvf-fleet artifact, version 2\0";
+/// The same for their digests.
+const DIGEST: &str = "pvf-fleet 2026-11 digest of an artifact";
 
-/// The fleet's key for seals. A holder of the key can create artifacts that execute workers map and run.
-#[derive(Clone)]
-pub struct SealKey([u8; 32]);
+const ARTIFACT: u8 = 0;
+const FAILURE: u8 = 1;
+const HAS_START: u8 = 1;
 
-impl SealKey {
-    /// The built-in key of a fleet without a key of its own. It detects damage, but not forgery.
-    pub fn unkeyed() -> Self {
-        Self(blake3::derive_key("pvf-fleet 2026 artifact seal without a key", b""))
-    }
+pub use blake3::Hash as ContentHash;
 
-    /// Derives a key from at least 16 secret bytes.
-    pub fn from_secret(secret: &[u8]) -> Result<Self, String> {
-        if secret.len() < 16 {
-            return Err(format!("seal key: {} bytes, but at least 16 are required", secret.len()));
-        }
-        Ok(Self(blake3::derive_key("pvf-fleet 2026 artifact seal", secret)))
-    }
-
-    /// Reads the key from a file; without a path it is [`SealKey::unkeyed`].
-    pub fn from_file(path: Option<&std::path::Path>) -> Result<Self, String> {
-        let Some(path) = path else { return Ok(Self::unkeyed()) };
-        let text = std::fs::read_to_string(path).map_err(|e| format!("seal key file {}: {e}", path.display()))?;
-        text.parse().map_err(|e| format!("seal key file {}: {e}", path.display()))
-    }
+/// Compiled code as the engine serialized it, and what is known of its module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// The code.
+    pub code: Bytes,
+    /// Whether the module has a start function, so that instantiating it runs guest code.
+    pub has_start: bool,
 }
 
-impl fmt::Debug for SealKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SealKey(…)")
-    }
-}
-
-impl FromStr for SealKey {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        Self::from_secret(s.trim().as_bytes())
-    }
-}
-
-/// Content of a sealed object.
+/// Content of a sealed object whose signature is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sealed {
     /// Compiled code.
     Artifact {
-        /// The code as the engine serialized it.
-        code: Bytes,
-        /// MAC of the seal.
-        mac: Mac,
+        /// The code.
+        compiled: Compiled,
+        /// Hash of the code, as it was signed.
+        content: ContentHash,
+        /// Digest of the artifact.
+        digest: ArtifactDigest,
     },
     /// The deterministic failure of a preparation.
     Failure(PrepareError),
@@ -70,26 +70,40 @@ pub enum Sealed {
 /// Why a seal is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The object is too short or has no seal.
+    /// The object is too short, or its header is not one.
     #[error("not a sealed artifact ({len} bytes)")]
     NotSealed {
         /// Size of the object.
-        len: usize,
+        len: u64,
     },
-    /// The MAC does not match the content, the artifact's id or the fleet's key.
-    #[error("MAC mismatch ({len} bytes): damaged, moved, or sealed with another key")]
-    MacMismatch {
-        /// Size of the object.
-        len: usize,
+    /// It names a key that is not trusted.
+    #[error("signed with key {key}, but trusted here: {}", listed(.trusted))]
+    Untrusted {
+        /// The key that it names.
+        key: KeyFingerprint,
+        /// The trusted keys.
+        trusted: Vec<KeyFingerprint>,
     },
-    /// The MAC matches, but the payload cannot be decoded: a newer version sealed it.
+    /// The signature does not match the header and the artifact's id.
+    #[error("no valid signature of key {key}: damaged, moved or forged")]
+    Signature {
+        /// The key that it names.
+        key: KeyFingerprint,
+    },
+    /// The content does not match the signed hash.
+    #[error("the content does not match its signature of key {key}: damaged or forged ({len} bytes)")]
+    Content {
+        /// The key of the signature.
+        key: KeyFingerprint,
+        /// Size of the content.
+        len: u64,
+    },
+    /// Signature and content match, but the content cannot be decoded: a newer version sealed it.
     #[error("sealed content cannot be decoded: {0}")]
     Payload(String),
 }
 
-pub use blake3::Hash as ContentHash;
-
-/// Hash of bytes that this process wrote itself, for a later comparison.
+/// Hash of the content of an artifact.
 pub fn content_hash(bytes: &[u8]) -> ContentHash {
     blake3::hash(bytes)
 }
@@ -101,113 +115,157 @@ pub fn content_hash_of(from: impl std::io::Read) -> std::io::Result<ContentHash>
     Ok(hasher.finalize())
 }
 
-fn mac(key: &SealKey, kind: u8, artifact: &ArtifactId, payload: &[u8]) -> Mac {
-    let mut hasher = blake3::Hasher::new_keyed(&key.0);
-    let engine = artifact.engine.as_str().as_bytes();
-    hasher.update(&[kind]).update(&artifact.code_hash.0).update(&artifact.prep_hash.0);
-    hasher.update(&(engine.len() as u64).to_le_bytes()).update(engine).update(payload);
-    Mac(*hasher.finalize().as_bytes())
+/// What a header says.
+struct Header {
+    kind: u8,
+    flags: u8,
+    len: u64,
+    content: ContentHash,
+    /// As in the header, without the name of the built-in key.
+    key: [u8; 8],
+    signature: [u8; 64],
 }
 
-fn seal(key: &SealKey, kind: u8, artifact: &ArtifactId, payload: &[u8]) -> (Bytes, Mac) {
-    let mac = mac(key, kind, artifact, payload);
-    let mut out = BytesMut::with_capacity(HEADER + payload.len());
-    out.put_slice(MAGIC);
-    out.put_u8(kind);
-    out.put_slice(&mac.0);
+impl Header {
+    /// Decodes the header of an object of `len` bytes.
+    fn decode(head: &[u8], len: u64) -> Result<Self, SealError> {
+        let not_sealed = || SealError::NotSealed { len };
+        fn take<'a, const N: usize>(from: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+            let (part, rest) = from.split_first_chunk::<N>()?;
+            *from = rest;
+            Some(part)
+        }
+        let decode = || {
+            let mut rest = head.get(..HEADER_LEN)?;
+            if take(&mut rest)? != MAGIC {
+                return None;
+            }
+            let [kind, flags] = *take(&mut rest)?;
+            let payload = u64::from_le_bytes(*take(&mut rest)?);
+            let content = ContentHash::from_bytes(*take(&mut rest)?);
+            let (key, signature) = (*take(&mut rest)?, *take(&mut rest)?);
+            let is_whole = len.checked_sub(HEADER_LEN as u64) == Some(payload);
+            is_whole.then_some(Self { kind, flags, len: payload, content, key, signature })
+        };
+        decode().ok_or_else(not_sealed)
+    }
+
+    fn encode(&self) -> BytesMut {
+        let mut out = BytesMut::with_capacity(HEADER_LEN + self.len as usize);
+        out.put_slice(MAGIC);
+        out.put_slice(&[self.kind, self.flags]);
+        out.put_u64_le(self.len);
+        out.put_slice(self.content.as_bytes());
+        out.put_slice(&self.key);
+        out.put_slice(&self.signature);
+        out
+    }
+
+    fn digest(&self, artifact: &ArtifactId) -> ArtifactDigest {
+        let mut hasher = blake3::Hasher::new_derive_key(DIGEST);
+        let engine = artifact.engine.as_str().as_bytes();
+        hasher.update(&[self.kind, self.flags]).update(&self.len.to_le_bytes()).update(self.content.as_bytes());
+        hasher.update(&artifact.code_hash.0).update(&artifact.prep_hash.0);
+        hasher.update(&(engine.len() as u64).to_le_bytes()).update(engine);
+        ArtifactDigest(*hasher.finalize().as_bytes())
+    }
+
+    fn fingerprint(&self) -> KeyFingerprint {
+        fingerprint_of(KeyFingerprint::Key(self.key))
+    }
+
+    /// Verifies the signature, and returns what it covers.
+    fn verify(&self, trusted: &[PublicKey], artifact: &ArtifactId) -> Result<ArtifactDigest, SealError> {
+        let mut known = trusted.iter().filter(|key| raw_fingerprint(key) == self.key).peekable();
+        if known.peek().is_none() {
+            let trusted = trusted.iter().map(PublicKey::fingerprint).collect();
+            return Err(SealError::Untrusted { key: self.fingerprint(), trusted });
+        }
+        let digest = self.digest(artifact);
+        let message = message(&digest, self.key);
+        match known.any(|key| key.verifies(&message, &self.signature)) {
+            true => Ok(digest),
+            false => Err(SealError::Signature { key: self.fingerprint() }),
+        }
+    }
+}
+
+/// The fingerprint as headers have it, also of the built-in key.
+fn raw_fingerprint(key: &PublicKey) -> [u8; 8] {
+    match KeyFingerprint::of(key.as_bytes()) {
+        KeyFingerprint::Key(bytes) => bytes,
+        KeyFingerprint::Unsigned => [0; 8],
+    }
+}
+
+fn message(digest: &ArtifactDigest, key: [u8; 8]) -> Vec<u8> {
+    [SIGNED, &key, &digest.0].concat()
+}
+
+fn seal(key: &PrivateKey, artifact: &ArtifactId, kind: u8, flags: u8, payload: &[u8]) -> (Bytes, ArtifactDigest) {
+    let (content, len) = (content_hash(payload), payload.len() as u64);
+    let mut header = Header { kind, flags, len, content, key: raw_fingerprint(&key.public()), signature: [0; 64] };
+    let digest = header.digest(artifact);
+    header.signature = key.sign(&message(&digest, header.key));
+    let mut out = header.encode();
     out.put_slice(payload);
-    (out.freeze(), mac)
+    (out.freeze(), digest)
 }
 
 /// Seals compiled code.
-pub fn seal_artifact(key: &SealKey, artifact: &ArtifactId, code: &[u8]) -> (Bytes, Mac) {
-    seal(key, 0, artifact, code)
+pub fn seal_artifact(key: &PrivateKey, artifact: &ArtifactId, compiled: &Compiled) -> (Bytes, ArtifactDigest) {
+    let flags = if compiled.has_start { HAS_START } else { 0 };
+    seal(key, artifact, ARTIFACT, flags, &compiled.code)
 }
 
 /// Seals the deterministic failure of a preparation.
-pub fn seal_failure(key: &SealKey, artifact: &ArtifactId, error: &PrepareError) -> Bytes {
+pub fn seal_failure(key: &PrivateKey, artifact: &ArtifactId, error: &PrepareError) -> Bytes {
     let payload = rmp_serde::to_vec_named(error).unwrap_or_default();
-    seal(key, 1, artifact, &payload).0
+    seal(key, artifact, FAILURE, 0, &payload).0
 }
 
-/// Length of an object's head for [`claim`], bytes.
-pub const CLAIM_LEN: usize = HEADER;
-
-/// Reads the head of an object of `len` bytes, which is its first [`CLAIM_LEN`] bytes: the size of the compiled code
-/// and its MAC, or `None` for a kept failure. The claim is not verified.
-pub fn claim(head: &[u8], len: u64) -> Result<Option<(u64, Mac)>, SealError> {
-    let not_sealed = || SealError::NotSealed { len: len as usize };
-    let head: &[u8; HEADER] = head.try_into().map_err(|_| not_sealed())?;
-    if &head[..8] != MAGIC {
-        return Err(not_sealed());
-    }
-    let mut mac = [0; 32];
-    mac.copy_from_slice(&head[9..]);
-    let payload = len.checked_sub(HEADER as u64).ok_or_else(not_sealed)?;
-    Ok((head[8] == 0).then_some((payload, Mac(mac))))
-}
-
-/// Verifies the seal of an object and returns its content.
-pub fn open(key: &SealKey, artifact: &ArtifactId, object: &Bytes) -> Result<Sealed, SealError> {
-    let len = object.len();
-    if len < HEADER || &object[..8] != MAGIC {
-        return Err(SealError::NotSealed { len });
-    }
-    let kind = object[8];
-    let payload = object.slice(HEADER..);
-    let mut claimed = [0; 32];
-    claimed.copy_from_slice(&object[9..HEADER]);
-    let actual = mac(key, kind, artifact, &payload);
-    // The comparison of hashes takes the same time wherever they differ.
-    if blake3::Hash::from_bytes(actual.0) != blake3::Hash::from_bytes(claimed) {
-        return Err(SealError::MacMismatch { len });
-    }
-    match kind {
-        0 => Ok(Sealed::Artifact { code: payload, mac: actual }),
-        1 => rmp_serde::from_slice(&payload).map(Sealed::Failure).map_err(|e| SealError::Payload(e.to_string())),
+/// Verifies the header of an object of `len` bytes, which begins with `head`: the size of the compiled code and the
+/// digest, or `None` for a kept failure. The content is not verified.
+///
+/// # Errors
+/// All but [`SealError::Content`].
+pub fn verify_header(
+    trusted: &[PublicKey],
+    artifact: &ArtifactId,
+    head: &[u8],
+    len: u64,
+) -> Result<Option<(u64, ArtifactDigest)>, SealError> {
+    let header = Header::decode(head, len)?;
+    let digest = header.verify(trusted, artifact)?;
+    match header.kind {
+        ARTIFACT => Ok(Some((header.len, digest))),
+        FAILURE => Ok(None),
         other => Err(SealError::Payload(format!("kind {other}"))),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::{CodeHash, EngineId, PrepHash};
-
-    fn id(engine: &str) -> ArtifactId {
-        ArtifactId {
-            code_hash: CodeHash([1; 32]),
-            prep_hash: PrepHash([2; 32]),
-            engine: EngineId::parse(engine).unwrap(),
-        }
+/// Verifies the seal of an object and returns its content.
+///
+/// # Errors
+/// The object has no valid signature of a trusted key.
+pub fn open(trusted: &[PublicKey], artifact: &ArtifactId, object: &Bytes) -> Result<Sealed, SealError> {
+    let header = Header::decode(object, object.len() as u64)?;
+    let digest = header.verify(trusted, artifact)?;
+    let payload = object.slice(HEADER_LEN..);
+    if content_hash(&payload) != header.content {
+        return Err(SealError::Content { key: header.fingerprint(), len: header.len });
     }
-
-    #[test]
-    fn a_seal_is_valid_only_for_its_content_artifact_and_key() {
-        let key = SealKey::from_secret(b"sixteen bytes ok").unwrap();
-        let (object, mac) = seal_artifact(&key, &id("e"), b"code");
-        assert_eq!(open(&key, &id("e"), &object).unwrap(), Sealed::Artifact { code: Bytes::from_static(b"code"), mac });
-        assert!(open(&key, &id("f"), &object).is_err());
-        assert!(open(&SealKey::unkeyed(), &id("e"), &object).is_err());
-        assert_eq!(claim(&object[..CLAIM_LEN], object.len() as u64).unwrap(), Some((4, mac)));
-        assert!(claim(&object[..3], 3).is_err());
-        assert!(claim(&object[..CLAIM_LEN], CLAIM_LEN as u64 - 1).is_err(), "shorter than its head");
-        for i in 0..object.len() {
-            let mut damaged = object.to_vec();
-            damaged[i] ^= 1;
-            assert!(open(&key, &id("e"), &damaged.into()).is_err(), "byte {i}");
+    match (header.kind, header.flags) {
+        (ARTIFACT, flags @ (0 | HAS_START)) => {
+            let compiled = Compiled { code: payload, has_start: flags == HAS_START };
+            Ok(Sealed::Artifact { compiled, content: header.content, digest })
         }
-        for cut in 0..object.len() {
-            assert!(open(&key, &id("e"), &object.slice(..cut)).is_err(), "cut at {cut}");
+        (FAILURE, 0) => {
+            rmp_serde::from_slice(&payload).map(Sealed::Failure).map_err(|e| SealError::Payload(e.to_string()))
         }
-    }
-
-    #[test]
-    fn sealed_failures_round_trip() {
-        let error = PrepareError::Prevalidation("no".into());
-        let object = seal_failure(&SealKey::unkeyed(), &id("e"), &error);
-        assert_eq!(open(&SealKey::unkeyed(), &id("e"), &object).unwrap(), Sealed::Failure(error));
-        assert_eq!(claim(&object[..CLAIM_LEN], object.len() as u64).unwrap(), None);
-        assert!(SealKey::from_secret(b"short").is_err());
+        (kind, flags) => Err(SealError::Payload(format!("kind {kind}, flags {flags:#x}"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,11 @@ mod worker;
 use clap::{Parser, ValueEnum};
 use pvf_guests::corpus::large;
 use pvf_shared::Bytes;
-use pvf_tests::bench::{FLEET, Need, UNUSABLE, has_all, jobs::prepared, positive};
+use pvf_tests::bench::{
+    FLEET, Need, UNUSABLE, has_all,
+    jobs::{PreparedFile, prepared},
+    positive,
+};
 use std::{path::PathBuf, process::ExitCode};
 use table::Row;
 
@@ -61,7 +65,7 @@ enum Part {
 /// The measured code and how often it is run.
 struct Subject {
     code: Bytes,
-    artifact: tempfile::NamedTempFile,
+    artifact: PreparedFile,
     artifact_bytes: u64,
     calls: u64,
     runs: u64,
@@ -86,10 +90,11 @@ fn main() -> ExitCode {
     }
     let code = Bytes::from(large(args.functions as u32));
     eprintln!("compiling");
-    let (artifact_bytes, artifact) = runtime.block_on(prepared(&code));
+    let artifact = runtime.block_on(prepared(&code));
+    let artifact_bytes = artifact.compiled.code.len() as u64;
     let subject = Subject { code, artifact, artifact_bytes, calls: args.calls, runs: args.runs };
     let mut rows: Vec<Row> = Vec::new();
-    let bare = bare::measure(subject.artifact.path(), subject.calls, 1)[0];
+    let bare = bare::measure(subject.artifact.file.path(), subject.calls, 1)[0];
     if measured(Part::Worker) {
         rows.extend(runtime.block_on(worker::executions(&subject, bare)));
     }

@@ -43,7 +43,7 @@ fn held() -> Held {
 /// Runs this many jobs and prints a line after each tenth of them.
 pub async fn soak(jobs: u64, json: bool) {
     let code = Bytes::from(echo_like());
-    let (_, artifact) = prepared(&code).await;
+    let artifact = prepared(&code).await;
     let runner = runner("pvf-execute-worker", SLOTS, SLOTS);
     let job = execute_job(ExecutorParams::default());
     if !json {
@@ -57,7 +57,7 @@ pub async fn soak(jobs: u64, json: bool) {
         if done > 0 {
             let slots = (0..SLOTS as u64).map(|slot| {
                 let share = line / SLOTS as u64 + u64::from(slot < line % SLOTS as u64);
-                let (runner, job, artifact) = (&runner, &job, artifact.path());
+                let (runner, job, artifact) = (&runner, &job, &artifact.file);
                 async move {
                     for _ in 0..share {
                         expect_valid(&runner.execute(job, artifact, Bytes::from_static(b"block")).await.0);

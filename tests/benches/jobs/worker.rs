@@ -9,7 +9,6 @@ use pvf_shared::{
     Bytes,
     job::ExecuteJob,
     params::{ExecutorParam, ExecutorParams},
-    store::seal::content_hash_of,
 };
 use pvf_tests::{
     bench::{
@@ -19,20 +18,20 @@ use pvf_tests::{
     processes::{processes_named, until},
 };
 use pvf_worker::{
-    supervise::{JobRunner, Prepared},
+    supervise::{ArtifactFile, JobRunner, Prepared},
     wasm::{self, CpuBaseline},
 };
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
 /// Executes one job; the time from job to verdict, microseconds.
-async fn one(runner: &JobRunner, job: &ExecuteJob, artifact: &Path) -> f64 {
+async fn one(runner: &JobRunner, job: &ExecuteJob, artifact: &ArtifactFile) -> f64 {
     let start = Instant::now();
     expect_valid(&runner.execute(job, artifact, Bytes::from_static(b"block")).await.0);
     start.elapsed().as_secs_f64() * 1e6
 }
 
 /// Executes jobs in all slots at once: the time of each, and the time of all together, microseconds.
-async fn busy(runner: &JobRunner, job: &ExecuteJob, artifact: &Path, calls: u64) -> (Vec<f64>, f64) {
+async fn busy(runner: &JobRunner, job: &ExecuteJob, artifact: &ArtifactFile, calls: u64) -> (Vec<f64>, f64) {
     let start = Instant::now();
     let slots = (0..CORES).map(|_| async {
         let mut times = Vec::new();
@@ -47,7 +46,7 @@ async fn busy(runner: &JobRunner, job: &ExecuteJob, artifact: &Path, calls: u64)
 
 /// Measures warm and first executions.
 pub async fn executions(subject: &Subject, bare: Bare) -> Vec<Row> {
-    let (artifact, calls) = (subject.artifact.path(), subject.calls);
+    let (artifact, calls) = (&subject.artifact.file, subject.calls);
     let job = execute_job(ExecutorParams::default());
     let runner = runner("pvf-execute-worker", CORES, CORES);
     one(&runner, &job, artifact).await;
@@ -66,7 +65,7 @@ pub async fn executions(subject: &Subject, bare: Bare) -> Vec<Row> {
     eprintln!("executing in all slots without spares");
     let without = self::runner("pvf-execute-worker", CORES, 0);
     one(&without, &job, artifact).await;
-    let at_once = bare::measure(artifact, calls / CORES as u64, CORES);
+    let at_once = bare::measure(artifact.path(), calls / CORES as u64, CORES);
     let fork_at_once = at_once.iter().map(|bare| bare.fork).sum::<f64>() / at_once.len() as f64;
     let mut no_spare = busy(&without, &job, artifact, calls).await.0;
     let no_spare = median(&mut no_spare);
@@ -103,15 +102,14 @@ async fn template_kib() -> f64 {
 
 /// Time of an execution that checks the worker's own copy of the artifact and starts a template, milliseconds.
 async fn first(runner: &JobRunner, subject: &Subject) -> f64 {
-    let artifact = subject.artifact.path();
+    let artifact = &subject.artifact.file;
     let mut times = Vec::new();
     for n in 0..20 {
         // Other parameters each time, for which there is no template yet.
         let job = execute_job(ExecutorParams(vec![ExecutorParam::StackNativeMax((64 << 20) + n)]));
         let start = Instant::now();
-        let file = std::fs::File::open(artifact).expect("the artifact");
-        std::hint::black_box(content_hash_of(file).expect("its hash"));
-        times.push(start.elapsed().as_secs_f64() * 1e3 + one(runner, &job, artifact).await / 1e3);
+        let opened = artifact.open().expect("the artifact");
+        times.push(start.elapsed().as_secs_f64() * 1e3 + one(runner, &job, &opened).await / 1e3);
     }
     median(&mut times)
 }

@@ -7,12 +7,13 @@ use pvf_scheduler::{
 };
 use pvf_shared::{
     Bytes,
-    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
     blob::BlobRef,
     config::ProtocolTimeouts,
     identity::{ClientId, UserName, WorkerId},
     ids::{BlobHash, CodeHash, FencingToken, RelayHash, RequestId, ValidationKey},
     job::{ExecuteOutcome, JobOutcome, JobUsage},
+    keys::KeyFingerprint,
     priority::ExecuteKind,
     wire::{
         CommandRefusal, Dispatch, ExecuteSubmission, Heartbeat, JobReport, RunningJob, Submission, SubmitReply,
@@ -116,6 +117,7 @@ impl Fleet {
             timing: ProtocolTimeouts { worker_silence: NEVER, ..ProtocolTimeouts::default() },
             policy,
             version: "bench".into(),
+            trusted_keys: vec![KeyFingerprint::Unsigned],
         };
         Self {
             scheduler: Scheduler::new(config, now),
@@ -221,7 +223,8 @@ impl Fleet {
     fn answer(&mut self, effect: Effect) {
         match effect {
             Effect::LookUp { artifact } => {
-                let found = Ok(Some(StoredArtifact::Prepared(ArtifactInfo { bytes: 1000, mac: Mac([1; 32]) })));
+                let found =
+                    Ok(Some(StoredArtifact::Prepared(ArtifactInfo { bytes: 1000, digest: ArtifactDigest([1; 32]) })));
                 self.inbox.push_back(Event::LookedUp { artifact, found });
             }
             Effect::ToWorker { worker, message: ToWorker::Dispatch(dispatch) } => {

@@ -11,9 +11,11 @@ use pvf_scheduler::{
     Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, UserLimits, check,
 };
 use pvf_shared::{
-    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    artifact::{ArtifactInfo, ArtifactDigest, StoredArtifact},
     config::ProtocolTimeouts,
-    ids::{ArtifactId, FencingToken}, identity::{ClientId, WorkerId},
+    identity::{ClientId, WorkerId},
+    ids::{ArtifactId, FencingToken},
+    keys::KeyFingerprint,
     subjects::Subject,
     wire::{self, FromClient, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker, WireMessage},
 };
@@ -66,6 +68,7 @@ impl Network {
             timing: ProtocolTimeouts::default(),
             policy,
             version: "v".into(),
+            trusted_keys: vec![KeyFingerprint::Unsigned],
         };
         let scheduler = Scheduler::new(config, now);
         let mut this = Self { scheduler, now, sent: vec![], looked_up: vec![], dropped: vec![] };
@@ -247,7 +250,7 @@ impl Network {
             0 | 1 => Ok(None),
             2 => Ok(Some(StoredArtifact::Prepared(ArtifactInfo {
                 bytes: messages::number(u)?,
-                mac: Mac([few(u)?; 32]),
+                digest: ArtifactDigest([few(u)?; 32]),
             }))),
             3 => Ok(Some(StoredArtifact::Failed(messages::prepare_error(u)?))),
             4 => Ok(Some(StoredArtifact::Damaged)),

@@ -1,4 +1,4 @@
-//! Contents of the store: seals, keys and the two text files. Bytes that were not sealed with the key never verify, a
+//! Contents of the store: seals, keys and the two text files. Bytes that were not signed with the key never verify, a
 //! seal verifies for what was sealed only, and a store with arbitrary contents gives an error or nothing.
 
 use crate::Seeds;
@@ -8,9 +8,10 @@ use object_store::path::Path;
 use pvf_shared::{
     artifact::StoredArtifact,
     ids::{ArtifactId, BlobHash, CodeHash, EngineId, PrepHash},
+    keys::{PrivateKey, PublicKey},
     store::{
-        BlobStore, StoreError, keys,
-        seal::{self, CLAIM_LEN, SealKey, Sealed},
+        ArtifactKeys, BlobStore, StoreError, keys,
+        seal::{self, Compiled, HEADER_LEN, Sealed},
     },
     verdict::PrepareError,
 };
@@ -27,9 +28,14 @@ fn id(engine: &str) -> ArtifactId {
     ArtifactId { code_hash: CodeHash([1; 32]), prep_hash: PrepHash([2; 32]), engine }
 }
 
-/// A key that no input was sealed with.
-fn key() -> SealKey {
-    SealKey::from_secret(b"unknown to the fuzzer").expect("long enough")
+/// A key that no input was signed with.
+fn key() -> PrivateKey {
+    PrivateKey::from_seed([7; 32])
+}
+
+/// The keys that are trusted: that one, and another one.
+fn trusted() -> [PublicKey; 2] {
+    [PrivateKey::from_seed([8; 32]).public(), key().public()]
 }
 
 /// One input; its first byte selects the check.
@@ -45,14 +51,13 @@ pub fn run(bytes: &[u8]) {
 
 /// An object that was not sealed with the key.
 fn foreign(object: &[u8]) {
-    let opened = seal::open(&key(), &id("engine"), &Bytes::copy_from_slice(object));
-    let error = opened.expect_err("unsealed bytes verify").to_string();
+    let opened = seal::open(&trusted(), &id("engine"), &Bytes::copy_from_slice(object));
+    let error = opened.expect_err("unsigned bytes verify").to_string();
     assert!(error.len() < 200, "{error}");
-    for len in [object.len() as u64, 0, 1, CLAIM_LEN as u64 - 1, u64::MAX] {
-        for head in [object, &object[..object.len().min(CLAIM_LEN)]] {
-            if let Ok(Some((size, _))) = seal::claim(head, len) {
-                assert_eq!(size + CLAIM_LEN as u64, len, "the claimed size is not the object's");
-            }
+    for len in [object.len() as u64, 0, 1, HEADER_LEN as u64 - 1, u64::MAX] {
+        for head in [object, &object[..object.len().min(HEADER_LEN)]] {
+            let verified = seal::verify_header(&trusted(), &id("engine"), head, len);
+            verified.expect_err("a header that was not signed verifies");
         }
     }
 }
@@ -62,10 +67,13 @@ fn mutated(mut u: Unstructured<'_>) -> Result<()> {
     let (kind, at, how): (u8, usize, u8) = (u.arbitrary()?, u.arbitrary()?, u.arbitrary()?);
     let payload = u.take_rest();
     let (object, expected) = if kind % 2 == 0 {
-        let (object, mac) = seal::seal_artifact(&key(), &id("engine"), payload);
-        let claimed = seal::claim(&object[..CLAIM_LEN], object.len() as u64);
-        assert_eq!(claimed, Ok(Some((payload.len() as u64, mac))));
-        (object, Sealed::Artifact { code: Bytes::copy_from_slice(payload), mac })
+        let compiled = Compiled { code: Bytes::copy_from_slice(payload), has_start: kind / 2 % 2 == 0 };
+        let (object, digest) = seal::seal_artifact(&key(), &id("engine"), &compiled);
+        let header = &object[..HEADER_LEN];
+        let verified = seal::verify_header(&trusted(), &id("engine"), header, object.len() as u64);
+        assert_eq!(verified, Ok(Some((payload.len() as u64, digest))));
+        let content = seal::content_hash(payload);
+        (object, Sealed::Artifact { compiled, content, digest })
     } else {
         let why = String::from_utf8_lossy(payload).into_owned();
         let error = match kind / 2 % 4 {
@@ -75,12 +83,13 @@ fn mutated(mut u: Unstructured<'_>) -> Result<()> {
             _ => PrepareError::OutOfMemory,
         };
         let object = seal::seal_failure(&key(), &id("engine"), &error);
-        assert_eq!(seal::claim(&object[..CLAIM_LEN], object.len() as u64), Ok(None));
+        let header = &object[..HEADER_LEN];
+        assert_eq!(seal::verify_header(&trusted(), &id("engine"), header, object.len() as u64), Ok(None));
         (object, Sealed::Failure(error))
     };
-    assert_eq!(seal::open(&key(), &id("engine"), &object), Ok(expected));
+    assert_eq!(seal::open(&trusted(), &id("engine"), &object), Ok(expected));
     let mut other = object.to_vec();
-    let (mut of, mut with) = (id("engine"), key());
+    let (mut of, mut with) = (id("engine"), trusted().to_vec());
     let bit = 1 << (at % 8);
     match how % 8 {
         0 => other[at / 8 % object.len()] ^= bit,
@@ -93,7 +102,7 @@ fn mutated(mut u: Unstructured<'_>) -> Result<()> {
         _ => match at % 3 {
             0 => of.engine = EngineId::parse("engin").expect("an engine"),
             1 => of.engine = EngineId::parse("engine-").expect("an engine"),
-            _ => with = SealKey::unkeyed(),
+            _ => with = vec![PrivateKey::unsigned().public(), trusted()[0]],
         },
     }
     // An insertion beside an equal byte may give the same bytes.
@@ -144,7 +153,7 @@ fn store(mut u: Unstructured<'_>) -> Result<()> {
     write(&keys::fencing_token(), token);
     write(&keys::last_needed(), needed);
     write(&keys::artifact(&id("engine")), object);
-    let store = BlobStore::open(folder.path().to_str().expect("a path"), key()).expect("a store");
+    let store = BlobStore::open(folder.path().to_str().expect("a path"), ArtifactKeys::of_pair(key())).expect("a store");
     runtime.block_on(async {
         let last: u64 = String::from_utf8_lossy(token).trim().parse().unwrap_or(0);
         let next = store.next_token(least.into()).await.expect("a token");
@@ -156,9 +165,8 @@ fn store(mut u: Unstructured<'_>) -> Result<()> {
         assert!(listed[0].2 <= age + Duration::from_secs(1), "idle since before 1970: {listed:?}");
         let got = store.get_artifact(&id("engine")).await;
         assert!(matches!(got, Err(StoreError::Seal { .. })), "an artifact without a valid seal: {got:?}");
-        // The claim is not verified until the object is opened.
         let found = store.look_up(&id("engine")).await.expect("it exists");
-        assert!(matches!(found, Some(StoredArtifact::Prepared(_) | StoredArtifact::Damaged)), "{found:?}");
+        assert!(matches!(found, Some(StoredArtifact::Damaged)), "{found:?}");
     });
     Ok(())
 }
@@ -166,14 +174,15 @@ fn store(mut u: Unstructured<'_>) -> Result<()> {
 /// Describes an input.
 pub fn show(bytes: &[u8]) -> String {
     let Some((what, rest)) = bytes.split_first() else { return "nothing".into() };
-    let what = ["an object", "something sealed, and a change", "a key", "a store"][usize::from(what % 4)];
+    let what = ["an object", "something signed, and a change", "a key", "a store"][usize::from(what % 4)];
     format!("{what}: {:?}", String::from_utf8_lossy(rest))
 }
 
-/// Objects that were sealed with another key, and other contents of a store.
+/// Objects that were signed with another key, and other contents of a store.
 pub fn seeds() -> Seeds {
-    let (object, _) = seal::seal_artifact(&SealKey::unkeyed(), &id("engine"), b"code");
-    let failure = seal::seal_failure(&SealKey::unkeyed(), &id("engine"), &PrepareError::Prevalidation("no".into()));
+    let (unsigned, compiled) = (PrivateKey::unsigned(), Compiled { code: Bytes::from_static(b"code"), has_start: false });
+    let (object, _) = seal::seal_artifact(&unsigned, &id("engine"), &compiled);
+    let failure = seal::seal_failure(&unsigned, &id("engine"), &PrepareError::Prevalidation("no".into()));
     let key = keys::artifact(&id("wt36.0.20-x86_64-v3-0011223344556677")).to_string();
     let of = |what: u8, bytes: &[u8]| [&[what], bytes].concat();
     let needed = format!("1700000000 {key}\nrubbish\n-1 x\n99999999999999999999 {key}\n");

@@ -8,6 +8,7 @@ use pvf_proto::{
     identity::{ClientId, UserName, WorkerId},
     ids::{ArtifactId, BlobHash, CodeHash, EngineId, RequestId, StorageRoot},
     job::{ExecuteJob, PrepareJob},
+    keys::KeyFingerprint,
     params::{ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
@@ -65,6 +66,8 @@ pub fn hello() -> WorkerHello {
         holds: vec![],
         running: vec![],
         also_compiles_for: vec![],
+        signs_with: Some(KeyFingerprint::Unsigned),
+        trusts: vec![KeyFingerprint::Unsigned],
     }
 }
 
@@ -112,7 +115,7 @@ pub fn prepare_job(code: &[u8], params: ExecutorParams, engine: EngineId) -> Pre
 pub fn execute_job(code: &[u8], params: ExecutorParams, engine: EngineId) -> ExecuteJob {
     ExecuteJob {
         artifact: artifact_id(code, &params, engine),
-        mac: None,
+        digest: None,
         context: context(&b"parent head"[..]),
         block_data: BlobRef::Inline(Bytes::new()),
         cpu_limit: params.exec_timeout(PvfExecKind::Backing),

@@ -6,11 +6,12 @@ use pvf_shared::{
     ids::EngineId,
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::ExecutorParams,
+    store::seal::content_hash,
 };
 use pvf_testkit::fixtures;
 use pvf_worker::{
-    supervise::{JobRunner, Prepared},
-    wasm::{CpuBaseline, engine_id},
+    supervise::{ArtifactFile, JobRunner, Prepared},
+    wasm::{Compiled, CpuBaseline, engine_id},
 };
 
 /// The engine of the runner.
@@ -35,15 +36,25 @@ pub fn runner(role: &str, slots: usize, spares: usize) -> JobRunner {
     runner.with_slots(slots, spares)
 }
 
-/// The size of this code's artifact, and a file with it.
-pub async fn prepared(code: &Bytes) -> (u64, tempfile::NamedTempFile) {
+/// An artifact, and a file with it, which is deleted when this is dropped.
+pub struct PreparedFile {
+    /// The artifact.
+    pub compiled: Compiled,
+    /// The file, as a runner takes it.
+    pub file: ArtifactFile,
+    _temporary: tempfile::NamedTempFile,
+}
+
+/// Prepares this code.
+pub async fn prepared(code: &Bytes) -> PreparedFile {
     let job = prepare_job(code, 0);
-    let Prepared::Artifact(artifact) = runner("pvf-prepare-worker", 1, 0).prepare(&job, code.clone()).await.0 else {
+    let Prepared::Artifact(compiled) = runner("pvf-prepare-worker", 1, 0).prepare(&job, code.clone()).await.0 else {
         panic!("the code cannot be prepared");
     };
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), &artifact).expect("the artifact is written");
-    (artifact.len() as u64, file)
+    let temporary = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(temporary.path(), &compiled.code).expect("the artifact is written");
+    let file = ArtifactFile::new(temporary.path(), content_hash(&compiled.code), compiled.has_start);
+    PreparedFile { compiled, file, _temporary: temporary }
 }
 
 /// Panics unless the candidate is valid: only then its time counts.

@@ -4,11 +4,12 @@
 pub mod jobs;
 
 use pvf_shared::{
+    Bytes,
     candidate::{ValidationParams, encode_params},
     params::ExecutorParams,
 };
 use pvf_testkit::{nats, processes};
-use pvf_worker::wasm::{self, CpuBaseline, Runtime};
+use pvf_worker::wasm::{self, Compiled, CpuBaseline, Runtime};
 use std::time::{Duration, Instant};
 
 /// What a bench cannot run without.
@@ -70,7 +71,8 @@ pub fn on_deep_stack<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static
 /// Compiles this code by the bare wasmtime calls.
 pub fn compiled(code: &[u8]) -> Vec<u8> {
     let module = wasm::prevalidate(code, 1).expect("valid code");
-    wasm::prepare(module, &ExecutorParams::default(), CpuBaseline::of_this_machine(), 1).expect("code that compiles")
+    let compiled = wasm::prepare(module, &ExecutorParams::default(), CpuBaseline::of_this_machine(), 1);
+    compiled.expect("code that compiles").code.to_vec()
 }
 
 /// The encoded parameters of a bare call.
@@ -86,9 +88,11 @@ pub fn empty_input() -> Vec<u8> {
 
 /// Links an artifact that this process compiled.
 pub fn linked(artifact: &[u8]) -> Runtime {
+    // The guests of benches have no start function.
+    let compiled = Compiled { code: Bytes::copy_from_slice(artifact), has_start: false };
     // SAFETY: the artifact was compiled by this process.
     let runtime =
-        unsafe { Runtime::from_bytes::<()>(artifact, &ExecutorParams::default(), CpuBaseline::of_this_machine()) };
+        unsafe { Runtime::from_bytes::<()>(&compiled, &ExecutorParams::default(), CpuBaseline::of_this_machine()) };
     runtime.expect("an artifact that links")
 }
 

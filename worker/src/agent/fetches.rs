@@ -107,7 +107,7 @@ impl JobContext {
         let JobSpec::Execute(job) = spec else { return None };
         let BlobRef::Inline(block_data) = &job.block_data else { return None };
         let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
-        let artifact = self.cache.mapped(&job.artifact, job.mac, is_mapped)?;
+        let artifact = self.cache.mapped(&job.artifact, job.digest, is_mapped)?;
         let inputs = Inputs::Execute { block_data: block_data.clone(), artifact };
         Some(Fetched { inputs, took: Duration::ZERO })
     }
@@ -142,7 +142,7 @@ impl JobContext {
     async fn fetch_execution(&self, job: &ExecuteJob) -> Result<Inputs, ExecuteOutcome> {
         let block_data = self.input(&job.block_data).await.map_err(ExecuteOutcome::Internal)?;
         let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
-        let artifact = self.cache.get(&job.artifact, job.mac, is_mapped).await?;
+        let artifact = self.cache.get(&job.artifact, job.digest, is_mapped).await?;
         Ok(Inputs::Execute { block_data, artifact })
     }
 

@@ -98,7 +98,7 @@ impl JobContext {
             (JobSpec::Execute(job), Some(Inputs::Execute { block_data, artifact })) => {
                 let execution = async {
                     let (outcome, usage) =
-                        self.runner.execute_with_grant(job, artifact.path(), block_data, grant).await;
+                        self.runner.execute_with_grant(job, artifact.file(), block_data, grant).await;
                     let started = Instant::now();
                     let outcome = self.fit(outcome).await;
                     (outcome, JobUsage { io: fetching + started.elapsed(), ..usage })
@@ -119,8 +119,8 @@ impl JobContext {
         let store = |e: StoreError| PrepareOutcome::Internal(InternalError::Store(e.to_string()));
         // Stored before it is reported, so that a worker that is told of it finds it.
         let outcome = match prepared {
-            Prepared::Artifact(code) => match upload(|| self.store.put_artifact(&job.artifact, &code)).await {
-                Ok(mac) => PrepareOutcome::Prepared(ArtifactInfo { bytes: code.len() as u64, mac }),
+            Prepared::Artifact(compiled) => match upload(|| self.store.put_artifact(&job.artifact, &compiled)).await {
+                Ok(digest) => PrepareOutcome::Prepared(ArtifactInfo { bytes: compiled.code.len() as u64, digest }),
                 Err(error) => store(error),
             },
             // Stored for all requests, unless it depends on the limits of this one.

@@ -176,6 +176,14 @@ impl Worker {
                 WorkerKind::Prepare => runner.other_engines(),
                 WorkerKind::Execute => vec![],
             },
+            signs_with: match config.kind {
+                WorkerKind::Prepare => store.artifact_keys().signs_with(),
+                WorkerKind::Execute => None,
+            },
+            trusts: match config.kind {
+                WorkerKind::Prepare => vec![],
+                WorkerKind::Execute => store.artifact_keys().trusts(),
+            },
         };
         let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
         let jobs = Arc::new(JobContext { store, runner, cache, read_room, max_inline });

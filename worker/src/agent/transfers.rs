@@ -62,6 +62,7 @@ pub(super) async fn download<T, F: Future<Output = Result<T, StoreError>>>(
         | StoreError::Stalled { .. }
         | StoreError::TooLarge { .. }
         | StoreError::Damaged { .. }
+        | StoreError::NoSigningKey { .. }
         | StoreError::Seal { .. } => false,
     };
     let log = |error: &StoreError, delay| tracing::warn!(%error, ?delay, "read failed: repeating it");
@@ -72,7 +73,7 @@ pub(super) async fn download<T, F: Future<Output = Result<T, StoreError>>>(
 mod tests {
     use super::*;
     use futures::FutureExt as _;
-    use pvf_shared::store::{BlobStore, seal::SealKey};
+    use pvf_shared::store::{ArtifactKeys, BlobStore};
     use std::cell::Cell;
 
     fn missing() -> StoreError {
@@ -80,7 +81,7 @@ mod tests {
     }
 
     fn failed() -> StoreError {
-        BlobStore::open("/dev/null/store", SealKey::unkeyed()).unwrap_err()
+        BlobStore::open("/dev/null/store", ArtifactKeys::unsigned()).unwrap_err()
     }
 
     /// Something that fails so many times, and how often it was called.

@@ -10,9 +10,12 @@ use super::{
 };
 use crate::{
     sandbox::{self, Limits},
-    wasm::{CallError, Runtime, decompress_code, prepare, prevalidate},
+    wasm::{CallError, Compiled, Runtime, decompress_code, prepare, prevalidate},
 };
-use pvf_shared::verdict::{PrepareError, clean_reason};
+use pvf_shared::{
+    Bytes,
+    verdict::{PrepareError, clean_reason},
+};
 use sp_wasm_interface::HostFunctions;
 use std::{
     fs::File,
@@ -30,13 +33,15 @@ pub(super) fn run<H: HostFunctions>(request: &PrepareRequest, reply_to: OwnedFd)
     let result = catch_unwind(AssertUnwindSafe(|| artifact::<H>(request)))
         .unwrap_or_else(|panic| Err(PrepareError::JobError(clean_reason(&panic_text(&*panic)))));
     let (reply, artifact) = match result {
-        Ok(artifact) => (JobReply::Prepared { len: artifact.len() as u64, heap: allocator::peak() }, artifact),
-        Err(error) => (JobReply::PrepareFailed(error), Vec::new()),
+        Ok(Compiled { code, has_start }) => {
+            (JobReply::Prepared { len: code.len() as u64, has_start, heap: allocator::peak() }, code)
+        }
+        Err(error) => (JobReply::PrepareFailed(error), Bytes::new()),
     };
     write_reply(&mut File::from(reply_to), &reply, &artifact)
 }
 
-fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Vec<u8>, PrepareError> {
+fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Compiled, PrepareError> {
     if request.threads > 1 {
         // wasmtime compiles on this pool. The default pool panics when a thread cannot be started, and a panic would
         // be attributed to the code.

@@ -1,9 +1,10 @@
 //! Messages between a worker and its job processes. Private to one build: both ends run the same executable.
 //!
 //! * A **preparation** is a process of its own. Its request is its stdin (a memory file), its reply its stdout.
-//! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout. It reports whether it is
-//!   ready, forks on [`TemplateCommand::Fork`] (two descriptors for the fork come along), and reaps a fork after the
-//!   worker has seen its end. Only the template can reap: the fork is its child.
+//! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout. The first packet brings
+//!   the descriptor of its artifact, which it maps once it is sandboxed. It reports whether it is ready, forks on
+//!   [`TemplateCommand::Fork`] (two descriptors for the fork come along), and reaps a fork after the worker has seen
+//!   its end. Only the template can reap: the fork is its child.
 //! * A **fork** reads its execution from its socket: one packet ([`RequestHeader`] and the request, or a memory file
 //!   with the request), and writes its reply there. If the pidfd of another process comes along, the job is staged: it
 //!   starts when that process has exited, or when the worker sends one more packet.
@@ -18,7 +19,6 @@ use pvf_shared::{
     verdict::{InvalidReason, PrepareError},
 };
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// First argument of a preparation's process.
 pub(crate) const PREPARE: &str = "__pvf-prepare";
@@ -81,8 +81,8 @@ pub(crate) struct TemplateSetup {
     pub(crate) baseline: CpuBaseline,
     /// Executor parameters.
     pub(crate) params: ExecutorParams,
-    /// Path of the artifact.
-    pub(crate) artifact: PathBuf,
+    /// Whether the artifact's module has a start function.
+    pub(crate) has_start: bool,
 }
 
 /// Request of an execution. It has an encoding of its own, with little-endian numbers, because decoding is part of
@@ -164,6 +164,8 @@ impl RequestHeader {
 /// A message from a worker to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum TemplateCommand {
+    /// Lock up, then map the artifact, whose descriptor comes along. The first command.
+    Map,
     /// Fork. Two descriptors come along: the fork's socket and a memory file for its stderr.
     Fork,
     /// Reap this fork, which has exited.
@@ -224,6 +226,8 @@ pub(crate) enum JobReply {
         len: u64,
         /// The most that it had allocated at once, bytes, if that was limited.
         heap: Option<u64>,
+        /// Whether its module has a start function.
+        has_start: bool,
     },
     /// The preparation failed.
     PrepareFailed(PrepareError),

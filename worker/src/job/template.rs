@@ -1,5 +1,6 @@
-//! A template: a process with one thread that has an artifact mapped and linked. It runs no guest code: each job runs
-//! in a fork of it, with a fresh instance and memory of its own.
+//! A template: a process with one thread that has an artifact mapped and linked. It is sandboxed before it maps the
+//! artifact, whose machine code a compiler made that had read hostile code. Each job runs in a fork of it, with a fresh
+//! instance and memory of its own.
 
 use super::{
     failure::Failure,
@@ -12,12 +13,13 @@ use super::{
 };
 use crate::{
     exit_status::ExitStatus,
-    sandbox::{ForkLock, Limits, lock_template},
-    wasm::{CallError, Runtime},
+    sandbox::{Limits, TemplateLock, lock_template},
+    wasm::{CallError, ExecutionEngine, Runtime},
 };
 use pvf_shared::verdict::clean_reason;
 use sp_wasm_interface::HostFunctions;
 use std::{
+    fs::File,
     io::{Cursor, Error},
     os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -29,25 +31,32 @@ pub(super) fn run<H: HostFunctions>(setup: &TemplateSetup, control: OwnedFd) -> 
     // A guest can query the log level and behave differently: it is the default level of the existing host's workers.
     // No message is shown, as there is no logger.
     log::set_max_level(log::LevelFilter::Error);
-    // SAFETY: the worker verified the seal of the file and keeps it in a folder that only the worker can write to.
+    let artifact = receive_artifact(&control)?;
+    let engine = match ExecutionEngine::new(&setup.params, setup.baseline) {
+        Ok(engine) => engine,
+        Err(error) => return refuse(&control, error),
+    };
+    // From here on the process opens no files, and may run any machine code.
+    let lock = match lock(setup, &artifact) {
+        Ok(lock) => lock,
+        // Exits before `control` is closed: the worker stops reading stderr when it sees the socket closed.
+        Err(failure) => exit(Err(failure)),
+    };
+    // SAFETY: the worker verified the signature of what this descriptor reads, and keeps the file in a folder that only
+    // the worker can write to. If it is not what the compiler makes, this process is sandboxed.
     let linked = catch_unwind(AssertUnwindSafe(|| unsafe {
-        Runtime::from_file::<H>(&setup.artifact, &setup.params, setup.baseline)
+        Runtime::from_open_file::<H>(engine, artifact, &setup.params, setup.has_start)
     }));
     let runtime = match linked {
         Ok(Ok(runtime)) => runtime,
-        Ok(Err(CallError::Machine(why))) => return reply(&control, &TemplateReply::Machine(why), &[]),
-        Ok(Err(CallError::Construction(why) | CallError::Invalid(why) | CallError::HostPanic(why))) => {
-            return reply(&control, &TemplateReply::Construction(why), &[]);
-        }
+        Ok(Err(error)) => return refuse(&control, error),
         Err(panic) => return reply(&control, &TemplateReply::Construction(clean_reason(&panic_text(&*panic))), &[]),
     };
     // The instance has run nothing; each fork gets its own copy.
     let mut ready = runtime.ready();
-    // From here on the process opens no files and may receive untrusted input.
-    let lock = match lock(setup) {
+    let lock = match lock.end_mapping() {
         Ok(lock) => lock,
-        // Exits before `control` is closed: the worker stops reading stderr when it sees the socket closed.
-        Err(failure) => exit(Err(failure)),
+        Err(why) => exit(Err(Failure::Sandbox(why))),
     };
     reply(&control, &TemplateReply::Ready, &[])?;
     loop {
@@ -73,6 +82,7 @@ pub(super) fn run<H: HostFunctions>(setup: &TemplateSetup, control: OwnedFd) -> 
                 Err(error) => reply(&control, &failed(&error), &[])?,
             },
             (TemplateCommand::Fork, _) => return Err(Failure::Protocol("a fork command without its descriptors")),
+            (TemplateCommand::Map, _) => return Err(Failure::Protocol("a second artifact")),
             // The worker has seen the fork's end, so this does not block.
             (TemplateCommand::Reap(pid), _) => {
                 let result = ExitStatus::wait(pid).map_or_else(|e| failed(&e), TemplateReply::Reaped);
@@ -82,9 +92,33 @@ pub(super) fn run<H: HostFunctions>(setup: &TemplateSetup, control: OwnedFd) -> 
     }
 }
 
-fn lock(setup: &TemplateSetup) -> Result<ForkLock, Failure> {
+/// The artifact, which the first command brings.
+fn receive_artifact(control: &OwnedFd) -> Result<File, Failure> {
+    let mut packet = [0; MAX_COMMAND];
+    let (len, descriptors) = receive(control, &mut packet).map_err(Failure::system("control socket"))?;
+    let command =
+        rmp_serde::from_slice(&packet[..len]).map_err(|source| Failure::Decode { what: "template command", source })?;
+    match (command, descriptors) {
+        (TemplateCommand::Map, [Some(artifact), None]) => Ok(File::from(artifact)),
+        _ => Err(Failure::Protocol("the first command brings no artifact")),
+    }
+}
+
+fn lock(setup: &TemplateSetup, artifact: &File) -> Result<TemplateLock, Failure> {
     stderr_limit::set().map_err(Failure::system("file size limit"))?;
-    lock_template(setup.sandbox, &Limits::template(&setup.params)).map_err(|error| Failure::Sandbox(error.to_string()))
+    let artifact = artifact.metadata().map_err(Failure::system("artifact"))?.len();
+    lock_template(setup.sandbox, &Limits::template(&setup.params, artifact)).map_err(Failure::Sandbox)
+}
+
+/// Reports why there will be no forks.
+fn refuse(control: &OwnedFd, error: CallError) -> Result<(), Failure> {
+    let refusal = match error {
+        CallError::Machine(why) => TemplateReply::Machine(why),
+        CallError::Construction(why) | CallError::Invalid(why) | CallError::HostPanic(why) => {
+            TemplateReply::Construction(why)
+        }
+    };
+    reply(control, &refusal, &[])
 }
 
 /// Gives parallel host functions (those of RFC 163) a thread pool that consists of this thread. The default pool would

@@ -13,6 +13,11 @@ const FACTOR: u64 = 32;
 /// Constant addition to the address space, bytes, beside the native stack: parameters of 40 MiB in several
 /// representations, and guest memory that moves while it grows.
 const SLACK: u64 = 4 << 30;
+/// Address space that linking an artifact takes per byte of it: itself, and the tables that describe it.
+const ARTIFACT_FACTOR: u64 = 3;
+/// The same, bytes, whatever the artifact: wasmtime reserves 4 GiB and guards for the memory of the instance that a
+/// template makes ahead.
+const LINKED: u64 = 5 << 30;
 /// Heap of a preparation without `PrecheckingMaxMemory`, bytes: the largest value that the parameter can have.
 const PREPARATION: u64 = 16 << 30;
 /// Address space of a thread, bytes: its stack and its malloc arena.
@@ -46,11 +51,14 @@ impl Limits {
         Self { address_space: address_space().saturating_add(beyond), descriptors: 0 }
     }
 
-    /// Limits of a template, which has mapped and linked its artifact, and of its forks.
-    pub(crate) fn template(params: &ExecutorParams) -> Self {
+    /// Limits of a template, which is about to map and link an artifact of so many bytes, and of its forks.
+    pub(crate) fn template(params: &ExecutorParams, artifact: u64) -> Self {
         let memory = u64::from(params.memory_page_limit()) * 64 * 1024;
-        let beyond =
-            SLACK.saturating_add(memory.saturating_mul(FACTOR)).saturating_add(params.stack_native_max().into());
+        let linked = LINKED.saturating_add(artifact.saturating_mul(ARTIFACT_FACTOR));
+        let beyond = SLACK
+            .saturating_add(linked)
+            .saturating_add(memory.saturating_mul(FACTOR))
+            .saturating_add(params.stack_native_max().into());
         Self { address_space: address_space().saturating_add(beyond), descriptors: DESCRIPTORS }
     }
 

@@ -17,19 +17,22 @@
 //! It can also read the clock, and it sees the template's memory, which is the same for every fork: the artifact and
 //! the executor parameters, but no other job's input.
 //!
-//! The template is trusted: it links an artifact whose seal was verified and runs no guest code. It is sandboxed
-//! nevertheless, because its forks inherit its sandbox at no cost. The compiler in a preparation is not trusted once it
-//! has read code.
+//! The compiler in a preparation is not trusted once it has read code, and neither is what it made: the signature of an
+//! artifact says which prepare worker stored it, not that its machine code is that of the wasm. So a template is
+//! sandboxed before it maps its artifact. Hostile machine code in it can do what it could in each of its forks, and
+//! fork: it decides the verdicts of its own artifact.
 //!
 //! # Order
 //!
 //! ```text
 //! worker (spawner thread)                      supervise/launch.rs
 //!  └─ clone into new namespaces, exec          namespaces.rs   it is PID 1 there: its end kills all others
-//!      template: maps and links the artifact
+//!      template: receives the artifact         an open file, whose signature the worker has verified
 //!      empty root, no_new_privs,               root.rs privileges.rs
 //!      landlock, no capabilities, limits,      landlock.rs capabilities.rs limits.rs
-//!      seccomp list of a template              seccomp/
+//!      seccomp list of a template that maps    seccomp/
+//!      maps and links the artifact
+//!      seccomp list of a template              without what only mapping needs: no new executable memory
 //!      reports that it is ready
 //!       └─ fork: process limit, seccomp        made ahead of time, so this delays no job
 //!          list of a job
@@ -81,15 +84,32 @@ pub(crate) struct ForkLock {
     limits: bool,
 }
 
-/// Sandboxes a template, irrevocably. The process must have one thread.
-pub(crate) fn lock_template(plan: Plan, limits: &Limits) -> Result<ForkLock, String> {
+/// The part of the sandbox that a template applies once it has mapped its artifact.
+pub(crate) struct TemplateLock {
+    filter: Option<seccomp::Filter>,
+    fork: ForkLock,
+}
+
+/// Sandboxes a template that is about to map its artifact, irrevocably. The process must have one thread.
+pub(crate) fn lock_template(plan: Plan, limits: &Limits) -> Result<TemplateLock, String> {
     lock(plan, limits)?;
     let mut fork = ForkLock { filter: None, limits: plan.has(Mechanism::Limits) };
+    let mut filter = None;
     if plan.has(Mechanism::Seccomp) {
+        // Made now: of what runs while the artifact is mapped they could not be had any more.
         fork.filter = Some(seccomp::Filter::fork()?);
+        filter = Some(seccomp::Filter::mapped()?);
         seccomp::Filter::template()?.install()?;
     }
-    Ok(fork)
+    Ok(TemplateLock { filter, fork })
+}
+
+impl TemplateLock {
+    /// Takes away what only mapping needs.
+    pub(crate) fn end_mapping(self) -> Result<ForkLock, String> {
+        self.filter.map_or(Ok(()), |filter| filter.install())?;
+        Ok(self.fork)
+    }
 }
 
 impl ForkLock {

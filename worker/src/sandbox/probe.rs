@@ -91,10 +91,11 @@ fn verify_namespace(ask: &Ask, mechanism: Mechanism, inside: &str, outside: &str
 /// Verifies that each list allows a call that is on it, and ends a process for each call that must not be.
 fn verify_seccomp() -> Result<(), String> {
     type Compile = fn() -> Result<Vec<seccomp::Filter>, String>;
-    let lists: [(&str, Compile); 3] = [
+    let lists: [(&str, Compile); 4] = [
         ("preparation", || seccomp::Filter::preparation().map(Vec::from)),
-        ("template", || seccomp::Filter::template().map(|filter| vec![filter])),
-        ("job", || Ok(vec![seccomp::Filter::template()?, seccomp::Filter::fork()?])),
+        ("mapping", || seccomp::Filter::template().map(|filter| vec![filter])),
+        ("template", || Ok(vec![seccomp::Filter::template()?, seccomp::Filter::mapped()?])),
+        ("job", || Ok(vec![seccomp::Filter::template()?, seccomp::Filter::mapped()?, seccomp::Filter::fork()?])),
     ];
     for (list, compile) in lists {
         let filters = compile()?;

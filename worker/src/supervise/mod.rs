@@ -8,10 +8,12 @@
 //! * `runner` is the interface of this module: preparations and executions; `self_test` runs one of each.
 //! * `preparation`, `template` and `forks` are the three kinds of processes; `process`, `launch` and `process_handle`
 //!   are what they have in common.
+//! * `artifact_file` verifies what a template is given to map.
 //! * `watch` enforces time limits; `job_memory` has the memory cgroup of a job.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
 //! * `outcome` is the blame table.
 
+mod artifact_file;
 mod core_pins;
 mod finished;
 mod forks;
@@ -33,6 +35,7 @@ mod template;
 mod usage;
 mod watch;
 
+pub use artifact_file::ArtifactFile;
 pub use outcome::Prepared;
 pub use runner::{JobRunner, probe_sandbox, probe_sandbox_up_to, start_spawner};
 pub use slot_grant::{JobProgress, SlotGrant, StartSignal};

@@ -19,6 +19,7 @@ use pvf_shared::{
     blob::BlobRef,
     candidate::ValidationResult,
     job::ExecuteOutcome,
+    store::seal::Compiled,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError, clean_reason},
 };
 use std::time::Duration;
@@ -27,7 +28,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prepared {
     /// The artifact.
-    Artifact(Bytes),
+    Artifact(Compiled),
     /// The preparation failed.
     Failed(PrepareError),
     /// Infrastructure failure; not attributable to the code.
@@ -194,8 +195,8 @@ pub(super) fn prepare_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
         ProcessEnd::Replied(bytes) => bytes,
     };
     match split_reply(&reply) {
-        Some((JobReply::Prepared { len, .. }, artifact)) if artifact.len() as u64 == len => {
-            Prepared::Artifact(artifact)
+        Some((JobReply::Prepared { len, has_start, .. }, code)) if code.len() as u64 == len => {
+            Prepared::Artifact(Compiled { code, has_start })
         }
         Some((JobReply::PrepareFailed(PrepareError::Kernel(why)), _)) => Prepared::Internal(machine(&why)),
         Some((JobReply::PrepareFailed(error), _)) => failed(vetted(error)),
@@ -341,8 +342,9 @@ mod tests {
 
     #[test]
     fn outcomes_of_preparations() {
-        let good = framed(&JobReply::Prepared { len: 3, heap: None }, b"abc");
-        assert_eq!(prepare_outcome(&finished(0, &good), LIMIT), Prepared::Artifact(Bytes::from_static(b"abc")));
+        let good = framed(&JobReply::Prepared { len: 3, has_start: true, heap: None }, b"abc");
+        let expected = Compiled { code: Bytes::from_static(b"abc"), has_start: true };
+        assert_eq!(prepare_outcome(&finished(0, &good), LIMIT), Prepared::Artifact(expected));
         assert!(matches!(
             prepare_outcome(&finished(0, &good[..good.len() - 1]), LIMIT),
             Prepared::Failed(PrepareError::Io(_))

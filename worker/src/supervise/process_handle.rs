@@ -25,10 +25,15 @@ impl ProcessHandle {
         Ok(Self { pid, inner_pid: pid, pidfd })
     }
 
-    /// A fork of a template. `inner_pid` is its process id in the template's namespace.
-    pub(super) fn of_fork(inner_pid: libc::pid_t, pidfd: OwnedFd) -> Result<Self> {
-        let pid = pid_of(&pidfd)?;
-        Ok(Self { inner_pid, ..Self::new(pid, pidfd)? })
+    /// A fork of the template with this process id. `inner_pid` is its own id in the template's namespace. The template
+    /// may run hostile code, and have the pidfd of another job's process: what is not its child is refused, so that it
+    /// is never killed in the place of the fork.
+    pub(super) fn of_fork(template: libc::pid_t, inner_pid: libc::pid_t, pidfd: OwnedFd) -> Result<Self> {
+        let ids = ids_of(&pidfd)?;
+        if ids.parent != template {
+            return Err(Error::other("the template has returned a process that it did not make"));
+        }
+        Ok(Self { inner_pid, ..Self::new(ids.pid, pidfd)? })
     }
 
     /// Process id in the namespace of its parent.
@@ -93,15 +98,22 @@ pub(super) fn has_exited(pidfd: impl AsFd) -> bool {
     matches!(poll(&mut events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
 }
 
-/// Process id in this process's namespace.
-fn pid_of(pidfd: &OwnedFd) -> Result<libc::pid_t> {
-    // Kernels before 6.13 report it in a file only, which takes several times as long.
-    let pid = pid_by_ioctl(pidfd).map_or_else(|| pid_by_fdinfo(pidfd), |pid| Ok(Some(pid)))?;
-    pid.filter(|pid| *pid > 0).ok_or_else(|| Error::other("the process has no id in this namespace"))
+/// Process ids in this process's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ids {
+    pid: libc::pid_t,
+    parent: libc::pid_t,
+}
+
+/// The ids of the process of this pidfd.
+fn ids_of(pidfd: &OwnedFd) -> Result<Ids> {
+    // Kernels before 6.13 report them in files only, which takes several times as long.
+    let ids = ids_by_ioctl(pidfd).map_or_else(|| ids_by_files(pidfd), |ids| Ok(Some(ids)))?;
+    ids.filter(|ids| ids.pid > 0).ok_or_else(|| Error::other("the process has no id in this namespace"))
 }
 
 /// By ioctl; `None` if the kernel does not support it.
-fn pid_by_ioctl(pidfd: &OwnedFd) -> Option<libc::pid_t> {
+fn ids_by_ioctl(pidfd: &OwnedFd) -> Option<Ids> {
     // SAFETY: the structure is plain numbers, for which zero is valid; the kernel writes no more than its size, which
     // is part of the request.
     let (result, info) = unsafe {
@@ -109,13 +121,18 @@ fn pid_by_ioctl(pidfd: &OwnedFd) -> Option<libc::pid_t> {
         info.mask = libc::PIDFD_INFO_PID.into();
         (libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info), info)
     };
-    (result == 0).then_some(info.pid as libc::pid_t)
+    (result == 0).then_some(Ids { pid: info.pid as libc::pid_t, parent: info.ppid as libc::pid_t })
 }
 
 /// From procfs.
-fn pid_by_fdinfo(pidfd: &OwnedFd) -> Result<Option<libc::pid_t>> {
+fn ids_by_files(pidfd: &OwnedFd) -> Result<Option<Ids>> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    Ok(info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()))
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    let Some(pid) = pid.filter(|pid: &libc::pid_t| *pid > 0) else { return Ok(None) };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may contain anything.
+    let parent = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(1)?.parse().ok());
+    Ok(parent.map(|parent| Ids { pid, parent }))
 }
 
 #[cfg(test)]
@@ -124,19 +141,36 @@ mod tests {
     use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
     #[test]
-    fn both_ways_to_get_the_pid_of_a_pidfd_agree() {
+    fn both_ways_to_get_the_ids_of_a_pidfd_agree() {
         let me = getpid();
         let pidfd = pidfd_open(me, PidfdFlags::empty()).unwrap();
-        let pid = me.as_raw_nonzero().get();
-        assert_eq!(pid_of(&pidfd).unwrap(), pid);
-        assert_eq!(pid_by_fdinfo(&pidfd).unwrap(), Some(pid));
-        assert!(pid_by_ioctl(&pidfd).is_none_or(|answer| answer == pid), "kernels from 6.13 on support it");
+        let ids = Ids { pid: me.as_raw_nonzero().get(), parent: std::os::unix::process::parent_id() as libc::pid_t };
+        assert_eq!(ids_of(&pidfd).unwrap(), ids);
+        assert_eq!(ids_by_files(&pidfd).unwrap(), Some(ids));
+        assert!(ids_by_ioctl(&pidfd).is_none_or(|answer| answer == ids), "kernels from 6.13 on support it");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_the_template_did_not_make_is_refused_in_the_place_of_a_fork() {
+        let pidfd_of = |child: &std::process::Child| {
+            let pid = rustix::process::Pid::from_child(child);
+            pidfd_open(pid, PidfdFlags::empty()).unwrap()
+        };
+        let children = [(); 2].map(|()| std::process::Command::new("sleep").arg("600").spawn().unwrap());
+        let [template, other] = &children;
+        let refused = ProcessHandle::of_fork(template.id() as libc::pid_t, 2, pidfd_of(other)).err().unwrap();
+        assert!(refused.to_string().contains("did not make"), "{refused}");
+        assert!(ProcessHandle::of_fork(std::process::id() as libc::pid_t, 2, pidfd_of(other)).is_ok());
+        for mut child in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]
     fn a_descriptor_that_is_not_a_pidfd_has_no_pid() {
         let file = std::fs::File::open("/dev/null").unwrap().into();
-        assert_eq!(pid_by_ioctl(&file), None);
-        assert!(pid_of(&file).unwrap_err().to_string().contains("no id"));
+        assert_eq!(ids_by_ioctl(&file), None);
+        assert!(ids_of(&file).unwrap_err().to_string().contains("no id"));
     }
 }

@@ -1,6 +1,7 @@
 //! Runs preparations and executions in child processes.
 
 use super::{
+    ArtifactFile,
     forks::{Budget, ForkPool, JobInput, JobStarter, PoolSettings},
     job_memory::{JobMemory, MemoryUse},
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
@@ -180,9 +181,14 @@ impl JobRunner {
         self.starter.give_up(artifact);
     }
 
-    /// Executes a candidate in a process of its own. The seal of the artifact file must have been verified, unless the
-    /// artifact [is warm](Self::is_warm).
-    pub async fn execute(&self, job: &ExecuteJob, artifact: &Path, block_data: Bytes) -> (ExecuteOutcome, JobUsage) {
+    /// Executes a candidate in a process of its own. The signature of what the artifact file must contain must have
+    /// been verified.
+    pub async fn execute(
+        &self,
+        job: &ExecuteJob,
+        artifact: &ArtifactFile,
+        block_data: Bytes,
+    ) -> (ExecuteOutcome, JobUsage) {
         self.execute_with_grant(job, artifact, block_data, SlotGrant::immediate().0).await
     }
 
@@ -190,7 +196,7 @@ impl JobRunner {
     pub async fn execute_with_grant(
         &self,
         job: &ExecuteJob,
-        artifact: &Path,
+        artifact: &ArtifactFile,
         block_data: Bytes,
         mut grant: SlotGrant,
     ) -> (ExecuteOutcome, JobUsage) {
@@ -213,7 +219,7 @@ impl JobRunner {
         let usage = MemoryUse::Execution {
             params: &job.executor_params,
             input: u64::from(job.pov_bomb_limit).max(block_data.len() as u64),
-            artifact,
+            artifact: artifact.path(),
         };
         let memory = JobMemory::new(self.cgroups.as_ref(), usage);
         drop(block_data);

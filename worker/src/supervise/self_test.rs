@@ -2,7 +2,7 @@
 //! It proves what no probe of a single mechanism can: that the limits and mounts of this machine leave a job its stack,
 //! its memory, its descriptors and an executable mapping of its artifact.
 
-use super::{JobRunner, Prepared};
+use super::{ArtifactFile, JobRunner, Prepared};
 use crate::wasm::engine_id;
 use pvf_shared::{
     Bytes,
@@ -11,6 +11,7 @@ use pvf_shared::{
     ids::{ArtifactId, CodeHash, StorageRoot},
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::{ExecutorParams, PvfExecKind, PvfPrepKind},
+    store::seal::content_hash,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
 };
 use std::path::Path;
@@ -51,10 +52,11 @@ impl JobRunner {
         };
         let write = |error: std::io::Error| format!("copy of the artifact in {}: {error}", folder.display());
         let copy = tempfile::Builder::new().prefix("pvf-self-test-").tempfile_in(folder).map_err(write)?;
-        std::fs::write(copy.path(), &compiled).map_err(write)?;
+        std::fs::write(copy.path(), &compiled.code).map_err(write)?;
+        let copied = ArtifactFile::new(copy.path(), content_hash(&compiled.code), compiled.has_start);
         let execute = ExecuteJob {
             artifact,
-            mac: None,
+            digest: None,
             context: CandidateContext {
                 parent_head: Bytes::new(),
                 relay_parent_number: 1,
@@ -67,7 +69,7 @@ impl JobRunner {
             executor_params: params,
             pov_bomb_limit: POV_BOMB_LIMIT,
         };
-        match runner.execute(&execute, copy.path(), Bytes::new()).await.0 {
+        match runner.execute(&execute, &copied, Bytes::new()).await.0 {
             ExecuteOutcome::Valid(_) => Ok(()),
             ExecuteOutcome::Invalid(why) => Err(format!("execution: {why}")),
             ExecuteOutcome::Ambiguous(why) => Err(format!("execution: {why}")),

@@ -98,7 +98,10 @@ mod tests {
         assert_eq!((usage.memory_pages, usage.pov_decompressed), (Some(34), Some(1000)));
         let usage = claimed(35, 1001, limits());
         assert_eq!((usage.memory_pages, usage.pov_decompressed), (None, None));
-        let heap = |bytes| of_process(&replied(Some(&JobReply::Prepared { len: 0, heap: Some(bytes) })), limits()).heap;
+        let heap = |bytes| {
+            of_process(&replied(Some(&JobReply::Prepared { len: 0, has_start: false, heap: Some(bytes) })), limits())
+                .heap
+        };
         assert_eq!([100, 101].map(heap), [Some(100), None]);
     }
 

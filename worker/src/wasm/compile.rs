@@ -2,10 +2,11 @@
 
 use super::{
     config::{CpuBaseline, engine},
-    module_codec, start_marker,
+    module_codec, start_section,
 };
 use pvf_shared::{
     params::{ExecutorParam, ExecutorParams},
+    store::seal::Compiled,
     verdict::{PrepareError, clean_reason},
 };
 use std::borrow::Cow;
@@ -44,7 +45,7 @@ pub fn prepare(
     params: &ExecutorParams,
     baseline: CpuBaseline,
     threads: u32,
-) -> Result<Vec<u8>, PrepareError> {
+) -> Result<Compiled, PrepareError> {
     compile(&instrument(module, params, threads)?, params, baseline, threads)
 }
 
@@ -59,7 +60,7 @@ pub fn instrument(module: Module, params: &ExecutorParams, threads: u32) -> Resu
     module_codec::encode(module, threads).map_err(preparation)
 }
 
-/// Compiles instrumented code, and appends the trailer.
+/// Compiles instrumented code.
 ///
 /// # Errors
 /// [`PrepareError::Preparation`] if the compiler rejects the code; [`PrepareError::Kernel`] if there is no engine.
@@ -68,7 +69,7 @@ pub fn compile(
     params: &ExecutorParams,
     baseline: CpuBaseline,
     threads: u32,
-) -> Result<Vec<u8>, PrepareError> {
+) -> Result<Compiled, PrepareError> {
     // The native stack is no part of the artifact, so any limit of it must give the same: with 0 there is no engine,
     // and only what links or executes may fail for that.
     let is_native_stack = |param: &ExecutorParam| matches!(param, ExecutorParam::StackNativeMax(_));
@@ -76,9 +77,8 @@ pub fn compile(
     // Not attributable to the code, so it must not be cached as its failure.
     let engine = engine(&params, baseline, threads)
         .map_err(|e| PrepareError::Kernel(format!("cannot create the engine: {e:#}")))?;
-    let mut artifact = engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))?;
-    start_marker::append(&mut artifact, code);
-    Ok(artifact)
+    let compiled = engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))?;
+    Ok(Compiled { code: compiled.into(), has_start: start_section::has_start(code) })
 }
 
 /// Turns imported memories into defined ones that are exported under the import's field name, and drops the maximum of
@@ -125,7 +125,7 @@ fn own_memory(mut module: Module) -> Result<Module, PrepareError> {
 mod tests {
     use super::*;
 
-    fn compiled(wat: &str, threads: u32) -> Result<Vec<u8>, PrepareError> {
+    fn compiled(wat: &str, threads: u32) -> Result<Compiled, PrepareError> {
         let wasm = wat::parse_str(wat).unwrap();
         prepare(prevalidate(&wasm, threads)?, &ExecutorParams::default(), CpuBaseline::V1, threads)
     }

@@ -12,8 +12,9 @@ use wasmtime::{Config, Engine, OptLevel, ProfilingStrategy, Strategy};
 const WASMTIME_VERSION: &str = env!("PVF_WASMTIME_VERSION");
 
 /// Version of everything about an artifact that wasmtime's own hash does not cover: the instrumentation, the layout of
-/// the memory image, the trailer, and the derivation of the engine id itself. Increment it when one of these changes.
-const ARTIFACT_VERSION: u32 = 2;
+/// the memory image, the sealed form, and the derivation of the engine id itself. Increment it when one of these
+/// changes.
+const ARTIFACT_VERSION: u32 = 3;
 
 /// CPU features that compiled code may use: an x86-64 micro-architecture level. Explicit, because a machine rejects an
 /// artifact that uses features which the machine does not have.
@@ -185,9 +186,9 @@ mod tests {
         assert_eq!(
             ids.each_ref().map(EngineId::as_str),
             [
-                "wt36.0.20-x86_64-v1-aeb10ce753716733",
-                "wt36.0.20-x86_64-v2-8c0a09c7c53224d5",
-                "wt36.0.20-x86_64-v3-2d59629455e8fc89"
+                "wt36.0.20-x86_64-v1-48476ec8408dbcc6",
+                "wt36.0.20-x86_64-v2-de8b3857b7ec7fa1",
+                "wt36.0.20-x86_64-v3-8f4d71b115322584"
             ],
             "the engine id changed: see the documentation of this test",
         );

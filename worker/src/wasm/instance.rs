@@ -7,18 +7,17 @@ use super::{
     externalities::ValidationExternalities,
     guest_limits::{GuestLimits, os_error},
     host_functions::{GuestMemory, PvfHostFunctions, Registry, Rfc163HostFunctions, State},
-    start_marker,
 };
-use pvf_shared::{params::ExecutorParams, verdict::clean_reason};
+use pvf_shared::{params::ExecutorParams, store::seal::Compiled, verdict::clean_reason};
 use sc_allocator::FreeingBumpHeapAllocator;
 use sp_externalities::set_and_run_with_externalities;
 use sp_wasm_interface::HostFunctions;
 use std::{
     any::Any,
     collections::HashMap,
+    fs::File,
     mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
 };
 use wasmtime::{Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc, Val};
 
@@ -94,34 +93,46 @@ struct Exports {
     entry: TypedFunc<(i32, i32), i64>,
 }
 
+/// wasmtime's engine for executions. It is made without any artifact.
+pub struct ExecutionEngine(Engine);
+
+impl ExecutionEngine {
+    /// The engine for these parameters.
+    ///
+    /// # Errors
+    /// [`CallError::Construction`], [`CallError::Machine`].
+    pub fn new(params: &ExecutorParams, baseline: CpuBaseline) -> Result<Self, CallError> {
+        engine(params, baseline, 1).map(Self).map_err(|e| CallError::before_call("engine", &e))
+    }
+}
+
 impl Runtime {
-    /// Maps and links an artifact file, with the consensus host functions and those of `H`.
+    /// Maps and links an artifact file, with the consensus host functions and those of `H`. `has_start` is whether its
+    /// module has a start function.
     ///
     /// # Errors
     /// [`CallError::Construction`], [`CallError::Machine`].
     ///
     /// # Safety
-    /// The file must be an artifact that a trusted compiler made, and must not change while it is mapped.
+    /// The file must be an artifact that wasmtime's compiler made, or this process must be one in which any machine
+    /// code may run: sandboxed, and with nothing that others rely on. The file must not change while it is mapped.
     #[expect(clippy::disallowed_methods, reason = "runs in a sandboxed job only")]
-    pub unsafe fn from_file<H: HostFunctions>(
-        artifact: &Path,
+    pub unsafe fn from_open_file<H: HostFunctions>(
+        ExecutionEngine(engine): ExecutionEngine,
+        artifact: File,
         params: &ExecutorParams,
-        baseline: CpuBaseline,
+        has_start: bool,
     ) -> Result<Self, CallError> {
-        let engine = engine(params, baseline, 1).map_err(|e| CallError::before_call("engine", &e))?;
-        let module = retry_ebusy(|| {
-            // SAFETY: guaranteed by the caller.
-            unsafe { Module::deserialize_file(&engine, artifact) }
-        });
+        // SAFETY: guaranteed by the caller.
+        let module = unsafe { Module::deserialize_open_file(&engine, artifact) };
         let module = module.map_err(|e| CallError::before_call("artifact", &e))?;
         // Not later, with the first instance: the sandbox then forbids creating the memory file.
         retry_ebusy(|| module.initialize_copy_on_write_image())
             .map_err(|e| CallError::before_call("memory image", &e))?;
-        let has_start = start_marker::read_file(artifact).map_err(|e| CallError::before_call("artifact", &e.into()))?;
         Self::link::<H>(engine, &module, params, has_start)
     }
 
-    /// Links an artifact that was just compiled, as [`Runtime::from_file`].
+    /// Links an artifact that was just compiled, as [`Runtime::from_open_file`].
     ///
     /// # Errors
     /// [`CallError::Construction`], [`CallError::Machine`].
@@ -130,16 +141,15 @@ impl Runtime {
     /// The bytes must be what the compiler gave.
     #[expect(clippy::disallowed_methods, reason = "runs in a sandboxed job only")]
     pub unsafe fn from_bytes<H: HostFunctions>(
-        artifact: &[u8],
+        compiled: &Compiled,
         params: &ExecutorParams,
         baseline: CpuBaseline,
     ) -> Result<Self, CallError> {
         let engine = engine(params, baseline, 1).map_err(|e| CallError::before_call("engine", &e))?;
         // SAFETY: guaranteed by the caller.
-        let module = unsafe { Module::deserialize(&engine, artifact) };
+        let module = unsafe { Module::deserialize(&engine, &compiled.code) };
         let module = module.map_err(|e| CallError::before_call("artifact", &e))?;
-        let has_start = start_marker::read(artifact).map_err(CallError::construction)?;
-        Self::link::<H>(engine, &module, params, has_start)
+        Self::link::<H>(engine, &module, params, compiled.has_start)
     }
 
     fn link<H: HostFunctions>(

@@ -10,9 +10,10 @@ mod host_functions;
 mod instance;
 mod module_codec;
 mod runtime_version;
-mod start_marker;
+mod start_section;
 
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id, engines_up_to};
 pub use host_functions::host_functions;
-pub use instance::{Call, CallError, Ready, Runtime};
+pub use instance::{Call, CallError, ExecutionEngine, Ready, Runtime};
+pub use pvf_shared::store::seal::Compiled;

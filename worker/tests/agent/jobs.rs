@@ -2,7 +2,7 @@
 
 use crate::{
     cancel,
-    common::{WORKER, execute_job, jobs_of, own_worker, prepare_job, until},
+    common::{Compiled, WORKER, execute_job, jobs_of, own_worker, prepare_job, until},
     fixture::{TOKEN, WorkerFixture, config, within},
 };
 use pvf_guests::{
@@ -69,18 +69,19 @@ async fn missing_and_corrupted_artifacts_are_told_apart() {
     let job = execute_job(&echo_like(), ExecutorParams::default());
     let outcome = worker.execute(1, job.clone()).await;
     assert!(matches!(outcome, ExecuteOutcome::Internal(InternalError::ArtifactMissing(_))), "{outcome:?}");
-    let mac = worker.store.put_artifact(&job.artifact, b"sealed well, but no artifact").await.unwrap();
+    let no_artifact = Compiled { code: Bytes::from_static(b"signed well, but no artifact"), has_start: false };
+    let digest = worker.store.put_artifact(&job.artifact, &no_artifact).await.unwrap();
     let outcome = worker.execute(2, job.clone()).await;
     assert!(matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(_))), "{outcome:?}");
-    // Prepared again, so with another MAC: the copy on disk is outdated, and the store's must have that MAC.
+    // Prepared again, so with another digest: the copy on disk is outdated, and the store's must have that digest.
     let good = ExecuteJob {
         block_data: BlobRef::Inline(Bytes::from_static(b"longer than it")),
         ..worker.execution(&echo_like()).await
     };
-    assert_ne!(good.mac, Some(mac));
+    assert_ne!(good.digest, Some(digest));
     let outcome = worker.execute(3, good.clone()).await;
     assert!(matches!(outcome, ExecuteOutcome::Valid(_)), "{outcome:?}");
-    let outcome = worker.execute(4, ExecuteJob { mac: Some(mac), ..good }).await;
+    let outcome = worker.execute(4, ExecuteJob { digest: Some(digest), ..good }).await;
     assert!(matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(_))), "{outcome:?}");
 }
 

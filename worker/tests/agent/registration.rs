@@ -16,7 +16,7 @@ use pvf_shared::{
     ids::{ArtifactId, EngineId, FencingToken, FleetName, JobId},
     job::JobSpec,
     params::ExecutorParams,
-    store::{BlobStore, seal::SealKey},
+    store::{ArtifactKeys, BlobStore},
     subjects,
     wire::{self, CommandRefusal, DispatchReply, FromWorker, SPEAKS, ToWorker, WorkerKind, WorkerReply},
 };
@@ -30,7 +30,7 @@ use tokio::{
 #[tokio::test]
 async fn a_worker_registers_until_it_is_welcomed_and_again_when_it_is_forgotten() {
     let bus = Arc::new(LocalBus::new());
-    let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
+    let store = BlobStore::open("memory://", ArtifactKeys::unsigned()).unwrap();
     let timing = ProtocolTimeouts {
         ack: Duration::from_millis(10),
         heartbeat: Duration::from_millis(10),

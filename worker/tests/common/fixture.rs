@@ -1,5 +1,7 @@
 //! A worker on a bus within the test's process; the test plays the coordinator.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use crate::common::{self, AMPLE, WORKER, execute_job, until};
 use futures::StreamExt as _;
 use pvf_guests::corpus::busy;
@@ -11,7 +13,7 @@ use pvf_shared::{
     ids::{FencingToken, FleetName, JobId},
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, PrepareJob, PrepareOutcome},
     params::ExecutorParams,
-    store::{BlobStore, seal::SealKey},
+    store::{ArtifactKeys, BlobStore},
     subjects::{self, Subject},
     wire::{
         self, CommandRefusal, Dispatch, DispatchReply, FromWorker, Heartbeat, JobReport, RunningJob, ToWorker,
@@ -80,7 +82,7 @@ impl WorkerFixture {
     /// A worker whose registration is not answered yet.
     pub async fn unregistered(config: WorkerConfig, bus: LocalBus, http: Http) -> Self {
         let bus = Arc::new(bus);
-        let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
+        let store = BlobStore::open("memory://", ArtifactKeys::unsigned()).unwrap();
         let metrics = http.registry.clone();
         let mut heard = bus.subscribe(&subjects::all_worker_requests(&FleetName::default())).await.unwrap();
         let worker = Worker::new(config, bus.clone(), store.clone()).unwrap().with_http(http).unwrap();
@@ -226,10 +228,10 @@ impl WorkerFixture {
 
     /// An execution of this code, whose artifact is put into the store.
     pub async fn execution(&self, code: &[u8]) -> ExecuteJob {
-        let file = common::artifact(code).await;
+        let compiled = common::compiled(code).await;
         let job = execute_job(code, ExecutorParams::default());
-        let mac = self.store.put_artifact(&job.artifact, &std::fs::read(file.path()).unwrap()).await.unwrap();
-        ExecuteJob { mac: Some(mac), ..job }
+        let digest = self.store.put_artifact(&job.artifact, &compiled).await.unwrap();
+        ExecuteJob { digest: Some(digest), ..job }
     }
 
     /// An execution that does not end by itself.

@@ -8,6 +8,8 @@ pub use pvf_testkit::{
     until_blocking,
 };
 
+pub use pvf_worker::wasm::Compiled;
+
 use pvf_shared::{
     Bytes,
     blob::BlobRef,
@@ -15,12 +17,13 @@ use pvf_shared::{
     ids::{EngineId, StorageRoot},
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     params::{ExecutorParam, ExecutorParams},
+    store::seal::content_hash,
     verdict::{AmbiguousReason, InternalError},
 };
 use pvf_testkit::fixtures;
 use pvf_worker::{
     sandbox::{LandlockAbi, Report},
-    supervise::{JobRunner, Prepared, probe_sandbox_up_to},
+    supervise::{ArtifactFile, JobRunner, Prepared, probe_sandbox_up_to},
     wasm::{CpuBaseline, engine_id},
 };
 use std::{
@@ -134,21 +137,58 @@ pub fn execute_job(code: &[u8], params: ExecutorParams) -> ExecuteJob {
     }
 }
 
-/// A file with the compiled code.
-pub async fn artifact(code: &[u8]) -> tempfile::NamedTempFile {
+/// What a preparation of this code gives.
+pub async fn compiled(code: &[u8]) -> Compiled {
     let (prepared, _) =
         worker().prepare(&prepare_job(code, ExecutorParams::default()), Bytes::copy_from_slice(code)).await;
-    let Prepared::Artifact(artifact) = prepared else { panic!("{prepared:?}") };
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), artifact).unwrap();
-    file
+    let Prepared::Artifact(compiled) = prepared else { panic!("{prepared:?}") };
+    compiled
+}
+
+/// A file with the compiled code.
+pub async fn artifact(code: &[u8]) -> TestArtifact {
+    TestArtifact::new(&compiled(code).await)
+}
+
+/// A file with compiled code, which is deleted when this is dropped.
+pub struct TestArtifact {
+    file: ArtifactFile,
+    _temporary: tempfile::NamedTempFile,
+}
+
+impl TestArtifact {
+    pub fn new(compiled: &Compiled) -> Self {
+        let temporary = tempfile::NamedTempFile::new().unwrap();
+        fs::write(temporary.path(), &compiled.code).unwrap();
+        let file = ArtifactFile::new(temporary.path(), content_hash(&compiled.code), compiled.has_start);
+        Self { file, _temporary: temporary }
+    }
+
+    /// As a runner takes it.
+    pub fn file(&self) -> &ArtifactFile {
+        &self.file
+    }
+
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+/// An artifact that does not exist.
+pub fn nowhere() -> ArtifactFile {
+    ArtifactFile::new(Path::new("/nowhere"), content_hash(b""), false)
+}
+
+/// An artifact without any content.
+pub fn empty() -> ArtifactFile {
+    ArtifactFile::new(Path::new("/dev/null"), content_hash(b""), false)
 }
 
 /// Prepares and executes this code with default parameters.
 pub async fn execute(code: &[u8], limit: Duration) -> ExecuteOutcome {
     let artifact = artifact(code).await;
     let job = ExecuteJob { cpu_limit: limit, ..execute_job(code, ExecutorParams::default()) };
-    worker().execute(&job, artifact.path(), Bytes::from_static(b"block")).await.0
+    worker().execute(&job, artifact.file(), Bytes::from_static(b"block")).await.0
 }
 
 /// The worker executable with hostile host functions.
@@ -175,13 +215,13 @@ pub async fn execute_hostile(runner: &JobRunner, function: &str, limit: Duration
     let artifact = artifact(&hostile_guest(function)).await;
     let params = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(1)]);
     let job = ExecuteJob { cpu_limit: limit, ..execute_job(b"", params) };
-    runner.execute(&job, artifact.path(), Bytes::new()).await.0
+    runner.execute(&job, artifact.file(), Bytes::new()).await.0
 }
 
 /// The outcome of an execution whose template is this program.
 pub async fn template_bad(name: &str) -> ExecuteOutcome {
     let job = execute_job(b"", ExecutorParams::default());
-    unlocked(&bad_job(name)).execute(&job, Path::new("/nowhere"), Bytes::new()).await.0
+    unlocked(&bad_job(name)).execute(&job, &empty(), Bytes::new()).await.0
 }
 
 /// The outcome of a preparation whose process is this program.

@@ -2,7 +2,7 @@
 //! run.
 
 use crate::{
-    common::{WORKER, execute_job, prepare_job, runner, sandbox, worker},
+    common::{Compiled, TestArtifact, WORKER, execute_job, prepare_job, runner, sandbox, worker},
     guest::{ANSWER, Guest, HEAP, Random, SHORTEST, answering, head_data},
 };
 use pvf_guests::{
@@ -18,9 +18,9 @@ use pvf_worker::{
     supervise::{JobRunner, Prepared},
     wasm::CpuBaseline,
 };
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, path::Path};
 
-async fn prepare(code: &[u8], threads: u32, precheck: bool, params: &[ExecutorParam]) -> Bytes {
+async fn prepare(code: &[u8], threads: u32, precheck: bool, params: &[ExecutorParam]) -> Compiled {
     let params = ExecutorParams(params.to_vec());
     let job = PrepareJob { threads, precheck, ..prepare_job(code, params) };
     match worker().prepare(&job, Bytes::copy_from_slice(code)).await.0 {
@@ -62,10 +62,14 @@ async fn an_artifact_has_the_same_bytes_whatever_prepares_it() {
     for (name, code) in [("adder", ADDER.to_vec()), ("floats", nan_bits()), ("varied", varied()), ("large", large(60))]
     {
         let first = prepare(&code, 1, false, &[]).await;
-        let same = |case: &str, other: Bytes| {
+        let same = |case: &str, other: Compiled| {
             // Not the bytes themselves: a failure would print all of them.
-            let differs = first.iter().zip(&other).position(|(a, b)| a != b);
-            assert_eq!((first.len(), None), (other.len(), differs), "{name}, {case}: lengths and first difference");
+            let differs = first.code.iter().zip(&other.code).position(|(a, b)| a != b);
+            assert_eq!(
+                (first.code.len(), None),
+                (other.code.len(), differs),
+                "{name}, {case}: lengths and first difference"
+            );
         };
         same("another process", prepare(&code, 1, false, &[]).await);
         for threads in [2, 3, 8] {
@@ -137,8 +141,7 @@ async fn a_result_is_the_same_on_every_run_and_on_every_processor() {
 #[tokio::test]
 async fn a_verdict_is_the_same_on_every_run_including_its_text() {
     let artifact = prepare(ADDER, 2, false, &[]).await;
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), artifact).unwrap();
+    let file = TestArtifact::new(&artifact);
     let (head, good) = (Head::genesis(), Block { state: 0, increment: 5 });
     let bad = Block { state: 1, ..good };
     for (case, block) in [("good", good.encode()), ("bad", bad.encode()), ("empty", vec![])] {
@@ -149,7 +152,7 @@ async fn a_verdict_is_the_same_on_every_run_including_its_text() {
             for _ in 0..=n % 2 {
                 let mut job = execute_job(ADDER, ExecutorParams::default());
                 job.context.parent_head = head.encode().into();
-                outcomes.push(runner.execute(&job, file.path(), block.clone().into()).await.0);
+                outcomes.push(runner.execute(&job, file.file(), block.clone().into()).await.0);
             }
         }
         assert!(outcomes.windows(2).all(|pair| pair[0] == pair[1]), "{case}: {outcomes:?}");

@@ -2,7 +2,7 @@
 //! memory makes no difference, because the parser rejects bulk memory before the compiler sees it.
 
 use crate::{
-    common::{execute_job, prepare_job, worker},
+    common::{TestArtifact, execute_job, prepare_job, worker},
     guest::head_data,
 };
 use pvf_shared::{
@@ -12,7 +12,6 @@ use pvf_shared::{
     verdict::PrepareError,
 };
 use pvf_worker::supervise::Prepared;
-use std::fs;
 
 /// The last stage that a guest reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,9 +318,8 @@ async fn last_stage(code: &[u8], params: &ExecutorParams) -> (Option<Stage>, Opt
     };
     match prepared {
         Prepared::Artifact(artifact) => {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            fs::write(file.path(), artifact).unwrap();
-            let outcome = runner.execute(&execute_job(b"", params.clone()), file.path(), Bytes::new()).await.0;
+            let file = TestArtifact::new(&artifact);
+            let outcome = runner.execute(&execute_job(b"", params.clone()), file.file(), Bytes::new()).await.0;
             let text = format!("{outcome:?}");
             // A preparation does not link.
             let ends = if text.contains("RuntimeConstruction") { Linking } else { Runs };

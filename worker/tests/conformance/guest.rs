@@ -1,6 +1,6 @@
 //! Guests in the text format, prepared under the parameters of a test and called any number of times.
 
-use crate::common::{AMPLE, WORKER, execute_job, prepare_job, runner};
+use crate::common::{AMPLE, TestArtifact, WORKER, execute_job, prepare_job, runner};
 use parity_scale_codec::Decode as _;
 use pvf_shared::{
     Bytes,
@@ -11,7 +11,7 @@ use pvf_shared::{
     verdict::InvalidReason,
 };
 use pvf_worker::supervise::{JobRunner, Prepared};
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// The heap base of most guests. Memory below it is not used by the allocator.
 pub const HEAP: u32 = 65_536;
@@ -22,7 +22,7 @@ pub const PAGE: u64 = 65_536;
 
 /// A prepared guest.
 pub struct Guest {
-    pub artifact: tempfile::NamedTempFile,
+    pub artifact: TestArtifact,
     pub runner: JobRunner,
     pub params: ExecutorParams,
 }
@@ -43,9 +43,7 @@ impl Guest {
             Prepared::Artifact(artifact) => artifact,
             other => panic!("{other:?}\n{text}"),
         };
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), artifact).unwrap();
-        Self { artifact: file, runner, params }
+        Self { artifact: TestArtifact::new(&artifact), runner, params }
     }
 
     /// Calls the guest with this parent head.
@@ -57,7 +55,7 @@ impl Guest {
     pub async fn call(&self, head: &[u8], block: &[u8], params: &ExecutorParams) -> ExecuteOutcome {
         let mut job = ExecuteJob { cpu_limit: AMPLE, ..execute_job(b"", params.clone()) };
         job.context.parent_head = Bytes::copy_from_slice(head);
-        self.runner.execute(&job, self.artifact.path(), Bytes::copy_from_slice(block)).await.0
+        self.runner.execute(&job, self.artifact.file(), Bytes::copy_from_slice(block)).await.0
     }
 }
 

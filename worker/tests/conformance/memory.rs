@@ -124,6 +124,6 @@ async fn one_call_leaves_no_state_to_the_next() {
     }
     // With another runner, the call is made in a fork of another template.
     let other = runner(std::path::Path::new(crate::common::WORKER));
-    let outcome = other.execute(&execute_job(b"", guest.params.clone()), guest.artifact.path(), Bytes::new()).await.0;
+    let outcome = other.execute(&execute_job(b"", guest.params.clone()), guest.artifact.file(), Bytes::new()).await.0;
     assert_eq!([0, 1, 2].map(|n| word(&head_data(outcome.clone()).unwrap(), n)), [0, 2, 3]);
 }

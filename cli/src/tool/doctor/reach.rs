@@ -1,18 +1,14 @@
 //! Checks of what the machine must reach: the store, the bus, the coordinator.
 
 use super::{
-    super::{
-        args::Global,
-        failure::Failure,
-        target::{seal_key, store_url},
-    },
+    super::{args::Global, failure::Failure, target::store_url},
     Check,
 };
 use pvf_shared::{
     ValidationHost,
     bus::{Bus as _, nats::NatsBus},
     client::ClientConfig,
-    store::BlobStore,
+    store::{ArtifactKeys, BlobStore},
     units::human_bytes,
 };
 use std::{sync::Arc, time::Duration};
@@ -35,9 +31,9 @@ async fn store(global: &Global) -> Vec<Check> {
     let fix = "--store (PVF_STORE): the store must exist, and its credentials must permit to read, write and delete";
     let opened = async {
         let url = store_url(global)?;
-        let key = seal_key(global)?;
+        let keys = ArtifactKeys::none();
         // A fleet cannot use a store in the memory of one process.
-        let store = if global.bus.is_some() { BlobStore::open_shared(&url, key) } else { BlobStore::open(&url, key) };
+        let store = if global.bus.is_some() { BlobStore::open_shared(&url, keys) } else { BlobStore::open(&url, keys) };
         Ok::<_, Failure>(store?)
     };
     let store = match opened.await {

@@ -152,7 +152,7 @@ pub(crate) fn suspect(
         return;
     }
     if suspicion == Suspicion::Unusable {
-        if artifact.remade.is_some_and(|(remade, at)| remade.mac == current.mac && now.since(at) < cool_down) {
+        if artifact.remade.is_some_and(|(remade, at)| remade.digest == current.digest && now.since(at) < cool_down) {
             return;
         }
         artifact.remade = Some((current, now));

@@ -293,7 +293,7 @@ fn execute_job(core: &Core, execution: &Execution, engine: EngineKey, info: Arti
     let timeout = || params.exec_timeout(execution.kind.exec_timeout_kind());
     ExecuteJob {
         artifact: spec.artifact_id(core.workers.engine(engine)),
-        mac: Some(info.mac),
+        digest: Some(info.digest),
         context: execution.work.context.clone(),
         block_data: execution.work.block_data.clone(),
         executor_params: params.clone(),

@@ -35,6 +35,7 @@ pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: O
         overloaded: out.counts.overloaded,
         inconsistencies: out.counts.inconsistencies,
         not_compiled_for: core.workers.not_compiled_for().map(|key| core.workers.engine(key).clone()).collect(),
+        trusted_keys: core.config.trusted_keys.clone(),
     };
     out.reply(reply, Answer::Status(Box::new(status)));
 }
@@ -62,6 +63,8 @@ fn status(worker: &Worker, now: Timestamp) -> WorkerStatus {
         host: hello.host.clone(),
         version: hello.version.clone(),
         security: hello.security.clone(),
+        signs_with: hello.signs_with,
+        trusts: hello.trusts.clone(),
         trouble: match worker.state() {
             WorkerState::Suspect { .. } => {
                 Some("refused a job, or did not answer: gets no jobs until heard from".into())

@@ -11,8 +11,9 @@ use crate::{
 };
 use pvf_proto::{
     identity::WorkerId,
+    keys::KeyFingerprint,
     subjects::Subject,
-    wire::{Heartbeat, Holding, RunningJob, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
+    wire::{Heartbeat, Holding, MAX_TRUSTED_KEYS, RunningJob, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
 };
 use std::collections::HashSet;
 
@@ -20,6 +21,21 @@ use std::collections::HashSet;
 const MAX_SLOTS: u32 = 1024;
 /// Most artifacts in one registration or heartbeat; more are ignored.
 const MAX_HOLDINGS: usize = 512;
+
+/// Why a worker cannot be part of a fleet that trusts these keys: others would refuse what it makes, or it would refuse
+/// what others make.
+fn wrong_keys(kind: WorkerKind, hello: &WorkerHello, fleet: &[KeyFingerprint]) -> Option<WorkerRefusal> {
+    let worker = match kind {
+        WorkerKind::Prepare => hello.signs_with.as_slice(),
+        WorkerKind::Execute => hello.trusts.as_slice(),
+    };
+    let fits = match kind {
+        WorkerKind::Prepare => worker.iter().any(|key| fleet.contains(key)),
+        WorkerKind::Execute => !fleet.is_empty() && fleet.iter().all(|key| worker.contains(key)),
+    };
+    let listed = || worker.iter().copied().take(MAX_TRUSTED_KEYS).collect();
+    (!fits).then(|| WorkerRefusal::WrongKeys { worker: listed(), fleet: fleet.to_vec() })
+}
 
 /// A worker registers. One that missed the answer registers again, and may have jobs.
 pub(crate) fn on_hello(
@@ -35,7 +51,7 @@ pub(crate) fn on_hello(
     } else if is_new && core.workers.len() >= MAX_WORKERS as usize {
         Some(WorkerRefusal::FleetFull { max: MAX_WORKERS })
     } else {
-        None
+        wrong_keys(id.kind, &hello, &core.config.trusted_keys)
     };
     if let Some(refusal) = refusal {
         out.reply(reply, Answer::Worker(WorkerReply::Refused(refusal)));
@@ -43,6 +59,7 @@ pub(crate) fn on_hello(
     }
     out.reply(reply, Answer::Worker(WorkerReply::Welcome { token: core.config.token }));
     let holds = std::mem::take(&mut hello.holds);
+    hello.trusts.truncate(MAX_TRUSTED_KEYS);
     if is_new {
         if core.workers.find_engine(&hello.engine).is_none() {
             out.notice(Notice::EngineSeen { engine: hello.engine.clone() });

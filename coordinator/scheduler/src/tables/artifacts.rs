@@ -302,14 +302,14 @@ impl Artifacts {
 mod tests {
     use super::*;
     use crate::tables::lifecycle::assert_lifecycle;
-    use pvf_proto::artifact::Mac;
+    use pvf_proto::artifact::ArtifactDigest;
 
     #[test]
     fn the_lifecycle_has_these_transitions_and_no_others() {
         use ArtifactEvent as E;
         use ArtifactState as S;
         let (at, job) = (Timestamp::default(), JobId(1));
-        let info = ArtifactInfo { bytes: 1, mac: Mac([1; 32]) };
+        let info = ArtifactInfo { bytes: 1, digest: ArtifactDigest([1; 32]) };
         let (error, internal) = (PrepareError::OutOfMemory, InternalError::Store("down".into()));
         let failed = || S::Failed { error: error.clone(), at };
         let states = [

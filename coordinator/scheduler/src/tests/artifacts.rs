@@ -3,7 +3,7 @@
 use super::{env::Env, fixtures::*};
 use crate::{DropReason, Effect, Event, Notice};
 use pvf_proto::{
-    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
     ids::CodeHash,
     job::{ExecuteOutcome, PrepareOutcome},
     priority::ExecuteKind,
@@ -13,7 +13,7 @@ use pvf_proto::{
 
 /// What a worker reports whose seal key is not that of the fleet.
 fn does_not_open() -> ExecuteOutcome {
-    ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact("mac".into()))
+    ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact("digest".into()))
 }
 
 fn dropped(env: &mut Env) -> usize {
@@ -32,7 +32,7 @@ fn an_artifact_that_cannot_be_linked_is_dropped_and_prepared_again() {
     assert_eq!(prepare.code(), 1);
     env.prepared(&prepare, 2);
     let second = env.dispatched();
-    assert_eq!(second.execute().mac, Some(info(2).mac), "the new version");
+    assert_eq!(second.execute().digest, Some(info(2).digest), "the new version");
     assert_ne!(second.worker, first.worker);
     env.executed(&second, ExecuteOutcome::Ambiguous(reason.clone()));
     assert_eq!(env.verdict_of(1), Outcome::PossiblyInvalid(reason));
@@ -52,7 +52,7 @@ fn an_artifact_that_does_not_open_is_never_the_candidates_doing() {
     env.executed(&second, does_not_open());
     let third = env.dispatched();
     env.executed(&third, does_not_open());
-    let expected = InternalError::Store("the artifact does not open: mac".into());
+    let expected = InternalError::Store("the artifact does not open: digest".into());
     assert_eq!(env.verdict_of(1), Outcome::Internal(expected));
     assert_eq!(dropped(&mut env), 1, "the same version is prepared again once");
 }
@@ -136,7 +136,7 @@ fn an_artifact_that_was_replaced_meanwhile_is_not_dropped_again() {
     assert_eq!(env.dispatched().request, Some(request(1)));
     env.executed(&second, missing());
     let again = env.dispatched();
-    assert_eq!((again.request, again.execute().mac), (Some(request(2)), Some(info(2).mac)));
+    assert_eq!((again.request, again.execute().digest), (Some(request(2)), Some(info(2).digest)));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn queued_executions_of_a_dropped_artifact_wait_for_the_next_one() {
     env.prepared(&prepare, 2);
     for n in 1..=3 {
         let run = env.dispatched();
-        assert_eq!(run.execute().mac, Some(info(2).mac));
+        assert_eq!(run.execute().digest, Some(info(2).digest));
         env.executed(&run, valid());
         assert!(is_valid(&env.verdict_of(n)));
     }
@@ -193,7 +193,7 @@ fn only_the_awaited_answer_of_the_store_counts() {
     env.event(Event::Dropped { artifact: artifact(1) });
     env.event(Event::Dropped { artifact: artifact(7) });
     env.submit(1, 1, execute(ExecuteKind::Backing));
-    assert_eq!(env.dispatched().execute().mac, Some(info(1).mac));
+    assert_eq!(env.dispatched().execute().digest, Some(info(1).digest));
 }
 
 /// The shell checked that the code is in the store; when workers do not find it there, the shell has to look again.
@@ -262,7 +262,7 @@ fn impossible_sizes_are_cut() {
         env.submit(code.into(), code, Work::Precheck);
         env.looked_up(code, None);
         let prepare = env.dispatched();
-        let huge = ArtifactInfo { bytes: u64::MAX, mac: Mac([code; 32]) };
+        let huge = ArtifactInfo { bytes: u64::MAX, digest: ArtifactDigest([code; 32]) };
         env.preparation_ended(&prepare, PrepareOutcome::Prepared(huge));
         assert_eq!(env.verdict_of(code.into()), Outcome::PrecheckOk);
     }

@@ -82,7 +82,13 @@ impl Env {
     }
 
     pub(super) fn with(policy: Policy) -> Self {
-        let config = SchedulerConfig { token: TOKEN, timing: ProtocolTimeouts::default(), policy, version: "t".into() };
+        let config = SchedulerConfig {
+            token: TOKEN,
+            timing: ProtocolTimeouts::default(),
+            policy,
+            version: "t".into(),
+            trusted_keys: trusted_keys(),
+        };
         let now = Timestamp::at(Duration::from_secs(1_000_000_000));
         let mut env = Self {
             scheduler: Scheduler::new(config, now),

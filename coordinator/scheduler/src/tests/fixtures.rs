@@ -4,12 +4,13 @@ use super::env::Env;
 use crate::Policy;
 use pvf_proto::{
     Bytes,
-    artifact::{ArtifactInfo, Mac, StoredArtifact},
+    artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
     identity::{ClientId, UserName, WorkerId},
     ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, RelayHash, RequestId, StorageRoot},
     job::ExecuteOutcome,
+    keys::KeyFingerprint,
     params::ExecutorParams,
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, Outcome, WireOutcome},
@@ -65,7 +66,7 @@ pub(super) fn artifact_for(code: u8, engine_name: &str) -> Arc<ArtifactId> {
 
 /// What the store or a worker reports about an artifact; `n` tells two versions apart.
 pub(super) fn info(n: u8) -> ArtifactInfo {
-    ArtifactInfo { bytes: 1000, mac: Mac([n; 32]) }
+    ArtifactInfo { bytes: 1000, digest: ArtifactDigest([n; 32]) }
 }
 
 /// Registration of worker `n`, of this kind: one slot, on a machine of its own.
@@ -82,7 +83,14 @@ pub(super) fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
         holds: vec![],
         running: vec![],
         also_compiles_for: vec![],
+        signs_with: Some(KeyFingerprint::Unsigned),
+        trusts: trusted_keys(),
     }
+}
+
+/// The keys of the fleet, which [`hello`] has.
+pub(super) fn trusted_keys() -> Vec<KeyFingerprint> {
+    vec![KeyFingerprint::Unsigned]
 }
 
 /// A submission of client 1 about the code `code`.

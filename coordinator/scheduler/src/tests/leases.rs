@@ -211,7 +211,7 @@ fn an_artifact_that_a_lost_worker_made_is_used() {
             env.cancel_of(second);
         }
         let run = env.dispatched();
-        assert_eq!(run.execute().mac, Some(info(1).mac));
+        assert_eq!(run.execute().digest, Some(info(1).digest));
         env.executed(&run, valid());
         assert!(is_valid(&env.verdict_of(1)));
         if let Some(second) = &second {

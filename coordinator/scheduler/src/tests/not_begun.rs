@@ -213,7 +213,7 @@ fn an_execution_whose_artifact_is_dropped_while_it_waits_has_it_prepared_again()
     let mut runs = [env.dispatched(), env.dispatched()];
     runs.sort_by_key(|run| run.request);
     assert_eq!(runs.each_ref().map(|run| run.request), [Some(request(1)), Some(request(2))]);
-    assert!(runs.iter().all(|run| run.execute().mac == Some(info(2).mac)));
+    assert!(runs.iter().all(|run| run.execute().digest == Some(info(2).digest)));
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn an_execution_whose_artifact_is_pruned_while_it_waits_looks_it_up_again() {
     env.quiet();
     env.pass(Duration::from_secs(5) - until_pruning);
     env.looked_up(1, Some(StoredArtifact::Prepared(info(2))));
-    assert_eq!(env.dispatched().execute().mac, Some(info(2).mac));
+    assert_eq!(env.dispatched().execute().digest, Some(info(2).digest));
 }
 
 #[test]

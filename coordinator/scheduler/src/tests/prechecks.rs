@@ -38,7 +38,7 @@ fn executed(in_store: bool) -> Env {
 
 fn execute_well(env: &mut Env, run: Option<Job>, n: u64) {
     let run = run.unwrap_or_else(|| env.dispatched());
-    assert_eq!((run.request, run.execute().mac), (Some(request(n)), Some(info(1).mac)));
+    assert_eq!((run.request, run.execute().digest), (Some(request(n)), Some(info(1).digest)));
     env.executed(&run, valid());
     assert!(is_valid(&env.verdict_of(n)));
 }

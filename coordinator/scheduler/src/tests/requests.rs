@@ -23,7 +23,10 @@ fn a_verdict_states_the_time_of_each_stage() {
     env.prepared(&prepare, 1);
     let run = env.dispatched();
     let job = run.execute();
-    assert_eq!((&job.artifact, job.mac, job.cpu_limit), (&*artifact(1), Some(info(1).mac), Duration::from_secs(2)));
+    assert_eq!(
+        (&job.artifact, job.digest, job.cpu_limit),
+        (&*artifact(1), Some(info(1).digest), Duration::from_secs(2))
+    );
     env.pass(Duration::from_millis(5));
     env.executed(&run, valid());
     let verdict = env.verdict();
@@ -109,7 +112,7 @@ fn parameters_without_effect_on_the_artifact_do_not_prepare_again() {
     other_artifact.prep_hash = other.prep_hash();
     assert_eq!(env.send(with(2, other)), SubmitReply::Accepted);
     env.looked_up_for(other_artifact.into(), Some(StoredArtifact::Prepared(info(2))));
-    assert_eq!(env.dispatched().execute().mac, Some(info(2).mac));
+    assert_eq!(env.dispatched().execute().digest, Some(info(2).digest));
 }
 
 #[test]

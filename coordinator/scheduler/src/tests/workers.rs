@@ -5,6 +5,7 @@ use crate::{Command, Delivery, Event, Scheduler, SchedulerConfig, Timestamp};
 use pvf_proto::{
     config::ProtocolTimeouts,
     job::ExecuteOutcome,
+    keys::KeyFingerprint,
     priority::ExecuteKind,
     verdict::Outcome,
     wire::{Heartbeat, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
@@ -13,6 +14,33 @@ use std::time::Duration;
 
 fn plain_heartbeat() -> Heartbeat {
     Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] }
+}
+
+#[test]
+fn workers_whose_keys_do_not_match_are_refused_with_both() {
+    let mut env = Env::new();
+    let other = KeyFingerprint::Key([7; 8]);
+    let refused = |worker: &[KeyFingerprint]| {
+        let (worker, fleet) = (worker.to_vec(), trusted_keys());
+        WorkerReply::Refused(WorkerRefusal::WrongKeys { worker, fleet })
+    };
+    for (signs_with, named) in [(Some(other), &[other][..]), (None, &[])] {
+        let reply = env.say_hello(1, WorkerHello { signs_with, ..hello(1, WorkerKind::Prepare) });
+        assert_eq!(reply, refused(named), "what it makes is refused by others, whatever it trusts");
+    }
+    for trusts in [vec![other], vec![]] {
+        let reply = env.say_hello(2, WorkerHello { trusts: trusts.clone(), ..hello(2, WorkerKind::Execute) });
+        assert_eq!(reply, refused(&trusts), "it refuses what others make");
+    }
+    let many = WorkerHello { trusts: vec![other; 1000], ..hello(2, WorkerKind::Execute) };
+    assert_eq!(env.say_hello(2, many), refused(&[other; 8]));
+    // It has another key as well: the next one, which the coordinator does not know yet.
+    env.register(3, WorkerHello { trusts: [trusted_keys(), vec![other]].concat(), ..hello(3, WorkerKind::Execute) });
+    env.register(4, hello(4, WorkerKind::Prepare));
+    let status = env.status();
+    assert_eq!((status.trusted_keys, status.workers.len()), (trusted_keys(), 2));
+    let [execute, prepare] = [3, 4].map(|n| status.workers.iter().find(|w| w.id == worker(n)).unwrap());
+    assert_eq!((execute.trusts.len(), prepare.signs_with), (2, Some(KeyFingerprint::Unsigned)));
 }
 
 #[test]
@@ -141,8 +169,13 @@ fn a_worker_that_listed_an_unanswered_dispatch_and_is_lost_may_have_died_of_the_
 fn a_full_fleet_refuses_workers() {
     const MAX: u32 = 100_000;
     let now = Timestamp::at(Duration::from_secs(1));
-    let config =
-        SchedulerConfig { token: TOKEN, timing: ProtocolTimeouts::default(), policy: unstaged(), version: "t".into() };
+    let config = SchedulerConfig {
+        token: TOKEN,
+        timing: ProtocolTimeouts::default(),
+        policy: unstaged(),
+        version: "t".into(),
+        trusted_keys: trusted_keys(),
+    };
     let mut scheduler = Scheduler::new(config, now);
     let mut register = |n: u32| {
         let worker = worker(n.into());

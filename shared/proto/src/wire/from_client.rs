@@ -6,6 +6,7 @@ use crate::{
     candidate::CandidateContext,
     identity::WorkerId,
     ids::{BlobHash, CodeHash, EngineId, FencingToken, RelayHash, RequestId, ValidationKey},
+    keys::KeyFingerprint,
     params::{ExecutorParams, ParamsError},
     priority::ExecuteKind,
 };
@@ -295,6 +296,9 @@ pub struct FleetStatus {
     /// already cannot be executed there. Sent only if there are some, and older receivers ignore it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_compiled_for: Vec<EngineId>,
+    /// The keys that artifacts of this fleet may be signed with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_keys: Vec<KeyFingerprint>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -341,4 +345,10 @@ pub struct WorkerStatus {
     /// What is wrong with it, in words. Sent only if something is, and older receivers ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// The key that a prepare worker signs artifacts with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_with: Option<KeyFingerprint>,
+    /// The keys whose artifacts an execute worker maps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusts: Vec<KeyFingerprint>,
 }

@@ -3,6 +3,7 @@
 use crate::{
     ids::{ArtifactId, Attempt, EngineId, FencingToken, JobId},
     job::{JobOutcome, JobUsage},
+    keys::KeyFingerprint,
     wire::{VersionRange, WorkerRefusal},
 };
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,17 @@ pub struct WorkerHello {
     /// [`MAX_OTHER_ENGINES`] count. Sent only if there are some, and older receivers ignore it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_compiles_for: Vec<EngineId>,
+    /// The key that a prepare worker signs artifacts with. Must be one that the coordinator trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_with: Option<KeyFingerprint>,
+    /// The keys whose artifacts an execute worker maps, at most [`MAX_TRUSTED_KEYS`]. Must have each that the
+    /// coordinator trusts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusts: Vec<KeyFingerprint>,
 }
+
+/// Most keys that a role trusts at once. Two are enough to change the key.
+pub const MAX_TRUSTED_KEYS: usize = 8;
 
 /// Most other engines that a prepare worker compiles for.
 pub const MAX_OTHER_ENGINES: usize = 8;

@@ -11,6 +11,7 @@ use crate::{
     identity::{UserName, WorkerId},
     ids::*,
     job::*,
+    keys::KeyFingerprint,
     params::{ExecutorParam, ExecutorParams, PvfExecKind},
     priority::ExecuteKind,
     verdict::*,
@@ -141,6 +142,8 @@ fn status() -> FleetStatus {
         security: security(),
         draining: true,
         trouble: None,
+        signs_with: Some(KeyFingerprint::Key([25; 8])),
+        trusts: vec![],
     };
     FleetStatus {
         token: FencingToken(17),
@@ -161,6 +164,7 @@ fn status() -> FleetStatus {
         overloaded: 11,
         inconsistencies: 0,
         not_compiled_for: vec![],
+        trusted_keys: vec![KeyFingerprint::Key([25; 8])],
     }
 }
 
@@ -242,22 +246,25 @@ fn workers(golden: &mut GoldenMessages) {
         holds: vec![Holding::Warm(artifact()), Holding::OnDisk(artifact())],
         running: running.clone(),
         also_compiles_for: vec![],
+        signs_with: None,
+        trusts: vec![KeyFingerprint::Key([25; 8]), KeyFingerprint::Unsigned],
+    };
+    let prepare = WorkerHello {
+        also_compiles_for: vec![artifact().engine],
+        signs_with: Some(KeyFingerprint::Key([25; 8])),
+        trusts: vec![],
+        ..hello.clone()
     };
     golden.add("hello", &FromWorker::Hello(hello));
-    golden.add(
-        "heartbeat",
-        &FromWorker::Heartbeat(Heartbeat {
-            running,
-            draining: true,
-            holdings: vec![Holding::Gone(artifact())],
-            fetching: vec![],
-        }),
-    );
+    golden.add("hello prepare", &FromWorker::Hello(prepare));
+    let holdings = vec![Holding::Gone(artifact())];
+    let draining = Heartbeat { running, draining: true, holdings, fetching: vec![] };
+    golden.add("heartbeat", &FromWorker::Heartbeat(draining));
     let fetching =
         Heartbeat { running: vec![running_job()], draining: false, holdings: vec![], fetching: vec![running_job()] };
     golden.add("heartbeat fetching", &FromWorker::Heartbeat(fetching));
     golden.add("goodbye", &FromWorker::Goodbye);
-    let info = ArtifactInfo { bytes: 13, mac: Mac([24; 32]) };
+    let info = ArtifactInfo { bytes: 13, digest: ArtifactDigest([24; 32]) };
     let why = || "why".to_owned();
     let prepare = |o| report(JobOutcome::Prepare(o));
     golden.add("report prepared", &prepare(PrepareOutcome::Prepared(info)));
@@ -297,6 +304,9 @@ fn workers(golden: &mut GoldenMessages) {
     golden.add("worker ack", &WorkerReply::Ack);
     golden.add("say hello", &WorkerReply::SayHello);
     golden.add("worker refused", &WorkerReply::Refused(WorkerRefusal::Other(why())));
+    let keys = |n| vec![KeyFingerprint::Key([n; 8])];
+    let wrong_keys = WorkerRefusal::WrongKeys { worker: keys(25), fleet: keys(26) };
+    golden.add("worker refused keys", &WorkerReply::Refused(wrong_keys));
     let prepare = PrepareJob {
         artifact: artifact(),
         code: BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 },
@@ -309,7 +319,7 @@ fn workers(golden: &mut GoldenMessages) {
     golden.add("dispatch prepare", &dispatch(JobSpec::Prepare(Box::new(prepare))));
     let execute = ExecuteJob {
         artifact: artifact(),
-        mac: Some(info.mac),
+        digest: Some(info.digest),
         context: context(),
         block_data: BlobRef::Inline(Bytes::from_static(b"pov")),
         executor_params: params(),

@@ -27,7 +27,8 @@ pub use from_client::{
     Refusal, StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
 };
 pub use from_worker::{
-    FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, RunningJob, SecurityStatus, WorkerHello, WorkerReply,
+    FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS, RunningJob, SecurityStatus,
+    WorkerHello, WorkerReply,
 };
 pub use pull::{CHUNK_ENVELOPE, MAX_CHUNK, Pull, PullReply, decode_pull_reply};
 pub use refusal::{CommandRefusal, WorkerRefusal};

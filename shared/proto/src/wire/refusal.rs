@@ -7,6 +7,7 @@
 use super::{WorkerKind, version::VersionRange};
 use crate::{
     ids::{EngineId, FencingToken},
+    keys::{self, KeyFingerprint},
     verdict::clean_reason,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -107,6 +108,14 @@ pub enum WorkerRefusal {
         /// What the fleet speaks.
         fleet: VersionRange,
     },
+    /// The worker signs artifacts with a key that the fleet does not trust, or does not trust one that the fleet
+    /// trusts.
+    WrongKeys {
+        /// The key that it signs with, or the keys that it trusts.
+        worker: Vec<KeyFingerprint>,
+        /// The keys that the coordinator trusts.
+        fleet: Vec<KeyFingerprint>,
+    },
     /// The message cannot be decoded.
     NotUnderstood(String),
     /// Text without a known code, from another version.
@@ -121,6 +130,9 @@ impl fmt::Display for WorkerRefusal {
             Self::Version { worker, fleet } => {
                 write!(f, "version: the worker speaks {worker}, the fleet {fleet}: upgrade the one with the lower")
             }
+            Self::WrongKeys { worker, fleet } => {
+                write!(f, "wrong-keys: the worker has {}{WRONG_KEYS}{}", keys::listed(worker), keys::listed(fleet))
+            }
             Self::NotUnderstood(why) => write!(f, "not-understood: {why}"),
             Self::Other(text) => f.write_str(text),
         }
@@ -133,6 +145,16 @@ impl FromStr for WorkerRefusal {
         let text = clean_reason(text);
         Ok(parse_worker_refusal(&text).unwrap_or(Self::Other(text)))
     }
+}
+
+/// Between the keys of a worker and those of the fleet.
+const WRONG_KEYS: &str = ", but the fleet trusts ";
+
+fn parse_keys(text: &str) -> Option<Vec<KeyFingerprint>> {
+    if text == "none" {
+        return Some(Vec::new());
+    }
+    text.split(", ").map(|key| key.parse().ok()).collect()
 }
 
 fn parse_worker_refusal(text: &str) -> Option<WorkerRefusal> {
@@ -150,6 +172,10 @@ fn parse_worker_refusal(text: &str) -> Option<WorkerRefusal> {
             let (worker, rest) = rest.strip_prefix("the worker speaks ")?.split_once(", the fleet ")?;
             let fleet = rest.strip_suffix(": upgrade the one with the lower")?;
             WorkerRefusal::Version { worker: parse_range(worker)?, fleet: parse_range(fleet)? }
+        }
+        "wrong-keys" => {
+            let (worker, fleet) = rest.strip_prefix("the worker has ")?.split_once(WRONG_KEYS)?;
+            WorkerRefusal::WrongKeys { worker: parse_keys(worker)?, fleet: parse_keys(fleet)? }
         }
         "not-understood" => WorkerRefusal::NotUnderstood(clean_reason(rest)),
         _ => return None,
@@ -211,6 +237,12 @@ mod tests {
             WorkerRefusal::Slots { slots: 0, max: 1024 },
             WorkerRefusal::FleetFull { max: 7 },
             WorkerRefusal::Version { worker: VersionRange { min: 5, max: 6 }, fleet: VersionRange { min: 4, max: 4 } },
+            WorkerRefusal::WrongKeys { worker: vec![], fleet: vec![KeyFingerprint::Key([7; 8])] },
+            WorkerRefusal::WrongKeys {
+                worker: vec![KeyFingerprint::Unsigned, KeyFingerprint::Key([8; 8])],
+                fleet: vec![KeyFingerprint::Key([7; 8]), KeyFingerprint::Key([9; 8])],
+            },
+            WorkerRefusal::Other("wrong-keys: the worker has x, but the fleet trusts none".into()),
             WorkerRefusal::NotUnderstood("version".into()),
             WorkerRefusal::Other("fleet-full: of stars".into()),
         ] {

@@ -175,5 +175,5 @@ fn encoded_result() -> Bytes {
 }
 
 fn memory_store() -> BlobStore {
-    BlobStore::open("memory://", crate::store::seal::SealKey::unkeyed()).unwrap()
+    BlobStore::open("memory://", crate::store::ArtifactKeys::unsigned()).unwrap()
 }

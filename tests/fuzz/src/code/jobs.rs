@@ -7,13 +7,14 @@ use pvf_shared::{
     blob::BlobRef,
     ids::EngineId,
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
+    store::seal::content_hash,
     verdict::{AmbiguousReason, InvalidReason, PrepareError},
 };
 use pvf_testkit::fixtures;
 use pvf_worker::{
     sandbox::Report,
-    supervise::{JobRunner, Prepared, probe_sandbox},
-    wasm::{CpuBaseline, engine_id},
+    supervise::{ArtifactFile, JobRunner, Prepared, probe_sandbox},
+    wasm::{Compiled, CpuBaseline, engine_id},
 };
 use std::{
     io::Write as _,
@@ -108,7 +109,7 @@ impl Jobs {
 
     /// Executes an artifact in two forks of one template. Panics on an outcome that the code is not to blame for, and
     /// if the two differ.
-    pub(super) fn execute_twice(&self, input: &Input, artifact: &Bytes) -> ExecuteOutcome {
+    pub(super) fn execute_twice(&self, input: &Input, artifact: &Compiled) -> ExecuteOutcome {
         let job = ExecuteJob {
             block_data: BlobRef::Inline(input.pov.clone()),
             cpu_limit: EXECUTE,
@@ -116,11 +117,12 @@ impl Jobs {
             ..fixtures::execute_job(&input.code, input.params.clone(), engine())
         };
         let mut file = NamedTempFile::new().expect("a file");
-        file.write_all(artifact).expect("the artifact is written");
+        file.write_all(&artifact.code).expect("the artifact is written");
+        let file = (ArtifactFile::new(file.path(), content_hash(&artifact.code), artifact.has_start), file);
         let runner = self.runner();
         let (first, second) = self.runtime.block_on(async {
-            let first = runner.execute(&job, file.path(), input.pov.clone()).await;
-            (first, runner.execute(&job, file.path(), input.pov.clone()).await)
+            let first = runner.execute(&job, &file.0, input.pov.clone()).await;
+            (first, runner.execute(&job, &file.0, input.pov.clone()).await)
         });
         for (outcome, usage) in [&first, &second] {
             match outcome {

@@ -4,10 +4,11 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use pvf_shared::{
     Bytes,
-    artifact::{ArtifactInfo, Mac},
+    artifact::{ArtifactInfo, ArtifactDigest},
     blob::BlobRef,
     ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, RelayHash, RequestId}, identity::{ClientId, UserName, WorkerId},
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
+    keys::KeyFingerprint,
     params::{ExecutorParam, ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
@@ -185,6 +186,8 @@ pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
         holds: list(u, holding)?,
         running: list(u, running)?,
         also_compiles_for: list(u, engine)?,
+        signs_with: u.ratio(7, 8)?.then_some(KeyFingerprint::Unsigned),
+        trusts: if u.ratio(7, 8)? { vec![KeyFingerprint::Unsigned] } else { list(u, |u| Ok(KeyFingerprint::Key([few(u)?; 8])))? },
     })
 }
 
@@ -256,7 +259,7 @@ fn outcome(u: In<'_, '_>, prepares: bool) -> Result<JobOutcome> {
     let why = || "why".to_owned();
     if prepares {
         return Ok(JobOutcome::Prepare(match few(u)? {
-            0 | 1 => PrepareOutcome::Prepared(ArtifactInfo { bytes: number(u)?, mac: Mac([few(u)?; 32]) }),
+            0 | 1 => PrepareOutcome::Prepared(ArtifactInfo { bytes: number(u)?, digest: ArtifactDigest([few(u)?; 32]) }),
             2 => PrepareOutcome::Failed(prepare_error(u)?),
             _ => PrepareOutcome::Internal(internal(u)?),
         }));

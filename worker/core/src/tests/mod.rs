@@ -66,6 +66,8 @@ fn registration(slots: u32) -> WorkerHello {
         holds: vec![],
         running: vec![],
         also_compiles_for: vec![],
+        signs_with: None,
+        trusts: vec![],
     }
 }
 
@@ -76,7 +78,7 @@ fn artifact(engine_name: &str) -> ArtifactId {
 fn execution(engine: &str) -> JobSpec {
     JobSpec::Execute(Box::new(ExecuteJob {
         artifact: artifact(engine),
-        mac: None,
+        digest: None,
         context: CandidateContext {
             parent_head: Bytes::new(),
             relay_parent_number: 1,

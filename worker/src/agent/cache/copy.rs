@@ -1,7 +1,8 @@
 //! Copies of artifacts on disk, and the room that they take.
 
 use super::folder::CacheFolder;
-use pvf_shared::artifact::Mac;
+use crate::supervise::ArtifactFile;
+use pvf_shared::artifact::ArtifactDigest;
 use std::{
     fs, io,
     os::unix::fs::OpenOptionsExt as _,
@@ -67,6 +68,10 @@ impl Drop for Reservation {
 pub(super) struct PrivateFile(PathBuf);
 
 impl PrivateFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Writes a file that only this user can read. If the folder was removed, or another one is in its place, another
     /// one is created.
     pub(super) fn write(folder: &CacheFolder, bytes: &[u8]) -> io::Result<Self> {
@@ -91,17 +96,17 @@ impl Drop for PrivateFile {
 /// A copy on disk. It is deleted when the cache has evicted it and no job uses it any more.
 #[derive(Debug)]
 pub(super) struct Copy {
-    // Before the room that it takes.
-    pub(super) file: PrivateFile,
-    pub(super) mac: Mac,
-    /// Hash of the content.
-    pub(super) content: [u8; 32],
+    // Deleted before the room that it takes is free.
+    pub(super) _file: PrivateFile,
+    pub(super) digest: ArtifactDigest,
+    /// The file, as its signature says that it is.
+    pub(super) artifact: ArtifactFile,
     pub(super) room: Reservation,
 }
 
 impl Copy {
     pub(super) fn path(&self) -> &Path {
-        &self.file.0
+        self.artifact.path()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -115,17 +120,25 @@ pub(in crate::agent) struct UsedCopy {
     /// `None` only while this is dropped.
     copy: Option<Arc<Copy>>,
     space: Arc<Space>,
+    artifact: ArtifactFile,
 }
 
 impl UsedCopy {
+    /// A copy that is mapped already.
     pub(super) fn new(copy: Arc<Copy>) -> Self {
-        let space = copy.room.space.clone();
-        Self { copy: Some(copy), space }
+        let artifact = copy.artifact.clone();
+        Self::verified(copy, artifact)
     }
 
-    /// Path of the file.
-    pub(in crate::agent) fn path(&self) -> &Path {
-        self.copy.as_ref().map_or(Path::new(""), |copy| copy.path())
+    /// A copy whose file was just opened and verified.
+    pub(super) fn verified(copy: Arc<Copy>, artifact: ArtifactFile) -> Self {
+        let space = copy.room.space.clone();
+        Self { copy: Some(copy), space, artifact }
+    }
+
+    /// The file.
+    pub(in crate::agent) fn file(&self) -> &ArtifactFile {
+        &self.artifact
     }
 }
 

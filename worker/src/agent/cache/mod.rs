@@ -14,24 +14,24 @@ pub(super) use copy::UsedCopy;
 pub use tried::TriedFolder;
 
 use super::transfers::{ReadRoom, download};
-use crate::metrics::WorkerMetrics;
+use crate::{metrics::WorkerMetrics, supervise::ArtifactFile};
 use copy::{Copy, PrivateFile, Reservation, Space};
 use folder::CacheFolder;
 use lru::LruCache;
 use pvf_shared::{
     Bytes,
-    artifact::Mac,
+    artifact::ArtifactDigest,
     ids::ArtifactId,
     job::ExecuteOutcome,
     store::{
         BlobStore, StoreError,
-        seal::{Sealed, content_hash, content_hash_of},
+        seal::{Compiled, Sealed},
     },
     units::{GIB, MAX_ARTIFACT, human_bytes},
     verdict::{AmbiguousReason, InternalError},
 };
 use std::{
-    fs, io,
+    io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     pin::pin,
@@ -75,7 +75,7 @@ struct Entry {
 /// A fetch that failed. It is the answer to all jobs that waited for it.
 struct Failure {
     at: Instant,
-    mac: Option<Mac>,
+    digest: Option<ArtifactDigest>,
     outcome: ExecuteOutcome,
 }
 
@@ -186,17 +186,17 @@ impl ArtifactCache {
         while self.evict_one().is_some() {}
     }
 
-    /// A copy of the artifact that needs neither the store nor the disk: it has this MAC, if one is given, and
+    /// A copy of the artifact that needs neither the store nor the disk: it has this digest, if one is given, and
     /// `is_mapped` by a template. `None` if there is none.
     pub(super) fn mapped(
         &self,
         id: &ArtifactId,
-        mac: Option<Mac>,
+        digest: Option<ArtifactDigest>,
         is_mapped: impl Fn(&Path) -> bool,
     ) -> Option<UsedCopy> {
         let cell = self.cells().get(id)?.clone();
         let entry = cell.try_lock().ok()?;
-        let copy = entry.copy.as_ref().filter(|copy| mac.is_none_or(|mac| mac == copy.mac))?;
+        let copy = entry.copy.as_ref().filter(|copy| digest.is_none_or(|digest| digest == copy.digest))?;
         if !is_mapped(copy.path()) {
             return None;
         }
@@ -204,48 +204,53 @@ impl ArtifactCache {
         Some(UsedCopy::new(copy.clone()))
     }
 
-    /// A verified copy of the artifact; if `mac` is given, of the artifact with this MAC. A copy that `is_mapped` by a
-    /// template is not read again.
+    /// A verified copy of the artifact; if `digest` is given, of the artifact with this one. A copy that `is_mapped` by
+    /// a template is not read again.
     ///
     /// # Errors
     /// The outcome of a job that needs it.
     pub(super) async fn get(
         &self,
         id: &ArtifactId,
-        mac: Option<Mac>,
+        digest: Option<ArtifactDigest>,
         is_mapped: impl Fn(&Path) -> bool,
     ) -> Result<UsedCopy, ExecuteOutcome> {
         let asked = Instant::now();
         let cell = self.cell(id);
         let mut entry = cell.lock().await;
-        if let Some(copy) = entry.copy.as_ref().filter(|copy| mac.is_none_or(|mac| mac == copy.mac)) {
-            if is_mapped(copy.path()) || is_intact(copy.clone()).await {
+        if let Some(copy) = entry.copy.as_ref().filter(|copy| digest.is_none_or(|digest| digest == copy.digest)) {
+            let used = match is_mapped(copy.path()) {
+                true => Some(UsedCopy::new(copy.clone())),
+                false => verified(copy.clone()).await,
+            };
+            if let Some(used) = used {
                 self.metrics.artifact_requested(true);
-                return Ok(UsedCopy::new(copy.clone()));
+                return Ok(used);
             }
             tracing::warn!(artifact = %id, "the copy of an artifact on this disk is missing or damaged: fetching it again");
         }
-        if let Some(failure) = entry.failure.as_ref().filter(|failure| failure.at >= asked && failure.mac == mac) {
+        if let Some(failure) = entry.failure.as_ref().filter(|failure| failure.at >= asked && failure.digest == digest)
+        {
             return Err(failure.outcome.clone());
         }
         self.metrics.artifact_requested(false);
         if let Some(old) = std::mem::take(&mut *entry).copy {
             (self.on_evict)(old.path());
         }
-        match self.fetch(id, mac).await {
+        match self.fetch(id, digest).await {
             Ok(copy) => {
                 let copy = Arc::new(copy);
                 entry.copy = Some(copy.clone());
                 Ok(UsedCopy::new(copy))
             }
             Err(outcome) => {
-                entry.failure = Some(Failure { at: Instant::now(), mac, outcome: outcome.clone() });
+                entry.failure = Some(Failure { at: Instant::now(), digest, outcome: outcome.clone() });
                 Err(outcome)
             }
         }
     }
 
-    async fn fetch(&self, id: &ArtifactId, mac: Option<Mac>) -> Result<Copy, ExecuteOutcome> {
+    async fn fetch(&self, id: &ArtifactId, digest: Option<ArtifactDigest>) -> Result<Copy, ExecuteOutcome> {
         let corrupted = |why: String| ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why));
         let internal = ExecuteOutcome::Internal;
         // Until the artifact is in a file.
@@ -255,19 +260,19 @@ impl ArtifactCache {
             StoreError::Seal { .. } | StoreError::TooLarge { .. } => corrupted(error.to_string()),
             other => internal(InternalError::Store(other.to_string())),
         })?;
-        let Sealed::Artifact { code, mac: actual } = sealed else {
+        let Sealed::Artifact { compiled: Compiled { code, has_start }, content, digest: actual } = sealed else {
             let why = "the store has a preparation failure in its place";
             return Err(internal(InternalError::ArtifactMissing(why.into())));
         };
-        if mac.is_some_and(|mac| mac != actual) {
-            return Err(corrupted("its MAC is not that of the prepared artifact".into()));
+        if digest.is_some_and(|digest| digest != actual) {
+            return Err(corrupted("it is another version than the one that was prepared last".into()));
         }
         let room = self.room(id, code.len() as u64).await.map_err(internal)?;
-        let content = *content_hash(&code).as_bytes();
         let written = self.write(&code).await;
         let file =
             written.map_err(|error| internal(InternalError::Kernel(format!("copy of the artifact: {error}"))))?;
-        Ok(Copy { file, mac: actual, content, room })
+        let artifact = ArtifactFile::new(file.path(), content, has_start);
+        Ok(Copy { _file: file, digest: actual, artifact, room })
     }
 
     /// Room for a copy of so many bytes: evicts others, and waits for jobs that use theirs.
@@ -322,11 +327,9 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Whether the file still has the content that was written.
-async fn is_intact(copy: Arc<Copy>) -> bool {
-    let check = move || {
-        let hash = fs::File::open(copy.path()).and_then(content_hash_of);
-        hash.is_ok_and(|hash| *hash.as_bytes() == copy.content)
-    };
-    tokio::task::spawn_blocking(check).await.unwrap_or(false)
+/// The copy, if its file still has the content that was signed.
+async fn verified(copy: Arc<Copy>) -> Option<UsedCopy> {
+    let artifact = copy.artifact.clone();
+    let opened = tokio::task::spawn_blocking(move || artifact.open()).await.ok()?;
+    opened.ok().map(|artifact| UsedCopy::verified(copy, artifact))
 }

@@ -4,11 +4,11 @@ use super::*;
 use futures::FutureExt as _;
 use pvf_shared::{
     ids::{CodeHash, EngineId, PrepHash},
-    store::seal::SealKey,
+    store::ArtifactKeys,
     verdict::PrepareError,
     wire::WorkerKind,
 };
-use std::os::unix::fs::PermissionsExt as _;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 struct Fixture {
     store: BlobStore,
@@ -20,7 +20,7 @@ struct Fixture {
 }
 
 fn fixture(bytes: u64) -> Fixture {
-    let store = BlobStore::open("memory://", SealKey::unkeyed()).unwrap();
+    let store = BlobStore::open("memory://", ArtifactKeys::unsigned()).unwrap();
     let metrics = WorkerMetrics::new(WorkerKind::Execute, 1).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let settings = CacheSettings { folder: folder.path().to_owned(), bytes: Some(bytes) };
@@ -40,16 +40,17 @@ fn numbered(n: u32) -> ArtifactId {
 }
 
 impl Fixture {
-    async fn put(&self, n: u32, code: &[u8]) -> Mac {
-        self.store.put_artifact(&numbered(n), code).await.unwrap()
+    async fn put(&self, n: u32, code: &[u8]) -> ArtifactDigest {
+        let compiled = Compiled { code: Bytes::copy_from_slice(code), has_start: false };
+        self.store.put_artifact(&numbered(n), &compiled).await.unwrap()
     }
 
     async fn get(&self, n: u32) -> UsedCopy {
         self.cache.get(&numbered(n), None, |_| false).await.unwrap()
     }
 
-    async fn fails(&self, n: u32, mac: Option<Mac>) -> ExecuteOutcome {
-        self.cache.get(&numbered(n), mac, |_| false).await.err().unwrap()
+    async fn fails(&self, n: u32, digest: Option<ArtifactDigest>) -> ExecuteOutcome {
+        self.cache.get(&numbered(n), digest, |_| false).await.err().unwrap()
     }
 
     fn kept(&self) -> Vec<ArtifactId> {
@@ -68,42 +69,42 @@ impl Fixture {
 #[tokio::test]
 async fn copies_are_private_and_kept() {
     let f = fixture(100);
-    let mac = f.put(1, b"code").await;
-    let path = f.cache.get(&numbered(1), Some(mac), |_| false).await.unwrap().path().to_owned();
+    let digest = f.put(1, b"code").await;
+    let path = f.cache.get(&numbered(1), Some(digest), |_| false).await.unwrap().file().path().to_owned();
     assert_eq!(fs::read(&path).unwrap(), b"code");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(&f.cache.folder.path())), (0o400, 0o700));
     // From the disk, although the store does not have it any more.
     f.store.delete_artifact(&numbered(1)).await.unwrap();
-    assert_eq!(f.get(1).await.path(), path);
+    assert_eq!(f.get(1).await.file().path(), path);
 }
 
 #[tokio::test]
 async fn only_a_mapped_copy_with_the_right_mac_is_had_at_once() {
     let f = fixture(100);
-    let mac = f.put(1, b"code").await;
-    let at_once = |mac, mapped| f.cache.mapped(&numbered(1), mac, |_| mapped).is_some();
-    assert!(!at_once(Some(mac), true));
+    let digest = f.put(1, b"code").await;
+    let at_once = |digest, mapped| f.cache.mapped(&numbered(1), digest, |_| mapped).is_some();
+    assert!(!at_once(Some(digest), true));
     f.get(1).await;
-    assert!(at_once(Some(mac), true) && at_once(None, true));
-    assert!(!at_once(Some(mac), false) && !at_once(Some(Mac([0; 32])), true));
+    assert!(at_once(Some(digest), true) && at_once(None, true));
+    assert!(!at_once(Some(digest), false) && !at_once(Some(ArtifactDigest([0; 32])), true));
 }
 
 #[tokio::test]
 async fn an_artifact_waits_for_room_in_memory_and_a_copy_does_not() {
     let f = fixture(100);
-    let mac = f.put(1, b"one").await;
+    let digest = f.put(1, b"one").await;
     f.put(2, b"two").await;
     f.get(1).await;
     let mut held: Vec<_> = std::iter::from_fn(|| f.read_room.artifact().now_or_never()).collect();
     assert!(!held.is_empty());
     let mut waiting = pin!(f.get(2));
     assert!(waiting.as_mut().now_or_never().is_none());
-    assert!(f.cache.mapped(&numbered(1), Some(mac), |_| true).is_some());
-    assert_eq!(fs::read(f.get(1).await.path()).unwrap(), b"one");
+    assert!(f.cache.mapped(&numbered(1), Some(digest), |_| true).is_some());
+    assert_eq!(fs::read(f.get(1).await.file().path()).unwrap(), b"one");
     assert!(waiting.as_mut().now_or_never().is_none());
     held.pop();
-    assert_eq!(fs::read(waiting.await.path()).unwrap(), b"two");
+    assert_eq!(fs::read(waiting.await.file().path()).unwrap(), b"two");
     // The room is free again.
     assert!(f.read_room.artifact().now_or_never().is_some());
 }
@@ -114,12 +115,12 @@ async fn a_damaged_or_deleted_copy_is_fetched_again() {
     f.put(1, b"code").await;
     for damage in [Some(&b"c0de"[..]), Some(b"cod"), None] {
         let copy = f.get(1).await;
-        fs::remove_file(copy.path()).unwrap();
+        fs::remove_file(copy.file().path()).unwrap();
         if let Some(bytes) = damage {
-            fs::write(copy.path(), bytes).unwrap();
+            fs::write(copy.file().path(), bytes).unwrap();
         }
         drop(copy);
-        assert_eq!(fs::read(f.get(1).await.path()).unwrap(), b"code");
+        assert_eq!(fs::read(f.get(1).await.file().path()).unwrap(), b"code");
     }
 }
 
@@ -133,7 +134,7 @@ async fn a_folder_that_was_removed_is_created_again() {
     fs::remove_dir_all(&folder).unwrap();
     // One that was there and one that was not.
     for (n, code) in [(1, b"one"), (2, b"two")] {
-        assert_eq!(fs::read(f.get(n).await.path()).unwrap(), code);
+        assert_eq!(fs::read(f.get(n).await.file().path()).unwrap(), code);
     }
     assert_ne!(f.cache.folder.path(), folder);
     fs::remove_dir_all(f.cache.folder.path()).unwrap();
@@ -163,11 +164,11 @@ async fn a_failed_fetch_fails_all_that_waited_for_it() {
     let mut waiting = pin!(f.cache.get(&id, None, |_| false));
     assert!(waiting.as_mut().now_or_never().is_none());
     let outcome = ExecuteOutcome::Internal(InternalError::Store("it hangs".into()));
-    fetching.failure = Some(Failure { at: Instant::now(), mac: None, outcome: outcome.clone() });
+    fetching.failure = Some(Failure { at: Instant::now(), digest: None, outcome: outcome.clone() });
     drop(fetching);
     f.put(1, b"code").await;
     assert_eq!(waiting.await.err(), Some(outcome));
-    assert_eq!(fs::read(f.get(1).await.path()).unwrap(), b"code");
+    assert_eq!(fs::read(f.get(1).await.file().path()).unwrap(), b"code");
 }
 
 #[tokio::test]
@@ -177,7 +178,7 @@ async fn a_copy_is_kept_while_a_job_uses_it() {
     let copy = f.get(1).await;
     let new = f.put(1, b"other").await;
     f.cache.get(&numbered(1), Some(new), |_| false).await.unwrap();
-    let path = copy.path().to_owned();
+    let path = copy.file().path().to_owned();
     assert!(path.exists(), "a job may be about to map it");
     assert_eq!(*f.given_up.lock().unwrap(), std::slice::from_ref(&path), "later jobs use the new one");
     drop(copy);
@@ -191,7 +192,7 @@ async fn the_number_of_copies_is_bounded() {
     for n in 0..=full {
         f.put(n, b"code").await;
     }
-    let first = f.get(0).await.path().to_owned();
+    let first = f.get(0).await.file().path().to_owned();
     for n in 1..full {
         f.get(n).await;
     }
@@ -229,7 +230,7 @@ async fn the_bytes_of_copies_are_bounded() {
     f.get(4).await;
     f.put(5, b"other").await;
     f.get(5).await;
-    assert!(used.path().exists());
+    assert!(used.file().path().exists());
     assert_eq!(f.kept(), [numbered(3), numbered(5)]);
     drop(used);
     f.cache.evict_idle();
@@ -261,6 +262,6 @@ async fn a_job_waits_for_the_room_of_copies_that_others_use_and_not_for_ever() {
         tokio::time::sleep(ROOM_LIMIT / 2).await;
         drop(used);
     });
-    assert!(waits.unwrap().path().exists());
+    assert!(waits.unwrap().file().path().exists());
     assert_eq!(f.on_disk(), 8);
 }

@@ -31,6 +31,7 @@ const fn only(call: c_long, when: &'static [When], why: &'static str) -> Rule {
 }
 
 const EXEC: u64 = libc::PROT_EXEC as u64;
+const WRITE: u64 = libc::PROT_WRITE as u64;
 /// Mask of an argument of 32 bits: the kernel ignores the upper half of the register.
 const LOW: u64 = 0xffff_ffff;
 /// Clone flags that distinguish a new thread from a new process, and those that create a namespace.
@@ -192,7 +193,25 @@ pub(super) const REFUSED: &[Rule] = &[
     any(libc::SYS_openat, "malloc reads a kernel setting below /proc when a thread frees memory, and has a default"),
 ];
 
-/// The list of a template: its own calls and those of its forks, which inherit the filter.
+/// The calls of a template while it maps its artifact, in addition to those below. They are fatal once it has.
+pub(super) const MAPPING: &[Rule] = &[
+    only(
+        libc::SYS_mprotect,
+        &[When::Bits(2, EXEC | WRITE, EXEC)],
+        "makes the machine code of the artifact executable; never writable memory",
+    ),
+    only(
+        libc::SYS_statx,
+        &[When::Bits(2, LOW, libc::AT_EMPTY_PATH as u64)],
+        "determines the length of the artifact, by its descriptor and no path",
+    ),
+    any(libc::SYS_fstat, "determines the length of the artifact on kernels without the other call"),
+    #[cfg(target_arch = "aarch64")]
+    any(libc::SYS_membarrier, "makes the new code visible to the other cores"),
+];
+
+/// The list of a template that maps its artifact: the calls for that, its other calls, and those of its forks, which
+/// inherit the filter.
 pub(super) fn template() -> Vec<Rule> {
-    [JOB, TEMPLATE].concat()
+    [JOB, TEMPLATE, MAPPING].concat()
 }

@@ -1,6 +1,7 @@
 //! Seccomp filters: the kernel kills a process at any system call that its allow-list does not contain. The lists are
-//! data (`lists.rs`), compiled to BPF (`program.rs`). A fork is subject to the filter of its template and to a second
-//! one that takes away the calls that only a template needs.
+//! data (`lists.rs`), compiled to BPF (`program.rs`). A template gets a second filter once it has mapped its artifact,
+//! which takes away the calls that only mapping needs. A fork is subject to both and to a third one, which takes away
+//! the calls that only a template needs.
 
 mod lists;
 mod program;
@@ -25,12 +26,17 @@ impl Filter {
         ])
     }
 
-    /// The filter of a template.
+    /// The filter of a template, which is about to map its artifact.
     pub(super) fn template() -> Result<Self, String> {
         compile(&lists::template(), SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS).map(Self)
     }
 
-    /// The second filter of a fork. Listing what it forbids makes it shorter than a list of what a job needs, and
+    /// The second filter of a template, which has mapped its artifact.
+    pub(super) fn mapped() -> Result<Self, String> {
+        compile(lists::MAPPING, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW).map(Self)
+    }
+
+    /// The third filter of a fork. Listing what it forbids makes it shorter than a list of what a job needs, and
     /// installing it is part of every fork.
     pub(super) fn fork() -> Result<Self, String> {
         compile(lists::TEMPLATE, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW).map(Self)

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     job::protocol::ExecuteRequest,
     supervise::{
+        ArtifactFile,
         core_pins::{CorePin, Cores},
         finished::FinishedProcess,
         job_memory::JobMemory,
@@ -35,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// What a job needs to start.
 pub(in crate::supervise) struct JobInput<'a> {
-    pub(in crate::supervise) artifact: &'a Path,
+    pub(in crate::supervise) artifact: &'a ArtifactFile,
     pub(in crate::supervise) params: &'a ExecutorParams,
     pub(in crate::supervise) request: ExecuteRequest<'a>,
 }
@@ -106,13 +107,13 @@ impl JobStarter {
         predecessor: Option<&SlotHolder>,
         started: Instant,
     ) -> Result<RunningFork, ForkError> {
-        let source = self.pool.source(job.artifact, job.params);
+        let source = self.pool.source(job.artifact.path(), job.params);
         let core = predecessor.map_or_else(|| self.cores.reserve(), SlotHolder::pin_core);
         let (mut failures, mut pauses) = (0, 0);
         loop {
             let fork = match source.spares.take() {
                 Some(fork) => Ok(fork),
-                None => match self.pool.template(&source).await {
+                None => match self.pool.template(&source, job.artifact).await {
                     Ok(template) => template.fork().await.map(Fork::from),
                     Err(error @ ForkError::Exhausted(_)) if pauses < PAUSES => {
                         pauses += 1;

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     job::protocol::TemplateSetup,
     sandbox::Plan,
-    supervise::template::{DEFAULT_TIMEOUT, ForkError, Template},
+    supervise::{
+        ArtifactFile,
+        template::{DEFAULT_TIMEOUT, ForkError, Template},
+    },
     wasm::CpuBaseline,
 };
 use lru::LruCache;
@@ -122,16 +125,22 @@ impl ForkPool {
         }
     }
 
-    /// The source's template, which is started if there is none.
-    pub(super) async fn template(&self, source: &Arc<ForkSource>) -> Result<Template, ForkError> {
+    /// The source's template, which is started on this artifact if there is none.
+    pub(super) async fn template(
+        &self,
+        source: &Arc<ForkSource>,
+        artifact: &ArtifactFile,
+    ) -> Result<Template, ForkError> {
         let mut slot = source.template.lock().await;
         if let Some(template) = slot.as_ref().filter(|template| template.is_alive()) {
             return Ok(template.clone());
         }
         *slot = None;
         let PoolSettings { ref exe, baseline, sandbox, kept, timeout, .. } = self.settings;
-        let setup = TemplateSetup { sandbox, baseline, params: source.params.clone(), artifact: source.key.0.clone() };
-        let template = Template::start(exe, &setup, timeout).await?;
+        let has_start = artifact.has_start();
+        let setup = TemplateSetup { sandbox, baseline, params: source.params.clone(), has_start };
+        let artifact = artifact.verified().await?;
+        let template = Template::start(exe, &setup, &artifact, timeout).await?;
         *slot = Some(template.clone());
         let memory = template.memory().saturating_mul(1 + kept.spares as u64);
         self.sources().set_memory(source, memory);

@@ -10,6 +10,7 @@ use crate::{
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::{
+    fs::File,
     io::{Error, ErrorKind, Result},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     time::Duration,
@@ -92,6 +93,11 @@ impl Control {
         Err(Error::new(ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout)))
     }
 
+    /// Hands the artifact over, which the template maps.
+    pub(super) fn begin_mapping(&self, artifact: &File) -> Result<()> {
+        self.send(TemplateCommand::Map, &[artifact.as_fd()])
+    }
+
     /// Requests a fork.
     pub(super) fn begin_fork(&self) -> Result<Result<ForkEnds>> {
         let ((socket, its_socket), stderr) = match (socket_pair(SocketType::STREAM), StderrCapture::new()) {
@@ -105,14 +111,15 @@ impl Control {
         }
     }
 
-    /// Receives the fork that was requested.
-    pub(super) async fn finish_fork(&self, ForkEnds { socket, stderr }: ForkEnds) -> Result<Result<ForkParts>> {
+    /// Receives the fork that was requested of the template with this process id.
+    pub(super) async fn finish_fork(&self, ends: ForkEnds, template: i32) -> Result<Result<ForkParts>> {
+        let ForkEnds { socket, stderr } = ends;
         let (pid, pidfd) = match self.receive().await? {
             (TemplateReply::Forked(pid), [Some(pidfd), _]) => (pid, pidfd),
             (TemplateReply::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
             (other, _) => return Err(unexpected("a fork", &other)),
         };
-        let handle = ProcessHandle::of_fork(pid, pidfd)?;
+        let handle = ProcessHandle::of_fork(template, pid, pidfd)?;
         Ok(Ok(ForkParts { handle, socket: ReadSocket::new(socket)?, stderr }))
     }
 

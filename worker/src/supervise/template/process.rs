@@ -16,7 +16,7 @@ use crate::{
         process_handle::has_exited,
     },
 };
-use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 
 /// How long a template may take to answer; linking a large artifact takes some 20 ms.
 pub(in crate::supervise) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,13 +55,15 @@ pub(in crate::supervise) struct Template {
 }
 
 impl Template {
-    /// Starts a template process and waits until it is ready.
+    /// Starts a template process on this artifact and waits until it is ready.
     pub(in crate::supervise) async fn start(
         exe: &Path,
         setup: &TemplateSetup,
+        artifact: &File,
         timeout: Duration,
     ) -> Result<Self, ForkError> {
         let (control, socket) = Control::new(timeout)?;
+        control.begin_mapping(artifact)?;
         let mut process = Process::start(Start {
             exe: exe.to_owned(),
             args: vec![TEMPLATE.into()],

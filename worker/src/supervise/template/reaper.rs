@@ -119,12 +119,15 @@ async fn serve(process: Process, control: Control, mut requests: mpsc::Unbounded
     while let Some(request) = requests.recv().await {
         let result = match request {
             TemplateRequest::Fork { answer, .. } if answer.is_closed() => Ok(()),
-            TemplateRequest::Fork { requester, answer } => make_fork(&control, requester).await.map(|fork| {
-                // If the requester has stopped waiting, dropping the fork kills it.
-                let _ = answer.send(fork);
-            }),
+            TemplateRequest::Fork { requester, answer } => {
+                make_fork(&control, process.handle.pid(), requester).await.map(|fork| {
+                    // If the requester has stopped waiting, dropping the fork kills it.
+                    let _ = answer.send(fork);
+                })
+            }
             TemplateRequest::Reap { requester, fork, answer, next } => {
-                reap(&control, &fork, answer, next.map(|next| (next, requester))).await
+                let reaped = Reaped { fork: &fork, answer, next: next.map(|next| (next, requester)) };
+                reap(&control, process.handle.pid(), reaped).await
             }
         };
         if let Err(error) = result {
@@ -136,20 +139,22 @@ async fn serve(process: Process, control: Control, mut requests: mpsc::Unbounded
 }
 
 /// The outer error is the template's, as in [`Control`].
-async fn make_fork(control: &Control, template: TemplateHandle) -> Result<Result<NewFork>> {
+async fn make_fork(control: &Control, pid: i32, template: TemplateHandle) -> Result<Result<NewFork>> {
     match control.begin_fork()? {
-        Ok(ends) => Ok(control.finish_fork(ends).await?.map(|parts| NewFork::new(parts, template))),
+        Ok(ends) => Ok(control.finish_fork(ends, pid).await?.map(|parts| NewFork::new(parts, template))),
         Err(error) => Ok(Err(error)),
     }
 }
 
-/// Reaps a fork and makes the next one. Both commands are sent together, so the template wakes once.
-async fn reap(
-    control: &Control,
-    fork: &ProcessHandle,
+/// A fork to be reaped, who waits for its exit status, and where the next one goes.
+struct Reaped<'a> {
+    fork: &'a ProcessHandle,
     answer: Option<oneshot::Sender<Result<ExitStatus>>>,
     next: Option<(SpareSink, TemplateHandle)>,
-) -> Result<()> {
+}
+
+/// Reaps a fork and makes the next one. Both commands are sent together, so the template wakes once.
+async fn reap(control: &Control, pid: i32, Reaped { fork, answer, next }: Reaped<'_>) -> Result<()> {
     control.begin_reap(fork).await?;
     let next = match next {
         Some(next) => control.begin_fork()?.ok().map(|ends| (ends, next)),
@@ -158,7 +163,7 @@ async fn reap(
     let status = control.finish_reap().await?;
     let _ = answer.map(|answer| answer.send(status));
     if let Some((ends, (sink, template))) = next {
-        match control.finish_fork(ends).await? {
+        match control.finish_fork(ends, pid).await? {
             Ok(parts) => sink(NewFork::new(parts, template)),
             // The next job requests a fork itself, and reports the error if there is none.
             Err(error) => tracing::debug!(%error, "no spare fork"),

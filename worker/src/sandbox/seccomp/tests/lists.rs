@@ -7,11 +7,12 @@ use super::super::{
 use std::collections::HashSet;
 
 /// The lists that filters are made of, by name.
-pub(super) fn all() -> [(&'static str, Vec<Rule>); 5] {
+pub(super) fn all() -> [(&'static str, Vec<Rule>); 6] {
     [
         ("job", lists::JOB.to_vec()),
         ("template", lists::template()),
         ("template only", lists::TEMPLATE.to_vec()),
+        ("mapping only", lists::MAPPING.to_vec()),
         ("preparation", [lists::PREPARATION, lists::REFUSED].concat()),
         ("refused", lists::REFUSED.to_vec()),
     ]
@@ -52,6 +53,7 @@ fn are_disjoint(one: &Rule, other: &Rule) -> bool {
 fn every_filter_compiles() {
     Filter::preparation().unwrap();
     Filter::template().unwrap();
+    Filter::mapped().unwrap();
     Filter::fork().unwrap();
 }
 
@@ -95,14 +97,30 @@ fn redundant_rules_are_recognised() {
     assert!(constraints(&rule(EXIT, &[When::Bits(0, 1, 2)])).is_none(), "a value outside its mask");
 }
 
-/// The second filter of a fork forbids the rules of a template; a job must not need any of them.
+/// The later filters forbid the rules of a template, and of its mapping; whoever comes after must not need any of them.
 #[test]
-fn no_call_of_a_job_is_on_the_list_for_templates_only() {
-    for template in lists::TEMPLATE {
-        for job in lists::JOB {
+fn no_call_of_a_job_is_on_a_list_for_templates_only() {
+    let earlier = [(lists::TEMPLATE, lists::JOB), (lists::MAPPING, lists::JOB), (lists::MAPPING, lists::TEMPLATE)];
+    for (earlier, later) in earlier {
+        for (template, job) in earlier.iter().flat_map(|template| later.iter().map(move |job| (template, job))) {
             assert!(are_disjoint(template, job), "call {}: {} and {}", job.call, job.why, template.why);
         }
     }
+}
+
+#[test]
+fn memory_is_made_executable_only_while_an_artifact_is_mapped_and_is_not_writable_then() {
+    let executes = |rule: &Rule| match rule.call {
+        libc::SYS_mprotect | libc::SYS_mmap => constraints(rule)
+            .is_none_or(|arguments| arguments[2].0 & libc::PROT_EXEC as u64 == 0 || arguments[2].1 != 0),
+        _ => false,
+    };
+    assert!(!lists::JOB.iter().chain(lists::TEMPLATE).any(executes));
+    let mapping: Vec<_> = lists::MAPPING.iter().filter(|rule| executes(rule)).collect();
+    assert_eq!(mapping.len(), 1);
+    let (mask, value) = constraints(mapping[0]).unwrap()[2];
+    let (exec, write) = (libc::PROT_EXEC as u64, libc::PROT_WRITE as u64);
+    assert_eq!((mapping[0].call, mask & (exec | write), value), (libc::SYS_mprotect, exec | write, exec));
 }
 
 /// Calls that create something, reach other processes, or open an interface of the kernel.

@@ -198,16 +198,18 @@ fn programs_of_generated_lists_decide_as_their_lists_and_as_seccompiler() {
     }
 }
 
-/// A fork runs both filters, and the kernel obeys the stricter one.
+/// A template that has mapped its artifact runs two filters, a fork three, and the kernel obeys the strictest one.
 #[test]
 fn the_filters_of_a_fork_allow_what_a_job_needs_and_nothing_else() {
-    let template = compiled(&lists::template());
-    let fork = compile(lists::TEMPLATE, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW).unwrap();
-    assert!(fork.len() < compiled(lists::JOB).len(), "the second filter is the shorter one");
+    let forbidding = |list| compile(list, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW).unwrap();
+    let filters = [compiled(&lists::template()), forbidding(lists::MAPPING), forbidding(lists::TEMPLATE)];
+    assert!(filters[2].len() < compiled(lists::JOB).len(), "the third filter is the shorter one");
+    let mapped = [lists::JOB, lists::TEMPLATE].concat();
     let judge = |number: u32, arguments: [u64; 6]| {
         let call = Call::new(number, arguments);
-        let allowed = [&template, &fork].iter().all(|program| run(program, &call) == SECCOMP_RET_ALLOW);
-        assert_eq!(allowed, allows(lists::JOB, &call), "{call:x?}");
+        let allowed = filters.each_ref().map(|program| run(program, &call) == SECCOMP_RET_ALLOW);
+        assert_eq!(allowed[0] && allowed[1], allows(&mapped, &call), "{call:x?}");
+        assert_eq!(allowed == [true; 3], allows(lists::JOB, &call), "{call:x?}");
     };
     (0..600).chain(OUTSIDE).for_each(|number| judge(number, [0; 6]));
     let values = values(&lists::template());
