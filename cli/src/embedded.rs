@@ -29,7 +29,7 @@ use tokio::{sync::watch, task::JoinSet};
 /// Settings of an embedded host.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The store for artifacts and large inputs: a folder (also as `file://`), `memory://`, or, with the feature
+    /// The store for artifacts: a folder (also as `file://`), `memory://`, or, with the feature
     /// `cloud`, `s3://`, `gs://`, `az://`. A missing folder is created.
     pub store: String,
     /// The keys that artifacts are signed with. With the default `None` the host has a key pair of its own. If the
@@ -162,7 +162,7 @@ pub async fn start(
     }
     let client_config =
         ClientConfig { fleet, timing: config.timing, answer_within: config.answer_within, ..ClientConfig::default() };
-    let host = ValidationHost::connect(bus, Some(store), client_config).await?;
+    let host = ValidationHost::connect(bus, client_config).await?;
     let ended = host.ended();
     let run = async move {
         let (stop, stopped) = watch::channel(());

@@ -57,7 +57,7 @@ impl Ceilings {
         within("PrecheckingMaxMemory", memory, self.prepare_memory, "bytes")?;
         let kind = match submission.work {
             Work::Precheck => PvfPrepKind::Precheck,
-            Work::HeadsUp | Work::Execute(_) => PvfPrepKind::Prepare,
+            Work::HeadsUp { .. } | Work::Execute(_) => PvfPrepKind::Prepare,
         };
         let prepare = submission.prepare_timeout.unwrap_or_else(|| params.prep_timeout(kind));
         within_time("preparation timeout", prepare, self.prepare_timeout)?;
@@ -112,7 +112,7 @@ mod tests {
             PvfPrepTimeout(PvfPrepKind::Precheck, u64::MAX),
             PvfExecTimeout(PvfExecKind::Approval, u64::MAX),
         ];
-        for work in [approval(&most).work, Work::Precheck, Work::HeadsUp] {
+        for work in [approval(&most).work, Work::Precheck, Work::HeadsUp { wait_prepared: false }] {
             assert_eq!(Ceilings::default().check(&Submission { work, ..approval(&most) }), Ok(()));
         }
         assert_eq!(Ceilings::default().check(&approval(&[])), Ok(()));

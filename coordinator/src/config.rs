@@ -8,9 +8,9 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CoordinatorConfig {
-    /// Block data stays in memory while all of it together has at most this many bytes; beyond that it is moved into
-    /// the store.
-    pub inline_budget: u64,
+    /// No longer used: large block data stays with the client. The key is accepted, with a warning, until the next
+    /// release.
+    pub inline_budget: Option<u64>,
     /// No longer used. The key is accepted, with a warning, until the next release.
     pub reserve_memory: Option<u64>,
     /// Policy of the queues.
@@ -21,12 +21,7 @@ pub struct CoordinatorConfig {
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
-        Self {
-            inline_budget: 256 << 20,
-            reserve_memory: None,
-            policy: Policy::default(),
-            ceilings: Ceilings::default(),
-        }
+        Self { inline_budget: None, reserve_memory: None, policy: Policy::default(), ceilings: Ceilings::default() }
     }
 }
 
@@ -37,8 +32,12 @@ impl CoordinatorConfig {
         let wrong = |why: &dyn std::fmt::Display| format!("settings file {}: {why}", path.display());
         let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
         let mut config = Self::parse(&text).map_err(|e| wrong(&e))?;
-        if config.reserve_memory.take().is_some() {
-            tracing::warn!(path = %path.display(), "the setting reserve_memory has no effect any more; remove it");
+        for (name, retired) in
+            [("inline_budget", &mut config.inline_budget), ("reserve_memory", &mut config.reserve_memory)]
+        {
+            if retired.take().is_some() {
+                tracing::warn!(path = %path.display(), "the setting {name} has no effect any more; remove it");
+            }
         }
         Ok(config)
     }
@@ -88,10 +87,10 @@ mod tests {
         assert!(error.contains("/does/not/exist"), "{error}");
     }
     #[test]
-    fn the_retired_key_is_accepted_and_has_no_effect() {
+    fn the_retired_keys_are_accepted_and_have_no_effect() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("coordinator.toml");
-        std::fs::write(&file, "reserve_memory = 67108864").unwrap();
+        std::fs::write(&file, "reserve_memory = 67108864\ninline_budget = 0").unwrap();
         assert_eq!(CoordinatorConfig::load(Some(&file)).unwrap(), CoordinatorConfig::default());
     }
 }

@@ -1,11 +1,10 @@
 //! The coordinator's only loop: one event, then all effects of it, then the next event.
 
 use crate::{
-    code_store::CodeStore,
     config::CoordinatorConfig,
     effects::Effects,
     hearing::Hearing,
-    inbound::{self, Inbound},
+    inbound::Inbound,
     metrics::{Counters, Sizes},
     outbound::{Commands, Outbound},
     outbox::Outbox,
@@ -22,10 +21,7 @@ use pvf_shared::{
 };
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
@@ -68,7 +64,6 @@ pub enum CoordinatorError {
 pub struct Listening {
     scheduler: Scheduler,
     clock: Clock,
-    held_bytes: Arc<AtomicU64>,
     bus: SharedBus,
     hearing: Hearing,
     link_was_up: bool,
@@ -93,20 +88,9 @@ impl Coordinator {
         let questions = bus.subscribe(&subjects::status(&fleet)).await?;
         let (sender, events) = mpsc::unbounded_channel();
         let (outbox, posted) = Outbox::open();
-        let codes = CodeStore::new(store.clone());
-        let held_bytes = Arc::<AtomicU64>::default();
-        let inbound = Inbound {
-            fleet: fleet.clone(),
-            store: store.clone(),
-            codes: codes.clone(),
-            events: sender.clone(),
-            outbox: outbox.clone(),
-            admission: inbound::admission(),
-            held_bytes: held_bytes.clone(),
-            inline_budget: config.inline_budget,
-            ceilings: config.ceilings,
-        };
-        let outbound = Outbound { bus: bus.clone(), store: store.clone(), fleet: fleet.clone(), timing };
+        let inbound =
+            Inbound { fleet: fleet.clone(), events: sender.clone(), outbox: outbox.clone(), ceilings: config.ceilings };
+        let outbound = Outbound { bus: bus.clone(), fleet: fleet.clone(), timing };
         let mut tasks = JoinSet::new();
         tasks.spawn(inbound.clone().clients(from_clients));
         tasks.spawn(inbound.clone().workers(from_workers));
@@ -123,9 +107,8 @@ impl Coordinator {
         let scheduler = Scheduler::new(scheduler_config, clock.now());
         let effects = Effects {
             outbox,
-            commands: Commands::new(bus.clone(), store.clone(), fleet, &timing, sender.clone()),
+            commands: Commands::new(bus.clone(), fleet, &timing, sender.clone()),
             storage: Storage { store, events: sender },
-            codes,
             metrics: counters.clone(),
             tasks: JoinSet::new(),
         };
@@ -133,7 +116,6 @@ impl Coordinator {
             scheduler,
             turned: clock.now(),
             clock,
-            held_bytes,
             bus,
             hearing,
             link_was_up: true,
@@ -165,7 +147,6 @@ impl Listening {
             }
             self.effects.reap();
             self.metrics.publish_counts(self.scheduler.counts());
-            self.held_bytes.store(self.scheduler.held_bytes(), Ordering::Relaxed);
             let due = self.scheduler.poll_timeout();
             let mut observes = false;
             let event = tokio::select! {

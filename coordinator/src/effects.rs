@@ -1,6 +1,6 @@
 //! Carries out the scheduler's effects: messages through [`crate::outbox`] and [`crate::outbound`], the rest in tasks.
 
-use crate::{code_store::CodeStore, metrics::Counters, notices, outbound::Commands, outbox::Outbox, storage::Storage};
+use crate::{metrics::Counters, notices, outbound::Commands, outbox::Outbox, storage::Storage};
 use pvf_scheduler::{Effect, Notice};
 use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
@@ -10,7 +10,6 @@ pub(crate) struct Effects {
     pub(crate) outbox: Outbox,
     pub(crate) commands: Commands,
     pub(crate) storage: Storage,
-    pub(crate) codes: CodeStore,
     pub(crate) metrics: Arc<Counters>,
     pub(crate) tasks: JoinSet<()>,
 }
@@ -39,11 +38,6 @@ impl Effects {
             Effect::Drop { artifact } => self.start(self.storage.clone().drop_artifact(artifact)),
             Effect::ListArtifacts => self.start(self.storage.clone().list_artifacts()),
             Effect::SaveNeeded { idle } => self.start(self.storage.clone().save_idle_times(idle)),
-            Effect::ForgetCode { code } => {
-                if let Some(blob) = self.codes.forget(&code) {
-                    self.start(self.codes.clone().delete(code, blob));
-                }
-            }
             Effect::Notice(notice) => {
                 if let Notice::WorkerLeft { worker, .. } | Notice::WorkerLost { worker, .. } = &notice {
                     self.commands.drop_queue(worker);

@@ -2,64 +2,33 @@
 //! answers to commands. Each becomes one event for the scheduler, or is refused here. Who sent a message is what its
 //! subject says, and an answer goes only to an inbox of that user.
 //!
-//! A submission becomes an event only after it passed [`check`] and the operator's [`Ceilings`], and its blobs are in
-//! place: the code in the store, block data inline or in the store.
+//! A submission becomes an event only after it passed [`check`] and the operator's [`Ceilings`]. Its code and its large
+//! block data stay with the client.
 
-use crate::{
-    ceilings::Ceilings,
-    code_store::{CodeStore, unavailable},
-    outbox::Outbox,
-};
+use crate::{ceilings::Ceilings, outbox::Outbox};
 use futures::StreamExt as _;
 use pvf_scheduler::{Answer, Command, Delivery, Event, check};
 use pvf_shared::{
     Bytes,
-    blob::BlobRef,
     bus::Subscription,
     identity::{ClientId, UserName, WorkerId},
     ids::{Attempt, FleetName, JobId, RequestId},
-    store::BlobStore,
     subjects::{self, Subject},
     wire::{
         self, DispatchReply, FromClient, FromWorker, MAX_ASKED, Refusal, SPEAKS, StatusQuestion, Submission,
-        SubmitReply, ToWorker, WireError, Work, WorkerRefusal, WorkerReply,
+        SubmitReply, ToWorker, WireError, WorkerRefusal, WorkerReply,
     },
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender};
-
-/// Submissions that may wait for the store at once, KiB of their messages.
-const ADMISSION_KIB: usize = 512 * 1024;
-/// When a submission that found no room among them should be sent again.
-const ADMISSION_RETRY: Duration = Duration::from_secs(1);
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Decodes what clients and workers send. Clones share all state.
 #[derive(Clone)]
 pub(crate) struct Inbound {
     pub(crate) fleet: FleetName,
-    pub(crate) store: BlobStore,
-    pub(crate) codes: CodeStore,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) outbox: Outbox,
-    /// Room for submissions that wait for the store, see [`admission`].
-    pub(crate) admission: Arc<Semaphore>,
-    /// Bytes that the scheduler's requests hold, kept up to date by the driver.
-    pub(crate) held_bytes: Arc<AtomicU64>,
-    /// Block data is moved into the store while more bytes than this are held.
-    pub(crate) inline_budget: u64,
     /// The most that a request may ask for.
     pub(crate) ceilings: Ceilings,
-}
-
-/// Room for submissions that wait for the store.
-pub(crate) fn admission() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(ADMISSION_KIB))
 }
 
 impl Inbound {
@@ -73,7 +42,7 @@ impl Inbound {
             let (payload, reply) = (message.payload, own_inbox(message.reply, &client.user));
             let event = match wire::decode::<FromClient>(&payload) {
                 Ok(FromClient::Submit(submission)) => {
-                    self.admit(client, submission, payload.len(), reply);
+                    self.submit(client, submission, reply);
                     continue;
                 }
                 Ok(FromClient::Ask { mut requests }) => {
@@ -138,60 +107,26 @@ impl Inbound {
         }
     }
 
-    /// Starts a task that brings a submission's blobs into place and hands it to the scheduler. Without room for
-    /// another such task the submission is refused.
-    fn admit(&self, client: ClientId, submission: Box<Submission>, message_len: usize, reply: Option<Subject>) {
-        let kib = u32::try_from(message_len / 1024 + 1).unwrap_or(u32::MAX);
-        match self.admission.clone().try_acquire_many_owned(kib) {
-            Ok(room) => {
-                tokio::spawn(self.clone().submit(client, submission, reply, room));
-            }
-            Err(_) => {
-                let what = format!("requests that wait for the store (limit {ADMISSION_KIB} KiB)");
-                self.refuse(reply, Refusal::Overloaded { what, retry_after: ADMISSION_RETRY });
-            }
-        }
-    }
-
-    async fn submit(
-        self,
-        client: ClientId,
-        mut submission: Box<Submission>,
-        reply: Option<Subject>,
-        _room: OwnedSemaphorePermit,
-    ) {
-        match self.ensure_stored(&mut submission).await {
+    /// Hands a submission to the scheduler, or refuses it.
+    fn submit(&self, client: ClientId, submission: Box<Submission>, reply: Option<Subject>) {
+        match self.check(&submission) {
             Ok(()) => {
                 let identity = submission.validation_key();
                 let _ = self.events.send(Event::Submit { client, submission, identity, reply });
             }
             Err(refusal) => {
-                let request = submission.id;
-                match &refusal {
-                    Refusal::StoreUnavailable(_) => tracing::error!(%request, %client, %refusal, "request refused"),
-                    _ => tracing::info!(%request, %client, %refusal, "request refused"),
-                }
+                tracing::info!(request = %submission.id, %client, %refusal, "request refused");
                 self.refuse(reply, refusal);
             }
         }
     }
 
-    /// Checks a submission and brings its blobs into place.
-    async fn ensure_stored(&self, submission: &mut Submission) -> Result<(), Refusal> {
+    fn check(&self, submission: &Submission) -> Result<(), Refusal> {
         if submission.speaks.common(SPEAKS).is_none() {
             return Err(Refusal::UnsupportedVersion { client: submission.speaks, fleet: SPEAKS });
         }
         check(submission)?;
-        self.ceilings.check(submission)?;
-        self.codes.ensure_stored(&mut submission.code).await?;
-        let Work::Execute(execute) = &mut submission.work else { return Ok(()) };
-        self.codes.require("block data", &execute.block_data).await?;
-        let BlobRef::Inline(bytes) = &execute.block_data else { return Ok(()) };
-        let held = self.held_bytes.load(Ordering::Relaxed);
-        if held.saturating_add(bytes.len() as u64) > self.inline_budget {
-            execute.block_data = self.store.put_blob(bytes.clone()).await.map_err(unavailable)?;
-        }
-        Ok(())
+        self.ceilings.check(submission)
     }
 
     fn refuse_worker(&self, reply: Option<Subject>, why: WorkerRefusal) {

@@ -7,7 +7,6 @@
 
 mod ceilings;
 pub mod cli;
-mod code_store;
 mod config;
 mod driver;
 mod effects;

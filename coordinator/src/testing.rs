@@ -16,8 +16,8 @@ use pvf_shared::{
     store::{ArtifactKeys, BlobStore, seal::Compiled},
     subjects,
     wire::{
-        self, CodeRef, Dispatch, ExecuteSubmission, JobReport, SPEAKS, SecurityStatus, Submission, ToWorker,
-        WireMessage, Work, WorkerHello, WorkerKind,
+        self, Dispatch, ExecuteSubmission, JobReport, SPEAKS, SecurityStatus, Submission, ToWorker, WireMessage, Work,
+        WorkerHello, WorkerKind,
     },
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -64,10 +64,6 @@ pub(crate) async fn answer<T: WireMessage>(bus: &LocalBus, message: &Message, wi
     bus.publish(to, wire::encode(with)).await.unwrap();
 }
 
-pub(crate) fn code(bytes: &'static [u8]) -> CodeRef {
-    CodeRef { hash: CodeHash::of(bytes), blob: BlobRef::Inline(Bytes::from_static(bytes)) }
-}
-
 fn context() -> CandidateContext {
     CandidateContext {
         parent_head: Bytes::new(),
@@ -102,18 +98,13 @@ pub(crate) fn execution(block_data: &'static [u8]) -> Submission {
     Submission {
         id: RequestId::new(),
         speaks: SPEAKS,
-        code: code(b"code"),
+        code: CodeHash::of(b"code"),
         code_bomb_limit: 1000,
         executor_params: ExecutorParams::default(),
         prepare_timeout: None,
         answer_within: Duration::from_secs(600),
         work: Work::Execute(Box::new(work)),
     }
-}
-
-pub(crate) fn block_data(submission: &Submission) -> &BlobRef {
-    let Work::Execute(execute) = &submission.work else { panic!("not an execution") };
-    &execute.block_data
 }
 
 /// The artifact of the code `b"code"` for the engine of [`hello`].
@@ -162,6 +153,7 @@ pub(crate) fn dispatch(job: u64, block_data: Bytes) -> ToWorker {
         urgency: 0,
         request: None,
         spec: JobSpec::Execute(Box::new(spec)),
+        holders: vec![],
         acknowledged: vec![],
     }))
 }

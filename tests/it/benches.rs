@@ -5,8 +5,9 @@ use pvf_tests::processes::binary;
 use std::process::{Command, Output};
 
 /// Every program of this crate.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "pvf-bench-jobs",
+    "pvf-bench-payloads",
     "pvf-bench-prepare",
     "pvf-bench-queue",
     "pvf-bench-real",
@@ -16,7 +17,8 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 /// Programs that start a fleet.
-const NEED_NATS: [&str; 4] = ["pvf-bench-jobs", "pvf-bench-queue", "pvf-bench-real", "pvf-real-blocks"];
+const NEED_NATS: [&str; 5] =
+    ["pvf-bench-jobs", "pvf-bench-payloads", "pvf-bench-queue", "pvf-bench-real", "pvf-real-blocks"];
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(binary(program)).args(arguments).output().unwrap()
@@ -107,6 +109,11 @@ fn the_benches_of_jobs_queue_and_preparation_measure() {
     assert_eq!(rows.len(), 12, "{jobs}");
     for row in rows {
         assert!(row["ours"].as_f64().is_some_and(|figure| figure > 0.0), "{row}");
+    }
+    let payloads = figures_of_a_small_run("pvf-bench-payloads", &["--runs", "2", "--batch", "4", "--mib", "1"]);
+    for (table, figure) in [("latency", "ms"), ("batches", "bus_bytes_ratio")] {
+        let rows = payloads[table].as_array().unwrap();
+        assert!(!rows.is_empty() && rows.iter().all(|row| row[figure].as_f64().is_some_and(|n| n > 0.0)), "{payloads}");
     }
     let queue = ["--backing", "100", "--disputes", "2", "--ms", "20", "--runs", "1"];
     let queue = figures_of_a_small_run("pvf-bench-queue", &queue);

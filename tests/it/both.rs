@@ -52,7 +52,7 @@ on_both! {
     jobs_on_one_worker_follow_each_other
     a_heads_up_prepares_the_artifact
     dropping_a_request_cancels_it
-    large_inputs_and_results_travel_through_the_store
+    large_inputs_and_results_need_no_store
     a_deterministic_failure_is_not_tried_again
     a_precheck_says_the_same_before_and_after_an_execution
 }
@@ -331,8 +331,8 @@ async fn jobs_on_one_worker_follow_each_other(host: Host) {
 }
 
 async fn a_heads_up_prepares_the_artifact(host: Host) {
-    let answers = host.handle().heads_up(vec![adder()]).await.unwrap();
-    assert_eq!(answers[0].outcome, Outcome::HeadsUpTaken);
+    let answers = host.handle().heads_up(vec![adder()], true).await.unwrap();
+    assert_eq!(answers[0].outcome, Outcome::HeadsUpPrepared);
     until("the artifact is in the store", async || (host.artifacts().len() == 1).then_some(())).await;
     until("its preparation is reported", async || {
         host.status().await.workers.iter().all(|w| w.running == 0).then_some(())
@@ -360,7 +360,7 @@ async fn dropping_a_request_cancels_it(host: Host) {
     .await;
 }
 
-async fn large_inputs_and_results_travel_through_the_store(host: Host) {
+async fn large_inputs_and_results_need_no_store(host: Host) {
     // Over the limit of the fleet's bus.
     const LARGE: usize = 3 * 1024 * 1024;
     let echo = pvf_of(corpus::echo_like());

@@ -1,6 +1,5 @@
 //! The bus, and messages that the fleet must refuse.
 
-use pvf::ExecuteRequest;
 use pvf_shared::{
     Bytes, ValidationHost,
     bus::{
@@ -9,17 +8,16 @@ use pvf_shared::{
     },
     client::{ClientConfig, ClientError},
     identity::{ClientId, WorkerId, WorkerKind},
-    ids::{BlobHash, FleetName},
-    store::keys,
+    ids::FleetName,
     subjects,
     verdict::Outcome,
     wire::{self, CommandRefusal, Refusal, SubmitReply, WorkerRefusal, WorkerReply},
 };
 use pvf_testkit::nats::{DEFAULT_PAYLOAD, NatsServer};
 use pvf_tests::{
-    fleet::{Fleet, FleetConfig, client},
+    fleet::Fleet,
     processes::{signal, until},
-    requests::{adder, backing, good_block, pvf_of},
+    requests::{adder, good_block},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -64,46 +62,6 @@ async fn messages_that_do_not_decode_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inputs_over_the_payload_limit_need_a_shared_store() {
-    let fleet = Fleet::start(1, 1).await;
-    let without_store = client(&fleet.nats.url, None).await;
-    let large = backing(b"head".to_vec(), vec![0; 2 * 1024 * 1024]);
-    let error = without_store.execute_pvf(adder(), large.clone()).await.unwrap_err();
-    assert!(matches!(error, ClientError::TooLarge { field: "block data", len: 2_097_152, .. }), "{error}");
-    // A store other than the fleet's does not help: the coordinator misses the blob.
-    let elsewhere = tempfile::tempdir().unwrap();
-    let wrong_store = client(&fleet.nats.url, Some(elsewhere.path())).await;
-    let briefly = ExecuteRequest { answer_within: Some(Duration::from_secs(1)), ..large };
-    let error = wrong_store.execute_pvf(adder(), briefly).await.unwrap_err();
-    assert!(matches!(&error, ClientError::NotAnswered { .. }), "{error}");
-    let text = error.to_string();
-    assert!(text.contains("block data: ") && text.contains("do node and fleet use the same store?"), "{text}");
-    let head = backing(vec![0; 2 * 1024 * 1024], b"block".to_vec());
-    let error = wrong_store.execute_pvf(adder(), head).await.unwrap_err();
-    assert!(error.to_string().contains("parent head"), "{error}");
-    let answer = without_store.execute_pvf(adder(), good_block()).await.unwrap();
-    assert!(matches!(answer.outcome, Outcome::Valid(_)));
-}
-
-/// A client remembers which codes it uploaded, and a coordinator which codes it found in the store; both check again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn code_that_is_gone_from_the_store_is_uploaded_again() {
-    let mut fleet = Fleet::with(FleetConfig { max_payload: 64 * 1024, ..FleetConfig::default() }).await;
-    let code = pvf_guests::corpus::large(200);
-    let uploaded = fleet.store().join(keys::blob(&BlobHash::of(&code)).as_ref());
-    let pvf = pvf_of(code);
-    let valid = async |fleet: &Fleet, block: &[u8]| {
-        let answer = fleet.host.execute_pvf(pvf.clone(), backing(b"head".to_vec(), block.to_vec())).await.unwrap();
-        assert!(matches!(answer.outcome, Outcome::Valid(_)), "{:?}", answer.outcome);
-    };
-    valid(&fleet, b"first").await;
-    std::fs::remove_file(&uploaded).unwrap();
-    fleet.replace_coordinator();
-    valid(&fleet, b"second").await;
-    assert!(uploaded.is_file());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_name_the_field() {
     let fleet = Fleet::start(1, 1).await;
     let error = fleet.host.precheck_pvf(adder().with_code_bomb_limit(0)).await.unwrap_err();
@@ -121,7 +79,7 @@ async fn without_a_coordinator_the_client_gives_up_after_its_patience() {
     let nats = NatsServer::start(DEFAULT_PAYLOAD).await;
     let config = ClientConfig { patience: Duration::from_millis(300), ..ClientConfig::default() };
     let bus = Arc::new(connect(&nats.url).await);
-    let host = ValidationHost::connect(bus, None, config).await.unwrap();
+    let host = ValidationHost::connect(bus, config).await.unwrap();
     let error = host.execute_pvf(adder(), good_block()).await.unwrap_err();
     assert!(matches!(error, ClientError::NoCoordinator { .. }), "{error}");
 }

@@ -119,7 +119,7 @@ async fn a_store_that_hangs_holds_up_only_what_it_must_give() {
     let _prepare = start("pvf-prepare-worker", &[]);
     let execute = ["--slots", "2", "--http", &http.to_string()];
     let _execute = start("pvf-execute-worker", &execute);
-    let host = client(&nats.url, None).await;
+    let host = client(&nats.url).await;
     let code = |n| pvf_of(distinct_adder(n));
     for n in 0..4 {
         assert_eq!(host.precheck_pvf(code(n)).await.unwrap().outcome, Outcome::PrecheckOk);

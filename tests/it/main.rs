@@ -14,6 +14,7 @@ mod docs;
 mod engines;
 mod faults;
 mod http;
+mod inputs;
 mod limits;
 mod load;
 mod matrix;

@@ -91,7 +91,8 @@ async fn disputes_among_backing(settings: &str, least_backing: usize, most: usiz
 async fn a_dispute_overtakes_a_background_backlog() {
     let fleet = Fleet::start(1, 1).await;
     let codes: Vec<_> = [4000].into_iter().chain(200..207).map(large).collect();
-    fleet.host.heads_up(codes.iter().cloned().map(pvf_of).collect()).await.unwrap();
+    let (host, announced) = (fleet.host.clone(), codes.iter().cloned().map(pvf_of).collect());
+    let announced = tokio::spawn(async move { host.heads_up(announced, true).await });
     // The only prepare slot is blocked until the dispute is in the queue.
     let first = fleet.job(Role::Prepare, 0).await;
     signal(first, libc::SIGSTOP);
@@ -106,6 +107,7 @@ async fn a_dispute_overtakes_a_background_backlog() {
     assert!(matches!(answer.outcome, Outcome::Valid(_)), "{:?}", answer.outcome);
     until("the backlog is prepared, too", async || (artifacts_in(fleet.store()).len() == 8).then_some(())).await;
     assert_eq!(fleet.status().await.prepared, 8);
+    assert_eq!(announced.await.unwrap().unwrap().len(), 8);
     // The order of preparation is that of the files: the dispute's follows the one that was running.
     let mut files = artifacts_in(fleet.store());
     files.sort_by_key(|file| file.metadata().and_then(|data| data.modified()).unwrap());
@@ -117,7 +119,7 @@ async fn a_dispute_overtakes_a_background_backlog() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn identical_validations_of_two_clients_run_once() {
     let fleet = Fleet::start(1, 1).await;
-    let other = client(&fleet.nats.url, Some(fleet.store())).await;
+    let other = client(&fleet.nats.url).await;
     let (pvf, mut request) = (pvf_of(busy(2_000_000_000)), good_block());
     request.exec_timeout = Some(Duration::from_secs(60));
     let execute = |host: &pvf::ValidationHost| {
@@ -167,8 +169,8 @@ async fn a_new_coordinator_prepares_nothing_again_and_answers_earlier_requests()
     fleet.job(Role::Execute, 0).await;
     fleet.replace_coordinator();
     fleet.complete(1, 1).await;
-    let taken = fleet.host.heads_up(codes).await.unwrap();
-    assert!(taken.iter().all(|answer| answer.outcome == Outcome::HeadsUpTaken), "{taken:?}");
+    let taken = fleet.host.heads_up(codes, false).await.unwrap();
+    assert!(taken.iter().all(|answer| answer.outcome == Outcome::HeadsUpPrepared), "{taken:?}");
     let answer = waits.await.unwrap().unwrap();
     assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
     let status = fleet.status().await;

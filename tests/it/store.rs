@@ -1,17 +1,11 @@
-//! What the coordinator keeps in the store for its successor, and what it does about code that is damaged there.
+//! What the coordinator keeps in the store for its successor.
 
-use pvf::Pvf;
-use pvf_shared::{
-    ids::BlobHash,
-    params::{ExecutorParam, ExecutorParams},
-    store::keys,
-    verdict::{InternalError, Outcome},
-};
+use pvf_shared::{store::keys, verdict::Outcome};
 use pvf_tests::{
     fleet::{Fleet, FleetConfig},
     host::artifacts_in,
     processes::until,
-    requests::{adder, good_block, pvf_of},
+    requests::{adder, good_block},
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -66,39 +60,4 @@ async fn a_new_coordinator_knows_when_artifacts_were_needed_and_prunes_them() {
     until("the artifact is pruned", async || (!file.exists()).then_some(())).await;
     let answer = fleet.host.execute_pvf(adder(), good_block()).await.unwrap();
     assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
-}
-
-/// The coordinator has seen the code in the store a moment ago and does not look again. When workers cannot use it, it
-/// deletes it, and the next client uploads it again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn code_that_is_damaged_in_the_store_is_forgotten_and_uploaded_again() {
-    let fleet = Fleet::with(FleetConfig { max_payload: 64 * 1024, ..FleetConfig::default() }).await;
-    let code = pvf_guests::corpus::large(200);
-    let blob = fleet.store().join(keys::blob(&BlobHash::of(&code)).as_ref());
-    let pvf = pvf_of(code.clone());
-    fleet.host.precheck_pvf(pvf.clone()).await.unwrap();
-    let mut damaged = code.clone();
-    damaged[100] ^= 1;
-    std::fs::write(&blob, damaged).unwrap();
-    // Prepared again with other parameters, from the blob that the coordinator has just checked.
-    let params = ExecutorParams(vec![ExecutorParam::StackLogicalMax(2048)]);
-    let other = Pvf::new(code.clone(), params);
-    let answer = fleet.host.precheck_pvf(other.clone()).await.unwrap();
-    assert!(matches!(answer.outcome, Outcome::Internal(InternalError::InputBlob(_))), "{answer:?}");
-    until("the damaged code is deleted", async || (!blob.exists()).then_some(())).await;
-    let answer = fleet.host.precheck_pvf(other).await.unwrap();
-    assert_eq!(answer.outcome, Outcome::PrecheckOk);
-    assert_eq!(std::fs::read(&blob).unwrap(), code, "uploaded again");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn block_data_over_the_inline_budget_waits_in_the_store() {
-    let block_data = good_block().block_data;
-    for (settings, stored) in [("", false), ("inline_budget = 0\n", true)] {
-        let fleet = Fleet::with(FleetConfig { settings: settings.into(), ..FleetConfig::default() }).await;
-        let answer = fleet.host.execute_pvf(adder(), good_block()).await.unwrap();
-        assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
-        let blob = fleet.store().join(keys::blob(&BlobHash::of(&block_data)).as_ref());
-        assert_eq!(blob.is_file(), stored, "{settings:?}");
-    }
 }

@@ -19,8 +19,8 @@ use std::{
 async fn embedded_and_fleet_give_identical_results() {
     let fleet = Fleet::start(1, 2).await;
     let cli = CliFixture::new();
-    let store = fleet.store().display().to_string();
-    let of_fleet = ["--nats", &fleet.nats.url, "--store", &store];
+    // The client of a fleet needs no store.
+    let of_fleet = ["--nats", &fleet.nats.url];
     for (params, code) in [("good", 0), ("bad", 1)] {
         let ask = ["execute", "code.wasm", "--params", params];
         let embedded = &cli.json(&ask, code)[0];
@@ -30,8 +30,14 @@ async fn embedded_and_fleet_give_identical_results() {
         assert_eq!(embedded["reason"], through_nats["reason"]);
         assert_eq!(embedded["code_hash"], through_nats["code_hash"]);
     }
-    let heads_up = &cli.json(&[&["heads-up", "code.wasm"], &of_fleet[..]].concat(), 0)[0];
-    assert_eq!(heads_up["verdict"], "ok");
+    let heads_up = |options: &[&str]| {
+        let answer = &cli.json(&[&["heads-up", "new.wasm"], options, &of_fleet[..]].concat(), 0)[0];
+        assert_eq!(answer["verdict"], "ok");
+        answer["heads_up"].as_str().unwrap().to_owned()
+    };
+    cli.file("new.wasm", &pvf_guests::corpus::large(20_000));
+    assert_eq!(heads_up(&[]), "taken");
+    assert_eq!(heads_up(&["--wait-prepared"]), "prepared");
     let status = &cli.json(&[&["status"], &of_fleet[..]].concat(), 0)[0];
     assert_eq!(status["workers"].as_array().unwrap().len(), 3);
     assert_eq!(cli.json(&[&["demo"], &of_fleet[..]].concat(), 0).len(), 7);
@@ -164,8 +170,8 @@ async fn up_serves_the_http_endpoints_of_every_role() {
 fn up_starts_a_fleet_and_stops_it_on_sigint() {
     let (cli, port) = (CliFixture::new(), free_port());
     let (mut up, ready) = start_up(&cli, &port, &[]);
-    let (nats, store) = (ready["nats"].as_str().unwrap(), ready["store"].as_str().unwrap());
-    let answer = &cli.json(&["execute", "code.wasm", "--params", "good", "--nats", nats, "--store", store], 0)[0];
+    let nats = ready["nats"].as_str().unwrap();
+    let answer = &cli.json(&["execute", "code.wasm", "--params", "good", "--nats", nats], 0)[0];
     assert_eq!(answer["verdict"], "valid");
     let taken = cli.pvf(&["up", "--port", &port]);
     assert!(taken.status.code() == Some(2), "{}", String::from_utf8_lossy(&taken.stderr));

@@ -46,7 +46,7 @@ impl World {
                 self.submit(pick(&self.clients, *client), *code, PATIENT, Work::Precheck);
             }
             Op::HeadsUp { client, code } => {
-                self.submit(pick(&self.clients, *client), *code, PATIENT, Work::HeadsUp);
+                self.submit(pick(&self.clients, *client), *code, PATIENT, Work::HeadsUp { wait_prepared: false });
             }
             Op::Cancel { client, which } => {
                 let from = pick(&self.clients, *client);

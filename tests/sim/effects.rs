@@ -69,7 +69,7 @@ impl World {
                 self.after(Duration::from_millis(5), Scheduled::CoordinatorShell(token, Event::Listed(listed)));
             }
             Effect::Notice(notice) => self.checks.on_notice(&notice),
-            Effect::SaveNeeded { .. } | Effect::ForgetCode { .. } => {}
+            Effect::SaveNeeded { .. } => {}
         }
     }
 

@@ -4,10 +4,10 @@ use pvf_shared::{
     Bytes,
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
-    ids::{BlobHash, CodeHash, RelayHash, RequestId, StorageRoot},
+    ids::{CodeHash, RelayHash, RequestId, StorageRoot},
     params::ExecutorParams,
     priority::ExecuteKind,
-    wire::{CodeRef, ExecuteSubmission, SPEAKS, Submission, Work},
+    wire::{ExecuteSubmission, SPEAKS, Submission, Work},
 };
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub fn number_of(code: CodeHash) -> u8 {
 pub fn candidate_of(block_data: &BlobRef) -> u32 {
     match block_data {
         BlobRef::Inline(bytes) => u32::from_le_bytes(bytes[..4].try_into().expect("four bytes")),
-        BlobRef::Stored { .. } => panic!("the simulation sends its block data inline"),
+        BlobRef::Held { .. } => panic!("the simulation sends its block data inline"),
     }
 }
 
@@ -78,7 +78,7 @@ pub fn submission(id: RequestId, code: u8, answer_within: Duration, work: Work) 
     Submission {
         id,
         speaks: SPEAKS,
-        code: CodeRef { hash: code_hash(code), blob: BlobRef::Stored { hash: BlobHash([code; 32]), len: 1000 } },
+        code: code_hash(code),
         code_bomb_limit: 1 << 20,
         executor_params: ExecutorParams::default(),
         prepare_timeout: None,

@@ -6,7 +6,6 @@ use pvf_shared::{
     bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
     keys::KeyPairFiles,
-    store::{ArtifactKeys, BlobStore},
     wire::{FleetStatus, WorkerKind},
 };
 use pvf_testkit::nats::{DEFAULT_PAYLOAD, NatsServer};
@@ -93,7 +92,7 @@ impl Fleet {
         let mut coordinator = coordinator(&nats.url, &dir, keys.as_ref());
         let coordinator = Process::start(coordinator.args(&config.coordinator_arguments));
         let store = store_in(&dir);
-        let host = client(&nats.url, Some(&store)).await;
+        let host = client(&nats.url).await;
         let (prepare, execute, coordinator_arguments) = (vec![], vec![], config.coordinator_arguments);
         let mut fleet = Self { nats, host, coordinator, prepare, execute, store, dir, keys, coordinator_arguments };
         for _ in 0..config.prepare {
@@ -274,11 +273,10 @@ pub fn command(name: &str, nats: &str, store: &Path) -> Command {
 }
 
 /// A client's handle on the fleet behind this bus.
-pub async fn client(nats: &str, store: Option<&Path>) -> ValidationHost {
+pub async fn client(nats: &str) -> ValidationHost {
     let bus = NatsBus::connect(&NatsConnection::to(nats).expect("a URL"), "test", Duration::from_secs(10))
         .await
         .expect("a bus");
-    let store = store.map(|path| BlobStore::open(path.to_str().unwrap(), ArtifactKeys::unsigned()).unwrap());
     let config = ClientConfig { patience: CLIENT_PATIENCE, ..ClientConfig::default() };
-    ValidationHost::connect(Arc::new(bus), store, config).await.expect("a handle")
+    ValidationHost::connect(Arc::new(bus), config).await.expect("a handle")
 }

@@ -28,6 +28,21 @@ pub fn pvf_of(code: impl Into<Bytes>) -> Pvf {
     Pvf::new(code, ExecutorParams::default())
 }
 
+/// This code with a custom section of random bytes behind it, so that it has this length and cannot be compressed.
+///
+/// # Panics
+/// The code is too long for that already.
+pub fn padded(mut code: Vec<u8>, len: usize) -> Vec<u8> {
+    // An id, the length in five bytes, and an empty name.
+    let rest = len.checked_sub(code.len() + 7).expect("room for a section");
+    code.push(0);
+    let section = rest + 1;
+    code.extend((0..5).map(|n| (section >> (7 * n)) as u8 & 0x7f | if n < 4 { 0x80 } else { 0 }));
+    code.push(0);
+    code.extend(std::iter::repeat_with(|| fastrand::u8(..)).take(rest));
+    code
+}
+
 /// A valid first block of the adder.
 pub fn good_block() -> ExecuteRequest {
     backing(Head::genesis().encode(), Block { state: 0, increment: 5 }.encode())

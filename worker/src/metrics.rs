@@ -25,6 +25,7 @@ pub struct WorkerMetrics {
     cache_hits: IntCounter,
     cache_misses: IntCounter,
     cache_evictions: IntCounter,
+    result_bytes: IntGauge,
     registered: IntGauge,
     draining: IntGauge,
     bus_connected: IntGauge,
@@ -72,6 +73,7 @@ impl WorkerMetrics {
                 "pvf_worker_artifact_cache_evictions",
                 "Artifacts that gave way to more recently used ones",
             )?,
+            result_bytes: gauge("pvf_worker_result_bytes", "Bytes of large results that are kept for clients to pull")?,
             registered: gauge("pvf_worker_registered", "1 while the worker is registered with a coordinator")?,
             draining: gauge("pvf_worker_draining", "1 while the worker takes no new jobs because it ends")?,
             bus_connected: gauge("pvf_worker_bus_connected", "1 while the connection to the bus is up")?,
@@ -84,7 +86,7 @@ impl WorkerMetrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 15] {
+    fn collectors(&self) -> [Box<dyn Collector>; 16] {
         [
             Box::new(self.slots.clone()),
             Box::new(self.jobs.clone()),
@@ -97,6 +99,7 @@ impl WorkerMetrics {
             Box::new(self.cache_hits.clone()),
             Box::new(self.cache_misses.clone()),
             Box::new(self.cache_evictions.clone()),
+            Box::new(self.result_bytes.clone()),
             Box::new(self.registered.clone()),
             Box::new(self.draining.clone()),
             Box::new(self.bus_connected.clone()),
@@ -142,6 +145,11 @@ impl WorkerMetrics {
     /// Counts an eviction from the artifact cache.
     pub(crate) fn artifact_evicted(&self) {
         self.cache_evictions.inc();
+    }
+
+    /// Sets the size of the results that are kept.
+    pub(crate) fn result_bytes(&self, bytes: u64) {
+        self.result_bytes.set(bytes as i64);
     }
 
     /// Sets the gauges.

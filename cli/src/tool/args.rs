@@ -32,7 +32,9 @@ pub(crate) struct Global {
     /// Run the host in this process, even if an option or a variable names the NATS servers of a fleet
     #[arg(long, global = true)]
     pub(crate) embedded: bool,
-    /// Store for compiled artifacts and large inputs [default: pvf/store in the user's cache folder]
+    /// Store for compiled artifacts [default: pvf/store in the user's cache folder]
+    ///
+    /// Of the embedded host, and of a fleet's roles. A command that sends requests to a fleet needs no store.
     ///
     /// A folder, file:///path, memory://, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Credentials
     /// are read from the usual variables (AWS_*, GOOGLE_*, AZURE_*).
@@ -191,6 +193,9 @@ pub(crate) struct HeadsUp {
     pub(crate) code: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) parameters: Parameters,
+    /// Wait until the code is prepared; without this, until a worker has it
+    #[arg(long)]
+    pub(crate) wait_prepared: bool,
 }
 
 #[derive(Debug, ClapArgs)]

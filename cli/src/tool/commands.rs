@@ -10,7 +10,7 @@ use super::{
 use crate::{Answer, ClientError, ExecuteRequest, Pvf, ValidationHost};
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use pvf_shared::verdict::{Outcome, WireOutcome};
+use pvf_shared::verdict::WireOutcome;
 use std::{pin::pin, time::Duration};
 
 /// Requests of a batch in flight at the same time.
@@ -108,18 +108,20 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Fa
     }
     let target = Target::open(global).await?;
     let host = &target.host;
-    let mut worst = Exit::Success;
-    for (name, pvf) in pvfs {
-        let progress = Progress::spinner(format!("preparing {name}"));
-        let announced = progress.during(host, host.heads_up(vec![pvf.clone()])).await;
-        let mut answer = announced.map(|mut answers| answers.remove(0));
-        // The embedded host ends with this process; a precheck joins the preparation and waits for it.
-        if global.bus.is_none() && answer.as_ref().is_ok_and(|a| matches!(a.outcome, Outcome::HeadsUpTaken)) {
-            answer = progress.during(host, host.precheck_pvf(pvf)).await;
-        }
-        drop(progress);
-        worst = worst.max(show(global, &name, answer));
-    }
+    // The embedded host ends with this process.
+    let wait_prepared = args.wait_prepared || global.bus.is_none();
+    let progress = Progress::spinner(match wait_prepared {
+        true => "preparing".into(),
+        false => "waiting for a worker that takes the code".into(),
+    });
+    let announced = pvfs.into_iter().map(|(name, pvf)| async move {
+        let answer = host.heads_up(vec![pvf], wait_prepared).await;
+        (name, answer.map(|mut answers| answers.remove(0)))
+    });
+    let answers = progress.during(host, futures::future::join_all(announced)).await;
+    drop(progress);
+    let shown = answers.into_iter().map(|(name, answer)| show(global, &name, answer));
+    let worst = shown.max().unwrap_or(Exit::Success);
     target.close().await;
     Ok(worst)
 }

@@ -65,18 +65,12 @@ impl From<ClientError> for Failure {
         let text = error.to_string();
         match error {
             ClientError::Refused(refusal) => match refusal {
-                Refusal::Params(_)
-                | Refusal::OutOfRange { .. }
-                | Refusal::BlobMissing { .. }
-                | Refusal::NotAllowed { .. }
-                | Refusal::CodeHash { .. } => Self::Input(text),
-                Refusal::Overloaded { .. }
-                | Refusal::StoreUnavailable(_)
-                | Refusal::Malformed(_)
-                | Refusal::UnsupportedVersion { .. } => Self::NoResult(text),
+                Refusal::Params(_) | Refusal::OutOfRange { .. } | Refusal::NotAllowed { .. } => Self::Input(text),
+                Refusal::Overloaded { .. } | Refusal::Malformed(_) | Refusal::UnsupportedVersion { .. } => {
+                    Self::NoResult(text)
+                }
             },
             ClientError::TooLarge { .. } => Self::Input(text),
-            ClientError::Store(error) => error.into(),
             ClientError::NoCoordinator { .. }
             | ClientError::Bus(_)
             | ClientError::NotAnswered { .. }
@@ -133,7 +127,6 @@ mod tests {
     fn an_error_of_the_store_url_is_wrong_input() {
         let url = || StoreError::Url { url: "ftp://x".into(), why: "unknown scheme".into() };
         assert_eq!(Failure::from(url()).exit(), Exit::Usage);
-        assert_eq!(Failure::from(ClientError::Store(url())).exit(), Exit::Usage);
         assert_eq!(Failure::from(StartError::Store(url())).exit(), Exit::Usage);
         assert_eq!(Failure::from(ClientError::Ended).exit(), Exit::NoResult);
     }

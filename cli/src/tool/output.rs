@@ -41,6 +41,15 @@ fn result_json(result: &ValidationResult) -> Value {
     })
 }
 
+/// What has become of a heads-up.
+fn heads_up(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::HeadsUpTaken => Some("taken"),
+        Outcome::HeadsUpPrepared => Some("prepared"),
+        _ => None,
+    }
+}
+
 /// A verdict as JSON.
 pub(crate) fn json(input: &str, answer: &Answer) -> Value {
     let result = if let Outcome::Valid(result) = &answer.outcome { result_json(result) } else { Value::Null };
@@ -52,6 +61,7 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
         "request": answer.request.to_string(),
         "verdict": answer.outcome.name(),
         "reason": answer.outcome.reason(),
+        "heads_up": heads_up(&answer.outcome),
         "result": result,
         "code_hash": format!("0x{}", answer.code_hash),
         "artifact": artifact,
@@ -65,8 +75,8 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
 /// A request without an answer as JSON, with the same fields.
 pub(crate) fn json_unanswered(input: &str, verdict: &str, error: &str) -> Value {
     json!({
-        "input": input, "request": null, "verdict": verdict, "reason": error, "result": null, "code_hash": null,
-        "artifact": null, "timings_ms": null, "worker": null, "attempts": 0, "usage": null,
+        "input": input, "request": null, "verdict": verdict, "reason": error, "heads_up": null, "result": null,
+        "code_hash": null, "artifact": null, "timings_ms": null, "worker": null, "attempts": 0, "usage": null,
     })
 }
 
@@ -79,6 +89,9 @@ pub(crate) fn text(input: &str, answer: &Answer) -> String {
 fn line(input: &str, answer: &Answer) -> String {
     let t = answer.timings;
     let mut out = format!("{input}: {}", answer.outcome.name().replace('_', " "));
+    if let Some(stage) = heads_up(&answer.outcome) {
+        out += &format!(" ({stage})");
+    }
     if let Some(reason) = answer.outcome.reason() {
         out += &format!(" ({reason})");
     }

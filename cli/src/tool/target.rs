@@ -7,7 +7,7 @@ use pvf_shared::{
     bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
     keys::{KeyArgs, own_keys},
-    store::{ArtifactKeys, BlobStore},
+    store::ArtifactKeys,
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -62,12 +62,10 @@ impl Target {
     }
 
     async fn fleet(global: &Global, nats: &NatsConnection) -> Result<Self, Failure> {
-        // A client uses no artifacts.
-        let store = BlobStore::open_shared(&store_url(global)?, ArtifactKeys::none())?;
         let bus = NatsBus::connect(nats, "pvf", Duration::from_secs(5)).await?;
         let config =
             ClientConfig { fleet: global.fleet.clone(), answer_within: global.wait, ..ClientConfig::default() };
-        let host = ValidationHost::connect(Arc::new(bus), Some(store), config).await?;
+        let host = ValidationHost::connect(Arc::new(bus), config).await?;
         Ok(Self { host, driver: None })
     }
 

@@ -114,6 +114,8 @@ pub(crate) enum AttemptLoss {
     Returned,
     /// It did not begin: refused, not sent, or no worker there. These are bounded.
     NotBegun(String),
+    /// The worker could not pull its input: it did not begin, and that says nothing about the worker. Bounded as well.
+    NotFetched(String),
     /// Its worker was lost while the job was staged or being fetched there, as far as is known: it may just have begun.
     PerhapsBegun,
     /// Its worker deregistered while it ran. Bounded like an attempt that did not begin: workers that restart in turn
@@ -129,7 +131,7 @@ impl AttemptLoss {
     /// Whether a report of the attempt may come nevertheless.
     pub(crate) fn may_report(&self) -> bool {
         match self {
-            Self::Returned | Self::GivenBack(_) => false,
+            Self::Returned | Self::NotFetched(_) | Self::GivenBack(_) => false,
             Self::NotBegun(_) | Self::PerhapsBegun | Self::Failed(_) | Self::WorkerLost => true,
         }
     }

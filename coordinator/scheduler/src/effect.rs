@@ -4,7 +4,7 @@
 use crate::notice::Notice;
 use pvf_proto::{
     identity::{ClientId, WorkerId},
-    ids::{ArtifactId, CodeHash, RequestId},
+    ids::{ArtifactId, RequestId},
     subjects::Subject,
     wire::{AskReply, FleetStatus, SubmitReply, ToWorker, Verdict, WorkerReply},
 };
@@ -51,11 +51,6 @@ pub enum Effect {
     SaveNeeded {
         /// Each artifact and its idle time.
         idle: Vec<(Arc<ArtifactId>, Duration)>,
-    },
-    /// A code is missing or damaged in the store: the shell forgets that it stored it.
-    ForgetCode {
-        /// The code.
-        code: CodeHash,
     },
     /// Log and count a decision.
     Notice(Notice),

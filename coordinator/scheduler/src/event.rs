@@ -13,8 +13,7 @@ use std::{sync::Arc, time::Duration};
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A client submits a request. It passed [`check`](crate::check), and its code is in the store and has the claimed
-    /// hash.
+    /// A client submits a request. It passed [`check`](crate::check). The client holds its code and block data.
     Submit {
         /// The client that submits it.
         client: ClientId,
@@ -159,8 +158,7 @@ pub enum Delivery {
     Refused(CommandRefusal),
     /// No worker listens on the subject.
     NoSubscriber,
-    /// The coordinator could not send the message, for instance because the object store failed. Not the worker's
-    /// doing.
+    /// The coordinator could not send the message, for instance because it is too long. Not the worker's doing.
     NotSent(String),
     /// No answer came: the worker may or may not have the message.
     Unknown(String),

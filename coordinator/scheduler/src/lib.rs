@@ -236,11 +236,6 @@ impl Scheduler {
         }
     }
 
-    /// Bytes that requests hold in memory.
-    pub fn held_bytes(&self) -> u64 {
-        self.core.clients.bytes()
-    }
-
     /// Queued executions of each kind that were not dispatched before: retries may have to wait for a certain worker.
     #[doc(hidden)]
     pub fn waiting_in_turn(&self) -> [u64; 4] {

@@ -28,7 +28,7 @@ pub struct SchedulerConfig {
 pub struct Limit {
     /// Requests without a verdict.
     pub requests: u64,
-    /// Bytes that they hold in memory; inputs in the store do not count.
+    /// Bytes that they hold in the coordinator's memory; inputs that their clients hold do not count.
     pub bytes: u64,
 }
 

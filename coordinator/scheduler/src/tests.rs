@@ -16,6 +16,7 @@ mod coalescing;
 mod engines;
 mod fetching;
 mod health;
+mod holders;
 mod inconsistency;
 mod leases;
 mod not_begun;

@@ -1,10 +1,7 @@
 use super::*;
-use crate::testing::{artifact, cancel, code, fleet, folder_store, in_time, local_bus, memory_store, new_worker};
+use crate::testing::{artifact, cancel, fleet, folder_store, in_time, local_bus, memory_store, new_worker};
 use pvf_scheduler::{Event, Listed};
-use pvf_shared::{
-    artifact::StoredArtifact, blob::BlobRef, config::ProtocolTimeouts, store::BlobStore, wire::Refusal,
-    wire::WorkerKind,
-};
+use pvf_shared::{artifact::StoredArtifact, config::ProtocolTimeouts, store::BlobStore, wire::WorkerKind};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -13,9 +10,8 @@ fn effects(store: &BlobStore) -> (Effects, UnboundedReceiver<Event>) {
     let bus = local_bus(4096);
     let effects = Effects {
         outbox: Outbox::open().0,
-        commands: Commands::new(bus, store.clone(), fleet(), &ProtocolTimeouts::default(), events.clone()),
+        commands: Commands::new(bus, fleet(), &ProtocolTimeouts::default(), events.clone()),
         storage: Storage { store: store.clone(), events },
-        codes: CodeStore::new(store.clone()),
         metrics: Arc::default(),
         tasks: JoinSet::new(),
     };
@@ -27,26 +23,6 @@ async fn finish(effects: &mut Effects) {
     while let Some(ended) = in_time(effects.tasks.join_next()).await {
         ended.unwrap();
     }
-}
-
-#[tokio::test]
-async fn code_that_is_forgotten_is_deleted_and_stored_anew() {
-    let store = memory_store();
-    let (mut effects, _events) = effects(&store);
-    let mut stored = code(b"code");
-    effects.codes.ensure_stored(&mut stored).await.unwrap();
-    let BlobRef::Stored { hash, len } = stored.blob else { panic!("inline") };
-    effects.perform(Effect::ForgetCode { code: stored.hash });
-    finish(&mut effects).await;
-    assert!(!store.has_blob(&hash, len).await.unwrap());
-    // It is not remembered either: a reference is looked up, and the bytes are stored again.
-    let refusal = effects.codes.ensure_stored(&mut stored).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::BlobMissing { .. }), "{refusal}");
-    effects.codes.ensure_stored(&mut code(b"code")).await.unwrap();
-    assert!(store.has_blob(&hash, len).await.unwrap());
-    // Code that is not remembered has nothing to be deleted.
-    effects.perform(Effect::ForgetCode { code: code(b"other").hash });
-    assert!(effects.tasks.is_empty());
 }
 
 #[tokio::test]

@@ -1,16 +1,16 @@
 use super::*;
 use crate::{
     outbound::Outbound,
-    testing::{block_data, execution, fleet, hello, in_time, local_bus, memory_store, new_client, new_worker, valid},
+    testing::{execution, fleet, hello, in_time, local_bus, new_client, new_worker, valid},
 };
 use pvf_shared::{
     bus::{Bus as _, Message, local::LocalBus},
-    config::ProtocolTimeouts,
+    config::{INLINE_MAX, ProtocolTimeouts},
     identity::ClientId,
-    ids::CodeHash,
-    params::ExecutorParam,
+    params::{ExecutorParam, ExecutorParams},
     wire::{CommandRefusal, Dispatch, VersionRange, WireMessage, WorkerHello, WorkerKind},
 };
+use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// The subject of a client's requests.
@@ -31,26 +31,21 @@ struct Shell {
 }
 
 impl Shell {
-    async fn start(inline_budget: u64) -> Self {
-        let (bus, store, fleet) = (local_bus(1 << 20), memory_store(), fleet());
+    async fn start() -> Self {
+        let (bus, fleet) = (local_bus(1 << 20), fleet());
         let (sender, events) = unbounded_channel();
         let (outbox, posted) = Outbox::open();
         let inbound = Inbound {
             fleet: fleet.clone(),
-            store: store.clone(),
-            codes: CodeStore::new(store.clone()),
             events: sender,
             outbox,
-            admission: admission(),
-            held_bytes: Arc::default(),
-            inline_budget,
             ceilings: Ceilings { memory_pages: 4096, ..Ceilings::default() },
         };
         let clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await.unwrap();
         let workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await.unwrap();
         tokio::spawn(inbound.clone().clients(clients));
         tokio::spawn(inbound.clone().workers(workers));
-        tokio::spawn(Outbound { bus: bus.clone(), store, fleet, timing: ProtocolTimeouts::default() }.publish(posted));
+        tokio::spawn(Outbound { bus: bus.clone(), fleet, timing: ProtocolTimeouts::default() }.publish(posted));
         Self { bus, inbound, events }
     }
 
@@ -85,7 +80,7 @@ impl Shell {
 
 #[tokio::test]
 async fn messages_that_cannot_be_decoded_are_refused_and_make_no_event() {
-    let mut shell = Shell::start(0).await;
+    let mut shell = Shell::start().await;
     // MessagePack of {"v": 99, "m": null}.
     let newer = Bytes::from_static(b"\x82\xa1v\x63\xa1m\xc0");
     for (payload, words) in [(newer, "version 99"), (Bytes::from_static(b"\xc1"), "malformed")] {
@@ -105,7 +100,7 @@ async fn messages_that_cannot_be_decoded_are_refused_and_make_no_event() {
 /// taken as one that expects none.
 #[tokio::test]
 async fn answers_go_only_to_inboxes_of_the_sender() {
-    let mut shell = Shell::start(0).await;
+    let mut shell = Shell::start().await;
     let user = |name: &str| UserName::parse(name).unwrap();
     let mallory = ClientId::new(user("mallory"));
     let victim = subjects::client_verdicts(&fleet(), &ClientId::new(user("alice")));
@@ -133,7 +128,7 @@ async fn answers_go_only_to_inboxes_of_the_sender() {
 
 #[tokio::test]
 async fn other_versions_of_the_protocol_are_refused_with_both() {
-    let mut shell = Shell::start(0).await;
+    let mut shell = Shell::start().await;
     let newer = VersionRange { min: 5, max: 6 };
     let refusal = shell.refusal(Submission { speaks: newer, ..execution(b"block") }).await;
     assert_eq!(refusal, Refusal::UnsupportedVersion { client: newer, fleet: SPEAKS });
@@ -144,50 +139,24 @@ async fn other_versions_of_the_protocol_are_refused_with_both() {
 }
 
 #[tokio::test]
-async fn block_data_beyond_the_inline_budget_is_stored() {
-    let mut shell = Shell::start(10).await;
-    let inline = shell.submitted(execution(b"0123456789")).await;
-    assert_eq!(*block_data(&inline), BlobRef::Inline(Bytes::from_static(b"0123456789")));
-    assert!(matches!(inline.code.blob, BlobRef::Stored { .. }));
-    // The scheduler holds one byte: these ten are too many.
-    shell.inbound.held_bytes.store(1, Ordering::Relaxed);
-    let spilled = shell.submitted(execution(b"0123456789")).await;
-    assert!(matches!(block_data(&spilled), BlobRef::Stored { len: 10, .. }), "{:?}", block_data(&spilled));
-    assert_eq!(shell.inbound.store.fetch(block_data(&spilled)).await.unwrap(), "0123456789");
-    assert_eq!(spilled.validation_key(), inline.validation_key());
-}
-
-#[tokio::test]
-async fn a_refused_submission_leaves_nothing_in_the_store() {
-    let mut shell = Shell::start(0).await;
-    let mut submission = execution(b"block");
-    submission.code_bomb_limit = 0;
-    let refusal = shell.refusal(submission.clone()).await;
+async fn a_submission_becomes_an_event_or_is_refused() {
+    let mut shell = Shell::start().await;
+    let submission = execution(b"block");
+    assert_eq!(*shell.submitted(submission.clone()).await, submission);
+    let refusal = shell.refusal(Submission { code_bomb_limit: 0, ..submission.clone() }).await;
     assert!(matches!(&refusal, Refusal::OutOfRange { field, .. } if field == "code bomb limit"), "{refusal}");
-    let code = shell.inbound.store.put_blob(Bytes::from_static(b"code")).await.unwrap();
-    shell.inbound.store.delete_blob(&code).await.unwrap();
-    assert!(shell.inbound.codes.require("code", &code).await.is_err());
-    submission.code_bomb_limit = 1000;
-    submission.executor_params.0.push(ExecutorParam::MaxMemoryPages(4097));
-    let refusal = shell.refusal(submission.clone()).await;
+    let executor_params = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(4097)]);
+    let refusal = shell.refusal(Submission { executor_params, ..submission }).await;
     assert!(refusal.is_over_operators_limit(), "{refusal}");
-    assert!(shell.inbound.codes.require("code", &code).await.is_err());
-    submission.executor_params.0.clear();
-    submission.code.hash = CodeHash([7; 32]);
-    assert!(matches!(shell.refusal(submission).await, Refusal::CodeHash { .. }));
-    assert!(matches!(shell.inbound.codes.require("code", &code).await, Err(Refusal::BlobMissing { .. })));
     assert!(shell.events.try_recv().is_err());
 }
 
 #[tokio::test]
-async fn submissions_are_refused_while_too_many_wait_for_the_store() {
-    let mut shell = Shell::start(0).await;
-    let full = shell.inbound.admission.clone().try_acquire_many_owned(ADMISSION_KIB as u32).unwrap();
-    let submission = execution(b"block");
-    let refusal = shell.refusal(submission.clone()).await;
-    assert!(matches!(refusal, Refusal::Overloaded { retry_after: ADMISSION_RETRY, .. }), "{refusal}");
-    drop(full);
-    assert_eq!(shell.submitted(submission.clone()).await.id, submission.id);
+async fn block_data_over_the_inline_limit_is_refused() {
+    let mut shell = Shell::start().await;
+    let refusal = shell.refusal(execution(&[0; INLINE_MAX + 1])).await;
+    assert!(matches!(&refusal, Refusal::OutOfRange { field, .. } if field == "inline block data"), "{refusal}");
+    assert!(shell.events.try_recv().is_err());
 }
 
 #[test]

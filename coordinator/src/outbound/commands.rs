@@ -9,15 +9,12 @@ use futures::{
 };
 use pvf_scheduler::{Delivery, Event};
 use pvf_shared::{
-    blob::BlobRef,
-    bus::{BusError, PendingAnswer, SharedBus},
+    bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
     identity::WorkerId,
     ids::FleetName,
-    job::JobSpec,
-    store::BlobStore,
-    subjects::{self, Subject},
-    wire::{self, Dispatch, ToWorker},
+    subjects,
+    wire::{self, ToWorker},
 };
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -27,16 +24,12 @@ use std::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-/// How long block data that does not fit a dispatch may take into the store. Later commands to the worker wait for it.
-const UPLOAD_LIMIT: Duration = Duration::from_secs(30);
-
 type Queues = HashMap<WorkerId, VecDeque<ToWorker>>;
 
 /// Sends commands. What became of each comes back as an event. Clones share all queues.
 #[derive(Clone)]
 pub(crate) struct Commands {
     bus: SharedBus,
-    store: BlobStore,
     fleet: FleetName,
     /// How long a worker may take to answer.
     ack: Duration,
@@ -49,12 +42,11 @@ pub(crate) struct Commands {
 impl Commands {
     pub(crate) fn new(
         bus: SharedBus,
-        store: BlobStore,
         fleet: FleetName,
         timing: &ProtocolTimeouts,
         events: UnboundedSender<Event>,
     ) -> Self {
-        Self { bus, store, fleet, ack: timing.ack, events, queues: Arc::default() }
+        Self { bus, fleet, ack: timing.ack, events, queues: Arc::default() }
     }
 
     /// Queues a command. The returned future sends the worker's queue and must be run as a task; it is absent if an
@@ -119,33 +111,10 @@ impl Commands {
             }
             return None;
         };
-        Some(match self.request(&to, message).await {
+        Some(match self.bus.send_request(&to, wire::encode(&message), self.ack).await {
             Ok(answer) => async move { command.answered(answer.await.map_err(undelivered)) }.boxed(),
-            Err(delivery) => ready(command.answered(Err(delivery))).boxed(),
+            Err(error) => ready(command.answered(Err(undelivered(error)))).boxed(),
         })
-    }
-
-    /// Sends a message that is to be answered. A dispatch that is too large for the bus is sent with its block data in
-    /// the store.
-    async fn request(&self, to: &Subject, message: ToWorker) -> Result<PendingAnswer, Delivery> {
-        let sent = self.bus.send_request(to, wire::encode(&message), self.ack).await;
-        let (Err(BusError::TooLarge { .. }), ToWorker::Dispatch(dispatch)) = (&sent, message) else {
-            return sent.map_err(undelivered);
-        };
-        let smaller = self.with_stored_input(*dispatch).await.map_err(Delivery::NotSent)?;
-        self.bus.send_request(to, wire::encode(&smaller), self.ack).await.map_err(undelivered)
-    }
-
-    async fn with_stored_input(&self, mut dispatch: Dispatch) -> Result<ToWorker, String> {
-        if let JobSpec::Execute(execute) = &mut dispatch.spec
-            && let BlobRef::Inline(bytes) = &execute.block_data
-        {
-            let stored = tokio::time::timeout(UPLOAD_LIMIT, self.store.put_blob(bytes.clone())).await;
-            execute.block_data = stored
-                .map_err(|_| format!("block data was not stored within {} s", UPLOAD_LIMIT.as_secs()))?
-                .map_err(|e| e.to_string())?;
-        }
-        Ok(ToWorker::Dispatch(Box::new(dispatch)))
     }
 
     fn report(&self, event: Event) {

@@ -11,22 +11,17 @@ use acceptances::HeldAcceptances;
 use pvf_scheduler::Answer;
 use pvf_shared::{
     Bytes,
-    blob::BlobRef,
-    bus::{BusError, SharedBus},
+    bus::SharedBus,
     config::ProtocolTimeouts,
-    identity::ClientId,
     ids::FleetName,
-    store::BlobStore,
     subjects,
-    verdict::Outcome,
-    wire::{self, SubmitReply, ToClient, Verdict},
+    wire::{self, SubmitReply, ToClient},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Publishes what is in the outbox.
 pub(crate) struct Outbound {
     pub(crate) bus: SharedBus,
-    pub(crate) store: BlobStore,
     pub(crate) fleet: FleetName,
     pub(crate) timing: ProtocolTimeouts,
 }
@@ -47,7 +42,9 @@ impl Outbound {
                     Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(&answer)).await,
                     Some(Outgoing::Verdict(client, verdict)) => {
                         held.drop_for(&verdict.request);
-                        self.send_verdict(client, (*verdict).clone()).await
+                        let to = subjects::client_verdicts(&self.fleet, &client);
+                        let message = ToClient::Verdict(Box::new((*verdict).clone()));
+                        self.bus.publish(&to, wire::encode(&message)).await
                     }
                 },
                 to = held.due() => self.bus.publish(&to, wire::encode(&SubmitReply::Accepted)).await,
@@ -56,22 +53,6 @@ impl Outbound {
                 tracing::warn!(%error, "an answer or verdict could not be sent");
             }
         }
-    }
-
-    /// Sends a verdict; a result that is too large for the bus goes through the store.
-    async fn send_verdict(&self, client: ClientId, mut verdict: Verdict) -> Result<(), BusError> {
-        let to = subjects::client_verdicts(&self.fleet, &client);
-        let message = wire::encode(&ToClient::Verdict(Box::new(verdict.clone())));
-        if message.len() > self.bus.max_payload()
-            && let Outcome::Valid(BlobRef::Inline(result)) = &verdict.outcome
-        {
-            match self.store.put_blob(result.clone()).await {
-                Ok(blob) => verdict.outcome = Outcome::Valid(blob),
-                Err(error) => tracing::error!(%error, request = %verdict.request, "result could not be stored"),
-            }
-            return self.bus.publish(&to, wire::encode(&ToClient::Verdict(Box::new(verdict)))).await;
-        }
-        self.bus.publish(&to, message).await
     }
 }
 

@@ -1,23 +1,24 @@
 use super::*;
 use crate::{
     outbox::Outbox,
-    testing::{Inbox, fleet, in_time, local_bus, memory_store, new_client},
+    testing::{Inbox, fleet, in_time, local_bus, new_client},
 };
 use futures::{FutureExt as _, StreamExt as _};
 use pvf_shared::{
+    blob::BlobRef,
     bus::{Bus as _, Subscription, local::LocalBus},
     ids::{CodeHash, RequestId},
     subjects::Subject,
-    wire::{Timings, VerdictUsage},
+    verdict::Outcome,
+    wire::{Timings, Verdict, VerdictUsage},
 };
 use std::sync::Arc;
 
 const PAYLOAD: usize = 4096;
 
-fn start(bus: &Arc<LocalBus>, store: &BlobStore) -> Outbox {
+fn start(bus: &Arc<LocalBus>) -> Outbox {
     let (outbox, posted) = Outbox::open();
-    let outbound =
-        Outbound { bus: bus.clone(), store: store.clone(), fleet: fleet(), timing: ProtocolTimeouts::default() };
+    let outbound = Outbound { bus: bus.clone(), fleet: fleet(), timing: ProtocolTimeouts::default() };
     tokio::spawn(outbound.publish(posted));
     outbox
 }
@@ -50,7 +51,7 @@ async fn accepted(replies: &mut Subscription) {
 #[tokio::test(start_paused = true)]
 async fn a_verdict_that_comes_soon_replaces_the_acceptance() {
     let (bus, client) = (local_bus(PAYLOAD), new_client());
-    let outbox = start(&bus, &memory_store());
+    let outbox = start(&bus);
     let mut inbox = Inbox::of_client(&bus, &client).await;
     let (to, mut replies) = reply_subject(&bus, "judged").await;
     let (to_other, mut other_replies) = reply_subject(&bus, "waiting").await;
@@ -71,7 +72,7 @@ async fn a_verdict_that_comes_soon_replaces_the_acceptance() {
 #[tokio::test]
 async fn answers_go_out_in_order() {
     let bus = local_bus(PAYLOAD);
-    let outbox = start(&bus, &memory_store());
+    let outbox = start(&bus);
     let (to, mut replies) = reply_subject(&bus, "answers").await;
     let answers = [1, 2, 3].map(|n| wire::AskReply { unknown: vec![RequestId::new(); n] });
     for answer in &answers {
@@ -81,16 +82,4 @@ async fn answers_go_out_in_order() {
         let message = in_time(replies.next()).await.unwrap();
         assert_eq!(wire::decode::<wire::AskReply>(&message.payload).unwrap(), answer);
     }
-}
-
-#[tokio::test]
-async fn a_result_that_is_too_large_for_the_bus_goes_through_the_store() {
-    let (bus, store, client) = (local_bus(PAYLOAD), memory_store(), new_client());
-    let outbox = start(&bus, &store);
-    let mut inbox = Inbox::of_client(&bus, &client).await;
-    let result = Bytes::from(vec![7; 2 * PAYLOAD]);
-    outbox.verdict(client, verdict(RequestId::new(), result.clone()));
-    let (ToClient::Verdict(received), _) = inbox.next().await;
-    let Outcome::Valid(blob @ BlobRef::Stored { .. }) = &received.outcome else { panic!("{:?}", received.outcome) };
-    assert_eq!(store.fetch(blob).await.unwrap(), result);
 }

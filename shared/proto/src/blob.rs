@@ -1,17 +1,17 @@
-//! References to input and output bytes, which travel inline in a message or as content-addressed objects of the store.
+//! References to input and output bytes, which travel in a message or are pulled from whoever holds them.
 
 use crate::ids::BlobHash;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Bytes that travel inline, or a reference to a blob in the store.
+/// Bytes that travel in the message, or the name of bytes that are pulled (see [`crate::wire::Pull`]).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlobRef {
-    /// The bytes themselves.
+    /// The bytes themselves, at most [`INLINE_MAX`](crate::config::INLINE_MAX).
     Inline(Bytes),
-    /// A content-addressed blob of the store.
-    Stored {
+    /// Bytes that their holder keeps: an input at the clients that submitted it, a result at the worker that made it.
+    Held {
         /// BLAKE3 of the bytes.
         hash: BlobHash,
         /// Length, bytes.
@@ -24,7 +24,7 @@ impl BlobRef {
     pub fn len(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
-            Self::Stored { len, .. } => *len,
+            Self::Held { len, .. } => *len,
         }
     }
 
@@ -37,7 +37,7 @@ impl BlobRef {
     pub fn inline_len(&self) -> usize {
         match self {
             Self::Inline(bytes) => bytes.len(),
-            Self::Stored { .. } => 0,
+            Self::Held { .. } => 0,
         }
     }
 }
@@ -46,7 +46,7 @@ impl std::fmt::Debug for BlobRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Inline(bytes) => write!(f, "Inline({} B)", bytes.len()),
-            Self::Stored { hash, len } => write!(f, "Stored({hash:?}, {len} B)"),
+            Self::Held { hash, len } => write!(f, "Held({hash:?}, {len} B)"),
         }
     }
 }

@@ -43,5 +43,21 @@ impl ProtocolTimeouts {
 /// Most jobs that a worker stages behind its slots, whatever the coordinator's policy.
 pub const MAX_STAGED: u32 = 64;
 
-/// Bytes of a message that are reserved for everything that is neither code nor PoV: ids, parameters, head data.
-pub const ENVELOPE_RESERVE: usize = 64 * 1024;
+/// The most bytes of one input or result that travel in a message; larger ones are pulled.
+pub const INLINE_MAX: usize = 64 * 1024;
+
+/// The largest code, block data or result that is pulled, bytes.
+pub const MAX_PULLED: u64 = 256 << 20;
+
+/// The most bytes of one input or result that travel in a message on a bus with this limit of a payload: a message has
+/// parameters and head data as well.
+pub const fn inline_max_on(max_payload: usize) -> usize {
+    let share = max_payload / 4;
+    if share < INLINE_MAX { share } else { INLINE_MAX }
+}
+
+/// The longest submission on a bus with this limit of a payload, bytes: the coordinator adds ids and holders when it
+/// dispatches the job.
+pub const fn submission_max_on(max_payload: usize) -> usize {
+    max_payload - max_payload / 16
+}

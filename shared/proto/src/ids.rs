@@ -111,7 +111,7 @@ hash_newtype! {
     ParamsHash
 }
 hash_newtype! {
-    /// BLAKE3 of a blob's bytes; the blob's name in the store.
+    /// BLAKE3 of an input or result; whoever holds it is asked for it by this name.
     BlobHash
 }
 hash_newtype! {

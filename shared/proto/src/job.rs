@@ -16,10 +16,9 @@ use std::time::Duration;
 /// Preparation of one PVF.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrepareJob {
-    /// The artifact to produce. A worker refuses an engine other than its own.
+    /// The artifact to produce, which names the code: the worker pulls that from the dispatch's holders. A worker refuses
+    /// an engine other than its own.
     pub artifact: ArtifactId,
-    /// The validation code as submitted, possibly compressed.
-    pub code: BlobRef,
     /// Executor parameters of the session.
     pub executor_params: ExecutorParams,
     /// CPU time limit, summed over all threads. The wall-clock limit is

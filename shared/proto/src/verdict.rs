@@ -154,8 +154,8 @@ pub enum InternalError {
     /// No worker ran the job to its end: workers returned it, were lost before it began, or did not take it.
     #[error("worker: {0}")]
     WorkerDraining(String),
-    /// An input blob is not in the store, or its content does not match its hash.
-    #[error("input blob: {0}")]
+    /// No holder delivered an input of the job, which therefore did not begin.
+    #[error("input: {0}")]
     InputBlob(String),
 }
 
@@ -168,8 +168,10 @@ pub enum Outcome<R = Box<ValidationResult>> {
     Valid(R),
     /// Pre-checking succeeded.
     PrecheckOk,
-    /// The heads-up was accepted: the code is prepared, or its preparation is queued.
+    /// A prepare worker has the code of the heads-up, so its client need not hold it any more.
     HeadsUpTaken,
+    /// The artifact of the heads-up is there.
+    HeadsUpPrepared,
     /// The candidate is invalid.
     Invalid(InvalidReason),
     /// The candidate may be invalid; a second attempt on another worker had the same result.
@@ -198,14 +200,16 @@ pub enum Blame {
     Ours,
 }
 
-/// An [`Outcome`] on the bus: the result is its SCALE encoding, inline or as a blob.
+/// An [`Outcome`] on the bus: the result is its SCALE encoding, inline or held by the worker.
 pub type WireOutcome = Outcome<crate::blob::BlobRef>;
 
 impl<R> Outcome<R> {
     /// The party that is to blame.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken | Self::Expired => Blame::Nobody,
+            Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken | Self::HeadsUpPrepared | Self::Expired => {
+                Blame::Nobody
+            }
             Self::Invalid(_) => Blame::Candidate,
             Self::PossiblyInvalid(_) => Blame::Ambiguous,
             Self::PreparationFailed(_) => Blame::Code,
@@ -217,7 +221,7 @@ impl<R> Outcome<R> {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Valid(_) => "valid",
-            Self::PrecheckOk | Self::HeadsUpTaken => "ok",
+            Self::PrecheckOk | Self::HeadsUpTaken | Self::HeadsUpPrepared => "ok",
             Self::Invalid(_) => "invalid",
             Self::PossiblyInvalid(_) => "possibly_invalid",
             Self::PreparationFailed(_) => "preparation_failed",
@@ -229,7 +233,7 @@ impl<R> Outcome<R> {
     /// The reason for users; `None` for a success.
     pub fn reason(&self) -> Option<String> {
         match self {
-            Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken => None,
+            Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken | Self::HeadsUpPrepared => None,
             Self::Invalid(reason) => Some(reason.to_string()),
             Self::PossiblyInvalid(reason) => Some(reason.to_string()),
             Self::PreparationFailed(reason) => Some(reason.to_string()),

@@ -1,16 +1,14 @@
-//! The way of a request to its acceptance: its inputs are put into place, and it is submitted until a coordinator
-//! accepts it. A first submission and a repeated one are the same.
+//! The way of a request to its acceptance: it is submitted until a coordinator accepts it. A first submission and a
+//! repeated one are the same.
 //!
 //! Only three things end this: the acceptance; an error that another attempt cannot change, such as a field out of
 //! range; and that no coordinator answers, as long as this client has never heard of one. Everything else passes: a
-//! coordinator or a bus that stands still, a store that cannot be used, an overload. The caller has the request's
-//! deadline.
+//! coordinator or a bus that stands still, an overload. The caller has the request's deadline.
 
 use super::{ClientError, Inner};
 use crate::{
     bus::BusError,
     retry,
-    store::StoreError,
     wire::{Refusal, Submission, SubmitReply},
 };
 use backon::BackoffBuilder as _;
@@ -33,8 +31,7 @@ pub(super) async fn obtain(
 ) -> Result<(), ClientError> {
     let mut attempts = Attempts {
         client,
-        submission,
-        message: None,
+        message: client.payloads.encode(submission.clone())?,
         wait: client.config.timing.ack,
         coordinator_seen: client.coordinator.was_heard(),
     };
@@ -92,15 +89,13 @@ fn is_final(error: &ClientError) -> bool {
         ClientError::Refused(refusal) => match refusal {
             Refusal::Params(_)
             | Refusal::OutOfRange { .. }
-            | Refusal::CodeHash { .. }
             | Refusal::Malformed(_)
             | Refusal::UnsupportedVersion { .. }
             | Refusal::NotAllowed { .. } => true,
-            // A blob that is missing is stored again.
-            Refusal::BlobMissing { .. } | Refusal::Overloaded { .. } | Refusal::StoreUnavailable(_) => false,
+            Refusal::Overloaded { .. } => false,
         },
-        ClientError::Bus(BusError::TooLarge { .. }) | ClientError::Store(StoreError::Url { .. }) => true,
-        ClientError::Bus(_) | ClientError::Store(_) | ClientError::NoCoordinator { .. } => false,
+        ClientError::Bus(BusError::TooLarge { .. }) => true,
+        ClientError::Bus(_) | ClientError::NoCoordinator { .. } => false,
         ClientError::TooLarge { .. } | ClientError::Wire(_) | ClientError::NotAnswered { .. } | ClientError::Ended => {
             true
         }
@@ -110,9 +105,8 @@ fn is_final(error: &ClientError) -> bool {
 /// The attempts to submit one request.
 struct Attempts<'a> {
     client: &'a Inner,
-    submission: &'a Submission,
-    /// The encoded submission; absent while its inputs are not in place.
-    message: Option<Bytes>,
+    /// The encoded submission.
+    message: Bytes,
     /// How long the next attempt waits for its answer.
     wait: Duration,
     /// Whether there is or was a coordinator, or a bus that does not say that there is none.
@@ -121,19 +115,9 @@ struct Attempts<'a> {
 
 impl Attempts<'_> {
     async fn next(&mut self) -> Result<(), ClientError> {
-        let message = match &self.message {
-            Some(message) => message.clone(),
-            None => self.message.insert(self.client.payloads.encode(self.submission.clone()).await?).clone(),
-        };
-        match self.client.coordinator.ask_once(&message, self.wait).await {
+        match self.client.coordinator.ask_once(&self.message, self.wait).await {
             Ok(SubmitReply::Accepted) => Ok(()),
-            Ok(SubmitReply::Refused(refusal)) => {
-                if matches!(refusal, Refusal::BlobMissing { .. }) {
-                    self.client.payloads.code_is_missing(&self.submission.code.hash);
-                    self.message = None;
-                }
-                Err(refusal.into())
-            }
+            Ok(SubmitReply::Refused(refusal)) => Err(refusal.into()),
             Err(error) => {
                 if matches!(error, ClientError::Bus(BusError::TimedOut(_))) {
                     // A coordinator that is slow gets more time, because each attempt is work for it.

@@ -3,12 +3,13 @@
 
 use super::{Answer, ClientError, Inner, Pvf, acceptance, pending::Update};
 use crate::{
-    blob::BlobRef,
     candidate::ValidationResult,
     ids::RequestId,
-    verdict::{InternalError, Outcome, WireOutcome},
+    retry,
+    verdict::{InternalError, Outcome},
     wire::{FromClient, SPEAKS, Submission, SubmitReply, Verdict, Work},
 };
+use backon::BackoffBuilder as _;
 use parity_scale_codec::DecodeAll as _;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -23,23 +24,24 @@ use tokio::{
 pub(super) async fn run(
     client: &Arc<Inner>,
     pvf: Pvf,
-    work: Work,
+    mut work: Work,
     answer_within: Option<Duration>,
 ) -> Result<Answer, ClientError> {
     let answer_within = answer_within.unwrap_or(client.config.answer_within);
     let deadline = Instant::now() + answer_within + client.config.timing.ask_again;
+    let _held = client.payloads.hold(&pvf, &mut work)?;
     let mut request = InFlight::new(client.clone());
     let submission = Submission {
         id: request.id,
         speaks: SPEAKS,
-        code: pvf.code,
+        code: pvf.code_hash,
         code_bomb_limit: pvf.code_bomb_limit,
         executor_params: pvf.executor_params,
         prepare_timeout: pvf.prepare_timeout,
         answer_within,
         work,
     };
-    match timeout_at(deadline, request.obtain_answer(&submission)).await {
+    match timeout_at(deadline, request.obtain_answer(submission, deadline)).await {
         Ok(answer) => answer,
         Err(_) => Err(request.not_answered(answer_within)),
     }
@@ -63,21 +65,48 @@ impl InFlight {
         Self { updates: client.pending.register(id), client, id, obstacle: None, ended: false }
     }
 
-    /// Submits the request, waits for its verdict, and fetches its result if that is large.
-    async fn obtain_answer(&mut self, submission: &Submission) -> Result<Answer, ClientError> {
-        let verdict = match self.obtain_verdict(submission).await {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                // After any error but a refusal the coordinator may still have the request.
-                self.ended = matches!(error, ClientError::Refused(_));
-                return Err(error);
+    /// Submits the request, waits for its verdict, and pulls its result if that is large. Where the result cannot be
+    /// pulled, the validation is done again.
+    async fn obtain_answer(&mut self, mut submission: Submission, deadline: Instant) -> Result<Answer, ClientError> {
+        let mut pauses = retry::SUBMISSION.build();
+        loop {
+            let verdict = match self.obtain_verdict(&submission).await {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    // After any error but a refusal the coordinator may still have the request.
+                    self.ended = matches!(error, ClientError::Refused(_));
+                    return Err(error);
+                }
+            };
+            self.ended = true;
+            self.client.pending.remove(&self.id);
+            self.client.trouble.clear();
+            let Outcome::Valid(result) = &verdict.outcome else { return Ok(answer(verdict, None)) };
+            self.obstacle = Some("the verdict is valid, and its result is still being pulled".into());
+            match self.client.payloads.fetch(result, verdict.worker).await {
+                Ok(result) => return Ok(answer(verdict, Some(&result))),
+                Err(why) => {
+                    tracing::warn!(request = %self.id, %why, "no result of a valid candidate: validating it again");
+                    self.obstacle = Some(format!("the verdict is valid, and its result could not be pulled: {why}"));
+                }
             }
-        };
-        self.ended = true;
-        self.client.pending.remove(&self.id);
-        self.client.trouble.clear();
-        self.obstacle = Some("the verdict is valid, and the result could not be fetched from the store".into());
-        decode_verdict(&self.client, verdict).await
+            tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+            self.renew(&mut submission, deadline);
+        }
+    }
+
+    /// Makes another request of an answered one, which gets an execution of its own.
+    fn renew(&mut self, submission: &mut Submission, deadline: Instant) {
+        self.id = RequestId::new();
+        self.updates = self.client.pending.register(self.id);
+        self.ended = false;
+        submission.id = self.id;
+        let left =
+            deadline.saturating_duration_since(Instant::now()).saturating_sub(self.client.config.timing.ask_again);
+        submission.answer_within = left.max(Duration::from_millis(1));
+        if let Work::Execute(execute) = &mut submission.work {
+            execute.fresh = true;
+        }
     }
 
     /// Submits the request and waits for its verdict.
@@ -143,39 +172,35 @@ async fn next_verdict(updates: &mut UnboundedReceiver<Update>) -> Option<Verdict
     None
 }
 
-async fn decode_verdict(client: &Inner, verdict: Verdict) -> Result<Answer, ClientError> {
-    Ok(Answer {
+/// The answer of a verdict, with the encoded result of a valid candidate.
+fn answer(verdict: Verdict, result: Option<&[u8]>) -> Answer {
+    let outcome = match verdict.outcome {
+        Outcome::Valid(_) => decode_result(result.unwrap_or_default()),
+        Outcome::PrecheckOk => Outcome::PrecheckOk,
+        Outcome::HeadsUpTaken => Outcome::HeadsUpTaken,
+        Outcome::HeadsUpPrepared => Outcome::HeadsUpPrepared,
+        Outcome::Invalid(reason) => Outcome::Invalid(reason),
+        Outcome::PossiblyInvalid(reason) => Outcome::PossiblyInvalid(reason),
+        Outcome::PreparationFailed(reason) => Outcome::PreparationFailed(reason),
+        Outcome::Internal(reason) => Outcome::Internal(reason),
+        Outcome::Expired => Outcome::Expired,
+    };
+    Answer {
         request: verdict.request,
-        outcome: decode_outcome(client, verdict.outcome).await?,
+        outcome,
         code_hash: verdict.code_hash,
         artifact: verdict.artifact,
         timings: verdict.timings,
         worker: verdict.worker,
         attempts: verdict.attempts,
         usage: verdict.usage,
-    })
+    }
 }
 
-async fn decode_outcome(client: &Inner, outcome: WireOutcome) -> Result<Outcome, ClientError> {
-    Ok(match outcome {
-        Outcome::Valid(result) => decode_result(client, &result).await?,
-        Outcome::PrecheckOk => Outcome::PrecheckOk,
-        Outcome::HeadsUpTaken => Outcome::HeadsUpTaken,
-        Outcome::Invalid(reason) => Outcome::Invalid(reason),
-        Outcome::PossiblyInvalid(reason) => Outcome::PossiblyInvalid(reason),
-        Outcome::PreparationFailed(reason) => Outcome::PreparationFailed(reason),
-        Outcome::Internal(reason) => Outcome::Internal(reason),
-        Outcome::Expired => Outcome::Expired,
-    })
-}
-
-/// The guest decides how large a result is. A result that cannot be fetched is therefore an error of the client, not an
-/// outcome.
-async fn decode_result(client: &Inner, result: &BlobRef) -> Result<Outcome, ClientError> {
-    let bytes = client.payloads.fetch(result).await?;
-    Ok(match ValidationResult::decode_all(&mut &bytes[..]) {
+fn decode_result(mut bytes: &[u8]) -> Outcome {
+    match ValidationResult::decode_all(&mut bytes) {
         Ok(result) => Outcome::Valid(Box::new(result)),
         // The worker has decoded these bytes before, so they were changed on the way.
         Err(e) => Outcome::Internal(InternalError::Store(format!("result does not decode: {e}"))),
-    })
+    }
 }

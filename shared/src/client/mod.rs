@@ -3,13 +3,14 @@
 //! A request passes through these modules:
 //!
 //! 1. `in_flight` carries it from its submission to its answer, with one deadline for all of it.
-//! 2. `payloads` encodes it. Code and block data that do not fit a bus message go through the store.
-//! 3. `acceptance` submits it until a coordinator accepts it: while none answers, while the store cannot be used, while
-//!    the coordinator is overloaded. `coordinator` has the messages to it.
+//! 2. `payloads` holds its code and block data for as long as it lives, for workers to pull, and encodes it.
+//! 3. `acceptance` submits it until a coordinator accepts it: while none answers, while the coordinator is
+//!    overloaded. `coordinator` has the messages to it.
 //! 4. `pending` hands over the verdict that the coordinator publishes on the client's own subject. It asks for verdicts
 //!    that do not arrive; a request that the coordinator does not know, because it was replaced, is submitted again
 //!    with the same id.
-//! 5. `payloads` fetches a result that did not fit a bus message.
+//! 5. `payloads` pulls a large result from the worker that made it. If that worker is gone, `in_flight` has the
+//!    validation done again: an execution is deterministic.
 //!
 //! Dropping the future of a request cancels the request. Dropping the last handle ends the client.
 
@@ -27,10 +28,10 @@ pub use request::{Answer, ExecuteRequest, Pvf};
 
 use crate::{
     bus::{BusError, SharedBus},
-    config::ProtocolTimeouts,
+    config::{INLINE_MAX, ProtocolTimeouts},
     identity::ClientId,
     ids::FleetName,
-    store::{BlobStore, StoreError},
+    pull::{self, Holdings},
     subjects,
     wire::{self, ActiveLeavesUpdate, FleetStatus, FromClient, Refusal, StatusQuestion, SubmitReply, Work},
 };
@@ -56,20 +57,14 @@ pub enum ClientError {
     /// The bus failed.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The bytes do not fit a bus message, and the client has no store.
-    #[error(
-        "{field}: {len} bytes do not fit the bus's limit of {limit} bytes, and no store shared with the fleet is \
-         configured (--store)"
-    )]
+    /// An input is too large: for a message of the bus, or for any host.
+    #[error("{field}: {len} bytes are over the limit of {limit} bytes")]
     TooLarge {
-        /// The input or result that is too large.
+        /// The input that is too large.
         field: &'static str,
         /// Its size, bytes.
         len: u64,
-        /// Space in a bus message, bytes.
+        /// The largest size, bytes.
         limit: u64,
     },
     /// No verdict arrived before the deadline: the request has expired, as with
@@ -105,6 +100,9 @@ pub struct ClientConfig {
     pub patience: Duration,
     /// How long to wait for a verdict, for requests that set no time of their own (default 30 min).
     pub answer_within: Duration,
+    /// The most bytes of block data that travel in a message; larger block data is pulled by the worker (default and
+    /// maximum [`INLINE_MAX`], less on a bus with small messages).
+    pub inline_max: usize,
 }
 
 impl Default for ClientConfig {
@@ -114,6 +112,7 @@ impl Default for ClientConfig {
             timing: ProtocolTimeouts::default(),
             patience: Duration::from_secs(5),
             answer_within: Duration::from_secs(1800),
+            inline_max: INLINE_MAX,
         }
     }
 }
@@ -126,8 +125,8 @@ struct Inner {
     payloads: Payloads,
     pending: Arc<Pending>,
     trouble: Arc<Trouble>,
-    /// The tasks of `pending`.
-    tasks: [AbortHandle; 2],
+    /// The tasks of `pending`, and the one that answers pulls.
+    tasks: [AbortHandle; 3],
     /// Closes when the last handle is dropped.
     alive: watch::Sender<()>,
 }
@@ -145,9 +144,11 @@ pub struct ValidationHost {
 }
 
 impl ValidationHost {
-    /// Creates a client of the fleet on `bus`. Inputs over the bus's limit go through `store`, which the fleet must
-    /// share. Does not wait for a coordinator. Must be called within a tokio runtime.
-    pub async fn connect(bus: SharedBus, store: Option<BlobStore>, config: ClientConfig) -> Result<Self, ClientError> {
+    /// Creates a client of the fleet on `bus`. Does not wait for a coordinator. Must be called within a tokio runtime.
+    ///
+    /// Workers pull the inputs of its requests from this process, so it must run, with its connection, until they have
+    /// their verdicts.
+    pub async fn connect(bus: SharedBus, config: ClientConfig) -> Result<Self, ClientError> {
         let id = ClientId::new(bus.user());
         let pending = Arc::new(Pending::default());
         let trouble = Arc::new(Trouble::default());
@@ -156,14 +157,18 @@ impl ValidationHost {
         let receiver = tokio::spawn(pending::receive_verdicts(verdicts, pending.clone()));
         let questions = Questions { coordinator: coordinator.clone(), trouble: trouble.clone() };
         let poller = tokio::spawn(questions.ask_for_verdicts(pending.clone()));
+        let holdings = Holdings::default();
+        let pulls = bus.subscribe(&subjects::client_pulls(&config.fleet, &id)).await?;
+        let payloads = Payloads::new(bus.clone(), &config, holdings.clone());
+        let holder = tokio::spawn(pull::serve(bus, pulls, move |content| holdings.find(content)));
         let inner = Inner {
             id,
             config,
             coordinator,
-            payloads: Payloads::new(bus, store),
+            payloads,
             pending,
             trouble,
-            tasks: [receiver.abort_handle(), poller.abort_handle()],
+            tasks: [receiver.abort_handle(), poller.abort_handle(), holder.abort_handle()],
             alive: watch::Sender::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -197,14 +202,13 @@ impl ValidationHost {
         in_flight::run(&self.inner, pvf, Work::Execute(Box::new(request.into_wire())), answer_within).await
     }
 
-    /// Announces codes that may be needed soon: the fleet prepares them in the background. Returns when the fleet has
-    /// accepted all of them.
-    pub async fn heads_up(&self, pvfs: Vec<Pvf>) -> Result<Vec<Answer>, ClientError> {
-        let mut answers = Vec::with_capacity(pvfs.len());
-        for pvf in pvfs {
-            answers.push(in_flight::run(&self.inner, pvf, Work::HeadsUp, None).await?);
-        }
-        Ok(answers)
+    /// Announces codes that may be needed soon: the fleet prepares them in the background. Returns when a worker has
+    /// each code ([`HeadsUpTaken`](crate::verdict::Outcome::HeadsUpTaken)), or its artifact is there
+    /// ([`HeadsUpPrepared`](crate::verdict::Outcome::HeadsUpPrepared)); with `wait_prepared` only when the artifact is
+    /// there. A code is announced until then: dropping the future takes back what no worker has yet.
+    pub async fn heads_up(&self, pvfs: Vec<Pvf>, wait_prepared: bool) -> Result<Vec<Answer>, ClientError> {
+        let one = |pvf| in_flight::run(&self.inner, pvf, Work::HeadsUp { wait_prepared }, None);
+        futures::future::try_join_all(pvfs.into_iter().map(one)).await
     }
 
     /// Updates the active leaves of the relay chain: queued backing requests whose leaf is in no active fork expire.

@@ -9,26 +9,28 @@ use crate::{
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
     verdict::Outcome,
-    wire::{ArtifactSummary, CodeRef, ExecuteSubmission, Timings, VerdictUsage},
+    wire::{ArtifactSummary, ExecuteSubmission, Timings, VerdictUsage},
 };
 use bytes::Bytes;
 use std::time::Duration;
 
 /// Validation code with its executor parameters and preparation limits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Pvf {
-    pub(super) code: CodeRef,
+    pub(super) code: Bytes,
+    pub(super) code_hash: CodeHash,
     pub(super) executor_params: ExecutorParams,
     pub(super) code_bomb_limit: u32,
     pub(super) prepare_timeout: Option<Duration>,
 }
 
 impl Pvf {
-    /// Validation code, compressed or not, with the executor parameters of the session.
+    /// Validation code, compressed or not, of at most [`MAX_PULLED`](crate::config::MAX_PULLED) bytes, with the executor parameters of the session.
     pub fn new(code: impl Into<Bytes>, executor_params: ExecutorParams) -> Self {
         let code = code.into();
         Self {
-            code: CodeRef { hash: CodeHash::of(&code), blob: BlobRef::Inline(code) },
+            code_hash: CodeHash::of(&code),
+            code,
             executor_params,
             code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
             prepare_timeout: None,
@@ -49,7 +51,13 @@ impl Pvf {
 
     /// Hash of the code.
     pub fn code_hash(&self) -> CodeHash {
-        self.code.hash
+        self.code_hash
+    }
+}
+
+impl std::fmt::Debug for Pvf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pvf").field("code_hash", &self.code_hash).field("len", &self.code.len()).finish_non_exhaustive()
     }
 }
 
@@ -60,7 +68,7 @@ pub struct ExecuteRequest {
     pub kind: ExecuteKind,
     /// The candidate without its block data.
     pub context: CandidateContext,
-    /// The block data.
+    /// The block data, at most [`MAX_PULLED`](crate::config::MAX_PULLED) bytes.
     pub block_data: Bytes,
     /// Limit of the decompressed PoV, bytes.
     pub pov_bomb_limit: u32,

@@ -1,10 +1,9 @@
-//! The store itself: single objects by key, and blobs by the hash of their content.
+//! The store itself: single objects by key.
 
 use super::{
-    ArtifactKeys, StoreError, keys,
-    time_limit::{DELETE, LIST, LOOK_UP, STALLED, WRITE, write_limit},
+    ArtifactKeys, StoreError,
+    time_limit::{DELETE, LIST, STALLED, WRITE, write_limit},
 };
-use crate::{blob::BlobRef, ids::BlobHash};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, path::Path};
@@ -100,53 +99,6 @@ impl BlobStore {
         match self.within(DELETE, key, STALLED, self.inner.delete(&self.full(key))).await {
             Err(StoreError::NotFound { .. }) => Ok(()),
             other => other,
-        }
-    }
-
-    /// Stores a blob under the hash of its content, unless it is stored already.
-    pub async fn put_blob(&self, bytes: Bytes) -> Result<BlobRef, StoreError> {
-        let hash = BlobHash::of(&bytes);
-        let len = bytes.len() as u64;
-        if !self.has_blob(&hash, len).await? {
-            self.put(&keys::blob(&hash), bytes).await?;
-        }
-        Ok(BlobRef::Stored { hash, len })
-    }
-
-    /// Deletes a blob, if it exists. An inline blob has nothing to delete.
-    pub async fn delete_blob(&self, blob: &BlobRef) -> Result<(), StoreError> {
-        match blob {
-            BlobRef::Inline(_) => Ok(()),
-            BlobRef::Stored { hash, .. } => self.delete(&keys::blob(hash)).await,
-        }
-    }
-
-    /// Whether the store has a blob of this hash and length.
-    pub async fn has_blob(&self, hash: &BlobHash, len: u64) -> Result<bool, StoreError> {
-        let key = keys::blob(hash);
-        match self.within(LOOK_UP, &key, STALLED, self.inner.head(&self.full(&key))).await {
-            Ok(meta) => Ok(meta.size == len),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Reads a blob and checks its length and hash.
-    pub async fn fetch(&self, blob: &BlobRef) -> Result<Bytes, StoreError> {
-        match blob {
-            BlobRef::Inline(bytes) => Ok(bytes.clone()),
-            BlobRef::Stored { hash, len } => {
-                let key = keys::blob(hash);
-                let damaged = || StoreError::Damaged { url: self.url.to_string(), key: key.to_string() };
-                let bytes = match self.get(&key, *len).await {
-                    Err(StoreError::TooLarge { .. }) => return Err(damaged()),
-                    got => got?,
-                };
-                if bytes.len() as u64 != *len || BlobHash::of(&bytes) != *hash {
-                    return Err(damaged());
-                }
-                Ok(bytes)
-            }
         }
     }
 }

@@ -67,14 +67,6 @@ pub enum StoreError {
         /// The missing object.
         key: String,
     },
-    /// The content of a blob does not match its hash or length.
-    #[error("store {url}: object {key} is damaged: its content has another hash or length")]
-    Damaged {
-        /// URL of the store.
-        url: String,
-        /// The damaged object.
-        key: String,
-    },
     /// An artifact cannot be signed: this process has no private key.
     #[error("store {url}: no private key to sign artifacts with")]
     NoSigningKey {

@@ -118,7 +118,7 @@ mod tests {
             assert_eq!(store.list_artifacts().await.unwrap(), []);
             store.put_artifact(&id(1, "a"), &compiled).await.unwrap();
             store.put_failure(&id(2, "b"), &PrepareError::OutOfMemory).await.unwrap();
-            store.put_blob(Bytes::from_static(b"pov")).await.unwrap();
+            store.put(&Path::from("inputs/left-by-an-earlier-version"), Bytes::from_static(b"pov")).await.unwrap();
             // The saved time of last use is older than the object, so the time of the write counts.
             let idle = vec![(id(1, "a"), Duration::from_secs(500)), (id(3, "gone"), Duration::ZERO)];
             store.save_needed(idle).await.unwrap();

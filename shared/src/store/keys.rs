@@ -1,12 +1,7 @@
 //! The keys of the object store. Keys are built and parsed only here.
 
-use crate::ids::{ArtifactId, BlobHash, CodeHash, EngineId};
+use crate::ids::{ArtifactId, CodeHash, EngineId};
 use object_store::path::Path;
-
-/// A content-addressed blob: code, PoV or result that does not fit a bus message.
-pub fn blob(hash: &BlobHash) -> Path {
-    Path::from(format!("inputs/{hash}"))
-}
 
 /// A sealed artifact or kept failure: `artifacts/<engine>/<code hash>-<prep hash>`.
 pub fn artifact(id: &ArtifactId) -> Path {
@@ -69,6 +64,6 @@ mod tests {
         for other in [upper, key.as_ref().replace("/ab", "/0xab"), key.as_ref().replace("-cd", "-0xcd")] {
             assert_eq!(parse_artifact(&Path::from(other)), None, "a second key for one artifact");
         }
-        assert_eq!(parse_artifact(&blob(&BlobHash([0; 32]))), None);
+        assert_eq!(parse_artifact(&last_needed()), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The object store, through which the fleet shares what does not fit a bus message: blobs by their content, artifacts
-//! by their id, and the metadata that a new coordinator needs.
+//! The object store, through which the fleet shares artifacts, by their id, and the metadata that a new coordinator
+//! needs. Code, block data and results do not go through it; what earlier versions left under `inputs/` may be deleted.
 //!
 //! Objects are written once and replaced only as a whole. Artifacts are signed: see [`seal`].
 

@@ -3,8 +3,7 @@
 use super::*;
 use crate::{
     artifact::{ArtifactInfo, StoredArtifact},
-    blob::BlobRef,
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, PrepHash},
+    ids::{ArtifactId, CodeHash, EngineId, PrepHash},
     keys::PrivateKey,
     verdict::PrepareError,
 };
@@ -22,11 +21,6 @@ fn compiled() -> Compiled {
 /// The contract of every implementation.
 async fn conformance(store: BlobStore) {
     store.check().await.unwrap();
-    let blob = store.put_blob(Bytes::from_static(b"pov")).await.unwrap();
-    assert_eq!(store.put_blob(Bytes::from_static(b"pov")).await.unwrap(), blob);
-    assert_eq!(store.fetch(&blob).await.unwrap(), "pov");
-    let absent = BlobRef::Stored { hash: BlobHash([9; 32]), len: 1 };
-    assert!(matches!(store.fetch(&absent).await, Err(StoreError::NotFound { .. })));
     assert!(matches!(store.get_artifact(&id()).await, Err(StoreError::NotFound { .. })));
     let digest = store.put_artifact(&id(), &compiled()).await.unwrap();
     let got = store.get_artifact(&id()).await.unwrap();
@@ -86,10 +80,6 @@ async fn an_artifact_of_another_key_is_damaged_until_that_key_is_trusted() {
 async fn damage_on_disk_is_detected() {
     let dir = tempfile::tempdir().unwrap();
     let store = BlobStore::open(dir.path().to_str().unwrap(), ArtifactKeys::unsigned()).unwrap();
-    let blob = store.put_blob(Bytes::from_static(b"pov")).await.unwrap();
-    let BlobRef::Stored { hash, .. } = &blob else { panic!("not a stored blob: {blob:?}") };
-    std::fs::write(dir.path().join(keys::blob(hash).as_ref()), b"bad").unwrap();
-    assert!(matches!(store.fetch(&blob).await, Err(StoreError::Damaged { .. })));
     store.put_artifact(&id(), &compiled()).await.unwrap();
     std::fs::write(dir.path().join(keys::artifact(&id()).as_ref()), b"bad").unwrap();
     assert!(matches!(store.get_artifact(&id()).await, Err(StoreError::Seal { .. })));

@@ -54,11 +54,11 @@ mod tests {
     async fn a_store_that_hangs_before_or_within_an_object_is_an_error_that_names_it() {
         for given in [0, 3] {
             let store = hanging_store(Answers::AllButReads(given));
-            let key = Path::from("inputs/x");
+            let key = Path::from("meta/x");
             store.put(&key, Bytes::from_static(b"content")).await.unwrap();
             let error = store.get(&key, 100).await.unwrap_err();
             assert!(matches!(error, StoreError::Stalled { .. }), "{error}");
-            assert_eq!(error.to_string(), "store memory://: cannot read inputs/x: the store gave nothing for 60 s");
+            assert_eq!(error.to_string(), "store memory://: cannot read meta/x: the store gave nothing for 60 s");
         }
     }
 
@@ -73,8 +73,7 @@ mod tests {
             assert!(matches!(error, StoreError::Stalled { .. }), "{text}");
             assert!(text.contains(action) && text.ends_with(&format!("gave nothing for {seconds} s")), "{text}");
         };
-        expect(store.put(&Path::from("inputs/x"), large.clone()).await.unwrap_err(), "cannot write inputs/x", 64);
-        expect(store.put_blob(large).await.unwrap_err(), "cannot look up inputs/", 60);
+        expect(store.put(&Path::from("meta/x"), large).await.unwrap_err(), "cannot write meta/x", 64);
         expect(store.delete_artifact(&id).await.unwrap_err(), "cannot delete artifacts/", 60);
         expect(store.look_up(&id).await.unwrap_err(), "cannot look up artifacts/", 60);
         expect(store.get_artifact(&id).await.unwrap_err(), "cannot read artifacts/", 60);

@@ -265,7 +265,7 @@ impl Fleet {
         block[..8].copy_from_slice(&n.to_le_bytes());
         let kind = ExecuteKind::ALL[(n % 4) as usize];
         // A PoV of its own for each, so that none is coalesced with another.
-        let block_data = BlobRef::Stored { hash: BlobHash(block), len: n };
+        let block_data = BlobRef::Held { hash: BlobHash(block), len: n };
         let work = ExecuteSubmission {
             relay_leaf: (n % 4 > 1).then_some(RelayHash([(n % 13) as u8; 32])),
             ..fixtures::execution(kind, block_data)

@@ -112,7 +112,7 @@ impl Network {
             }
             Effect::LookUp { artifact } => self.looked_up.push(artifact),
             Effect::Drop { artifact } => self.dropped.push(artifact),
-            Effect::ListArtifacts | Effect::SaveNeeded { .. } | Effect::ForgetCode { .. } | Effect::Notice(_) => {}
+            Effect::ListArtifacts | Effect::SaveNeeded { .. } | Effect::Notice(_) => {}
         }
     }
 

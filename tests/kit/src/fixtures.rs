@@ -6,13 +6,13 @@ use pvf_proto::{
     blob::BlobRef,
     candidate::{BlockDataForm, CandidateContext},
     identity::{ClientId, UserName, WorkerId},
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, RequestId, StorageRoot},
+    ids::{ArtifactId, CodeHash, EngineId, RequestId, StorageRoot},
     job::{ExecuteJob, PrepareJob},
     keys::KeyFingerprint,
     params::{ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
-    wire::{CodeRef, ExecuteSubmission, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
+    wire::{ExecuteSubmission, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -71,12 +71,12 @@ pub fn hello() -> WorkerHello {
     }
 }
 
-/// A request for a code that is in the store, with default parameters and 60 s to answer.
+/// A request for a code, with default parameters and 60 s to answer.
 pub fn submission(id: RequestId, code: CodeHash, work: Work) -> Submission {
     Submission {
         id,
         speaks: SPEAKS,
-        code: CodeRef { hash: code, blob: BlobRef::Stored { hash: BlobHash(code.0), len: 1000 } },
+        code,
         code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
         executor_params: ExecutorParams::default(),
         prepare_timeout: None,
@@ -102,7 +102,6 @@ pub fn execution(kind: ExecuteKind, block_data: BlobRef) -> ExecuteSubmission {
 pub fn prepare_job(code: &[u8], params: ExecutorParams, engine: EngineId) -> PrepareJob {
     PrepareJob {
         artifact: artifact_id(code, &params, engine),
-        code: BlobRef::Inline(Bytes::copy_from_slice(code)),
         cpu_limit: params.prep_timeout(PvfPrepKind::Prepare),
         executor_params: params,
         code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,

@@ -5,6 +5,7 @@ use crate::{
     until,
 };
 use std::{
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Command, Stdio},
@@ -31,6 +32,8 @@ pub struct NatsServer {
     /// Its URL.
     pub url: String,
     port: u16,
+    /// Where its monitoring answers.
+    monitor: u16,
     process: Process,
     dir: TempDir,
 }
@@ -45,18 +48,30 @@ impl NatsServer {
     pub async fn start_with(max_payload: usize, more: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for _ in 0..ATTEMPTS {
-            let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-            let port = free.expect("a free port").port();
+            let (port, monitor) = (free_port(), free_port());
             let config = format!(
-                "listen: \"127.0.0.1:{port}\"\nmax_payload: {max_payload}\nmax_pending: {}\n{more}\n",
+                "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor}\"\nmax_payload: {max_payload}\n\
+                 max_pending: {}\n{more}\n",
                 8 * max_payload
             );
             std::fs::write(dir.path().join("nats.conf"), config).expect("the configuration is written");
             if let Some(process) = spawn(port, &dir).await {
-                return Self { url: format!("nats://127.0.0.1:{port}"), port, process, dir };
+                return Self { url: format!("nats://127.0.0.1:{port}"), port, monitor, process, dir };
             }
         }
         panic!("nats-server did not start in {ATTEMPTS} attempts");
+    }
+
+    /// A number of its monitoring (`/varz`): `slow_consumers`, `in_bytes`, `out_bytes` and others.
+    pub fn varz(&self, name: &str) -> u64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.monitor)).expect("the monitoring listens");
+        let request = "GET /varz HTTP/1.0\r\nHost: nats\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("the request is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the monitoring answers");
+        let value = answer.split_once(&format!("\"{name}\":")).map(|(_, rest)| rest.trim_start());
+        let digits = value.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("no {name} in {answer}"))
     }
 
     /// Its process, to stop and continue it.
@@ -80,6 +95,11 @@ impl NatsServer {
         }
         panic!("nats-server did not start again on port {}", self.port);
     }
+}
+
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    free.expect("a free port").port()
 }
 
 /// Starts a server with the configuration in the folder; `None` if it ended before it listened.

@@ -182,12 +182,19 @@ impl Checks {
             let live = self.live.get(&request).unwrap_or_else(|| panic!("{request:?} is dispatched after its end"));
             assert!(live.deadline > now, "{request:?} is dispatched too late");
         }
+        if let JobSpec::Prepare(_) = &dispatch.spec {
+            assert!(!dispatch.holders.is_empty(), "{artifact} is to be prepared, and nobody holds its code");
+        }
+        for holder in &dispatch.holders {
+            let waits = |l: &Live| l.from == *holder && l.code == artifact.code_hash && self.is_there(l, now);
+            assert!(self.live.values().any(waits), "{holder} is said to hold what it does not wait for");
+        }
         match &dispatch.spec {
             JobSpec::Prepare(spec)
                 if spec.threads == 1 && self.engines == 1 && self.has_workers(WorkerKind::Execute) =>
             {
                 let asks = |l: &Live| {
-                    l.code == artifact.code_hash && !matches!(l.work, Work::HeadsUp) && self.is_there(l, now)
+                    l.code == artifact.code_hash && !matches!(l.work, Work::HeadsUp { .. }) && self.is_there(l, now)
                 };
                 let urgent = self.live.values().find(|l| asks(l));
                 assert!(urgent.is_none(), "priority fell: {urgent:?} is prepared in the background");

@@ -24,15 +24,15 @@ impl Checks {
         }
         let kind = match &submission.work {
             Work::Execute(_) => WorkerKind::Execute,
-            Work::Precheck | Work::HeadsUp => WorkerKind::Prepare,
+            Work::Precheck | Work::HeadsUp { .. } => WorkerKind::Prepare,
         };
         let abandoned = self.cancelled.contains(&submission.id);
         if self.has_workers(kind) && !abandoned {
-            self.needed.insert(submission.code.hash, now);
+            self.needed.insert(submission.code, now);
         }
         self.live.entry(submission.id).or_insert_with(|| Live {
             from,
-            code: submission.code.hash,
+            code: submission.code,
             work: submission.work.clone(),
             deadline: now.after(submission.answer_within),
             abandoned,
@@ -81,7 +81,7 @@ impl Checks {
         let code = code(n);
         let number = match &live.work {
             Work::Execute(work) => Some(candidate_of(&work.block_data)),
-            Work::Precheck | Work::HeadsUp => None,
+            Work::Precheck | Work::HeadsUp { .. } => None,
         };
         match &verdict.outcome {
             Outcome::Valid(BlobRef::Inline(result)) => {
@@ -124,7 +124,7 @@ impl Checks {
                 let ours = self.past.values().any(|past| past.ours >= 3) || self.store_failed || self.hung;
                 assert!(ours, "the infrastructure did not fail: {error}");
             }
-            Outcome::HeadsUpTaken | Outcome::Expired | Outcome::Valid(_) => {}
+            Outcome::HeadsUpTaken | Outcome::HeadsUpPrepared | Outcome::Expired | Outcome::Valid(_) => {}
         }
     }
 

@@ -1,16 +1,17 @@
 //! What the tasks of a worker work with.
 
-use super::{cache::ArtifactCache, transfers::ReadRoom};
+use super::{cache::ArtifactCache, transfers::Inputs};
 use crate::supervise::JobRunner;
-use pvf_shared::store::BlobStore;
-use std::sync::Arc;
+use pvf_shared::{pull::Results, store::BlobStore};
 
 /// What all jobs of a worker share.
 pub(super) struct JobContext {
     pub(super) store: BlobStore,
     pub(super) runner: JobRunner,
     pub(super) cache: ArtifactCache,
-    pub(super) read_room: Arc<ReadRoom>,
-    /// Larger results go to the store, bytes.
-    pub(super) max_inline: usize,
+    pub(super) inputs: Inputs,
+    /// Large results, until their clients have pulled them or they are too old.
+    pub(super) results: Results,
+    /// Larger results are kept here, bytes.
+    pub(super) inline_max: usize,
 }

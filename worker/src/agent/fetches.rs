@@ -1,20 +1,18 @@
 //! What jobs need before they can be handed to a process: fetched without a slot, and kept until they have begun.
 //!
-//! A store that is slow or hangs holds up only the jobs that need something of it.
+//! A store or a client that is slow or hangs holds up only the jobs that need something of it.
 
 use super::{
     context::JobContext,
     inputs::{FetchFailure, Fetched, Inputs},
     messages::TaskMessage,
-    transfers::download,
 };
 use futures::FutureExt as _;
 use pvf_shared::{
-    Bytes,
     blob::BlobRef,
-    ids::CodeHash,
+    identity::ClientId,
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
-    store::StoreError,
+    pull::PullError,
     verdict::InternalError,
     wire::Dispatch,
 };
@@ -58,7 +56,7 @@ impl Fetches {
     ) {
         let attempt = AttemptKey::from(&*dispatch);
         let task = tokio::spawn(async move {
-            let result = context.fetch(&dispatch.spec).await;
+            let result = context.fetch(&dispatch.spec, &dispatch.holders).await;
             // The loop may be gone when this ends.
             let _ = to_loop.send(TaskMessage::Fetched { fetch, result });
         });
@@ -113,15 +111,15 @@ impl JobContext {
     }
 
     /// Gets what a job needs to this machine.
-    async fn fetch(&self, spec: &JobSpec) -> Result<Fetched, FetchFailure> {
+    async fn fetch(&self, spec: &JobSpec, holders: &[ClientId]) -> Result<Fetched, FetchFailure> {
         let started = Instant::now();
         let inputs = match spec {
             JobSpec::Prepare(job) => {
-                let fetched = guarded(self.fetch_code(job), |ours| ours).await;
+                let fetched = guarded(self.fetch_code(job, holders), |ours| ours).await;
                 fetched.map_err(|error| JobOutcome::Prepare(PrepareOutcome::Internal(error)))
             }
             JobSpec::Execute(job) => {
-                guarded(self.fetch_execution(job), ExecuteOutcome::Internal).await.map_err(JobOutcome::Execute)
+                guarded(self.fetch_execution(job, holders), ExecuteOutcome::Internal).await.map_err(JobOutcome::Execute)
             }
         };
         let took = started.elapsed();
@@ -131,33 +129,24 @@ impl JobContext {
         }
     }
 
-    async fn fetch_code(&self, job: &PrepareJob) -> Result<Inputs, InternalError> {
-        let code = self.input(&job.code).await?;
-        if CodeHash::of(&code) != job.artifact.code_hash {
-            return Err(InternalError::InputBlob("the code does not match its hash".into()));
-        }
+    async fn fetch_code(&self, job: &PrepareJob, holders: &[ClientId]) -> Result<Inputs, InternalError> {
+        let code = self.inputs.code(job.artifact.code_hash, holders).await.map_err(not_pulled)?;
         Ok(Inputs::Prepare { code })
     }
 
-    async fn fetch_execution(&self, job: &ExecuteJob) -> Result<Inputs, ExecuteOutcome> {
-        let block_data = self.input(&job.block_data).await.map_err(ExecuteOutcome::Internal)?;
+    async fn fetch_execution(&self, job: &ExecuteJob, holders: &[ClientId]) -> Result<Inputs, ExecuteOutcome> {
+        let block_data = self.inputs.block_data(&job.block_data, holders).await;
+        let block_data = block_data.map_err(|error| ExecuteOutcome::Internal(not_pulled(error)))?;
         let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
         let artifact = self.cache.get(&job.artifact, job.digest, is_mapped).await?;
         Ok(Inputs::Execute { block_data, artifact })
     }
+}
 
-    /// Fetches an input. A missing or damaged one is an infrastructure failure, not a verdict.
-    async fn input(&self, blob: &BlobRef) -> Result<Bytes, InternalError> {
-        // What came with the dispatch is here already.
-        let _room = match blob {
-            BlobRef::Inline(_) => None,
-            BlobRef::Stored { len, .. } => self.read_room.input(*len).await,
-        };
-        download(|| self.store.fetch(blob)).await.map_err(|error| match error {
-            StoreError::NotFound { .. } | StoreError::Damaged { .. } => InternalError::InputBlob(error.to_string()),
-            other => InternalError::Store(other.to_string()),
-        })
-    }
+/// Whatever the holders did, or the bus: it says nothing about the candidate or the code, and nothing has begun.
+#[expect(clippy::needless_pass_by_value, reason = "used in map_err")]
+fn not_pulled(error: PullError) -> InternalError {
+    InternalError::InputBlob(error.to_string())
 }
 
 #[cfg(test)]

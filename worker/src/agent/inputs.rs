@@ -1,4 +1,4 @@
-//! What a job needs from the store, once it is on this machine, and how a job ends that cannot get it.
+//! What a job needs from the store and from clients, once it is on this machine, and how a job ends that cannot get it.
 
 use super::cache::UsedCopy;
 use pvf_shared::{

@@ -1,4 +1,4 @@
-//! The task of one run: run the job's process, store what it made, report the outcome.
+//! The task of one run: run the job's process, store or keep what it made, report the outcome.
 
 use super::{
     context::JobContext,
@@ -12,6 +12,7 @@ use pvf_shared::{
     Bytes,
     artifact::ArtifactInfo,
     blob::BlobRef,
+    ids::BlobHash,
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareJob, PrepareOutcome},
     store::StoreError,
     verdict::InternalError,
@@ -100,7 +101,7 @@ impl JobContext {
                     let (outcome, usage) =
                         self.runner.execute_with_grant(job, artifact.file(), block_data, grant).await;
                     let started = Instant::now();
-                    let outcome = self.fit(outcome).await;
+                    let outcome = self.fit(outcome);
                     (outcome, JobUsage { io: fetching + started.elapsed(), ..usage })
                 };
                 let (outcome, usage) = guarded(execution, ExecuteOutcome::Internal, job.limits()).await;
@@ -136,13 +137,16 @@ impl JobContext {
         (outcome, usage)
     }
 
-    /// Stores a result that does not fit into a message.
-    async fn fit(&self, outcome: ExecuteOutcome) -> ExecuteOutcome {
+    /// Keeps a large result, for its client to pull.
+    fn fit(&self, outcome: ExecuteOutcome) -> ExecuteOutcome {
         match outcome {
-            ExecuteOutcome::Valid(BlobRef::Inline(result)) if result.len() > self.max_inline => {
-                match self.store.put_blob(result).await {
-                    Ok(blob) => ExecuteOutcome::Valid(blob),
-                    Err(error) => ExecuteOutcome::Internal(InternalError::Store(error.to_string())),
+            ExecuteOutcome::Valid(BlobRef::Inline(result)) if result.len() > self.inline_max => {
+                let (hash, len) = (BlobHash::of(&result), result.len() as u64);
+                if self.results.keep(hash.into(), result) {
+                    ExecuteOutcome::Valid(BlobRef::Held { hash, len })
+                } else {
+                    let why = format!("a result of {len} bytes is larger than all that a worker keeps");
+                    ExecuteOutcome::Internal(InternalError::Kernel(why))
                 }
             }
             other => other,

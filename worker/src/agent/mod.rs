@@ -28,9 +28,10 @@ use cache::{ArtifactCache, CacheSettings};
 use context::JobContext;
 use pvf_shared::{
     bus::{BusError, SharedBus},
-    config::ProtocolTimeouts,
+    config::{ProtocolTimeouts, inline_max_on},
     http::Http,
     ids::FleetName,
+    pull::{ResultLimits, Results},
     store::BlobStore,
     wire::{SPEAKS, WorkerHello, WorkerKind},
 };
@@ -41,7 +42,7 @@ use std::{
     sync::{Arc, Once},
     time::Duration,
 };
-use transfers::ReadRoom;
+use transfers::{Inputs, ReadRoom};
 
 /// Default limit of spare forks of one template, which are made one after another.
 const MAX_SPARES: u32 = 8;
@@ -185,8 +186,9 @@ impl Worker {
                 WorkerKind::Execute => store.artifact_keys().trusts(),
             },
         };
-        let max_inline = bus.max_payload().saturating_sub(pvf_shared::config::ENVELOPE_RESERVE);
-        let jobs = Arc::new(JobContext { store, runner, cache, read_room, max_inline });
+        let inputs = Inputs::new(config.fleet.clone(), bus.clone(), read_room);
+        let (results, inline_max) = (Results::new(ResultLimits::default()), inline_max_on(bus.max_payload()));
+        let jobs = Arc::new(JobContext { store, runner, cache, inputs, results, inline_max });
         let agent = AgentConfig { kind: config.kind, registration, timing: config.timing, drain: config.drain };
         let status = Status { metrics, http: Http::new() };
         Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status, self_test: config.self_test })

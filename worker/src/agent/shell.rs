@@ -16,6 +16,7 @@ use pvf_shared::{
     bus::{BusError, Message, Subscription},
     http::Http,
     identity::WorkerId,
+    pull, subjects,
     time::Timestamp,
     wire::{self, Dispatch, FromWorker, Holding, ToWorker},
 };
@@ -26,6 +27,7 @@ use std::{
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::AbortHandle,
     time::Instant,
 };
 
@@ -56,6 +58,15 @@ impl Clock {
     }
 }
 
+/// The task that answers pulls of results, until this is dropped.
+struct Holder(AbortHandle);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The shell of a worker's agent.
 pub(super) struct Shell {
     core: Agent,
@@ -70,6 +81,7 @@ pub(super) struct Shell {
     to_loop: UnboundedSender<TaskMessage>,
     from_tasks: UnboundedReceiver<TaskMessage>,
     left: bool,
+    _holder: Holder,
 }
 
 impl Shell {
@@ -78,6 +90,9 @@ impl Shell {
         let Worker { config, fleet, bus, jobs, status, self_test } = worker;
         let own = &config.registration;
         let id = WorkerId::new(config.kind, bus.user());
+        let pulls = bus.subscribe(&subjects::worker_pulls(&fleet, &id)).await?;
+        let results = jobs.results.clone();
+        let holder = tokio::spawn(pull::serve(bus.clone(), pulls, move |content| results.find(content)));
         let client = CoordinatorClient::new(bus, fleet, id, config.timing.ack);
         let commands = client.commands().await?;
         tracing::info!(worker = %id, slots = own.slots, engine = %own.engine, host = %own.host,
@@ -87,7 +102,22 @@ impl Shell {
         let (to_loop, from_tasks) = unbounded_channel();
         let (fetches, runs, self_tests) = (Fetches::default(), Runs::default(), SelfTests::new(self_test));
         let left = false;
-        Ok(Self { core, clock, client, commands, jobs, fetches, runs, self_tests, status, to_loop, from_tasks, left })
+        let holder = Holder(holder.abort_handle());
+        Ok(Self {
+            core,
+            clock,
+            client,
+            commands,
+            jobs,
+            fetches,
+            runs,
+            self_tests,
+            status,
+            to_loop,
+            from_tasks,
+            left,
+            _holder: holder,
+        })
     }
 
     /// Runs until the core has left.
@@ -240,6 +270,8 @@ impl Shell {
     }
 
     fn show_status(&self) {
+        // Frees those that are too old.
+        self.status.metrics.result_bytes(self.jobs.results.bytes() as u64);
         self.status.metrics.show(&self.core, self.client.is_connected());
         let http = &self.status.http;
         http.liveness.tick();

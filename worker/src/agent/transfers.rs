@@ -1,11 +1,24 @@
-//! Reads from and writes to the object store that are repeated when they fail, and how many of them go on at once: what
-//! is read is in memory until it is written to a file, or until its job begins.
+//! What comes from elsewhere: inputs that are pulled from clients, and reads from and writes to the object store that
+//! are repeated when they fail. What is read is in memory until it is written to a file, or until its job begins, so
+//! there is a bound of what is read at once.
 
 use pvf_shared::{
+    Bytes,
+    blob::BlobRef,
+    bus::SharedBus,
+    config::MAX_PULLED,
+    content::Content,
+    identity::ClientId,
+    ids::{CodeHash, FleetName},
+    pull::{PullError, PullSettings, Puller, Wanted},
     retry::{self, Retryable as _},
     store::StoreError,
+    subjects,
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A read is not repeated any more after this time: the store's own client has repeated it by then.
@@ -40,6 +53,43 @@ impl ReadRoom {
     }
 }
 
+/// Pulls the inputs of jobs from the clients that hold them.
+pub(super) struct Inputs {
+    fleet: FleetName,
+    puller: Puller,
+    room: Arc<ReadRoom>,
+}
+
+impl Inputs {
+    pub(super) fn new(fleet: FleetName, bus: SharedBus, room: Arc<ReadRoom>) -> Self {
+        Self { fleet, puller: Puller::new(bus, PullSettings::default()), room }
+    }
+
+    /// Validation code. How long it is, only its holders tell: the claim of one client must not decide for others.
+    pub(super) async fn code(&self, hash: CodeHash, holders: &[ClientId]) -> Result<Bytes, PullError> {
+        self.pull(Content::Code(hash), None, holders).await
+    }
+
+    /// Block data, which may have come with the dispatch.
+    pub(super) async fn block_data(&self, blob: &BlobRef, holders: &[ClientId]) -> Result<Bytes, PullError> {
+        match blob {
+            BlobRef::Inline(bytes) => Ok(bytes.clone()),
+            BlobRef::Held { hash, len } => self.pull(Content::Blob(*hash), Some(*len), holders).await,
+        }
+    }
+
+    async fn pull(
+        &self,
+        content: Content,
+        expected_len: Option<u64>,
+        holders: &[ClientId],
+    ) -> Result<Bytes, PullError> {
+        let holders = holders.iter().map(|client| subjects::client_pulls(&self.fleet, client)).collect();
+        let wanted = Wanted { content, expected_len, max_len: MAX_PULLED, holders };
+        self.puller.fetch(&wanted, |len| self.room.input(len)).await.map(|(bytes, _room)| bytes)
+    }
+}
+
 /// Stores what a preparation made; a failed upload is repeated.
 pub(super) async fn upload<T, F: Future<Output = Result<T, StoreError>>>(
     put: impl FnMut() -> F,
@@ -48,7 +98,7 @@ pub(super) async fn upload<T, F: Future<Output = Result<T, StoreError>>>(
     put.retry(retry::ARTIFACT_UPLOAD).notify(log).await
 }
 
-/// Reads what a job needs. A read that fails is repeated, unless the store has answered what is there instead, or has
+/// Reads an artifact. A read that fails is repeated, unless the store has answered what is there instead, or has
 /// taken long to fail.
 pub(super) async fn download<T, F: Future<Output = Result<T, StoreError>>>(
     get: impl FnMut() -> F,
@@ -61,7 +111,6 @@ pub(super) async fn download<T, F: Future<Output = Result<T, StoreError>>>(
         | StoreError::NoBucket { .. }
         | StoreError::Stalled { .. }
         | StoreError::TooLarge { .. }
-        | StoreError::Damaged { .. }
         | StoreError::NoSigningKey { .. }
         | StoreError::Seal { .. } => false,
     };

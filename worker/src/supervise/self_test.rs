@@ -38,7 +38,6 @@ impl JobRunner {
         let artifact = ArtifactId { code_hash: CodeHash::of(CODE), prep_hash: params.prep_hash(), engine };
         let prepare = PrepareJob {
             artifact: artifact.clone(),
-            code: BlobRef::Inline(Bytes::from_static(CODE)),
             cpu_limit: params.prep_timeout(PvfPrepKind::Prepare),
             executor_params: params.clone(),
             code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,

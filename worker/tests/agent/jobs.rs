@@ -15,23 +15,22 @@ use pvf_shared::{
     blob::BlobRef,
     bus::local::LocalBus,
     config::ProtocolTimeouts,
-    ids::{BlobHash, CodeHash, JobId},
+    content::Content,
+    ids::{BlobHash, FleetName, JobId},
     job::{ExecuteJob, ExecuteOutcome, JobSpec, PrepareJob, PrepareOutcome},
     params::ExecutorParams,
+    pull::{PullSettings, Puller, Wanted},
+    subjects,
     verdict::{AmbiguousReason, InternalError, PrepareError},
     wire::{DispatchReply, WorkerKind},
 };
 use pvf_worker::agent::WorkerConfig;
-use std::{path::Path, time::Duration};
-
-fn preparation(code: &[u8]) -> PrepareJob {
-    prepare_job(code, ExecutorParams::default())
-}
+use std::{future::ready, path::Path, time::Duration};
 
 #[tokio::test]
 async fn artifacts_are_stored_before_they_are_reported() {
     let mut worker = WorkerFixture::new(WorkerKind::Prepare).await;
-    let job = preparation(&echo_like());
+    let job = worker.preparation(&echo_like());
     let PrepareOutcome::Prepared(info) = worker.prepare(1, job.clone()).await else { panic!("it compiles") };
     assert_eq!(worker.store.look_up(&job.artifact).await.unwrap(), Some(StoredArtifact::Prepared(info)));
     // A second preparation gives the same bytes.
@@ -41,12 +40,13 @@ async fn artifacts_are_stored_before_they_are_reported() {
 #[tokio::test]
 async fn only_deterministic_failures_are_kept() {
     let mut worker = WorkerFixture::new(WorkerKind::Prepare).await;
-    let job = preparation(b"rubbish");
+    let job = worker.preparation(b"rubbish");
     let PrepareOutcome::Failed(error) = worker.prepare(1, job.clone()).await else { panic!("it is not wasm") };
     assert!(matches!(error, PrepareError::Prevalidation(_)));
     assert_eq!(worker.store.look_up(&job.artifact).await.unwrap(), Some(StoredArtifact::Failed(error)));
 
-    let job = PrepareJob { cpu_limit: Duration::from_millis(1), ..preparation(&pvf_guests::corpus::large(1000)) };
+    let job =
+        PrepareJob { cpu_limit: Duration::from_millis(1), ..worker.preparation(&pvf_guests::corpus::large(1000)) };
     let outcome = worker.prepare(2, job.clone()).await;
     assert!(matches!(outcome, PrepareOutcome::Failed(PrepareError::TimedOut { .. })), "{outcome:?}");
     assert_eq!(worker.store.look_up(&job.artifact).await.unwrap(), None);
@@ -55,12 +55,30 @@ async fn only_deterministic_failures_are_kept() {
 #[tokio::test]
 async fn missing_and_mismatching_inputs_are_internal_errors() {
     let mut worker = WorkerFixture::new(WorkerKind::Prepare).await;
-    let mut job = preparation(&echo_like());
-    job.artifact.code_hash = CodeHash::of(b"another");
-    assert!(matches!(worker.prepare(1, job).await, PrepareOutcome::Internal(InternalError::InputBlob(_))));
-    let mut job = preparation(&echo_like());
-    job.code = BlobRef::Stored { hash: BlobHash([1; 32]), len: 9 };
-    assert!(matches!(worker.prepare(2, job).await, PrepareOutcome::Internal(InternalError::InputBlob(_))));
+    let missing = prepare_job(&echo_like(), ExecutorParams::default());
+    let outcome = worker.prepare(1, missing.clone()).await;
+    let PrepareOutcome::Internal(InternalError::InputBlob(why)) = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("does not have it"), "{why}");
+    // The client has other bytes under this hash.
+    worker.hold(Content::of_code(&echo_like()), b"rubbish");
+    let outcome = worker.prepare(2, missing).await;
+    let PrepareOutcome::Internal(InternalError::InputBlob(why)) = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("sent bytes with another hash"), "{why}");
+}
+
+#[tokio::test]
+async fn large_block_data_is_pulled_from_the_client() {
+    let bus = LocalBus::with_max_payload(64 * 1024);
+    let mut worker = WorkerFixture::with(config(WorkerKind::Execute, Path::new(WORKER)), bus).await;
+    let data = vec![7; 3 * 1024 * 1024];
+    let hash = BlobHash::of(&data);
+    let block_data = BlobRef::Held { hash, len: data.len() as u64 };
+    let job = ExecuteJob { block_data, ..worker.execution(&returns(RESULT)).await };
+    let outcome = worker.execute(1, job.clone()).await;
+    assert!(matches!(outcome, ExecuteOutcome::Internal(InternalError::InputBlob(_))), "{outcome:?}");
+    worker.hold(hash.into(), &data);
+    let outcome = worker.execute(2, job).await;
+    assert!(matches!(outcome, ExecuteOutcome::Valid(_)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -137,13 +155,23 @@ async fn a_cancelled_job_is_killed_and_not_reported() {
 }
 
 #[tokio::test]
-async fn a_result_that_does_not_fit_the_bus_goes_to_the_store() {
-    let bus = LocalBus::with_max_payload(1024 * 1024);
-    let mut worker = WorkerFixture::with(config(WorkerKind::Execute, Path::new(WORKER)), bus).await;
+async fn a_large_result_is_kept_and_can_be_pulled() {
+    let mut worker = WorkerFixture::new(WorkerKind::Execute).await;
     let large = result(&[9; 2 * 1024 * 1024], 1);
     let job = worker.execution(&returns(&large)).await;
-    let ExecuteOutcome::Valid(blob @ BlobRef::Stored { .. }) = worker.execute(1, job).await else { panic!("inline") };
-    assert_eq!(worker.store.fetch(&blob).await.unwrap(), large);
+    let ExecuteOutcome::Valid(BlobRef::Held { hash, len }) = worker.execute(1, job).await else { panic!("inline") };
+    assert_eq!((hash, len), (BlobHash::of(&large), large.len() as u64));
+    let wanted = Wanted {
+        content: hash.into(),
+        expected_len: Some(len),
+        max_len: len,
+        holders: vec![subjects::worker_pulls(&FleetName::default(), &worker.id)],
+    };
+    let puller = Puller::new(worker.bus.clone(), PullSettings::default());
+    // A client may ask for it again.
+    for _ in 0..2 {
+        assert!(puller.fetch(&wanted, |_| ready(())).await.unwrap().0 == large);
+    }
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ fn dispatch(job: u64, urgency: u8, spec: &JobSpec) -> ToWorker {
         urgency,
         request: None,
         spec: spec.clone(),
+        holders: vec![],
         acknowledged: vec![],
     }))
 }

@@ -6,13 +6,16 @@ use crate::common::{self, AMPLE, WORKER, execute_job, until};
 use futures::StreamExt as _;
 use pvf_guests::corpus::busy;
 use pvf_shared::{
+    Bytes,
     bus::{Bus as _, Subscription, local::LocalBus},
     config::ProtocolTimeouts,
+    content::Content,
     http::Http,
-    identity::WorkerId,
+    identity::{ClientId, UserName, WorkerId},
     ids::{FencingToken, FleetName, JobId},
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, PrepareJob, PrepareOutcome},
     params::ExecutorParams,
+    pull::{self, Hold, Holdings},
     store::{ArtifactKeys, BlobStore},
     subjects::{self, Subject},
     wire::{
@@ -38,6 +41,10 @@ pub struct WorkerFixture {
     pub store: BlobStore,
     pub heard: Subscription,
     pub id: WorkerId,
+    /// A client that holds the inputs of jobs.
+    pub client: ClientId,
+    holdings: Holdings,
+    held: Vec<Hold>,
     /// Where the answer to the registration goes, until it is sent.
     registration: Option<Subject>,
     pub worker: JoinHandle<()>,
@@ -95,7 +102,23 @@ impl WorkerFixture {
         assert!(matches!(first, FromWorker::Hello(_)), "the first message is no registration: {first:?}");
         let id = subjects::requesting_worker(&FleetName::default(), &message.subject).expect("a worker's subject");
         let (stop, early) = (Some(stop), VecDeque::new());
-        Self { bus, store, heard, id, registration: message.reply, worker, stop, early, metrics }
+        let (client, holdings) = (ClientId::new(UserName::default()), Holdings::default());
+        let pulls = bus.subscribe(&subjects::client_pulls(&FleetName::default(), &client)).await.unwrap();
+        let offered = holdings.clone();
+        tokio::spawn(pull::serve(bus.clone(), pulls, move |content| offered.find(content)));
+        let (registration, held) = (message.reply, Vec::new());
+        Self { bus, store, heard, id, client, holdings, held, registration, worker, stop, early, metrics }
+    }
+
+    /// The client holds this content from now on.
+    pub fn hold(&mut self, content: Content, bytes: &[u8]) {
+        self.held.push(self.holdings.hold(content, Bytes::copy_from_slice(bytes)));
+    }
+
+    /// A preparation of this code, which the client holds.
+    pub fn preparation(&mut self, code: &[u8]) -> PrepareJob {
+        self.hold(Content::of_code(code), code);
+        common::prepare_job(code, ExecutorParams::default())
     }
 
     /// Accepts the registration.
@@ -136,7 +159,8 @@ impl WorkerFixture {
 
     pub async fn dispatch(&mut self, (token, job): (FencingToken, u64), spec: JobSpec) -> DispatchReply {
         let (job, acknowledged) = (JobId(job), vec![]);
-        let dispatch = Dispatch { token, job, attempt: 1, urgency: 0, request: None, spec, acknowledged };
+        let holders = vec![self.client];
+        let dispatch = Dispatch { token, job, attempt: 1, urgency: 0, request: None, spec, holders, acknowledged };
         self.tell(ToWorker::Dispatch(Box::new(dispatch))).await
     }
 

@@ -75,7 +75,7 @@ async fn bus(global: &Global) -> Vec<Check> {
     )];
     let config = ClientConfig { fleet: global.fleet.clone(), patience: PATIENCE, ..ClientConfig::default() };
     let asked = async {
-        let host = ValidationHost::connect(bus, None, config).await?;
+        let host = ValidationHost::connect(bus, config).await?;
         let started = std::time::Instant::now();
         let status = host.status().await?;
         Ok::<_, pvf_shared::client::ClientError>((status, started.elapsed()))

@@ -23,7 +23,7 @@ pub(crate) fn find(core: &Core, id: &ArtifactId) -> Option<ArtifactKey> {
 
 /// The artifact of a spec for an engine, added to the table if it is new there.
 pub(crate) fn find_or_add(core: &mut Core, spec: &PvfSpec, engine: EngineKey, now: Timestamp) -> ArtifactKey {
-    match core.artifacts.find(spec.code.hash, spec.prep_hash, engine) {
+    match core.artifacts.find(spec.code, spec.prep_hash, engine) {
         Some(key) => key,
         None => core.artifacts.add(spec.artifact_id(core.workers.engine(engine)), engine, now),
     }

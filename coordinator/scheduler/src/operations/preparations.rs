@@ -1,18 +1,24 @@
 //! Preparations in the queue.
 
 use crate::{
-    core::{BackgroundTask, Core, Out},
+    core::{BackgroundTask, Core, FollowUp, Out},
     keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, Waiter},
     notice::Notice,
     operations::{artifacts, workers},
-    tables::{ArtifactEvent, ArtifactState, PrecheckTerms, Preparation, PreparationEvent, PreparationState, Timer},
+    tables::{
+        Artifact, ArtifactEvent, ArtifactState, FetchStage, HeadsUp, PrecheckTerms, Preparation, PreparationEvent,
+        PreparationState, Timer,
+    },
     time::Timestamp,
 };
 use pvf_proto::{
     ids::{JobId, RequestId},
     priority::PreparePriority,
-    verdict::InternalError,
+    verdict::{InternalError, Outcome},
 };
+
+/// Waiters that are looked at for heads-ups when a worker has their code.
+const TOLD_AT_ONCE: usize = 256;
 
 /// Queues the preparation of an artifact.
 pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
@@ -114,6 +120,36 @@ pub(crate) fn withdraw(core: &mut Core, out: &mut Out, job: JobId) {
             if core.workers.get(&worker).is_some_and(|worker| worker.has(at)) {
                 workers::send_cancel(core, out, worker, at);
             }
+        }
+    }
+}
+
+/// Removes a queued preparation that nobody waits for who has the code.
+pub(crate) fn drop_unwanted(core: &mut Core, out: &mut Out, job: JobId) {
+    let Some(key) = core.preparations.get(&job).map(|task| task.artifact) else { return };
+    withdraw(core, out, job);
+    if core.artifacts.get(key).is_some_and(Artifact::is_used) {
+        artifacts::relist(core, out, key);
+    } else {
+        artifacts::forget(core, key);
+    }
+}
+
+/// Answers the heads-ups that wait until a worker has the code of a preparation, if one has. Many are answered only
+/// when the artifact is there.
+pub(crate) fn tell_if_taken(core: &Core, out: &mut Out, job: JobId) {
+    let Some(task) = core.preparations.get(&job) else { return };
+    let PreparationState::Dispatched { attempt, worker, .. } = *task.state() else { return };
+    let slot = core.workers.get(&worker).and_then(|worker| worker.slot(AttemptKey { job, attempt }));
+    if !slot.is_some_and(|slot| slot.fetch == FetchStage::Over) {
+        return;
+    }
+    let Some(artifact) = core.artifacts.get(task.artifact) else { return };
+    for waiter in artifact.waiters.iter().take(TOLD_AT_ONCE) {
+        if let Waiter::Preparation(request) = *waiter
+            && core.requests.preparation(&request).is_some_and(|context| context.heads_up == Some(HeadsUp::Taken))
+        {
+            out.follow_up(FollowUp::EndRequest { request, outcome: Some(Outcome::HeadsUpTaken) });
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn completion(
     Completion {
         outcome,
         worker,
-        code_hash: context.spec.code.hash,
+        code_hash: context.spec.code,
         artifact: artifact.map(|artifact| ArtifactSummary {
             id: context.spec.artifact_id(core.workers.engine(artifact.engine)),
             bytes: artifact.bytes,

@@ -6,7 +6,7 @@ use crate::{
     keys::{ArtifactKey, AttemptKey, UserKey},
 };
 use pvf_proto::{
-    identity::WorkerId,
+    identity::{ClientId, WorkerId},
     ids::RequestId,
     job::JobSpec,
     units::{MAX_WAIT, WALL_CLOCK_FACTOR},
@@ -23,11 +23,13 @@ pub(crate) struct JobToSend {
     /// One of the requests it is for, for logs.
     pub(crate) request: Option<RequestId>,
     pub(crate) spec: JobSpec,
+    /// The clients that hold what it has to pull.
+    pub(crate) holders: Vec<ClientId>,
 }
 
 /// Dispatches a job to a worker.
 pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: JobToSend) {
-    let JobToSend { at, user, urgency, request, spec } = job;
+    let JobToSend { at, user, urgency, request, spec, holders } = job;
     let cpu_limit = match &spec {
         JobSpec::Prepare(job) => job.cpu_limit,
         JobSpec::Execute(job) => job.cpu_limit,
@@ -39,7 +41,7 @@ pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: Jo
     }
     let acknowledged = out.acknowledgements_for(worker);
     let token = core.config.token;
-    let dispatch = Dispatch { token, job: at.job, attempt: at.attempt, urgency, request, spec, acknowledged };
+    let dispatch = Dispatch { token, job: at.job, attempt: at.attempt, urgency, request, spec, holders, acknowledged };
     out.effect(Effect::ToWorker { worker, message: ToWorker::Dispatch(Box::new(dispatch)) });
 }
 

@@ -5,6 +5,7 @@ use crate::{
     tables::{Clients, MAX_CLIENTS, MAX_USERS, RequestClass},
 };
 use pvf_proto::{
+    config::{INLINE_MAX, MAX_PULLED},
     identity::ClientId,
     units::{MAX_TIMEOUT, MAX_WAIT},
     wire::{ExecuteSubmission, Refusal, Submission, Work},
@@ -29,6 +30,9 @@ pub fn check(submission: &Submission) -> Result<(), Refusal> {
         ms("prepare timeout", timeout, MAX_TIMEOUT)?;
     }
     if let Work::Execute(execute) = &submission.work {
+        let inline = execute.block_data.inline_len() as u64;
+        in_range("inline block data", inline, 0, INLINE_MAX as u64, "bytes")?;
+        in_range("block data", execute.block_data.len(), 0, MAX_PULLED, "bytes")?;
         bytes("PoV bomb limit", execute.pov_bomb_limit.into())?;
         if let Some(timeout) = execute.exec_timeout {
             ms("execution timeout", timeout, MAX_TIMEOUT)?;
@@ -48,7 +52,7 @@ fn in_range(field: &str, value: u64, min: u64, max: u64, unit: &str) -> Result<(
 pub(crate) fn class_and_bytes(work: &Work) -> (RequestClass, u64) {
     match work {
         Work::Execute(work) => (RequestClass(Some(work.kind)), execute_bytes(work)),
-        Work::Precheck | Work::HeadsUp => (RequestClass(None), 0),
+        Work::Precheck | Work::HeadsUp { .. } => (RequestClass(None), 0),
     }
 }
 

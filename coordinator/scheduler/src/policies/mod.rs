@@ -4,6 +4,7 @@
 mod admission;
 mod execute_queue;
 mod fair_queue;
+mod holders;
 mod placement;
 mod prepare_queue;
 mod relevance;
@@ -13,6 +14,7 @@ mod shares;
 pub use admission::check;
 pub(crate) use admission::{admission_limit, check_kind, class_and_bytes, execute_bytes, session_limit};
 pub(crate) use execute_queue::ExecuteQueue;
+pub(crate) use holders::{HOLDERS_LOOK_AHEAD, choose_holders};
 pub(crate) use placement::{DISPATCHES, Waits, choose_engine, choose_worker, elsewhere, least_loaded, staged_rank};
 pub(crate) use prepare_queue::PrepareQueue;
 pub(crate) use relevance::{execution_relevance, request_relevance};

@@ -49,7 +49,7 @@ pub(crate) fn choose_engine(
     let cost = |engine: &EngineKey| {
         let pool = workers.pool(kind, *engine);
         let slots = pool.slots().max(1);
-        let artifact = artifacts.find(spec.code.hash, spec.prep_hash, *engine).and_then(|key| artifacts.get(key));
+        let artifact = artifacts.find(spec.code, spec.prep_hash, *engine).and_then(|key| artifacts.get(key));
         let there =
             artifact.is_some_and(|a| !matches!(a.state(), ArtifactState::Listed | ArtifactState::Failed { .. }));
         let possible = there || workers.can_prepare(*engine);

@@ -62,9 +62,11 @@ pub(crate) fn need(core: &mut Core, out: &mut Out, need: ArtifactNeed, now: Time
             out.checked(artifact.transition(ArtifactEvent::LookUp));
             out.effect(Effect::LookUp { artifact: artifact.id.clone() });
         }
-        ArtifactState::Preparing(_) => {
+        ArtifactState::Preparing(job) => {
+            let job = *job;
             artifact.waiters.insert(waiter);
             preparations::raise(core, out, key, priority);
+            preparations::tell_if_taken(core, out, job);
         }
         ArtifactState::Prepared(_) => serve(core, out, Serving { waiter, artifact: key, waited: false }, now),
         ArtifactState::Failed { .. } if made_otherwise => {
@@ -91,7 +93,7 @@ fn need_of(core: &Core, waiter: Waiter) -> Option<(Arc<PvfSpec>, bool)> {
         Waiter::Execution(job) => Some((core.executions.get(job)?.context.spec.clone(), false)),
         Waiter::Preparation(request) => {
             let context = core.requests.preparation(&request)?;
-            Some((context.spec.clone(), !context.heads_up))
+            Some((context.spec.clone(), context.heads_up.is_none()))
         }
     }
 }

@@ -6,17 +6,21 @@ use crate::{
     core::{ArtifactNeed, Core, FollowUp, Out},
     keys::{ArtifactKey, AttemptKey, EngineKey, ExcludedWorkers, PrepareSpot, Spot, Waiter},
     operations::{
-        executions,
+        executions, preparations,
         workers::{JobToSend, note_held, send_job},
     },
-    policies::{Waits, choose_worker, elsewhere, execution_relevance, least_loaded, request_relevance, staged_rank},
+    policies::{
+        HOLDERS_LOOK_AHEAD, Waits, choose_holders, choose_worker, elsewhere, execution_relevance, least_loaded,
+        request_relevance, staged_rank,
+    },
     tables::{ArtifactState, Execution, ExecutionEvent, Pool, PreparationEvent, Workers},
     time::Timestamp,
 };
 use pvf_proto::{
     artifact::ArtifactInfo,
-    identity::WorkerId,
-    ids::{JobId, RequestId},
+    blob::BlobRef,
+    identity::{ClientId, WorkerId},
+    ids::{Attempt, JobId, RequestId},
     job::{ExecuteJob, JobSpec, PrepareJob},
     params::PvfPrepKind,
     priority::{ExecuteKind, PreparePriority},
@@ -159,29 +163,45 @@ fn next_new(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKind
     None
 }
 
-/// The first request among the first few waiters of an artifact that is still wanted; those before it that are not end.
-fn first_waiter(core: &Core, out: &mut Out, key: ArtifactKey, now: Timestamp) -> Option<RequestId> {
-    let artifact = core.artifacts.get(key)?;
-    for waiter in artifact.waiters.iter().take(LOOK_AHEAD) {
+/// Some of the requests for an artifact that are still wanted, among its first waiters; those that are not end.
+fn wanted_requests(core: &Core, out: &mut Out, key: ArtifactKey, now: Timestamp) -> Vec<RequestId> {
+    let mut wanted = Vec::new();
+    let Some(artifact) = core.artifacts.get(key) else { return wanted };
+    for waiter in artifact.waiters.iter().take(HOLDERS_LOOK_AHEAD) {
         match *waiter {
             Waiter::Execution(job) => {
                 let Some(execution) = core.executions.get(job) else {
                     out.inconsistent(format_args!("execution {job} waits for an artifact and is not known"));
                     continue;
                 };
-                if let Some(request) = first_wanted(core, out, execution, now) {
-                    return Some(request);
+                if first_wanted(core, out, execution, now).is_some() {
+                    wanted.extend(wanted_of(core, execution, now).take(HOLDERS_LOOK_AHEAD));
                 }
             }
             Waiter::Preparation(request) => match request_relevance(&core.requests, &core.clients, &request, now) {
-                Ok(()) => return Some(request),
+                Ok(()) => wanted.push(request),
                 Err(irrelevant) => {
                     out.follow_up(FollowUp::EndRequest { request, outcome: irrelevant.outcome() });
                 }
             },
         }
+        if wanted.len() >= HOLDERS_LOOK_AHEAD {
+            break;
+        }
     }
-    None
+    wanted
+}
+
+/// The requests of an execution that are still wanted.
+fn wanted_of(core: &Core, execution: &Execution, now: Timestamp) -> impl Iterator<Item = RequestId> {
+    let is_wanted = move |id: &&RequestId| request_relevance(&core.requests, &core.clients, id, now).is_ok();
+    execution.waiters.iter().filter(is_wanted).copied()
+}
+
+/// The clients that hold the input of a job for these requests.
+fn holders(core: &Core, requests: impl Iterator<Item = RequestId>, attempt: Attempt) -> Vec<ClientId> {
+    let clients = requests.filter_map(|id| core.requests.get(&id).map(|request| request.client));
+    choose_holders(&core.clients, clients, attempt)
 }
 
 /// The first request of an execution that is still wanted. Those that are not end.
@@ -204,15 +224,25 @@ fn first_wanted(core: &Core, out: &mut Out, execution: &Execution, now: Timestam
     wanted
 }
 
-/// Dispatches a preparation, even if no request waits for it any more: the next one finds it.
+/// Dispatches a preparation, if a client still waits for it: who waits has the code. Without one it is dropped.
 pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPreparation, now: Timestamp) {
     let NextPreparation { engine, spot, worker } = next;
     let job = spot.place.1;
-    core.prepare_queue.remove(engine, spot);
-    let Some(key) = core.preparations.get(&job).map(|task| task.artifact) else {
+    let Some((key, attempt)) = core.preparations.get(&job).map(|task| (task.artifact, task.last_attempt() + 1)) else {
+        core.prepare_queue.remove(engine, spot);
         return out.inconsistent(format_args!("preparation {job} is dispatched and not known"));
     };
-    let request = first_waiter(core, out, key, now);
+    let wanted = wanted_requests(core, out, key, now);
+    let holders = holders(core, wanted.iter().copied(), attempt);
+    if holders.is_empty() {
+        // If there are more waiters, these are looked at once those before them have ended.
+        if core.artifacts.get(key).is_none_or(|artifact| artifact.waiters.len() <= HOLDERS_LOOK_AHEAD) {
+            preparations::drop_unwanted(core, out, job);
+        }
+        return;
+    }
+    let request = wanted.first().copied();
+    core.prepare_queue.remove(engine, spot);
     let Some(task) = core.preparations.get_mut(&job) else { return };
     let Some((artifact, spec)) = core.artifacts.get(key).and_then(|a| Some((a, a.spec.clone()?))) else {
         return out.inconsistent(format_args!("preparation {job} is of an unknown artifact"));
@@ -224,7 +254,6 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
     let params = &spec.executor_params;
     let prepare = PrepareJob {
         artifact: (*artifact.id).clone(),
-        code: spec.code.blob.clone(),
         executor_params: params.clone(),
         cpu_limit: spec.prepare_limit(kind),
         code_bomb_limit: spec.code_bomb_limit,
@@ -240,7 +269,7 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
         core,
         out,
         worker,
-        JobToSend { at, user: None, urgency: 0, request, spec: JobSpec::Prepare(Box::new(prepare)) },
+        JobToSend { at, user: None, urgency: 0, request, spec: JobSpec::Prepare(Box::new(prepare)), holders },
     );
 }
 
@@ -261,8 +290,12 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
         return prepare_again(core, out, job, key, now);
     };
     let spec = execute_job(core, execution, engine, info);
-    let Some(execution) = core.executions.get_mut(job) else { return };
     let attempt = execution.attempts + 1;
+    let holders = match &spec.block_data {
+        BlobRef::Inline(_) => Vec::new(),
+        BlobRef::Held { .. } => holders(core, wanted_of(core, execution, now), attempt),
+    };
+    let Some(execution) = core.executions.get_mut(job) else { return };
     if out.checked(execution.transition(ExecutionEvent::Dispatched { attempt, worker })).is_none() {
         core.execute_queue.remove(engine, kind, spot);
         return;
@@ -282,7 +315,7 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
         core,
         out,
         worker,
-        JobToSend { at, user, urgency, request: Some(request), spec: JobSpec::Execute(Box::new(spec)) },
+        JobToSend { at, user, urgency, request: Some(request), spec: JobSpec::Execute(Box::new(spec)), holders },
     );
     note_held(core, key, worker, false);
 }

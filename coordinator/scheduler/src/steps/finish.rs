@@ -63,7 +63,7 @@ pub(crate) fn preparation(core: &mut Core, out: &mut Out, end: PreparationEnd, n
     let Some(context) = core.requests.preparation_mut(&id) else { return };
     context.note_artifact_ready(prepared.as_deref(), now);
     let outcome = match outcome {
-        Outcome::PrecheckOk if context.heads_up => Outcome::HeadsUpTaken,
+        Outcome::PrecheckOk if context.heads_up.is_some() => Outcome::HeadsUpPrepared,
         outcome => outcome,
     };
     let context = context.clone();

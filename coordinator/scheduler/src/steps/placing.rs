@@ -11,7 +11,6 @@ use crate::{
 use pvf_proto::{
     ids::{JobId, RequestId},
     priority::PreparePriority,
-    verdict::Outcome,
     wire::WorkerKind,
 };
 
@@ -41,12 +40,12 @@ pub(crate) fn place_execution(core: &mut Core, out: &mut Out, job: JobId, now: T
     }
 }
 
-/// Chooses the engine of a precheck or heads-up and asks for its artifact. A heads-up is answered then.
+/// Chooses the engine of a precheck or heads-up and asks for its artifact.
 pub(crate) fn place_preparation(core: &mut Core, out: &mut Out, id: RequestId, now: Timestamp) {
     let Some(context) = core.requests.preparation(&id) else {
         return out.inconsistent(format_args!("request {id} is placed and not known"));
     };
-    let (spec, heads_up) = (context.spec.clone(), context.heads_up);
+    let (spec, heads_up) = (context.spec.clone(), context.heads_up.is_some());
     let key = place(core, WorkerKind::Prepare, &spec, now);
     if let Some(context) = core.requests.preparation_mut(&id) {
         context.artifact = key;
@@ -58,7 +57,4 @@ pub(crate) fn place_preparation(core: &mut Core, out: &mut Out, id: RequestId, n
     };
     let priority = if heads_up { PreparePriority::Background } else { PreparePriority::Normal };
     out.follow_up(FollowUp::NeedArtifact(ArtifactNeed { key, waiter, spec, priority, precheck: !heads_up }));
-    if heads_up {
-        out.follow_up(FollowUp::EndRequest { request: id, outcome: Some(Outcome::HeadsUpTaken) });
-    }
 }

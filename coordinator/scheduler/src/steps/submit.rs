@@ -9,7 +9,7 @@ use crate::{
         executions,
     },
     policies::{admission_limit, check_kind, class_and_bytes, execute_bytes},
-    tables::{Execution, JobContext, NewExecution, PvfSpec, Request, RequestClass, RequestTarget},
+    tables::{Execution, HeadsUp, JobContext, NewExecution, PvfSpec, Request, RequestClass, RequestTarget},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -108,8 +108,12 @@ fn accept(
             let request = request(work.relay_leaf, target);
             accept_execution(core, out, NewValidation { id, request, work, spec, identity }, now);
         }
-        Work::Precheck | Work::HeadsUp => {
-            let heads_up = matches!(submission.work, Work::HeadsUp);
+        Work::Precheck | Work::HeadsUp { .. } => {
+            let heads_up = match submission.work {
+                Work::HeadsUp { wait_prepared: true } => Some(HeadsUp::Prepared),
+                Work::HeadsUp { wait_prepared: false } => Some(HeadsUp::Taken),
+                Work::Precheck | Work::Execute(_) => None,
+            };
             let context = JobContext { heads_up, ..JobContext::new(spec, now) };
             add_request(core, id, request(None, RequestTarget::Preparation(Box::new(context))));
             out.follow_up(FollowUp::PlacePreparation(id));
@@ -170,7 +174,7 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
 fn quarantine(core: &Core, out: &mut Out, (job, request): (JobId, RequestId), hosts: Vec<String>) {
     out.counts.quarantined += 1;
     if let Some(execution) = core.executions.get(job) {
-        let code = execution.context.spec.code.hash;
+        let code = execution.context.spec.code;
         out.notice(Notice::ExecutionQuarantined { hosts, request: Some(request), code });
     }
     let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);

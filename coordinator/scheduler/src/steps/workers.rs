@@ -148,13 +148,19 @@ fn missing_attempts(
 }
 
 /// A heartbeat acknowledges the dispatches whose jobs it lists, and says which of these are only being fetched.
-fn note_listed(core: &mut Core, id: &WorkerId, heartbeat: &Heartbeat) {
+fn note_listed(core: &mut Core, out: &mut Out, id: &WorkerId, heartbeat: &Heartbeat) {
     let Some(worker) = core.workers.get(id) else { return };
     if worker.jobs.iter().all(|slot| slot.acknowledged && slot.fetch == FetchStage::Over) {
         return;
     }
     let (listed, fetching) = (own_attempts(core, &heartbeat.running), own_attempts(core, &heartbeat.fetching));
+    let unfetched =
+        worker.jobs.iter().filter(|slot| worker.kind == WorkerKind::Prepare && slot.fetch != FetchStage::Over);
+    let unfetched: Vec<_> = unfetched.map(|slot| slot.at.job).collect();
     core.workers.note_listed(id, &listed, &fetching);
+    for job in unfetched {
+        preparations::tell_if_taken(core, out, job);
+    }
 }
 
 /// Those of a worker's attempts that this coordinator dispatched.
@@ -176,7 +182,7 @@ pub(crate) fn on_heartbeat(
         return;
     };
     let missing = missing_attempts(core, worker, &heartbeat, now);
-    note_listed(core, &id, &heartbeat);
+    note_listed(core, out, &id, &heartbeat);
     heard(core, out, id, now);
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
         out.checked(transition);

@@ -29,7 +29,7 @@ pub(crate) use pool::{Pool, fnv1a};
 pub(crate) use prechecks::{PrecheckAnswer, PrecheckTerms};
 pub(crate) use preparations::{Preparation, PreparationEvent, PreparationState, Preparations};
 pub(crate) use quarantine::Quarantine;
-pub(crate) use requests::{JobContext, Request, RequestTarget, Requests};
+pub(crate) use requests::{HeadsUp, JobContext, Request, RequestTarget, Requests};
 pub(crate) use slot::{FetchStage, Slot, SlotState, WorkerIndex};
 pub(crate) use specs::{PvfSpec, PvfSpecs};
 pub(crate) use timers::{Timer, Timers};

@@ -43,14 +43,23 @@ impl RequestTarget {
     }
 }
 
+/// What a heads-up waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadsUp {
+    /// A worker that has the code.
+    Taken,
+    /// The artifact.
+    Prepared,
+}
+
 /// What an execution or a precheck needs to get its artifact, and what was measured on the way.
 #[derive(Debug, Clone)]
 pub(crate) struct JobContext {
     pub(crate) spec: Arc<PvfSpec>,
     /// Set once an engine was chosen.
     pub(crate) artifact: Option<ArtifactKey>,
-    /// A heads-up is answered as soon as its artifact was asked for.
-    pub(crate) heads_up: bool,
+    /// It is for a heads-up.
+    pub(crate) heads_up: Option<HeadsUp>,
     /// The artifact was there each time it was needed.
     pub(crate) cached: bool,
     pub(crate) timings: StageTimings,
@@ -79,7 +88,7 @@ impl From<StageTimings> for Timings {
 
 impl JobContext {
     pub(crate) fn new(spec: Arc<PvfSpec>, now: Timestamp) -> Self {
-        Self { spec, artifact: None, heads_up: false, cached: true, timings: StageTimings::default(), since: now }
+        Self { spec, artifact: None, heads_up: None, cached: true, timings: StageTimings::default(), since: now }
     }
 
     /// The artifact is there. `prepared`: its preparation, if that was waited for.

@@ -4,7 +4,7 @@ use crate::collections::ShardedMap;
 use pvf_proto::{
     ids::{ArtifactId, CodeHash, EngineId, PrepHash},
     params::{ExecutorParams, PvfPrepKind},
-    wire::{CodeRef, Submission},
+    wire::Submission,
 };
 use smallvec::SmallVec;
 use std::{
@@ -18,7 +18,7 @@ use std::{
 /// Validation code and how to prepare it.
 #[derive(Debug)]
 pub(crate) struct PvfSpec {
-    pub(crate) code: CodeRef,
+    pub(crate) code: CodeHash,
     pub(crate) executor_params: ExecutorParams,
     pub(crate) code_bomb_limit: u32,
     pub(crate) prepare_timeout: Option<Duration>,
@@ -30,7 +30,7 @@ pub(crate) struct PvfSpec {
 impl PvfSpec {
     /// The id of its artifact for an engine.
     pub(crate) fn artifact_id(&self, engine: &EngineId) -> ArtifactId {
-        ArtifactId { code_hash: self.code.hash, prep_hash: self.prep_hash, engine: engine.clone() }
+        ArtifactId { code_hash: self.code, prep_hash: self.prep_hash, engine: engine.clone() }
     }
 
     /// Whether both are prepared within the same limits. Limits are not part of an artifact's id.
@@ -59,7 +59,7 @@ pub(crate) struct PvfSpecs(ShardedMap<CodeHash, SmallVec<[Arc<PvfSpec>; 1]>>);
 impl PvfSpecs {
     /// The spec of a submission, for one more user.
     pub(crate) fn acquire(&mut self, submission: &Submission) -> Arc<PvfSpec> {
-        let specs = self.0.get_mut(&submission.code.hash);
+        let specs = self.0.get_mut(&submission.code);
         if let Some(specs) = specs {
             if let Some(found) = specs.iter().find(|spec| spec.is_of(submission)) {
                 return Self::share(found);
@@ -69,7 +69,7 @@ impl PvfSpecs {
             return spec;
         }
         let spec = Arc::new(new_spec(submission));
-        self.0.insert(submission.code.hash, std::iter::once(spec.clone()).collect());
+        self.0.insert(submission.code, std::iter::once(spec.clone()).collect());
         spec
     }
 
@@ -84,7 +84,7 @@ impl PvfSpecs {
         if spec.users.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
-        let hash = spec.code.hash;
+        let hash = spec.code;
         let Some(specs) = self.0.get_mut(&hash) else { return };
         specs.retain(|other| !Arc::ptr_eq(other, spec));
         if specs.is_empty() {
@@ -100,7 +100,7 @@ impl PvfSpecs {
 
 fn new_spec(submission: &Submission) -> PvfSpec {
     PvfSpec {
-        code: submission.code.clone(),
+        code: submission.code,
         executor_params: submission.executor_params.clone(),
         code_bomb_limit: submission.code_bomb_limit,
         prepare_timeout: submission.prepare_timeout,

@@ -100,8 +100,12 @@ impl Worker {
         self.jobs.iter_mut().find(|slot| slot.at == at)
     }
 
+    pub(crate) fn slot(&self, at: AttemptKey) -> Option<&Slot> {
+        self.jobs.iter().find(|slot| slot.at == at)
+    }
+
     pub(crate) fn has(&self, at: AttemptKey) -> bool {
-        self.jobs.iter().any(|slot| slot.at == at)
+        self.slot(at).is_some()
     }
 
     pub(crate) fn running(&self) -> u32 {

@@ -87,7 +87,7 @@ fn an_answered_request_makes_room_and_may_be_repeated() {
 fn preparations_have_a_limit_of_their_own() {
     let mut env = Env::with(limits((100, 1000), (1, 1000)));
     assert_eq!(env.submit_as(1, 1, Work::Precheck), SubmitReply::Accepted);
-    let limit = overloaded(env.submit_as(2, 2, Work::HeadsUp));
+    let limit = overloaded(env.submit_as(2, 2, HEADS_UP));
     assert!(limit.contains("preparation requests of all users"), "{limit}");
     assert_eq!(env.submit_as(2, 3, execute(ExecuteKind::Backing)), SubmitReply::Accepted);
     env.pass(TEN_MINUTES);

@@ -1,10 +1,9 @@
 //! Artifacts that are missing, damaged or not known: looked up, dropped, prepared again.
 
 use super::{env::Env, fixtures::*};
-use crate::{DropReason, Effect, Event, Notice};
+use crate::{DropReason, Event, Notice};
 use pvf_proto::{
     artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
-    ids::CodeHash,
     job::{ExecuteOutcome, PrepareOutcome},
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, Outcome, PrepareError},
@@ -194,37 +193,6 @@ fn only_the_awaited_answer_of_the_store_counts() {
     env.event(Event::Dropped { artifact: artifact(7) });
     env.submit(1, 1, execute(ExecuteKind::Backing));
     assert_eq!(env.dispatched().execute().digest, Some(info(1).digest));
-}
-
-/// The shell checked that the code is in the store; when workers do not find it there, the shell has to look again.
-#[test]
-fn the_shell_forgets_a_code_that_three_workers_did_not_find() {
-    let mut env = Env::with(unstaged());
-    for n in 1..=3 {
-        env.worker(n, WorkerKind::Prepare, 1);
-    }
-    env.submit(1, 1, Work::Precheck);
-    env.looked_up(1, None);
-    let missing = InternalError::InputBlob("no such blob".into());
-    for _ in 0..3 {
-        let prepare = env.dispatched();
-        env.preparation_ended(&prepare, PrepareOutcome::Internal(missing.clone()));
-    }
-    env.expect(Effect::ForgetCode { code: CodeHash([1; 32]) });
-    assert_eq!(env.verdict_of(1), Outcome::Internal(missing));
-    assert_eq!(env.gauges().artifacts, 0);
-}
-
-#[test]
-fn the_shell_keeps_a_code_that_was_not_prepared_for_another_reason() {
-    let mut env = small_fleet();
-    env.submit(1, 1, Work::Precheck);
-    env.looked_up(1, None);
-    for _ in 0..3 {
-        let prepare = env.dispatched();
-        env.preparation_ended(&prepare, PrepareOutcome::Internal(kernel_error()));
-    }
-    assert_eq!(env.verdict_of(1), Outcome::Internal(kernel_error()));
 }
 
 #[test]

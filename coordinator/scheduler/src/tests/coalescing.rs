@@ -117,7 +117,7 @@ fn a_pov_in_the_store_and_the_same_pov_in_the_message_are_the_same_validation() 
     submit_as(&mut env, 1, 1, candidate(ExecuteKind::Backing, 7));
     env.dispatched();
     let Work::Execute(mut work) = candidate(ExecuteKind::Backing, 7) else { unreachable!() };
-    work.block_data = BlobRef::Stored { hash: BlobHash::of(&[7]), len: 1 };
+    work.block_data = BlobRef::Held { hash: BlobHash::of(&[7]), len: 1 };
     submit_as(&mut env, 2, 2, Work::Execute(work));
     env.quiet();
     assert_eq!(env.counts().coalesced, 1);

@@ -381,18 +381,17 @@ fn the_most_urgent_preparation_of_all_engines_is_next_at_a_worker_that_they_shar
     let also_compiles_for = vec![engine("v2")];
     env.register(1, WorkerHello { engine: engine("v3"), also_compiles_for, ..hello(1, WorkerKind::Prepare) });
     env.worker_of_engine(3, WorkerKind::Execute, "v3");
-    env.submit(1, 1, Work::HeadsUp);
+    env.submit(1, 1, HEADS_UP);
     env.looked_up_for(artifact_for(1, "v3"), None);
-    assert_eq!(env.verdict_of(1), Outcome::HeadsUpTaken);
     let first = env.dispatched();
-    env.submit(2, 2, Work::HeadsUp);
+    env.submit(2, 2, HEADS_UP);
     env.looked_up_for(artifact_for(2, "v3"), None);
-    assert_eq!(env.verdict_of(2), Outcome::HeadsUpTaken);
     env.goodbye(3);
     env.worker_of_engine(2, WorkerKind::Execute, "v2");
     env.submit(3, 3, execute(ExecuteKind::Dispute));
     env.looked_up_for(artifact_for(3, "v2"), None);
     env.prepared(&first, 1);
+    assert_eq!(env.verdict_of(1), Outcome::HeadsUpPrepared);
     let next = env.dispatched();
     assert_eq!((next.code(), engine_of(&next)), (3, "v2".into()), "the dispute before the heads-up");
 }

@@ -14,7 +14,7 @@ use pvf_proto::{
     params::ExecutorParams,
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, Outcome, WireOutcome},
-    wire::{CodeRef, ExecuteSubmission, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
+    wire::{ExecuteSubmission, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
 };
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -98,7 +98,7 @@ pub(super) fn submission(n: u64, code: u8, work: Work) -> Submission {
     Submission {
         id: request(n),
         speaks: SPEAKS,
-        code: CodeRef { hash: CodeHash([code; 32]), blob: BlobRef::Stored { hash: BlobHash([code; 32]), len: 5 } },
+        code: CodeHash([code; 32]),
         code_bomb_limit: 1000,
         executor_params: ExecutorParams::default(),
         prepare_timeout: None,
@@ -126,6 +126,9 @@ fn execution(kind: ExecuteKind) -> ExecuteSubmission {
     }
 }
 
+/// A heads-up that is answered when a worker has the code.
+pub(super) const HEADS_UP: Work = Work::HeadsUp { wait_prepared: false };
+
 /// An execution that no other request joins.
 pub(super) fn execute(kind: ExecuteKind) -> Work {
     Work::Execute(Box::new(execution(kind)))
@@ -141,6 +144,12 @@ pub(super) fn candidate(kind: ExecuteKind, n: u8) -> Work {
 pub(super) fn with_pov(len: usize) -> Work {
     let block_data = BlobRef::Inline(Bytes::from(vec![0; len]));
     Work::Execute(Box::new(ExecuteSubmission { block_data, ..execution(ExecuteKind::Backing) }))
+}
+
+/// An execution of candidate `n`, whose PoV its clients hold.
+pub(super) fn with_held_pov(n: u8) -> Work {
+    let block_data = BlobRef::Held { hash: BlobHash([n; 32]), len: 100_000 };
+    Work::Execute(Box::new(ExecuteSubmission { fresh: false, block_data, ..execution(ExecuteKind::Backing) }))
 }
 
 /// An execution that belongs to a relay-chain leaf.
@@ -188,9 +197,9 @@ pub(super) fn small_fleet() -> Env {
 /// A small fleet whose coordinator knows the artifact of code 1.
 pub(super) fn warm_fleet() -> Env {
     let mut env = small_fleet();
-    env.submit(99, 1, Work::HeadsUp);
+    env.submit(99, 1, HEADS_UP);
     env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
-    assert_eq!(env.verdict_of(99), Outcome::HeadsUpTaken);
+    assert_eq!(env.verdict_of(99), Outcome::HeadsUpPrepared);
     env
 }
 

@@ -15,31 +15,24 @@ use std::time::Duration;
 
 /// Submits a request for a code that has to be prepared.
 fn submit(env: &mut Env, n: u64, code: u8, work: Work) {
-    let heads_up = work == Work::HeadsUp;
     env.submit(n, code, work);
-    env.expect_look_up(code);
-    if heads_up {
-        assert_eq!(env.verdict_of(n), Outcome::HeadsUpTaken);
-    }
-    env.found(code, None);
+    env.looked_up(code, None);
 }
 
 /// A preparation fails, and the request that waits for it is told. Returns the next one.
 fn next_after(env: &mut Env, prepare: &Job) -> Job {
     let error = PrepareError::Prevalidation("bad".into());
     env.preparation_ended(prepare, PrepareOutcome::Failed(error.clone()));
-    if prepare.request.is_some() {
-        assert_eq!(env.verdict_of(prepare.code().into()), Outcome::PreparationFailed(error));
-    }
+    assert_eq!(env.verdict_of(prepare.code().into()), Outcome::PreparationFailed(error));
     env.dispatched()
 }
 
 #[test]
 fn more_urgent_preparations_go_first_then_earlier_ones() {
     let mut env = small_fleet();
-    submit(&mut env, 1, 1, Work::HeadsUp);
+    submit(&mut env, 1, 1, HEADS_UP);
     let mut prepare = env.dispatched();
-    submit(&mut env, 2, 2, Work::HeadsUp);
+    submit(&mut env, 2, 2, HEADS_UP);
     submit(&mut env, 3, 3, execute(ExecuteKind::Backing));
     submit(&mut env, 4, 4, execute(ExecuteKind::Dispute));
     submit(&mut env, 5, 5, Work::Precheck);
@@ -55,13 +48,14 @@ fn more_urgent_preparations_go_first_then_earlier_ones() {
 #[test]
 fn a_later_request_raises_a_queued_preparation() {
     let mut env = small_fleet();
-    submit(&mut env, 1, 1, Work::HeadsUp);
+    submit(&mut env, 1, 1, HEADS_UP);
     let first = env.dispatched();
-    submit(&mut env, 2, 2, Work::HeadsUp);
-    submit(&mut env, 3, 3, Work::HeadsUp);
+    submit(&mut env, 2, 2, HEADS_UP);
+    submit(&mut env, 3, 3, HEADS_UP);
     env.submit(4, 3, execute(ExecuteKind::Dispute));
     assert_eq!(env.gauges().prepare_queue, [1, 0, 1]);
     env.prepared(&first, 1);
+    assert_eq!(env.verdict_of(1), Outcome::HeadsUpPrepared);
     assert_eq!(env.dispatched().code(), 3);
 }
 
@@ -97,9 +91,11 @@ fn a_preparation_that_waited_for_long_counts_as_more_urgent() {
         let mut env = Env::with(Policy { prepare_aging: aging, ..unstaged() });
         env.worker(1, WorkerKind::Prepare, 1);
         env.worker(2, WorkerKind::Execute, 1);
-        submit(&mut env, 1, 1, Work::HeadsUp);
+        submit(&mut env, 1, 1, HEADS_UP);
         let first = env.dispatched();
-        submit(&mut env, 2, 2, Work::HeadsUp);
+        submit(&mut env, 2, 2, HEADS_UP);
+        env.heartbeat(1);
+        assert_eq!(env.verdict_of(1), Outcome::HeadsUpTaken);
         env.pass_with_heartbeats(&[1, 2], 61);
         submit(&mut env, 3, 3, execute(ExecuteKind::Backing));
         env.prepared(&first, 1);
@@ -110,7 +106,7 @@ fn a_preparation_that_waited_for_long_counts_as_more_urgent() {
 #[test]
 fn a_running_preparation_that_is_raised_is_repeated_with_the_higher_priority() {
     let mut env = small_fleet();
-    submit(&mut env, 1, 1, Work::HeadsUp);
+    submit(&mut env, 1, 1, HEADS_UP);
     let first = env.dispatched();
     assert_eq!(first.prepare().threads, 1);
     env.submit(2, 1, execute(ExecuteKind::Dispute));

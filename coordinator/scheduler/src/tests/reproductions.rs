@@ -108,10 +108,10 @@ fn a_job_that_is_staged_at_lost_workers_is_not_repeated_without_a_bound() {
     assert_eq!(env.verdict_of(2), died);
 }
 
-/// Simulation seed 35: a preparation was dispatched for a request whose deadline had just passed. It is prepared,
-/// because another request may need it, but names no request.
+/// Simulation seed 35: a preparation was dispatched for a request whose deadline had just passed. Nobody holds its code
+/// any more.
 #[test]
-fn a_preparation_names_no_request_that_has_expired() {
+fn a_preparation_for_a_request_that_has_expired_is_dropped() {
     let mut env = small_fleet();
     env.submit(1, 1, execute(ExecuteKind::Backing));
     env.looked_up(1, None);
@@ -126,8 +126,7 @@ fn a_preparation_names_no_request_that_has_expired() {
     }
     env.quiet();
     env.prepared(&first, 1);
-    let next = env.dispatched();
-    assert_eq!((next.code(), next.request), (2, None));
+    assert_eq!(env.gauges().prepare_queue, [0; 3]);
 }
 
 /// Sizes that no artifact can have were added up, with an overflow.
@@ -165,14 +164,16 @@ fn a_report_of_the_other_kind_is_an_infrastructure_failure() {
 #[test]
 fn a_heads_up_with_other_limits_leaves_nothing_behind() {
     let mut env = small_fleet();
-    env.submit(1, 1, Work::HeadsUp);
+    env.submit(1, 1, HEADS_UP);
     env.expect_look_up(1);
-    assert_eq!(env.verdict_of(1), Outcome::HeadsUpTaken);
     for n in 2..=4 {
         let executor_params = ExecutorParams(vec![ExecutorParam::MaxMemoryPages(n as u32)]);
-        let other_limits = Submission { executor_params, ..submission(n, 1, Work::HeadsUp) };
+        let other_limits = Submission { executor_params, ..submission(n, 1, HEADS_UP) };
         assert_eq!(env.send(other_limits), SubmitReply::Accepted);
-        assert_eq!(env.verdict_of(n), Outcome::HeadsUpTaken);
-        assert_eq!((env.gauges().requests, env.gauges().artifacts), (0, 1));
     }
+    env.found(1, Some(StoredArtifact::Prepared(info(1))));
+    for n in 1..=4 {
+        assert_eq!(env.verdict_of(n), Outcome::HeadsUpPrepared);
+    }
+    assert_eq!((env.gauges().requests, env.gauges().artifacts), (0, 1));
 }

@@ -150,15 +150,16 @@ fn requests_wait_until_workers_register() {
 #[test]
 fn a_heads_up_is_answered_before_its_code_is_prepared() {
     let mut env = small_fleet();
-    env.submit(1, 1, Work::HeadsUp);
-    env.expect_look_up(1);
-    assert_eq!(env.verdict_of(1), Outcome::HeadsUpTaken);
-    env.found(1, None);
+    env.submit(1, 1, HEADS_UP);
+    env.looked_up(1, None);
     let prepare = env.dispatched();
-    assert_eq!((prepare.request, prepare.prepare().precheck, prepare.prepare().threads), (None, false, 1));
+    let job = prepare.prepare();
+    assert_eq!((prepare.request, job.precheck, job.threads), (Some(request(1)), false, 1));
+    env.heartbeat(1);
+    assert_eq!(env.verdict_of(1), Outcome::HeadsUpTaken);
     env.prepared(&prepare, 1);
-    env.submit(2, 1, Work::HeadsUp);
-    assert_eq!(env.verdict_of(2), Outcome::HeadsUpTaken);
+    env.submit(2, 1, HEADS_UP);
+    assert_eq!(env.verdict_of(2), Outcome::HeadsUpPrepared);
     env.submit(3, 1, execute(ExecuteKind::Backing));
     env.dispatched();
 }

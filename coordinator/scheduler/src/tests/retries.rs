@@ -6,7 +6,7 @@ use pvf_proto::{
     ids::FencingToken,
     job::{ExecuteOutcome, PrepareOutcome},
     priority::ExecuteKind,
-    verdict::{InternalError, InvalidReason, Outcome},
+    verdict::{InvalidReason, Outcome},
     wire::{Work, WorkerHello, WorkerKind},
 };
 use std::time::Duration;
@@ -223,20 +223,4 @@ fn an_attempt_of_an_earlier_coordinator_does_not_count() {
     env.executed(&run, ExecuteOutcome::Invalid(InvalidReason::PovDecompression));
     assert_eq!(env.verdict_of(1), Outcome::Invalid(InvalidReason::PovDecompression));
     env.executed(&run, valid());
-}
-
-#[test]
-fn an_input_that_no_worker_finds_is_an_infrastructure_failure() {
-    let mut env = warm_fleet();
-    let missing = InternalError::InputBlob("no such PoV".into());
-    env.submit(1, 1, execute(ExecuteKind::Backing));
-    for _ in 0..3 {
-        let run = env.dispatched();
-        env.executed(&run, ExecuteOutcome::Internal(missing.clone()));
-    }
-    assert_eq!(
-        env.verdict_of(1),
-        Outcome::Internal(missing),
-        "the code is not forgotten: it is the PoV that is missing"
-    );
 }

@@ -1,7 +1,5 @@
 use super::*;
-use crate::testing::{
-    Inbox, answer, cancel, dispatch, fleet, folder_store, in_time, local_bus, memory_store, new_worker, recall,
-};
+use crate::testing::{Inbox, answer, cancel, dispatch, fleet, in_time, local_bus, new_worker, recall};
 use pvf_scheduler::Command;
 use pvf_shared::{
     Bytes,
@@ -13,9 +11,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const PAYLOAD: usize = 4096;
 
-fn commands(bus: &Arc<LocalBus>, store: BlobStore) -> (Commands, UnboundedReceiver<Event>) {
+fn commands(bus: &Arc<LocalBus>) -> (Commands, UnboundedReceiver<Event>) {
     let (events, received) = unbounded_channel();
-    (Commands::new(bus.clone(), store, fleet(), &ProtocolTimeouts::default(), events), received)
+    (Commands::new(bus.clone(), fleet(), &ProtocolTimeouts::default(), events), received)
 }
 
 fn send(commands: &Commands, worker: WorkerId, messages: impl IntoIterator<Item = ToWorker>) {
@@ -36,7 +34,7 @@ async fn delivered(events: &mut UnboundedReceiver<Event>) -> (Command, JobId, De
 #[tokio::test]
 async fn commands_to_one_worker_keep_their_order_and_do_not_wait_for_answers() {
     let (bus, worker) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute));
-    let (commands, mut events) = commands(&bus, memory_store());
+    let (commands, mut events) = commands(&bus);
     let mut inbox = Inbox::of_worker(&bus, &worker).await;
     let sent = [dispatch(1, Bytes::new()), dispatch(2, Bytes::new()), recall(2), cancel(1), dispatch(3, Bytes::new())];
     send(&commands, worker, sent.clone());
@@ -65,7 +63,7 @@ async fn commands_to_one_worker_keep_their_order_and_do_not_wait_for_answers() {
 #[tokio::test]
 async fn a_slow_worker_does_not_delay_another() {
     let (bus, slow, quick) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute), new_worker(WorkerKind::Execute));
-    let (commands, mut events) = commands(&bus, memory_store());
+    let (commands, mut events) = commands(&bus);
     let _silent = Inbox::of_worker(&bus, &slow).await;
     let mut inbox = Inbox::of_worker(&bus, &quick).await;
     send(&commands, slow, [dispatch(1, Bytes::new())]);
@@ -77,46 +75,9 @@ async fn a_slow_worker_does_not_delay_another() {
 }
 
 #[tokio::test]
-async fn an_upload_does_not_change_the_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), new_worker(WorkerKind::Execute));
-    let (commands, mut events) = commands(&bus, store.clone());
-    let mut inbox = Inbox::of_worker(&bus, &worker).await;
-    let large = Bytes::from(vec![7; 2 * PAYLOAD]);
-    send(&commands, worker, [dispatch(1, large.clone()), cancel(1)]);
-    let (ToWorker::Dispatch(received), first) = inbox.next().await else { panic!("the cancellation was faster") };
-    let JobSpec::Execute(execute) = received.spec else { panic!("not an execution") };
-    assert!(matches!(execute.block_data, BlobRef::Stored { .. }));
-    assert_eq!(store.fetch(&execute.block_data).await.unwrap(), large);
-    let (second, message) = inbox.next::<ToWorker>().await;
-    assert_eq!(second, cancel(1));
-    answer(&bus, &first, &DispatchReply::Taken).await;
-    assert_eq!(delivered(&mut events).await, (Command::Dispatch, JobId(1), Delivery::Taken));
-    answer(&bus, &message, &DispatchReply::Taken).await;
-    assert_eq!(delivered(&mut events).await, (Command::Cancel, JobId(1), Delivery::Taken));
-}
-
-#[tokio::test]
-async fn a_failing_store_is_not_the_workers_refusal() {
-    let folder = tempfile::tempdir().unwrap();
-    let (bus, store, worker) = (local_bus(PAYLOAD), folder_store(&folder), new_worker(WorkerKind::Execute));
-    let (commands, mut events) = commands(&bus, store);
-    let mut inbox = Inbox::of_worker(&bus, &worker).await;
-    // A file where the store has the folder of its blobs.
-    std::fs::write(folder.path().join("inputs"), "").unwrap();
-    send(&commands, worker, [dispatch(1, Bytes::from(vec![7; 2 * PAYLOAD])), dispatch(2, Bytes::new())]);
-    let (command, job, delivery) = delivered(&mut events).await;
-    assert_eq!((command, job), (Command::Dispatch, JobId(1)));
-    assert!(matches!(&delivery, Delivery::NotSent(why) if why.contains("inputs")), "{delivery:?}");
-    // Only the second one came.
-    let (received, _) = inbox.next::<ToWorker>().await;
-    assert_eq!(received, dispatch(2, Bytes::new()));
-}
-
-#[tokio::test]
-async fn a_message_that_stays_too_large_is_not_sent() {
+async fn a_message_that_is_too_large_is_not_sent() {
     let (bus, worker) = (local_bus(16), new_worker(WorkerKind::Execute));
-    let (commands, mut events) = commands(&bus, memory_store());
+    let (commands, mut events) = commands(&bus);
     send(&commands, worker, [cancel(1)]);
     let (_, _, delivery) = delivered(&mut events).await;
     assert!(matches!(&delivery, Delivery::NotSent(why) if why.contains("max_payload")), "{delivery:?}");
@@ -124,7 +85,7 @@ async fn a_message_that_stays_too_large_is_not_sent() {
 
 #[tokio::test]
 async fn without_a_worker_there_is_no_delivery() {
-    let (commands, mut events) = commands(&local_bus(PAYLOAD), memory_store());
+    let (commands, mut events) = commands(&local_bus(PAYLOAD));
     send(&commands, new_worker(WorkerKind::Execute), [recall(1)]);
     assert_eq!(delivered(&mut events).await, (Command::Recall, JobId(1), Delivery::NoSubscriber));
 }
@@ -132,7 +93,7 @@ async fn without_a_worker_there_is_no_delivery() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_does_not_answer_in_time_may_have_the_command() {
     let (bus, worker) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute));
-    let (commands, mut events) = commands(&bus, memory_store());
+    let (commands, mut events) = commands(&bus);
     let _silent = Inbox::of_worker(&bus, &worker).await;
     send(&commands, worker, [cancel(1)]);
     let (_, _, delivery) = delivered(&mut events).await;
@@ -142,7 +103,7 @@ async fn a_worker_that_does_not_answer_in_time_may_have_the_command() {
 #[tokio::test]
 async fn the_queue_of_a_lost_worker_is_dropped() {
     let (bus, worker) = (local_bus(PAYLOAD), new_worker(WorkerKind::Execute));
-    let (commands, mut events) = commands(&bus, memory_store());
+    let (commands, mut events) = commands(&bus);
     let mut inbox = Inbox::of_worker(&bus, &worker).await;
     let sending = commands.queue(worker, cancel(1)).expect("the first command starts to send");
     assert!(commands.queue(worker, cancel(2)).is_none());

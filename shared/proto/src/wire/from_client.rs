@@ -47,15 +47,6 @@ pub struct StatusQuestion {
 /// Most requests in one [`FromClient::Ask`].
 pub const MAX_ASKED: usize = 1024;
 
-/// Validation code: its hash and a reference to its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CodeRef {
-    /// blake2b-256 of the code as submitted.
-    pub hash: CodeHash,
-    /// The code as submitted.
-    pub blob: BlobRef,
-}
-
 /// A request for a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
@@ -63,8 +54,8 @@ pub struct Submission {
     pub id: RequestId,
     /// Versions of the protocol that the client speaks.
     pub speaks: VersionRange,
-    /// The validation code.
-    pub code: CodeRef,
+    /// The validation code as submitted. The client holds it until the request ends, and whoever compiles it pulls it.
+    pub code: CodeHash,
     /// Limit of the decompressed code, bytes.
     pub code_bomb_limit: u32,
     /// The session's executor parameters.
@@ -84,7 +75,10 @@ pub enum Work {
     /// Whether the code can be prepared, under the limits of pre-checking.
     Precheck,
     /// The code may be needed soon: prepare it in the background.
-    HeadsUp,
+    HeadsUp {
+        /// Whether the verdict waits for the artifact. Otherwise it comes as soon as a worker has the code.
+        wait_prepared: bool,
+    },
     /// Whether the candidate is valid.
     Execute(Box<ExecuteSubmission>),
 }
@@ -96,7 +90,8 @@ pub struct ExecuteSubmission {
     pub kind: ExecuteKind,
     /// The candidate without its block data.
     pub context: CandidateContext,
-    /// The block data.
+    /// The block data. The client holds it until the request ends, also if it travels inline: another request for the
+    /// same validation may have come first.
     pub block_data: BlobRef,
     /// Limit of the decompressed PoV, bytes.
     pub pov_bomb_limit: u32,
@@ -110,17 +105,17 @@ pub struct ExecuteSubmission {
 
 impl Submission {
     /// Key for coalescing: code, parameters, limits, time-out, candidate and PoV. `None` if the request is not an
-    /// execution. Hashes an inline PoV, which takes time proportional to its size.
+    /// execution. Hashes inline block data.
     pub fn validation_key(&self) -> Option<ValidationKey> {
         let Work::Execute(execute) = &self.work else { return None };
         let block_data = match &execute.block_data {
             BlobRef::Inline(bytes) => BlobHash::of(bytes),
-            BlobRef::Stored { hash, .. } => *hash,
+            BlobRef::Held { hash, .. } => *hash,
         };
         let timeout = || self.executor_params.exec_timeout(execute.kind.exec_timeout_kind());
         let same = (
-            (&self.code.hash, &self.executor_params, self.code_bomb_limit, self.prepare_timeout),
-            (&execute.context, block_data, execute.pov_bomb_limit),
+            (&self.code, &self.executor_params, self.code_bomb_limit, self.prepare_timeout),
+            (&execute.context, block_data, execute.block_data.len(), execute.pov_bomb_limit),
             (execute.kind.exec_timeout_kind(), execute.exec_timeout.unwrap_or_else(timeout)),
         );
         Some(ValidationKey(BlobHash::of(&super::encode_part(&same)).0))
@@ -160,24 +155,6 @@ pub enum Refusal {
         /// Unit of the three values.
         unit: String,
     },
-    /// A referenced blob is not in the fleet's store.
-    #[error("{field}: the fleet's store has no blob {blob} of {len} bytes (do client and fleet use the same store?)")]
-    BlobMissing {
-        /// The field.
-        field: String,
-        /// The blob's hash.
-        blob: String,
-        /// Its claimed length, bytes.
-        len: u64,
-    },
-    /// The code does not match its hash.
-    #[error("code: its hash is {actual}, but the request claims {claimed}")]
-    CodeHash {
-        /// Hash in the request.
-        claimed: CodeHash,
-        /// Hash of the code.
-        actual: CodeHash,
-    },
     /// The coordinator has reached an admission limit.
     #[error("overloaded: {what}; try again in {} ms", retry_after.as_millis())]
     Overloaded {
@@ -186,9 +163,6 @@ pub enum Refusal {
         /// How long to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The fleet's store is not usable, so the coordinator cannot accept the request.
-    #[error("the fleet's store cannot be used: {0}")]
-    StoreUnavailable(String),
     /// The message cannot be decoded.
     #[error("{0}")]
     Malformed(String),

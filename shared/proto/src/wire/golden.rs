@@ -8,7 +8,7 @@ use crate::{
     artifact::*,
     blob::*,
     candidate::{BlockDataForm, CandidateContext, ValidationParamsExtension},
-    identity::{UserName, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
     ids::*,
     job::*,
     keys::KeyFingerprint,
@@ -75,7 +75,7 @@ fn submission(work: Work) -> FromClient {
     FromClient::Submit(Box::new(Submission {
         id: RequestId(uuid(1)),
         speaks: SPEAKS,
-        code: CodeRef { hash: CodeHash([1; 32]), blob: BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 } },
+        code: CodeHash([1; 32]),
         code_bomb_limit: 10,
         executor_params: params(),
         prepare_timeout: Some(Duration::from_millis(11)),
@@ -126,6 +126,7 @@ fn dispatch(spec: JobSpec) -> ToWorker {
         urgency: 3,
         request,
         spec,
+        holders: vec![ClientId { user: UserName::default(), session: uuid(4) }],
         acknowledged: vec![running_job()],
     }))
 }
@@ -170,7 +171,8 @@ fn status() -> FleetStatus {
 
 fn clients(golden: &mut GoldenMessages) {
     golden.add("submit precheck", &submission(Work::Precheck));
-    golden.add("submit heads-up", &submission(Work::HeadsUp));
+    golden.add("submit heads-up", &submission(Work::HeadsUp { wait_prepared: false }));
+    golden.add("submit heads-up and wait", &submission(Work::HeadsUp { wait_prepared: true }));
     let execute = ExecuteSubmission {
         kind: ExecuteKind::Dispute,
         context: context(),
@@ -194,10 +196,7 @@ fn clients(golden: &mut GoldenMessages) {
     for (name, refusal) in [
         ("params", Refusal::Params(crate::params::ParamsError::Duplicate("StackLogicalMax".into()))),
         ("range", Refusal::OutOfRange { field: "f".into(), value: 0, min: 1, max: 2, unit: "ms".into() }),
-        ("blob", Refusal::BlobMissing { field: "code".into(), blob: "00".into(), len: 9 }),
-        ("code hash", Refusal::CodeHash { claimed: CodeHash([1; 32]), actual: CodeHash([2; 32]) }),
         ("overloaded", Refusal::Overloaded { what: "queue".into(), retry_after: Duration::from_secs(1) }),
-        ("store", Refusal::StoreUnavailable("why".into())),
         ("malformed", Refusal::Malformed("why".into())),
         ("not allowed", Refusal::NotAllowed { user: "u".into(), kind: "dispute".into() }),
         ("version", Refusal::UnsupportedVersion { client: VersionRange { min: 5, max: 6 }, fleet: SPEAKS }),
@@ -212,9 +211,10 @@ fn verdicts(golden: &mut GoldenMessages) {
     let why = || "why".to_owned();
     for (name, outcome) in [
         ("valid inline", Outcome::Valid(BlobRef::Inline(Bytes::from_static(b"result")))),
-        ("valid stored", Outcome::Valid(BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 })),
+        ("valid held", Outcome::Valid(BlobRef::Held { hash: BlobHash([6; 32]), len: 9 })),
         ("precheck", Outcome::PrecheckOk),
         ("heads-up", Outcome::HeadsUpTaken),
+        ("heads-up prepared", Outcome::HeadsUpPrepared),
         ("reported", Outcome::Invalid(InvalidReason::WorkerReported(why()))),
         ("timeout", Outcome::Invalid(InvalidReason::HardTimeout { limit_ms: 1 })),
         ("pov", Outcome::Invalid(InvalidReason::PovDecompression)),
@@ -309,7 +309,6 @@ fn workers(golden: &mut GoldenMessages) {
     golden.add("worker refused keys", &WorkerReply::Refused(wrong_keys));
     let prepare = PrepareJob {
         artifact: artifact(),
-        code: BlobRef::Stored { hash: BlobHash([6; 32]), len: 9 },
         executor_params: params(),
         cpu_limit: Duration::from_secs(60),
         code_bomb_limit: 10,
@@ -326,7 +325,9 @@ fn workers(golden: &mut GoldenMessages) {
         cpu_limit: Duration::from_secs(2),
         pov_bomb_limit: 19,
     };
-    golden.add("dispatch execute", &dispatch(JobSpec::Execute(Box::new(execute))));
+    golden.add("dispatch execute", &dispatch(JobSpec::Execute(Box::new(execute.clone()))));
+    let block_data = BlobRef::Held { hash: BlobHash([6; 32]), len: 9 };
+    golden.add("dispatch execute held", &dispatch(JobSpec::Execute(Box::new(ExecuteJob { block_data, ..execute }))));
     golden.add("recall job", &ToWorker::Recall { token: FencingToken(17), job: JobId(18), attempt: 2 });
     golden.add("cancel job", &ToWorker::Cancel { token: FencingToken(17), job: JobId(18), attempt: 2 });
     golden.add("acknowledge", &ToWorker::Acknowledge { reports: vec![running_job()] });

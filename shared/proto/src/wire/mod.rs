@@ -23,8 +23,8 @@ mod version;
 
 pub use crate::identity::WorkerKind;
 pub use from_client::{
-    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, CodeRef, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED,
-    Refusal, StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
+    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED, Refusal,
+    StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
 };
 pub use from_worker::{
     FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS, RunningJob, SecurityStatus,
@@ -35,7 +35,7 @@ pub use refusal::{CommandRefusal, WorkerRefusal};
 pub use to_client::{
     ArtifactSummary, AttemptUsage, MAX_ATTEMPTS_SHOWN, PreparationUsage, Timings, ToClient, Verdict, VerdictUsage,
 };
-pub use to_worker::{Dispatch, DispatchReply, ToWorker};
+pub use to_worker::{Dispatch, DispatchReply, MAX_HOLDERS, ToWorker};
 pub use version::{SPEAKS, VERSION, VersionRange};
 
 use crate::verdict::clean_reason;

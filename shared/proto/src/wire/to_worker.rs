@@ -1,6 +1,7 @@
 //! Commands of the coordinator to one worker, and its answer.
 
 use crate::{
+    identity::ClientId,
     ids::{Attempt, FencingToken, JobId, RequestId},
     job::JobSpec,
     wire::{CommandRefusal, JobReport, RunningJob},
@@ -39,6 +40,9 @@ pub enum ToWorker {
     },
 }
 
+/// Most holders in a dispatch.
+pub const MAX_HOLDERS: usize = 8;
+
 /// An attempt for a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch {
@@ -54,6 +58,10 @@ pub struct Dispatch {
     pub request: Option<RequestId>,
     /// The job's specification.
     pub spec: JobSpec,
+    /// Sessions that hold the input that the job has to pull, in the order in which to ask them, at most
+    /// [`MAX_HOLDERS`]; none if it has everything. They may end meanwhile: then the worker reports
+    /// [`InternalError::InputBlob`](crate::verdict::InternalError::InputBlob).
+    pub holders: Vec<ClientId>,
     /// Reports of this worker that are acknowledged, as in [`ToWorker::Acknowledge`].
     pub acknowledged: Vec<RunningJob>,
 }

@@ -17,12 +17,12 @@ async fn a_request_that_is_never_accepted_ends_at_its_deadline_with_the_last_ref
         match fixture.receive().await {
             (FromClient::Submit(submission), reply) => {
                 assert!(since.elapsed() < Duration::from_secs(13));
-                let refusal = Refusal::StoreUnavailable(reasons.next().unwrap());
+                let refusal = overloaded(&reasons.next().unwrap());
                 fixture.reply(&reply, &SubmitReply::Refused(refusal.clone())).await;
                 trouble.changed().await.unwrap();
                 let shown = trouble.borrow_and_update().clone().unwrap();
                 assert!(shown.contains(&refusal.to_string()), "{shown}");
-                assert_eq!(submission.code.hash, CodeHash::of(b"code"));
+                assert_eq!(submission.code, CodeHash::of(b"code"));
             }
             (FromClient::Cancel { request, .. }, _) => break (request, reasons.next().unwrap()),
             (other, _) => panic!("unexpected message: {other:?}"),
@@ -30,7 +30,7 @@ async fn a_request_that_is_never_accepted_ends_at_its_deadline_with_the_last_ref
     };
     let error = answer.await.unwrap().unwrap_err();
     let last = refused.strip_prefix("down ").and_then(|n| n.parse::<u32>().ok()).unwrap() - 1;
-    let text = format!("no verdict within 10 s: refused: the fleet's store cannot be used: down {last}");
+    let text = format!("no verdict within 10 s: refused: {}", overloaded(&format!("down {last}")));
     assert_eq!(error.to_string(), text, "request {id}");
     assert!(since.elapsed() >= Duration::from_secs(10), "{:?}", since.elapsed());
 }
@@ -77,7 +77,7 @@ async fn a_request_that_expires_does_not_name_the_trouble_of_another() {
     let error = loop {
         match fixture.receive().await {
             (FromClient::Submit(_), reply) => {
-                let refusal = Refusal::StoreUnavailable("of the other request".into());
+                let refusal = overloaded("of the other request");
                 fixture.reply(&reply, &SubmitReply::Refused(refusal)).await;
             }
             // The coordinator answers no questions, which holds up both requests.

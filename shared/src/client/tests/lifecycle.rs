@@ -7,13 +7,12 @@ async fn an_accepted_request_gets_its_verdict() {
     let mut fixture = Fixture::new().await;
     let answer = fixture.execute(b"code", b"block");
     let submission = fixture.accept().await;
-    assert_eq!(submission.code.hash, CodeHash::of(b"code"));
-    assert_eq!(submission.code.blob, BlobRef::Inline(Bytes::from_static(b"code")));
+    assert_eq!(submission.code, CodeHash::of(b"code"));
     assert_eq!(*block_data(&submission), BlobRef::Inline(Bytes::from_static(b"block")));
     assert_eq!(submission.answer_within, fixture.config.answer_within);
     fixture.send_verdict(&submission, Outcome::Valid(BlobRef::Inline(encoded_result()))).await;
     let answer = answer.await.unwrap().unwrap();
-    assert_eq!((answer.request, answer.code_hash), (submission.id, submission.code.hash));
+    assert_eq!((answer.request, answer.code_hash), (submission.id, submission.code));
     assert_eq!(answer.outcome, Outcome::Valid(Box::new(result())));
     assert_eq!((answer.timings.total, answer.attempts), (Duration::from_millis(7), 1));
     // An answered request is neither cancelled nor asked for.
@@ -45,7 +44,7 @@ async fn a_submission_outlasts_refusals_that_pass_and_silence() {
     let first = fixture.receive_submission().await.0;
     for round in ["first submission", "submitted again"] {
         for _ in 0..20 {
-            let refused = fixture.refuse(Refusal::StoreUnavailable("down".into())).await;
+            let refused = fixture.refuse(overloaded("down")).await;
             assert_eq!(refused, first, "{round}");
         }
         // Nobody answers for far longer than the client's patience.
@@ -64,30 +63,10 @@ async fn a_submission_outlasts_refusals_that_pass_and_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_submissions_are_repeated_with_back_off() {
-    let mut fixture = Fixture::new().await;
-    let _answer = fixture.precheck();
-    let mut pauses = Vec::new();
-    for _ in 0..10 {
-        fixture.refuse(Refusal::StoreUnavailable("down".into())).await;
-        let since = Instant::now();
-        let (_, reply) = fixture.receive_submission().await;
-        pauses.push(since.elapsed());
-        fixture.reply(&reply, &SubmitReply::Refused(Refusal::StoreUnavailable("down".into()))).await;
-    }
-    // Every second pause is seen: of 50 ms, 200 ms, 800 ms, 3.2 s, 5 s, and up to half of it at random.
-    for (pause, expected) in pauses.iter().zip([50, 200, 800, 3200, 5000, 5000, 5000, 5000, 5000, 5000]) {
-        let expected = Duration::from_millis(expected);
-        let slack = Duration::from_millis(3);
-        assert!((expected - slack..=expected * 3 / 2 + slack).contains(pause), "{pauses:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_request_is_cancelled_while_it_is_being_submitted() {
     let mut fixture = Fixture::new().await;
     let answer = fixture.precheck();
-    let first = fixture.refuse(Refusal::StoreUnavailable("down".into())).await;
+    let first = fixture.refuse(overloaded("down")).await;
     fixture.receive_submission().await;
     answer.abort();
     assert_eq!(fixture.receive_cancellation().await, first.id);
@@ -306,10 +285,10 @@ async fn leaves_and_heads_ups_are_accepted_or_refused() {
     }
 
     let client = fixture.client.clone();
-    let answers = tokio::spawn(async move { client.heads_up(vec![pvf(b"one"), pvf(b"two")]).await });
+    let answers = tokio::spawn(async move { client.heads_up(vec![pvf(b"one"), pvf(b"two")], true).await });
     for code in [b"one", b"two"] {
         let submission = fixture.accept().await;
-        assert_eq!((submission.code.hash, &submission.work), (CodeHash::of(code), &Work::HeadsUp));
+        assert_eq!((submission.code, &submission.work), (CodeHash::of(code), &Work::HeadsUp { wait_prepared: true }));
         fixture.send_verdict(&submission, Outcome::HeadsUpTaken).await;
     }
     let answers = answers.await.unwrap().unwrap();

@@ -10,6 +10,7 @@ use crate::{
     blob::BlobRef,
     bus::{Bus as _, Subscription, local::LocalBus},
     candidate::{BlockDataForm, CandidateContext, ValidationResult},
+    identity::WorkerId,
     ids::{CodeHash, RequestId, StorageRoot},
     params::ExecutorParams,
     priority::ExecuteKind,
@@ -38,13 +39,13 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        Self::with(LocalBus::new(), None).await
+        Self::with(LocalBus::new(), ClientConfig::default()).await
     }
 
-    async fn with(bus: LocalBus, store: Option<BlobStore>) -> Self {
-        let (bus, config) = (Arc::new(bus), ClientConfig::default());
+    async fn with(bus: LocalBus, config: ClientConfig) -> Self {
+        let bus = Arc::new(bus);
         let inbox = coordinator_inbox(&bus).await;
-        let client = ValidationHost::connect(bus.clone(), store, config.clone()).await.unwrap();
+        let client = ValidationHost::connect(bus.clone(), config.clone()).await.unwrap();
         Self { bus, inbox, client, config }
     }
 
@@ -111,13 +112,18 @@ impl Fixture {
 
     /// Publishes the verdict of a request.
     async fn send_verdict(&self, submission: &Submission, outcome: WireOutcome) {
+        self.send_verdict_of(submission, outcome, None).await;
+    }
+
+    /// Publishes the verdict of a request that this worker decided.
+    async fn send_verdict_of(&self, submission: &Submission, outcome: WireOutcome, worker: Option<WorkerId>) {
         let verdict = Verdict {
             request: submission.id,
             outcome,
-            code_hash: submission.code.hash,
+            code_hash: submission.code,
             artifact: None,
             timings: Timings { total: Duration::from_millis(7), ..Timings::default() },
-            worker: None,
+            worker,
             attempts: 1,
             usage: VerdictUsage::default(),
         };
@@ -152,6 +158,11 @@ fn execution(block_data: &[u8]) -> ExecuteRequest {
     ExecuteRequest::new(ExecuteKind::Backing, context, block_data.to_vec())
 }
 
+/// A refusal that may pass.
+fn overloaded(what: &str) -> Refusal {
+    Refusal::Overloaded { what: what.into(), retry_after: Duration::from_millis(100) }
+}
+
 /// The block data of a submitted execution.
 fn block_data(submission: &Submission) -> &BlobRef {
     let Work::Execute(execute) = &submission.work else { panic!("not an execution: {:?}", submission.work) };
@@ -172,8 +183,4 @@ fn result() -> ValidationResult {
 /// The encoded result of a valid candidate.
 fn encoded_result() -> Bytes {
     result().encode().into()
-}
-
-fn memory_store() -> BlobStore {
-    BlobStore::open("memory://", crate::store::ArtifactKeys::unsigned()).unwrap()
 }

@@ -1,197 +1,196 @@
-//! Inputs and results that do not fit a bus message.
+//! Inputs that the client holds for workers, and results that it pulls from them.
 
 use super::*;
 use crate::{
-    config::ENVELOPE_RESERVE,
+    config::{MAX_PULLED, submission_max_on},
+    content::Content,
+    identity::{UserName, WorkerKind},
     ids::BlobHash,
-    store::hanging::{Answers, hanging_store},
+    pull::{PullError, PullSettings, Puller, Wanted, serve},
     verdict::InternalError,
 };
+use std::future::ready;
 
-/// Bytes of code and block data that fit a message on [`small_bus`].
-const ROOM: usize = 1000;
+const PAYLOAD: usize = 64 * 1024;
+/// What travels inline on a bus with such messages.
+const INLINE: usize = PAYLOAD / 4;
 
 fn small_bus() -> LocalBus {
-    LocalBus::with_max_payload(ENVELOPE_RESERVE + ROOM)
+    LocalBus::with_max_payload(PAYLOAD)
 }
 
-fn stored(bytes: &[u8]) -> BlobRef {
-    BlobRef::Stored { hash: BlobHash::of(bytes), len: bytes.len() as u64 }
+fn held(bytes: &[u8]) -> BlobRef {
+    BlobRef::Held { hash: BlobHash::of(bytes), len: bytes.len() as u64 }
 }
 
 fn inline(bytes: &[u8]) -> BlobRef {
     BlobRef::Inline(Bytes::copy_from_slice(bytes))
 }
 
+fn worker() -> WorkerId {
+    WorkerId::new(WorkerKind::Execute, UserName::default())
+}
+
+impl Fixture {
+    /// Pulls content from the client, as a worker does.
+    async fn pull(&self, content: Content) -> Result<Bytes, PullError> {
+        let wanted = Wanted {
+            content,
+            expected_len: None,
+            max_len: MAX_PULLED,
+            holders: vec![subjects::client_pulls(&self.config.fleet, &self.client.id())],
+        };
+        let puller = Puller::new(self.bus.clone(), PullSettings::default());
+        puller.fetch(&wanted, |_| ready(())).await.map(|(bytes, ())| bytes)
+    }
+
+    /// Serves these bytes as a worker.
+    async fn hold_as(&self, worker: &WorkerId, bytes: Bytes) -> JoinHandle<()> {
+        let requests = self.bus.subscribe(&subjects::worker_pulls(&self.config.fleet, worker)).await.unwrap();
+        let content = Content::of_blob(&bytes);
+        tokio::spawn(serve(self.bus.clone(), requests, move |wanted| (*wanted == content).then(|| bytes.clone())))
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn only_inputs_that_do_not_fit_go_through_the_store() {
-    let store = memory_store();
-    let mut fixture = Fixture::with(small_bus(), Some(store.clone())).await;
-    // Sizes of code and block data, and which of them are stored.
-    for (code, data, expected) in [
-        (ROOM / 2, ROOM / 2, (false, false)),
-        (ROOM / 2 + 1, ROOM / 2, (true, false)),
-        (ROOM / 2, ROOM / 2 + 1, (false, true)),
-        (ROOM / 2 + 1, ROOM / 2 + 1, (false, true)),
-        (1, ROOM + 1, (false, true)),
-        (ROOM + 1, 1, (true, false)),
-        (ROOM + 1, ROOM + 1, (true, true)),
-    ] {
-        let (code, data) = (vec![b'c'; code], vec![b'd'; data]);
+async fn inputs_are_held_until_the_request_ends() {
+    let mut fixture = Fixture::with(small_bus(), ClientConfig::default()).await;
+    let code = vec![b'c'; 5 * PAYLOAD];
+    for data in [vec![], vec![b'd'; INLINE], vec![b'd'; INLINE + 1], vec![b'd'; 10 * PAYLOAD]] {
         let answer = fixture.execute(&code, &data);
         let submission = fixture.accept().await;
-        let blobs = (submission.code.blob.clone(), block_data(&submission).clone());
-        let either = |is_stored: bool, bytes: &[u8]| if is_stored { stored(bytes) } else { inline(bytes) };
-        assert_eq!(blobs, (either(expected.0, &code), either(expected.1, &data)));
-        assert_eq!(store.fetch(&blobs.0).await.unwrap(), code);
-        assert_eq!(store.fetch(&blobs.1).await.unwrap(), data);
+        let expected = if data.len() > INLINE { held(&data) } else { inline(&data) };
+        assert_eq!((submission.code, block_data(&submission)), (CodeHash::of(&code), &expected));
+        let contents = [Content::of_code(&code), Content::of_blob(&data)];
+        assert_eq!(fixture.pull(contents[0]).await.unwrap(), code);
+        assert_eq!(fixture.pull(contents[1]).await.unwrap(), data);
+        fixture.send_verdict(&submission, Outcome::Expired).await;
+        answer.await.unwrap().unwrap();
+        for content in contents {
+            assert!(fixture.pull(content).await.unwrap_err().is_held_by_nobody());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn inputs_are_not_held_after_a_request_was_dropped() {
+    let mut fixture = Fixture::new().await;
+    let answer = fixture.execute(b"code", b"block");
+    fixture.accept().await;
+    assert_eq!(fixture.pull(Content::of_code(b"code")).await.unwrap(), "code");
+    answer.abort();
+    fixture.receive_cancellation().await;
+    assert!(fixture.pull(Content::of_code(b"code")).await.unwrap_err().is_held_by_nobody());
+    // Without its handles the client answers no pull.
+    let Fixture { bus, client, config, .. } = fixture;
+    let pulls = subjects::client_pulls(&config.fleet, &client.id());
+    drop(client);
+    tokio::task::yield_now().await;
+    let unanswered = bus.request(&pulls, Bytes::new(), Duration::from_secs(1)).await;
+    assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "{unanswered:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_travels_inline_is_a_setting_up_to_a_limit() {
+    for (setting, len, is_inline) in [(10, 10, true), (10, 11, false), (usize::MAX, INLINE + 1, false)] {
+        let config = ClientConfig { inline_max: setting, ..ClientConfig::default() };
+        let mut fixture = Fixture::with(small_bus(), config).await;
+        let answer = fixture.execute(b"code", &vec![b'd'; len]);
+        let submission = fixture.accept().await;
+        assert_eq!(matches!(block_data(&submission), BlobRef::Inline(_)), is_inline, "{len} bytes with {setting}");
         fixture.send_verdict(&submission, Outcome::Expired).await;
         answer.await.unwrap().unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_store_large_inputs_are_an_error_that_names_them() {
-    let mut fixture = Fixture::with(small_bus(), None).await;
-    let large = vec![0; ROOM + 1];
-    for (code, data, name) in [(&large[..], &b"d"[..], "code"), (b"c", &large, "block data")] {
-        let error = fixture.execute(code, data).await.unwrap().unwrap_err();
-        let expected = (name, large.len() as u64, ROOM as u64);
-        assert!(
-            matches!(error, ClientError::TooLarge { field, len, limit } if (field, len, limit) == expected),
-            "{error:?}"
-        );
-        // An unsubmitted request is cancelled as well, which has no effect.
-        fixture.receive_cancellation().await;
-    }
-    let mut request = execution(b"d");
-    request.context.parent_head = vec![0; ENVELOPE_RESERVE + ROOM].into();
-    let error = fixture.client.execute_pvf(pvf(b"c"), request).await.unwrap_err();
+async fn block_data_gives_way_to_a_long_parent_head() {
+    let mut fixture = Fixture::with(small_bus(), ClientConfig::default()).await;
+    let head = |len: usize| {
+        let mut request = execution(&[b'd'; INLINE]);
+        request.context.parent_head = vec![0; len].into();
+        request
+    };
+    let (client, request) = (fixture.client.clone(), head(submission_max_on(PAYLOAD) - INLINE));
+    let answer = tokio::spawn(async move { client.execute_pvf(pvf(b"c"), request).await });
+    let submission = fixture.accept().await;
+    assert_eq!(*block_data(&submission), held(&[b'd'; INLINE]));
+    fixture.send_verdict(&submission, Outcome::Expired).await;
+    answer.await.unwrap().unwrap();
+
+    let error = fixture.client.execute_pvf(pvf(b"c"), head(submission_max_on(PAYLOAD))).await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { field: "parent head and parameters", .. }), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_code_that_expired_in_the_store_is_stored_again() {
-    let store = memory_store();
-    let mut fixture = Fixture::with(small_bus(), Some(store.clone())).await;
-    let code = vec![b'c'; ROOM + 1];
-    let answer = fixture.execute(&code, b"d");
+async fn a_large_result_is_pulled_from_the_worker_that_made_it() {
+    let mut fixture = Fixture::with(small_bus(), ClientConfig::default()).await;
+    let result = ValidationResult { head_data: vec![7; 5 * PAYLOAD], ..result() };
+    let encoded = Bytes::from(result.encode());
+    let worker = worker();
+    fixture.hold_as(&worker, encoded.clone()).await;
+    let answer = fixture.execute(b"code", b"block");
     let submission = fixture.accept().await;
-    fixture.send_verdict(&submission, Outcome::Expired).await;
-    answer.await.unwrap().unwrap();
-
-    store.delete_blob(&stored(&code)).await.unwrap();
-    let missing = || Refusal::BlobMissing { field: "code".into(), blob: "hash".into(), len: code.len() as u64 };
-    let answer = fixture.execute(&code, b"d");
-    let refused = fixture.refuse(missing()).await;
-    let again = fixture.accept().await;
-    assert_eq!(again, refused);
-    assert_eq!(store.fetch(&again.code.blob).await.unwrap(), code);
-    fixture.send_verdict(&again, Outcome::Expired).await;
-    answer.await.unwrap().unwrap();
-
-    // A fleet with another store refuses the code however often it is stored.
-    let mut request = execution(b"d");
-    request.answer_within = Some(Duration::from_secs(10));
-    let (client, pvf) = (fixture.client.clone(), pvf(&code));
-    let answer = tokio::spawn(async move { client.execute_pvf(pvf, request).await });
-    let first = fixture.refuse(missing()).await;
-    let cancelled = loop {
-        match fixture.receive().await {
-            (FromClient::Submit(_), reply) => fixture.reply(&reply, &SubmitReply::Refused(missing())).await,
-            (FromClient::Cancel { request, .. }, reply) => {
-                fixture.reply(&reply, &SubmitReply::Accepted).await;
-                break request;
-            }
-            (other, _) => panic!("unexpected message: {other:?}"),
-        }
-    };
-    assert_eq!(cancelled, first.id);
-    let error = answer.await.unwrap().unwrap_err().to_string();
-    assert!(error.starts_with("no verdict within 10 s") && error.contains("do node and fleet use the same"), "{error}");
+    fixture.send_verdict_of(&submission, Outcome::Valid(held(&encoded)), Some(worker)).await;
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!((answer.request, answer.outcome), (submission.id, Outcome::Valid(Box::new(result))));
     fixture.assert_quiet().await;
 }
 
-/// Block data that expired in the store before its request is submitted again is stored again.
+/// The worker is gone, has forgotten the result, or is not named: the candidate is validated once more.
 #[tokio::test(start_paused = true)]
-async fn block_data_that_is_missing_is_stored_again_for_another_submission() {
-    let store = memory_store();
-    let mut fixture = Fixture::with(small_bus(), Some(store.clone())).await;
-    let data = vec![b'd'; ROOM + 1];
-    let answer = fixture.execute(b"c", &data);
-    let first = fixture.accept().await;
-    store.delete_blob(&stored(&data)).await.unwrap();
-    let (_, reply) = fixture.receive_question().await;
-    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
-    let again = fixture.receive_submission().await;
-    assert_eq!(again.0, first);
-    assert_eq!(store.fetch(block_data(&first)).await.unwrap(), data);
-    // It expires once more before the coordinator has looked.
-    store.delete_blob(&stored(&data)).await.unwrap();
-    let missing = Refusal::BlobMissing { field: "block data".into(), blob: "hash".into(), len: data.len() as u64 };
-    fixture.reply(&again.1, &SubmitReply::Refused(missing)).await;
-    assert_eq!(fixture.accept().await, first);
-    assert_eq!(store.fetch(block_data(&first)).await.unwrap(), data);
-    fixture.send_verdict(&first, Outcome::Expired).await;
-    answer.await.unwrap().unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_large_result_comes_from_the_store() {
-    let store = memory_store();
-    let mut fixture = Fixture::with(small_bus(), Some(store.clone())).await;
-    let blob = store.put_blob(encoded_result()).await.unwrap();
+async fn a_result_that_is_lost_is_made_again() {
+    let mut fixture = Fixture::new().await;
+    let encoded = encoded_result();
+    let [gone, forgetful, good] = [(); 3].map(|()| worker());
+    fixture.hold_as(&forgetful, Bytes::from_static(b"another result")).await;
+    fixture.hold_as(&good, encoded.clone()).await;
     let answer = fixture.execute(b"code", b"block");
-    let submission = fixture.accept().await;
-    fixture.send_verdict(&submission, Outcome::Valid(blob)).await;
-    assert_eq!(answer.await.unwrap().unwrap().outcome, Outcome::Valid(Box::new(result())));
-
-    // A missing one is read three times, with delays of 200 ms and 400 ms.
-    let answer = fixture.execute(b"code", b"block");
-    let submission = fixture.accept().await;
-    let since = Instant::now();
-    fixture.send_verdict(&submission, Outcome::Valid(stored(b"missing"))).await;
-    let error = answer.await.unwrap().unwrap_err();
-    assert!(matches!(error, ClientError::Store(StoreError::NotFound { .. })), "{error:?}");
-    let waited = since.elapsed().as_millis();
-    assert!((600..=602).contains(&waited), "{waited} ms");
+    let mut seen = Vec::<RequestId>::new();
+    for worker in [Some(gone), Some(forgetful), None, Some(good)] {
+        let submission = fixture.accept().await;
+        let Work::Execute(execute) = &submission.work else { panic!("not an execution") };
+        assert_eq!(execute.fresh, !seen.is_empty());
+        assert!(!seen.contains(&submission.id));
+        seen.push(submission.id);
+        assert!(submission.answer_within <= fixture.config.answer_within);
+        assert_eq!(fixture.pull(Content::of_code(b"code")).await.unwrap(), "code");
+        fixture.send_verdict_of(&submission, Outcome::Valid(held(&encoded)), worker).await;
+    }
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!((answer.request, answer.outcome), (seen[3], Outcome::Valid(Box::new(result()))));
     fixture.assert_quiet().await;
 }
 
 /// The deadline of a request holds for its result too.
 #[tokio::test(start_paused = true)]
-async fn a_result_that_a_hanging_store_does_not_give_is_an_error_at_the_deadline() {
-    let store = hanging_store(Answers::AllButReads(0));
-    let mut fixture = Fixture::with(small_bus(), Some(store.clone())).await;
-    let blob = store.put_blob(encoded_result()).await.unwrap();
-    let mut request = execution(b"block");
-    request.answer_within = Some(Duration::from_secs(10));
-    let (client, pvf, since) = (fixture.client.clone(), pvf(b"code"), Instant::now());
-    let answer = tokio::spawn(async move { client.execute_pvf(pvf, request).await });
-    let submission = fixture.accept().await;
-    fixture.send_verdict(&submission, Outcome::Valid(blob)).await;
-    let error = answer.await.unwrap().unwrap_err().to_string();
-    assert!(error.starts_with("no verdict within 10 s: the verdict is valid"), "{error}");
-    assert_eq!(since.elapsed().as_secs(), 13, "with the time for one more question");
-    fixture.assert_quiet().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_store_a_large_result_is_an_error() {
-    let mut fixture = Fixture::with(small_bus(), None).await;
-    let answer = fixture.execute(b"code", b"block");
-    let submission = fixture.accept().await;
-    fixture.send_verdict(&submission, Outcome::Valid(stored(b"result"))).await;
-    let error = answer.await.unwrap().unwrap_err();
-    assert!(matches!(error, ClientError::TooLarge { field: "result", len: 6, .. }), "{error:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_result_that_does_not_decode_is_an_infrastructure_failure() {
+async fn a_result_that_never_comes_is_an_error_at_the_deadline() {
     let mut fixture = Fixture::new().await;
-    let mut trailing = encoded_result().to_vec();
-    trailing.push(0);
-    for damaged in [trailing, vec![]] {
+    let mut request = execution(b"block");
+    request.answer_within = Some(Duration::from_secs(60));
+    let (client, pvf, since) = (fixture.client.clone(), pvf(b"code"), Instant::now());
+    let mut answer = tokio::spawn(async move { client.execute_pvf(pvf, request).await });
+    let error = loop {
+        let message = tokio::select! {
+            answer = &mut answer => break answer.unwrap().unwrap_err().to_string(),
+            message = fixture.receive() => message,
+        };
+        if let (FromClient::Submit(submission), reply) = message {
+            fixture.reply(&reply, &SubmitReply::Accepted).await;
+            fixture.send_verdict_of(&submission, Outcome::Valid(held(&encoded_result())), Some(worker())).await;
+        }
+    };
+    assert!(
+        error.starts_with("no verdict within 60 s: the verdict is valid, and its result could not be pulled"),
+        "{error}"
+    );
+    assert_eq!(since.elapsed().as_secs(), 63, "with the time for one more question");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_does_not_decode_is_the_infrastructures_fault() {
+    for damaged in [b"".to_vec(), b"no result".to_vec(), [&encoded_result()[..], b"more"].concat()] {
+        let mut fixture = Fixture::new().await;
         let answer = fixture.execute(b"code", b"block");
         let submission = fixture.accept().await;
         fixture.send_verdict(&submission, Outcome::Valid(BlobRef::Inline(damaged.into()))).await;

@@ -13,7 +13,7 @@ use pvf_shared::{
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, CodeRef, ExecuteSubmission, FromClient, Heartbeat, Holding, JobReport,
+        ActiveLeaf, ActiveLeavesUpdate, ExecuteSubmission, FromClient, Heartbeat, Holding, JobReport,
         RunningJob, SPEAKS, SecurityStatus, StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
@@ -103,14 +103,14 @@ fn blob(u: In<'_, '_>) -> Result<BlobRef> {
     Ok(if u.arbitrary()? {
         BlobRef::Inline(Bytes::from(vec![few(u)?; usize::from(u.arbitrary::<u8>()?)]))
     } else {
-        BlobRef::Stored { hash: BlobHash([few(u)?; 32]), len: number(u)? }
+        BlobRef::Held { hash: BlobHash([few(u)?; 32]), len: number(u)? }
     })
 }
 
 pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
     let work = match u.int_in_range(0..=7)? {
         0 => Work::Precheck,
-        1 => Work::HeadsUp,
+        1 => Work::HeadsUp { wait_prepared: u.arbitrary()? },
         _ => Work::Execute(Box::new(ExecuteSubmission {
             kind: *u.choose(&ExecuteKind::ALL)?,
             context: context(vec![few(u)?]),
@@ -124,7 +124,7 @@ pub(super) fn submission(u: In<'_, '_>) -> Result<Submission> {
     Ok(Submission {
         id: request(u)?,
         speaks: SPEAKS,
-        code: CodeRef { hash: CodeHash([few(u)?; 32]), blob: blob(u)? },
+        code: CodeHash([few(u)?; 32]),
         code_bomb_limit: *u.choose(&[1, 1 << 20, 1 << 30])?,
         executor_params: params(u)?,
         prepare_timeout: maybe(u, duration)?,

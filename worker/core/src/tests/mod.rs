@@ -96,7 +96,6 @@ fn execution(engine: &str) -> JobSpec {
 fn preparation() -> JobSpec {
     JobSpec::Prepare(Box::new(PrepareJob {
         artifact: artifact("own"),
-        code: BlobRef::Inline(Bytes::new()),
         executor_params: ExecutorParams::default(),
         cpu_limit: Duration::from_secs(1),
         code_bomb_limit: 1,
@@ -113,6 +112,7 @@ fn dispatch(job: u64, urgency: u8) -> Dispatch {
         urgency,
         request: None,
         spec: execution("own"),
+        holders: vec![],
         acknowledged: vec![],
     }
 }

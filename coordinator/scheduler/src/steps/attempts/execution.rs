@@ -256,6 +256,15 @@ pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss:
             uncount_dispatch(core, out, ended.at.job);
             on_not_begun(core, out, ended, why, now);
         }
+        AttemptLoss::NotFetched(why) => {
+            uncount_dispatch(core, out, ended.at.job);
+            if let Some(execution) = core.executions.get_mut(ended.at.job)
+                && !execution.excluded.contains(&ended.site)
+            {
+                execution.excluded.push(ended.site.clone());
+            }
+            on_not_begun(core, out, ended, why, now);
+        }
         // It began, so it counts as an attempt.
         AttemptLoss::GivenBack(why) => on_not_begun(core, out, ended, why, now),
         // Not the candidate's death as far as is known, but bounded: it may be what kills workers.

@@ -12,8 +12,9 @@ use crate::{
 };
 use pvf_proto::{
     identity::WorkerId,
-    job::{JobOutcome, JobUsage},
+    job::{ExecuteOutcome, JobOutcome, JobUsage, PrepareOutcome},
     subjects::Subject,
+    verdict::InternalError,
     wire::{AttemptUsage, JobReport, RunningJob, WorkerReply},
 };
 use std::time::Duration;
@@ -58,6 +59,10 @@ pub(crate) fn on_report(
     };
     notice_report(core, out, (worker, &report), at);
     match report.outcome {
+        JobOutcome::Prepare(PrepareOutcome::Internal(error @ InternalError::InputBlob(_)))
+        | JobOutcome::Execute(ExecuteOutcome::Internal(error @ InternalError::InputBlob(_))) => {
+            on_lost(core, out, EndedAttempt { at, site }, AttemptLoss::NotFetched(error.to_string()), now);
+        }
         JobOutcome::Prepare(outcome) if !execution::is_current(core, at) => {
             preparation::on_report(core, out, EndedAttempt { at, site }, (outcome, report.usage), now);
         }

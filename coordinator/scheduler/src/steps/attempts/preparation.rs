@@ -2,7 +2,6 @@
 
 use crate::{
     core::{AttemptLoss, Core, Out},
-    effect::Effect,
     keys::{ArtifactKey, AttemptKey, EndedAttempt},
     notice::{Notice, RetryReason},
     operations::{artifacts, health, preparations},
@@ -103,9 +102,6 @@ fn give_up(core: &mut Core, out: &mut Out, job: JobId, error: InternalError) {
     let Some(task) = core.preparations.remove(&job) else {
         return out.inconsistent(format_args!("preparation {job} is given up and not known"));
     };
-    if let (InternalError::InputBlob(_), Some(artifact)) = (&error, core.artifacts.get(task.artifact)) {
-        out.effect(Effect::ForgetCode { code: artifact.id.code_hash });
-    }
     artifacts::abandon(core, out, task.artifact, error);
 }
 
@@ -171,6 +167,14 @@ pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss:
         AttemptLoss::PerhapsBegun => {
             let why = "the worker was lost while the job waited there for its code or a slot";
             on_not_begun(core, out, ended, why.into(), now);
+        }
+        AttemptLoss::NotFetched(why) => {
+            if let Some(task) = core.preparations.get_mut(&ended.at.job)
+                && !task.excluded.contains(&ended.site)
+            {
+                task.excluded.push(ended.site.clone());
+            }
+            on_not_begun(core, out, ended, why, now);
         }
         AttemptLoss::NotBegun(why) | AttemptLoss::GivenBack(why) => on_not_begun(core, out, ended, why, now),
         AttemptLoss::Failed(why) => {
