@@ -6,6 +6,7 @@ use crate::{
     hearing::Hearing,
     inbound::Inbound,
     metrics::{Counters, Sizes},
+    observers::{self, Observers},
     outbound::{Commands, Outbound},
     outbox::Outbox,
     storage::Storage,
@@ -96,6 +97,8 @@ impl Coordinator {
         tasks.spawn(inbound.clone().workers(from_workers));
         tasks.spawn(inbound.status(questions));
         tasks.spawn(outbound.publish(posted));
+        let (told, queue) = Observers::open();
+        tasks.spawn(observers::publish(bus.clone(), fleet.clone(), queue));
         let (hearing, echo) = Hearing::start(bus.clone(), &fleet, timing.worker_silence).await?;
         tasks.spawn(echo);
         let clock = Clock::start();
@@ -107,6 +110,7 @@ impl Coordinator {
         let scheduler = Scheduler::new(scheduler_config, clock.now());
         let effects = Effects {
             outbox,
+            observers: told,
             commands: Commands::new(bus.clone(), fleet, &timing, sender.clone()),
             storage: Storage { store, events: sender },
             metrics: counters.clone(),

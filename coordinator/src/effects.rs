@@ -1,6 +1,6 @@
 //! Carries out the scheduler's effects: messages through [`crate::outbox`] and [`crate::outbound`], the rest in tasks.
 
-use crate::{metrics::Counters, notices, outbound::Commands, outbox::Outbox, storage::Storage};
+use crate::{metrics::Counters, notices, observers::Observers, outbound::Commands, outbox::Outbox, storage::Storage};
 use pvf_scheduler::{Effect, Notice};
 use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 /// Carries out effects. Dropping it ends all tasks.
 pub(crate) struct Effects {
     pub(crate) outbox: Outbox,
+    pub(crate) observers: Observers,
     pub(crate) commands: Commands,
     pub(crate) storage: Storage,
     pub(crate) metrics: Arc<Counters>,
@@ -27,6 +28,7 @@ impl Effects {
                     worker = verdict.worker.map(tracing::field::display),
                     total_ms = verdict.timings.total.as_millis() as u64, "verdict"
                 );
+                self.observers.verdict(client, &verdict);
                 self.outbox.verdict(client, verdict);
             }
             Effect::ToWorker { worker, message } => {
@@ -44,6 +46,7 @@ impl Effects {
                 }
                 notices::log(&notice);
                 self.metrics.count(&notice);
+                self.observers.notice(notice);
             }
         }
     }

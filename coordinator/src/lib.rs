@@ -14,6 +14,7 @@ mod hearing;
 mod inbound;
 mod metrics;
 mod notices;
+mod observers;
 mod outbound;
 mod outbox;
 mod storage;

@@ -23,8 +23,8 @@ mod tls;
 
 pub use client::ValidationHost;
 pub use pvf_proto::{
-    Bytes, artifact, blob, candidate, config, content, identity, ids, job, params, priority, subjects, time, units,
-    verdict, wire,
+    Bytes, artifact, blob, candidate, config, content, identity, ids, job, params, permissions, priority, subjects,
+    time, units, verdict, wire,
 };
 
 /// Compiles the samples of the page for nodes.

@@ -27,6 +27,8 @@ struct Service {
     #[serde(default)]
     environment: BTreeMap<String, String>,
     #[serde(default)]
+    env_file: Vec<String>,
+    #[serde(default)]
     volumes: Vec<String>,
     #[serde(default)]
     ports: Vec<String>,
@@ -87,6 +89,12 @@ fn commands_and_environment_of_the_roles_are_accepted() {
         for variable in service.environment.keys() {
             assert!(help.contains(&format!("[env: {variable}")), "{name} does not read {variable}:\n{help}");
         }
+        // The user of its role, and nobody else's secret.
+        assert_eq!(service.env_file, [format!("./secrets/{name}.env")]);
+        let secrets = service.volumes.iter().filter_map(|volume| volume.strip_prefix("./secrets/"));
+        let secrets: Vec<_> = secrets.filter_map(|volume| volume.split(':').next()).collect();
+        let keys: &[&str] = if name == "prepare-worker" { &["signing.pub", "signing.key"] } else { &["signing.pub"] };
+        assert_eq!(secrets, keys, "{name}");
         let (kind, health) = service.healthcheck.test.split_first().unwrap();
         assert_eq!(kind, "CMD");
         let mut health = health.to_vec();
@@ -98,15 +106,32 @@ fn commands_and_environment_of_the_roles_are_accepted() {
     }
 }
 
+/// The folder as it is after `pvf nats init secrets`.
+fn with_secrets() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["nats.conf", "seccomp.json"] {
+        std::fs::copy(folder().join(name), dir.path().join(name)).unwrap();
+    }
+    let secrets = dir.path().join("secrets");
+    let made = output(&binary("pvf"), &["nats", "init", secrets.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    dir
+}
+
 #[test]
 fn files_dependencies_and_ports_of_the_services_are_right() {
-    let compose = compose();
+    let (compose, folder) = (compose(), with_secrets());
+    let ignored = |file: &str| std::fs::read_to_string(crate::repository::root().join(file)).unwrap();
+    assert!(ignored(".gitignore").contains("\n/compose/secrets\n"), "secrets are not committed");
+    assert!(ignored(".dockerignore").contains("\ncompose/secrets\n"), "secrets are in no image");
     for (name, service) in &compose.services {
         let mounted = service.volumes.iter().filter_map(|volume| volume.strip_prefix("./")?.split(':').next());
         let profiles = service.security_opt.iter().filter_map(|option| option.strip_prefix("seccomp=./"));
-        // The operator makes the secrets.
-        for file in mounted.chain(profiles).filter(|file| !file.starts_with("secrets")) {
-            assert!(folder().join(file).is_file(), "{name}: no file compose/{file}");
+        let environment = service.env_file.iter().filter_map(|file| file.strip_prefix("./"));
+        // The operator makes the keys.
+        let made_here = |file: &&str| !file.starts_with("secrets/signing");
+        for file in mounted.chain(profiles).chain(environment).filter(made_here) {
+            assert!(folder.path().join(file).exists(), "{name}: no compose/{file}");
         }
         let has_private_key = service.environment.contains_key("PVF_SIGNING_KEY")
             || service.volumes.iter().any(|volume| volume.starts_with("./secrets:"));
@@ -136,7 +161,7 @@ struct Bound {
 
 /// Starts a server with `compose/nats.conf`, on free ports instead of those in the file.
 async fn bound(more: &[&str]) -> Bound {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = with_secrets();
     let text = read("nats.conf");
     let config = text.replace(":4222\"", ":-1\"").replace(":8222\"", ":-1\"");
     assert_eq!(text.len() - config.len(), 4, "both ports are replaced");
@@ -150,10 +175,16 @@ async fn bound(more: &[&str]) -> Bound {
 }
 
 #[test]
-fn nats_accepts_its_configuration() {
-    let config = folder().join("nats.conf");
-    let checked = output(&server_path().unwrap(), &["-t", "-c", config.to_str().unwrap()]);
+fn nats_accepts_its_configuration_and_does_not_start_without_users() {
+    let folder = with_secrets();
+    let config = folder.path().join("nats.conf");
+    let check = || output(&server_path().unwrap(), &["-t", "-c", config.to_str().unwrap()]);
+    let checked = check();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    std::fs::remove_file(folder.path().join("secrets/nats/users.conf")).unwrap();
+    let checked = check();
+    let text = String::from_utf8_lossy(&checked.stderr);
+    assert!(!checked.status.success() && text.contains("users.conf"), "{text}");
 }
 
 #[tokio::test]

@@ -80,11 +80,16 @@ async fn users_and_tokens_are_taken_from_files_and_variables() {
     assert_refused(&both, "--nats-nkey and --nats-token-file are both credentials");
 }
 
-/// A JWT of NATS: signed by `issuer`, about `subject`.
+/// A JWT of NATS with the name `test`: signed by `issuer`, about `subject`.
 fn jwt(issuer: &KeyPair, subject: &KeyPair, nats: &Value) -> String {
+    named_jwt(issuer, subject, "test", nats)
+}
+
+/// A JWT of NATS: signed by `issuer`, about `subject`.
+pub(crate) fn named_jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: &Value) -> String {
     let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let claims = json!({
-        "jti": subject.public_key(), "iat": 1, "iss": issuer.public_key(), "sub": subject.public_key(), "name": "test",
+        "jti": subject.public_key(), "iat": 1, "iss": issuer.public_key(), "sub": subject.public_key(), "name": name,
         "nats": nats,
     });
     let signed = format!("{}.{}", part(&json!({ "typ": "JWT", "alg": "ed25519-nkey" })), part(&claims));

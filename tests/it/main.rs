@@ -2,6 +2,7 @@
 //! and on a fleet.
 
 mod architecture;
+mod attacks;
 mod benches;
 mod both;
 mod bus;

@@ -4,8 +4,10 @@ use super::failure::{EXIT_CODES, Failure};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use pvf_shared::{
     bus::nats::{NatsArgs, NatsConnection},
+    identity::UserName,
     ids::FleetName,
     keys::KeyArgs,
+    permissions,
     priority::ExecuteKind,
     units::{parse_duration, parse_timeout},
 };
@@ -95,6 +97,11 @@ pub(crate) enum Request {
     HeadsUp(HeadsUp),
     /// Show the state of a fleet: workers, queues, artifacts, counters
     Status(Status),
+    /// Print the events of a fleet: verdicts, workers that come and go, retries, refusals
+    Events,
+    /// Make and change the users of a fleet's NATS server
+    #[command(subcommand)]
+    Nats(NatsCommand),
     /// Start a whole fleet on this machine, with one process for each role
     Up(Up),
     /// Make or show the keys that artifacts are signed with
@@ -115,6 +122,42 @@ pub(crate) enum Keys {
     Show {
         /// File with a private or a public key
         file: PathBuf,
+    },
+}
+
+/// What `pvf nats` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NatsCommand {
+    /// Write users with new passwords, one of each role, and the server's permissions; nothing is overwritten
+    Init {
+        /// Folder to write to; it is made if it does not exist
+        dir: PathBuf,
+    },
+    /// Add a user with a new password; the server must be told to reload its configuration
+    AddUser {
+        /// client, prepare-worker, execute-worker, coordinator or observer
+        role: permissions::Role,
+        /// Name of the user, which is also its name in subjects
+        name: UserName,
+        /// Folder that `pvf nats init` has written
+        dir: PathBuf,
+    },
+    /// Give a user a new password; the server must be told to reload its configuration
+    Rotate {
+        /// Name of the user
+        name: UserName,
+        /// Folder that `pvf nats init` has written
+        dir: PathBuf,
+    },
+    /// Print what a user may publish on and subscribe to
+    Permissions {
+        /// client, prepare-worker, execute-worker, coordinator or observer
+        role: permissions::Role,
+        /// Name of the user; without it, a template for the names of JWTs
+        name: Option<UserName>,
+        /// As options of `nsc`
+        #[arg(long)]
+        nsc: bool,
     },
 }
 

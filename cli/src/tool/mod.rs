@@ -5,9 +5,11 @@ mod commands;
 mod demo;
 mod differences;
 mod doctor;
+mod events;
 mod failure;
 mod input;
 mod keys;
+mod nats;
 mod output;
 mod roles;
 mod status;
@@ -63,6 +65,8 @@ fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
             Request::Execute(args) => commands::execute(global, args).await,
             Request::HeadsUp(args) => commands::heads_up(global, args).await,
             Request::Status(args) => status::status(global, args).await,
+            Request::Events => events::events(global).await,
+            Request::Nats(command) => nats::nats(global, command),
             Request::Doctor(args) => doctor::doctor(global, args).await,
             Request::Up(args) => up::up(global, args).await,
             Request::Keys(command) => keys::run(command, global.json),

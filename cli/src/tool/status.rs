@@ -3,9 +3,10 @@
 use super::{
     args::{Global, Role, Status},
     failure::{Exit, Failure},
-    target::Target,
 };
 use pvf_shared::{
+    bus::nats::NatsBus,
+    client::{ClientConfig, fleet_status},
     ids::EngineId,
     keys::{KeyFingerprint, listed},
     units::human_bytes,
@@ -13,6 +14,7 @@ use pvf_shared::{
 };
 use pvf_worker::agent::WorkerConfig;
 use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
 
 /// Whether this role is present; a worker on this machine. The coordinator is: its status was just received.
 fn is_present(status: &FleetStatus, role: Role, host: &str) -> bool {
@@ -26,30 +28,26 @@ fn is_present(status: &FleetStatus, role: Role, host: &str) -> bool {
 
 /// Exit code 3 if the fleet has no workers, or the role of `--health` is not present.
 pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failure> {
-    if global.bus.is_none() {
-        let why = "status: --nats is required: the embedded host exists only while its command runs";
-        return Err(Failure::Input(why.into()));
-    }
-    let target = Target::open(global).await?;
+    let why = "status: --nats is required: the embedded host exists only while its command runs";
+    let nats = global.bus.as_ref().ok_or_else(|| Failure::Input(why.into()))?;
+    let bus = Arc::new(NatsBus::connect(nats, "pvf status", Duration::from_secs(5)).await?);
+    let config = ClientConfig { fleet: global.fleet.clone(), ..ClientConfig::default() };
     let is_well = match args.health {
-        Some(role) => health(&target, role).await?,
+        Some(role) => {
+            // The name that the workers of this machine register with.
+            let host = std::env::var("PVF_HOST").unwrap_or_else(|_| WorkerConfig::new(WorkerKind::Execute, 1).host);
+            let is_present = is_present(&fleet_status(bus, &config, Some(&host)).await?, role, &host);
+            let unhealthy = "unhealthy: no such worker on this machine is registered with the coordinator";
+            println!("{}", if is_present { "healthy" } else { unhealthy });
+            is_present
+        }
         None => {
-            let status = target.host.status().await?;
+            let status = fleet_status(bus, &config, None).await?;
             show(global, &status);
             !status.workers.is_empty()
         }
     };
-    target.close().await;
     Ok(if is_well { Exit::Success } else { Exit::NoResult })
-}
-
-async fn health(target: &Target, role: Role) -> Result<bool, Failure> {
-    // The name that the workers of this machine register with.
-    let host = std::env::var("PVF_HOST").unwrap_or_else(|_| WorkerConfig::new(WorkerKind::Execute, 1).host);
-    let is_present = is_present(&target.host.status_of(&host).await?, role, &host);
-    let unhealthy = "unhealthy: no such worker on this machine is registered with the coordinator";
-    println!("{}", if is_present { "healthy" } else { unhealthy });
-    Ok(is_present)
 }
 
 fn show(global: &Global, status: &FleetStatus) {

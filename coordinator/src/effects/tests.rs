@@ -10,6 +10,7 @@ fn effects(store: &BlobStore) -> (Effects, UnboundedReceiver<Event>) {
     let bus = local_bus(4096);
     let effects = Effects {
         outbox: Outbox::open().0,
+        observers: Observers::open().0,
         commands: Commands::new(bus, fleet(), &ProtocolTimeouts::default(), events.clone()),
         storage: Storage { store: store.clone(), events },
         metrics: Arc::default(),

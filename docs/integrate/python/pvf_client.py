@@ -47,7 +47,8 @@ class PvfClient:
         self._subject = f"{fleet}.v4.client.{self.id}"
         self._verdicts: dict[uuid.UUID, asyncio.Future[Any]] = {}
         self._held: dict[tuple[str, bytes], tuple[bytes, int]] = {}
-        self._subscriptions: list[Any] = []
+        self._user, self._connection, self._next = user, f"{random.SystemRandom().getrandbits(64):x}", 0
+        self._answers: dict[str, asyncio.Future[Msg]] = {}
 
     @classmethod
     async def connect(
@@ -67,12 +68,12 @@ class PvfClient:
         bus = await nats.connect(
             [servers] if isinstance(servers, str) else list(servers),
             name="pvf python client",
-            inbox_prefix=f"_INBOX.{name}".encode(),
             **options,
         )
         client = cls(bus, name, fleet)
-        for subject, callback in [("verdict", client._on_verdict), ("pull", client._on_pull)]:
-            client._subscriptions.append(await bus.subscribe(f"{client._subject}.{subject}", cb=callback))
+        await bus.subscribe(f"_INBOX.{name}.*.{client._connection}.*", cb=client._on_answer)
+        await bus.subscribe(f"{client._subject}.verdict", cb=client._on_verdict)
+        await bus.subscribe(f"{client._subject}.pull", cb=client._on_pull)
         await bus.flush()
         return client
 
@@ -154,8 +155,7 @@ class PvfClient:
 
     async def status(self, host: str | None = None) -> dict[str, Any]:
         """State of the fleet, with the workers of one machine or of all."""
-        answer = await self._bus.request(f"{self._fleet}.v4.status", wire.encode({"host": host}), ACKNOWLEDGE)
-        return wire.decode(answer.data)
+        return await self._exchange(f"{self._fleet}.v4.status", "@coordinator", {"host": host})
 
     # From the submission to the verdict
 
@@ -222,18 +222,38 @@ class PvfClient:
 
     async def _ask(self, message: Any, unless: asyncio.Future[Any] | None = None) -> Any:
         """One message to the coordinator and its answer; None if `unless` is done first."""
-        sent = self._bus.request(f"{self._subject}.req", wire.encode(message), ACKNOWLEDGE)
-        asking = asyncio.ensure_future(sent)
+        asking = asyncio.ensure_future(self._exchange(f"{self._subject}.req", "@coordinator", message))
         await asyncio.wait([asking, *([unless] if unless else [])], return_when=asyncio.FIRST_COMPLETED)
         if not asking.done():
             asking.cancel()
             return None
-        answer = wire.decode(asking.result().data)
+        answer = asking.result()
         if answer == "accepted":
             return None
         if isinstance(answer, dict) and "refused" in answer:
             raise Refused(*wire.variant(answer["refused"]))
         return answer
+
+    async def _exchange(self, subject: str, who: str, message: Any) -> Any:
+        """One request and its answer, in an inbox that names who may answer."""
+        self._next += 1
+        reply = f"_INBOX.{self._user}.{who}.{self._connection}.{self._next}"
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._answers[reply] = answer
+        try:
+            await self._bus.publish(subject, wire.encode(message), reply=reply)
+            async with asyncio.timeout(ACKNOWLEDGE):
+                received = await answer
+        finally:
+            del self._answers[reply]
+        if received.headers and received.headers.get("Status") == "503":
+            raise TimeoutError(f"nobody listens on {subject}")
+        return wire.decode(received.data)
+
+    async def _on_answer(self, message: Msg) -> None:
+        waiting = self._answers.get(message.subject)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
 
     async def _cancel_quietly(self, request: uuid.UUID) -> None:
         try:
@@ -292,17 +312,14 @@ class PvfClient:
         """Pulls a large result from the worker that holds it, several chunks at once."""
         if length > wire.MAX_PULLED:
             raise wire.ProtocolError(f"a result of {length} bytes is over the limit of {wire.MAX_PULLED}")
-        subject, data, turns = f"{self._fleet}.v4.worker.{worker}.pull", bytearray(length), asyncio.Semaphore(WINDOW)
+        subject, holder = f"{self._fleet}.v4.worker.{worker}.pull", worker.split(".")[1]
+        data, turns = bytearray(length), asyncio.Semaphore(WINDOW)
 
         async def fetch(offset: int, end: int) -> None:
             while offset < end:
                 pull = {"content": {"blob": name}, "offset": offset, "len": end - offset}
                 async with turns:
-                    try:
-                        answer = await self._bus.request(subject, wire.encode(pull), ACKNOWLEDGE)
-                    except nats.errors.Error as error:
-                        raise TimeoutError(f"the worker that holds the result does not answer: {error}") from error
-                kind, content = wire.variant(wire.decode(answer.data))
+                    kind, content = wire.variant(await self._exchange(subject, holder, pull))
                 if kind != "chunk" or content["total"] != length or not content["bytes"]:
                     raise TimeoutError(f"the worker does not hold the result any more: {kind}")
                 chunk = content["bytes"][: end - offset]

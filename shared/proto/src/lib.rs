@@ -14,6 +14,7 @@ pub mod ids;
 pub mod job;
 pub mod keys;
 pub mod params;
+pub mod permissions;
 pub mod priority;
 pub mod subjects;
 pub mod time;

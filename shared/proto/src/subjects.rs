@@ -11,10 +11,15 @@
 //! | `<fleet>.v4.status` | everybody | coordinator |
 //! | `<fleet>.v4.event.<kind>` | coordinator | observers |
 //! | `<fleet>.v4.coordinator.echo.<random id>` | coordinator | the same coordinator, to know whether it hears |
-//! | `_INBOX.<user>.>` | whoever answers | that user |
+//! | `_INBOX.<user>.<other>.>` | the user `<other>`, who is asked | that user |
+//! | `_INBOX.<user>.@coordinator.>` | coordinator | that user |
 //!
-//! `<kind>` is `prepare` or `execute`. A server that enforces this table makes the subject say who speaks; see
-//! `docs/operate/permissions.md`.
+//! `<kind>` is `prepare` or `execute`. A server that enforces this table makes the subject say who speaks: the module
+//! [`permissions`](crate::permissions) has it as the permissions of each role.
+//!
+//! The subject of an answer names who may answer, so that everybody has fixed permissions. NATS can also permit
+//! answers as requests arrive (`allow_responses`), but then whoever can send himself a message can publish on every
+//! subject: he names it as the reply subject.
 
 use crate::{
     identity::{ClientId, UserName, WorkerId},
@@ -39,6 +44,17 @@ impl Subject {
     /// A subject that came over the bus. Only implementations of a bus call this.
     pub fn received(text: &str) -> Self {
         Self(text.to_owned())
+    }
+
+    /// The user who subscribes to this subject of a client or worker; `None` for the coordinator's subjects.
+    fn listener(&self) -> Option<&str> {
+        let mut tokens = self.0.split('.').skip(2);
+        let user = match tokens.next()? {
+            "client" => tokens.next()?,
+            "worker" => tokens.nth(1)?,
+            _ => return None,
+        };
+        (tokens.nth(1)? != "req").then_some(user)
     }
 
     /// Whether it is an inbox of some user.
@@ -67,6 +83,42 @@ pub fn inbox_prefix(user: &UserName) -> String {
 
 fn of(fleet: &FleetName, rest: fmt::Arguments<'_>) -> Subject {
     Subject(format!("{fleet}.{VERSION}.{rest}"))
+}
+
+/// Stands for the coordinator in the subject of an answer. No user has this name.
+pub(crate) const COORDINATOR: &str = "@coordinator";
+
+/// Subjects of answers to the requests of one connection.
+#[derive(Debug, Clone)]
+pub struct Inboxes {
+    user: UserName,
+    connection: u64,
+}
+
+impl Inboxes {
+    /// Those of a connection of this user. The random id tells it from the user's other connections.
+    pub fn new(user: UserName, connection: u64) -> Self {
+        Self { user, connection }
+    }
+
+    /// All of them, to subscribe to.
+    pub fn all(&self) -> Subject {
+        self.of("*", "*")
+    }
+
+    /// For the answer to request number `n`, on this subject.
+    pub fn answer_to(&self, request: &Subject, n: u64) -> Subject {
+        self.of(request.listener().unwrap_or(COORDINATOR), &n.to_string())
+    }
+
+    /// For message number `n` of the user to itself.
+    pub fn to_itself(&self, n: u64) -> Subject {
+        self.of(self.user.as_str(), &n.to_string())
+    }
+
+    fn of(&self, from: &str, n: &str) -> Subject {
+        Subject(format!("{}.{from}.{:x}.{n}", inbox_prefix(&self.user), self.connection))
+    }
 }
 
 /// Requests of one client to the coordinator.
@@ -119,6 +171,11 @@ pub fn event(fleet: &FleetName, kind: &str) -> Subject {
     of(fleet, format_args!("event.{kind}"))
 }
 
+/// Events of all kinds.
+pub fn all_events(fleet: &FleetName) -> Subject {
+    of(fleet, format_args!("event.>"))
+}
+
 /// Messages of a coordinator to itself.
 pub fn echo(fleet: &FleetName, id: &Uuid) -> Subject {
     of(fleet, format_args!("coordinator.echo.{}", id.simple()))
@@ -166,6 +223,7 @@ mod tests {
             (all_worker_requests(&fleet), "pvf.v4.worker.*.*.*.req".into()),
             (status(&fleet), "pvf.v4.status".into()),
             (event(&fleet, "worker-lost"), "pvf.v4.event.worker-lost".into()),
+            (all_events(&fleet), "pvf.v4.event.>".into()),
             (echo(&fleet, &session), format!("pvf.v4.coordinator.echo.{hex}")),
         ] {
             assert_eq!(subject.as_str(), expected);
@@ -177,6 +235,29 @@ mod tests {
         assert_eq!(requesting_client(&fleet, &client_verdicts(&fleet, &client)), None);
         assert_eq!(requesting_client(&fleet, &worker_requests(&fleet, &worker)), None);
         assert_eq!(requesting_worker(&fleet, &client_requests(&fleet, &client)), None);
+    }
+
+    #[test]
+    fn the_subject_of_an_answer_names_who_may_answer() {
+        let fleet = FleetName::default();
+        let client = ClientId { user: user("u"), session: Uuid::nil() };
+        let worker = WorkerId { kind: WorkerKind::Execute, user: user("w"), session: Uuid::nil() };
+        let inboxes = Inboxes::new(user("a"), 0x7f);
+        for (request, who) in [
+            (client_requests(&fleet, &client), "@coordinator"),
+            (client_pulls(&fleet, &client), "u"),
+            (worker_requests(&fleet, &worker), "@coordinator"),
+            (worker_commands(&fleet, &worker), "w"),
+            (worker_pulls(&fleet, &worker), "w"),
+            (status(&fleet), "@coordinator"),
+        ] {
+            let reply = inboxes.answer_to(&request, 3);
+            assert_eq!(reply.as_str(), format!("_INBOX.a.{who}.7f.3"), "{request}");
+            assert!(reply.is_inbox_of(&user("a")));
+        }
+        assert_eq!(inboxes.to_itself(0).as_str(), "_INBOX.a.a.7f.0");
+        assert_eq!(inboxes.all().as_str(), "_INBOX.a.*.7f.*");
+        assert!(UserName::parse(COORDINATOR).is_err());
     }
 
     #[test]

@@ -18,6 +18,20 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// State of a fleet, with all workers or only those of one machine. Unlike a [`ValidationHost`](super::ValidationHost)
+/// this needs no permission but to ask: any role has it.
+///
+/// # Errors
+/// No coordinator answers within the patience of the configuration, or the answer cannot be decoded.
+pub async fn fleet_status(
+    bus: SharedBus,
+    config: &ClientConfig,
+    host: Option<&str>,
+) -> Result<FleetStatus, ClientError> {
+    let client = ClientId::new(bus.user());
+    Coordinator::new(bus, client, config).status(&StatusQuestion { host: host.map(str::to_owned) }).await
+}
+
 /// The coordinator of a fleet, as a client reaches it.
 pub(super) struct Coordinator {
     bus: SharedBus,

@@ -24,6 +24,7 @@ mod request;
 mod tests;
 mod trouble;
 
+pub use coordinator::fleet_status;
 pub use request::{Answer, ExecuteRequest, Pvf};
 
 use crate::{

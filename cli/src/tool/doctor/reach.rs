@@ -5,9 +5,8 @@ use super::{
     Check,
 };
 use pvf_shared::{
-    ValidationHost,
     bus::{Bus as _, nats::NatsBus},
-    client::ClientConfig,
+    client::{ClientConfig, fleet_status},
     store::{ArtifactKeys, BlobStore},
     units::human_bytes,
 };
@@ -75,9 +74,8 @@ async fn bus(global: &Global) -> Vec<Check> {
     )];
     let config = ClientConfig { fleet: global.fleet.clone(), patience: PATIENCE, ..ClientConfig::default() };
     let asked = async {
-        let host = ValidationHost::connect(bus, config).await?;
         let started = std::time::Instant::now();
-        let status = host.status().await?;
+        let status = fleet_status(bus, &config, None).await?;
         Ok::<_, pvf_shared::client::ClientError>((status, started.elapsed()))
     };
     checks.push(match asked.await {

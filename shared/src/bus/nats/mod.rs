@@ -7,6 +7,7 @@ mod connection;
 mod context;
 #[cfg(feature = "executable")]
 mod files;
+mod requests;
 mod url;
 
 #[cfg(feature = "executable")]
@@ -15,21 +16,17 @@ pub use connection::{Credentials, NatsConnection, Secret, Tls};
 pub use url::{parse_servers, without_secrets};
 
 use super::{Bus, BusError, Message, PendingAnswer, Subscription};
-use crate::{
-    identity::UserName,
-    retry,
-    subjects::{Subject, inbox_prefix},
-};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, connection::State};
+use crate::{identity::UserName, retry, subjects::Subject};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use requests::Requests;
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -52,6 +49,7 @@ pub struct NatsBus {
     client: Client,
     url: String,
     user: UserName,
+    requests: Requests,
 }
 
 impl NatsBus {
@@ -74,7 +72,6 @@ impl NatsBus {
         let user = to.user().map_err(refused)?;
         let options = ConnectOptions::new()
             .name(name)
-            .custom_inbox_prefix(inbox_prefix(&user))
             .connection_timeout(of_each)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .client_capacity(SEND_CAPACITY)
@@ -103,7 +100,9 @@ impl NatsBus {
                 | ConnectErrorKind::MaxReconnects => failed(with_sources(&e)),
             })?;
         connected.store(true, Ordering::Relaxed);
-        Ok(Self { client, url: shown, user })
+        let requests = Requests::open(client.clone(), shown.clone(), user).await;
+        let requests = requests.map_err(|e| failed(with_sources(&e)))?;
+        Ok(Self { client, url: shown, user, requests })
     }
 
     fn failed(&self, error: &dyn std::error::Error) -> BusError {
@@ -127,13 +126,7 @@ impl NatsBus {
     /// server processes a connection's operations in order. The client library's `flush` only waits until the bytes are
     /// written.
     async fn round_trip(&self) -> Result<(), BusError> {
-        let inbox = self.client.new_inbox();
-        let mut echo = self.client.subscribe(inbox.clone()).await.map_err(|e| self.failed(&e))?;
-        self.client.publish(inbox.clone(), Bytes::new()).await.map_err(|e| self.failed(&e))?;
-        match tokio::time::timeout(ROUND_TRIP_TIMEOUT, echo.next()).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(_) => Err(BusError::TimedOut(inbox)),
-        }
+        self.requests.round_trip(ROUND_TRIP_TIMEOUT).await
     }
 }
 
@@ -182,26 +175,7 @@ impl Bus for NatsBus {
         timeout: Duration,
     ) -> Result<PendingAnswer, BusError> {
         self.check_size(&payload)?;
-        let (client, url, subject) = (self.client.clone(), self.url.clone(), subject.to_string());
-        let request = async_nats::Request::new().payload(payload).timeout(Some(timeout));
-        let exchange = async move {
-            match client.send_request(subject.clone(), request).await {
-                Ok(message) => Ok(message.payload),
-                Err(e) => Err(match e.kind() {
-                    RequestErrorKind::NoResponders => BusError::NoResponders(subject),
-                    RequestErrorKind::TimedOut => BusError::TimedOut(subject),
-                    _ => BusError::Connection { url, why: with_sources(&e) },
-                }),
-            }
-        };
-        // The first poll puts the message into the queue of the connection or, if that is full, into the line for a
-        // place in it. Both keep their order. `unconstrained`: the budget of the task must not end the poll before
-        // that.
-        let mut answer: PendingAnswer = Box::pin(tokio::task::unconstrained(exchange));
-        Ok(match futures::poll!(&mut answer) {
-            Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
-            Poll::Pending => answer,
-        })
+        Ok(self.requests.send(subject, payload, timeout).await)
     }
 
     async fn subscribe(&self, subject: &Subject) -> Result<Subscription, BusError> {

@@ -1,0 +1,271 @@
+//! What observers are told: one JSON object for each verdict and each notice, on the subject
+//! [`subjects::event`] of its kind. `docs/operate/monitoring.md` lists them.
+//!
+//! The coordinator never waits for observers: what finds no place in a bounded queue is dropped, and the next event
+//! says how many were. Events have no inputs, results or secrets.
+
+use pvf_scheduler::{Notice, RetryReason};
+use pvf_shared::{bus::SharedBus, identity::ClientId, ids::FleetName, subjects, wire::Verdict};
+use serde_json::{Value, json};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// Events that may wait for the bus.
+const CAPACITY: usize = 1024;
+/// Refusals of submissions are told at most once in this time: in an overload there are many.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An event that is to be published.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Verdict(ClientId, Arc<Verdict>),
+    Notice(Notice),
+}
+
+/// An event, with the number of those before it that were dropped.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    event: Event,
+    dropped: u64,
+}
+
+/// Takes events.
+pub(crate) struct Observers {
+    queue: Sender<Queued>,
+    dropped: u64,
+    refusal_told: Option<Instant>,
+}
+
+impl Observers {
+    /// The queue: the end to write to, and the end that [`publish`] reads.
+    pub(crate) fn open() -> (Self, Receiver<Queued>) {
+        let (queue, receiver) = channel(CAPACITY);
+        (Self { queue, dropped: 0, refusal_told: None }, receiver)
+    }
+
+    /// Tells observers of a verdict.
+    pub(crate) fn verdict(&mut self, client: ClientId, verdict: &Arc<Verdict>) {
+        self.push(Event::Verdict(client, verdict.clone()));
+    }
+
+    /// Tells observers of a notice, unless it is one that comes with every job.
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        match &notice {
+            Notice::JobReported { .. } => return,
+            Notice::RequestShed { .. } => {
+                let now = Instant::now();
+                if self.refusal_told.is_some_and(|told| now.duration_since(told) < REFUSAL_INTERVAL) {
+                    return;
+                }
+                self.refusal_told = Some(now);
+            }
+            _ => {}
+        }
+        self.push(Event::Notice(notice));
+    }
+
+    fn push(&mut self, event: Event) {
+        match self.queue.try_send(Queued { event, dropped: self.dropped }) {
+            Ok(()) => self.dropped = 0,
+            Err(_) => self.dropped += 1,
+        }
+    }
+}
+
+/// Publishes events until the queue is closed. What cannot be sent is lost.
+pub(crate) async fn publish(bus: SharedBus, fleet: FleetName, mut queue: Receiver<Queued>) {
+    while let Some(Queued { event, dropped }) = queue.recv().await {
+        if !bus.is_connected() {
+            continue;
+        }
+        let (kind, mut object) = match &event {
+            Event::Verdict(client, verdict) => ("verdict", of_verdict(client, verdict)),
+            Event::Notice(notice) => of_notice(notice),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        object["event"] = kind.into();
+        object["at_ms"] = millis(now).into();
+        if dropped > 0 {
+            object["dropped"] = dropped.into();
+        }
+        if let Err(error) = bus.publish(&subjects::event(&fleet, kind), object.to_string().into()).await {
+            tracing::debug!(%error, kind, "an event could not be sent");
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn text(value: &impl ToString) -> Value {
+    Value::String(value.to_string())
+}
+
+fn of_verdict(client: &ClientId, verdict: &Verdict) -> Value {
+    let timings = &verdict.timings;
+    json!({
+        "request": text(&verdict.request), "client": text(client), "code": text(&verdict.code_hash),
+        "artifact": verdict.artifact.as_ref().map(|artifact| text(&artifact.id)),
+        "outcome": verdict.outcome.name(), "reason": verdict.outcome.reason(), "attempts": verdict.attempts,
+        "worker": verdict.worker.as_ref().map(text),
+        "queued_ms": millis(timings.queued), "prepare_ms": millis(timings.prepare),
+        "execute_ms": millis(timings.execute), "total_ms": millis(timings.total),
+    })
+}
+
+/// The kind of a notice and its fields.
+fn of_notice(notice: &Notice) -> (&'static str, Value) {
+    match notice {
+        Notice::WorkerJoined { worker, hello } => (
+            "worker-joined",
+            json!({
+                "worker": text(worker), "host": hello.host, "slots": hello.slots, "engine": hello.engine.as_str(),
+                "version": hello.version, "secure": hello.security.secure, "running": hello.running.len(),
+            }),
+        ),
+        Notice::WorkerLeft { worker, host, jobs } => {
+            ("worker-left", json!({ "worker": text(worker), "host": host, "jobs": jobs }))
+        }
+        Notice::WorkerLost { worker, host, jobs, silent } => {
+            ("worker-lost", json!({ "worker": text(worker), "host": host, "jobs": jobs, "silent_ms": millis(*silent) }))
+        }
+        Notice::WorkerSuspect { worker, host, why } => {
+            ("worker-suspect", json!({ "worker": text(worker), "host": host, "why": why }))
+        }
+        Notice::WorkerRecovered { worker } => ("worker-recovered", json!({ "worker": text(worker) })),
+        Notice::WorkerPaused { worker, host, pause, why } => {
+            ("worker-paused", json!({ "worker": text(worker), "host": host, "pause_ms": millis(*pause), "why": why }))
+        }
+        Notice::WorkerResumed { worker } => ("worker-resumed", json!({ "worker": text(worker) })),
+        Notice::JobRetried { job, attempt, kind, worker, why } => {
+            let detail = match why {
+                RetryReason::NotBegun(why) | RetryReason::Ambiguous(why) | RetryReason::Internal(why) => Some(why),
+                RetryReason::WorkerLost => None,
+            };
+            (
+                "job-retried",
+                json!({
+                    "job": job.0, "attempt": attempt, "kind": text(kind), "worker": text(worker), "reason": why.name(),
+                    "detail": detail,
+                }),
+            )
+        }
+        Notice::JobReported { job, attempt, worker, .. } => {
+            ("job-reported", json!({ "job": job.0, "attempt": attempt, "worker": text(worker) }))
+        }
+        Notice::ExecutionQuarantined { hosts, request, code } => (
+            "execution-quarantined",
+            json!({ "hosts": hosts, "request": request.as_ref().map(text), "code": text(code) }),
+        ),
+        Notice::PreparationQuarantined { artifact } => {
+            ("preparation-quarantined", json!({ "artifact": text(artifact) }))
+        }
+        Notice::PreparationFailed { artifact, error } => {
+            ("preparation-failed", json!({ "artifact": text(artifact), "error": text(error) }))
+        }
+        Notice::ArtifactDropped { artifact, why } => {
+            ("artifact-dropped", json!({ "artifact": text(artifact), "reason": why.name() }))
+        }
+        Notice::RequestShed { request, client, limit } => {
+            ("request-refused", json!({ "request": text(request), "client": text(client), "limit": limit }))
+        }
+        Notice::ClientGone { client, silent } => {
+            ("client-gone", json!({ "client": text(client), "silent_ms": millis(*silent) }))
+        }
+        Notice::EngineSeen { engine } => ("engine-seen", json!({ "engine": engine.as_str() })),
+        Notice::NoPrepareWorker { engine } => ("no-prepare-worker", json!({ "engine": engine.as_str() })),
+        Notice::Inconsistent { what } => ("inconsistent", json!({ "what": what })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{artifact, fleet, in_time, local_bus, new_client, new_worker};
+    use futures::StreamExt as _;
+    use pvf_shared::{
+        blob::BlobRef,
+        bus::Bus as _,
+        ids::{CodeHash, RequestId},
+        verdict::Outcome,
+        wire::{ArtifactSummary, Timings, VerdictUsage, WorkerKind},
+    };
+
+    fn shed() -> Notice {
+        Notice::RequestShed { request: RequestId::new(), client: new_client(), limit: "1 request".into() }
+    }
+
+    fn verdict() -> Arc<Verdict> {
+        Arc::new(Verdict {
+            request: RequestId::new(),
+            outcome: Outcome::Valid(BlobRef::Inline(b"the result".to_vec().into())),
+            code_hash: CodeHash::of(b"code"),
+            artifact: Some(ArtifactSummary { id: artifact(), bytes: 5, cached: true }),
+            timings: Timings { total: Duration::from_millis(7), ..Timings::default() },
+            worker: Some(new_worker(WorkerKind::Execute)),
+            attempts: 1,
+            usage: VerdictUsage::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn events_are_json_on_the_subject_of_their_kind() {
+        let (bus, (mut observers, queue)) = (local_bus(4096), Observers::open());
+        let subscribe = async |kind| bus.subscribe(&subjects::event(&fleet(), kind)).await.unwrap();
+        let (mut verdicts, mut lost) = (subscribe("verdict").await, subscribe("worker-lost").await);
+        let (client, verdict, worker) = (new_client(), verdict(), new_worker(WorkerKind::Prepare));
+        observers.verdict(client, &verdict);
+        let (host, silent) = ("rack1".into(), Duration::from_secs(6));
+        observers.notice(Notice::WorkerLost { worker, host, jobs: 2, silent });
+        drop(observers);
+        in_time(publish(bus.clone(), fleet(), queue)).await;
+        let told = in_time(verdicts.next()).await.unwrap().payload;
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(
+            (&told["event"], &told["outcome"], &told["attempts"]),
+            (&"verdict".into(), &"valid".into(), &1.into())
+        );
+        assert_eq!((&told["client"], &told["request"]), (&text(&client), &text(&verdict.request)));
+        assert_eq!((&told["total_ms"], &told["code"]), (&7.into(), &text(&verdict.code_hash)));
+        assert!(!told.to_string().contains("the result") && told["at_ms"].as_u64() > Some(0), "{told}");
+        let told: Value = serde_json::from_slice(&in_time(lost.next()).await.unwrap().payload).unwrap();
+        assert_eq!(
+            (&told["worker"], &told["host"], &told["silent_ms"]),
+            (&text(&worker), &"rack1".into(), &6000.into())
+        );
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_place_is_dropped_and_counted() {
+        let (mut observers, mut queue) = Observers::open();
+        for _ in 0..CAPACITY + 3 {
+            observers.verdict(new_client(), &verdict());
+        }
+        for _ in 0..CAPACITY {
+            assert_eq!(in_time(queue.recv()).await.unwrap().dropped, 0);
+        }
+        observers.notice(Notice::EngineSeen { engine: artifact().engine });
+        assert_eq!(in_time(queue.recv()).await.unwrap().dropped, 3);
+        observers.notice(Notice::EngineSeen { engine: artifact().engine });
+        assert_eq!(in_time(queue.recv()).await.unwrap().dropped, 0);
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_now_and_then_and_reports_never() {
+        let (mut observers, mut queue) = Observers::open();
+        for _ in 0..3 {
+            observers.notice(shed());
+        }
+        observers.notice(Notice::EngineSeen { engine: artifact().engine });
+        drop(observers);
+        let mut kinds = Vec::new();
+        while let Some(Queued { event: Event::Notice(notice), .. }) = in_time(queue.recv()).await {
+            kinds.push(of_notice(&notice).0);
+        }
+        assert_eq!(kinds, ["request-refused", "engine-seen"]);
+    }
+}
