@@ -16,8 +16,8 @@ use std::time::Duration;
 /// Preparation of one PVF.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrepareJob {
-    /// The artifact to produce, which names the code: the worker pulls that from the dispatch's holders. A worker refuses
-    /// an engine other than its own.
+    /// The artifact to produce, which names the code: the worker pulls that from the holders of the dispatch. A worker
+    /// refuses an engine other than its own.
     pub artifact: ArtifactId,
     /// Executor parameters of the session.
     pub executor_params: ExecutorParams,

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Accepted clock difference. Stores report times in whole seconds.
 const MOST_SKEW: Duration = Duration::from_secs(5);
-/// `max_payload` of the bus, bytes: below it most inputs do not fit into a message and go through the store.
+/// `max_payload` of the bus, bytes: below it some parent heads and parameters do not fit into a message.
 const LEAST_PAYLOAD: usize = 64 * 1024;
 
 /// The store and its clock; with `--nats` also the bus and the coordinator.
@@ -70,7 +70,7 @@ async fn bus(global: &Global) -> Vec<Check> {
         "bus",
         payload >= LEAST_PAYLOAD,
         found,
-        "set max_payload of nats-server to 64 KiB or more; 8 MiB is recommended",
+        "set max_payload of nats-server to 64 KiB or more",
     )];
     let config = ClientConfig { fleet: global.fleet.clone(), patience: PATIENCE, ..ClientConfig::default() };
     let asked = async {
