@@ -186,7 +186,7 @@ impl Checks {
             assert!(!dispatch.holders.is_empty(), "{artifact} is to be prepared, and nobody holds its code");
         }
         for holder in &dispatch.holders {
-            let waits = |l: &Live| l.from == *holder && l.code == artifact.code_hash && self.is_there(l, now);
+            let waits = |l: &Live| l.from == *holder && l.code == artifact.code_hash && !l.abandoned;
             assert!(self.live.values().any(waits), "{holder} is said to hold what it does not wait for");
         }
         match &dispatch.spec {
