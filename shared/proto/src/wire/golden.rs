@@ -19,6 +19,7 @@ use crate::{
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use uuid::Uuid;
 
+mod optional;
 mod usage;
 
 use usage::{execution_usage, preparation_usage, usage};
@@ -379,29 +380,4 @@ fn truncated_and_foreign_bytes_are_malformed() {
     for bytes in [&b""[..], b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"] {
         assert!(decode::<FromClient>(bytes).is_err());
     }
-}
-
-#[test]
-fn what_is_wrong_with_a_worker_is_sent_only_if_something_is() {
-    let mut status = status();
-    let without = encode(&status);
-    status.workers[0].trouble = Some("disk full".into());
-    let with = encode(&status);
-    assert_eq!(decode::<FleetStatus>(&with).unwrap(), status);
-    let added: usize = ["trouble", "disk full"].iter().map(|text| 1 + text.len()).sum();
-    assert_eq!(with.len(), without.len() + added);
-    assert!(with.windows(7).any(|bytes| bytes == b"trouble") && !without.windows(7).any(|bytes| bytes == b"trouble"));
-}
-
-#[test]
-fn inconsistencies_are_sent_only_if_there_are_some() {
-    let mut status = status();
-    let without = encode(&status);
-    assert_eq!(decode::<FleetStatus>(&without).unwrap(), status);
-    status.inconsistencies = 3;
-    let with = encode(&status);
-    assert_eq!(decode::<FleetStatus>(&with).unwrap(), status);
-    let name = b"inconsistencies";
-    assert_eq!(with.len(), without.len() + 1 + name.len() + 1);
-    assert!(with.windows(name.len()).any(|bytes| bytes == name));
 }
