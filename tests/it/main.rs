@@ -22,6 +22,7 @@ mod matrix;
 mod parameters;
 mod patience;
 mod pull;
+mod python;
 mod queues;
 mod repository;
 mod seals;
