@@ -48,7 +48,8 @@ fn of_threads(threads: usize) -> Result<Runtime> {
 /// How long the kernel may take until it counts a thread no longer that has ended, in milliseconds.
 const UNCOUNTED_WITHIN: u32 = 1000;
 
-/// Whether so many more threads can exist at the same time. They have ended, and are counted no longer, when this returns.
+/// Whether so many more threads can exist at the same time. They have ended, and are counted no longer, when this
+/// returns.
 fn try_threads(threads: usize) -> Result<()> {
     let before = count_threads();
     let gate = Mutex::new(());

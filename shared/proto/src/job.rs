@@ -77,8 +77,9 @@ impl ExecuteJob {
 
 /// Resources that a job used, and their limits. No verdict depends on it: it is for people, logs and metrics.
 ///
-/// The kernel and the worker measure the times and the resident set. What only the job process can know ([`Self::heap`],
-/// [`Self::memory_pages`] and, of a compressed PoV, [`Self::pov_decompressed`]) is its own claim, at most the limit.
+/// The kernel and the worker measure the times and the resident set. What only the job process can know
+/// ([`Self::heap`], [`Self::memory_pages`] and, of a compressed PoV, [`Self::pov_decompressed`]) is its own claim, at
+/// most the limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobUsage {
     /// CPU time of the job process as the kernel accounts it, all threads.

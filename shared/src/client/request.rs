@@ -25,7 +25,8 @@ pub struct Pvf {
 }
 
 impl Pvf {
-    /// Validation code, compressed or not, of at most [`MAX_PULLED`](crate::config::MAX_PULLED) bytes, with the executor parameters of the session.
+    /// Validation code, compressed or not, of at most [`MAX_PULLED`](crate::config::MAX_PULLED) bytes, with the
+    /// executor parameters of the session.
     pub fn new(code: impl Into<Bytes>, executor_params: ExecutorParams) -> Self {
         let code = code.into();
         Self {

@@ -11,8 +11,8 @@ use pvf_shared::{
     subjects,
     verdict::{Outcome, WireOutcome},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, AskReply, FromClient, FromWorker, Pull, StatusQuestion,
-        SubmitReply, ToClient, Work,
+        ActiveLeaf, ActiveLeavesUpdate, AskReply, FromClient, FromWorker, Pull, StatusQuestion, SubmitReply, ToClient,
+        Work,
     },
 };
 use pvf_testkit::fixtures;

@@ -66,12 +66,8 @@ async fn bus(global: &Global) -> Vec<Check> {
     let payload = bus.max_payload();
     let shown = nats.shown();
     let found = format!("{shown}: nats-server {}, max_payload {}", bus.server_version(), human_bytes(payload as u64));
-    let mut checks = vec![Check::of(
-        "bus",
-        payload >= LEAST_PAYLOAD,
-        found,
-        "set max_payload of nats-server to 64 KiB or more",
-    )];
+    let mut checks =
+        vec![Check::of("bus", payload >= LEAST_PAYLOAD, found, "set max_payload of nats-server to 64 KiB or more")];
     let config = ClientConfig { fleet: global.fleet.clone(), patience: PATIENCE, ..ClientConfig::default() };
     let asked = async {
         let started = std::time::Instant::now();

@@ -68,7 +68,8 @@ impl ExecuteQueue {
         self.engines.get(engine.0 as usize).into_iter().flat_map(move |e| e.kinds[kind as usize].retries())
     }
 
-    /// The job of a kind that is next, apart from jobs that were dispatched before, of the users that may have one more.
+    /// The job of a kind that is next, apart from jobs that were dispatched before, of the users that may have one
+    /// more.
     pub(crate) fn next(
         &self,
         engine: EngineKey,

@@ -1,5 +1,5 @@
-//! Users of the bus: what the sessions of each have here together. Anybody can invent sessions, so limits and shares are
-//! those of users.
+//! Users of the bus: what the sessions of each have here together. Anybody can invent sessions, so limits and shares
+//! are those of users.
 
 use crate::{keys::UserKey, settings::Limit};
 use pvf_proto::identity::UserName;

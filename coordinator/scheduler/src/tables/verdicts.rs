@@ -38,7 +38,8 @@ impl EarlyCancellations {
 /// The last verdicts: at most 8,192 and 64 MiB, the oldest one goes first.
 #[derive(Debug)]
 pub(crate) struct RecentVerdicts {
-    by_id: LruCache<RequestId, (ClientId, Arc<Verdict>)>,
+    /// By client too: another client may choose the same id for a request of its own.
+    by_id: LruCache<(ClientId, RequestId), Arc<Verdict>>,
     bytes: usize,
 }
 
@@ -56,11 +57,11 @@ fn size(verdict: &Verdict) -> usize {
 impl RecentVerdicts {
     pub(crate) fn insert(&mut self, client: ClientId, verdict: Arc<Verdict>) {
         self.bytes += size(&verdict);
-        if let Some((_, (_, replaced))) = self.by_id.push(verdict.request, (client, verdict)) {
+        if let Some((_, replaced)) = self.by_id.push((client, verdict.request), verdict) {
             self.bytes -= size(&replaced);
         }
         while self.bytes > MAX_BYTES
-            && let Some((_, (_, oldest))) = self.by_id.pop_lru()
+            && let Some((_, oldest)) = self.by_id.pop_lru()
         {
             self.bytes -= size(&oldest);
         }
@@ -68,7 +69,7 @@ impl RecentVerdicts {
 
     /// The verdict of a request, for the client that submitted it and for no other.
     pub(crate) fn get(&self, request: &RequestId, client: ClientId) -> Option<&Arc<Verdict>> {
-        self.by_id.peek(request).filter(|(of, _)| *of == client).map(|(_, verdict)| verdict)
+        self.by_id.peek(&(client, *request))
     }
 }
 
@@ -110,8 +111,15 @@ mod tests {
         (0..20_000).for_each(|n| verdicts.insert(client(), verdict(n, 0)));
         let count = MAX_VERDICTS.get() as u128;
         assert_eq!(kept(&verdicts, 20_000), (20_000 - count..20_000).collect::<Vec<_>>());
+        // Another client's verdict of the same id is beside it.
         let other = ClientId { session: uuid::Uuid::from_u128(2), ..client() };
         assert!(verdicts.get(&RequestId(uuid::Uuid::from_u128(19_999)), other).is_none(), "another client's verdict");
+        let last = RequestId(uuid::Uuid::from_u128(19_999));
+        verdicts.insert(other, verdict(19_999, 7));
+        assert!(verdicts.get(&last, client()).is_some_and(|verdict| size(verdict) == VERDICT_BYTES));
+        assert!(verdicts.get(&last, other).is_some_and(|verdict| size(verdict) == VERDICT_BYTES + 7));
+        let mut verdicts = RecentVerdicts::default();
+        (0..20_000).for_each(|n| verdicts.insert(client(), verdict(n, 0)));
         assert_eq!(verdicts.bytes, MAX_VERDICTS.get() * VERDICT_BYTES);
         let mut verdicts = RecentVerdicts::default();
         (0..10).for_each(|n| verdicts.insert(client(), verdict(n, 10 * 1024 * 1024)));

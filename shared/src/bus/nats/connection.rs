@@ -71,8 +71,8 @@ impl NatsConnection {
         Ok(Self { servers, credentials, user: None, tls: Tls::default() })
     }
 
-    /// The user in this connection's subjects: the one that is set, or the name of the credentials: the user, the public
-    /// key of an nkey, the name in a JWT. Without any of these it is `default`.
+    /// The user in this connection's subjects: the one that is set, or the name of the credentials: the user, the
+    /// public key of an nkey, the name in a JWT. Without any of these it is `default`.
     ///
     /// # Errors
     /// The name is not one token of a subject, or the credentials have none that can be read.
