@@ -5,7 +5,7 @@ use pvf_scheduler::Policy;
 use std::path::Path;
 
 /// Settings of a coordinator. The sample in `compose/coordinator.toml` has every key.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CoordinatorConfig {
     /// No longer used: large block data stays with the client. The key is accepted, with a warning, until the next
@@ -17,12 +17,6 @@ pub struct CoordinatorConfig {
     pub policy: Policy,
     /// The most that a request may ask for.
     pub ceilings: Ceilings,
-}
-
-impl Default for CoordinatorConfig {
-    fn default() -> Self {
-        Self { inline_budget: None, reserve_memory: None, policy: Policy::default(), ceilings: Ceilings::default() }
-    }
 }
 
 impl CoordinatorConfig {

@@ -32,13 +32,14 @@ impl Cases {
         self.cases.push(json!({"name": name, "work": work, "code": code, "expect": expect}));
     }
 
-    fn execute(&mut self, name: &str, code: &[u8], block_data: &[u8], expect: &str, head: Option<&[u8]>) {
+    /// `expect` is the head of a valid candidate, or another outcome.
+    fn execute(&mut self, name: &str, code: &[u8], block_data: &[u8], expect: Result<&[u8], &str>) {
         let code = self.file(&format!("{name}.wasm"), code);
         let block_data = self.file(&format!("{name}.block"), block_data);
         let parent = hex::encode(Head::genesis().encode());
         let mut case = json!({"name": name, "work": "execute", "code": code, "block_data": block_data,
-            "parent_head": parent, "expect": expect});
-        if let Some(head) = head {
+            "parent_head": parent, "expect": expect.err().unwrap_or("valid")});
+        if let Ok(head) = expect {
             case["head_data"] = hex::encode(head).into();
         }
         self.cases.push(case);
@@ -61,16 +62,16 @@ async fn the_python_client_gets_the_verdicts_of_a_fleet() {
     cases.prepare("garbage", "precheck", b"no wasm", "preparation-failed");
     cases.prepare("heads-up", "heads-up", &padded(ADDER.to_vec(), 3 << 20), "heads-up-taken|heads-up-prepared");
     cases.prepare("wait", "heads-up-prepared", &padded(ADDER.to_vec(), 2 << 20), "heads-up-prepared");
-    cases.execute("valid", ADDER, &good.encode(), "valid", Some(&head));
-    cases.execute("joined", ADDER, &good.encode(), "valid", Some(&head));
-    cases.execute("invalid", ADDER, &Block { state: 1, increment: 5 }.encode(), "invalid", None);
+    cases.execute("valid", ADDER, &good.encode(), Ok(&head));
+    cases.execute("joined", ADDER, &good.encode(), Ok(&head));
+    cases.execute("invalid", ADDER, &Block { state: 1, increment: 5 }.encode(), Err("invalid"));
     let large = padded(ADDER.to_vec(), 4 << 20);
-    cases.execute("large code", &large, &good.encode(), "valid", Some(&head));
-    cases.execute("large block", &returns(RESULT), &vec![7; 3 << 20], "valid", Some(&result.head_data));
+    cases.execute("large code", &large, &good.encode(), Ok(&head));
+    cases.execute("large block", &returns(RESULT), &vec![7; 3 << 20], Ok(&result.head_data));
     let large_head = vec![9; 2 << 20];
     let large_result = ValidationResult { head_data: large_head.clone(), ..result }.encode();
-    cases.execute("large result", &returns(&large_result), b"block", "valid", Some(&large_head));
-    cases.execute("cancelled", &busy(u64::MAX), b"block", "cancelled", None);
+    cases.execute("large result", &returns(&large_result), b"block", Ok(&large_head));
+    cases.execute("cancelled", &busy(u64::MAX), b"block", Err("cancelled"));
     let list = cases.file("cases.json", json!(cases.cases).to_string().as_bytes());
     let url = fleet.nats.url.clone();
     let run = tokio::task::spawn_blocking(move || {

@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn worker() -> WorkerId {
-        "1".repeat(32).parse().unwrap()
+        format!("execute.a.{}", "1".repeat(32)).parse().unwrap()
     }
 
     fn attempt(attempt: u32, end: AttemptEnd) -> AttemptUsage {

@@ -141,7 +141,7 @@ pub(crate) fn tell_if_taken(core: &Core, out: &mut Out, job: JobId) {
     let Some(task) = core.preparations.get(&job) else { return };
     let PreparationState::Dispatched { attempt, worker, .. } = *task.state() else { return };
     let slot = core.workers.get(&worker).and_then(|worker| worker.slot(AttemptKey { job, attempt }));
-    if !slot.is_some_and(|slot| slot.fetch == FetchStage::Over) {
+    if slot.is_none_or(|slot| slot.fetch != FetchStage::Over) {
         return;
     }
     let Some(artifact) = core.artifacts.get(task.artifact) else { return };
