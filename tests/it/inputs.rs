@@ -64,6 +64,8 @@ async fn inputs_and_results_of_any_size_need_no_store() {
     let mut folders: Vec<_> =
         std::fs::read_dir(fleet.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     folders.sort_unstable();
+    // `probe` is what a process leaves that has tried whether it can write.
+    folders.retain(|folder| folder != "probe");
     assert_eq!(folders, ["artifacts", "meta"]);
 }
 

@@ -63,11 +63,11 @@ async fn the_tool_waits_for_a_coordinator_that_stands_still_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_is_never_accepted_has_expired_and_says_why() {
-    let settings = "[policy.per_client]\nrequests = 1\nbytes = 1\n".into();
+    let settings = "[policy.per_user]\nrequests = 1\nbytes = 1\n".into();
     let (fleet, cli) = (Fleet::with(FleetConfig { settings, ..FleetConfig::default() }).await, CliFixture::new());
     let request = ["execute", "code.wasm", "--params", "good", "--nats", &fleet.nats.url, "--wait", "2s"];
     let [answer] = &cli.json(&request, 3)[..] else { panic!("one object") };
     assert_eq!(answer["verdict"], "deadline", "{answer}");
     let reason = answer["reason"].as_str().unwrap();
-    assert!(reason.starts_with("no verdict within 2 s: refused: overloaded: requests of this client"), "{reason}");
+    assert!(reason.starts_with("no verdict within 2 s: refused: overloaded: requests of user default"), "{reason}");
 }

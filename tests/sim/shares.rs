@@ -14,7 +14,11 @@ impl World {
         let backlogged = before.iter().chain(&waiting).all(|n| *n >= 3);
         let shares = self.policy.shares;
         // A dispatch that came back without having begun is not counted as a share.
-        let judged = self.engines.len() == 1 && !shares.restart && counts.came_back == last.came_back;
+        // Where users have a limit of jobs, a kind may be queued of which no user may have one more.
+        let judged = self.engines.len() == 1
+            && !shares.restart
+            && self.policy.per_user.jobs == u32::MAX
+            && counts.came_back == last.came_back;
         if !judged || !backlogged || dispatched > 1 {
             self.history.clear();
             return;

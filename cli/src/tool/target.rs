@@ -6,8 +6,8 @@ use pvf_shared::{
     ValidationHost,
     bus::nats::{NatsBus, NatsConnection},
     client::ClientConfig,
-    keys::{KeyArgs, own_keys},
-    store::ArtifactKeys,
+    keys::{KeyArgs, KeyError, own_keys},
+    store::{ArtifactKeys, BlobStore},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -43,7 +43,17 @@ fn embedded_keys(global: &Global, store: &str) -> Result<Option<ArtifactKeys>, F
     if given {
         return Ok(Some(global.keys.of_signer()?));
     }
-    Ok(own_key_folder(store).map(|folder| own_keys(&folder)).transpose()?.map(|(keys, _)| keys))
+    let Some(folder) = own_key_folder(store) else { return Ok(None) };
+    match own_keys(&folder) {
+        Ok((keys, _)) => Ok(Some(keys)),
+        // Keys that cannot be read or made because of their folder: nothing that the user gave is wrong. A store that
+        // cannot be opened says more.
+        Err(error @ KeyError::File { .. }) => {
+            BlobStore::open_shared(store, ArtifactKeys::none())?;
+            Err(Failure::NoResult(format!("store {store}: cannot write or read its keys: {error}")))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A host, and the task that drives it if it is embedded.
