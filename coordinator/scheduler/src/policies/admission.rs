@@ -75,7 +75,8 @@ pub(crate) fn admission_limit(
     }
     let limits = policy.limits_of(&from.user);
     let user = clients.users().find(&from.user).and_then(|key| clients.users().get(key));
-    if user.is_some_and(|user| user.usage.exceeds(bytes, limits.limit())) {
+    // Also for a user of whom nothing is here yet: one request may be over the limit of bytes.
+    if user.map(|user| user.usage).unwrap_or_default().exceeds(bytes, limits.limit()) {
         let Limit { requests, bytes } = limits.limit();
         return Some(format!("requests of user {} (limit {requests} or {bytes} bytes)", from.user));
     }
