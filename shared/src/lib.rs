@@ -8,6 +8,7 @@ pub mod bus;
 pub mod client;
 #[cfg(feature = "executable")]
 pub mod http;
+#[cfg(feature = "store")]
 pub mod keys;
 pub mod pull;
 pub mod retry;
@@ -15,6 +16,7 @@ pub mod retry;
 pub mod runtime;
 #[cfg(feature = "executable")]
 pub mod signals;
+#[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "executable")]
 pub mod telemetry;

@@ -2,7 +2,7 @@
 //! and clients and workers that are gone before their bytes were pulled, or have others.
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, future::join_all};
+use futures::{StreamExt as _, stream};
 use parity_scale_codec::Encode as _;
 use pvf_guests::corpus::{echo_like, large, returns};
 use pvf_shared::{
@@ -75,9 +75,12 @@ async fn many_large_povs_at_once_make_nobody_a_slow_consumer() {
     fleet.add_with_slots(Role::Execute, 2);
     fleet.complete(1, 2).await;
     let pvf = pvf_of(echo_like());
-    let povs: Vec<_> = (0..16).map(|_| noise(10 * MIB)).collect();
-    let answers = povs.iter().map(|pov| fleet.host.execute_pvf(pvf.clone(), backing(b"head".to_vec(), pov.clone())));
-    for answer in join_all(answers).await {
+    // PVF_TEST_POVS=200 makes it longer.
+    let povs = std::env::var("PVF_TEST_POVS").map_or(16, |n| n.parse::<usize>().expect("a number"));
+    let run = |_| fleet.host.execute_pvf(pvf.clone(), backing(b"head".to_vec(), noise(10 * MIB)));
+    let answers: Vec<_> = stream::iter(0..povs).map(run).buffer_unordered(16).collect().await;
+    assert_eq!(answers.len(), povs);
+    for answer in answers {
         let answer = answer.unwrap();
         assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
     }
@@ -116,12 +119,13 @@ impl BadClient {
     /// Is heard from all the time, so that it is asked first for what it should have.
     fn keep_asking(&self) -> JoinHandle<()> {
         let (bus, to) = (self.bus.clone(), subjects::client_requests(&FleetName::default(), &self.id));
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
         tokio::spawn(async move {
             loop {
+                pace.tick().await;
                 let message = wire::encode(&FromClient::Ask { requests: vec![] });
                 // The coordinator may be gone at the end of the test.
                 let _ = bus.request(&to, message, PATIENCE).await;
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
     }

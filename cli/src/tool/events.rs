@@ -21,7 +21,7 @@ pub(crate) async fn events(global: &Global) -> Result<Exit, Failure> {
     while let Some(event) = events.next().await {
         let Ok(event) = serde_json::from_slice::<Value>(&event.payload) else { continue };
         let line = if global.json { event.to_string() } else { line(&event) };
-        // Whoever read the output may have ended.
+        // The reader of the output may have ended.
         if writeln!(std::io::stdout(), "{line}").is_err() {
             break;
         }

@@ -65,7 +65,7 @@ impl From<ClientError> for Failure {
         let text = error.to_string();
         match error {
             ClientError::Refused(refusal) => match refusal {
-                Refusal::Params(_) | Refusal::OutOfRange { .. } | Refusal::NotAllowed { .. } => Self::Input(text),
+                Refusal::OutOfRange { .. } | Refusal::NotAllowed { .. } => Self::Input(text),
                 Refusal::Overloaded { .. } | Refusal::Malformed(_) | Refusal::UnsupportedVersion { .. } => {
                     Self::NoResult(text)
                 }

@@ -42,7 +42,7 @@ fn new(out: &Path, as_json: bool) -> Result<Exit, Failure> {
     println!("private key  {private}  (mode 0600)\npublic key   {public}\nfingerprint  {fingerprint}\n");
     println!("prepare workers               --signing-key {private}  (PVF_SIGNING_KEY)");
     println!("coordinator, execute workers  --trusted-key {public}  (PVF_TRUSTED_KEYS)");
-    println!("Whoever has the private key can run code on execute workers: give it to prepare workers only.");
+    println!("The private key makes artifacts that execute workers run: give it to prepare workers only.");
     Ok(Exit::Success)
 }
 

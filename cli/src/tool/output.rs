@@ -1,6 +1,9 @@
 //! Verdicts as text, as JSON and as exit codes.
 
-use super::{failure::Exit, usage};
+use super::{
+    failure::Exit,
+    usage::{self, ms},
+};
 use pvf_shared::{
     candidate::ValidationResult,
     client::Answer,
@@ -8,7 +11,6 @@ use pvf_shared::{
     verdict::{Blame, Outcome},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// The exit code of a verdict.
 pub(crate) fn exit(outcome: &Outcome) -> Exit {
@@ -21,11 +23,6 @@ pub(crate) fn exit(outcome: &Outcome) -> Exit {
 
 fn hex0x(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
-}
-
-/// A duration for JSON, milliseconds with three digits behind the point.
-pub(super) fn ms(d: Duration) -> f64 {
-    (d.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn result_json(result: &ValidationResult) -> Value {

@@ -1,6 +1,5 @@
 //! What the jobs behind a verdict used, as text and as JSON.
 
-use super::output::ms;
 use pvf_shared::{
     job::{AttemptEnd, JobUsage},
     units::human_bytes,
@@ -11,6 +10,11 @@ use std::time::Duration;
 
 /// From this part of a limit on, percent, it is pointed out how close that is.
 const CLOSE: f64 = 80.0;
+
+/// A duration for JSON, milliseconds with three digits behind the point.
+pub(super) fn ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}
 
 /// The usage as JSON. Every name ends with its unit, except that of a number of pages, which are of 64 KiB.
 pub(super) fn to_json(usage: &VerdictUsage) -> Value {

@@ -87,8 +87,7 @@ fn note(client: &Inner, submission: &Submission, last: &mut Option<String>, why:
 fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Refused(refusal) => match refusal {
-            Refusal::Params(_)
-            | Refusal::OutOfRange { .. }
+            Refusal::OutOfRange { .. }
             | Refusal::Malformed(_)
             | Refusal::UnsupportedVersion { .. }
             | Refusal::NotAllowed { .. } => true,

@@ -13,8 +13,10 @@ mod verdicts;
 mod workers;
 
 use crate::tool::CliFixture;
+use pvf::Answer;
 use pvf_shared::{
     ValidationHost,
+    client::ClientError,
     identity::{ClientId, UserName, WorkerId, WorkerKind},
     ids::FleetName,
     permissions::Role,
@@ -28,9 +30,11 @@ use pvf_testkit::{
 use pvf_tests::{
     fleet::{client, command},
     processes::Process,
+    requests::{endless, good_block},
 };
 use raw::Raw;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+use tokio::task::JoinHandle;
 
 /// One more user of each role, besides those of `pvf nats init`; the attacks are theirs.
 const STRANGERS: [(Role, &str); 4] = [
@@ -116,7 +120,27 @@ struct SecuredFleet {
     execute: Process,
 }
 
+/// CPU time limit of an [`EndlessJob`].
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// A request of the user `client` for a guest that never returns, which a worker has.
+struct EndlessJob {
+    witness: Raw,
+    waits: JoinHandle<Result<Answer, ClientError>>,
+    dispatch: Box<wire::Dispatch>,
+}
+
 impl SecuredFleet {
+    /// Submits an endless execution, and waits until it is dispatched.
+    fn run_endless(&self) -> EndlessJob {
+        let (host, mut request) = (self.host.clone(), good_block());
+        request.exec_timeout = Some(LIMIT);
+        let mut witness = self.server.witness();
+        let waits = tokio::spawn(async move { host.execute_pvf(endless(), request).await });
+        let dispatch = execution_dispatch(&mut witness);
+        EndlessJob { witness, waits, dispatch }
+    }
+
     /// Starts a fleet with one worker of each kind, and waits until both are registered.
     async fn start() -> Self {
         let server = Server::start().await;

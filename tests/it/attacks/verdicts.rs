@@ -14,10 +14,7 @@ use pvf_shared::{
     },
 };
 use pvf_testkit::fixtures::hello;
-use pvf_tests::requests::{adder, assert_timed_out, bad_block, endless, good_block};
-use std::time::Duration;
-
-const LIMIT: Duration = Duration::from_secs(3);
+use pvf_tests::requests::{adder, assert_timed_out, bad_block, good_block};
 
 /// A report of this attempt that says `valid`.
 fn forged(dispatch: &wire::Dispatch) -> Bytes {
@@ -35,11 +32,7 @@ fn forged(dispatch: &wire::Dispatch) -> Bytes {
 async fn a_forged_verdict_does_not_reach_a_client() {
     let fleet_of_roles = SecuredFleet::start().await;
     let server = &fleet_of_roles.server;
-    let (host, mut request) = (fleet_of_roles.host.clone(), good_block());
-    request.exec_timeout = Some(LIMIT);
-    let mut witness = server.witness();
-    let waits = tokio::spawn(async move { host.execute_pvf(endless(), request).await });
-    let dispatch = execution_dispatch(&mut witness);
+    let EndlessJob { mut witness, waits, dispatch } = fleet_of_roles.run_endless();
     let victim = session("client");
     let verdict = wire::encode(&ToClient::Verdict(Box::new(Verdict {
         request: dispatch.request.unwrap(),
@@ -67,11 +60,7 @@ async fn a_forged_report_ends_no_job() {
     let fleet_of_roles = SecuredFleet::start().await;
     let server = &fleet_of_roles.server;
     let worker = fleet_of_roles.worker(WorkerKind::Execute).await;
-    let (host, mut request) = (fleet_of_roles.host.clone(), good_block());
-    request.exec_timeout = Some(LIMIT);
-    let mut witness = server.witness();
-    let waits = tokio::spawn(async move { host.execute_pvf(endless(), request).await });
-    let dispatch = execution_dispatch(&mut witness);
+    let EndlessJob { mut witness, waits, dispatch } = fleet_of_roles.run_endless();
     let report = forged(&dispatch);
     for (role, mut stranger) in server.strangers() {
         assert_refused(&mut stranger, &mut witness, &subjects::worker_requests(&fleet(), &worker), &report);

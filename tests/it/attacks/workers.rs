@@ -7,8 +7,7 @@ use pvf_shared::{
     verdict::Outcome,
     wire::{FromWorker, Heartbeat, RunningJob},
 };
-use pvf_tests::requests::{adder, assert_timed_out, endless, good_block};
-use std::time::Duration;
+use pvf_tests::requests::{adder, assert_timed_out, good_block};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_one_but_the_coordinator_commands_workers() {
@@ -38,15 +37,10 @@ async fn no_one_but_the_coordinator_commands_workers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_speaks_in_a_workers_name() {
-    const LIMIT: Duration = Duration::from_secs(3);
     let fleet_of_roles = SecuredFleet::start().await;
     let server = &fleet_of_roles.server;
     let worker = fleet_of_roles.worker(WorkerKind::Execute).await;
-    let (host, mut request) = (fleet_of_roles.host.clone(), good_block());
-    request.exec_timeout = Some(LIMIT);
-    let mut witness = server.witness();
-    let waits = tokio::spawn(async move { host.execute_pvf(endless(), request).await });
-    execution_dispatch(&mut witness);
+    let EndlessJob { mut witness, waits, .. } = fleet_of_roles.run_endless();
     let heartbeat =
         |draining| FromWorker::Heartbeat(Heartbeat { running: vec![], draining, holdings: vec![], fetching: vec![] });
     for message in [FromWorker::Goodbye, heartbeat(false), heartbeat(true)] {

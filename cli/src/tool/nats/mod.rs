@@ -21,7 +21,7 @@ use std::{
 };
 use users::{User, Users};
 
-/// The lowest cost: nobody guesses a password of 256 random bits, and the server checks it for each connection.
+/// The lowest cost: a password of 256 random bits cannot be guessed, and the server checks it for each connection.
 const HASH_COST: u32 = 4;
 
 pub(crate) fn nats(global: &Global, command: &NatsCommand) -> Result<Exit, Failure> {

@@ -124,7 +124,7 @@ pub(crate) fn withdraw(core: &mut Core, out: &mut Out, job: JobId) {
     }
 }
 
-/// Removes a queued preparation that nobody waits for who has the code.
+/// Removes a queued preparation if no client that waits for it holds the code.
 pub(crate) fn drop_unwanted(core: &mut Core, out: &mut Out, job: JobId) {
     let Some(key) = core.preparations.get(&job).map(|task| task.artifact) else { return };
     withdraw(core, out, job);

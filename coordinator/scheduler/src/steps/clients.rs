@@ -31,7 +31,7 @@ pub(crate) struct ClientMessage<T> {
 /// A client asks for verdicts that it misses: known ones are sent again, unknown requests are named.
 pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<RequestId>>, now: Timestamp) {
     let ClientMessage { client, body: requests, reply } = message;
-    // A question alone makes nobody known: sessions cost nothing to invent.
+    // A question adds no client to the table: sessions cost nothing to invent.
     if let Some(client) = core.clients.find(&client) {
         note_heard(core, client, now);
     }

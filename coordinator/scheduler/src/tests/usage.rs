@@ -38,6 +38,17 @@ fn kernel() -> ExecuteOutcome {
     ExecuteOutcome::Internal(kernel_error())
 }
 
+/// The verdict of request 1 on code 1, which is prepared (10 ms) and executed (20 ms).
+fn prepared_and_executed(env: &mut Env) -> (Job, Verdict) {
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.looked_up(1, None);
+    let prepare = env.dispatched();
+    prepared_using(env, &prepare, 10);
+    let run = env.dispatched();
+    executed_using(env, &run, valid(), 20);
+    (run, env.verdict())
+}
+
 /// The verdict of request `n` on code 1, which is executed once.
 fn executed_once(env: &mut Env, n: u64, ms: u64) -> (Job, Verdict) {
     env.submit(n, 1, execute(ExecuteKind::Backing));
@@ -49,13 +60,7 @@ fn executed_once(env: &mut Env, n: u64, ms: u64) -> (Job, Verdict) {
 #[test]
 fn a_verdict_has_the_usage_of_its_preparation_and_execution() {
     let mut env = small_fleet();
-    env.submit(1, 1, execute(ExecuteKind::Backing));
-    env.looked_up(1, None);
-    let prepare = env.dispatched();
-    prepared_using(&mut env, &prepare, 10);
-    let run = env.dispatched();
-    executed_using(&mut env, &run, valid(), 20);
-    let verdict = env.verdict();
+    let (run, verdict) = prepared_and_executed(&mut env);
     let executions = vec![attempt_of(&run, AttemptEnd::Valid, 20)];
     assert_eq!(verdict.usage, VerdictUsage { preparation: preparation(1, 10), executions });
     assert!(!verdict.artifact.unwrap().cached);
@@ -167,13 +172,8 @@ fn requests_of_one_execution_have_the_same_usage() {
 #[test]
 fn a_precheck_has_the_preparation_that_it_waited_for() {
     let mut env = small_fleet();
-    env.submit(1, 1, execute(ExecuteKind::Backing));
-    env.looked_up(1, None);
-    let prepare = env.dispatched();
-    prepared_using(&mut env, &prepare, 10);
-    let run = env.dispatched();
-    executed_using(&mut env, &run, valid(), 20);
-    assert_eq!(env.verdict().usage.preparation, preparation(1, 10));
+    let (_, verdict) = prepared_and_executed(&mut env);
+    assert_eq!(verdict.usage.preparation, preparation(1, 10));
     // Its code is compiled once more, and linked.
     env.submit(2, 1, Work::Precheck);
     let precheck = env.dispatched();

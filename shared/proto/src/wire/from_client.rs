@@ -7,7 +7,7 @@ use crate::{
     identity::WorkerId,
     ids::{BlobHash, CodeHash, EngineId, FencingToken, RelayHash, RequestId, ValidationKey},
     keys::KeyFingerprint,
-    params::{ExecutorParams, ParamsError},
+    params::ExecutorParams,
     priority::ExecuteKind,
 };
 use serde::{Deserialize, Serialize};
@@ -137,10 +137,6 @@ pub enum SubmitReply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// The executor parameters break a rule. Only coordinators of earlier versions say this: a host takes whatever
-    /// decodes.
-    #[error(transparent)]
-    Params(ParamsError),
     /// A field is outside its range, or [over the operator's limit](Refusal::over_operators_limit).
     #[error("{field}: {value} is outside {min}..={max} {unit}")]
     OutOfRange {

@@ -195,7 +195,6 @@ fn clients(golden: &mut GoldenMessages) {
     golden.add("status request", &StatusQuestion { host: Some("h".into()) });
     golden.add("accepted", &SubmitReply::Accepted);
     for (name, refusal) in [
-        ("params", Refusal::Params(crate::params::ParamsError::Duplicate("StackLogicalMax".into()))),
         ("range", Refusal::OutOfRange { field: "f".into(), value: 0, min: 1, max: 2, unit: "ms".into() }),
         ("overloaded", Refusal::Overloaded { what: "queue".into(), retry_after: Duration::from_secs(1) }),
         ("malformed", Refusal::Malformed("why".into())),
