@@ -89,7 +89,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            pvf_shared::telemetry::to_stderr(format_args!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

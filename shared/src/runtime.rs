@@ -1,5 +1,6 @@
 //! The tokio runtime of the fleet's executables.
 
+use crate::telemetry;
 use std::{io::Result, panic, sync::Mutex, thread, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
@@ -36,7 +37,7 @@ fn of_threads(threads: usize) -> Result<Runtime> {
     // the threads that it got: the process ends before that.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|panic| {
-        eprintln!("error: async runtime: {panic}");
+        telemetry::to_stderr(format_args!("error: async runtime: {panic}"));
         #[expect(clippy::disallowed_methods, reason = "unwinding would hang; nothing is open yet")]
         std::process::exit(REFUSED)
     }));

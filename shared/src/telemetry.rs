@@ -1,6 +1,9 @@
 //! Log output of the executables. It goes to stderr, because stdout is for results.
 
-use std::io::IsTerminal as _;
+use std::{
+    fmt::Display,
+    io::{IsTerminal as _, Write as _},
+};
 use tracing_subscriber::EnvFilter;
 
 /// Initialises log output. `PVF_LOG` (syntax of `RUST_LOG`) sets the filter; without it, `verbosity` counts `-v` flags
@@ -18,7 +21,16 @@ pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colours)
-        .with_target(false);
+        .with_target(false)
+        // It would be reported with `eprintln!`, which panics where stderr cannot be written, a file on a full disk for
+        // instance. A log that cannot be written must not end a process.
+        .log_internal_errors(false);
     // A second initialisation in one process, as in tests, is not an error.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// Writes a line to stderr. Unlike `eprintln!`, it does not panic where stderr cannot be written.
+pub fn to_stderr(line: impl Display) {
+    // There is nowhere else to tell it.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

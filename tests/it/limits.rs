@@ -5,11 +5,15 @@ use crate::tool::{CliFixture, diagnosis_of};
 use pvf_guests::distinct_adder;
 use pvf_shared::verdict::Outcome;
 use pvf_tests::{
-    fleet::{Fleet, Role},
+    fleet::{Fleet, Role, command},
+    processes::{Process, has_ended, signal, until},
     requests::{good_block, pvf_of},
 };
 use serde_json::Value;
-use std::process::Command;
+use std::{
+    fs::File,
+    process::{Command, Stdio},
+};
 
 /// More warm artifacts than descriptors allow: templates are given up, and no candidate suffers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,6 +32,27 @@ async fn an_execute_worker_with_few_descriptors_serves_more_codes_than_it_can_ke
             assert!(matches!(answer.outcome, Outcome::Valid(_)), "code {n}: {answer:?}");
             assert_eq!(answer.attempts, 1, "code {n}: {answer:?}");
         }
+    }
+}
+
+/// Logs go to a file on a full disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_cannot_be_written_ends_no_role() {
+    let fleet = Fleet::start(0, 0).await;
+    let roles = ["prepare-worker", "execute-worker"].map(|role| {
+        let mut command = command("pvf", &fleet.nats.url, fleet.store());
+        let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+        command.arg(role).env("PVF_LOG", "debug").stdin(Stdio::null()).stdout(Stdio::null()).stderr(full);
+        Process(command.spawn().expect("a worker"))
+    });
+    fleet.complete(1, 1).await;
+    let answer = fleet.host.execute_pvf(pvf_of(distinct_adder(0)), good_block()).await.unwrap();
+    assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
+    for mut role in roles {
+        assert!(!has_ended(role.pid()), "a worker has ended");
+        signal(role.pid(), libc::SIGTERM);
+        let status = until("the worker ends", async || role.0.try_wait().expect("its status")).await;
+        assert!(status.success(), "{status}");
     }
 }
 

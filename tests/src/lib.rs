@@ -12,5 +12,5 @@ pub mod slow_link;
 
 /// Processes of the tests, and waiting for conditions.
 pub mod processes {
-    pub use pvf_testkit::{processes::*, until};
+    pub use pvf_testkit::{processes::*, until, until_within};
 }

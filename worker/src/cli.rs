@@ -169,7 +169,7 @@ fn end(result: Result<(), RoleError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            pvf_shared::telemetry::to_stderr(format_args!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{Answer, ClientError, ExecuteRequest, Pvf, ValidationHost};
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use pvf_shared::verdict::WireOutcome;
+use pvf_shared::{telemetry::to_stderr, verdict::WireOutcome};
 use std::{pin::pin, time::Duration};
 
 /// Requests of a batch in flight at the same time.
@@ -89,7 +89,7 @@ pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, F
     let code = input::read("CODE", &args.code)?;
     let name = args.code.display().to_string();
     for warning in differences::warnings(&code) {
-        eprintln!("warning: {name}: {warning}");
+        to_stderr(format_args!("warning: {name}: {warning}"));
     }
     let pvf = Pvf::new(code, params);
     let target = Target::open(global).await?;
@@ -177,7 +177,7 @@ fn show_error(global: &Global, name: &str, error: ClientError) -> Exit {
         _ => "internal",
     };
     let failure = Failure::from(error);
-    eprintln!("error: {name}: {failure}");
+    to_stderr(format_args!("error: {name}: {failure}"));
     if global.json {
         println!("{}", output::json_unanswered(name, verdict, &failure.to_string()));
     }

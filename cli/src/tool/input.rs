@@ -10,6 +10,7 @@ use pvf_shared::{
     client::ExecuteRequest,
     ids::StorageRoot,
     params::ExecutorParams,
+    telemetry::to_stderr,
 };
 use std::path::Path;
 
@@ -36,7 +37,7 @@ pub(crate) fn executor_params(parameters: &Parameters) -> Result<ExecutorParams,
     };
     match params.check_consistency() {
         Err(broken) if parameters.strict => return Err(bad(&what, broken)),
-        Err(broken) => eprintln!("warning: {what}: {broken}: the relay chain would not accept this"),
+        Err(broken) => to_stderr(format_args!("warning: {what}: {broken}: the relay chain would not accept this")),
         Ok(()) => {}
     }
     Ok(params)

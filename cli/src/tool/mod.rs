@@ -20,6 +20,7 @@ mod usage;
 use args::{Args, Command, Global, Request};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use failure::{Exit, Failure};
+use pvf_shared::telemetry::to_stderr;
 use std::process::ExitCode;
 
 /// Runs the command line of this process. `failure::EXIT_CODES` has the exit codes.
@@ -38,7 +39,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    eprintln!("error: {failure}");
+    to_stderr(format_args!("error: {failure}"));
     failure.exit().into()
 }
 

@@ -10,6 +10,7 @@ use pvf_shared::{
     bus::nats::NatsConnection,
     keys::{KeyArgs, own_keys},
     signals::Shutdown,
+    telemetry::to_stderr,
 };
 use std::{
     ffi::OsString,
@@ -249,7 +250,7 @@ async fn stop(members: Vec<Member>) {
             pvf_worker::terminate(pid);
         }
         if tokio::time::timeout(STOP_LIMIT, member.child.wait()).await.is_err() {
-            eprintln!("{} does not end, so it is killed", member.name);
+            to_stderr(format_args!("{} does not end, so it is killed", member.name));
             let _ = member.child.kill().await;
         }
     }

@@ -5,15 +5,21 @@ use pvf::ValidationHost;
 use pvf_guests::adder::{Block, Head};
 use pvf_shared::verdict::Outcome;
 use pvf_tests::{
-    processes::until,
+    processes::until_within,
     requests::{backing, pvf_of},
 };
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 use tokio::task::JoinHandle;
 
+/// How long a stream may have no valid candidate. The coordinator gives a worker at which jobs failed again and again no
+/// jobs for up to two minutes; the worker may then fail a job that began before the resource was given back.
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// Streams of requests; each has one under way. The last one has a new code each time.
 const STREAMS: usize = 4;
 /// Answers that are waited for while the resource is denied, unless the worker pauses or ends before that: of all
@@ -102,7 +108,7 @@ impl Load {
     /// Waits until each stream has had a valid candidate that was submitted in this phase.
     pub(super) async fn until_valid(&self, phase: Phase) {
         for stream in 0..STREAMS {
-            until(&format!("stream {stream} has a valid candidate ({phase:?})"), async || {
+            until_within(PATIENCE, &format!("stream {stream} has a valid candidate ({phase:?})"), async || {
                 let valid = |one: &Answered| {
                     (one.stream, one.phase) == (stream, phase) && matches!(one.outcome, Outcome::Valid(_))
                 };

@@ -3,12 +3,12 @@
 use super::{
     cgroups::Cgroup,
     denials::{Denial, enter},
-    load::{Load, Phase},
+    load::{Load, PATIENCE, Phase},
     observe::Logged,
 };
 use pvf_tests::{
     fleet::Fleet,
-    processes::{binary_on_path, has_ended, until},
+    processes::{binary_on_path, has_ended, until_within},
 };
 use std::{
     fs,
@@ -66,7 +66,7 @@ async fn cell<'a>(
     let logs = workers.logs();
     let give = take(workers);
     load.enter(Phase::Denied);
-    until(&format!("{name}: requests end, or a worker pauses"), async || {
+    until_within(PATIENCE, &format!("{name}: requests end, or a worker pauses"), async || {
         let paused = workers.have_paused(logs).contains(&true);
         (load.has_enough() || paused || workers.has_any_ended()).then_some(())
     })

@@ -10,4 +10,4 @@ pub mod nats;
 pub mod processes;
 mod wait;
 
-pub use wait::{DEADLINE, until, until_blocking};
+pub use wait::{DEADLINE, until, until_blocking, until_within};

@@ -11,14 +11,24 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 /// Pause between two checks, so that waiting takes no processor time from the processes under test.
 const PAUSE: Duration = Duration::from_millis(5);
 
-fn fail(caller: &Location<'_>, description: &str) -> ! {
-    panic!("{caller}: this did not happen in {DEADLINE:?}: {description}")
+fn fail(caller: &Location<'_>, description: &str, deadline: Duration) -> ! {
+    panic!("{caller}: this did not happen in {deadline:?}: {description}")
 }
 
 /// Polls `condition` until it gives a value. Panics with the description after [`DEADLINE`], even if a single poll
 /// does not return.
 #[track_caller]
-pub fn until<T>(description: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+pub fn until<T>(description: &str, condition: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+    until_within(DEADLINE, description, condition)
+}
+
+/// As [`until`], for what may take this long.
+#[track_caller]
+pub fn until_within<T>(
+    deadline: Duration,
+    description: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
     let caller = Location::caller();
     async move {
         let poll = async {
@@ -29,14 +39,14 @@ pub fn until<T>(description: &str, mut condition: impl AsyncFnMut() -> Option<T>
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| fail(caller, description))
+        tokio::time::timeout(deadline, poll).await.unwrap_or_else(|_| fail(caller, description, deadline))
     }
 }
 
 /// As [`until`], for a test whose thread must do nothing else meanwhile. A poll that does not return is not noticed.
 #[track_caller]
 pub fn until_blocking<T>(description: &str, condition: impl FnMut() -> Option<T>) -> T {
-    within(DEADLINE, condition).unwrap_or_else(|| fail(Location::caller(), description))
+    within(DEADLINE, condition).unwrap_or_else(|| fail(Location::caller(), description, DEADLINE))
 }
 
 fn within<T>(deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
