@@ -52,7 +52,9 @@ const LARGE_CODE: usize = 4_700_000;
 const CHUNK: usize = 256 * KIB;
 
 fn noise(len: usize) -> Bytes {
-    std::iter::repeat_with(|| fastrand::u8(..)).take(len).collect()
+    let mut bytes = vec![0; len];
+    fastrand::fill(&mut bytes);
+    bytes.into()
 }
 
 fn millis(time: Duration) -> f64 {

@@ -1,7 +1,7 @@
 //! Why bytes could not be pulled.
 
 use crate::{bus::BusError, content::Content, subjects::Subject, wire::WireError};
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, io, sync::Arc, time::Duration};
 
 /// Why a pull failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -15,6 +15,14 @@ pub enum PullError {
         len: u64,
         /// The caller's limit, bytes.
         limit: u64,
+    },
+    /// This machine refuses room for the bytes.
+    #[error("{content}: no room on this machine: {error}")]
+    NoRoom {
+        /// What was wanted.
+        content: Content,
+        /// Why there is none.
+        error: Arc<io::Error>,
     },
     /// No holder has delivered the content.
     #[error("{content}: not pulled within {:.1} s: {}", .after.as_secs_f64(), list(.holders))]
@@ -35,7 +43,7 @@ impl PullError {
             matches!(fault, Some(HolderFault::Missing | HolderFault::Bus(BusError::NoResponders(_))))
         };
         match self {
-            Self::TooLarge { .. } => false,
+            Self::TooLarge { .. } | Self::NoRoom { .. } => false,
             Self::Failed { holders, .. } => holders.iter().all(|(_, fault)| gone(fault)),
         }
     }

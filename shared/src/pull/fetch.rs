@@ -1,6 +1,9 @@
 //! The side that needs the bytes.
 
-use super::{HolderFault, PullError, PullSettings, assembly::Assembly};
+use super::{
+    HolderFault, PullError, PullSettings,
+    assembly::{Assembly, Sink},
+};
 use crate::{
     bus::{BusError, SharedBus},
     content::Content,
@@ -10,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use std::{ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -62,6 +65,23 @@ impl Puller {
     where
         F: Future<Output = M>,
     {
+        let pulled = self.fetch_into(wanted, memory, |len| Ok(Vec::with_capacity(len))).await;
+        pulled.map(|(bytes, memory)| (bytes.into(), memory))
+    }
+
+    /// As [`Puller::fetch`], into what `sink` makes for so many bytes.
+    ///
+    /// # Errors
+    /// Those of [`Puller::fetch`], and [`PullError::NoRoom`] where a sink cannot be made or refuses bytes.
+    pub async fn fetch_into<M, F, S: Sink>(
+        &self,
+        wanted: &Wanted,
+        memory: impl Fn(u64) -> F,
+        sink: impl Fn(usize) -> io::Result<S>,
+    ) -> Result<(S, M), PullError>
+    where
+        F: Future<Output = M>,
+    {
         let content = wanted.content;
         if let Some(len) = wanted.expected_len.filter(|len| *len > wanted.max_len) {
             return Err(PullError::TooLarge { content, len, limit: wanted.max_len });
@@ -71,13 +91,15 @@ impl Puller {
             puller: self,
             wanted,
             memory,
+            sink,
             here: None,
             alone: false,
             started: now,
             base: now + self.settings.patience,
             faults: vec![None; wanted.holders.len()],
         };
-        pull.run().await.ok_or_else(|| pull.error())
+        let pulled = pull.run().await.map_err(|NoRoom(error)| PullError::NoRoom { content, error: error.into() })?;
+        pulled.ok_or_else(|| pull.error())
     }
 
     /// Sends a request for a part. The answer holds its place among what is outstanding.
@@ -114,26 +136,48 @@ impl Puller {
 /// The answer for a part.
 type Answer = BoxFuture<'static, (Range<usize>, Result<Bytes, BusError>)>;
 
+/// The machine refuses what a sink needs.
+struct NoRoom(io::Error);
+
+/// Why a turn of a holder ends.
+enum TurnEnd {
+    Fault(HolderFault),
+    NoRoom(io::Error),
+}
+
+impl From<HolderFault> for TurnEnd {
+    fn from(fault: HolderFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<BusError> for TurnEnd {
+    fn from(error: BusError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
 /// What a pull has.
-struct Here<M> {
-    assembly: Assembly,
+struct Here<M, S> {
+    assembly: Assembly<S>,
     /// The holder that told the length; `None` if the caller did.
     length_of: Option<usize>,
     memory: M,
 }
 
-impl<M> Here<M> {
+impl<M, S: Sink> Here<M, S> {
     /// Whether nothing here is of another holder than this one.
     fn is_only_of(&self, holder: usize) -> bool {
         self.length_of.is_none_or(|other| other == holder) && self.assembly.is_only_of(holder)
     }
 }
 
-struct InProgress<'a, M, R> {
+struct InProgress<'a, M, R, S, N> {
     puller: &'a Puller,
     wanted: &'a Wanted,
     memory: R,
-    here: Option<Here<M>>,
+    sink: N,
+    here: Option<Here<M, S>>,
     /// The bytes of several holders had a wrong hash together: from now on only those of one are joined.
     alone: bool,
     started: Instant,
@@ -143,9 +187,15 @@ struct InProgress<'a, M, R> {
     faults: Vec<Option<HolderFault>>,
 }
 
-impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
+impl<M, F, R, S, N> InProgress<'_, M, R, S, N>
+where
+    F: Future<Output = M>,
+    R: Fn(u64) -> F,
+    S: Sink,
+    N: Fn(usize) -> io::Result<S>,
+{
     /// The bytes; `None` if no holder has delivered them.
-    async fn run(&mut self) -> Option<(Bytes, M)> {
+    async fn run(&mut self) -> Result<Option<(S, M)>, NoRoom> {
         for round in 0..self.puller.settings.rounds.max(1) {
             if round > 0 {
                 let pause = self.puller.settings.pause;
@@ -156,15 +206,16 @@ impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
                     continue;
                 }
                 if Instant::now() >= self.deadline() {
-                    return None;
+                    return Ok(None);
                 }
-                let Err(fault) = self.turn(holder).await else {
-                    return self.here.take().map(|here| (here.assembly.into_bytes().into(), here.memory));
-                };
-                self.failed(holder, fault);
+                match self.turn(holder).await {
+                    Ok(()) => return Ok(self.here.take().map(|here| (here.assembly.into_sink(), here.memory))),
+                    Err(TurnEnd::Fault(fault)) => self.failed(holder, fault),
+                    Err(TurnEnd::NoRoom(error)) => return Err(NoRoom(error)),
+                }
             }
         }
-        None
+        Ok(None)
     }
 
     fn deadline(&self) -> Instant {
@@ -189,7 +240,7 @@ impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
     }
 
     /// Pulls what is missing from one holder.
-    async fn turn(&mut self, holder: usize) -> Result<(), HolderFault> {
+    async fn turn(&mut self, holder: usize) -> Result<(), TurnEnd> {
         if self.alone && self.here.as_ref().is_some_and(|here| !here.is_only_of(holder)) {
             self.here = None;
         }
@@ -197,32 +248,33 @@ impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
             if self.here.is_none() {
                 self.begin(holder).await?;
             }
-            let Some(here) = &mut self.here else { return Err(HolderFault::OutOfTime) };
+            let Some(here) = &mut self.here else { return Err(HolderFault::OutOfTime.into()) };
             let deadline = self.base + self.puller.settings.time_of(here.assembly.len());
             let rest = pull_rest(self.puller, self.wanted, holder, &mut here.assembly);
             let fault = match tokio::time::timeout_at(deadline, rest).await {
-                Err(_) => return Err(HolderFault::OutOfTime),
+                Err(_) => return Err(HolderFault::OutOfTime.into()),
                 Ok(Ok(())) if here.assembly.is_right() => return Ok(()),
                 Ok(Ok(())) => HolderFault::WrongHash,
-                Ok(Err(fault)) => fault,
+                Ok(Err(TurnEnd::Fault(fault))) => fault,
+                Ok(Err(no_room)) => return Err(no_room),
             };
             match fault {
                 // Who is wrong, is seen when nothing of others is here.
                 HolderFault::WrongHash if !here.is_only_of(holder) => self.alone = true,
                 HolderFault::WrongLength { .. } if here.length_of.is_some_and(|other| other != holder) => {}
-                fault => return Err(fault),
+                fault => return Err(fault.into()),
             }
             self.here = None;
         }
     }
 
     /// Finds the length, and allocates.
-    async fn begin(&mut self, holder: usize) -> Result<(), HolderFault> {
+    async fn begin(&mut self, holder: usize) -> Result<(), TurnEnd> {
         let expected = self.wanted.expected_len;
         let first = match expected {
             Some(1..) => None,
             Some(0) | None => match tokio::time::timeout_at(self.base, self.ask_first(holder)).await {
-                Err(_) => return Err(HolderFault::OutOfTime),
+                Err(_) => return Err(HolderFault::OutOfTime.into()),
                 Ok(first) => Some(first?),
             },
         };
@@ -230,7 +282,7 @@ impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
         if let (Some(expected), Some(told)) = (expected, told)
             && expected != told
         {
-            return Err(HolderFault::WrongLength { told, expected });
+            return Err(HolderFault::WrongLength { told, expected }.into());
         }
         let total = expected.or(told).unwrap_or_default();
         let too_large = HolderFault::TooLarge { told: total, limit: self.wanted.max_len };
@@ -238,12 +290,13 @@ impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
         let waiting = Instant::now();
         let memory = (self.memory)(total).await;
         self.base += waiting.elapsed();
-        let mut assembly = Assembly::new(self.wanted.content, len);
+        let sink = (self.sink)(len).map_err(TurnEnd::NoRoom)?;
+        let mut assembly = Assembly::new(self.wanted.content, len, sink);
         if let Some((asked, _, bytes)) = first
             && let Some(part) = assembly.ask(asked, asked)
         {
             check_chunk(&part, &bytes)?;
-            assembly.add(holder, part, bytes);
+            assembly.add(holder, part, bytes).map_err(TurnEnd::NoRoom)?;
         }
         let length_of = expected.is_none().then_some(holder);
         self.here = Some(Here { assembly, length_of, memory });
@@ -277,12 +330,12 @@ impl<M, F: Future<Output = M>, R: Fn(u64) -> F> InProgress<'_, M, R> {
 }
 
 /// Asks one holder for all that is missing, a window at a time.
-async fn pull_rest(
+async fn pull_rest<S: Sink>(
     puller: &Puller,
     wanted: &Wanted,
     holder: usize,
-    assembly: &mut Assembly,
-) -> Result<(), HolderFault> {
+    assembly: &mut Assembly<S>,
+) -> Result<(), TurnEnd> {
     let (settings, subject) = (&puller.settings, &wanted.holders[holder]);
     let chunk = settings.chunk_on(puller.bus.max_payload());
     let mut answers = FuturesUnordered::new();
@@ -304,10 +357,10 @@ async fn pull_rest(
         let (told, bytes) = chunk_of(part.start as u64, &answer?)?;
         let expected = assembly.len();
         if told != expected {
-            return Err(HolderFault::WrongLength { told, expected });
+            return Err(HolderFault::WrongLength { told, expected }.into());
         }
         check_chunk(&part, &bytes)?;
-        assembly.add(holder, part, bytes);
+        assembly.add(holder, part, bytes).map_err(TurnEnd::NoRoom)?;
     }
 }
 

@@ -19,6 +19,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
+pub use assembly::Sink;
 pub use error::{HolderFault, PullError};
 pub use fetch::{Puller, Wanted};
 pub use holdings::{Hold, Holdings};

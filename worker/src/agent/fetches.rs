@@ -106,7 +106,7 @@ impl JobContext {
         let BlobRef::Inline(block_data) = &job.block_data else { return None };
         let is_mapped = |path: &Path| self.runner.is_warm(path, &job.executor_params);
         let artifact = self.cache.mapped(&job.artifact, job.digest, is_mapped)?;
-        let inputs = Inputs::Execute { block_data: block_data.clone(), artifact };
+        let inputs = Inputs::Execute { block_data: block_data.clone().into(), artifact };
         Some(Fetched { inputs, took: Duration::ZERO })
     }
 
@@ -146,7 +146,10 @@ impl JobContext {
 /// Whatever the holders did, or the bus: it says nothing about the candidate or the code, and nothing has begun.
 #[expect(clippy::needless_pass_by_value, reason = "used in map_err")]
 fn not_pulled(error: PullError) -> InternalError {
-    InternalError::InputBlob(error.to_string())
+    match error {
+        PullError::NoRoom { .. } => InternalError::Kernel(error.to_string()),
+        PullError::TooLarge { .. } | PullError::Failed { .. } => InternalError::InputBlob(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a job needs from the store and from clients, once it is on this machine, and how a job ends that cannot get it.
 
 use super::cache::UsedCopy;
+use crate::supervise::BlockData;
 use pvf_shared::{
     Bytes,
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
@@ -14,7 +15,7 @@ pub(super) enum Inputs {
     /// The code of a preparation.
     Prepare { code: Bytes },
     /// The block data of an execution, and its artifact.
-    Execute { block_data: Bytes, artifact: UsedCopy },
+    Execute { block_data: BlockData, artifact: UsedCopy },
 }
 
 /// What was fetched for a job, and how long that took.

@@ -2,6 +2,7 @@
 //! are repeated when they fail. What is read is in memory until it is written to a file, or until its job begins, so
 //! there is a bound of what is read at once.
 
+use crate::supervise::{BlockData, BlockDataWriter};
 use pvf_shared::{
     Bytes,
     blob::BlobRef,
@@ -67,26 +68,35 @@ impl Inputs {
 
     /// Validation code. How long it is, only its holders tell: the claim of one client must not decide for others.
     pub(super) async fn code(&self, hash: CodeHash, holders: &[ClientId]) -> Result<Bytes, PullError> {
-        self.pull(Content::Code(hash), None, holders).await
+        let wanted = self.wanted(Content::Code(hash), None, holders);
+        self.bytes(&wanted).await
     }
 
     /// Block data, which may have come with the dispatch.
-    pub(super) async fn block_data(&self, blob: &BlobRef, holders: &[ClientId]) -> Result<Bytes, PullError> {
+    pub(super) async fn block_data(&self, blob: &BlobRef, holders: &[ClientId]) -> Result<BlockData, PullError> {
         match blob {
-            BlobRef::Inline(bytes) => Ok(bytes.clone()),
-            BlobRef::Held { hash, len } => self.pull(Content::Blob(*hash), Some(*len), holders).await,
+            BlobRef::Inline(bytes) => Ok(bytes.clone().into()),
+            BlobRef::Held { hash, len } => {
+                let content = Content::Blob(*hash);
+                let wanted = self.wanted(content, Some(*len), holders);
+                if *len == 0 {
+                    return self.bytes(&wanted).await.map(BlockData::Bytes);
+                }
+                let writer = |_| BlockDataWriter::new();
+                let (written, _room) = self.puller.fetch_into(&wanted, |len| self.room.input(len), writer).await?;
+                let file = written.finish();
+                file.map(BlockData::File).map_err(|error| PullError::NoRoom { content, error: error.into() })
+            }
         }
     }
 
-    async fn pull(
-        &self,
-        content: Content,
-        expected_len: Option<u64>,
-        holders: &[ClientId],
-    ) -> Result<Bytes, PullError> {
+    async fn bytes(&self, wanted: &Wanted) -> Result<Bytes, PullError> {
+        self.puller.fetch(wanted, |len| self.room.input(len)).await.map(|(bytes, _room)| bytes)
+    }
+
+    fn wanted(&self, content: Content, expected_len: Option<u64>, holders: &[ClientId]) -> Wanted {
         let holders = holders.iter().map(|client| subjects::client_pulls(&self.fleet, client)).collect();
-        let wanted = Wanted { content, expected_len, max_len: MAX_PULLED, holders };
-        self.puller.fetch(&wanted, |len| self.room.input(len)).await.map(|(bytes, _room)| bytes)
+        Wanted { content, expected_len, max_len: MAX_PULLED, holders }
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     stderr_limit,
 };
 use crate::wasm::{Call, CallError, Ready, Runtime};
-use parity_scale_codec::{Decode as _, Encode as _};
+use parity_scale_codec::{Compact, Decode as _, Encode as _};
 use pvf_shared::{
     candidate::ValidationResult,
     verdict::{InvalidReason, clean_reason},
@@ -26,10 +26,9 @@ pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, request: &ExecuteRequ
         },
     };
     let [prefix, suffix] = request.around_block_data;
-    let mut params = Vec::with_capacity(prefix.len() + 5 + block_data.len() + suffix.len());
-    params.extend_from_slice(prefix);
-    block_data.encode_to(&mut params);
-    params.extend_from_slice(suffix);
+    // The parts as they are: each byte is copied once, into the guest's memory.
+    let len = Compact(block_data.len() as u32).encode();
+    let params = [prefix, &len, &block_data, suffix];
     let Call { output, memory_pages } = match ready {
         Some(ready) => ready.call(&params),
         None => runtime.call(&params),

@@ -66,16 +66,22 @@ fn die_with_parent(parent: i32) -> Result<(), Failure> {
 
 fn serve(Fork { runtime, ready, lock, socket }: Fork<'_>) -> Result<(), Failure> {
     let mut inline = [0; MAX_INLINE];
-    let (len, [first, second]) = receive(&socket, &mut inline).map_err(Failure::system("request"))?;
+    let (len, descriptors) = receive(&socket, &mut inline).map_err(Failure::system("request"))?;
     let Some((header, inline)) = inline[..len].split_first() else {
         // The worker has no job for this fork.
         return Ok(());
     };
     let header = RequestHeader::from_byte(*header).ok_or(Failure::Protocol("unknown kind of execution request"))?;
-    let (file, predecessor) = if header.in_file { (first, second) } else { (None, first) };
+    let mut descriptors = descriptors.into_iter().flatten();
+    let file = if header.in_file { descriptors.next() } else { None };
+    let block_data = if header.mapped { descriptors.next() } else { None };
+    let predecessor = descriptors.next();
     let large = file.map(read_file).transpose().map_err(Failure::system("request"))?;
-    let request = ExecuteRequest::decode(large.as_deref().unwrap_or(inline))
+    let mut request = ExecuteRequest::decode(large.as_deref().unwrap_or(inline))
         .ok_or(Failure::Protocol("malformed execution request"))?;
+    if let Some(file) = block_data {
+        request.block_data = map_file(file).map_err(Failure::system("block data"))?;
+    }
     set_limit(libc::RLIMIT_CPU, request.cpu_seconds).map_err(Failure::system("CPU limit"))?;
     if header.staged {
         let predecessor = predecessor.ok_or(Failure::Protocol("a staged job without its predecessor"))?;
@@ -108,6 +114,21 @@ fn await_start(socket: &OwnedFd, predecessor: &OwnedFd) -> Result<bool, Failure>
             _ if Error::last_os_error().kind() == ErrorKind::Interrupted => {}
             _ => return Err(Failure::last_os_error("start signal")),
         }
+    }
+}
+
+/// Maps a whole file that nobody can change, until this process ends.
+fn map_file(file: OwnedFd) -> Result<&'static [u8], Error> {
+    let mut file = File::from(file);
+    let len = usize::try_from(file.seek(SeekFrom::End(0))?).map_err(Error::other)?;
+    // SAFETY: a new mapping. The worker has sealed the file, so it stays as long and as it is.
+    unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_POPULATE;
+        let at = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, flags, file.as_raw_fd(), 0);
+        if at == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+        Ok(std::slice::from_raw_parts(at.cast(), len))
     }
 }
 

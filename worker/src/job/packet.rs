@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Maximum number of descriptors in one packet.
-const MAX_DESCRIPTORS: usize = 2;
+const MAX_DESCRIPTORS: usize = 3;
 
 /// Descriptors that arrived with a packet, in order.
 pub(crate) type Descriptors = [Option<OwnedFd>; MAX_DESCRIPTORS];

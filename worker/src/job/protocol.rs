@@ -6,8 +6,9 @@
 //!   [`TemplateCommand::Fork`] (two descriptors for the fork come along), and reaps a fork after the worker has seen
 //!   its end. Only the template can reap: the fork is its child.
 //! * A **fork** reads its execution from its socket: one packet ([`RequestHeader`] and the request, or a memory file
-//!   with the request), and writes its reply there. If the pidfd of another process comes along, the job is staged: it
-//!   starts when that process has exited, or when the worker sends one more packet.
+//!   with the request), and writes its reply there. Block data may be in a memory file of its own, which the fork maps.
+//!   If the pidfd of another process comes along, the job is staged: it starts when that process has exited, or when
+//!   the worker sends one more packet.
 //!
 //! A reply is a length of four bytes, little endian, the reply, and for a preparation the artifact behind it. A length
 //! of 0 means a valid candidate: a second length, the two numbers of [`Claims`] and the result follow.
@@ -95,7 +96,7 @@ pub(crate) struct ExecuteRequest<'a> {
     pub(crate) pov_bomb_limit: Option<u32>,
     /// The guest's parameters before and after the block data.
     pub(crate) around_block_data: [&'a [u8]; 2],
-    /// Block data.
+    /// Block data; empty if it is in a memory file of its own.
     pub(crate) block_data: &'a [u8],
 }
 
@@ -139,24 +140,26 @@ impl<'a> ExecuteRequest<'a> {
     }
 }
 
-/// First byte of the packet with an execution request.
+/// First byte of the packet with an execution request: which descriptors come along, in the order of its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestHeader {
-    /// The request is in a memory file, the first descriptor of the packet.
+    /// The request is in a memory file.
     pub(crate) in_file: bool,
-    /// The job is staged: it starts when the process of the last descriptor, a pidfd, has exited.
+    /// The block data is in a memory file of its own.
+    pub(crate) mapped: bool,
+    /// The job is staged: it starts when the process of a pidfd has exited.
     pub(crate) staged: bool,
 }
 
 impl RequestHeader {
     /// Encodes the header.
     pub(crate) fn to_byte(self) -> u8 {
-        u8::from(self.in_file) | u8::from(self.staged) << 1
+        u8::from(self.in_file) | u8::from(self.staged) << 1 | u8::from(self.mapped) << 2
     }
 
     /// Decodes a header.
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        let header = Self { in_file: byte & 1 != 0, staged: byte & 2 != 0 };
+        let header = Self { in_file: byte & 1 != 0, mapped: byte & 4 != 0, staged: byte & 2 != 0 };
         (header.to_byte() == byte).then_some(header)
     }
 }

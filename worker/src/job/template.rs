@@ -68,7 +68,7 @@ pub(super) fn run<H: HostFunctions>(setup: &TemplateSetup, control: OwnedFd) -> 
         let command = rmp_serde::from_slice(&packet[..len])
             .map_err(|source| Failure::Decode { what: "template command", source })?;
         match (command, descriptors) {
-            (TemplateCommand::Fork, [Some(socket), Some(stderr)]) => match fork_process() {
+            (TemplateCommand::Fork, [Some(socket), Some(stderr), None]) => match fork_process() {
                 Ok(Forked::Child { parent }) => {
                     // The socket belongs to the worker and the template only.
                     drop(control);
@@ -99,7 +99,7 @@ fn receive_artifact(control: &OwnedFd) -> Result<File, Failure> {
     let command =
         rmp_serde::from_slice(&packet[..len]).map_err(|source| Failure::Decode { what: "template command", source })?;
     match (command, descriptors) {
-        (TemplateCommand::Map, [Some(artifact), None]) => Ok(File::from(artifact)),
+        (TemplateCommand::Map, [Some(artifact), None, None]) => Ok(File::from(artifact)),
         _ => Err(Failure::Protocol("the first command brings no artifact")),
     }
 }

@@ -15,6 +15,12 @@ pub(super) fn memory_file(bytes: &[u8]) -> Result<File> {
     Ok(file)
 }
 
+/// An empty memory file that can be sealed.
+pub(super) fn sealable_file() -> Result<File> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
+    Ok(File::from(rustix::fs::memfd_create("pvf-block-data", flags)?))
+}
+
 /// A memory file with this request, encoded as MessagePack.
 pub(super) fn request_file(request: &impl Serialize) -> Result<File> {
     memory_file(&rmp_serde::to_vec_named(request).map_err(Error::other)?)

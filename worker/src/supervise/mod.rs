@@ -8,12 +8,13 @@
 //! * `runner` is the interface of this module: preparations and executions; `self_test` runs one of each.
 //! * `preparation`, `template` and `forks` are the three kinds of processes; `process`, `launch` and `process_handle`
 //!   are what they have in common.
-//! * `artifact_file` verifies what a template is given to map.
+//! * `artifact_file` verifies what a template is given to map; `block_data` has the file that a job maps.
 //! * `watch` enforces time limits; `job_memory` has the memory cgroup of a job.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
 //! * `outcome` is the blame table.
 
 mod artifact_file;
+mod block_data;
 mod core_pins;
 mod finished;
 mod forks;
@@ -36,6 +37,7 @@ mod usage;
 mod watch;
 
 pub use artifact_file::ArtifactFile;
+pub use block_data::{BlockData, BlockDataFile, BlockDataWriter};
 pub use outcome::Prepared;
 pub use runner::{JobRunner, probe_sandbox, probe_sandbox_up_to, start_spawner};
 pub use slot_grant::{JobProgress, SlotGrant, StartSignal};

@@ -1,7 +1,7 @@
 //! Runs preparations and executions in child processes.
 
 use super::{
-    ArtifactFile,
+    ArtifactFile, BlockData,
     forks::{Budget, ForkPool, JobInput, JobStarter, PoolSettings},
     job_memory::{JobMemory, MemoryUse},
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
@@ -197,9 +197,10 @@ impl JobRunner {
         &self,
         job: &ExecuteJob,
         artifact: &ArtifactFile,
-        block_data: Bytes,
+        block_data: impl Into<BlockData>,
         mut grant: SlotGrant,
     ) -> (ExecuteOutcome, JobUsage) {
+        let block_data = block_data.into();
         let (prefix, suffix) = job.context.around_block_data();
         let request = ExecuteRequest {
             cpu_seconds: kernel_cpu_limit(job.cpu_limit),
@@ -208,17 +209,17 @@ impl JobRunner {
                 BlockDataForm::Decompressed => None,
             },
             around_block_data: [&prefix, &suffix],
-            block_data: &block_data,
+            block_data: block_data.inline(),
         };
         let limits = usage::known_before(job, &block_data);
-        let input = JobInput { artifact, params: &job.executor_params, request };
+        let input = JobInput { artifact, params: &job.executor_params, request, block_data: block_data.file() };
         let fork = match self.starter.start(&input, &mut grant).await {
             Ok(fork) => fork,
             Err(error) => return (outcome::no_process(error), limits),
         };
         let usage = MemoryUse::Execution {
             params: &job.executor_params,
-            input: u64::from(job.pov_bomb_limit).max(block_data.len() as u64),
+            input: u64::from(job.pov_bomb_limit).max(block_data.len()),
             artifact: artifact.path(),
         };
         let memory = JobMemory::new(self.cgroups.as_ref(), usage);

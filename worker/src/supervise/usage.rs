@@ -1,6 +1,6 @@
 //! What a job used: as the kernel and the worker measure it, and what the job itself claims, within its limits.
 
-use super::{finished::FinishedProcess, reply::split_reply};
+use super::{BlockData, finished::FinishedProcess, reply::split_reply};
 use crate::job::protocol::{Claims, JobReply};
 use pvf_shared::{
     candidate::COMPRESSED_PREFIX,
@@ -8,11 +8,11 @@ use pvf_shared::{
 };
 
 /// What is known of an execution's usage before it runs: its limits, and the size of its PoV.
-pub(super) fn known_before(job: &ExecuteJob, block_data: &[u8]) -> JobUsage {
+pub(super) fn known_before(job: &ExecuteJob, block_data: &BlockData) -> JobUsage {
     let limits = job.limits();
     let len = u32::try_from(block_data.len()).ok();
     let pov = len.filter(|_| limits.pov_limit.is_some()).map(pov_size);
-    if limits.pov_limit.is_some() && block_data.starts_with(&COMPRESSED_PREFIX) {
+    if limits.pov_limit.is_some() && block_data.beginning().starts_with(&COMPRESSED_PREFIX) {
         return JobUsage { pov, ..limits };
     }
     // The guest gets these bytes, however many.

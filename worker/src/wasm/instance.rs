@@ -201,11 +201,11 @@ impl Runtime {
     /// [`CallError::Construction`] or [`CallError::Machine`] if there is no instance, [`CallError::Invalid`] if the
     /// call fails.
     pub fn validate_block(&self, params: &[u8]) -> Result<Vec<u8>, CallError> {
-        self.call(params).output
+        self.call(&[params]).output
     }
 
-    /// As [`Runtime::validate_block`], with what else is known of the call.
-    pub fn call(&self, params: &[u8]) -> Call {
+    /// As [`Runtime::validate_block`], with parameters in parts, and with what else is known of the call.
+    pub fn call(&self, params: &[&[u8]]) -> Call {
         // Instantiation may run guest code; the call sees the externalities as that left them.
         set_and_run_with_externalities(&mut ValidationExternalities::new(), || match self.instantiate() {
             Ok((mut store, exports)) => guarded_call(&mut store, exports, params),
@@ -252,7 +252,7 @@ impl Runtime {
 
 impl Ready {
     /// As [`Runtime::call`]. The instance is leaked, because the process exits after the call.
-    pub fn call(self, params: &[u8]) -> Call {
+    pub fn call(self, params: &[&[u8]]) -> Call {
         let (mut store, mut externalities) = (ManuallyDrop::new(self.store), ManuallyDrop::new(self.externalities));
         set_and_run_with_externalities(&mut *externalities, || guarded_call(&mut store, self.exports, params))
     }
@@ -270,7 +270,7 @@ impl Exports {
 }
 
 /// Calls the guest, and attributes a panic in a host function to it.
-fn guarded_call(store: &mut Store<State>, exports: Result<Exports, CallError>, params: &[u8]) -> Call {
+fn guarded_call(store: &mut Store<State>, exports: Result<Exports, CallError>, params: &[&[u8]]) -> Call {
     let exports = match exports {
         Ok(exports) => exports,
         Err(error) => return Call::failed(error),
@@ -285,11 +285,12 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "no message".into())
 }
 
-fn call(store: &mut Store<State>, exports: &Exports, params: &[u8]) -> Result<Vec<u8>, CallError> {
+fn call(store: &mut Store<State>, exports: &Exports, params: &[&[u8]]) -> Result<Vec<u8>, CallError> {
     let Exports { memory, heap_base, ref entry } = *exports;
     store.data_mut().memory = Some(memory);
     let mut allocator = FreeingBumpHeapAllocator::new(heap_base);
-    let len = u32::try_from(params.len()).map_err(|_| CallError::invalid("parameters larger than 4 GiB"))?;
+    let len = params.iter().map(|part| part.len()).sum::<usize>();
+    let len = u32::try_from(len).map_err(|_| CallError::invalid("parameters larger than 4 GiB"))?;
     let ptr = allocator
         .allocate(&mut GuestMemory(memory, &mut *store), len)
         .map_err(|e| CallError::invalid(format!("cannot allocate the parameters: {e}")))?;
@@ -324,10 +325,32 @@ fn entry_point(store: &mut Store<State>, instance: &Instance) -> Result<TypedFun
         .map_err(|_| CallError::invalid("validate_block does not have the signature (i32, i32) -> i64"))
 }
 
-fn write(store: &mut Store<State>, memory: Memory, ptr: u32, data: &[u8]) -> Result<(), CallError> {
-    memory
-        .write(store, ptr as usize, data)
-        .map_err(|_| CallError::invalid("the allocation for the parameters is outside the memory"))
+fn write(store: &mut Store<State>, memory: Memory, ptr: u32, parts: &[&[u8]]) -> Result<(), CallError> {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    let to = memory.data_mut(store).get_mut(ptr as usize..).and_then(|from| from.get_mut(..len));
+    let mut to = to.ok_or_else(|| CallError::invalid("the allocation for the parameters is outside the memory"))?;
+    populate(to);
+    for part in parts {
+        let (now, rest) = to.split_at_mut(part.len());
+        now.copy_from_slice(part);
+        to = rest;
+    }
+    Ok(())
+}
+
+/// Less than this is written without further ado, bytes.
+const POPULATED: usize = 256 * 1024;
+
+/// Lets the kernel make all pages of a large range in one call instead of one at a time as they are written. Where it
+/// cannot (before Linux 5.14, or without memory), writing does the same or fails as ever.
+fn populate(range: &mut [u8]) {
+    if range.len() >= POPULATED {
+        let page = rustix::param::page_size();
+        let begin = range.as_mut_ptr().map_addr(|at| at & !(page - 1));
+        let len = range.as_mut_ptr_range().end.addr() - begin.addr();
+        // SAFETY: the advice changes no contents; all pages of the range are guest memory, which is made of pages.
+        unsafe { libc::madvise(begin.cast(), len, libc::MADV_POPULATE_WRITE) };
+    }
 }
 
 /// The result, from its address and length: `ptr | len << 32`. Bounds are checked before anything is allocated.

@@ -77,11 +77,14 @@ pub(super) const JOB: &[Rule] = &[
     any(libc::SYS_brk, "malloc extends the heap"),
     any(libc::SYS_munmap, "malloc frees large blocks; guest memory is unmapped when it moves"),
     any(libc::SYS_mremap, "malloc resizes large blocks"),
-    any(libc::SYS_madvise, "malloc returns free memory to the kernel"),
+    any(
+        libc::SYS_madvise,
+        "malloc returns free memory to the kernel; guest memory for large parameters gets its pages at once",
+    ),
     only(
         libc::SYS_mmap,
         &[When::Bits(2, EXEC, 0)],
-        "malloc allocates large blocks; guest memory is mapped; never executable",
+        "malloc allocates large blocks; guest memory and large block data are mapped; never executable",
     ),
     only(libc::SYS_mprotect, &[When::Bits(2, EXEC, 0)], "makes grown guest memory accessible; never executable"),
     any(libc::SYS_rt_sigreturn, "returns from wasmtime's signal handler, which turns faults into traps"),

@@ -45,9 +45,15 @@ impl Fork {
         self.process.handle()
     }
 
-    /// Sends the job. It starts at once, or when the process of the pidfd `predecessor` has exited.
-    pub(super) fn assign(&self, request: &ExecuteRequest<'_>, predecessor: Option<BorrowedFd<'_>>) -> Result<()> {
-        let mut header = RequestHeader { in_file: false, staged: predecessor.is_some() };
+    /// Sends the job, and the memory file with its block data, if it has one. It starts at once, or when the process of the pidfd `predecessor` has exited.
+    pub(super) fn assign(
+        &self,
+        request: &ExecuteRequest<'_>,
+        block_data: Option<BorrowedFd<'_>>,
+        predecessor: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        let (mapped, staged) = (block_data.is_some(), predecessor.is_some());
+        let mut header = RequestHeader { in_file: false, mapped, staged };
         let mut packet = Vec::with_capacity(1 + request.encoded_size());
         packet.push(header.to_byte());
         request.encode_to(&mut packet);
@@ -59,7 +65,7 @@ impl Fork {
             packet = vec![header.to_byte()];
             Some(file)
         };
-        let descriptors: Vec<_> = file.iter().map(AsFd::as_fd).chain(predecessor).collect();
+        let descriptors: Vec<_> = file.iter().map(AsFd::as_fd).chain(block_data).chain(predecessor).collect();
         send(&self.socket, &packet, &descriptors)
     }
 

@@ -22,7 +22,13 @@ use crate::{
     },
 };
 use pvf_shared::params::ExecutorParams;
-use std::{io, os::fd::AsFd as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// How often a job is assigned to forks that have exited, and how often its fork may exit while it is staged. A spare
@@ -39,6 +45,8 @@ pub(in crate::supervise) struct JobInput<'a> {
     pub(in crate::supervise) artifact: &'a ArtifactFile,
     pub(in crate::supervise) params: &'a ExecutorParams,
     pub(in crate::supervise) request: ExecuteRequest<'a>,
+    /// The memory file with the block data, if it is not in the request.
+    pub(in crate::supervise) block_data: Option<BorrowedFd<'a>>,
 }
 
 /// Starts jobs in forks of templates.
@@ -125,7 +133,7 @@ impl JobStarter {
             };
             let assigned = fork.and_then(|fork| {
                 let pin = core.as_ref().map(|core| core.place(fork.process().pid(), fork.process().pidfd()));
-                fork.assign(&job.request, predecessor.map(SlotHolder::as_fd))?;
+                fork.assign(&job.request, job.block_data, predecessor.map(SlotHolder::as_fd))?;
                 pin.iter().for_each(CorePin::woken);
                 Ok((fork, pin))
             });

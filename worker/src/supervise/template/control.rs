@@ -115,7 +115,7 @@ impl Control {
     pub(super) async fn finish_fork(&self, ends: ForkEnds, template: i32) -> Result<Result<ForkParts>> {
         let ForkEnds { socket, stderr } = ends;
         let (pid, pidfd) = match self.receive().await? {
-            (TemplateReply::Forked(pid), [Some(pidfd), _]) => (pid, pidfd),
+            (TemplateReply::Forked(pid), [Some(pidfd), ..]) => (pid, pidfd),
             (TemplateReply::Failed(errno), _) => return Ok(Err(Error::from_raw_os_error(errno))),
             (other, _) => return Err(unexpected("a fork", &other)),
         };
