@@ -30,10 +30,10 @@ pub(crate) fn log(notice: &Notice) {
             queued_ms = queued.as_millis() as u64, cpu_ms = usage.cpu.as_millis() as u64,
             wall_ms = usage.wall.as_millis() as u64, max_rss_kib = usage.max_rss_kib, "job reported"
         ),
-        Notice::ExecutionQuarantined { hosts, request, code } => {
-            let request = request.map(tracing::field::display);
-            tracing::error!(request, %code, ?hosts, "execution quarantined: workers of too many machines were lost while they ran it");
-        }
+        Notice::ExecutionQuarantined { hosts, request, client, code } => tracing::error!(
+            %request, %client, %code, ?hosts,
+            "execution quarantined: workers of too many machines were lost while they ran it"
+        ),
         Notice::PreparationQuarantined { artifact } => {
             tracing::error!(%artifact, "preparation quarantined: it lost too many workers");
         }
@@ -143,9 +143,9 @@ mod tests {
                 &["reported", "job=41", "dispute", "queued_ms=6000"],
             ),
             (
-                Notice::ExecutionQuarantined { hosts: vec!["host7".into()], request: Some(request), code },
+                Notice::ExecutionQuarantined { hosts: vec!["host7".into()], request, client, code },
                 "ERROR",
-                &[&request_text, &code_text, "host7"],
+                &[&request_text, &client_text, &code_text, "host7"],
             ),
             (Notice::PreparationQuarantined { artifact: id.clone() }, "ERROR", &["quarantined", &id_text]),
             (

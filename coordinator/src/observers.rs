@@ -157,9 +157,9 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
         Notice::JobReported { job, attempt, worker, .. } => {
             ("job-reported", json!({ "job": job.0, "attempt": attempt, "worker": text(worker) }))
         }
-        Notice::ExecutionQuarantined { hosts, request, code } => (
+        Notice::ExecutionQuarantined { hosts, request, client, code } => (
             "execution-quarantined",
-            json!({ "hosts": hosts, "request": request.as_ref().map(text), "code": text(code) }),
+            json!({ "hosts": hosts, "request": text(request), "client": text(client), "code": text(code) }),
         ),
         Notice::PreparationQuarantined { artifact } => {
             ("preparation-quarantined", json!({ "artifact": text(artifact) }))

@@ -11,8 +11,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub(crate) enum Outgoing {
     /// The answer to a bus request.
     Answer(Subject, Box<Answer>),
-    /// The acceptance of a request. It may be held back, because a verdict implies it.
-    Accepted(Subject, RequestId),
+    /// The acceptance of a client's request. It may be held back, because a verdict implies it.
+    Accepted(Subject, (ClientId, RequestId)),
     /// A verdict for a client.
     Verdict(ClientId, Arc<Verdict>),
 }
@@ -31,7 +31,7 @@ impl Outbox {
     /// Queues the answer to a bus request.
     pub(crate) fn answer(&self, to: Subject, answer: Answer) {
         self.push(match answer {
-            Answer::Accepted(request) => Outgoing::Accepted(to, request),
+            Answer::Accepted { client, request } => Outgoing::Accepted(to, (client, request)),
             answer => Outgoing::Answer(to, Box::new(answer)),
         });
     }

@@ -178,13 +178,28 @@ impl World {
     }
 
     fn submit(&mut self, from: ClientId, code: u8, within: Duration, work: Work) {
-        let id = RequestId(self.new_uuid());
+        let id = self.new_request_id(from);
         self.summary.requests += 1;
         let submission = truth::submission(id, code, within, work);
         if let Some(client) = self.clients.iter_mut().find(|c| c.id == from) {
+            client.chosen.insert(id);
             client.pending.insert(id, PendingRequest { submission, accepted: None });
             self.send_submission(from, id);
         }
+    }
+
+    /// An id that a client has not used yet. Now and then it is that of a request of another client.
+    fn new_request_id(&mut self, from: ClientId) -> RequestId {
+        let own = self.clients.iter().find(|client| client.id == from);
+        if let (Some(own), 0) = (own, self.rng.u8(0..12)) {
+            let others =
+                self.clients.iter().filter(|client| client.id != from).flat_map(|client| client.pending.keys());
+            let taken: Vec<_> = others.filter(|id| !own.chosen.contains(id)).copied().collect();
+            if !taken.is_empty() {
+                return taken[self.rng.usize(0..taken.len())];
+            }
+        }
+        RequestId(self.new_uuid())
     }
 
     /// A request that its client waits for.

@@ -7,7 +7,7 @@ use pvf_shared::{
     time::Timestamp,
     wire::{Submission, Verdict},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A request without a verdict.
 #[derive(Debug)]
@@ -21,11 +21,13 @@ pub struct PendingRequest {
 pub struct Client {
     pub id: ClientId,
     pub pending: BTreeMap<RequestId, PendingRequest>,
+    /// Every id that it has given a request: it gives none twice.
+    pub chosen: HashSet<RequestId>,
 }
 
 impl Client {
     pub fn new(id: ClientId) -> Self {
-        Self { id, pending: BTreeMap::new() }
+        Self { id, pending: BTreeMap::new(), chosen: HashSet::new() }
     }
 
     /// A verdict arrives, perhaps once more.

@@ -20,7 +20,7 @@ impl World {
         let effects: Vec<_> = std::iter::from_fn(|| self.scheduler.poll_effect()).collect();
         let accepted = effects
             .iter()
-            .any(|effect| matches!(effect, Effect::Reply { to, answer: Answer::Accepted(_) } if Some(to) == reply));
+            .any(|effect| matches!(effect, Effect::Reply { to, answer: Answer::Accepted { .. } } if Some(to) == reply));
         if accepted {
             self.checks.on_accepted(from, submission, self.now);
         }
@@ -41,7 +41,7 @@ impl World {
         match effect {
             Effect::Reply { to, answer } => self.send_answer(to, answer),
             Effect::Verdict { client: from, verdict } => {
-                self.checks.on_verdict(&verdict, self.now);
+                self.checks.on_verdict(from, &verdict, self.now);
                 if !self.is_lost() {
                     let latency = self.latency();
                     self.after(latency, Scheduled::Verdict(verdict, from));
@@ -81,8 +81,8 @@ impl World {
             Effect::ToWorker { worker, message: ToWorker::Dispatch(d) } => {
                 (worker, d.job, d.attempt, d.request).hash(&mut hasher)
             }
-            Effect::Verdict { verdict, .. } => {
-                (verdict.request, verdict.outcome.name(), verdict.worker).hash(&mut hasher)
+            Effect::Verdict { client, verdict } => {
+                (client, verdict.request, verdict.outcome.name(), verdict.worker).hash(&mut hasher)
             }
             other => discriminant(other).hash(&mut hasher),
         }

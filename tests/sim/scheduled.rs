@@ -150,8 +150,8 @@ impl World {
 
     fn submission_answered(&mut self, from: ClientId, id: RequestId, answer: Answer) {
         match answer {
-            Answer::Accepted(accepted) => {
-                assert_eq!(accepted, id, "another request was accepted");
+            Answer::Accepted { client, request } => {
+                assert_eq!((client, request), (from, id), "another request was accepted");
                 let now = self.now;
                 if let Some(pending) = self.pending(from, id) {
                     pending.accepted.get_or_insert(now);

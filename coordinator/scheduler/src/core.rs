@@ -6,7 +6,7 @@
 use crate::{
     counts::Counts,
     effect::{Answer, Effect},
-    keys::{ArtifactKey, ClientKey, EndedAttempt, EngineKey, Waiter},
+    keys::{ArtifactKey, ClientKey, EndedAttempt, EngineKey, RequestKey, Waiter},
     notice::{Notice, RetryReason},
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
@@ -18,7 +18,7 @@ use crate::{
 };
 use pvf_proto::{
     identity::WorkerId,
-    ids::{CodeHash, JobId, RelayHash, RequestId},
+    ids::{CodeHash, JobId, RelayHash},
     priority::PreparePriority,
     subjects::Subject,
     verdict::WireOutcome,
@@ -155,7 +155,7 @@ pub(crate) enum FollowUp {
     /// An execution needs an engine and then its artifact.
     PlaceExecution(JobId),
     /// A request for a preparation needs an engine and then its artifact.
-    PlacePreparation(RequestId),
+    PlacePreparation(RequestKey),
     /// An artifact is needed.
     NeedArtifact(ArtifactNeed),
     /// An artifact is settled: something that waited for it goes on.
@@ -163,9 +163,9 @@ pub(crate) enum FollowUp {
     /// An execution ends for all its requests.
     FinishExecution { job: JobId, outcome: WireOutcome, worker: Option<WorkerId> },
     /// A request for a preparation ends. `prepared`: the preparation, if the request waited for it.
-    FinishPreparation { request: RequestId, outcome: WireOutcome, prepared: Option<Arc<Made>> },
+    FinishPreparation { request: RequestKey, outcome: WireOutcome, prepared: Option<Arc<Made>> },
     /// A single request ends before what it waits for; without an outcome there is no verdict.
-    EndRequest { request: RequestId, outcome: Option<WireOutcome> },
+    EndRequest { request: RequestKey, outcome: Option<WireOutcome> },
     /// Queues of engines without workers may be worked on by another engine.
     ReassignStranded,
     /// An attempt was lost without a report. If it still has a slot, it has been cancelled.
@@ -180,7 +180,7 @@ pub(crate) enum BackgroundTask {
     /// The requests of a retired leaf expire.
     ExpireOrphans(ClientKey, RelayHash),
     /// These requests get their verdict.
-    Answer(Vec<RequestId>, Box<Completion>),
+    Answer(Vec<RequestKey>, Box<Completion>),
     /// Unassigned jobs look for an engine.
     AssignEngines,
     /// The queues of an engine without workers: other engines may do the work.

@@ -60,7 +60,12 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// To an accepted submission. The shell may hold it back: a verdict that comes soon stands for it.
-    Accepted(RequestId),
+    Accepted {
+        /// The client that submitted it.
+        client: ClientId,
+        /// The id that the client has given it.
+        request: RequestId,
+    },
     /// To a refused submission, a cancellation or a leaf update.
     Submit(SubmitReply),
     /// To a client that asked for verdicts.

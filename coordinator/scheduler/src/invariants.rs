@@ -3,12 +3,13 @@
 use crate::{
     Scheduler,
     core::{BackgroundTask, Core},
-    keys::{ArtifactKey, Waiter},
+    keys::{ArtifactKey, RequestKey, Waiter},
     tables::{
-        ArtifactState, ExecutionState, FetchStage, PreparationState, RequestTarget, SlotState, Timer, WorkerIndex,
+        ArtifactState, Client, ExecutionState, FetchStage, PreparationState, RequestTarget, SlotState, Timer,
+        WorkerIndex,
     },
 };
-use pvf_proto::{ids::RequestId, wire::WorkerKind};
+use pvf_proto::wire::WorkerKind;
 use std::collections::{HashMap, HashSet};
 
 impl Scheduler {
@@ -28,13 +29,15 @@ impl Scheduler {
 }
 
 fn check_requests(core: &Core, background: &[&BackgroundTask]) {
-    let mut answers = HashSet::<&RequestId>::new();
+    let mut answers = HashSet::<&RequestKey>::new();
     for task in background {
         if let BackgroundTask::Answer(requests, _) = task {
             answers.extend(requests);
         }
     }
+    let mut of_clients = HashMap::new();
     for (id, request) in core.requests.iter() {
+        *of_clients.entry(id.client).or_insert(0) += 1;
         let waits = match &request.target {
             RequestTarget::Execution { job, .. } => {
                 core.executions.get(*job).is_some_and(|execution| execution.waiters.contains(id))
@@ -50,6 +53,10 @@ fn check_requests(core: &Core, background: &[&BackgroundTask]) {
     }
     assert!(core.requests.deadlines() <= core.requests.len(), "deadlines of requests that are not here");
     assert_eq!(core.clients.requests(), core.requests.len() as u64, "requests are not counted right");
+    for (client, requests) in of_clients {
+        let counted = core.clients.get(client).map(Client::requests);
+        assert_eq!(counted, Some(requests), "requests of {client:?} are not counted right");
+    }
     let users = || core.clients.users().iter().map(|(_, user)| user);
     let of_users: u64 = users().map(|user| user.usage.requests()).sum();
     assert_eq!(of_users, core.requests.len() as u64, "requests of users are not counted right");

@@ -24,12 +24,20 @@ slotmap::new_key_type! {
     pub(crate) struct ArtifactKey;
 }
 
+/// A request: the id that its client has chosen, and that client. Nothing keeps two clients from the same id, so an id
+/// alone names no request. Requests are ordered by their ids first, which begin with the time at which they were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RequestKey {
+    pub(crate) id: RequestId,
+    pub(crate) client: ClientKey,
+}
+
 /// What waits for an artifact, in the order in which it is served: prechecks have the shorter time limit, so a
 /// preparation that timed out answers them before it is repeated for an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Waiter {
     /// A precheck or a heads-up.
-    Preparation(RequestId),
+    Preparation(RequestKey),
     /// An execution.
     Execution(JobId),
 }

@@ -245,6 +245,7 @@ impl Scheduler {
     /// Whether a request is here, or was answered lately.
     #[doc(hidden)]
     pub fn knows(&self, client: ClientId, request: RequestId) -> bool {
-        self.core.requests.contains(&request) || self.core.verdicts.get(&request, client).is_some()
+        let waits = operations::clients::find_request(&self.core, client, request).is_some();
+        waits || self.core.verdicts.get(&request, client).is_some()
     }
 }

@@ -104,8 +104,10 @@ pub enum Notice {
     ExecutionQuarantined {
         /// The machines.
         hosts: Vec<String>,
-        /// One of the requests that wait for it.
-        request: Option<RequestId>,
+        /// The request for it.
+        request: RequestId,
+        /// The client of that request.
+        client: ClientId,
         /// Its code.
         code: CodeHash,
     },

@@ -32,6 +32,7 @@ mod reproductions;
 mod requests;
 mod retries;
 mod retry_notices;
+mod same_ids;
 mod staging;
 mod status;
 mod usage;

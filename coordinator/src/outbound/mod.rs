@@ -41,7 +41,7 @@ impl Outbound {
                     }
                     Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(&answer)).await,
                     Some(Outgoing::Verdict(client, verdict)) => {
-                        held.drop_for(&verdict.request);
+                        held.drop_for(&(client, verdict.request));
                         let to = subjects::client_verdicts(&self.fleet, &client);
                         let message = ToClient::Verdict(Box::new((*verdict).clone()));
                         self.bus.publish(&to, wire::encode(&message)).await
@@ -58,7 +58,7 @@ impl Outbound {
 
 fn encode(answer: &Answer) -> Bytes {
     match answer {
-        Answer::Accepted(_) => wire::encode(&SubmitReply::Accepted),
+        Answer::Accepted { .. } => wire::encode(&SubmitReply::Accepted),
         Answer::Submit(answer) => wire::encode(answer),
         Answer::Ask(answer) => wire::encode(answer),
         Answer::Status(answer) => wire::encode(&**answer),

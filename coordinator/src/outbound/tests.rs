@@ -56,8 +56,8 @@ async fn a_verdict_that_comes_soon_replaces_the_acceptance() {
     let (to, mut replies) = reply_subject(&bus, "judged").await;
     let (to_other, mut other_replies) = reply_subject(&bus, "waiting").await;
     let [judged, waiting] = [RequestId::new(), RequestId::new()];
-    outbox.answer(to, Answer::Accepted(judged));
-    outbox.answer(to_other, Answer::Accepted(waiting));
+    outbox.answer(to, Answer::Accepted { client, request: judged });
+    outbox.answer(to_other, Answer::Accepted { client, request: waiting });
     let result = Bytes::from_static(b"result");
     outbox.verdict(client, verdict(judged, result.clone()));
     let (ToClient::Verdict(received), _) = inbox.next().await;

@@ -130,6 +130,33 @@ async fn the_id_of_anothers_request_is_worth_nothing() {
     assert_eq!(victim.raw.received(), [], "the victim gets nothing of it");
 }
 
+/// A client that has learnt the id of a request before its submission arrives, or after that, uses it itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_cannot_be_used_up() {
+    let fleet_of_roles = SecuredFleet::start().await;
+    fleet_of_roles.host.precheck_pvf(adder()).await.unwrap();
+    let server = &fleet_of_roles.server;
+    let mut victim = RawClient::connect(server, "client");
+    let mut mallory = RawClient::connect(server, "mallory");
+    let request = RequestId::new();
+    // Nobody holds the code, so the request is there for as long as it may be.
+    let heads_up = Work::HeadsUp { wait_prepared: true };
+    let endless = fixtures::submission(request, CodeHash::of(b"held by nobody"), heads_up);
+    let accepted = mallory.ask(&FromClient::Submit(Box::new(endless)));
+    assert_eq!(wire::decode(&accepted), Ok(SubmitReply::Accepted));
+    victim.submit(request, &GOOD);
+    assert!(matches!(victim.verdict(request), Outcome::Valid(_)));
+    let cancelled = mallory.ask(&FromClient::Cancel { request });
+    assert_eq!(wire::decode(&cancelled), Ok(SubmitReply::Accepted));
+    // The victim's verdict is kept for the victim.
+    let ask = FromClient::Ask { requests: vec![request] };
+    let answer = wire::decode::<AskReply>(&mallory.ask(&ask)).unwrap();
+    assert_eq!(answer.unknown, [request]);
+    victim.ask(&ask);
+    assert!(matches!(victim.verdict(request), Outcome::Valid(_)));
+    assert_eq!(mallory.raw.received(), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_go_to_nobody_else() {
     let fleet_of_roles = SecuredFleet::start().await;

@@ -179,24 +179,26 @@ impl Checks {
             self.check_elsewhere(job, past, known, (kind, &artifact.engine));
         }
         if let Some(request) = dispatch.request {
-            let live = self.live.get(&request).unwrap_or_else(|| panic!("{request:?} is dispatched after its end"));
-            assert!(live.deadline > now, "{request:?} is dispatched too late");
+            let is_it = |((id, _), live): &(&RequestKey, &Live)| *id == request && live.code == artifact.code_hash;
+            let mut with_its_id = self.live.iter().filter(is_it).peekable();
+            assert!(with_its_id.peek().is_some(), "{request:?} is dispatched after its end");
+            assert!(with_its_id.any(|(_, live)| live.deadline > now), "{request:?} is dispatched too late");
         }
         if let JobSpec::Prepare(_) = &dispatch.spec {
             assert!(!dispatch.holders.is_empty(), "{artifact} is to be prepared, and nobody holds its code");
         }
         for holder in &dispatch.holders {
-            let waits = |l: &Live| l.from == *holder && l.code == artifact.code_hash && !l.abandoned;
-            assert!(self.live.values().any(waits), "{holder} is said to hold what it does not wait for");
+            let waits = |((_, from), live): (&RequestKey, &Live)| {
+                from == holder && live.code == artifact.code_hash && !live.abandoned
+            };
+            assert!(self.live.iter().any(waits), "{holder} is said to hold what it does not wait for");
         }
         match &dispatch.spec {
             JobSpec::Prepare(spec)
                 if spec.threads == 1 && self.engines == 1 && self.has_workers(WorkerKind::Execute) =>
             {
-                let asks = |l: &Live| {
-                    l.code == artifact.code_hash && !matches!(l.work, Work::HeadsUp { .. }) && self.is_there(l, now)
-                };
-                let urgent = self.live.values().find(|l| asks(l));
+                let asks = |live: &Live| live.code == artifact.code_hash && !matches!(live.work, Work::HeadsUp { .. });
+                let urgent = self.live.iter().find(|(key, live)| asks(live) && self.is_there((key, live), now));
                 assert!(urgent.is_none(), "priority fell: {urgent:?} is prepared in the background");
             }
             JobSpec::Prepare(_) | JobSpec::Execute(_) => {}

@@ -57,10 +57,12 @@ enum Fetch {
     Over,
 }
 
+/// A request: clients may choose the same id.
+type RequestKey = (RequestId, ClientId);
+
 /// A request that the scheduler has accepted and not answered.
 #[derive(Debug)]
 struct Live {
-    from: ClientId,
     code: CodeHash,
     work: Work,
     deadline: Timestamp,
@@ -89,9 +91,9 @@ pub struct Checks {
     leases: BTreeMap<JobId, Lease>,
     past: HashMap<JobId, Past>,
     accepted: HashSet<(FencingToken, JobId, Attempt)>,
-    live: BTreeMap<RequestId, Live>,
-    cancelled: HashSet<RequestId>,
-    verdicts: HashMap<RequestId, Verdict>,
+    live: BTreeMap<RequestKey, Live>,
+    cancelled: HashSet<RequestKey>,
+    verdicts: HashMap<RequestKey, Verdict>,
     /// When each code was requested last.
     needed: HashMap<CodeHash, Timestamp>,
     suspected: HashSet<ArtifactId>,
@@ -229,10 +231,8 @@ impl Checks {
                 self.suspected.insert((**artifact).clone());
             }
             Event::Cancel { client: from, request, .. } => {
-                self.cancelled.insert(*request);
-                if self.live.get(request).is_some_and(|live| live.from == *from) {
-                    self.live.remove(request);
-                }
+                self.cancelled.insert((*request, *from));
+                self.live.remove(&(*request, *from));
             }
             Event::Link { up } => self.link_up_since = up.then_some(self.link_up_since.unwrap_or(now)),
             _ => {}

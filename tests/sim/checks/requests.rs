@@ -2,7 +2,7 @@
 
 use super::{
     super::truth::{CandidateTruth, CodeTruth, candidate, candidate_of, code, number_of},
-    Checks, Live,
+    Checks, Live, RequestKey,
 };
 use pvf_shared::{
     blob::BlobRef,
@@ -19,19 +19,19 @@ impl Checks {
     /// The scheduler accepted a submission.
     pub fn on_accepted(&mut self, from: ClientId, submission: &Submission, now: Timestamp) {
         self.heard.insert(from, now);
-        if self.verdicts.contains_key(&submission.id) || self.live.contains_key(&submission.id) {
+        let key = (submission.id, from);
+        if self.verdicts.contains_key(&key) || self.live.contains_key(&key) {
             return;
         }
         let kind = match &submission.work {
             Work::Execute(_) => WorkerKind::Execute,
             Work::Precheck | Work::HeadsUp { .. } => WorkerKind::Prepare,
         };
-        let abandoned = self.cancelled.contains(&submission.id);
+        let abandoned = self.cancelled.contains(&key);
         if self.has_workers(kind) && !abandoned {
             self.needed.insert(submission.code, now);
         }
-        self.live.entry(submission.id).or_insert_with(|| Live {
-            from,
+        self.live.entry(key).or_insert_with(|| Live {
             code: submission.code,
             work: submission.work.clone(),
             deadline: now.after(submission.answer_within),
@@ -40,8 +40,8 @@ impl Checks {
     }
 
     /// Whether a client waits for it: requests of clients that are silent may be dropped.
-    pub(super) fn is_there(&self, live: &Live, now: Timestamp) -> bool {
-        let heard = self.heard.get(&live.from);
+    pub(super) fn is_there(&self, (key, live): (&RequestKey, &Live), now: Timestamp) -> bool {
+        let heard = self.heard.get(&key.1);
         !live.abandoned && heard.is_some_and(|at| now.since(*at) < self.client_silence)
     }
 
@@ -53,9 +53,8 @@ impl Checks {
         // It is not suspected to be damaged: it is pruned.
         let used = self.leases.values().find(|l| l.artifact == *artifact);
         assert!(used.is_none(), "{artifact} is pruned while {used:?} needs it");
-        let waits =
-            |l: &Live| l.code == artifact.code_hash && matches!(l.work, Work::Execute(_)) && self.is_there(l, now);
-        let waits = self.live.iter().find(|(_, l)| waits(l));
+        let is_for_it = |live: &Live| live.code == artifact.code_hash && matches!(live.work, Work::Execute(_));
+        let waits = self.live.iter().find(|(key, live)| is_for_it(live) && self.is_there((key, live), now));
         assert!(waits.is_none() || self.engines > 1, "{artifact} is pruned while {waits:?} needs it");
         let needed = self.needed.get(&artifact.code_hash);
         let young = needed.is_some_and(|at| now.since(*at) < self.min_age);
@@ -63,17 +62,17 @@ impl Checks {
     }
 
     /// The scheduler gives a verdict.
-    pub fn on_verdict(&mut self, verdict: &Verdict, now: Timestamp) {
-        if let Some(first) = self.verdicts.get(&verdict.request) {
+    pub fn on_verdict(&mut self, to: ClientId, verdict: &Verdict, now: Timestamp) {
+        let key = (verdict.request, to);
+        if let Some(first) = self.verdicts.get(&key) {
             assert_eq!(first, verdict, "a second, other verdict");
             return;
         }
-        let live = self.live.remove(&verdict.request);
-        let live =
-            live.unwrap_or_else(|| panic!("a verdict for {:?}, which was not accepted or has ended", verdict.request));
+        let live = self.live.remove(&key);
+        let live = live.unwrap_or_else(|| panic!("a verdict for {key:?}, which was not accepted or has ended"));
         self.check_truth(&live, verdict, now);
         check_usage(verdict);
-        self.verdicts.insert(verdict.request, verdict.clone());
+        self.verdicts.insert(key, verdict.clone());
     }
 
     fn check_truth(&self, live: &Live, verdict: &Verdict, now: Timestamp) {
@@ -130,13 +129,13 @@ impl Checks {
 
     /// Requests of these clients that the scheduler has accepted and not answered.
     pub fn unanswered(&self, clients: &HashSet<ClientId>) -> Vec<(ClientId, RequestId)> {
-        self.live.iter().filter(|(_, live)| clients.contains(&live.from)).map(|(id, live)| (live.from, *id)).collect()
+        self.live.keys().filter(|(_, from)| clients.contains(from)).map(|(id, from)| (*from, *id)).collect()
     }
 
     /// Requests of a from that the scheduler has accepted and not answered, although their deadline is over.
     pub fn past_deadline(&self, from: ClientId, now: Timestamp) -> Vec<RequestId> {
-        let late = |live: &Live| live.from == from && live.deadline < now;
-        self.live.iter().filter(|(_, live)| late(live)).map(|(id, _)| *id).collect()
+        let late = self.live.iter().filter(|((_, of), live)| *of == from && live.deadline < now);
+        late.map(|((id, _), _)| *id).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     core::Core,
-    keys::{ClientKey, UserKey},
+    keys::{ClientKey, RequestKey, UserKey},
     tables::Timer,
     time::Timestamp,
 };
@@ -43,8 +43,8 @@ pub(crate) fn make_room_for_users(core: &mut Core) {
     }
 }
 
-/// Whether a request without a verdict is this client's.
-pub(crate) fn is_of(core: &Core, request: &RequestId, client: ClientId) -> bool {
-    let request = core.requests.get(request);
-    request.is_some_and(|request| core.clients.find(&client) == Some(request.client))
+/// The request to which this client gave this id, if it is here and has no verdict. Nobody's else can be found by it.
+pub(crate) fn find_request(core: &Core, client: ClientId, id: RequestId) -> Option<RequestKey> {
+    let key = RequestKey { id, client: core.clients.find(&client)? };
+    core.requests.contains(&key).then_some(key)
 }

@@ -2,15 +2,12 @@
 
 use crate::{
     core::{BackgroundTask, Core, Out},
-    keys::{AttemptKey, Spot, Waiter},
+    keys::{AttemptKey, RequestKey, Spot, Waiter},
     operations::{preparations, workers},
     tables::{Execution, ExecutionEvent, ExecutionState, Timer},
     time::Timestamp,
 };
-use pvf_proto::{
-    ids::{JobId, RequestId},
-    wire::WorkerKind,
-};
+use pvf_proto::{ids::JobId, wire::WorkerKind};
 use smallvec::SmallVec;
 
 /// Queues an execution whose artifact is in the table; one that was dispatched before goes to the front of its kind.
@@ -131,7 +128,7 @@ pub(crate) fn attempt_over(core: &mut Core, out: &mut Out, job: JobId, now: Time
 }
 
 /// Removes an execution that was withdrawn or is over. Returns the requests that waited for it.
-pub(crate) fn remove(core: &mut Core, job: JobId) -> Option<SmallVec<[RequestId; 1]>> {
+pub(crate) fn remove(core: &mut Core, job: JobId) -> Option<SmallVec<[RequestKey; 1]>> {
     let execution = core.executions.remove(job)?;
     let (user, kind) = execution.charged;
     core.clients.release_bytes(user, kind, execution.bytes);

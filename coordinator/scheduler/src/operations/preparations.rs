@@ -2,7 +2,7 @@
 
 use crate::{
     core::{BackgroundTask, Core, FollowUp, Out},
-    keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, Waiter},
+    keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, RequestKey, Waiter},
     notice::Notice,
     operations::{artifacts, workers},
     tables::{
@@ -12,7 +12,7 @@ use crate::{
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{JobId, RequestId},
+    ids::JobId,
     priority::PreparePriority,
     verdict::{InternalError, Outcome},
 };
@@ -175,7 +175,7 @@ pub(crate) fn raise(core: &mut Core, out: &mut Out, key: ArtifactKey, priority: 
 
 /// Links the code of an artifact that is prepared, for a precheck: it is compiled once more, and the artifact stays as
 /// it is for executions. Prechecks under the same terms share one such preparation.
-pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactKey, RequestId), now: Timestamp) {
+pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactKey, RequestKey), now: Timestamp) {
     let Some(spec) = core.requests.preparation(&request).map(|context| context.spec.clone()) else { return };
     let terms = PrecheckTerms::of(&spec);
     let under_way = core.artifacts.get(of).and_then(|artifact| artifact.prechecks.under_way(&terms));

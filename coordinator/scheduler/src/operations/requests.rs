@@ -3,13 +3,13 @@
 use crate::{
     core::{Completion, Core, Out},
     effect::Effect,
+    keys::RequestKey,
     operations::clients::forget_if_empty,
     tables::{JobContext, RequestClass, RequestTarget},
     time::Timestamp,
 };
 use pvf_proto::{
     identity::{ClientId, WorkerId},
-    ids::RequestId,
     verdict::WireOutcome,
     wire::{ArtifactSummary, Timings, Verdict, VerdictUsage},
 };
@@ -43,9 +43,9 @@ pub(crate) fn completion(
 }
 
 /// Sends the verdict of a request and removes it.
-pub(crate) fn answer(core: &mut Core, out: &mut Out, id: RequestId, completion: &Completion, now: Timestamp) {
+pub(crate) fn answer(core: &mut Core, out: &mut Out, key: RequestKey, completion: &Completion, now: Timestamp) {
     // A request may have ended on its own while its verdict waited among the background tasks.
-    let Some((client, arrived)) = remove(core, id) else { return };
+    let Some((client, arrived)) = remove(core, key) else { return };
     let total = now.since(arrived);
     // A request that joined an execution later did not wait for all of its stages.
     let own = |stage: Duration| stage.min(total);
@@ -56,7 +56,7 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, id: RequestId, completion: 
         total,
     };
     let verdict = Arc::new(Verdict {
-        request: id,
+        request: key.id,
         outcome: completion.outcome.clone(),
         code_hash: completion.code_hash,
         artifact: completion.artifact.clone(),
@@ -72,14 +72,14 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, id: RequestId, completion: 
 }
 
 /// Removes a request without a verdict. Returns its client, if that is still known, and its arrival.
-pub(crate) fn remove(core: &mut Core, id: RequestId) -> Option<(Option<ClientId>, Timestamp)> {
-    let request = core.requests.remove(&id)?;
+pub(crate) fn remove(core: &mut Core, key: RequestKey) -> Option<(Option<ClientId>, Timestamp)> {
+    let request = core.requests.remove(&key)?;
     let class = RequestClass(request.target.kind());
     if let RequestTarget::Preparation(context) = &request.target {
         core.specs.release(&context.spec);
     }
-    core.clients.uncount_request(request.client, class, request.leaf, id);
-    let client = core.clients.get(request.client).map(|client| client.id);
-    forget_if_empty(core, request.client);
+    core.clients.uncount_request(key, class, request.leaf);
+    let client = core.clients.get(key.client).map(|client| client.id);
+    forget_if_empty(core, key.client);
     Some((client, request.arrived))
 }

@@ -1,12 +1,12 @@
 //! Whether queued work is still wanted: its deadline, its relay-chain leaf, its client.
 
 use crate::{
-    keys::ClientKey,
+    keys::{ClientKey, RequestKey},
     tables::{Clients, Execution, Requests},
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{RelayHash, RequestId},
+    ids::RelayHash,
     verdict::{Outcome, WireOutcome},
 };
 
@@ -47,14 +47,15 @@ fn relevance(
 pub(crate) fn request_relevance(
     requests: &Requests,
     clients: &Clients,
-    id: &RequestId,
+    key: &RequestKey,
     now: Timestamp,
 ) -> Result<(), Irrelevant> {
-    let request = requests.get(id).ok_or(Irrelevant::Unwanted)?;
-    relevance(clients, request.client, request.leaf.as_ref(), request.deadline, now)
+    let request = requests.get(key).ok_or(Irrelevant::Unwanted)?;
+    relevance(clients, key.client, request.leaf.as_ref(), request.deadline, now)
 }
 
 /// The same for an execution with a single request, of which it has everything that matters.
 pub(crate) fn execution_relevance(clients: &Clients, execution: &Execution, now: Timestamp) -> Result<(), Irrelevant> {
-    relevance(clients, execution.client, execution.work.relay_leaf.as_ref(), execution.deadline, now)
+    let first = execution.waiters.first().ok_or(Irrelevant::Unwanted)?;
+    relevance(clients, first.client, execution.work.relay_leaf.as_ref(), execution.deadline, now)
 }

@@ -4,7 +4,7 @@ use crate::{
     core::{ArtifactNeed, Core, FollowUp, Out},
     effect::Effect,
     event::Listed,
-    keys::{ArtifactKey, Waiter},
+    keys::{ArtifactKey, RequestKey, Waiter},
     notice::{DropReason, Notice},
     operations::{artifacts, executions, preparations},
     policies::{death_pause, may_pass},
@@ -13,7 +13,7 @@ use crate::{
 };
 use pvf_proto::{
     artifact::StoredArtifact,
-    ids::{ArtifactId, RequestId},
+    ids::ArtifactId,
     params::PvfPrepKind,
     verdict::{InternalError, Outcome, PrepareError},
 };
@@ -103,7 +103,7 @@ enum Precheck {
     /// A precheck under the same terms has answered this.
     Answered(Result<(), PrepareError>),
     /// There was none: executions do not tell whether the code can be linked, nor does the store.
-    Needed(RequestId),
+    Needed(RequestKey),
 }
 
 /// What a waiter is told of an artifact that is prepared, if it is a precheck and the artifact was not prepared for it.

@@ -3,14 +3,14 @@
 use crate::{
     core::{BackgroundTask, Completion, Core, FollowUp, Out},
     effect::Effect,
-    keys::{ArtifactKey, ClientKey, EngineKey, Waiter},
+    keys::{ArtifactKey, ClientKey, EngineKey, RequestKey, Waiter},
     notice::DropReason,
     operations::{artifacts, executions, requests::answer},
     tables::{ArtifactState, Execution, PreparationState, RequestTarget, Timer},
     time::Timestamp,
 };
 use pvf_proto::{
-    ids::{JobId, RelayHash, RequestId},
+    ids::{JobId, RelayHash},
     verdict::Outcome,
     wire::WorkerKind,
 };
@@ -60,15 +60,15 @@ fn release(core: &mut Core, out: &mut Out, key: ArtifactKey) -> bool {
 
 /// One request of a retired leaf expires. What runs already may end; if it comes back it is not dispatched again.
 fn expire_orphan(core: &mut Core, out: &mut Out, client: ClientKey, leaf: &RelayHash) -> bool {
-    let Some(id) = core.clients.next_orphan(client, leaf) else { return false };
-    if !is_running(core, &id) {
-        out.follow_up(FollowUp::EndRequest { request: id, outcome: Some(Outcome::Expired) });
+    let Some(request) = core.clients.next_orphan(client, leaf) else { return false };
+    if !is_running(core, &request) {
+        out.follow_up(FollowUp::EndRequest { request, outcome: Some(Outcome::Expired) });
     }
     true
 }
 
-fn is_running(core: &Core, id: &RequestId) -> bool {
-    let Some(RequestTarget::Execution { job, .. }) = core.requests.get(id).map(|request| &request.target) else {
+fn is_running(core: &Core, key: &RequestKey) -> bool {
+    let Some(RequestTarget::Execution { job, .. }) = core.requests.get(key).map(|request| &request.target) else {
         return false;
     };
     core.executions.get(*job).is_some_and(Execution::is_running)
@@ -77,7 +77,7 @@ fn is_running(core: &Core, id: &RequestId) -> bool {
 fn answer_one(
     core: &mut Core,
     out: &mut Out,
-    mut requests: Vec<RequestId>,
+    mut requests: Vec<RequestKey>,
     completion: Box<Completion>,
     now: Timestamp,
 ) -> Option<BackgroundTask> {

@@ -5,7 +5,7 @@ use crate::{
     effect::{Answer, Effect},
     keys::ClientKey,
     notice::Notice,
-    operations::clients::{forget_user, is_of, note_heard},
+    operations::clients::{find_request, forget_user, note_heard},
     policies::session_limit,
     tables::Timer,
     time::Timestamp,
@@ -39,7 +39,7 @@ pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<
     for id in requests {
         if let Some(verdict) = core.verdicts.get(&id, client) {
             out.effect(Effect::Verdict { client, verdict: verdict.clone() });
-        } else if !is_of(core, &id, client) {
+        } else if find_request(core, client, id).is_none() {
             unknown.push(id);
         }
     }
@@ -50,15 +50,10 @@ pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<
 pub(crate) fn on_cancel(core: &mut Core, out: &mut Out, message: ClientMessage<RequestId>) {
     let ClientMessage { client, body: id, reply } = message;
     out.reply(reply, Answer::Submit(SubmitReply::Accepted));
-    match core.requests.get(&id) {
-        Some(request) if Some(request.client) == core.clients.find(&client) => {
-            // A repetition of the submission may still be on its way.
-            core.cancellations.note(id, client);
-            out.follow_up(FollowUp::EndRequest { request: id, outcome: None });
-        }
-        // Only the client that submitted a request may cancel it.
-        Some(_) => {}
-        None => core.cancellations.note(id, client),
+    // The submission, or a repetition of it, may still be on its way.
+    core.cancellations.note(id, client);
+    if let Some(request) = find_request(core, client, id) {
+        out.follow_up(FollowUp::EndRequest { request, outcome: None });
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::{
     core::{ArtifactNeed, Core, FollowUp, Out},
-    keys::{ArtifactKey, AttemptKey, EngineKey, ExcludedWorkers, PrepareSpot, Spot, Waiter},
+    keys::{ArtifactKey, AttemptKey, EngineKey, ExcludedWorkers, PrepareSpot, RequestKey, Spot, Waiter},
     operations::{
         executions, preparations,
         workers::{JobToSend, note_held, send_job},
@@ -20,7 +20,7 @@ use pvf_proto::{
     artifact::ArtifactInfo,
     blob::BlobRef,
     identity::{ClientId, WorkerId},
-    ids::{Attempt, JobId, RequestId},
+    ids::{Attempt, JobId},
     job::{ExecuteJob, JobSpec, PrepareJob},
     params::PvfPrepKind,
     priority::{ExecuteKind, PreparePriority},
@@ -164,7 +164,7 @@ fn next_new(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKind
 }
 
 /// Some of the requests for an artifact that are still wanted, among its first waiters; those that are not end.
-fn wanted_requests(core: &Core, out: &mut Out, key: ArtifactKey, now: Timestamp) -> Vec<RequestId> {
+fn wanted_requests(core: &Core, out: &mut Out, key: ArtifactKey, now: Timestamp) -> Vec<RequestKey> {
     let mut wanted = Vec::new();
     let Some(artifact) = core.artifacts.get(key) else { return wanted };
     for waiter in artifact.waiters.iter().take(HOLDERS_LOOK_AHEAD) {
@@ -193,19 +193,18 @@ fn wanted_requests(core: &Core, out: &mut Out, key: ArtifactKey, now: Timestamp)
 }
 
 /// The requests of an execution that are still wanted.
-fn wanted_of(core: &Core, execution: &Execution, now: Timestamp) -> impl Iterator<Item = RequestId> {
-    let is_wanted = move |id: &&RequestId| request_relevance(&core.requests, &core.clients, id, now).is_ok();
+fn wanted_of(core: &Core, execution: &Execution, now: Timestamp) -> impl Iterator<Item = RequestKey> {
+    let is_wanted = move |key: &&RequestKey| request_relevance(&core.requests, &core.clients, key, now).is_ok();
     execution.waiters.iter().filter(is_wanted).copied()
 }
 
 /// The clients that hold the input of a job for these requests.
-fn holders(core: &Core, requests: impl Iterator<Item = RequestId>, attempt: Attempt) -> Vec<ClientId> {
-    let clients = requests.filter_map(|id| core.requests.get(&id).map(|request| request.client));
-    choose_holders(&core.clients, clients, attempt)
+fn holders(core: &Core, requests: impl Iterator<Item = RequestKey>, attempt: Attempt) -> Vec<ClientId> {
+    choose_holders(&core.clients, requests.map(|request| request.client), attempt)
 }
 
 /// The first request of an execution that is still wanted. Those that are not end.
-fn first_wanted(core: &Core, out: &mut Out, execution: &Execution, now: Timestamp) -> Option<RequestId> {
+fn first_wanted(core: &Core, out: &mut Out, execution: &Execution, now: Timestamp) -> Option<RequestKey> {
     // Most executions are for one request, of which they have everything that matters.
     if let [request] = execution.waiters[..]
         && execution_relevance(&core.clients, execution, now).is_ok()
@@ -241,7 +240,7 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
         }
         return;
     }
-    let request = wanted.first().copied();
+    let request = wanted.first().map(|request| request.id);
     core.prepare_queue.remove(engine, spot);
     let Some(task) = core.preparations.get_mut(&job) else { return };
     let Some((artifact, spec)) = core.artifacts.get(key).and_then(|a| Some((a, a.spec.clone()?))) else {
@@ -315,7 +314,7 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
         core,
         out,
         worker,
-        JobToSend { at, user, urgency, request: Some(request), spec: JobSpec::Execute(Box::new(spec)), holders },
+        JobToSend { at, user, urgency, request: Some(request.id), spec: JobSpec::Execute(Box::new(spec)), holders },
     );
     note_held(core, key, worker, false);
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     core::{BackgroundTask, Core, Out},
-    keys::Waiter,
+    keys::{RequestKey, Waiter},
     operations::{
         executions,
         requests::{answer, completion, remove},
@@ -12,7 +12,7 @@ use crate::{
 };
 use pvf_proto::{
     identity::WorkerId,
-    ids::{JobId, RequestId},
+    ids::JobId,
     verdict::{Outcome, WireOutcome},
 };
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct ExecutionEnd {
 
 /// How a request for a preparation ends.
 pub(crate) struct PreparationEnd {
-    pub(crate) request: RequestId,
+    pub(crate) request: RequestKey,
     pub(crate) outcome: WireOutcome,
     /// The preparation, if the request waited for it.
     pub(crate) prepared: Option<Arc<Made>>,
@@ -58,9 +58,9 @@ pub(crate) fn execution(core: &mut Core, out: &mut Out, end: ExecutionEnd, now: 
 
 /// A precheck or heads-up ends.
 pub(crate) fn preparation(core: &mut Core, out: &mut Out, end: PreparationEnd, now: Timestamp) {
-    let PreparationEnd { request: id, outcome, prepared } = end;
+    let PreparationEnd { request: key, outcome, prepared } = end;
     // It may have ended on its own since it was served.
-    let Some(context) = core.requests.preparation_mut(&id) else { return };
+    let Some(context) = core.requests.preparation_mut(&key) else { return };
     context.note_artifact_ready(prepared.as_deref(), now);
     let outcome = match outcome {
         Outcome::PrecheckOk if context.heads_up.is_some() => Outcome::HeadsUpPrepared,
@@ -72,17 +72,23 @@ pub(crate) fn preparation(core: &mut Core, out: &mut Out, end: PreparationEnd, n
     if let Some(made) = prepared {
         completion.usage.preparation = Some(made.usage);
     }
-    answer(core, out, id, &completion, now);
+    answer(core, out, key, &completion, now);
 }
 
 /// A single request ends before what it waits for: its deadline, leaf or cancellation. Without an outcome there is no
 /// verdict.
-pub(crate) fn end_request(core: &mut Core, out: &mut Out, id: RequestId, outcome: Option<WireOutcome>, now: Timestamp) {
+pub(crate) fn end_request(
+    core: &mut Core,
+    out: &mut Out,
+    key: RequestKey,
+    outcome: Option<WireOutcome>,
+    now: Timestamp,
+) {
     // It may have ended in the same step for another reason.
-    let Some(request) = core.requests.get(&id) else { return };
+    let Some(request) = core.requests.get(&key) else { return };
     let completion = match &request.target {
         RequestTarget::Preparation(context) => {
-            let waiter = Waiter::Preparation(id);
+            let waiter = Waiter::Preparation(key);
             let completion = outcome.map(|outcome| completion(core, context, outcome, None, 0));
             let artifact = context.artifact;
             core.unassigned.remove(&waiter);
@@ -100,31 +106,31 @@ pub(crate) fn end_request(core: &mut Core, out: &mut Out, id: RequestId, outcome
                 completion.usage.executions = execution.reported.to_vec();
                 completion
             });
-            leave_execution(core, out, job, id, now);
+            leave_execution(core, out, job, key, now);
             completion
         }
     };
     match completion {
-        Some(completion) => answer(core, out, id, &completion, now),
+        Some(completion) => answer(core, out, key, &completion, now),
         None => {
-            remove(core, id);
+            remove(core, key);
         }
     }
 }
 
 /// A request does not wait for an execution any more: the next one takes its place, or the execution is stopped.
-fn leave_execution(core: &mut Core, out: &mut Out, job: JobId, id: RequestId, now: Timestamp) {
+fn leave_execution(core: &mut Core, out: &mut Out, job: JobId, key: RequestKey, now: Timestamp) {
     let Some(execution) = core.executions.get_mut(job) else { return };
-    execution.waiters.retain(|waiter| *waiter != id);
-    let Some(heir) = execution.waiters.first().and_then(|id| core.requests.get(id)) else {
+    execution.waiters.retain(|waiter| *waiter != key);
+    let heir = execution.waiters.first().and_then(|key| Some((key.client, core.requests.get(key)?.leaf)));
+    let Some((client, leaf)) = heir else {
         executions::withdraw(core, out, job, now);
         executions::remove(core, job);
         return;
     };
-    let (client, leaf) = (heir.client, heir.leaf);
     let user = core.clients.user_of(client);
     executions::rearrange(core, out, job, |execution| {
-        (execution.client, execution.work.relay_leaf) = (client, leaf);
+        execution.work.relay_leaf = leaf;
         execution.user = user.unwrap_or(execution.user);
     });
 }

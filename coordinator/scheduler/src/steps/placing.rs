@@ -2,17 +2,13 @@
 
 use crate::{
     core::{ArtifactNeed, Core, FollowUp, Out},
-    keys::{ArtifactKey, Waiter},
+    keys::{ArtifactKey, RequestKey, Waiter},
     operations::artifacts::find_or_add,
     policies::choose_engine,
     tables::{ExecutionEvent, PvfSpec},
     time::Timestamp,
 };
-use pvf_proto::{
-    ids::{JobId, RequestId},
-    priority::PreparePriority,
-    wire::WorkerKind,
-};
+use pvf_proto::{ids::JobId, priority::PreparePriority, wire::WorkerKind};
 
 fn place(core: &mut Core, kind: WorkerKind, spec: &PvfSpec, now: Timestamp) -> Option<ArtifactKey> {
     let engine = choose_engine(&core.workers, &core.artifacts, &core.execute_queue, kind, spec)?;
@@ -41,16 +37,16 @@ pub(crate) fn place_execution(core: &mut Core, out: &mut Out, job: JobId, now: T
 }
 
 /// Chooses the engine of a precheck or heads-up and asks for its artifact.
-pub(crate) fn place_preparation(core: &mut Core, out: &mut Out, id: RequestId, now: Timestamp) {
-    let Some(context) = core.requests.preparation(&id) else {
-        return out.inconsistent(format_args!("request {id} is placed and not known"));
+pub(crate) fn place_preparation(core: &mut Core, out: &mut Out, request: RequestKey, now: Timestamp) {
+    let Some(context) = core.requests.preparation(&request) else {
+        return out.inconsistent(format_args!("{request:?} is placed and not known"));
     };
     let (spec, heads_up) = (context.spec.clone(), context.heads_up.is_some());
     let key = place(core, WorkerKind::Prepare, &spec, now);
-    if let Some(context) = core.requests.preparation_mut(&id) {
+    if let Some(context) = core.requests.preparation_mut(&request) {
         context.artifact = key;
     }
-    let waiter = Waiter::Preparation(id);
+    let waiter = Waiter::Preparation(request);
     let Some(key) = key else {
         core.unassigned.insert(waiter);
         return;

@@ -3,9 +3,10 @@
 use crate::{
     core::{Core, FollowUp, Out},
     effect::{Answer, Effect},
+    keys::RequestKey,
     notice::Notice,
     operations::{
-        clients::{is_of, make_room_for_users, note_heard},
+        clients::{make_room_for_users, note_heard},
         executions,
     },
     policies::{admission_limit, check_kind, class_and_bytes, execute_bytes},
@@ -22,9 +23,6 @@ use pvf_proto::{
 };
 use std::sync::Arc;
 
-/// The refusal of a request whose id another client chose first. Ids are random, so this is no accident.
-const FOREIGN_ID: &str = "id: another client has a request with this id";
-
 /// A submission, with its client, the identity of its validation, and where the acknowledgement goes.
 pub(crate) struct Submitted {
     pub(crate) client: ClientId,
@@ -40,9 +38,9 @@ pub(crate) fn on_submit(core: &mut Core, out: &mut Out, submitted: Submitted, no
     let answer = match admit(core, out, client, &submission, now) {
         Ok(true) => {
             accept(core, out, (client, submission), identity, now);
-            Answer::Accepted(id)
+            Answer::Accepted { client, request: id }
         }
-        Ok(false) => Answer::Accepted(id),
+        Ok(false) => Answer::Accepted { client, request: id },
         Err(refusal) => Answer::Submit(SubmitReply::Refused(refusal)),
     };
     out.reply(reply, answer);
@@ -57,13 +55,12 @@ fn admit(
     now: Timestamp,
 ) -> Result<bool, Refusal> {
     let id = submission.id;
-    let client = core.clients.find(&from);
-    if let Some(client) = client {
+    if let Some(client) = core.clients.find(&from) {
         // A refused submission shows as well that its client is alive.
         note_heard(core, client, now);
-    }
-    if core.requests.contains(&id) {
-        return if is_of(core, &id, from) { Ok(false) } else { Err(Refusal::Malformed(FOREIGN_ID.into())) };
+        if core.requests.contains(&RequestKey { id, client }) {
+            return Ok(false);
+        }
     }
     if let Some(verdict) = core.verdicts.get(&id, from) {
         out.effect(Effect::Verdict { client: from, verdict: verdict.clone() });
@@ -90,23 +87,23 @@ fn accept(
     identity: Option<ValidationKey>,
     now: Timestamp,
 ) {
-    let id = submission.id;
     let Some(client) = core.clients.find_or_add(from) else {
         return out.inconsistent("a submission of a client too many was admitted");
     };
+    let key = RequestKey { id: submission.id, client };
     note_heard(core, client, now);
     let deadline = now.after(submission.answer_within);
     let spec = core.specs.acquire(&submission);
-    let request = |leaf, target| Request { client, arrived: now, deadline, leaf, target };
+    let request = |leaf, target| Request { arrived: now, deadline, leaf, target };
     match submission.work {
         Work::Execute(mut work) => {
             // Approvals and disputes are needed whatever becomes of the leaf.
             work.relay_leaf = work.relay_leaf.filter(|_| work.kind.prepare_priority() == PreparePriority::Normal);
             // An execution without an identity is like no other.
-            let identity = identity.unwrap_or_else(|| ValidationKey(BlobHash::of(id.0.as_bytes()).0));
+            let identity = identity.unwrap_or_else(|| unlike_any_other(&from, &key.id));
             let target = RequestTarget::Execution { job: JobId(0), kind: work.kind };
             let request = request(work.relay_leaf, target);
-            accept_execution(core, out, NewValidation { id, request, work, spec, identity }, now);
+            accept_execution(core, out, NewValidation { key, request, work, spec, identity }, now);
         }
         Work::Precheck | Work::HeadsUp { .. } => {
             let heads_up = match submission.work {
@@ -115,20 +112,25 @@ fn accept(
                 Work::Precheck | Work::Execute(_) => None,
             };
             let context = JobContext { heads_up, ..JobContext::new(spec, now) };
-            add_request(core, id, request(None, RequestTarget::Preparation(Box::new(context))));
-            out.follow_up(FollowUp::PlacePreparation(id));
+            add_request(core, key, request(None, RequestTarget::Preparation(Box::new(context))));
+            out.follow_up(FollowUp::PlacePreparation(key));
         }
     }
 }
 
-fn add_request(core: &mut Core, id: RequestId, request: Request) {
-    core.clients.count_request(request.client, RequestClass(request.target.kind()), request.leaf, id);
-    core.requests.insert(id, request);
+/// The identity of a validation that has none.
+fn unlike_any_other(client: &ClientId, id: &RequestId) -> ValidationKey {
+    ValidationKey(BlobHash::of(format!("{client}/{id}").as_bytes()).0)
+}
+
+fn add_request(core: &mut Core, key: RequestKey, request: Request) {
+    core.clients.count_request(key, RequestClass(request.target.kind()), request.leaf);
+    core.requests.insert(key, request);
 }
 
 /// An accepted request for an execution.
 struct NewValidation {
-    id: RequestId,
+    key: RequestKey,
     request: Request,
     work: Box<ExecuteSubmission>,
     spec: Arc<PvfSpec>,
@@ -136,16 +138,16 @@ struct NewValidation {
 }
 
 fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Timestamp) {
-    let NewValidation { id, mut request, work, spec, identity } = new;
+    let NewValidation { key, mut request, work, spec, identity } = new;
     let max_deaths = core.config.policy.max_deaths;
-    let (client, deadline, leaf, kind) = (request.client, request.deadline, request.leaf, work.kind);
+    let (client, deadline, leaf, kind) = (key.client, request.deadline, request.leaf, work.kind);
     let joined = if work.fresh { None } else { core.executions.find_same(&identity) };
     let job = joined.unwrap_or_else(|| core.next_job());
     request.target = RequestTarget::Execution { job, kind };
-    add_request(core, id, request);
+    add_request(core, key, request);
     if joined.is_some() {
         core.specs.release(&spec);
-        join(core, out, Joining { job, id, kind, deadline }, now);
+        join(core, out, Joining { job, key, kind, deadline }, now);
     } else {
         let bytes = execute_bytes(&work);
         let Some(user) = core.clients.user_of(client) else {
@@ -153,12 +155,12 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
         };
         core.clients.charge_bytes(user, kind, bytes);
         let context = JobContext::new(spec, now);
-        let new = NewExecution { context, deadline, work: *work, identity, request: id, client, user, bytes };
+        let new = NewExecution { context, deadline, work: *work, identity, request: key, user, bytes };
         // A fresh execution is run in any case.
         let quarantined_by = if new.work.fresh { None } else { core.quarantine.holds(&identity, max_deaths, now) };
         core.executions.insert(job, Execution::new(new));
         if let Some(hosts) = quarantined_by {
-            quarantine(core, out, (job, id), hosts);
+            quarantine(core, out, (job, key), hosts);
             return;
         }
         out.follow_up(FollowUp::PlaceExecution(job));
@@ -166,16 +168,16 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
     let retired = leaf.is_some_and(|leaf| core.clients.is_retired(client, &leaf));
     let running = core.executions.get(job).is_some_and(Execution::is_running);
     if retired && !running {
-        out.follow_up(FollowUp::EndRequest { request: id, outcome: Some(Outcome::Expired) });
+        out.follow_up(FollowUp::EndRequest { request: key, outcome: Some(Outcome::Expired) });
     }
 }
 
 /// A new execution of a validation that lost too many workers is answered at once.
-fn quarantine(core: &Core, out: &mut Out, (job, request): (JobId, RequestId), hosts: Vec<String>) {
+fn quarantine(core: &Core, out: &mut Out, (job, key): (JobId, RequestKey), hosts: Vec<String>) {
     out.counts.quarantined += 1;
-    if let Some(execution) = core.executions.get(job) {
+    if let (Some(execution), Some(client)) = (core.executions.get(job), core.clients.get(key.client)) {
         let code = execution.context.spec.code;
-        out.notice(Notice::ExecutionQuarantined { hosts, request: Some(request), code });
+        out.notice(Notice::ExecutionQuarantined { hosts, request: key.id, client: client.id, code });
     }
     let outcome = Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath);
     out.follow_up(FollowUp::FinishExecution { job, outcome, worker: None });
@@ -184,18 +186,18 @@ fn quarantine(core: &Core, out: &mut Out, (job, request): (JobId, RequestId), ho
 /// A request that joins an execution.
 struct Joining {
     job: JobId,
-    id: RequestId,
+    key: RequestKey,
     kind: ExecuteKind,
     deadline: Timestamp,
 }
 
 /// A request joins an execution that is under way; it may make it more urgent.
 fn join(core: &mut Core, out: &mut Out, joining: Joining, now: Timestamp) {
-    let Joining { job, id, kind, deadline } = joining;
+    let Joining { job, key, kind, deadline } = joining;
     let Some(execution) = core.executions.get_mut(job) else {
         return out.inconsistent(format_args!("execution {job} was found by its identity and is not known"));
     };
-    execution.waiters.push(id);
+    execution.waiters.push(key);
     if let Some(key) = execution.context.artifact {
         core.artifacts.touch(key, now);
     }

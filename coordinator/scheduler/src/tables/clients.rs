@@ -2,7 +2,7 @@
 
 use crate::{
     collections::ShardedMap,
-    keys::{ClientKey, UserKey},
+    keys::{ClientKey, RequestKey, UserKey},
     tables::users::{Usage, Users},
     time::Timestamp,
 };
@@ -53,7 +53,7 @@ pub(crate) struct Client {
     pub(crate) gone: bool,
     active: HashMap<RelayHash, Vec<RelayHash>>,
     retired: VecDeque<RelayHash>,
-    /// Requests that belong to a leaf and may be orphaned.
+    /// Its requests that belong to a leaf and may be orphaned.
     by_leaf: BTreeMap<RelayHash, BTreeSet<RequestId>>,
 }
 
@@ -75,6 +75,11 @@ impl Client {
     /// Whether a leaf is active or an ancestor of an active one.
     fn wants(&self, leaf: &RelayHash) -> bool {
         self.active.iter().any(|(active, ancestors)| active == leaf || ancestors.contains(leaf))
+    }
+
+    /// Its requests without a verdict.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests
     }
 
     pub(crate) fn has_requests(&self) -> bool {
@@ -174,42 +179,30 @@ impl Clients {
     }
 
     /// Counts a request, and enters it under its leaf if it has one.
-    pub(crate) fn count_request(
-        &mut self,
-        client: ClientKey,
-        class: RequestClass,
-        leaf: Option<RelayHash>,
-        id: RequestId,
-    ) {
+    pub(crate) fn count_request(&mut self, request: RequestKey, class: RequestClass, leaf: Option<RelayHash>) {
         self.classes[class.index()].add_request();
-        if let Some(usage) = self.user_mut(client) {
+        if let Some(usage) = self.user_mut(request.client) {
             usage.add_request();
         }
-        let Some(client) = self.get_mut(client) else { return };
+        let Some(client) = self.get_mut(request.client) else { return };
         client.requests += 1;
         if let Some(leaf) = leaf {
-            client.by_leaf.entry(leaf).or_default().insert(id);
+            client.by_leaf.entry(leaf).or_default().insert(request.id);
         }
     }
 
     /// Reverses [`Clients::count_request`].
-    pub(crate) fn uncount_request(
-        &mut self,
-        client: ClientKey,
-        class: RequestClass,
-        leaf: Option<RelayHash>,
-        id: RequestId,
-    ) {
+    pub(crate) fn uncount_request(&mut self, request: RequestKey, class: RequestClass, leaf: Option<RelayHash>) {
         self.classes[class.index()].remove_request();
-        if let Some(usage) = self.user_mut(client) {
+        if let Some(usage) = self.user_mut(request.client) {
             usage.remove_request();
         }
-        let Some(client) = self.get_mut(client) else { return };
+        let Some(client) = self.get_mut(request.client) else { return };
         client.requests -= 1;
         if let Some(leaf) = leaf
             && let Some(requests) = client.by_leaf.get_mut(&leaf)
         {
-            requests.remove(&id);
+            requests.remove(&request.id);
             if requests.is_empty() {
                 client.by_leaf.remove(&leaf);
             }
@@ -259,7 +252,7 @@ impl Clients {
     }
 
     /// Takes the next request of a leaf out of the index, if the leaf is still orphaned.
-    pub(crate) fn next_orphan(&mut self, key: ClientKey, leaf: &RelayHash) -> Option<RequestId> {
+    pub(crate) fn next_orphan(&mut self, key: ClientKey, leaf: &RelayHash) -> Option<RequestKey> {
         let client = self.get_mut(key)?;
         if client.wants(leaf) {
             return None;
@@ -269,7 +262,7 @@ impl Clients {
         if requests.is_empty() {
             client.by_leaf.remove(leaf);
         }
-        id
+        id.map(|id| RequestKey { id, client: key })
     }
 
     /// Bytes that all executions hold.

@@ -2,14 +2,14 @@
 
 use crate::{
     collections::ShardedMap,
-    keys::{AttemptSite, ClientKey, ExcludedWorkers, LostAttempts, Spot, UserKey},
+    keys::{AttemptSite, ExcludedWorkers, LostAttempts, RequestKey, Spot, UserKey},
     tables::{lifecycle::IllegalTransition, reported::ReportedAttempts, requests::JobContext},
     time::Timestamp,
 };
 use pvf_proto::{
     artifact::ArtifactInfo,
     identity::WorkerId,
-    ids::{Attempt, JobId, RequestId, ValidationKey},
+    ids::{Attempt, JobId, ValidationKey},
     priority::ExecuteKind,
     wire::ExecuteSubmission,
 };
@@ -90,9 +90,8 @@ pub(crate) struct Execution {
     /// Later requests with the same identity join this execution.
     pub(crate) shared: bool,
     /// The requests that wait for it, the first one first.
-    pub(crate) waiters: SmallVec<[RequestId; 1]>,
-    /// The client of the first request, and its user, whose fair share it uses.
-    pub(crate) client: ClientKey,
+    pub(crate) waiters: SmallVec<[RequestKey; 1]>,
+    /// The user of the first request, whose fair share it uses.
     pub(crate) user: UserKey,
     /// Bytes of input that it holds in memory.
     pub(crate) bytes: u64,
@@ -122,8 +121,7 @@ pub(crate) struct NewExecution {
     pub(crate) deadline: Timestamp,
     pub(crate) work: ExecuteSubmission,
     pub(crate) identity: ValidationKey,
-    pub(crate) request: RequestId,
-    pub(crate) client: ClientKey,
+    pub(crate) request: RequestKey,
     pub(crate) user: UserKey,
     pub(crate) bytes: u64,
 }
@@ -139,7 +137,6 @@ impl Execution {
             work: new.work,
             identity: new.identity,
             waiters: std::iter::once(new.request).collect(),
-            client: new.client,
             user: new.user,
             bytes: new.bytes,
             state: ExecutionState::Unplaced,

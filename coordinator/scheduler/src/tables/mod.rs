@@ -22,7 +22,7 @@ mod worker;
 mod workers;
 
 pub(crate) use artifacts::{Artifact, ArtifactEvent, ArtifactState, Artifacts, Made, OWNERS, Owners};
-pub(crate) use clients::{Clients, MAX_CLIENTS, RequestClass};
+pub(crate) use clients::{Client, Clients, MAX_CLIENTS, RequestClass};
 pub(crate) use executions::{Execution, ExecutionEvent, ExecutionState, Executions, NewExecution};
 pub(crate) use lifecycle::IllegalTransition;
 pub(crate) use pool::{Pool, fnv1a};

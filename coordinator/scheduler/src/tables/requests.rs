@@ -2,21 +2,20 @@
 
 use crate::{
     collections::{Deadlines, Position, ShardedMap},
-    keys::{ArtifactKey, ClientKey},
+    keys::{ArtifactKey, RequestKey},
     tables::{artifacts::Made, specs::PvfSpec},
     time::{CompactDuration, Timestamp},
 };
 use pvf_proto::{
-    ids::{JobId, RelayHash, RequestId},
+    ids::{JobId, RelayHash},
     priority::ExecuteKind,
     wire::Timings,
 };
 use std::{sync::Arc, time::Duration};
 
-/// A request without a verdict.
+/// A request without a verdict. Its client is part of its [key](RequestKey).
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) client: ClientKey,
     pub(crate) arrived: Timestamp,
     pub(crate) deadline: Timestamp,
     /// Relay-chain leaf that the request belongs to; only backing work has one.
@@ -115,50 +114,50 @@ struct Entry {
     position: Position,
 }
 
-/// The requests, by id and by deadline.
+/// The requests, by key and by deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    by_id: ShardedMap<RequestId, Box<Entry>>,
-    deadlines: Deadlines<RequestId>,
+    by_key: ShardedMap<RequestKey, Box<Entry>>,
+    deadlines: Deadlines<RequestKey>,
 }
 
 impl Requests {
-    pub(crate) fn get(&self, id: &RequestId) -> Option<&Request> {
-        self.by_id.get(id).map(|entry| &entry.request)
+    pub(crate) fn get(&self, key: &RequestKey) -> Option<&Request> {
+        self.by_key.get(key).map(|entry| &entry.request)
     }
 
-    pub(crate) fn get_mut(&mut self, id: &RequestId) -> Option<&mut Request> {
-        self.by_id.get_mut(id).map(|entry| &mut entry.request)
+    pub(crate) fn get_mut(&mut self, key: &RequestKey) -> Option<&mut Request> {
+        self.by_key.get_mut(key).map(|entry| &mut entry.request)
     }
 
     /// The context of a request for a preparation.
-    pub(crate) fn preparation(&self, id: &RequestId) -> Option<&JobContext> {
-        match &self.get(id)?.target {
+    pub(crate) fn preparation(&self, key: &RequestKey) -> Option<&JobContext> {
+        match &self.get(key)?.target {
             RequestTarget::Preparation(context) => Some(context),
             RequestTarget::Execution { .. } => None,
         }
     }
 
     /// The same, to change it.
-    pub(crate) fn preparation_mut(&mut self, id: &RequestId) -> Option<&mut JobContext> {
-        match &mut self.get_mut(id)?.target {
+    pub(crate) fn preparation_mut(&mut self, key: &RequestKey) -> Option<&mut JobContext> {
+        match &mut self.get_mut(key)?.target {
             RequestTarget::Preparation(context) => Some(context),
             RequestTarget::Execution { .. } => None,
         }
     }
 
-    pub(crate) fn contains(&self, id: &RequestId) -> bool {
-        self.by_id.contains_key(id)
+    pub(crate) fn contains(&self, key: &RequestKey) -> bool {
+        self.by_key.contains_key(key)
     }
 
-    pub(crate) fn insert(&mut self, id: RequestId, request: Request) {
-        let position = self.deadlines.insert(request.deadline, id);
-        self.by_id.insert(id, Box::new(Entry { request, position }));
+    pub(crate) fn insert(&mut self, key: RequestKey, request: Request) {
+        let position = self.deadlines.insert(request.deadline, key);
+        self.by_key.insert(key, Box::new(Entry { request, position }));
     }
 
-    pub(crate) fn remove(&mut self, id: &RequestId) -> Option<Request> {
-        let Entry { request, position } = *self.by_id.remove(id)?;
-        self.deadlines.remove(request.deadline, *id, position);
+    pub(crate) fn remove(&mut self, key: &RequestKey) -> Option<Request> {
+        let Entry { request, position } = *self.by_key.remove(key)?;
+        self.deadlines.remove(request.deadline, *key, position);
         Some(request)
     }
 
@@ -168,18 +167,18 @@ impl Requests {
     }
 
     /// Takes a deadline that has passed. The request stays until it is answered.
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<RequestId> {
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<RequestKey> {
         self.deadlines.pop_due(now)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
+        self.by_key.len()
     }
 
     /// Whether the deadline of a request is still ahead: for checks.
-    pub(crate) fn has_deadline(&self, id: &RequestId) -> bool {
-        let entry = self.by_id.get(id);
-        entry.is_some_and(|entry| self.deadlines.contains(entry.request.deadline, *id, entry.position))
+    pub(crate) fn has_deadline(&self, key: &RequestKey) -> bool {
+        let entry = self.by_key.get(key);
+        entry.is_some_and(|entry| self.deadlines.contains(entry.request.deadline, *key, entry.position))
     }
 
     /// How many deadlines are ahead: for checks.
@@ -188,7 +187,7 @@ impl Requests {
     }
 
     /// Every request, in no particular order: for checks.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&RequestId, &Request)> {
-        self.by_id.iter().map(|(id, entry)| (id, &entry.request))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&RequestKey, &Request)> {
+        self.by_key.iter().map(|(key, entry)| (key, &entry.request))
     }
 }

@@ -287,7 +287,7 @@ fn through_the_wire(effect: Effect) -> Effect {
         }
         Effect::Reply { to, answer } => {
             let answer = match answer {
-                Answer::Accepted(id) => Answer::Accepted(id),
+                accepted @ Answer::Accepted { .. } => accepted,
                 Answer::Submit(reply) => Answer::Submit(decode(&encode(&reply)).unwrap()),
                 Answer::Ask(reply) => Answer::Ask(decode(&encode(&reply)).unwrap()),
                 Answer::Status(status) => Answer::Status(Box::new(decode(&encode(&*status)).unwrap())),

@@ -259,7 +259,8 @@ fn a_validation_is_quarantined_when_it_has_lost_as_many_workers_as_it_may() {
     assert_eq!(env.verdict_of(2), Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath));
     let quarantined = Notice::ExecutionQuarantined {
         hosts: vec!["host2".into()],
-        request: Some(request(2)),
+        request: request(2),
+        client: client(1),
         code: CodeHash([1; 32]),
     };
     assert_eq!(env.new_notices(), [quarantined]);

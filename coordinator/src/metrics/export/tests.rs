@@ -27,7 +27,7 @@ fn notices() -> Vec<Notice> {
         Notice::JobRetried { job, attempt: 1, kind: WorkerKind::Execute, worker, why: RetryReason::WorkerLost },
         reported(Some(ExecuteKind::Dispute)),
         reported(None),
-        Notice::ExecutionQuarantined { hosts: vec![], request: None, code: CodeHash([1; 32]) },
+        Notice::ExecutionQuarantined { hosts: vec![], request: RequestId::new(), client, code: CodeHash([1; 32]) },
         Notice::PreparationQuarantined { artifact: artifact.clone() },
         Notice::PreparationFailed { artifact: artifact.clone(), error: PrepareError::OutOfMemory },
         Notice::ArtifactDropped { artifact, why: DropReason::Damaged },

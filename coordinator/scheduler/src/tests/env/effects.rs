@@ -1,7 +1,7 @@
 //! Taking effects: each function takes the next one, which must be what its name says.
 
 use super::*;
-use pvf_proto::{artifact::StoredArtifact, ids::ArtifactId, verdict::WireOutcome, wire::Verdict};
+use pvf_proto::{artifact::StoredArtifact, identity::ClientId, ids::ArtifactId, verdict::WireOutcome, wire::Verdict};
 use std::sync::Arc;
 
 impl Env {
@@ -61,17 +61,29 @@ impl Env {
         self.expect(Effect::ToWorker { worker: job.worker, message });
     }
 
-    pub(crate) fn verdict(&mut self) -> Verdict {
+    /// A verdict, with the client that it goes to.
+    pub(crate) fn next_verdict(&mut self) -> (ClientId, Verdict) {
         match self.next() {
-            Effect::Verdict { verdict, .. } => (*verdict).clone(),
+            Effect::Verdict { client, verdict } => (client, (*verdict).clone()),
             other => panic!("a verdict was expected, not {other:?}"),
         }
+    }
+
+    pub(crate) fn verdict(&mut self) -> Verdict {
+        self.next_verdict().1
     }
 
     /// A verdict of this request.
     pub(crate) fn verdict_of(&mut self, n: u64) -> WireOutcome {
         let verdict = self.verdict();
         assert_eq!(verdict.request, request(n), "{:?}", verdict.outcome);
+        verdict.outcome
+    }
+
+    /// A verdict for this client, of its request with this id.
+    pub(crate) fn verdict_for(&mut self, to: u64, n: u64) -> WireOutcome {
+        let (of, verdict) = self.next_verdict();
+        assert_eq!((of, verdict.request), (client(to), request(n)), "{:?}", verdict.outcome);
         verdict.outcome
     }
 

@@ -187,7 +187,7 @@ impl Env {
         let FromClient::Submit(submission) = message else { unreachable!() };
         let identity = submission.validation_key();
         match self.answer_to(|reply| Event::Submit { client: from, submission, identity, reply }) {
-            Answer::Accepted(accepted) if accepted == id => SubmitReply::Accepted,
+            Answer::Accepted { client, request } if (client, request) == (from, id) => SubmitReply::Accepted,
             Answer::Submit(reply) => reply,
             other => panic!("an answer to a submission was expected, not {other:?}"),
         }
