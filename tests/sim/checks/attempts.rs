@@ -1,6 +1,6 @@
 //! Leases, credit and retries: which attempt may go to which worker.
 
-use super::{Checks, Fetch, Known, Lease, Live, Past};
+use super::{Checks, Fetch, Known, Lease, Live, Past, RequestKey};
 use pvf_shared::{
     identity::WorkerId,
     ids::{Attempt, EngineId, JobId},
