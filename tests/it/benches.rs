@@ -5,7 +5,8 @@ use pvf_tests::processes::binary;
 use std::process::{Command, Output};
 
 /// Every program of this crate.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
+    "pvf-bench-coordinator",
     "pvf-bench-jobs",
     "pvf-bench-payloads",
     "pvf-bench-prepare",
@@ -17,8 +18,14 @@ const PROGRAMS: [&str; 8] = [
 ];
 
 /// Programs that start a fleet.
-const NEED_NATS: [&str; 5] =
-    ["pvf-bench-jobs", "pvf-bench-payloads", "pvf-bench-queue", "pvf-bench-real", "pvf-real-blocks"];
+const NEED_NATS: [&str; 6] = [
+    "pvf-bench-coordinator",
+    "pvf-bench-jobs",
+    "pvf-bench-payloads",
+    "pvf-bench-queue",
+    "pvf-bench-real",
+    "pvf-real-blocks",
+];
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(binary(program)).args(arguments).output().unwrap()
@@ -55,6 +62,8 @@ fn unknown_arguments_are_refused_with_exit_code_2() {
         ("pvf-bench-scheduler", ["--events", "0"], "--events"),
         ("pvf-bench-queue", ["--runs", "many"], "--runs"),
         ("pvf-bench-jobs", ["--only", "nothing"], "--only"),
+        ("pvf-bench-coordinator", ["--slots", "1_025"], "from 1 to 1024"),
+        ("pvf-bench-coordinator", ["--in-flight", "3"], "--clients 4 is more than --in-flight 3"),
     ] {
         let output = run(program, &arguments);
         assert!(output.status.code() == Some(2) && stderr(&output).contains(named), "{program}: {}", stderr(&output));
@@ -120,4 +129,16 @@ fn the_benches_of_jobs_queue_and_preparation_measure() {
     assert!(queue["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{queue}");
     let prepare = figures_of_a_small_run("pvf-bench-prepare", &["--functions", "20", "--runs", "1"]);
     assert!(prepare.as_object().is_some_and(|figures| !figures.is_empty()), "{prepare}");
+}
+
+#[test]
+fn the_bench_of_the_coordinator_measures() {
+    let small = ["--requests", "200", "--in-flight", "8", "--runs", "2"];
+    let coordinator = figures_of_a_small_run("pvf-bench-coordinator", &small);
+    let runs = coordinator["runs"].as_array().unwrap();
+    let figures = ["verdicts_per_second", "bare_messages_per_second", "ratio"];
+    let positive = |row: &serde_json::Value, figure: &str| row[figure].as_f64().is_some_and(|n| n > 0.0);
+    assert!(runs.len() == 2 && runs.iter().all(|run| figures.iter().all(|f| positive(run, f))), "{coordinator}");
+    // A submission, a dispatch with its answer, and the verdict.
+    assert!(runs.iter().all(|run| run["messages_per_verdict"].as_f64().is_some_and(|n| n >= 4.0)), "{coordinator}");
 }
