@@ -152,26 +152,33 @@ pub fn own_keys(folder: &Path) -> Result<(ArtifactKeys, KeyPairFiles), KeyError>
     let wrong = failed(PRIVATE_FILE, &files.private);
     if !files.private.exists() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(&wrong)?;
-        // Written under another name first, so that no process reads half a key, and linked, so that the first one
-        // wins.
-        let draft = folder.join(format!(".{PRIVATE_NAME}-{}", pvf_proto::ids::RequestId::new()));
+        // The first one wins.
         let key = PrivateKey::generate()?;
-        let written =
-            write_new(&draft, &private_text(&key), 0o600).and_then(|()| fs::hard_link(&draft, &files.private));
-        let _ = fs::remove_file(&draft);
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            written => written.map_err(&wrong)?,
-        }
+        write_whole(&files.private, &private_text(&key), 0o600, |draft, file| fs::hard_link(draft, file))
+            .or_else(unless_exists)
+            .map_err(&wrong)?;
     }
     let key = read_private(&files.private)?;
-    if !files.public.exists() {
-        match write_new(&files.public, &public_text(&key.public()), 0o644) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            written => written.map_err(failed(PUBLIC_FILE, &files.public))?,
-        }
+    let public = key.public();
+    // Also in the place of another one: the private key decides.
+    if read_public(&files.public).ok().as_ref() != Some(&public) {
+        write_whole(&files.public, &public_text(&public), 0o644, |draft, file| fs::rename(draft, file))
+            .map_err(failed(PUBLIC_FILE, &files.public))?;
     }
     Ok((ArtifactKeys::of_pair(key), files))
+}
+
+/// Writes a file under another name first and then puts it into its place, so that no process reads a part of it.
+fn write_whole(path: &Path, text: &str, mode: u32, place: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}-{}", pvf_proto::ids::RequestId::new()));
+    let written = write_new(&draft, text, mode).and_then(|()| place(&draft, path));
+    let _ = fs::remove_file(&draft);
+    written
+}
+
+fn unless_exists(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
 }
 
 #[cfg(test)]
@@ -262,5 +269,27 @@ mod tests {
         assert_eq!((keys.trusts(), mode(&files.private), mode(&folder)), (all[0].clone(), 0o600, 0o700));
         assert_eq!(keys.signs_with().as_slice(), all[0]);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no drafts are left");
+    }
+
+    #[test]
+    fn a_public_key_that_is_missing_cut_off_or_anothers_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, files) = own_keys(folder.path()).unwrap();
+        let private = fs::read(&files.private).unwrap();
+        let public = fs::read_to_string(&files.public).unwrap();
+        let others = public_text(&PrivateKey::generate().unwrap().public());
+        for wrong in [None, Some(""), Some(&public[..public.len() / 2]), Some(&others)] {
+            match wrong {
+                Some(text) => fs::write(&files.public, text).unwrap(),
+                None => fs::remove_file(&files.public).unwrap(),
+            }
+            own_keys(folder.path()).unwrap();
+            assert_eq!(fs::read_to_string(&files.public).unwrap(), public, "{wrong:?}");
+        }
+        assert_eq!(fs::read(&files.private).unwrap(), private);
+        assert_eq!((fs::read_dir(folder.path()).unwrap().count(), mode(&files.public) & 0o133), (2, 0));
+        let public = fs::metadata(&files.public).unwrap().modified().unwrap();
+        own_keys(folder.path()).unwrap();
+        assert_eq!(fs::metadata(&files.public).unwrap().modified().unwrap(), public, "what is right stays");
     }
 }
