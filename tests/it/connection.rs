@@ -6,10 +6,11 @@ use crate::tool::CliFixture;
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
 use pvf_testkit::nats::{DEFAULT_PAYLOAD, NatsServer};
-use pvf_tests::processes::binary;
+use pvf_tests::processes::{Process, binary, until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as CertificateKey};
 use serde_json::{Value, json};
 use std::{
+    fs::File,
     path::Path,
     process::{Command, Output},
 };
@@ -78,6 +79,40 @@ async fn users_and_tokens_are_taken_from_files_and_variables() {
     assert_refused(&status(&cli, url, &["--nats-token-file", "wrong"], &[]), "refused: authorization violation");
     let both = status(&cli, url, &["--nats-token-file", "password", "--nats-nkey", "password"], &[]);
     assert_refused(&both, "--nats-nkey and --nats-token-file are both credentials");
+}
+
+/// A role tries again without end once its password is another one. Its log names the cause once, not with each attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_are_refused_later_are_named_in_the_log() {
+    let cli = CliFixture::new();
+    let users = |password: &str| format!("authorization {{ users: [{{ user: alice, password: \"{password}\" }}] }}");
+    let mut nats = NatsServer::start_with(DEFAULT_PAYLOAD, &users(SECRET)).await;
+    cli.file("password", SECRET.as_bytes());
+    let options = ["--nats-user", "alice", "--nats-password-file", "password"];
+    let log = cli.path().join("log");
+    let mut role = Command::new(binary("pvf-coordinator"));
+    role.current_dir(cli.path()).env("PVF_STORE", cli.path().join("store")).env("PVF_LOG", "pvf_shared=debug");
+    role.args(["--nats", &nats.url, "--unsigned"]).args(options).stderr(File::create(&log).unwrap());
+    let _role = Process::start(&mut role);
+    let answers = async || status(&cli, &nats.url, &options, &[]).status.success().then_some(());
+    until("the coordinator answers", answers).await;
+    let lines = |words: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(!text.contains(SECRET), "{text}");
+        text.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+    };
+    nats.reload_with(&users("another"));
+    until("the coordinator is refused again and again", async || {
+        (lines("still refuses the credentials").len() >= 2).then_some(())
+    })
+    .await;
+    let named = lines("refuses the credentials of this process");
+    assert_eq!(named.len(), 1, "{named:?}");
+    for part in ["WARN", "alice", &nats.url, "uthorization", "give it the new ones and restart it"] {
+        assert!(named[0].contains(part), "{part}: {}", named[0]);
+    }
+    nats.reload_with(&users(SECRET));
+    until("the coordinator is connected again", async || (lines("bus: connected").len() >= 2).then_some(())).await;
 }
 
 /// A JWT of NATS with the name `test`: signed by `issuer`, about `subject`.

@@ -1,7 +1,7 @@
 //! A `nats-server` for one test or bench.
 
 use crate::{
-    processes::{Process, binary_on_path},
+    processes::{Process, binary_on_path, signal},
     until,
 };
 use std::{
@@ -34,6 +34,8 @@ pub struct NatsServer {
     port: u16,
     /// Where its monitoring answers.
     monitor: u16,
+    /// The lines of its configuration that every server has.
+    base: String,
     process: Process,
     dir: TempDir,
 }
@@ -49,14 +51,15 @@ impl NatsServer {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for _ in 0..ATTEMPTS {
             let (port, monitor) = (free_port(), free_port());
-            let config = format!(
+            let base = format!(
                 "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor}\"\nmax_payload: {max_payload}\n\
-                 max_pending: {}\n{more}\n",
+                 max_pending: {}\n",
                 8 * max_payload
             );
-            std::fs::write(dir.path().join("nats.conf"), config).expect("the configuration is written");
+            std::fs::write(dir.path().join("nats.conf"), format!("{base}{more}\n"))
+                .expect("the configuration is written");
             if let Some(process) = spawn(port, &dir).await {
-                return Self { url: format!("nats://127.0.0.1:{port}"), port, monitor, process, dir };
+                return Self { url: format!("nats://127.0.0.1:{port}"), port, monitor, base, process, dir };
             }
         }
         panic!("nats-server did not start in {ATTEMPTS} attempts");
@@ -72,6 +75,14 @@ impl NatsServer {
         let value = answer.split_once(&format!("\"{name}\":")).map(|(_, rest)| rest.trim_start());
         let digits = value.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
         digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("no {name} in {answer}"))
+    }
+
+    /// Has the running server read another configuration: the same but for these lines instead of those that it was
+    /// started with.
+    pub fn reload_with(&mut self, more: &str) {
+        let path = self.dir.path().join("nats.conf");
+        std::fs::write(path, format!("{}{more}\n", self.base)).expect("the configuration is written");
+        signal(self.pid(), libc::SIGHUP);
     }
 
     /// Its process, to stop and continue it.

@@ -5,6 +5,7 @@ mod args;
 mod connection;
 #[cfg(feature = "executable")]
 mod context;
+mod events;
 #[cfg(feature = "executable")]
 mod files;
 mod requests;
@@ -17,10 +18,11 @@ pub use url::{parse_servers, without_secrets};
 
 use super::{Bus, BusError, Message, PendingAnswer, Subscription};
 use crate::{identity::UserName, retry, subjects::Subject};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use events::EventLog;
 use requests::Requests;
 use std::{
     sync::{
@@ -77,9 +79,9 @@ impl NatsBus {
             .client_capacity(SEND_CAPACITY)
             .reconnect_delay_callback(delay)
             .event_callback({
-                let url = shown.clone();
+                let log = EventLog::new(shown.clone(), user);
                 move |event| {
-                    log_event(&url, &event);
+                    log.log(&event);
                     futures::future::ready(())
                 }
             });
@@ -135,17 +137,6 @@ impl NatsBus {
 fn reconnect_delay(attempts: usize) -> Duration {
     let delay = Duration::from_millis(50 << attempts.min(6));
     delay / 2 + retry::jitter(delay)
-}
-
-fn log_event(url: &str, event: &Event) {
-    match event {
-        Event::Connected | Event::Draining | Event::Closed => tracing::info!(%url, "bus: {event}"),
-        Event::SlowConsumer(_) => {
-            tracing::error!(%url, "bus: slow consumer, the client library dropped messages");
-        }
-        Event::Disconnected => tracing::warn!(%url, "bus: disconnected, reconnecting"),
-        other => tracing::warn!(%url, "bus: {other}"),
-    }
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {
