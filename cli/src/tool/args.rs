@@ -149,6 +149,16 @@ pub(crate) enum NatsCommand {
         /// Folder that `pvf nats init` has written
         dir: PathBuf,
     },
+    /// Write the permissions of this version for the users and passwords that a folder has: after an upgrade
+    ///
+    /// Shows what is different (+ is added, - is taken away). The server must be told to reload its configuration.
+    Render {
+        /// Folder that `pvf nats init` has written
+        dir: PathBuf,
+        /// Only show what is different, and write nothing; exit code 1 if something is
+        #[arg(long)]
+        check: bool,
+    },
     /// Print what a user may publish on and subscribe to
     Permissions {
         /// client, prepare-worker, execute-worker, coordinator or observer

@@ -73,7 +73,10 @@ fn main() -> ExitCode {
         report.print_median();
     }
     if args.check && report.ratio() < BAR {
-        eprintln!("error: the bar is missed: {:.2} x the rate of the bare messages, at least {BAR} required", report.ratio());
+        eprintln!(
+            "error: the bar is missed: {:.2} x the rate of the bare messages, at least {BAR} required",
+            report.ratio()
+        );
         return ExitCode::from(1);
     }
     ExitCode::SUCCESS

@@ -11,9 +11,7 @@ use pvf_shared::{
     ids::FleetName,
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
     subjects,
-    wire::{
-        self, Dispatch, DispatchReply, FromWorker, Heartbeat, JobReport, ToWorker, WorkerHello, WorkerReply,
-    },
+    wire::{self, Dispatch, DispatchReply, FromWorker, Heartbeat, JobReport, ToWorker, WorkerHello, WorkerReply},
 };
 use pvf_testkit::fixtures;
 use std::time::Duration;

@@ -65,6 +65,45 @@ fn a_fleet_begins_with_a_user_for_each_role_and_nothing_is_overwritten() {
     cli.fails(&["nats", "init", "secrets"], 2, &["not as `pvf nats` wrote it"]);
 }
 
+/// The file of a version with other permissions: users and passwords stay.
+#[test]
+fn permissions_of_another_version_are_rendered_again() {
+    let cli = CliFixture::new();
+    assert!(cli.pvf(&["nats", "init", "secrets"]).status.success());
+    let path = cli.path().join("secrets/nats/users.conf");
+    let current = std::fs::read_to_string(&path).unwrap();
+    let run = |args: &[&str], code| {
+        let output = cli.pvf(&[&["nats", "render", "secrets"], args].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for args in [&[][..], &["--check"]] {
+        assert!(run(args, 0).contains("has the permissions of this version"));
+    }
+    let older = current.replace("\"pvf.v4.client.client.*.pull\", ", "").replace("\"pvf.v4.event.>\"", "\"pvf.>\"");
+    cli.file("secrets/nats/users.conf", older.as_bytes());
+    let render = ["pvf nats render secrets", "--check"];
+    for command in [&["init", "secrets"][..], &["rotate", "client", "secrets"], &["add-user", "client", "a", "secrets"]]
+    {
+        cli.fails(&[&["nats"], command].concat(), 2, &render);
+    }
+    let shown = run(&["--check"], 1);
+    for line in [
+        "client client\n  + subscribe pvf.v4.client.client.*.pull\n",
+        "observer observer\n  + subscribe pvf.v4.event.>\n  - subscribe pvf.>\n",
+        "is not as this version writes it",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&run(&["--check", "--json"], 1)).unwrap();
+    assert_eq!((&json["current"], &json["changes"][0]["user"]), (&false.into(), &"client".into()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), older);
+    assert!(run(&[], 0).contains("the server must be told to reload its configuration"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), current, "with the same hashes");
+    cli.file("secrets/nats/users.conf", current.replace("users: [", "users: [\n  {user: bob}").as_bytes());
+    cli.fails(&["nats", "render", "secrets"], 2, &["line 4: not as `pvf nats` wrote it"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_replaced() {
     let server = Server::start().await;

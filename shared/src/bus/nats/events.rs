@@ -133,8 +133,7 @@ mod tests {
     #[test]
     fn a_refusal_that_goes_on_is_logged_once_a_minute() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
-        let logged: Vec<_> =
-            (0..130).filter_map(|second| refusals.next(start + Duration::from_secs(second))).collect();
+        let logged: Vec<_> = (0..130).filter_map(|second| refusals.next(start + Duration::from_secs(second))).collect();
         assert_eq!(logged, [0, 59, 59]);
     }
 }

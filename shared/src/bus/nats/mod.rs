@@ -21,8 +21,8 @@ use crate::{identity::UserName, retry, subjects::Subject};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use events::EventLog;
+use futures::StreamExt as _;
 use requests::Requests;
 use std::{
     sync::{
