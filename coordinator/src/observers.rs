@@ -5,7 +5,7 @@
 //! says how many were. Events have no inputs, results or secrets.
 
 use pvf_scheduler::{Notice, RetryReason};
-use pvf_shared::{bus::SharedBus, identity::ClientId, ids::FleetName, subjects, wire::Verdict};
+use pvf_shared::{bus::SharedBus, identity::ClientId, ids::FleetName, subjects, usage, wire::Verdict};
 use serde_json::{Value, json};
 use std::{
     sync::Arc,
@@ -114,6 +114,7 @@ fn of_verdict(client: &ClientId, verdict: &Verdict) -> Value {
         "worker": verdict.worker.as_ref().map(text),
         "queued_ms": millis(timings.queued), "prepare_ms": millis(timings.prepare),
         "execute_ms": millis(timings.execute), "total_ms": millis(timings.total),
+        "usage": usage::to_json(&verdict.usage),
     })
 }
 
@@ -191,8 +192,9 @@ mod tests {
         blob::BlobRef,
         bus::Bus as _,
         ids::{CodeHash, RequestId},
+        job::{AttemptEnd, JobUsage},
         verdict::Outcome,
-        wire::{ArtifactSummary, Timings, VerdictUsage, WorkerKind},
+        wire::{ArtifactSummary, AttemptUsage, Timings, VerdictUsage, WorkerKind},
     };
 
     fn shed() -> Notice {
@@ -200,15 +202,18 @@ mod tests {
     }
 
     fn verdict() -> Arc<Verdict> {
+        let worker = new_worker(WorkerKind::Execute);
+        let usage = JobUsage { cpu: Duration::from_millis(5), ..JobUsage::default() };
+        let execution = AttemptUsage { attempt: 1, worker, end: AttemptEnd::Valid, usage };
         Arc::new(Verdict {
             request: RequestId::new(),
             outcome: Outcome::Valid(BlobRef::Inline(b"the result".to_vec().into())),
             code_hash: CodeHash::of(b"code"),
             artifact: Some(ArtifactSummary { id: artifact(), bytes: 5, cached: true }),
             timings: Timings { total: Duration::from_millis(7), ..Timings::default() },
-            worker: Some(new_worker(WorkerKind::Execute)),
+            worker: Some(worker),
             attempts: 1,
-            usage: VerdictUsage::default(),
+            usage: VerdictUsage { preparation: None, executions: vec![execution] },
         })
     }
 
@@ -231,6 +236,8 @@ mod tests {
         );
         assert_eq!((&told["client"], &told["request"]), (&text(&client), &text(&verdict.request)));
         assert_eq!((&told["total_ms"], &told["code"]), (&7.into(), &text(&verdict.code_hash)));
+        let executions = told["usage"]["executions"].as_array().unwrap();
+        assert_eq!((executions.len(), &executions[0]["cpu_ms"]), (1, &5.0.into()));
         assert!(!told.to_string().contains("the result") && told["at_ms"].as_u64() > Some(0), "{told}");
         let told: Value = serde_json::from_slice(&in_time(lost.next()).await.unwrap().payload).unwrap();
         assert_eq!(

@@ -22,6 +22,8 @@ pub mod store;
 pub mod telemetry;
 #[cfg(any(feature = "nats", feature = "cloud-client"))]
 mod tls;
+#[cfg(feature = "executable")]
+pub mod usage;
 
 pub use client::ValidationHost;
 pub use pvf_proto::{

@@ -29,12 +29,12 @@ pub(crate) async fn events(global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// An event as text: its kind, then every field that has a value.
+/// An event as text: its kind, then every field that has a value, except the usage of each job.
 fn line(event: &Value) -> String {
     let mut text = event["event"].as_str().unwrap_or("?").to_owned();
     for (name, value) in event.as_object().into_iter().flatten() {
         match value {
-            _ if name == "event" => {}
+            _ if name == "event" || name == "usage" => {}
             Value::Null => {}
             Value::String(value) => text.push_str(&format!(" {name}={value:?}")),
             value => text.push_str(&format!(" {name}={value}")),
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_kind_and_the_fields_with_values() {
-        let event = serde_json::json!({ "event": "verdict", "attempts": 1, "reason": null, "outcome": "a b\u{1b}" });
+        let event = serde_json::json!({ "event": "verdict", "attempts": 1, "reason": null, "outcome": "a b\u{1b}", "usage": {} });
         assert_eq!(line(&event), "verdict attempts=1 outcome=\"a b\\u{1b}\"");
     }
 }

@@ -1,13 +1,11 @@
 //! Verdicts as text, as JSON and as exit codes.
 
-use super::{
-    failure::Exit,
-    usage::{self, ms},
-};
+use super::{failure::Exit, usage::lines};
 use pvf_shared::{
     candidate::ValidationResult,
     client::Answer,
     units::human_bytes,
+    usage::{self, ms},
     verdict::{Blame, Outcome},
 };
 use serde_json::{Value, json};
@@ -79,7 +77,7 @@ pub(crate) fn json_unanswered(input: &str, verdict: &str, error: &str) -> Value 
 
 /// A verdict as text: one line, and one more, indented, for each job behind it.
 pub(crate) fn text(input: &str, answer: &Answer) -> String {
-    let jobs = usage::lines(&answer.usage, answer.artifact.as_ref());
+    let jobs = lines(&answer.usage, answer.artifact.as_ref());
     jobs.into_iter().fold(line(input, answer), |text, job| text + "\n    " + &job)
 }
 

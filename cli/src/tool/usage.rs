@@ -1,63 +1,15 @@
-//! What the jobs behind a verdict used, as text and as JSON.
+//! What the jobs behind a verdict used, as text.
 
 use pvf_shared::{
     job::{AttemptEnd, JobUsage},
     units::human_bytes,
-    wire::{ArtifactSummary, AttemptUsage, PreparationUsage, VerdictUsage},
+    usage::cpu_limit,
+    wire::{ArtifactSummary, VerdictUsage},
 };
-use serde_json::{Value, json};
 use std::time::Duration;
 
 /// From this part of a limit on, percent, it is pointed out how close that is.
 const CLOSE: f64 = 80.0;
-
-/// A duration for JSON, milliseconds with three digits behind the point.
-pub(super) fn ms(d: Duration) -> f64 {
-    (d.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// The usage as JSON. Every name ends with its unit, except that of a number of pages, which are of 64 KiB.
-pub(super) fn to_json(usage: &VerdictUsage) -> Value {
-    let preparation = |of: &PreparationUsage| {
-        let JobUsage { heap, heap_limit, .. } = of.usage;
-        let mut object = common_json(of.worker.to_string(), &of.usage);
-        object["heap_bytes"] = json!(heap);
-        object["heap_limit_bytes"] = json!(heap_limit);
-        object
-    };
-    let execution = |of: &AttemptUsage| {
-        let JobUsage { memory_pages, memory_pages_limit, pov, pov_decompressed, pov_limit, .. } = of.usage;
-        let mut object = common_json(of.worker.to_string(), &of.usage);
-        object["attempt"] = json!(of.attempt);
-        object["outcome"] = json!(of.end.name());
-        object["memory_pages"] = json!(memory_pages);
-        object["memory_pages_limit"] = json!(memory_pages_limit);
-        object["pov_bytes"] = json!(pov);
-        object["pov_decompressed_bytes"] = json!(pov_decompressed);
-        object["pov_limit_bytes"] = json!(pov_limit);
-        object
-    };
-    json!({
-        "preparation": usage.preparation.as_ref().map(preparation),
-        "executions": usage.executions.iter().map(execution).collect::<Vec<_>>(),
-    })
-}
-
-fn common_json(worker: String, usage: &JobUsage) -> Value {
-    json!({
-        "worker": worker,
-        "cpu_ms": ms(usage.cpu),
-        "cpu_limit_ms": limit(usage.cpu_limit).map(ms),
-        "wall_ms": ms(usage.wall),
-        "io_ms": ms(usage.io),
-        "max_rss_bytes": usage.max_rss_kib.saturating_mul(1024),
-    })
-}
-
-/// The CPU limit, if the job came so far that it has one.
-fn limit(cpu_limit: Duration) -> Option<Duration> {
-    Some(cpu_limit).filter(|limit| !limit.is_zero())
-}
 
 /// The usage as text, a line for each job. The preparation is left out if the request did not wait for it.
 pub(super) fn lines(usage: &VerdictUsage, artifact: Option<&ArtifactSummary>) -> Vec<String> {
@@ -74,7 +26,7 @@ pub(super) fn lines(usage: &VerdictUsage, artifact: Option<&ArtifactSummary>) ->
 
 /// One job: `1.21 s of 2 s CPU, 12.3 MiB of memory, 34 of 2080 guest pages, PoV 1.2 MiB`.
 fn job(usage: &JobUsage) -> String {
-    let mut parts = vec![match limit(usage.cpu_limit) {
+    let mut parts = vec![match cpu_limit(usage) {
         Some(limit) => {
             let close = close(usage.cpu.as_secs_f64(), limit.as_secs_f64());
             format!("{} of {} CPU{close}", time(usage.cpu), time(limit))
@@ -125,6 +77,7 @@ mod tests {
     use pvf_shared::{
         identity::WorkerId,
         ids::{ArtifactId, CodeHash, EngineId, PrepHash},
+        wire::{AttemptUsage, PreparationUsage},
     };
 
     const MIB: u64 = 1024 * 1024;
@@ -204,22 +157,5 @@ mod tests {
         let id = worker();
         let expected = [format!("execute, attempt 1 (ambiguous, {id}):"), format!("execute, attempt 3 (valid, {id}):")];
         assert_eq!(starts(&retried, true), expected);
-    }
-
-    #[test]
-    fn json_has_every_field_of_a_job_also_if_it_is_not_known() {
-        let executions = vec![attempt(1, AttemptEnd::Invalid)];
-        let json = to_json(&VerdictUsage { preparation: None, executions });
-        assert_eq!(json["preparation"], Value::Null);
-        let execution = &json["executions"][0];
-        assert_eq!((&execution["cpu_ms"], &execution["cpu_limit_ms"]), (&json!(1210.0), &json!(2000.0)));
-        assert_eq!(execution["max_rss_bytes"], 12_595 * 1024);
-        let unknown = PreparationUsage { worker: worker(), usage: JobUsage::default() };
-        let json = to_json(&VerdictUsage { preparation: Some(unknown), executions: vec![] });
-        assert_eq!(
-            (&json["preparation"]["heap_bytes"], &json["preparation"]["cpu_limit_ms"]),
-            (&Value::Null, &Value::Null)
-        );
-        assert_eq!(json["executions"], json!([]));
     }
 }
