@@ -30,6 +30,14 @@ async fn embedded_and_fleet_give_identical_results() {
         assert_eq!(embedded["reason"], through_nats["reason"]);
         assert_eq!(embedded["code_hash"], through_nats["code_hash"]);
     }
+    let warned = |store: &[&str]| {
+        let output = cli.pvf(&[&["execute", "code.wasm", "--params", "good"], store, &of_fleet[..]].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        text.contains("warning: --store is not used: ")
+    };
+    // The fixture has the variable.
+    assert_eq!((warned(&["--store", "elsewhere"]), warned(&[])), (true, false));
     let heads_up = |options: &[&str]| {
         let answer = &cli.json(&[&["heads-up", "new.wasm"], options, &of_fleet[..]].concat(), 0)[0];
         assert_eq!(answer["verdict"], "ok");

@@ -36,7 +36,8 @@ pub(crate) struct Global {
     pub(crate) embedded: bool,
     /// Store for compiled artifacts [default: pvf/store in the user's cache folder]
     ///
-    /// Of the embedded host, and of a fleet's roles. A command that sends requests to a fleet needs no store.
+    /// Of the embedded host, and of a fleet's roles. A command that sends requests to a fleet does not use it, and
+    /// warns of the option.
     ///
     /// A folder, file:///path, memory://, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Credentials
     /// are read from the usual variables (AWS_*, GOOGLE_*, AZURE_*).

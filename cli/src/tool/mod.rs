@@ -14,6 +14,7 @@ mod output;
 mod roles;
 mod status;
 mod target;
+mod unused;
 mod up;
 mod usage;
 
@@ -30,7 +31,7 @@ pub fn main() -> ExitCode {
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &args.command {
         Command::Role(role) => return run_role(role, &args.global, &matches),
-        Command::Request(request) => run_request(request, &args.global),
+        Command::Request(request) => run_request(request, &args.global, of_command(&matches)),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -43,16 +44,20 @@ fn fail(failure: &Failure) -> ExitCode {
     failure.exit().into()
 }
 
+/// The matches of the command, without those before it.
+fn of_command(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, own)| own)
+}
+
 fn run_role(role: &args::RoleCommand, global: &Global, matches: &ArgMatches) -> ExitCode {
-    let own = matches.subcommand().map_or(matches, |(_, own)| own);
     let program = std::env::args_os().next().unwrap_or_default();
-    match role.arguments(global, own) {
+    match role.arguments(global, of_command(matches)) {
         Ok(arguments) => role.run(program, arguments),
         Err(failure) => fail(&failure),
     }
 }
 
-fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
+fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Result<Exit, Failure> {
     // What a command waits for is logged by default, a lost connection to the bus or a coordinator that does not
     // answer: otherwise it would wait without a word.
     let filter = "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn";
@@ -60,6 +65,9 @@ fn run_request(request: &Request, global: &Global) -> Result<Exit, Failure> {
     let runtime = pvf_shared::runtime::runtime_on_all_cores();
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
     let global = &global.resolved()?;
+    if let Some(unused) = unused::warning(request, global, matches) {
+        eprintln!("warning: {unused}");
+    }
     let result = runtime.block_on(async {
         match request {
             Request::Precheck(args) => commands::precheck(global, args).await,

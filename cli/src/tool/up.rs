@@ -223,7 +223,7 @@ impl Plan<'_> {
             if let Some(addr) = self.args.http {
                 println!("  http   {addr} (coordinator), the workers on the ports after it");
             }
-            println!("To use it:  pvf --nats {nats} --store {store} demo\nCtrl-C stops the fleet.");
+            println!("To use it:  pvf --nats {nats} demo\nCtrl-C stops the fleet.");
         }
         let _ = std::io::stdout().flush();
     }
