@@ -4,7 +4,7 @@ use crate::{
     config::CoordinatorConfig,
     effects::Effects,
     hearing::Hearing,
-    inbound::Inbound,
+    inbound::{Inbound, Older},
     metrics::{Counters, Sizes},
     observers::{self, Observers},
     outbound::{Commands, Outbound},
@@ -87,6 +87,8 @@ impl Coordinator {
         let from_clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await?;
         let from_workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await?;
         let questions = bus.subscribe(&subjects::status(&fleet)).await?;
+        let from_older_clients = bus.subscribe(&subjects::from_older_clients(&fleet)).await?;
+        let from_older_workers = bus.subscribe(&subjects::from_older_workers(&fleet)).await?;
         let (sender, events) = mpsc::unbounded_channel();
         let (outbox, posted) = Outbox::open();
         let inbound =
@@ -95,6 +97,8 @@ impl Coordinator {
         let mut tasks = JoinSet::new();
         tasks.spawn(inbound.clone().clients(from_clients));
         tasks.spawn(inbound.clone().workers(from_workers));
+        tasks.spawn(Older::Client.refuse(from_older_clients, outbox.clone()));
+        tasks.spawn(Older::Worker.refuse(from_older_workers, outbox.clone()));
         tasks.spawn(inbound.status(questions));
         tasks.spawn(outbound.publish(posted));
         let (told, queue) = Observers::open();

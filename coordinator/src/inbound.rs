@@ -5,6 +5,10 @@
 //! A submission becomes an event only after it passed [`check`] and the operator's [`Ceilings`]. Its code and its large
 //! block data stay with the client.
 
+mod older;
+
+pub(crate) use older::Older;
+
 use crate::{ceilings::Ceilings, outbox::Outbox};
 use futures::StreamExt as _;
 use pvf_scheduler::{Answer, Command, Delivery, Event, check};

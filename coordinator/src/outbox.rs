@@ -2,7 +2,7 @@
 //! [`crate::outbound`]; the effects of the scheduler and the refusals of [`crate::inbound`] both come through here.
 
 use pvf_scheduler::Answer;
-use pvf_shared::{identity::ClientId, ids::RequestId, subjects::Subject, wire::Verdict};
+use pvf_shared::{Bytes, identity::ClientId, ids::RequestId, subjects::Subject, wire::Verdict};
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -15,6 +15,8 @@ pub(crate) enum Outgoing {
     Accepted(Subject, (ClientId, RequestId)),
     /// A verdict for a client.
     Verdict(ClientId, Arc<Verdict>),
+    /// The refusal of a program of an older version, in its encoding.
+    RefusedOlder(Subject, Bytes),
 }
 
 /// Puts messages into the queue. Cheap to clone.
@@ -39,6 +41,11 @@ impl Outbox {
     /// Queues a verdict.
     pub(crate) fn verdict(&self, to: ClientId, verdict: Arc<Verdict>) {
         self.push(Outgoing::Verdict(to, verdict));
+    }
+
+    /// Queues the refusal of a program of an older version of the protocol.
+    pub(crate) fn refuse_older(&self, to: Subject, refusal: Bytes) {
+        self.push(Outgoing::RefusedOlder(to, refusal));
     }
 
     fn push(&self, message: Outgoing) {

@@ -11,6 +11,7 @@ pub mod http;
 #[cfg(feature = "store")]
 pub mod keys;
 pub mod pull;
+pub mod repeats;
 pub mod retry;
 #[cfg(feature = "executable")]
 pub mod runtime;

@@ -40,6 +40,7 @@ impl Outbound {
                         continue;
                     }
                     Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(&answer)).await,
+                    Some(Outgoing::RefusedOlder(to, refusal)) => self.bus.publish(&to, refusal).await,
                     Some(Outgoing::Verdict(client, verdict)) => {
                         held.drop_for(&(client, verdict.request));
                         let to = subjects::client_verdicts(&self.fleet, &client);

@@ -118,6 +118,9 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
                 format!("{f}.worker.*.*.*.req"),
                 format!("{f}.status"),
                 format!("{f}.coordinator.>"),
+                // To refuse programs of older versions, on a server without permissions: no role publishes there.
+                format!("{fleet}.from-node"),
+                format!("{fleet}.from-worker"),
             ],
         ),
         Role::Observer => (
@@ -166,7 +169,8 @@ mod tests {
             worker("execute"),
             "pub pvf.v4.client.*.*.verdict pvf.v4.worker.*.*.*.cmd pvf.v4.event.> pvf.v4.coordinator.> \
              pvf.v4.status _INBOX.*.@coordinator.> _INBOX.u.u.>\n\
-             sub pvf.v4.client.*.*.req pvf.v4.worker.*.*.*.req pvf.v4.status pvf.v4.coordinator.> _INBOX.u.>"
+             sub pvf.v4.client.*.*.req pvf.v4.worker.*.*.*.req pvf.v4.status pvf.v4.coordinator.> pvf.from-node \
+             pvf.from-worker _INBOX.u.>"
                 .into(),
             "pub pvf.v4.status _INBOX.u.u.>\nsub pvf.v4.event.> pvf.v4.coordinator.> _INBOX.u.>".into(),
         ];

@@ -13,6 +13,7 @@
 //! | `<fleet>.v4.coordinator.echo.<random id>` | coordinator | the same coordinator, to know whether it hears |
 //! | `_INBOX.<user>.<other>.>` | the user `<other>`, who is asked | that user |
 //! | `_INBOX.<user>.@coordinator.>` | coordinator | that user |
+//! | `<fleet>.from-node`, `<fleet>.from-worker` | clients and workers of version 3 and before | coordinator, to refuse them |
 //!
 //! `<kind>` is `prepare` or `execute`. A server that enforces this table makes the subject say who speaks: the module
 //! [`permissions`](crate::permissions) has it as the permissions of each role.
@@ -60,6 +61,12 @@ impl Subject {
     /// Whether it is an inbox of some user.
     pub fn is_inbox(&self) -> bool {
         self.0.strip_prefix("_INBOX.").is_some_and(|rest| !rest.contains(['*', '>']))
+    }
+
+    /// Whether it is an inbox of a program of version 3 or before: `_INBOX.<random>.<random>`. No request of this version
+    /// has such a one.
+    pub fn is_inbox_of_older(&self) -> bool {
+        self.is_inbox() && self.0.split('.').count() == 3 && self.0.split('.').all(|token| !token.is_empty())
     }
 
     /// Whether it is an inbox of this user. An answer goes nowhere else: its sender chooses the reply subject, and may
@@ -161,6 +168,16 @@ pub fn worker_pulls(fleet: &FleetName, worker: &WorkerId) -> Subject {
     of(fleet, format_args!("worker.{worker}.pull"))
 }
 
+/// Where clients of version 3 and before speak.
+pub fn from_older_clients(fleet: &FleetName) -> Subject {
+    Subject(format!("{fleet}.from-node"))
+}
+
+/// Where workers of version 3 and before speak.
+pub fn from_older_workers(fleet: &FleetName) -> Subject {
+    Subject(format!("{fleet}.from-worker"))
+}
+
 /// Questions for the state of the fleet.
 pub fn status(fleet: &FleetName) -> Subject {
     of(fleet, format_args!("status"))
@@ -225,6 +242,8 @@ mod tests {
             (event(&fleet, "worker-lost"), "pvf.v4.event.worker-lost".into()),
             (all_events(&fleet), "pvf.v4.event.>".into()),
             (echo(&fleet, &session), format!("pvf.v4.coordinator.echo.{hex}")),
+            (from_older_clients(&fleet), "pvf.from-node".into()),
+            (from_older_workers(&fleet), "pvf.from-worker".into()),
         ] {
             assert_eq!(subject.as_str(), expected);
         }
@@ -266,6 +285,18 @@ mod tests {
         assert!(is_own("_INBOX.u.x") && is_own("_INBOX.u.x.y"));
         for other in ["_INBOX.u", "_INBOX.uv.x", "_INBOX.v.u.x", "_INBOX.u.>", "pvf.v4.client.v.0.verdict"] {
             assert!(!is_own(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn inboxes_of_older_versions_are_told_from_those_of_requests() {
+        let is_older = |subject: &str| Subject::received(subject).is_inbox_of_older();
+        assert!(is_older("_INBOX.qJr8wFZ0BTtKqRTzGdJSQ4.dF3nB4a2"));
+        let client = ClientId { user: user("u"), session: Uuid::nil() };
+        let inboxes = Inboxes::new(user("a"), 7);
+        let reply = inboxes.answer_to(&client_requests(&FleetName::default(), &client), 3);
+        for other in [reply.as_str(), "_INBOX.u.@coordinator.x", "_INBOX.u", "_INBOX..x", "_INBOX.u.>", "pvf.a.b"] {
+            assert!(!is_older(other), "{other}");
         }
     }
 }

@@ -6,6 +6,7 @@ mod clients;
 mod escalation;
 mod jwt;
 mod legitimate;
+mod older;
 mod raw;
 mod reading;
 mod users;

@@ -146,8 +146,10 @@ fn the_page_about_permissions_has_what_is_rendered() {
     for role in Role::ALL {
         let allowed = pvf_shared::permissions::permissions(role, &user("U"), &FleetName::parse("f").unwrap());
         let cell = |subjects: &[String]| {
-            let subjects: Vec<_> =
-                subjects.iter().map(|subject| format!("`{}`", subject.replacen("f.v4", "F.v4", 1))).collect();
+            let subjects: Vec<_> = subjects
+                .iter()
+                .map(|subject| format!("`{}`", subject.replacen("f.v4", "F.v4", 1).replacen("f.from", "F.from", 1)))
+                .collect();
             subjects.join("<br>")
         };
         let line = format!("| {role} | {} | {} |", cell(&allowed.publish), cell(&allowed.subscribe));

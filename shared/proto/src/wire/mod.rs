@@ -15,6 +15,7 @@ mod from_client;
 mod from_worker;
 #[cfg(test)]
 mod golden;
+mod older;
 mod pull;
 mod refusal;
 mod to_client;
@@ -30,6 +31,7 @@ pub use from_worker::{
     FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS, RunningJob, SecurityStatus,
     WorkerHello, WorkerReply,
 };
+pub use older::{refuse_older_client, refuse_older_worker};
 pub use pull::{CHUNK_ENVELOPE, MAX_CHUNK, Pull, PullReply, decode_pull_reply};
 pub use refusal::{CommandRefusal, WorkerRefusal};
 pub use to_client::{
@@ -114,7 +116,11 @@ fn encode_part(part: &impl Serialize) -> Vec<u8> {
 
 /// Encodes a message.
 pub fn encode<T: WireMessage>(message: &T) -> Bytes {
-    match rmp_serde::to_vec_named(&FrameOut { v: VERSION, m: message }) {
+    encode_frame(&FrameOut { v: VERSION, m: message })
+}
+
+fn encode_frame(frame: &FrameOut<'_, impl Serialize>) -> Bytes {
+    match rmp_serde::to_vec_named(frame) {
         Ok(bytes) => bytes.into(),
         // The message types contain nothing that MessagePack cannot express, and writing to a Vec cannot fail.
         Err(e) => unreachable!("message cannot be encoded: {e}"),

@@ -2,7 +2,7 @@
 //! connection that it had taken before is logged at most once in [`AGAIN_AFTER`], with what helps: the client library
 //! tries again without end, and reads no file with credentials again.
 
-use crate::identity::UserName;
+use crate::{identity::UserName, repeats::Repeats};
 use async_nats::{Event, ServerError};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -23,33 +23,13 @@ pub(super) struct EventLog {
     /// URLs of the servers, without secrets.
     url: String,
     user: UserName,
-    refusals: Mutex<Refusals>,
-}
-
-/// Refusals since the last connection.
-#[derive(Default)]
-struct Refusals {
-    /// When the last one was logged.
-    logged: Option<Instant>,
-    /// Those that were not logged since.
-    unlogged: u64,
-}
-
-impl Refusals {
-    /// Whether one more is logged, and how many before it were not.
-    fn next(&mut self, now: Instant) -> Option<u64> {
-        if self.logged.is_some_and(|logged| now.duration_since(logged) < AGAIN_AFTER) {
-            self.unlogged += 1;
-            return None;
-        }
-        self.logged = Some(now);
-        Some(std::mem::take(&mut self.unlogged))
-    }
+    /// Refusals since the last connection.
+    refusals: Mutex<Repeats>,
 }
 
 impl EventLog {
     pub(super) fn new(url: String, user: UserName) -> Self {
-        Self { url, user, refusals: Mutex::default() }
+        Self { url, user, refusals: Mutex::new(Repeats::of(AGAIN_AFTER)) }
     }
 
     /// Logs an event.
@@ -60,7 +40,7 @@ impl EventLog {
         }
         match event {
             Event::Connected => {
-                *self.refusals() = Refusals::default();
+                self.refusals().end();
                 tracing::info!(%url, "bus: {event}");
             }
             Event::Draining | Event::Closed => tracing::info!(%url, "bus: {event}"),
@@ -84,7 +64,7 @@ impl EventLog {
         }
     }
 
-    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+    fn refusals(&self) -> MutexGuard<'_, Repeats> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,12 +108,5 @@ mod tests {
         ] {
             assert_eq!(refusal(&event), None, "{event:?}");
         }
-    }
-
-    #[test]
-    fn a_refusal_that_goes_on_is_logged_once_a_minute() {
-        let (mut refusals, start) = (Refusals::default(), Instant::now());
-        let logged: Vec<_> = (0..130).filter_map(|second| refusals.next(start + Duration::from_secs(second))).collect();
-        assert_eq!(logged, [0, 59, 59]);
     }
 }
