@@ -20,7 +20,7 @@ impl Repeats {
     }
 
     /// It happened: whether it is logged, and how often it was not before.
-    pub fn next(&mut self, now: Instant) -> Option<u64> {
+    pub fn happened(&mut self, now: Instant) -> Option<u64> {
         if self.logged.is_some_and(|logged| now.duration_since(logged) < self.interval) {
             self.unlogged += 1;
             return None;
@@ -43,11 +43,11 @@ mod tests {
     fn what_goes_on_is_logged_once_in_the_interval() {
         let (mut repeats, start) = (Repeats::of(Duration::from_secs(60)), Instant::now());
         let mut logged = |seconds: std::ops::Range<u64>| -> Vec<u64> {
-            seconds.filter_map(|second| repeats.next(start + Duration::from_secs(second))).collect()
+            seconds.filter_map(|second| repeats.happened(start + Duration::from_secs(second))).collect()
         };
         assert_eq!(logged(0..130), [0, 59, 59]);
         assert_eq!(logged(130..170), []);
         repeats.end();
-        assert_eq!(repeats.next(start + Duration::from_secs(170)), Some(0));
+        assert_eq!(repeats.happened(start + Duration::from_secs(170)), Some(0));
     }
 }

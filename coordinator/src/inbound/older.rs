@@ -56,7 +56,7 @@ impl Older {
         let mut repeats = Repeats::of(LOG_INTERVAL);
         while let Some(message) = messages.next().await {
             let (what, why) = (self.name(), self.error(&message.payload));
-            if let Some(unlogged) = repeats.next(Instant::now()) {
+            if let Some(unlogged) = repeats.happened(Instant::now()) {
                 tracing::warn!(
                     subject = %message.subject, %why, messages_before = unlogged,
                     "a {what} of an older version of the protocol is refused: it speaks on a subject that this version \

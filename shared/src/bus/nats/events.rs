@@ -54,7 +54,7 @@ impl EventLog {
 
     fn refused(&self, why: &str) {
         let (url, user) = (&self.url, &self.user);
-        match self.refusals().next(Instant::now()) {
+        match self.refusals().happened(Instant::now()) {
             Some(unlogged) => tracing::warn!(
                 %url, %user, why, refusals_before = unlogged,
                 "bus: the server refuses the credentials of this process, which is cut off and tries again without end: \
