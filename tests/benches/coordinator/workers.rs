@@ -58,7 +58,7 @@ impl Worker {
     }
 
     /// Sends a heartbeat; whether it is answered does not matter.
-    async fn beat(&self) {
+    async fn beat(&mut self) {
         let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] };
         let requests = subjects::worker_requests(&self.fleet, &self.id);
         let message = wire::encode(&FromWorker::Heartbeat(heartbeat));
@@ -66,7 +66,7 @@ impl Worker {
         drop(sent.expect("the bus is there"));
     }
 
-    async fn obey(&self, command: Message) {
+    async fn obey(&mut self, command: Message) {
         let reply = match wire::decode(&command.payload).expect("a command") {
             ToWorker::Dispatch(dispatch) => DispatchReply::Done(Box::new(self.report(&dispatch))),
             ToWorker::Acknowledge { .. } => return,
