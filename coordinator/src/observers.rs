@@ -22,7 +22,7 @@ const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Event {
     Verdict(ClientId, Arc<Verdict>),
-    Notice(Notice),
+    Notice(Box<Notice>),
 }
 
 /// An event, with the number of those before it that were dropped.
@@ -64,7 +64,7 @@ impl Observers {
             }
             _ => {}
         }
-        self.push(Event::Notice(notice));
+        self.push(Event::Notice(Box::new(notice)));
     }
 
     fn push(&mut self, event: Event) {

@@ -255,8 +255,8 @@ async fn a_whole_fleet_works_on_a_server_with_users() {
     let options = ["--nats", &nats.url, "--nats-user", "alice", "--nats-password-file", "password"];
     let mut up = cli.command(&options);
     up.args(["up", "--execute-workers", "1"]);
-    let fleet = pvf_testkit::processes::Process::start(&mut up);
-    pvf_testkit::until("the fleet is complete", async || {
+    let fleet = Process::start(&mut up);
+    until("the fleet is complete", async || {
         cli.pvf(&[&options[..], &["status", "--health", "execute-worker"]].concat()).status.success().then_some(())
     })
     .await;

@@ -152,7 +152,8 @@ async fn an_id_cannot_be_used_up() {
     let ask = FromClient::Ask { requests: vec![request] };
     let answer = wire::decode::<AskReply>(&mallory.ask(&ask)).unwrap();
     assert_eq!(answer.unknown, [request]);
-    victim.ask(&ask);
+    let to = subjects::client_requests(&fleet(), &victim.id);
+    assert_eq!(victim.raw.publish(to.as_str(), None, &wire::encode(&ask)), [""; 0]);
     assert!(matches!(victim.verdict(request), Outcome::Valid(_)));
     assert_eq!(mallory.raw.received(), []);
 }

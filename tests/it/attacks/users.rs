@@ -101,7 +101,7 @@ fn permissions_of_another_version_are_rendered_again() {
     assert!(run(&[], 0).contains("the server must be told to reload its configuration"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), current, "with the same hashes");
     cli.file("secrets/nats/users.conf", current.replace("users: [", "users: [\n  {user: bob}").as_bytes());
-    cli.fails(&["nats", "render", "secrets"], 2, &["line 4: not as `pvf nats` wrote it"]);
+    cli.fails(&["nats", "render", "secrets"], 2, &["line 5: not as `pvf nats` wrote it"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
