@@ -94,7 +94,8 @@ async fn credentials_that_are_refused_later_are_named_in_the_log() {
     role.current_dir(cli.path()).env("PVF_STORE", cli.path().join("store")).env("PVF_LOG", "pvf_shared=debug");
     role.args(["--nats", &nats.url, "--unsigned"]).args(options).stderr(File::create(&log).unwrap());
     let _role = Process::start(&mut role);
-    let answers = async || status(&cli, &nats.url, &options, &[]).status.success().then_some(());
+    let health = [&options[..], &["--health", "coordinator"]].concat();
+    let answers = async || status(&cli, &nats.url, &health, &[]).status.success().then_some(());
     until("the coordinator answers", answers).await;
     let lines = |words: &str| -> Vec<String> {
         let text = std::fs::read_to_string(&log).unwrap();
