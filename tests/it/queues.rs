@@ -91,11 +91,23 @@ async fn disputes_among_backing(settings: &str, least_backing: usize, most: usiz
 async fn a_dispute_overtakes_a_background_backlog() {
     let fleet = Fleet::start(1, 1).await;
     let codes: Vec<_> = [4000].into_iter().chain(200..207).map(large).collect();
-    let (host, announced) = (fleet.host.clone(), codes.iter().cloned().map(pvf_of).collect());
-    let announced = tokio::spawn(async move { host.heads_up(announced, true).await });
-    // The only prepare slot is blocked until the dispute is in the queue.
+    let announce = |codes: &[Vec<u8>]| {
+        let (host, pvfs) = (fleet.host.clone(), codes.iter().cloned().map(pvf_of).collect());
+        tokio::spawn(async move { host.heads_up(pvfs, true).await })
+    };
+    let queued = async |least| {
+        let queued = async || (fleet.status().await.prepare_queue.iter().sum::<u64>() >= least).then_some(());
+        until("preparations are queued", queued).await;
+    };
+    // The only prepare slot is blocked until the dispute is in the queue. One preparation may be staged at the worker: not
+    // that of the dispute, which comes last.
+    let mut announced = vec![announce(&codes[..1])];
     let first = fleet.job(Role::Prepare, 0).await;
     signal(first, libc::SIGSTOP);
+    announced.push(announce(&codes[1..7]));
+    queued(5).await;
+    announced.push(announce(&codes[7..]));
+    queued(6).await;
     let (host, wanted) = (fleet.host.clone(), pvf_of(codes[7].clone()));
     let dispute = tokio::spawn(async move { host.execute_pvf(wanted, candidate(ExecuteKind::Dispute, 1)).await });
     until("the dispute's preparation is queued as critical", async || {
@@ -107,7 +119,11 @@ async fn a_dispute_overtakes_a_background_backlog() {
     assert!(matches!(answer.outcome, Outcome::Valid(_)), "{:?}", answer.outcome);
     until("the backlog is prepared, too", async || (artifacts_in(fleet.store()).len() == 8).then_some(())).await;
     assert_eq!(fleet.status().await.prepared, 8);
-    assert_eq!(announced.await.unwrap().unwrap().len(), 8);
+    let mut prepared = 0;
+    for announced in announced {
+        prepared += announced.await.unwrap().unwrap().len();
+    }
+    assert_eq!(prepared, 8);
     // The order of preparation is that of the files: the dispute's follows the one that was running.
     let mut files = artifacts_in(fleet.store());
     files.sort_by_key(|file| file.metadata().and_then(|data| data.modified()).unwrap());
