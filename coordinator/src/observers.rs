@@ -5,13 +5,18 @@
 //! says how many were. Events have no inputs, results or secrets.
 
 use pvf_scheduler::{Notice, RetryReason};
-use pvf_shared::{bus::SharedBus, identity::ClientId, ids::FleetName, subjects, usage, wire::Verdict};
+use pvf_shared::{
+    bus::SharedBus, identity::ClientId, ids::FleetName, repeats::Repeats, subjects, usage, wire::Verdict,
+};
 use serde_json::{Value, json};
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Instant,
+};
 
 /// Events that may wait for the bus.
 const CAPACITY: usize = 1024;
@@ -36,14 +41,14 @@ pub(crate) struct Queued {
 pub(crate) struct Observers {
     queue: Sender<Queued>,
     dropped: u64,
-    refusal_told: Option<Instant>,
+    refusals: Repeats,
 }
 
 impl Observers {
     /// The queue: the end to write to, and the end that [`publish`] reads.
     pub(crate) fn open() -> (Self, Receiver<Queued>) {
         let (queue, receiver) = channel(CAPACITY);
-        (Self { queue, dropped: 0, refusal_told: None }, receiver)
+        (Self { queue, dropped: 0, refusals: Repeats::of(REFUSAL_INTERVAL) }, receiver)
     }
 
     /// Tells observers of a verdict.
@@ -53,18 +58,14 @@ impl Observers {
 
     /// Tells observers of a notice, unless it is one that comes with every job.
     pub(crate) fn notice(&mut self, notice: Notice) {
-        match &notice {
-            Notice::JobReported { .. } => return,
-            Notice::RequestShed { .. } => {
-                let now = Instant::now();
-                if self.refusal_told.is_some_and(|told| now.duration_since(told) < REFUSAL_INTERVAL) {
-                    return;
-                }
-                self.refusal_told = Some(now);
-            }
-            _ => {}
+        let is_told = match &notice {
+            Notice::JobReported { .. } => false,
+            Notice::RequestShed { .. } => self.refusals.happened(Instant::now()).is_some(),
+            _ => true,
+        };
+        if is_told {
+            self.push(Event::Notice(Box::new(notice)));
         }
-        self.push(Event::Notice(Box::new(notice)));
     }
 
     fn push(&mut self, event: Event) {

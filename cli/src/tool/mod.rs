@@ -66,7 +66,7 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
     let global = &global.resolved()?;
     if let Some(unused) = unused::warning(request, global, matches) {
-        eprintln!("warning: {unused}");
+        to_stderr(format_args!("warning: {unused}"));
     }
     let result = runtime.block_on(async {
         match request {

@@ -1,8 +1,8 @@
 //! Programs of protocol version 3 and before: they speak on subjects of their own, and do not know those of this
 //! version. Each is told to be upgraded, and the log names that there are some.
 //!
-//! Only on a server without permissions can they be heard: no role may publish there. Their answer goes only to what
-//! can be an inbox of theirs, because whoever asks chooses the reply subject.
+//! The coordinator hears them only on a server without permissions: no role may publish there. It answers only to what
+//! can be an inbox of such a program, because the sender of a request chooses its reply subject.
 
 use crate::outbox::Outbox;
 use futures::StreamExt as _;

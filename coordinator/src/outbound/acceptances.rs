@@ -74,11 +74,11 @@ mod tests {
     #[tokio::test]
     async fn the_verdict_of_another_client_does_not_stand_for_the_acceptance() {
         let [first, other] = ["_INBOX.u.1", "_INBOX.v.1"].map(Subject::received);
-        let (id, [client, stranger]) = (RequestId::new(), [new_client(), new_client()]);
+        let (id, [client, other_client]) = (RequestId::new(), [new_client(), new_client()]);
         let mut held = HeldAcceptances::default();
         held.hold((client, id), first.clone(), Duration::ZERO);
-        held.hold((stranger, id), other, Duration::ZERO);
-        held.drop_for(&(stranger, id));
+        held.hold((other_client, id), other, Duration::ZERO);
+        held.drop_for(&(other_client, id));
         assert_eq!(held.due().await, first);
         assert!(held.due().now_or_never().is_none() && held.to.is_empty());
     }

@@ -8,7 +8,7 @@
 use crate::{
     identity::{UserName, WorkerKind},
     ids::{FleetName, IdError},
-    subjects::COORDINATOR,
+    subjects::{self, COORDINATOR},
 };
 use std::{fmt, str::FromStr};
 
@@ -119,8 +119,8 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
                 format!("{f}.status"),
                 format!("{f}.coordinator.>"),
                 // To refuse programs of older versions, on a server without permissions: no role publishes there.
-                format!("{fleet}.from-node"),
-                format!("{fleet}.from-worker"),
+                subjects::from_older_clients(fleet).to_string(),
+                subjects::from_older_workers(fleet).to_string(),
             ],
         ),
         Role::Observer => (

@@ -1,7 +1,7 @@
 //! The block data of an execution: in memory, or in a memory file that the job maps.
 
 use super::memory_file::sealable_file;
-use pvf_shared::{Bytes, pull::Sink};
+use pvf_shared::{Bytes, candidate::COMPRESSED_PREFIX, pull::Sink};
 use rustix::fs::{SealFlags, fcntl_add_seals};
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 };
 
 /// How much of its beginning is kept of block data in a file, bytes: enough to tell whether it is compressed.
-const BEGINNING: usize = 8;
+const BEGINNING: usize = COMPRESSED_PREFIX.len();
 
 /// Block data as submitted.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub enum BlockData {
     File(BlockDataFile),
 }
 
-/// A memory file with block data, which nobody can change.
+/// A memory file with block data, sealed against changes.
 #[derive(Debug, Clone)]
 pub struct BlockDataFile {
     file: Arc<File>,
@@ -45,7 +45,7 @@ impl BlockData {
         }
     }
 
-    /// The first bytes, at least eight where there are as many.
+    /// The first bytes: enough to tell whether the block data is compressed.
     pub(super) fn beginning(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,

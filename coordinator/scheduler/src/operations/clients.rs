@@ -43,7 +43,8 @@ pub(crate) fn make_room_for_users(core: &mut Core) {
     }
 }
 
-/// The request to which this client gave this id, if it is here and has no verdict. Nobody's else can be found by it.
+/// The request to which this client gave this id, if it is here and has no verdict. The request of another client
+/// is never found.
 pub(crate) fn find_request(core: &Core, client: ClientId, id: RequestId) -> Option<RequestKey> {
     let key = RequestKey { id, client: core.clients.find(&client)? };
     core.requests.contains(&key).then_some(key)

@@ -45,7 +45,8 @@ impl Fork {
         self.process.handle()
     }
 
-    /// Sends the job, and the memory file with its block data, if it has one. It starts at once, or when the process of the pidfd `predecessor` has exited.
+    /// Sends the job, and the memory file with its block data, if it has one. It starts at once, or when the process of
+    /// the pidfd `predecessor` has exited.
     pub(super) fn assign(
         &self,
         request: &ExecuteRequest<'_>,
