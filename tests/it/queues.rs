@@ -99,8 +99,8 @@ async fn a_dispute_overtakes_a_background_backlog() {
         let queued = async || (fleet.status().await.prepare_queue.iter().sum::<u64>() >= least).then_some(());
         until("preparations are queued", queued).await;
     };
-    // The only prepare slot is blocked until the dispute is in the queue. One preparation may be staged at the worker: not
-    // that of the dispute, which comes last.
+    // The only prepare slot is blocked until the dispute is in the queue. One preparation may be staged at the worker:
+    // not that of the dispute, which comes last.
     let mut announced = vec![announce(&codes[..1])];
     let first = fleet.job(Role::Prepare, 0).await;
     signal(first, libc::SIGSTOP);

@@ -17,8 +17,8 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// How long a stream may have no valid candidate. The coordinator gives a worker at which jobs failed again and again no
-/// jobs for up to two minutes; the worker may then fail a job that began before the resource was given back.
+/// How long a stream may have no valid candidate. The coordinator gives a worker at which jobs failed again and again
+/// no jobs for up to two minutes; the worker may then fail a job that began before the resource was given back.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// Streams of requests; each has one under way. The last one has a new code each time.
 const STREAMS: usize = 4;
