@@ -16,7 +16,8 @@ async fn a_request_that_is_never_accepted_ends_at_its_deadline_with_the_last_ref
     let (id, refused) = loop {
         match fixture.receive().await {
             (FromClient::Submit(submission), reply) => {
-                assert!(since.elapsed() < Duration::from_secs(13));
+                // An attempt may come in the millisecond of the deadline: timers have no finer steps.
+                assert!(since.elapsed() <= Duration::from_millis(13_001), "{:?}", since.elapsed());
                 let refusal = overloaded(&reasons.next().unwrap());
                 fixture.reply(&reply, &SubmitReply::Refused(refusal.clone())).await;
                 trouble.changed().await.unwrap();
