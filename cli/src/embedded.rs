@@ -5,7 +5,7 @@ use pvf_coordinator::{Coordinator, CoordinatorConfig, CoordinatorError};
 use pvf_shared::{
     ValidationHost,
     bus::{SharedBus, local::LocalBus},
-    client::{ClientConfig, ClientError},
+    client::{BundleSettings, ClientConfig, ClientError},
     config::ProtocolTimeouts,
     ids::FleetName,
     keys::{KeyError, own_keys},
@@ -60,6 +60,8 @@ pub struct Config {
     ///
     /// [`ExecuteRequest::answer_within`]: crate::ExecuteRequest::answer_within
     pub answer_within: Duration,
+    /// Which requests of the handle have a replay bundle, and where. The default is none.
+    pub bundles: Option<BundleSettings>,
     /// Settings of the coordinator and its queues.
     pub coordinator: CoordinatorConfig,
     /// Heartbeat, acknowledgement and retry intervals. Only tests need other values than the default.
@@ -80,6 +82,7 @@ impl Config {
             cache_dir: None,
             allow_missing: vec![],
             answer_within: Duration::from_secs(1800),
+            bundles: None,
             coordinator: CoordinatorConfig::default(),
             timing: ProtocolTimeouts::default(),
         }
@@ -160,8 +163,13 @@ pub async fn start(
         let worker = Worker::new(worker_config, bus.clone(), store.clone());
         workers.push(worker.map_err(|e| StartError::Worker(e.to_string()))?);
     }
-    let client_config =
-        ClientConfig { fleet, timing: config.timing, answer_within: config.answer_within, ..ClientConfig::default() };
+    let client_config = ClientConfig {
+        fleet,
+        timing: config.timing,
+        answer_within: config.answer_within,
+        bundles: config.bundles,
+        ..ClientConfig::default()
+    };
     let host = ValidationHost::connect(bus, client_config).await?;
     let ended = host.ended();
     let run = async move {

@@ -58,11 +58,12 @@ pub use metrics::Metrics;
 pub use pvf_coordinator::{Ceilings, CoordinatorConfig, CoordinatorError, scheduler::Policy};
 pub use pvf_shared::{
     Bytes, ValidationHost,
+    bundle::{Bundle, BundleError, BundleFolder, Retention},
     candidate::{
         BlockDataForm, CandidateContext, HorizontalMessage, ValidationParams, ValidationParamsExtension,
         ValidationResult, decode_params, encode_params,
     },
-    client::{Answer, ClientError, ExecuteRequest, Pvf},
+    client::{Answer, BundleSettings, ClientError, ExecuteRequest, Pvf},
     config::ProtocolTimeouts,
     identity::WorkerId,
     ids::{ArtifactId, CodeHash, FencingToken, FleetName, RequestId, StorageRoot},

@@ -1,11 +1,15 @@
 //! The command line of `pvf-coordinator`.
 
-use crate::{Coordinator, CoordinatorConfig, CoordinatorError, Counters};
+use crate::{
+    Coordinator, CoordinatorConfig, CoordinatorError, Counters,
+    candidate::Candidate,
+    lease::{Beside, Keeper, beside},
+};
 use clap::Parser;
 use pvf_shared::{
     bus::{
         BusError,
-        nats::{NatsArgs, NatsBus, NatsConnection},
+        nats::{LeaseError, NatsArgs, NatsBus, NatsConnection},
     },
     config::ProtocolTimeouts,
     http::{Http, HttpError},
@@ -20,9 +24,11 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 const EXIT_CODES: &str = "Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage, settings or credentials; \
-3 the bus, the store or a resource of this machine cannot be used.";
+3 the bus, its JetStream, the store or a resource of this machine cannot be used, or with --single another coordinator \
+answers.";
 
-/// Owns the queues of a PVF validation fleet and dispatches jobs to its workers.
+/// Owns the queues of a PVF validation fleet and dispatches jobs to its workers. Of several coordinators of a fleet one is
+/// active, and the others wait for its lease in JetStream.
 #[derive(Debug, Parser)]
 #[command(name = "pvf-coordinator", version, after_help = EXIT_CODES)]
 struct Args {
@@ -39,6 +45,9 @@ struct Args {
     /// TOML file with the settings of the queues; compose/coordinator.toml is a sample with every key
     #[arg(long, env = "PVF_COORDINATOR_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
+    /// Without a lease, for a bus without JetStream: this is the only coordinator of its fleet
+    #[arg(long, env = "PVF_SINGLE")]
+    single: bool,
     /// Serve /livez, /readyz and /metrics on this address, for instance 127.0.0.1:9616 (no authentication)
     #[arg(long, env = "PVF_HTTP", value_name = "ADDR")]
     http: Option<SocketAddr>,
@@ -65,6 +74,15 @@ enum StartError {
     /// The bus or the store cannot be used.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
+    /// There is no lease to be had.
+    #[error(
+        "lease: {0}; enable JetStream in the NATS server (jetstream {{ store_dir: … }}) and for the account, with the \
+         permissions of `pvf nats permissions coordinator`, or run the only coordinator of the fleet with --single"
+    )]
+    Lease(#[from] LeaseError),
+    /// There is a coordinator already.
+    #[error("--single: another coordinator answers for fleet {0:?} on this bus; stop it first")]
+    Occupied(String),
     /// The operating system refuses a thread or a signal handler.
     #[error("runtime: {0}")]
     Runtime(#[from] std::io::Error),
@@ -76,7 +94,8 @@ impl StartError {
         match self {
             Self::Settings(_) | Self::Store(_) | Self::Http(_) => 2,
             Self::Coordinator(CoordinatorError::Bus(BusError::Refused { .. })) => 2,
-            Self::Coordinator(CoordinatorError::Bus(_) | CoordinatorError::Store(_)) | Self::Runtime(_) => 3,
+            Self::Coordinator(CoordinatorError::Bus(_) | CoordinatorError::Store(_) | CoordinatorError::LeaseTask) => 3,
+            Self::Lease(_) | Self::Occupied(_) | Self::Runtime(_) => 3,
         }
     }
 }
@@ -118,13 +137,24 @@ async fn coordinate(
         None => None,
     };
     let bus = NatsBus::connect(nats, "pvf-coordinator", CONNECT_LIMIT).await.map_err(CoordinatorError::from)?;
-    let fleet = args.fleet.clone();
-    let coordinator =
-        Coordinator { fleet, timing: ProtocolTimeouts::default(), config, bus: Arc::new(bus), store, counters };
-    let listening = coordinator.listen().await?.reporting_to(&http);
-    let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(fleet = %args.fleet, store = %args.store, version, "coordinator is ready");
-    listening.run(async move { shutdown.asked().await }).await;
+    let (bus, fleet, timing) = (Arc::new(bus), args.fleet.clone(), ProtocolTimeouts::default());
+    let (version, lease) = (env!("CARGO_PKG_VERSION"), config.lease);
+    let coordinator = Coordinator { fleet, timing, config, bus: bus.clone(), store: store.clone(), counters };
+    if args.single {
+        match beside(&bus, &args.fleet).await {
+            Beside::Nobody => {}
+            Beside::Silent => tracing::warn!("another coordinator listens on this bus, and does not answer"),
+            Beside::Answers => return Err(StartError::Occupied(args.fleet.to_string())),
+        }
+        let listening = coordinator.listen().await?.reporting_to(&http);
+        tracing::info!(fleet = %args.fleet, store = %args.store, version, "coordinator is ready, the only one");
+        listening.run(async move { shutdown.asked().await }).await;
+        return Ok(());
+    }
+    store.check().await.map_err(CoordinatorError::from)?;
+    let keeper = Keeper::start(bus, store, args.fleet.clone(), lease).await?;
+    tracing::info!(fleet = %args.fleet, store = %args.store, version, "coordinator is ready, and waits for the lease");
+    Candidate { coordinator, keeper, http }.run(async move { shutdown.asked().await }).await?;
     Ok(())
 }
 

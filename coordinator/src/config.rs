@@ -1,6 +1,6 @@
 //! The coordinator's settings file. Unknown keys are refused by name.
 
-use crate::ceilings::Ceilings;
+use crate::{ceilings::Ceilings, lease::LeaseConfig};
 use pvf_scheduler::Policy;
 use std::path::Path;
 
@@ -17,6 +17,8 @@ pub struct CoordinatorConfig {
     pub policy: Policy,
     /// The most that a request may ask for.
     pub ceilings: Ceilings,
+    /// Which of several coordinators is active.
+    pub lease: LeaseConfig,
 }
 
 impl CoordinatorConfig {
@@ -39,6 +41,7 @@ impl CoordinatorConfig {
     fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
         config.policy.check().map_err(|e| format!("policy.{e}"))?;
+        config.lease.check().map_err(|e| format!("lease.{e}"))?;
         Ok(config)
     }
 }
@@ -72,6 +75,9 @@ mod tests {
             ("[policy]\nclient_silence = 3", "client_silence"),
             ("[ceilings]\nmemory = 1", "memory"),
             ("[ceilings]\nexecute_timeout = 2", "execute_timeout"),
+            ("[lease]\nduration = \"100ms\"", "lease.duration (ms): 100 is outside 500..=60000"),
+            ("[lease]\nreplicas = 0", "lease.replicas: 0 is outside 1..=5"),
+            ("[lease]\ndurations = \"2s\"", "durations"),
             ("[policy.per_kind]\nrequests = 0\nbytes = 1", "per_kind.requests: 0"),
         ] {
             let error = CoordinatorConfig::parse(text).unwrap_err();

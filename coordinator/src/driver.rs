@@ -3,8 +3,10 @@
 use crate::{
     config::CoordinatorConfig,
     effects::Effects,
+    guard::GuardedBus,
     hearing::Hearing,
     inbound::{Inbound, Older},
+    lease::Tenure,
     metrics::{Counters, Sizes},
     observers::{self, Observers},
     outbound::{Commands, Outbound},
@@ -16,9 +18,10 @@ use pvf_shared::{
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
     http::{Http, Liveness, Readiness},
-    ids::{FencingToken, FleetName},
+    ids::{FencingToken, FleetName, Term},
     store::{BlobStore, StoreError},
     subjects,
+    wire::Announcement,
 };
 use std::{
     future::Future,
@@ -30,11 +33,19 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
+use uuid::Uuid;
 
 /// How often the link to the bus is checked and the sizes of the queues are published.
 const OBSERVATION: Duration = Duration::from_millis(500);
 
+/// How often a coordinator announces itself at its start, once in each [`OBSERVATION`]: the first announcement may be lost.
+const ANNOUNCEMENTS: u32 = 3;
+
+/// How long the last messages of a coordinator that stops may take. Another one may wait for its lease.
+const LAST_WORDS: Duration = Duration::from_millis(30);
+
 /// What a coordinator needs.
+#[derive(Clone)]
 pub struct Coordinator {
     /// Name of the fleet.
     pub fleet: FleetName,
@@ -59,6 +70,9 @@ pub enum CoordinatorError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nothing looks after the lease any more: a bug.
+    #[error("the lease is not looked after any more")]
+    LeaseTask,
 }
 
 /// A coordinator that has subscribed to its subjects and is ready to be run.
@@ -79,11 +93,19 @@ pub struct Listening {
 }
 
 impl Coordinator {
-    /// Checks the store and subscribes to the fleet's subjects. Messages that arrive from now on are answered once the
-    /// coordinator runs.
+    /// The only coordinator of its fleet: checks the store and subscribes to the fleet's subjects. Messages that arrive
+    /// from now on are answered once the coordinator runs.
     pub async fn listen(self) -> Result<Listening, CoordinatorError> {
+        self.store.check().await?;
+        // Higher than the token of every earlier coordinator, whatever the clocks said.
+        let token = FencingToken(self.store.next_token(Clock::start().millis()).await?);
+        self.listen_during(Tenure::unlimited(Term { token, id: Uuid::now_v7() })).await
+    }
+
+    /// Subscribes to the fleet's subjects, and acts only during this tenure.
+    pub(crate) async fn listen_during(self, tenure: Tenure) -> Result<Listening, CoordinatorError> {
         let Self { fleet, timing, config, bus, store, counters } = self;
-        store.check().await?;
+        let bus: SharedBus = Arc::new(GuardedBus { bus, tenure: tenure.clone() });
         let from_clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await?;
         let from_workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await?;
         let questions = bus.subscribe(&subjects::status(&fleet)).await?;
@@ -93,7 +115,8 @@ impl Coordinator {
         let (outbox, posted) = Outbox::open();
         let inbound =
             Inbound { fleet: fleet.clone(), events: sender.clone(), outbox: outbox.clone(), ceilings: config.ceilings };
-        let outbound = Outbound { bus: bus.clone(), fleet: fleet.clone(), timing };
+        let term = tenure.term();
+        let outbound = Outbound { bus: bus.clone(), fleet: fleet.clone(), timing, term };
         let mut tasks = JoinSet::new();
         tasks.spawn(inbound.clone().clients(from_clients));
         tasks.spawn(inbound.clone().workers(from_workers));
@@ -106,17 +129,16 @@ impl Coordinator {
         let (hearing, echo) = Hearing::start(bus.clone(), &fleet, timing.worker_silence).await?;
         tasks.spawn(echo);
         let clock = Clock::start();
-        // Higher than the token of every earlier coordinator, whatever the clocks said.
-        let token = FencingToken(store.next_token(clock.millis()).await?);
         let version = env!("CARGO_PKG_VERSION").into();
         let trusted_keys = store.artifact_keys().trusts();
-        let scheduler_config = SchedulerConfig { token, timing, policy: config.policy, version, trusted_keys };
+        let scheduler_config =
+            SchedulerConfig { token: term.token, timing, policy: config.policy, version, trusted_keys };
         let scheduler = Scheduler::new(scheduler_config, clock.now());
         let effects = Effects {
             outbox,
             observers: told,
-            commands: Commands::new(bus.clone(), fleet, &timing, sender.clone()),
-            storage: Storage { store, events: sender },
+            commands: Commands::new(bus.clone(), fleet, &timing, term, sender.clone()),
+            storage: Storage { store, events: sender, tenure },
             metrics: counters.clone(),
             tasks: JoinSet::new(),
         };
@@ -145,6 +167,7 @@ impl Listening {
 
     /// Coordinates until `shutdown` completes.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut announcements = 0;
         let mut observation = tokio::time::interval(OBSERVATION);
         observation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
@@ -162,6 +185,10 @@ impl Listening {
                 () = &mut shutdown => break,
                 _ = observation.tick() => {
                     observes = true;
+                    if announcements < ANNOUNCEMENTS {
+                        announcements += 1;
+                        self.effects.outbox.announce(Announcement { version: env!("CARGO_PKG_VERSION").into() });
+                    }
                     None
                 }
                 Some(event) = self.events.recv() => Some(event),
@@ -181,6 +208,8 @@ impl Listening {
         }
         tracing::info!("coordinator stops");
         self.readiness.not_ready("stopping");
+        // Verdicts that are decided, so that nobody has to find them again.
+        let _ = tokio::time::timeout(LAST_WORDS, self.effects.outbox.published()).await;
         self.tasks.shutdown().await;
         self.effects.tasks.shutdown().await;
         let _ = self.bus.flush().await;
@@ -207,7 +236,7 @@ impl Listening {
             (false, _) => self.readiness.not_ready("bus disconnected"),
             (true, false) => self.readiness.not_ready("the bus carries no messages"),
         }
-        self.metrics.publish_sizes(Sizes { scheduler: self.scheduler.gauges(), bus_connected: up });
+        self.metrics.publish_sizes(Sizes { scheduler: self.scheduler.gauges(), bus_connected: up, active: true });
         if up == std::mem::replace(&mut self.link_was_up, up) {
             return None;
         }

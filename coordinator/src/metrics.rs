@@ -43,6 +43,8 @@ type Values = Vec<(Labels, u64)>;
 pub(crate) struct Sizes {
     pub(crate) scheduler: Gauges,
     pub(crate) bus_connected: bool,
+    /// Whether this coordinator has the lease, or needs none.
+    pub(crate) active: bool,
 }
 
 /// What is counted as notices come.
@@ -110,6 +112,9 @@ const TABLE: &[Family] = &[
     gauge("pvf_artifacts", "artifacts", "Known artifacts and kept failures", |s| one(s.scheduler.artifacts)),
     gauge("pvf_artifact_bytes", "bytes", "Size of known artifacts in the store", |s| one(s.scheduler.artifact_bytes)),
     gauge("pvf_bus_connected", "boolean", "1 while messages pass over the bus", |s| one(s.bus_connected.into())),
+    gauge("pvf_coordinator_active", "boolean", "1 for the active coordinator, 0 for a standby", |s| {
+        one(s.active.into())
+    }),
     // What notices count.
     event("pvf_workers_recovered", "times", "A suspect worker was heard from again", Recovered),
     event("pvf_retries", "attempts", "Attempts that were followed by another one", Retries)

@@ -6,17 +6,21 @@
 
 use pvf_scheduler::{Notice, RetryReason};
 use pvf_shared::{
-    bus::SharedBus, identity::ClientId, ids::FleetName, repeats::Repeats, subjects, usage, wire::Verdict,
+    bus::SharedBus,
+    identity::{ClientId, WorkerId},
+    ids::{ArtifactId, CodeHash, FleetName, RequestId},
+    subjects,
+    usage::UsageJson,
+    wire::Verdict,
 };
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::{
+    fmt::Display,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
-    time::Instant,
-};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Events that may wait for the bus.
 const CAPACITY: usize = 1024;
@@ -41,14 +45,14 @@ pub(crate) struct Queued {
 pub(crate) struct Observers {
     queue: Sender<Queued>,
     dropped: u64,
-    refusals: Repeats,
+    refusal_told: Option<Instant>,
 }
 
 impl Observers {
     /// The queue: the end to write to, and the end that [`publish`] reads.
     pub(crate) fn open() -> (Self, Receiver<Queued>) {
         let (queue, receiver) = channel(CAPACITY);
-        (Self { queue, dropped: 0, refusals: Repeats::of(REFUSAL_INTERVAL) }, receiver)
+        (Self { queue, dropped: 0, refusal_told: None }, receiver)
     }
 
     /// Tells observers of a verdict.
@@ -58,14 +62,18 @@ impl Observers {
 
     /// Tells observers of a notice, unless it is one that comes with every job.
     pub(crate) fn notice(&mut self, notice: Notice) {
-        let is_told = match &notice {
-            Notice::JobReported { .. } => false,
-            Notice::RequestShed { .. } => self.refusals.happened(Instant::now()).is_some(),
-            _ => true,
-        };
-        if is_told {
-            self.push(Event::Notice(Box::new(notice)));
+        match &notice {
+            Notice::JobReported { .. } => return,
+            Notice::RequestShed { .. } => {
+                let now = Instant::now();
+                if self.refusal_told.is_some_and(|told| now.duration_since(told) < REFUSAL_INTERVAL) {
+                    return;
+                }
+                self.refusal_told = Some(now);
+            }
+            _ => {}
         }
+        self.push(Event::Notice(Box::new(notice)));
     }
 
     fn push(&mut self, event: Event) {
@@ -82,17 +90,26 @@ pub(crate) async fn publish(bus: SharedBus, fleet: FleetName, mut queue: Receive
         if !bus.is_connected() {
             continue;
         }
-        let (kind, mut object) = match &event {
-            Event::Verdict(client, verdict) => ("verdict", of_verdict(client, verdict)),
-            Event::Notice(notice) => of_notice(notice),
+        let at_ms = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let (kind, encoded) = match &event {
+            Event::Verdict(client, verdict) => {
+                let mut encoded = Vec::with_capacity(VERDICT_LEN);
+                let told = serde_json::to_writer(&mut encoded, &VerdictEvent::new(client, verdict, at_ms, dropped));
+                (VERDICT, told.map(|()| encoded))
+            }
+            Event::Notice(notice) => {
+                let (kind, mut object) = of_notice(notice);
+                object["event"] = kind.into();
+                object["at_ms"] = at_ms.into();
+                if dropped > 0 {
+                    object["dropped"] = dropped.into();
+                }
+                (kind, serde_json::to_vec(&object))
+            }
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        object["event"] = kind.into();
-        object["at_ms"] = millis(now).into();
-        if dropped > 0 {
-            object["dropped"] = dropped.into();
-        }
-        if let Err(error) = bus.publish(&subjects::event(&fleet, kind), object.to_string().into()).await {
+        // Names are texts and numbers are finite: encoding cannot fail.
+        let Ok(encoded) = encoded else { continue };
+        if let Err(error) = bus.publish(&subjects::event(&fleet, kind), encoded.into()).await {
             tracing::debug!(%error, kind, "an event could not be sent");
         }
     }
@@ -106,17 +123,64 @@ fn text(value: &impl ToString) -> Value {
     Value::String(value.to_string())
 }
 
-fn of_verdict(client: &ClientId, verdict: &Verdict) -> Value {
-    let timings = &verdict.timings;
-    json!({
-        "request": text(&verdict.request), "client": text(client), "code": text(&verdict.code_hash),
-        "artifact": verdict.artifact.as_ref().map(|artifact| text(&artifact.id)),
-        "outcome": verdict.outcome.name(), "reason": verdict.outcome.reason(), "attempts": verdict.attempts,
-        "worker": verdict.worker.as_ref().map(text),
-        "queued_ms": millis(timings.queued), "prepare_ms": millis(timings.prepare),
-        "execute_ms": millis(timings.execute), "total_ms": millis(timings.total),
-        "usage": usage::to_json(&verdict.usage),
-    })
+/// The kind of the event of a verdict.
+const VERDICT: &str = "verdict";
+/// Length of such an event with one execution, bytes; some are longer.
+const VERDICT_LEN: usize = 1024;
+
+/// Shown as text.
+struct Text<T>(T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The event of a verdict. There is one for each request, so it is encoded without a [`Value`] between.
+#[derive(Serialize)]
+struct VerdictEvent<'a> {
+    event: &'static str,
+    at_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<u64>,
+    request: Text<&'a RequestId>,
+    client: Text<&'a ClientId>,
+    code: Text<&'a CodeHash>,
+    artifact: Option<Text<&'a ArtifactId>>,
+    outcome: &'static str,
+    reason: Option<String>,
+    attempts: u32,
+    worker: Option<Text<&'a WorkerId>>,
+    queued_ms: u64,
+    prepare_ms: u64,
+    execute_ms: u64,
+    total_ms: u64,
+    usage: UsageJson<'a>,
+}
+
+impl<'a> VerdictEvent<'a> {
+    fn new(client: &'a ClientId, verdict: &'a Verdict, at_ms: u64, dropped: u64) -> Self {
+        let timings = &verdict.timings;
+        Self {
+            event: VERDICT,
+            at_ms,
+            dropped: Some(dropped).filter(|dropped| *dropped > 0),
+            request: Text(&verdict.request),
+            client: Text(client),
+            code: Text(&verdict.code_hash),
+            artifact: verdict.artifact.as_ref().map(|artifact| Text(&artifact.id)),
+            outcome: verdict.outcome.name(),
+            reason: verdict.outcome.reason(),
+            attempts: verdict.attempts,
+            worker: verdict.worker.as_ref().map(Text),
+            queued_ms: millis(timings.queued),
+            prepare_ms: millis(timings.prepare),
+            execute_ms: millis(timings.execute),
+            total_ms: millis(timings.total),
+            usage: UsageJson::from(&verdict.usage),
+        }
+    }
 }
 
 /// The kind of a notice and its fields.
@@ -192,7 +256,6 @@ mod tests {
     use pvf_shared::{
         blob::BlobRef,
         bus::Bus as _,
-        ids::{CodeHash, RequestId},
         job::{AttemptEnd, JobUsage},
         verdict::Outcome,
         wire::{ArtifactSummary, AttemptUsage, Timings, VerdictUsage, WorkerKind},

@@ -2,9 +2,18 @@
 //! [`crate::outbound`]; the effects of the scheduler and the refusals of [`crate::inbound`] both come through here.
 
 use pvf_scheduler::Answer;
-use pvf_shared::{Bytes, identity::ClientId, ids::RequestId, subjects::Subject, wire::Verdict};
+use pvf_shared::{
+    Bytes,
+    identity::ClientId,
+    ids::RequestId,
+    subjects::Subject,
+    wire::{Announcement, Verdict},
+};
 use std::sync::Arc;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    oneshot,
+};
 
 /// A message that is not answered.
 #[derive(Debug)]
@@ -17,6 +26,10 @@ pub(crate) enum Outgoing {
     Verdict(ClientId, Arc<Verdict>),
     /// The refusal of a program of an older version, in its encoding.
     RefusedOlder(Subject, Bytes),
+    /// The announcement that this coordinator is active.
+    Announcement(Box<Announcement>),
+    /// Nothing to send: what was queued before has been published.
+    Mark(oneshot::Sender<()>),
 }
 
 /// Puts messages into the queue. Cheap to clone.
@@ -46,6 +59,18 @@ impl Outbox {
     /// Queues the refusal of a program of an older version of the protocol.
     pub(crate) fn refuse_older(&self, to: Subject, refusal: Bytes) {
         self.push(Outgoing::RefusedOlder(to, refusal));
+    }
+
+    /// Queues an announcement.
+    pub(crate) fn announce(&self, announcement: Announcement) {
+        self.push(Outgoing::Announcement(Box::new(announcement)));
+    }
+
+    /// Completes when everything that is queued now has been published, or nothing is any more.
+    pub(crate) async fn published(&self) {
+        let (mark, reached) = oneshot::channel();
+        self.push(Outgoing::Mark(mark));
+        let _ = reached.await;
     }
 
     fn push(&self, message: Outgoing) {

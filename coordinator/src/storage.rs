@@ -1,6 +1,7 @@
 //! What the scheduler wants from the object store: artifacts looked up, listed and dropped, and when each was last
-//! used.
+//! used. Nothing is deleted or written after the coordinator's tenure.
 
+use crate::lease::Tenure;
 use pvf_scheduler::{Event, Listed};
 use pvf_shared::{
     ids::ArtifactId,
@@ -18,6 +19,7 @@ const LISTED_AT_ONCE: usize = 64;
 pub(crate) struct Storage {
     pub(crate) store: BlobStore,
     pub(crate) events: UnboundedSender<Event>,
+    pub(crate) tenure: Tenure,
 }
 
 impl Storage {
@@ -33,6 +35,9 @@ impl Storage {
 
     /// Deletes an artifact. One that cannot be deleted counts as dropped: its next preparation overwrites it.
     pub(crate) async fn drop_artifact(self, artifact: Arc<ArtifactId>) {
+        if !self.tenure.holds() {
+            return;
+        }
         if let Err(error) = self.store.delete_artifact(&artifact).await {
             tracing::error!(%error, %artifact, "artifact could not be deleted from the store");
         }
@@ -60,6 +65,9 @@ impl Storage {
 
     /// Saves for how long each artifact has been idle, for the next coordinator.
     pub(crate) async fn save_idle_times(self, idle: Vec<(Arc<ArtifactId>, Duration)>) {
+        if !self.tenure.holds() {
+            return;
+        }
         let idle = idle.iter().map(|(artifact, idle)| ((**artifact).clone(), *idle)).collect();
         if let Err(error) = self.store.save_needed(idle).await {
             tracing::warn!(%error, "last-used times of artifacts could not be saved");

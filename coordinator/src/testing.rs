@@ -8,7 +8,7 @@ use pvf_shared::{
     bus::{Bus as _, Message, Subscription, local::LocalBus},
     candidate::{BlockDataForm, CandidateContext},
     identity::{ClientId, UserName, WorkerId},
-    ids::{ArtifactId, CodeHash, EngineId, FencingToken, FleetName, JobId, RequestId, StorageRoot},
+    ids::{ArtifactId, CodeHash, EngineId, FencingToken, FleetName, JobId, RequestId, StorageRoot, Term},
     job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage},
     keys::KeyFingerprint,
     params::ExecutorParams,
@@ -35,6 +35,11 @@ pub(crate) fn memory_store() -> BlobStore {
 
 pub(crate) fn folder_store(folder: &tempfile::TempDir) -> BlobStore {
     BlobStore::open(folder.path().to_str().unwrap(), ArtifactKeys::unsigned()).unwrap()
+}
+
+/// The term of the only coordinator of a test.
+pub(crate) fn term() -> Term {
+    Term { token: FencingToken(7), id: uuid::Uuid::from_u128(7) }
 }
 
 pub(crate) fn fleet() -> FleetName {

@@ -4,6 +4,7 @@
 //! This crate does not depend on wasmtime, so that the client is a light dependency. See
 //! `docs/design/architecture.md`.
 
+pub mod bundle;
 pub mod bus;
 pub mod client;
 #[cfg(feature = "executable")]
@@ -21,6 +22,7 @@ pub mod signals;
 pub mod store;
 #[cfg(feature = "executable")]
 pub mod telemetry;
+pub mod terms;
 #[cfg(any(feature = "nats", feature = "cloud-client"))]
 mod tls;
 #[cfg(feature = "executable")]
@@ -28,8 +30,8 @@ pub mod usage;
 
 pub use client::ValidationHost;
 pub use pvf_proto::{
-    Bytes, artifact, blob, candidate, config, content, identity, ids, job, params, permissions, priority, subjects,
-    time, units, verdict, wire,
+    Bytes, artifact, blob, candidate, config, content, identity, ids, job, params, permissions, priority, record,
+    subjects, time, units, verdict, wire,
 };
 
 /// Compiles the samples of the page for nodes.

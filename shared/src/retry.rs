@@ -21,6 +21,9 @@ pub const CLIENT_REQUEST: ExponentialBuilder = unbounded(Duration::from_millis(2
 /// Submission that was not accepted: repeated after 50 ms, doubling up to 5 s, without a bound.
 pub const SUBMISSION: ExponentialBuilder = unbounded(Duration::from_millis(50), Duration::from_secs(5));
 
+/// JetStream that does not answer when a coordinator starts: tried again after 100 ms, doubling, for 6 s in all.
+pub const LEASE_OPENING: ExponentialBuilder = times(Duration::from_millis(100), 6);
+
 /// Failed look-up of an artifact in the store: repeated after 100 ms and 200 ms.
 pub const STORE_LOOK_UP: ExponentialBuilder = times(Duration::from_millis(100), 2);
 

@@ -1,5 +1,6 @@
 //! Tests that must pass on both deployments: the embedded host and a fleet of processes.
 
+use crate::on_both::on_both;
 use parity_scale_codec::Encode as _;
 use pvf::{Answer, ExecuteRequest, Pvf, ValidationHost};
 use pvf_guests::{
@@ -19,20 +20,6 @@ use pvf_tests::{
 };
 use sp_maybe_compressed_blob::compress_weakly;
 use std::time::Duration;
-
-/// Makes two tests of one: on the embedded host, and on a fleet.
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(super::Host::embedded().await).await })*
-        }
-        mod fleet {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(super::Host::fleet().await).await })*
-        }
-    };
-}
 
 on_both! {
     a_chain_of_blocks_and_a_bad_one

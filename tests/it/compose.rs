@@ -169,6 +169,7 @@ async fn bound(more: &[&str]) -> Bound {
     std::fs::write(&file, config).unwrap();
     let mut command = Command::new(server_path().unwrap());
     command.arg("-c").arg(&file).arg("--ports_file_dir").arg(dir.path()).arg("--log").arg(dir.path().join("log"));
+    command.arg("--store_dir").arg(dir.path());
     let process = Process::start(command.args(more));
     let ports = dir.path().join(format!("nats-server_{}.ports", process.pid()));
     until("nats-server writes its ports", async || serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()).await
@@ -196,8 +197,9 @@ async fn nats_listens_on_this_machine_only_unless_told_otherwise() {
     let command = &compose().services["nats"].command;
     assert_eq!(command[..2], ["-c", "/etc/nats/nats.conf"]);
     let more: Vec<_> = command[2..].iter().map(String::as_str).collect();
-    assert_eq!(more, ["--addr", "0.0.0.0"]);
-    let in_compose = bound(&more).await;
+    assert_eq!(more, ["--addr", "0.0.0.0", "--store_dir", "/data"]);
+    let more = &more[..2];
+    let in_compose = bound(more).await;
     // The monitoring port has no other reader than the health check inside the container.
     assert!(in_compose.monitoring.iter().all(|address| address.contains("://127.0.0.1:")), "{in_compose:?}");
     assert!(!in_compose.nats.is_empty());

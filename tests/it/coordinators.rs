@@ -1,4 +1,4 @@
-//! Two coordinators of one fleet at once: workers obey the newer one only.
+//! A coordinator that takes over from one that stands still: workers obey the newer one only.
 
 use pvf_guests::adder::{Block, Head};
 use pvf_shared::{
@@ -51,7 +51,7 @@ async fn workers_obey_the_newer_of_two_coordinators() {
     let old = last_token(&fleet);
 
     let newer = Process::start(&mut fleet.coordinator_command());
-    // While the older one answers heartbeats, a worker may not hear of the newer one.
+    // The newer one waits until the lease of the older one is over.
     signal(fleet.coordinator.pid(), libc::SIGSTOP);
     for worker in &workers {
         let highest = until("the worker knows the newer coordinator", async || newer_token(&bus, worker, old).await);
@@ -59,7 +59,7 @@ async fn workers_obey_the_newer_of_two_coordinators() {
         assert!(highest > old && highest == last_token(&fleet), "{highest:?} after {old:?}");
     }
     signal(fleet.coordinator.pid(), libc::SIGCONT);
-    // Both coordinators accept these requests; only the newer one's dispatches are obeyed.
+    // The older one says nothing more.
     for n in 0..REQUESTS {
         let request = backing(Head::genesis().encode(), Block { state: 0, increment: n }.encode());
         let answer = fleet.host.execute_pvf(adder(), request).await.unwrap();

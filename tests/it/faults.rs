@@ -5,7 +5,7 @@ use pvf::{Answer, ExecuteRequest, Pvf, ValidationHost};
 use pvf_guests::{corpus, distinct_adder};
 use pvf_shared::verdict::{AmbiguousReason, InvalidReason, Outcome, PrepareError};
 use pvf_tests::{
-    fleet::{Fleet, Role},
+    fleet::{Fleet, FleetConfig, LONG_LEASE, Role},
     processes::{cpu_ticks, has_ended, processes_named, signal, threads_of, until},
     requests::{adder, assert_timed_out, endless, good_block, is_starved, pvf_of},
 };
@@ -182,10 +182,11 @@ async fn a_stopped_prepare_worker_is_lost_and_another_prepares() {
 }
 
 /// A bus and a coordinator that stand still keep their connections. What the coordinator did not hear meanwhile says
-/// nothing about the workers.
+/// nothing about the workers. (Its lease is longer: it stays the active one.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_or_a_coordinator_that_stands_still_costs_no_worker_and_no_attempt() {
-    let fleet = Fleet::start(1, 1).await;
+    let settings = LONG_LEASE.into();
+    let fleet = Fleet::with(FleetConfig { settings, ..FleetConfig::default() }).await;
     for pid in [fleet.nats.pid(), fleet.coordinator.pid()] {
         let mut request = limited(Duration::from_secs(60));
         request.fresh = true;

@@ -1,5 +1,5 @@
-//! End to end: real processes, a real `nats-server`, a real store. Every test in `both` runs on the embedded host
-//! and on a fleet.
+//! End to end: real processes, a real `nats-server`, a real store. Every test in `both` and `replay` runs on the
+//! embedded host and on a fleet.
 
 mod architecture;
 mod attacks;
@@ -13,22 +13,26 @@ mod connection;
 mod coordinators;
 mod docs;
 mod engines;
+mod failover;
 mod faults;
 mod http;
 mod inputs;
 mod limits;
 mod load;
 mod matrix;
+mod on_both;
 mod parameters;
 mod patience;
 mod pull;
 mod python;
 mod queues;
+mod replay;
 mod repository;
 mod seals;
 mod simulation;
 mod store;
 mod tool;
+mod tool_bundles;
 mod tool_fleet;
 mod tool_keys;
 mod tool_usage;

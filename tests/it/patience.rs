@@ -8,7 +8,7 @@ use pvf_shared::{
     verdict::Outcome,
 };
 use pvf_tests::{
-    fleet::{Fleet, FleetConfig},
+    fleet::{Fleet, FleetConfig, LONG_LEASE},
     processes::signal,
     requests::{adder, good_block},
 };
@@ -16,6 +16,11 @@ use std::{sync::Arc, time::Duration};
 
 /// Longer than the patience of a client that finds nobody.
 const STANDSTILL: Duration = Duration::from_secs(7);
+
+/// A fleet whose coordinator stays the active one while it stands still.
+async fn patient_fleet() -> Fleet {
+    Fleet::with(FleetConfig { settings: LONG_LEASE.into(), ..FleetConfig::default() }).await
+}
 
 /// A client with the default settings, whose patience is shorter than [`STANDSTILL`].
 async fn client(fleet: &Fleet) -> ValidationHost {
@@ -28,7 +33,7 @@ async fn client(fleet: &Fleet) -> ValidationHost {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_or_a_coordinator_that_stands_still_at_the_first_submission_is_waited_for() {
-    let fleet = Fleet::start(1, 1).await;
+    let fleet = patient_fleet().await;
     for pid in [fleet.coordinator.pid(), fleet.nats.pid()] {
         // This client has never heard of the coordinator.
         let host = client(&fleet).await;
@@ -45,7 +50,7 @@ async fn a_bus_or_a_coordinator_that_stands_still_at_the_first_submission_is_wai
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tool_waits_for_a_coordinator_that_stands_still_and_says_so() {
-    let (fleet, cli) = (Fleet::start(1, 1).await, CliFixture::new());
+    let (fleet, cli) = (patient_fleet().await, CliFixture::new());
     signal(fleet.coordinator.pid(), libc::SIGSTOP);
     let options = ["execute", "code.wasm", "--params", "good", "--wait", "100s", "--json"];
     let mut command = cli.command(&[&options[..], &["--nats", &fleet.nats.url]].concat());

@@ -20,6 +20,9 @@ use tempfile::TempDir;
 /// A client tries this long to reach a coordinator.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Settings of a coordinator that has its lease for longer than the faults of the tests last.
+pub const LONG_LEASE: &str = "[lease]\nduration = \"60s\"";
+
 /// The role of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

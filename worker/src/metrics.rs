@@ -125,6 +125,7 @@ impl WorkerMetrics {
             Notice::ReportRefused { .. } => self.reports_refused.inc(),
             Notice::Inconsistent { .. } => self.inconsistencies.inc(),
             Notice::Registered { .. }
+            | Notice::CoordinatorReplaced { .. }
             | Notice::RegistrationLost
             | Notice::RegistrationRefused { .. }
             | Notice::CoordinatorSilent { .. }

@@ -1,6 +1,9 @@
 //! The commands and options of `pvf`.
 
-use super::failure::{EXIT_CODES, Failure};
+use super::{
+    bundles::args::{BundleArgs, BundleCommand, Replay},
+    failure::{EXIT_CODES, Failure},
+};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use pvf_shared::{
     bus::nats::{NatsArgs, NatsConnection},
@@ -96,6 +99,14 @@ pub(crate) enum Request {
     Execute(Execute),
     /// Prepare validation code before it is needed
     HeadsUp(HeadsUp),
+    /// Run a replay bundle again, here or on a fleet, and compare; exit code 1 if the outcome is another one
+    ///
+    /// Without a fleet it runs in this process, and with an empty store unless --store or PVF_STORE names one: nothing
+    /// that was prepared before decides.
+    Replay(Replay),
+    /// Show, list, unpack and remove replay bundles
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Show the state of a fleet: workers, queues, artifacts, counters
     Status(Status),
     /// Print the events of a fleet: verdicts, workers that come and go, retries, refusals
@@ -238,6 +249,8 @@ pub(crate) struct Precheck {
     pub(crate) code: PathBuf,
     #[command(flatten)]
     pub(crate) parameters: Parameters,
+    #[command(flatten)]
+    pub(crate) bundles: BundleArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -284,6 +297,8 @@ pub(crate) struct Execute {
     pub(crate) fresh: bool,
     #[command(flatten)]
     pub(crate) parameters: Parameters,
+    #[command(flatten)]
+    pub(crate) bundles: BundleArgs,
 }
 
 #[derive(Debug, ClapArgs)]

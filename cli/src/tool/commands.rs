@@ -2,6 +2,7 @@
 
 use super::{
     args::{Execute, Global, HeadsUp, Precheck},
+    bundles::keep::{self as bundles, Asked, Keeper},
     differences,
     failure::{Exit, Failure},
     input, output,
@@ -11,20 +12,32 @@ use crate::{Answer, ClientError, ExecuteRequest, Pvf, ValidationHost};
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvf_shared::{telemetry::to_stderr, verdict::WireOutcome};
+use serde_json::{Value, json};
 use std::{pin::pin, time::Duration};
 
 /// Requests of a batch in flight at the same time.
 const BATCH_IN_FLIGHT: usize = 64;
 
-fn show(global: &Global, name: &str, answer: Result<Answer, ClientError>) -> Exit {
-    let answer = match answer {
-        Ok(answer) => answer,
+/// An answer, and what has become of its replay bundle.
+type Answered = (Answer, bundles::Outcome);
+
+fn show(global: &Global, name: &str, answered: Result<Answered, ClientError>) -> Exit {
+    let (answer, bundle) = match answered {
+        Ok(answered) => answered,
         Err(error) => return show_error(global, name, error),
     };
+    if let Some(warning) = bundle.warning {
+        eprintln!("warning: {name}: {warning}");
+    }
     if global.json {
-        println!("{}", output::json(name, &answer));
+        let mut object = output::json(name, &answer);
+        object["bundle"] = json!(bundle.path.map(|path| path.display().to_string()));
+        println!("{object}");
     } else {
         println!("{}", output::text(name, &answer));
+        if let Some(path) = bundle.path {
+            println!("    replay bundle {}", path.display());
+        }
     }
     output::exit(&answer.outcome)
 }
@@ -92,12 +105,19 @@ pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, F
         to_stderr(format_args!("warning: {name}: {warning}"));
     }
     let pvf = Pvf::new(code, params);
+    let keeper = Keeper::new(&args.bundles, 1)?;
     let target = Target::open(global).await?;
     let progress = Progress::spinner(format!("prechecking {name}"));
-    let answer = progress.during(&target.host, target.host.precheck_pvf(pvf)).await;
+    let host = &target.host;
+    let work = async {
+        let answer = host.precheck_pvf(pvf.clone()).await?;
+        let bundle = keeper.keep(Asked { host, pvf: &pvf, request: None }, &answer).await;
+        Ok::<Answered, ClientError>((answer, bundle))
+    };
+    let answered = progress.during(host, work).await;
     drop(progress);
     target.close().await;
-    Ok(show(global, &name, answer))
+    Ok(show(global, &name, answered))
 }
 
 pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Failure> {
@@ -116,7 +136,7 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Fa
     });
     let announced = pvfs.into_iter().map(|(name, pvf)| async move {
         let answer = host.heads_up(vec![pvf], wait_prepared).await;
-        (name, answer.map(|mut answers| answers.remove(0)))
+        (name, answer.map(|mut answers| (answers.remove(0), bundles::Outcome::default())))
     });
     let answers = progress.during(host, futures::future::join_all(announced)).await;
     drop(progress);
@@ -130,14 +150,14 @@ pub(crate) async fn execute(global: &Global, args: &Execute) -> Result<Exit, Fai
     let params = input::executor_params(&args.parameters)?;
     let pvf = Pvf::new(input::read("CODE", &args.code)?, params);
     let requests = input::requests(args)?;
+    let keeper = Keeper::new(&args.bundles, requests.len())?;
     let target = Target::open(global).await?;
     let progress = match &requests[..] {
         [(name, _)] => Progress::spinner(format!("validating {name}")),
         requests => Progress::of_batch(requests.len()),
     };
-    let worst = progress
-        .during(&target.host, execute_all(Batch { global, host: &target.host, pvf, bar: &progress.bar }, requests))
-        .await;
+    let batch = Batch { global, host: &target.host, pvf, keeper, bar: &progress.bar };
+    let worst = progress.during(&target.host, execute_all(batch, requests)).await;
     drop(progress);
     target.close().await;
     Ok(worst)
@@ -148,17 +168,22 @@ struct Batch<'a> {
     global: &'a Global,
     host: &'a ValidationHost,
     pvf: Pvf,
+    keeper: Keeper,
     bar: &'a ProgressBar,
 }
 
 /// Executes the requests, shows each answer, and gives the greatest exit code.
 async fn execute_all(batch: Batch<'_>, requests: Vec<(String, ExecuteRequest)>) -> Exit {
-    let Batch { global, host, pvf, bar } = batch;
+    let Batch { global, host, pvf, keeper, bar } = batch;
+    let (pvf, keeper) = (&pvf, &keeper);
+    let one = async |request: ExecuteRequest| {
+        let answer = host.execute_pvf(pvf.clone(), request.clone()).await?;
+        let bundle = keeper.keep(Asked { host, pvf, request: Some(&request) }, &answer).await;
+        Ok::<Answered, ClientError>((answer, bundle))
+    };
+    let one = &one;
     let answers = stream::iter(requests)
-        .map(|(name, request)| {
-            let pvf = pvf.clone();
-            async move { (name, host.execute_pvf(pvf, request).await) }
-        })
+        .map(|(name, request)| async move { (name, one(request).await) })
         .buffered(BATCH_IN_FLIGHT);
     let mut answers = pin!(answers);
     let mut worst = Exit::Success;
@@ -179,7 +204,9 @@ fn show_error(global: &Global, name: &str, error: ClientError) -> Exit {
     let failure = Failure::from(error);
     to_stderr(format_args!("error: {name}: {failure}"));
     if global.json {
-        println!("{}", output::json_unanswered(name, verdict, &failure.to_string()));
+        let mut object = output::json_unanswered(name, verdict, &failure.to_string());
+        object["bundle"] = Value::Null;
+        println!("{object}");
     }
     failure.exit()
 }

@@ -22,8 +22,8 @@ pub(crate) enum Exit {
 /// The exit codes for `pvf --help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  the candidate is valid, the code can be prepared, all checks passed
-  1  the candidate is invalid, the code cannot be prepared, a check failed
+  0  the candidate is valid, the code can be prepared, all checks passed; a replay had the same outcome
+  1  the candidate is invalid, the code cannot be prepared, a check failed; a replay had another outcome
   2  wrong usage, input or credentials; the message names the option or file
   3  no result: internal error, expired, or the fleet, bus or store cannot be reached
 A batch exits with the greatest code of its requests.";

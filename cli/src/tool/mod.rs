@@ -1,6 +1,7 @@
 //! The command line of `pvf`.
 
 mod args;
+mod bundles;
 mod commands;
 mod demo;
 mod differences;
@@ -11,6 +12,7 @@ mod input;
 mod keys;
 mod nats;
 mod output;
+mod replay;
 mod roles;
 mod status;
 mod target;
@@ -78,6 +80,8 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Nats(command) => nats::nats(global, command),
             Request::Doctor(args) => doctor::doctor(global, args).await,
             Request::Up(args) => up::up(global, args).await,
+            Request::Replay(args) => replay::replay(global, args).await,
+            Request::Bundle(command) => bundles::run(command, global.json),
             Request::Keys(command) => keys::run(command, global.json),
             Request::Demo(args) => demo::demo(global, args).await,
         }

@@ -283,7 +283,12 @@ async fn start_nats(port: u16, folder: &Path, members: &mut Vec<Member>) -> Resu
         )));
     }
     let config = folder.join("nats.conf");
-    let text = format!("listen: \"127.0.0.1:{port}\"\nmax_payload: {MAX_PAYLOAD}\nmax_pending: {}\n", 8 * MAX_PAYLOAD);
+    let text = format!(
+        "listen: \"127.0.0.1:{port}\"\nmax_payload: {MAX_PAYLOAD}\nmax_pending: {}\n\
+         jetstream {{ store_dir: \"{}\", max_file_store: 64M }}\n",
+        8 * MAX_PAYLOAD,
+        folder.join("jetstream").display(),
+    );
     std::fs::write(&config, text).map_err(|e| Failure::no_result("nats.conf", e))?;
     let mut command = Command::new(program);
     command.arg("--config").arg(&config).arg("--log").arg(folder.join("nats.log"));

@@ -64,7 +64,7 @@ fn close(used: f64, limit: f64) -> String {
 }
 
 /// `1.21 s`, `12.3 ms`, and without digits that are zero: `2 s`.
-fn time(time: Duration) -> String {
+pub(super) fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let (number, unit) =
         if seconds < 1.0 { (format!("{:.1}", seconds * 1e3), "ms") } else { (format!("{seconds:.2}"), "s") };

@@ -139,3 +139,19 @@ async fn each_coordinator_has_a_higher_token_than_the_one_before() {
     }
     assert!(tokens[0] < tokens[1], "{tokens:?}");
 }
+
+#[tokio::test]
+async fn a_coordinator_announces_its_term() {
+    let (bus, store) = (local_bus(1 << 20), memory_store());
+    let mut said = bus.subscribe(&subjects::announcements(&fleet())).await.unwrap();
+    let running = Running::start(bus.clone(), store).await;
+    let message = futures::StreamExt::next(&mut said);
+    let message = in_time(message).await.unwrap();
+    wire::decode::<Announcement>(&message.payload).unwrap();
+    let to = subjects::worker_requests(&fleet(), &new_worker(WorkerKind::Execute));
+    let WorkerReply::Welcome { token } = running.ask(to, &FromWorker::Hello(hello())).await else {
+        panic!("not welcome")
+    };
+    assert_eq!(wire::term_of(&message.payload).map(|term| term.token), Some(token));
+    running.stop().await;
+}

@@ -1,5 +1,8 @@
 use super::*;
-use crate::testing::{artifact, cancel, fleet, folder_store, in_time, local_bus, memory_store, new_worker};
+use crate::{
+    lease::Tenure,
+    testing::{artifact, cancel, fleet, folder_store, in_time, local_bus, memory_store, new_worker, term},
+};
 use pvf_scheduler::{Event, Listed};
 use pvf_shared::{artifact::StoredArtifact, config::ProtocolTimeouts, store::BlobStore, wire::WorkerKind};
 use std::time::Duration;
@@ -11,8 +14,8 @@ fn effects(store: &BlobStore) -> (Effects, UnboundedReceiver<Event>) {
     let effects = Effects {
         outbox: Outbox::open().0,
         observers: Observers::open().0,
-        commands: Commands::new(bus, fleet(), &ProtocolTimeouts::default(), events.clone()),
-        storage: Storage { store: store.clone(), events },
+        commands: Commands::new(bus, fleet(), &ProtocolTimeouts::default(), term(), events.clone()),
+        storage: Storage { store: store.clone(), events, tenure: Tenure::unlimited(term()) },
         metrics: Arc::default(),
         tasks: JoinSet::new(),
     };

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use crate::{
         outbound::Outbound,
-        testing::{fleet, in_time, local_bus, new_client},
+        testing::{fleet, in_time, local_bus, new_client, term},
     };
     use pvf_shared::{
         bus::{Bus as _, Message},
@@ -104,7 +104,8 @@ mod tests {
             };
             let messages = vec![message(Some(&victim)), message(None), message(Some(&inbox))];
             in_time(older.refuse(futures::stream::iter(messages).boxed(), outbox)).await;
-            let outbound = Outbound { bus: bus.clone(), fleet: fleet(), timing: ProtocolTimeouts::default() };
+            let term = term();
+            let outbound = Outbound { bus: bus.clone(), fleet: fleet(), timing: ProtocolTimeouts::default(), term };
             in_time(outbound.publish(posted)).await;
             let why = "message of protocol version 3, but this build supports versions 4: upgrade the sender";
             assert_eq!(in_time(answers.next()).await.unwrap().payload, older.refusal(why));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     outbound::Outbound,
-    testing::{execution, fleet, hello, in_time, local_bus, new_client, new_worker, valid},
+    testing::{execution, fleet, hello, in_time, local_bus, new_client, new_worker, term, valid},
 };
 use pvf_shared::{
     bus::{Bus as _, Message, local::LocalBus},
@@ -45,7 +45,9 @@ impl Shell {
         let workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await.unwrap();
         tokio::spawn(inbound.clone().clients(clients));
         tokio::spawn(inbound.clone().workers(workers));
-        tokio::spawn(Outbound { bus: bus.clone(), fleet, timing: ProtocolTimeouts::default() }.publish(posted));
+        tokio::spawn(
+            Outbound { bus: bus.clone(), fleet, timing: ProtocolTimeouts::default(), term: term() }.publish(posted),
+        );
         Self { bus, inbound, events }
     }
 

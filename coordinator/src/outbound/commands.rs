@@ -12,7 +12,7 @@ use pvf_shared::{
     bus::{BusError, SharedBus},
     config::ProtocolTimeouts,
     identity::WorkerId,
-    ids::FleetName,
+    ids::{FleetName, Term},
     subjects,
     wire::{self, ToWorker},
 };
@@ -34,6 +34,8 @@ pub(crate) struct Commands {
     /// How long a worker may take to answer.
     ack: Duration,
     events: UnboundedSender<Event>,
+    /// What every message says.
+    term: Term,
     /// Commands that are not sent yet. A worker has an entry only while one of its commands is being sent, so the
     /// queues hold no more than what the scheduler has under way.
     queues: Arc<Mutex<Queues>>,
@@ -44,9 +46,10 @@ impl Commands {
         bus: SharedBus,
         fleet: FleetName,
         timing: &ProtocolTimeouts,
+        term: Term,
         events: UnboundedSender<Event>,
     ) -> Self {
-        Self { bus, fleet, ack: timing.ack, events, queues: Arc::default() }
+        Self { bus, fleet, ack: timing.ack, events, term, queues: Arc::default() }
     }
 
     /// Queues a command. The returned future sends the worker's queue and must be run as a task; it is absent if an
@@ -106,12 +109,12 @@ impl Commands {
     async fn send(&self, worker: WorkerId, message: ToWorker) -> Option<BoxFuture<'static, Event>> {
         let to = subjects::worker_commands(&self.fleet, &worker);
         let Some(command) = SentCommand::of(worker, &message) else {
-            if let Err(error) = self.bus.publish(&to, wire::encode(&message)).await {
+            if let Err(error) = self.bus.publish(&to, wire::encode_by(self.term, &message)).await {
                 tracing::warn!(%error, %worker, "a message to a worker could not be sent");
             }
             return None;
         };
-        Some(match self.bus.send_request(&to, wire::encode(&message), self.ack).await {
+        Some(match self.bus.send_request(&to, wire::encode_by(self.term, &message), self.ack).await {
             Ok(answer) => async move { command.answered(answer.await.map_err(undelivered)) }.boxed(),
             Err(error) => ready(command.answered(Err(undelivered(error)))).boxed(),
         })

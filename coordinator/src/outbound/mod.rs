@@ -13,7 +13,7 @@ use pvf_shared::{
     Bytes,
     bus::SharedBus,
     config::ProtocolTimeouts,
-    ids::FleetName,
+    ids::{FleetName, Term},
     subjects,
     wire::{self, SubmitReply, ToClient},
 };
@@ -24,12 +24,14 @@ pub(crate) struct Outbound {
     pub(crate) bus: SharedBus,
     pub(crate) fleet: FleetName,
     pub(crate) timing: ProtocolTimeouts,
+    /// What every message says.
+    pub(crate) term: Term,
 }
 
 impl Outbound {
     /// Publishes until the outbox is closed. A message that cannot be sent is lost: its receiver repeats what it asked.
     pub(crate) async fn publish(self, mut outbox: UnboundedReceiver<Outgoing>) {
-        let mut held = HeldAcceptances::default();
+        let (mut held, mut failed) = (HeldAcceptances::default(), None);
         loop {
             let sent = tokio::select! {
                 biased;
@@ -39,31 +41,43 @@ impl Outbound {
                         held.hold(request, to, self.timing.hold_acceptance());
                         continue;
                     }
-                    Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(&answer)).await,
+                    Some(Outgoing::Answer(to, answer)) => self.bus.publish(&to, encode(self.term, &answer)).await,
                     Some(Outgoing::RefusedOlder(to, refusal)) => self.bus.publish(&to, refusal).await,
+                    Some(Outgoing::Mark(mark)) => {
+                        let _ = mark.send(());
+                        continue;
+                    }
+                    Some(Outgoing::Announcement(announcement)) => {
+                        let to = subjects::announcements(&self.fleet);
+                        self.bus.publish(&to, wire::encode_by(self.term, &*announcement)).await
+                    }
                     Some(Outgoing::Verdict(client, verdict)) => {
                         held.drop_for(&(client, verdict.request));
                         let to = subjects::client_verdicts(&self.fleet, &client);
                         let message = ToClient::Verdict(Box::new((*verdict).clone()));
-                        self.bus.publish(&to, wire::encode(&message)).await
+                        self.bus.publish(&to, wire::encode_by(self.term, &message)).await
                     }
                 },
-                to = held.due() => self.bus.publish(&to, wire::encode(&SubmitReply::Accepted)).await,
+                to = held.due() => self.bus.publish(&to, wire::encode_by(self.term, &SubmitReply::Accepted)).await,
             };
-            if let Err(error) = sent {
-                tracing::warn!(%error, "an answer or verdict could not be sent");
+            // Logged once, not for each of many messages.
+            let why = sent.err().map(|error| error.to_string());
+            match &why {
+                Some(error) if failed != why => tracing::warn!(%error, "an answer or verdict could not be sent"),
+                Some(_) | None => {}
             }
+            failed = why;
         }
     }
 }
 
-fn encode(answer: &Answer) -> Bytes {
+fn encode(by: Term, answer: &Answer) -> Bytes {
     match answer {
-        Answer::Accepted { .. } => wire::encode(&SubmitReply::Accepted),
-        Answer::Submit(answer) => wire::encode(answer),
-        Answer::Ask(answer) => wire::encode(answer),
-        Answer::Status(answer) => wire::encode(&**answer),
-        Answer::Worker(answer) => wire::encode(answer),
+        Answer::Accepted { .. } => wire::encode_by(by, &SubmitReply::Accepted),
+        Answer::Submit(answer) => wire::encode_by(by, answer),
+        Answer::Ask(answer) => wire::encode_by(by, answer),
+        Answer::Status(answer) => wire::encode_by(by, &**answer),
+        Answer::Worker(answer) => wire::encode_by(by, answer),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     outbox::Outbox,
-    testing::{Inbox, fleet, in_time, local_bus, new_client},
+    testing::{Inbox, fleet, in_time, local_bus, new_client, term},
 };
 use futures::{FutureExt as _, StreamExt as _};
 use pvf_shared::{
@@ -18,7 +18,7 @@ const PAYLOAD: usize = 4096;
 
 fn start(bus: &Arc<LocalBus>) -> Outbox {
     let (outbox, posted) = Outbox::open();
-    let outbound = Outbound { bus: bus.clone(), fleet: fleet(), timing: ProtocolTimeouts::default() };
+    let outbound = Outbound { bus: bus.clone(), fleet: fleet(), timing: ProtocolTimeouts::default(), term: term() };
     tokio::spawn(outbound.publish(posted));
     outbox
 }

@@ -49,6 +49,11 @@ class PvfClient:
         self._held: dict[tuple[str, bytes], tuple[bytes, int]] = {}
         self._user, self._connection, self._next = user, f"{random.SystemRandom().getrandbits(64):x}", 0
         self._answers: dict[str, asyncio.Future[Msg]] = {}
+        # The highest fencing token that a coordinator had, and that one announced.
+        self._token, self._announced = 0, 0
+        self._replaced = asyncio.Event()
+        self._leaves: dict[bytes, list[bytes]] = {}
+        self._repeating: asyncio.Task[None] | None = None
 
     @classmethod
     async def connect(
@@ -74,6 +79,7 @@ class PvfClient:
         await bus.subscribe(f"_INBOX.{name}.*.{client._connection}.*", cb=client._on_answer)
         await bus.subscribe(f"{client._subject}.verdict", cb=client._on_verdict)
         await bus.subscribe(f"{client._subject}.pull", cb=client._on_pull)
+        await bus.subscribe(f"{fleet}.v4.coordinator.announce", cb=client._on_announcement)
         await bus.flush()
         return client
 
@@ -149,7 +155,12 @@ class PvfClient:
     async def active_leaves(
         self, activated: bytes | None = None, ancestors: Sequence[bytes] = (), deactivated: Sequence[bytes] = ()
     ) -> None:
-        """Tells of a change of the relay chain's leaves: queued backing requests of leaves that are gone expire."""
+        """Tells of a change of the relay chain's leaves: queued backing requests of leaves that are gone expire. What
+        is active is told again to a coordinator that takes over."""
+        for gone in deactivated:
+            self._leaves.pop(gone, None)
+        if activated is not None:
+            self._leaves[activated] = list(ancestors)
         leaf = None if activated is None else {"hash": activated, "ancestors": list(ancestors)}
         await self._ask({"leaves": {"update": {"activated": leaf, "deactivated": list(deactivated)}}})
 
@@ -199,31 +210,35 @@ class PvfClient:
     async def _until_verdict(self, request: uuid.UUID, submission: Any, verdict: asyncio.Future[Any]) -> Any:
         accepted, pause = False, 0.1
         while not verdict.done():
-            if not accepted:
-                try:
-                    await self._ask({"submit": submission}, unless=verdict)
-                    accepted = True
-                except Refused as refusal:
-                    if refusal.retry_after is None:
-                        raise
-                    await asyncio.sleep(refusal.retry_after * random.uniform(1, 1.5))
-                except (TimeoutError, nats.errors.Error):
-                    await asyncio.sleep(pause * random.uniform(1, 1.5))
-                    pause = min(pause * 2, 2)
-                continue
-            await asyncio.wait([verdict], timeout=ASK_AGAIN)
-            if not verdict.done():
-                try:
-                    answer = await self._ask({"ask": {"requests": [request.bytes]}}, unless=verdict)
+            # A coordinator that takes over from now on knows nothing of the request.
+            replaced = asyncio.ensure_future(self._replaced.wait())
+            try:
+                if not accepted:
+                    await self._ask({"submit": submission}, verdict, replaced)
+                    accepted = not replaced.done()
+                    continue
+                await asyncio.wait([verdict, replaced], timeout=ASK_AGAIN, return_when=asyncio.FIRST_COMPLETED)
+                if not verdict.done() and not replaced.done():
+                    answer = await self._ask({"ask": {"requests": [request.bytes]}}, verdict, replaced)
                     accepted = answer is None or request.bytes not in answer["unknown"]
-                except (TimeoutError, nats.errors.Error):
-                    pass
+                accepted = accepted and not replaced.done()
+            except Refused as refusal:
+                if refusal.retry_after is None:
+                    raise
+                await asyncio.sleep(refusal.retry_after * random.uniform(1, 1.5))
+            except (TimeoutError, nats.errors.Error):
+                if not accepted:
+                    await asyncio.wait([verdict, replaced], timeout=pause * random.uniform(1, 1.5),
+                                       return_when=asyncio.FIRST_COMPLETED)
+                    pause = min(pause * 2, 2)
+            finally:
+                replaced.cancel()
         return verdict.result()
 
-    async def _ask(self, message: Any, unless: asyncio.Future[Any] | None = None) -> Any:
-        """One message to the coordinator and its answer; None if `unless` is done first."""
+    async def _ask(self, message: Any, *unless: asyncio.Future[Any]) -> Any:
+        """One message to the coordinator and its answer; None if one of `unless` is done first."""
         asking = asyncio.ensure_future(self._exchange(f"{self._subject}.req", "@coordinator", message))
-        await asyncio.wait([asking, *([unless] if unless else [])], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([asking, *unless], return_when=asyncio.FIRST_COMPLETED)
         if not asking.done():
             asking.cancel()
             return None
@@ -233,6 +248,41 @@ class PvfClient:
         if isinstance(answer, dict) and "refused" in answer:
             raise Refused(*wire.variant(answer["refused"]))
         return answer
+
+    # Coordinators
+
+    def _obeys(self, frame: bytes) -> bool:
+        """Whether a frame is of the coordinator with the highest token. One without a token is of an earlier version."""
+        token = wire.token_of(frame)
+        if token is None:
+            return True
+        self._token = max(self._token, token)
+        return token == self._token
+
+    async def _on_announcement(self, message: Msg) -> None:
+        """Another coordinator is active. It is told the active leaves, then every request that waits."""
+        token = wire.token_of(message.data)
+        if token is None or not self._obeys(message.data) or token <= self._announced:
+            return
+        self._announced = token
+        # Not in this callback, which would keep other messages waiting.
+        self._repeating = asyncio.ensure_future(self._repeat())
+
+    async def _repeat(self) -> None:
+        await asyncio.sleep(random.uniform(0, 0.05))
+        leaves = list(self._leaves.items())
+        if len(leaves) > 1:
+            # With each update all that is active must be wanted.
+            everything = [leaf for leaf, _ in leaves[1:]] + [one for _, ancestors in leaves for one in ancestors]
+            leaves = [(leaves[0][0], everything), *leaves[1:], leaves[0]]
+        try:
+            for leaf, ancestors in leaves:
+                update = {"activated": {"hash": leaf, "ancestors": ancestors}, "deactivated": []}
+                await self._ask({"leaves": {"update": update}})
+        except (Refused, TimeoutError, nats.errors.Error):
+            pass
+        self._replaced.set()
+        self._replaced = asyncio.Event()
 
     async def _exchange(self, subject: str, who: str, message: Any) -> Any:
         """One request and its answer, in an inbox that names who may answer."""
@@ -248,6 +298,8 @@ class PvfClient:
             del self._answers[reply]
         if received.headers and received.headers.get("Status") == "503":
             raise TimeoutError(f"nobody listens on {subject}")
+        if not self._obeys(received.data):
+            raise TimeoutError(f"the answer on {subject} is of a coordinator that was replaced")
         return wire.decode(received.data)
 
     async def _on_answer(self, message: Msg) -> None:
@@ -262,6 +314,8 @@ class PvfClient:
             pass
 
     async def _on_verdict(self, message: Msg) -> None:
+        if not self._obeys(message.data):
+            return
         name, verdict = wire.variant(wire.decode(message.data))
         if name != "verdict":
             return

@@ -46,6 +46,14 @@ def encode(message: Any) -> bytes:
     return msgpack.packb({"v": VERSION, "m": message}, use_bin_type=True)
 
 
+def token_of(frame: bytes) -> int | None:
+    """The fencing token of the coordinator that sent a frame; None if it does not say."""
+    try:
+        return msgpack.unpackb(frame, raw=False, strict_map_key=False)["by"]["token"]
+    except Exception:
+        return None
+
+
 def decode(frame: bytes) -> Any:
     """The message of a frame; another version is refused by name."""
     try:

@@ -204,6 +204,21 @@ pub type Attempt = u32;
 #[serde(transparent)]
 pub struct FencingToken(pub u64);
 
+/// One term of a coordinator: from when it takes the lease until it loses it or gives it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Term {
+    /// The fencing token: higher than that of every earlier term.
+    pub token: FencingToken,
+    /// Random.
+    pub id: Uuid,
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.token.0, self.id.simple())
+    }
+}
+
 /// What an artifact was compiled for: version and configuration of wasmtime, target triple and CPU baseline. A worker
 /// can only map artifacts of its own engine.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ use crate::{
     candidate::{BlockDataForm, CandidateContext},
     ids::ArtifactId,
     params::ExecutorParams,
+    record::HeldRecord,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
 };
 use parity_scale_codec::{Compact, CompactLen as _};
@@ -118,6 +119,9 @@ pub struct JobUsage {
     /// Limit of [`Self::pov_decompressed`], bytes. Block data that is not compressed has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pov_limit: Option<u64>,
+    /// What the worker keeps of the job for a while, for whoever looks into its outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<HeldRecord>,
 }
 
 /// Size of a PoV with so many bytes of block data, bytes: that of its SCALE encoding, which a node compares with

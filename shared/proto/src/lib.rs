@@ -16,6 +16,7 @@ pub mod keys;
 pub mod params;
 pub mod permissions;
 pub mod priority;
+pub mod record;
 pub mod subjects;
 pub mod time;
 pub mod units;

@@ -8,7 +8,7 @@
 use crate::{
     identity::{UserName, WorkerKind},
     ids::{FleetName, IdError},
-    subjects::{self, COORDINATOR},
+    subjects::{self, COORDINATOR, lease_bucket},
 };
 use std::{fmt, str::FromStr};
 
@@ -82,7 +82,8 @@ pub fn template(role: Role, fleet: &FleetName) -> Permissions {
 }
 
 fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
-    let f = format!("{fleet}.v4");
+    let (f, bucket) = (format!("{fleet}.v4"), lease_bucket(fleet));
+    let stream = format!("KV_{bucket}");
     let (publish, mut subscribe) = match role {
         Role::Client => (
             vec![
@@ -91,7 +92,11 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
                 format!("{f}.status"),
                 format!("_INBOX.*.{user}.>"),
             ],
-            vec![format!("{f}.client.{user}.*.verdict"), format!("{f}.client.{user}.*.pull")],
+            vec![
+                format!("{f}.client.{user}.*.verdict"),
+                format!("{f}.client.{user}.*.pull"),
+                format!("{f}.coordinator.announce"),
+            ],
         ),
         Role::Worker(kind) => (
             vec![
@@ -100,7 +105,11 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
                 format!("{f}.status"),
                 format!("_INBOX.*.{user}.>"),
             ],
-            vec![format!("{f}.worker.{kind}.{user}.*.cmd"), format!("{f}.worker.{kind}.{user}.*.pull")],
+            vec![
+                format!("{f}.worker.{kind}.{user}.*.cmd"),
+                format!("{f}.worker.{kind}.{user}.*.pull"),
+                format!("{f}.coordinator.announce"),
+            ],
         ),
         Role::Coordinator => (
             vec![
@@ -112,6 +121,13 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
                 format!("{f}.status"),
                 format!("_INBOX.*.{COORDINATOR}.>"),
                 format!("_INBOX.{user}.{user}.>"),
+                // The bucket with the lease: to make it, to read it, to change its settings, and to make it anew.
+                format!("$JS.API.STREAM.INFO.{stream}"),
+                format!("$JS.API.STREAM.CREATE.{stream}"),
+                format!("$JS.API.STREAM.UPDATE.{stream}"),
+                format!("$JS.API.STREAM.DELETE.{stream}"),
+                format!("$JS.API.STREAM.MSG.GET.{stream}"),
+                format!("$KV.{bucket}.>"),
             ],
             vec![
                 format!("{f}.client.*.*.req"),
@@ -121,6 +137,7 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
                 // To refuse programs of older versions, on a server without permissions: no role publishes there.
                 subjects::from_older_clients(fleet).to_string(),
                 subjects::from_older_workers(fleet).to_string(),
+                format!("$KV.{bucket}.>"),
             ],
         ),
         Role::Observer => (
@@ -158,19 +175,22 @@ mod tests {
         let worker = |kind| {
             format!(
                 "pub pvf.v4.worker.{kind}.u.*.req pvf.v4.client.*.*.pull pvf.v4.status _INBOX.*.u.>\n\
-                 sub pvf.v4.worker.{kind}.u.*.cmd pvf.v4.worker.{kind}.u.*.pull _INBOX.u.>"
+                 sub pvf.v4.worker.{kind}.u.*.cmd pvf.v4.worker.{kind}.u.*.pull pvf.v4.coordinator.announce _INBOX.u.>"
             )
         };
         let expected = [
             "pub pvf.v4.client.u.*.req pvf.v4.worker.*.*.*.pull pvf.v4.status _INBOX.*.u.>\n\
-             sub pvf.v4.client.u.*.verdict pvf.v4.client.u.*.pull _INBOX.u.>"
+             sub pvf.v4.client.u.*.verdict pvf.v4.client.u.*.pull pvf.v4.coordinator.announce _INBOX.u.>"
                 .into(),
             worker("prepare"),
             worker("execute"),
             "pub pvf.v4.client.*.*.verdict pvf.v4.worker.*.*.*.cmd pvf.v4.event.> pvf.v4.coordinator.> \
-             pvf.v4.status _INBOX.*.@coordinator.> _INBOX.u.u.>\n\
+             pvf.v4.status _INBOX.*.@coordinator.> _INBOX.u.u.> \
+             $JS.API.STREAM.INFO.KV_pvf-coordinator $JS.API.STREAM.CREATE.KV_pvf-coordinator \
+             $JS.API.STREAM.UPDATE.KV_pvf-coordinator $JS.API.STREAM.DELETE.KV_pvf-coordinator \
+             $JS.API.STREAM.MSG.GET.KV_pvf-coordinator $KV.pvf-coordinator.>\n\
              sub pvf.v4.client.*.*.req pvf.v4.worker.*.*.*.req pvf.v4.status pvf.v4.coordinator.> pvf.from-node \
-             pvf.from-worker _INBOX.u.>"
+             pvf.from-worker $KV.pvf-coordinator.> _INBOX.u.>"
                 .into(),
             "pub pvf.v4.status _INBOX.u.u.>\nsub pvf.v4.event.> pvf.v4.coordinator.> _INBOX.u.>".into(),
         ];

@@ -10,7 +10,10 @@
 //! | `<fleet>.v4.worker.<kind>.<user>.<session>.pull` | clients | that worker |
 //! | `<fleet>.v4.status` | everybody | coordinator |
 //! | `<fleet>.v4.event.<kind>` | coordinator | observers |
+//! | `<fleet>.v4.coordinator.announce` | coordinator | everybody, to know that another one is active |
 //! | `<fleet>.v4.coordinator.echo.<random id>` | coordinator | the same coordinator, to know whether it hears |
+//! | `$KV.<fleet>-coordinator.lease` | coordinator | coordinators, to know who is active |
+//! | `_INBOX.<user>.@jetstream.>` | server | coordinator, answers of JetStream |
 //! | `_INBOX.<user>.<other>.>` | the user `<other>`, who is asked | that user |
 //! | `_INBOX.<user>.@coordinator.>` | coordinator | that user |
 //! | `<fleet>.from-node`, `<fleet>.from-worker` | clients and workers of version 3 and before | coordinator, to refuse them |
@@ -94,6 +97,20 @@ fn of(fleet: &FleetName, rest: fmt::Arguments<'_>) -> Subject {
 
 /// Stands for the coordinator in the subject of an answer. No user has this name.
 pub(crate) const COORDINATOR: &str = "@coordinator";
+
+/// The JetStream key-value bucket with the lease of a fleet's coordinator.
+pub fn lease_bucket(fleet: &FleetName) -> String {
+    format!("{fleet}-coordinator")
+}
+
+/// The key of the lease in its bucket.
+pub const LEASE_KEY: &str = "lease";
+
+/// Where the server answers this user's requests to JetStream; a prefix. No user has this name, so nobody else can
+/// publish there.
+pub fn jetstream_inbox_prefix(user: &UserName) -> String {
+    format!("{}.@jetstream", inbox_prefix(user))
+}
 
 /// Subjects of answers to the requests of one connection.
 #[derive(Debug, Clone)]
@@ -193,6 +210,11 @@ pub fn all_events(fleet: &FleetName) -> Subject {
     of(fleet, format_args!("event.>"))
 }
 
+/// Announcements of coordinators that become active.
+pub fn announcements(fleet: &FleetName) -> Subject {
+    of(fleet, format_args!("coordinator.announce"))
+}
+
 /// Messages of a coordinator to itself.
 pub fn echo(fleet: &FleetName, id: &Uuid) -> Subject {
     of(fleet, format_args!("coordinator.echo.{}", id.simple()))
@@ -241,6 +263,7 @@ mod tests {
             (status(&fleet), "pvf.v4.status".into()),
             (event(&fleet, "worker-lost"), "pvf.v4.event.worker-lost".into()),
             (all_events(&fleet), "pvf.v4.event.>".into()),
+            (announcements(&fleet), "pvf.v4.coordinator.announce".into()),
             (echo(&fleet, &session), format!("pvf.v4.coordinator.echo.{hex}")),
             (from_older_clients(&fleet), "pvf.from-node".into()),
             (from_older_workers(&fleet), "pvf.from-worker".into()),
@@ -276,7 +299,8 @@ mod tests {
         }
         assert_eq!(inboxes.to_itself(0).as_str(), "_INBOX.a.a.7f.0");
         assert_eq!(inboxes.all().as_str(), "_INBOX.a.*.7f.*");
-        assert!(UserName::parse(COORDINATOR).is_err());
+        assert!(UserName::parse(COORDINATOR).is_err() && UserName::parse("@jetstream").is_err());
+        assert!(Subject::received(&jetstream_inbox_prefix(&user("a"))).is_inbox_of(&user("a")));
     }
 
     #[test]

@@ -51,6 +51,26 @@ pub fn parse_duration(s: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// Parses `90s`, `12h`, `30d`: 1 s to 3650 d.
+pub fn parse_age(s: &str) -> Result<Duration, String> {
+    const DAY: f64 = 24.0 * 3600.0;
+    let wrong = || format!("age: {s:?} is not a number followed by s, m, h or d (for instance 30d)");
+    let split = s.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let number: f64 = s[..split].trim().parse().map_err(|_| wrong())?;
+    let unit = match &s[split..] {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => DAY,
+        _ => return Err(wrong()),
+    };
+    let seconds = number * unit;
+    if !(1.0..=3650.0 * DAY).contains(&seconds) {
+        return Err(format!("age: {s:?} is outside 1s to 3650d"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
 /// Parses `512MiB`, `16GiB`, `1.5TiB`: at least 1 B.
 pub fn parse_bytes(s: &str) -> Result<u64, String> {
     let wrong = || format!("size: {s:?} is not a number followed by B, KiB, MiB, GiB or TiB (for instance 16GiB)");
@@ -93,6 +113,16 @@ mod tests {
         assert_eq!(parse_bytes("2TiB").unwrap(), 2 << 40);
         for bad in ["", "5", "GiB", "-1B", "0B", "0.5B", "1GB", "1g", "nanB", "infB", "1e30TiB"] {
             assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_are_parsed_within_their_range() {
+        assert_eq!(parse_age("1s").unwrap(), Duration::from_secs(1));
+        assert_eq!(parse_age("1.5h").unwrap(), Duration::from_secs(5400));
+        assert_eq!(parse_age("3650d").unwrap(), Duration::from_secs(3650 * 86_400));
+        for bad in ["", "30", "d", "0s", "500ms", "-1d", "3651d", "nand", "infd"] {
+            assert!(parse_age(bad).is_err(), "{bad}");
         }
     }
 

@@ -6,6 +6,7 @@
 
 use crate::candidate::ValidationResult;
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 
 /// Why a candidate is invalid. These outcomes are final and not retried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -214,6 +215,32 @@ impl<R> Outcome<R> {
             Self::PossiblyInvalid(_) => Blame::Ambiguous,
             Self::PreparationFailed(_) => Blame::Code,
             Self::Internal(_) => Blame::Ours,
+        }
+    }
+
+    /// The same outcome with another form of the result.
+    ///
+    /// # Errors
+    /// That of `map`.
+    pub fn try_map_result<S, E>(self, map: impl FnOnce(R) -> Result<S, E>) -> Result<Outcome<S>, E> {
+        Ok(match self {
+            Self::Valid(result) => Outcome::Valid(map(result)?),
+            Self::PrecheckOk => Outcome::PrecheckOk,
+            Self::HeadsUpTaken => Outcome::HeadsUpTaken,
+            Self::HeadsUpPrepared => Outcome::HeadsUpPrepared,
+            Self::Invalid(reason) => Outcome::Invalid(reason),
+            Self::PossiblyInvalid(reason) => Outcome::PossiblyInvalid(reason),
+            Self::PreparationFailed(reason) => Outcome::PreparationFailed(reason),
+            Self::Internal(reason) => Outcome::Internal(reason),
+            Self::Expired => Outcome::Expired,
+        })
+    }
+
+    /// The same outcome with another form of the result.
+    pub fn map_result<S>(self, map: impl FnOnce(R) -> S) -> Outcome<S> {
+        match self.try_map_result(|result| Ok::<S, Infallible>(map(result))) {
+            Ok(outcome) => outcome,
+            Err(never) => match never {},
         }
     }
 

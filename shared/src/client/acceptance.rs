@@ -5,7 +5,7 @@
 //! range; and that no coordinator answers, as long as this client has never heard of one. Everything else passes: a
 //! coordinator or a bus that stands still, an overload. The caller has the request's deadline.
 
-use super::{ClientError, Inner};
+use super::{ClientError, Inner, announcements};
 use crate::{
     bus::BusError,
     retry,
@@ -14,7 +14,7 @@ use crate::{
 use backon::BackoffBuilder as _;
 use bytes::Bytes;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 /// The longest pause while no coordinator is there: one that starts is found soon.
 const LONGEST_ABSENCE_CHECK: Duration = Duration::from_secs(1);
@@ -23,11 +23,13 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt waits for its answer at most this many times as long as the first one.
 const LONGEST_WAIT_FACTOR: u32 = 4;
 
-/// Submits a request until a coordinator accepts it. `last` is why it has not been accepted yet.
+/// Submits a request until a coordinator accepts it. `last` is why it has not been accepted yet. A change of `announced`
+/// that is not seen afterwards came after the acceptance.
 pub(super) async fn obtain(
     client: &Inner,
     submission: &Submission,
     last: &mut Option<String>,
+    announced: &mut watch::Receiver<u64>,
 ) -> Result<(), ClientError> {
     let mut attempts = Attempts {
         client,
@@ -38,7 +40,15 @@ pub(super) async fn obtain(
     let patience_ends = &mut None;
     let mut delays = retry::SUBMISSION.build();
     loop {
-        let Err(error) = attempts.next().await else {
+        // Another coordinator knows nothing of what was sent to the one before.
+        let attempt = tokio::select! {
+            attempt = attempts.next() => attempt,
+            () = announcements::next(announced) => {
+                (attempts.wait, delays) = (client.config.timing.ack, retry::SUBMISSION.build());
+                continue;
+            }
+        };
+        let Err(error) = attempt else {
             *last = None;
             client.trouble.clear();
             return Ok(());
@@ -67,7 +77,10 @@ pub(super) async fn obtain(
             attempts.coordinator_seen = true;
         }
         note(client, submission, last, error.to_string());
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = announcements::next(announced) => delays = retry::SUBMISSION.build(),
+        }
     }
 }
 

@@ -9,11 +9,15 @@ use crate::{
     ids::FleetName,
     retry::{self, Retryable as _},
     subjects::{self, Subject},
+    terms::Terms,
     wire::{self, FleetStatus, FromClient, StatusQuestion, SubmitReply, WireMessage},
 };
 use bytes::Bytes;
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -29,7 +33,9 @@ pub async fn fleet_status(
     host: Option<&str>,
 ) -> Result<FleetStatus, ClientError> {
     let client = ClientId::new(bus.user());
-    Coordinator::new(bus, client, config).status(&StatusQuestion { host: host.map(str::to_owned) }).await
+    Coordinator::new(bus, client, config, Arc::default())
+        .status(&StatusQuestion { host: host.map(str::to_owned) })
+        .await
 }
 
 /// The coordinator of a fleet, as a client reaches it.
@@ -43,18 +49,25 @@ pub(super) struct Coordinator {
     patience: Duration,
     /// Whether a coordinator has ever answered.
     heard: AtomicBool,
+    /// Which coordinator is obeyed.
+    terms: Arc<Terms>,
 }
 
 impl Coordinator {
-    pub(super) fn new(bus: SharedBus, client: ClientId, config: &ClientConfig) -> Self {
+    pub(super) fn new(bus: SharedBus, client: ClientId, config: &ClientConfig, terms: Arc<Terms>) -> Self {
         let requests = subjects::client_requests(&config.fleet, &client);
         let (fleet, timing, patience) = (config.fleet.clone(), config.timing, config.patience);
-        Self { bus, fleet, requests, timing, patience, heard: AtomicBool::new(false) }
+        Self { bus, fleet, requests, timing, patience, heard: AtomicBool::new(false), terms }
     }
 
     /// Interval of [`FromClient::Ask`].
     pub(super) fn ask_interval(&self) -> Duration {
         self.timing.ask_again
+    }
+
+    /// How long one message waits for its answer.
+    pub(super) fn ack(&self) -> Duration {
+        self.timing.ack
     }
 
     /// Sends a message and decodes its answer. The message is repeated while no coordinator answers, for as long as the
@@ -70,7 +83,7 @@ impl Coordinator {
 
     /// Sends an encoded message once, waits this long for its answer, and decodes that.
     pub(super) async fn ask_once<R: WireMessage>(&self, message: &Bytes, wait: Duration) -> Result<R, ClientError> {
-        self.decoded(self.bus.request(&self.requests, message.clone(), wait).await)
+        self.decoded(self.exchange(&self.requests, message.clone(), wait).await)
     }
 
     /// Whether a coordinator has ever answered this client.
@@ -78,9 +91,15 @@ impl Coordinator {
         self.heard.load(Ordering::Relaxed)
     }
 
+    /// One message and its answer. The answer of a coordinator that was replaced is none.
+    async fn exchange(&self, to: &Subject, message: Bytes, wait: Duration) -> Result<Bytes, BusError> {
+        let answer = self.bus.request(to, message, wait).await?;
+        if self.terms.obey_message(&answer) { Ok(answer) } else { Err(BusError::TimedOut(to.to_string())) }
+    }
+
     async fn ask_encoded<R: WireMessage>(&self, subject: &Subject, message: &Bytes) -> Result<R, ClientError> {
         let give_up = Instant::now() + self.patience;
-        let answer = (|| self.bus.request(subject, message.clone(), self.timing.ack))
+        let answer = (|| self.exchange(subject, message.clone(), self.timing.ack))
             .retry(retry::CLIENT_REQUEST)
             .when(|error| !matches!(error, BusError::TooLarge { .. }))
             .adjust(|_, delay| delay.filter(|delay| Instant::now() + *delay <= give_up))

@@ -1,7 +1,7 @@
 //! One request in flight: submitted, accepted, answered; or submitted again, cancelled, expired. Its one deadline holds
 //! for all of that.
 
-use super::{Answer, ClientError, Inner, Pvf, acceptance, pending::Update};
+use super::{Answer, ClientError, Inner, Pvf, acceptance, announcements, pending::Update};
 use crate::{
     candidate::ValidationResult,
     ids::RequestId,
@@ -14,7 +14,7 @@ use parity_scale_codec::DecodeAll as _;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
-    sync::mpsc::UnboundedReceiver,
+    sync::{mpsc::UnboundedReceiver, watch},
     time::{Instant, timeout_at},
 };
 
@@ -111,14 +111,21 @@ impl InFlight {
 
     /// Submits the request and waits for its verdict.
     async fn obtain_verdict(&mut self, submission: &Submission) -> Result<Verdict, ClientError> {
+        let mut announced = self.client.announced.subscribe();
         loop {
-            if let Some(verdict) = self.submit(submission).await? {
+            if let Some(verdict) = self.submit(submission, &mut announced).await? {
                 return Ok(verdict);
             }
             self.client.pending.mark_accepted(&self.id);
-            match self.updates.recv().await {
+            let update = tokio::select! {
+                biased;
+                update = self.updates.recv() => update,
+                () = announcements::next(&mut announced) => Some(Update::Unknown),
+            };
+            match update {
                 Some(Update::Verdict(verdict)) => return Ok(*verdict),
                 Some(Update::Unknown) => {
+                    self.client.pending.mark_unaccepted(&self.id);
                     tracing::info!(request = %self.id, "unknown to the coordinator, submitting it again");
                 }
                 None => return Err(ClientError::Ended),
@@ -128,12 +135,16 @@ impl InFlight {
 
     /// Submits the request until it is accepted. Returns its verdict if that comes first, which implies that the
     /// request was accepted.
-    async fn submit(&mut self, submission: &Submission) -> Result<Option<Verdict>, ClientError> {
+    async fn submit(
+        &mut self,
+        submission: &Submission,
+        announced: &mut watch::Receiver<u64>,
+    ) -> Result<Option<Verdict>, ClientError> {
         let Self { client, updates, obstacle, .. } = self;
         tokio::select! {
             biased;
             Some(verdict) = next_verdict(updates) => Ok(Some(verdict)),
-            accepted = acceptance::obtain(client, submission, obstacle) => accepted.map(|()| None),
+            accepted = acceptance::obtain(client, submission, obstacle, announced) => accepted.map(|()| None),
         }
     }
 

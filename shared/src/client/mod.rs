@@ -11,12 +11,19 @@
 //!    with the same id.
 //! 5. `payloads` pulls a large result from the worker that made it. If that worker is gone, `in_flight` has the
 //!    validation done again: an execution is deterministic.
+//! 6. `bundles` writes a replay bundle of what was not valid, if the configuration has a folder for them.
+//!
+//! When another coordinator announces itself (`announcements`), the active leaves are told to it (`leaves`), and every
+//! request that waits is submitted again.
 //!
 //! Dropping the future of a request cancels the request. Dropping the last handle ends the client.
 
 mod acceptance;
+mod announcements;
+mod bundles;
 mod coordinator;
 mod in_flight;
+mod leaves;
 mod payloads;
 mod pending;
 mod request;
@@ -24,19 +31,25 @@ mod request;
 mod tests;
 mod trouble;
 
+pub use bundles::BundleSettings;
 pub use coordinator::fleet_status;
 pub use request::{Answer, ExecuteRequest, Pvf};
 
 use crate::{
+    bundle::Bundle,
     bus::{BusError, SharedBus},
     config::{INLINE_MAX, ProtocolTimeouts},
     identity::ClientId,
     ids::FleetName,
     pull::{self, Holdings},
     subjects,
+    terms::Terms,
     wire::{self, ActiveLeavesUpdate, FleetStatus, FromClient, Refusal, StatusQuestion, SubmitReply, Work},
 };
+use announcements::Announcements;
+use bundles::{Answered, BundleWriter};
 use coordinator::Coordinator;
+use leaves::Leaves;
 use payloads::Payloads;
 use pending::{Pending, Questions};
 use std::{sync::Arc, time::Duration};
@@ -104,6 +117,8 @@ pub struct ClientConfig {
     /// The most bytes of block data that travel in a message; larger block data is pulled by the worker (default and
     /// maximum [`INLINE_MAX`], less on a bus with small messages).
     pub inline_max: usize,
+    /// Which requests have a replay bundle, and where (default: none).
+    pub bundles: Option<BundleSettings>,
 }
 
 impl Default for ClientConfig {
@@ -114,6 +129,7 @@ impl Default for ClientConfig {
             patience: Duration::from_secs(5),
             answer_within: Duration::from_secs(1800),
             inline_max: INLINE_MAX,
+            bundles: None,
         }
     }
 }
@@ -123,11 +139,15 @@ struct Inner {
     id: ClientId,
     config: ClientConfig,
     coordinator: Arc<Coordinator>,
-    payloads: Payloads,
+    payloads: Arc<Payloads>,
+    bundles: Option<BundleWriter>,
     pending: Arc<Pending>,
     trouble: Arc<Trouble>,
-    /// The tasks of `pending`, and the one that answers pulls.
-    tasks: [AbortHandle; 3],
+    leaves: Arc<Leaves>,
+    /// The highest token that a coordinator announced.
+    announced: Arc<watch::Sender<u64>>,
+    /// The tasks of `pending`, and those that answer pulls and follow announcements.
+    tasks: [AbortHandle; 4],
     /// Closes when the last handle is dropped.
     alive: watch::Sender<()>,
 }
@@ -153,23 +173,37 @@ impl ValidationHost {
         let id = ClientId::new(bus.user());
         let pending = Arc::new(Pending::default());
         let trouble = Arc::new(Trouble::default());
-        let coordinator = Arc::new(Coordinator::new(bus.clone(), id, &config));
+        let terms = Arc::<Terms>::default();
+        let coordinator = Arc::new(Coordinator::new(bus.clone(), id, &config, terms.clone()));
         let verdicts = bus.subscribe(&subjects::client_verdicts(&config.fleet, &id)).await?;
-        let receiver = tokio::spawn(pending::receive_verdicts(verdicts, pending.clone()));
+        let receiver = tokio::spawn(pending::receive_verdicts(verdicts, pending.clone(), terms.clone()));
         let questions = Questions { coordinator: coordinator.clone(), trouble: trouble.clone() };
         let poller = tokio::spawn(questions.ask_for_verdicts(pending.clone()));
         let holdings = Holdings::default();
         let pulls = bus.subscribe(&subjects::client_pulls(&config.fleet, &id)).await?;
-        let payloads = Payloads::new(bus.clone(), &config, holdings.clone());
-        let holder = tokio::spawn(pull::serve(bus, pulls, move |content| holdings.find(content)));
+        let payloads = Arc::new(Payloads::new(bus.clone(), &config, holdings.clone()));
+        let bundles = config.bundles.clone().map(|settings| BundleWriter::start(settings, payloads.clone()));
+        let holder = tokio::spawn(pull::serve(bus.clone(), pulls, move |content| holdings.find(content)));
+        let (leaves, announced) = (Arc::<Leaves>::default(), Arc::new(watch::Sender::new(0)));
+        let messages = bus.subscribe(&subjects::announcements(&config.fleet)).await?;
+        let follower = Announcements {
+            coordinator: coordinator.clone(),
+            leaves: leaves.clone(),
+            terms,
+            announced: announced.clone(),
+        };
+        let follower = tokio::spawn(follower.follow(messages));
         let inner = Inner {
             id,
             config,
             coordinator,
             payloads,
+            bundles,
             pending,
             trouble,
-            tasks: [receiver.abort_handle(), poller.abort_handle(), holder.abort_handle()],
+            leaves,
+            announced,
+            tasks: [receiver, poller, holder, follower].map(|task| task.abort_handle()),
             alive: watch::Sender::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -194,13 +228,42 @@ impl ValidationHost {
 
     /// Pre-checks code: prepares it under the strict limits of pre-checking.
     pub async fn precheck_pvf(&self, pvf: Pvf) -> Result<Answer, ClientError> {
-        in_flight::run(&self.inner, pvf, Work::Precheck, None).await
+        self.bundled(pvf.clone(), None, in_flight::run(&self.inner, pvf, Work::Precheck, None)).await
     }
 
     /// Validates a candidate.
     pub async fn execute_pvf(&self, pvf: Pvf, request: ExecuteRequest) -> Result<Answer, ClientError> {
-        let answer_within = request.answer_within;
-        in_flight::run(&self.inner, pvf, Work::Execute(Box::new(request.into_wire())), answer_within).await
+        let (answer_within, asked) = (request.answer_within, request.clone());
+        let work = Work::Execute(Box::new(request.into_wire()));
+        self.bundled(pvf.clone(), Some(asked), in_flight::run(&self.inner, pvf, work, answer_within)).await
+    }
+
+    /// Has a replay bundle of the answer written, if the configuration wants it; the answer does not wait for that.
+    async fn bundled(
+        &self,
+        pvf: Pvf,
+        request: Option<ExecuteRequest>,
+        answer: impl Future<Output = Result<Answer, ClientError>>,
+    ) -> Result<Answer, ClientError> {
+        let answer = answer.await?;
+        if let Some(bundles) = self.inner.bundles.as_ref().filter(|bundles| bundles.want(&answer)) {
+            bundles.offer(Answered { pvf, request, answer: answer.clone() });
+        }
+        Ok(answer)
+    }
+
+    /// The replay bundle of an answered request, with what the workers have kept of its jobs: they keep it for ten
+    /// minutes. `request` is `None` for a precheck. Waits at most three seconds for the workers.
+    pub async fn bundle(&self, pvf: &Pvf, request: Option<&ExecuteRequest>, answer: &Answer) -> Bundle {
+        bundles::make(&self.inner.payloads, pvf, request, answer).await
+    }
+
+    /// Waits until the replay bundles of all requests that were answered before are written. To be called before the
+    /// last handle is dropped; bundles that wait are made without what the workers have kept otherwise.
+    pub async fn bundles_written(&self) {
+        if let Some(bundles) = &self.inner.bundles {
+            bundles.finish().await;
+        }
     }
 
     /// Announces codes that may be needed soon: the fleet prepares them in the background. Returns when a worker has
@@ -212,8 +275,10 @@ impl ValidationHost {
         futures::future::try_join_all(pvfs.into_iter().map(one)).await
     }
 
-    /// Updates the active leaves of the relay chain: queued backing requests whose leaf is in no active fork expire.
+    /// Updates the active leaves of the relay chain: queued backing requests whose leaf is in no active fork expire. The
+    /// client tells them again to a coordinator that takes over.
     pub async fn update_active_leaves(&self, update: ActiveLeavesUpdate) -> Result<(), ClientError> {
+        self.inner.leaves.note(&update);
         let message = FromClient::Leaves { update };
         match self.inner.coordinator.ask::<SubmitReply>(&message).await? {
             SubmitReply::Accepted => Ok(()),

@@ -10,6 +10,7 @@ use crate::{
     identity::WorkerId,
     ids::{BlobHash, FleetName},
     pull::{Hold, Holdings, PullSettings, Puller, Wanted},
+    record::{HeldRecord, JobRecord, MAX_RECORD},
     subjects,
     wire::{self, FromClient, Submission, Work},
 };
@@ -98,6 +99,18 @@ impl Payloads {
         };
         let pulled = self.puller.fetch(&wanted, |_| ready(())).await;
         pulled.map(|(bytes, ())| bytes).map_err(|error| error.to_string())
+    }
+
+    /// What this worker has kept of a job.
+    pub(super) async fn record(&self, held: &HeldRecord, worker: WorkerId) -> Result<JobRecord, String> {
+        let wanted = Wanted {
+            content: Content::Blob(held.hash),
+            expected_len: Some(held.len.into()),
+            max_len: MAX_RECORD.into(),
+            holders: vec![subjects::worker_pulls(&self.fleet, &worker)],
+        };
+        let pulled = self.puller.fetch(&wanted, |_| ready(())).await.map_err(|error| error.to_string())?;
+        wire::decode(&pulled.0).map(JobRecord::bounded).map_err(|error| error.to_string())
     }
 }
 

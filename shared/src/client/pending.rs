@@ -4,6 +4,7 @@ use super::{coordinator::Coordinator, trouble::Trouble};
 use crate::{
     bus::Subscription,
     ids::RequestId,
+    terms::Terms,
     wire::{self, AskReply, FromClient, ToClient, Verdict},
 };
 use futures::StreamExt as _;
@@ -54,6 +55,13 @@ impl Pending {
         }
     }
 
+    /// Notes that a request is submitted again.
+    pub(super) fn mark_unaccepted(&self, id: &RequestId) {
+        if let Some(request) = self.lock().get_mut(id) {
+            request.accepted = None;
+        }
+    }
+
     /// Removes a request.
     pub(super) fn remove(&self, id: &RequestId) {
         self.lock().remove(id);
@@ -81,8 +89,12 @@ impl Pending {
 }
 
 /// Hands verdicts to the waiting requests, until the bus ends.
-pub(super) async fn receive_verdicts(mut verdicts: Subscription, pending: Arc<Pending>) {
+pub(super) async fn receive_verdicts(mut verdicts: Subscription, pending: Arc<Pending>, terms: Arc<Terms>) {
     while let Some(message) = verdicts.next().await {
+        if !terms.obey_message(&message.payload) {
+            tracing::info!("ignoring a message of a coordinator that was replaced");
+            continue;
+        }
         match wire::decode::<ToClient>(&message.payload) {
             Ok(ToClient::Verdict(verdict)) => pending.on_verdict(verdict),
             Err(error) => tracing::warn!(%error, "ignoring a malformed message of the coordinator"),

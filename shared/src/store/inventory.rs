@@ -57,14 +57,23 @@ impl BlobStore {
     /// different tokens, the store keeps the one that is written last, which may be the lower one, and a later call may
     /// return the higher one again.
     pub async fn next_token(&self, least: u64) -> Result<u64, StoreError> {
-        let last: u64 = match self.get(&keys::fencing_token(), MAX_TOKEN).await {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).trim().parse().unwrap_or(0),
-            Err(StoreError::NotFound { .. }) => 0,
-            Err(error) => return Err(error),
-        };
-        let next = least.max(last.saturating_add(1));
-        self.put(&keys::fencing_token(), Bytes::from(next.to_string())).await?;
+        let next = least.max(self.last_token().await?.saturating_add(1));
+        self.put_token(next).await?;
         Ok(next)
+    }
+
+    /// The last fencing token; 0 if there was none.
+    pub async fn last_token(&self) -> Result<u64, StoreError> {
+        match self.get(&keys::fencing_token(), MAX_TOKEN).await {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().parse().unwrap_or(0)),
+            Err(StoreError::NotFound { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes the token of the coordinator that has the lease.
+    pub async fn put_token(&self, token: u64) -> Result<(), StoreError> {
+        self.put(&keys::fencing_token(), Bytes::from(token.to_string())).await
     }
 
     /// Times of last use in seconds since 1970, by artifact key. Malformed lines are ignored.

@@ -34,7 +34,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value = "4", value_parser = up_to::<1_000>)]
     workers: u64,
     /// Slots of each execute worker
-    #[arg(long, value_name = "N", default_value = "64", value_parser = up_to::<1_024>)]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = up_to::<1_024>)]
     slots: u64,
     /// Measurements; the median of the ratios counts
     #[arg(long, value_name = "N", default_value = "5", value_parser = up_to::<1_000>)]
@@ -46,6 +46,10 @@ struct Args {
     #[arg(long)]
     check: bool,
 }
+
+/// That of the coordinator and the workers.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The bar: verdicts a second, as a part of what the bare messages would make.
 const BAR: f64 = 0.6;

@@ -4,6 +4,7 @@
 //! The executables are in `fuzz_targets/`; the script `run` builds and runs them.
 
 pub mod alloc;
+pub mod bundle;
 pub mod code;
 pub mod network;
 pub mod scale;

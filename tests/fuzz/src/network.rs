@@ -8,11 +8,10 @@ use crate::{Seeds, traced};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use messages::{duration, few};
 use pvf_scheduler::{
-    Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, UserLimits,
-    check,
+    Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, UserLimits, check,
 };
 use pvf_shared::{
-    artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
+    artifact::{ArtifactInfo, ArtifactDigest, StoredArtifact},
     config::ProtocolTimeouts,
     identity::{ClientId, WorkerId},
     ids::{ArtifactId, FencingToken},
@@ -98,7 +97,7 @@ impl Network {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { answer, .. } => match answer {
-                Answer::Accepted { .. } => drop(received(&SubmitReply::Accepted)),
+                Answer::Accepted(_) => drop(received(&SubmitReply::Accepted)),
                 Answer::Submit(answer) => drop(received(&answer)),
                 Answer::Ask(answer) => drop(received(&answer)),
                 Answer::Status(answer) => drop(received(&*answer)),

@@ -3,9 +3,12 @@
 
 use crate::{Seeds, alloc::bounded};
 use pvf_scheduler::check;
-use pvf_shared::wire::{
-    self, AskReply, DispatchReply, FleetStatus, FromClient, FromWorker, SubmitReply, ToClient, ToWorker, WireMessage,
-    WorkerReply,
+use pvf_shared::{
+    record::JobRecord,
+    wire::{
+        self, AskReply, DispatchReply, FleetStatus, FromClient, FromWorker, SubmitReply, ToClient, ToWorker,
+        WireMessage, WorkerReply,
+    },
 };
 use std::fmt::Debug;
 
@@ -53,6 +56,10 @@ pub fn run(bytes: &[u8]) {
     read::<WorkerReply>(bytes);
     read::<ToWorker>(bytes);
     read::<DispatchReply>(bytes);
+    if let Some(record) = read::<JobRecord>(bytes) {
+        let bounded = record.bounded();
+        assert_eq!(bounded.clone().bounded(), bounded);
+    }
 }
 
 /// Describes an input.

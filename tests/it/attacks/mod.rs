@@ -7,7 +7,7 @@ mod escalation;
 mod jwt;
 mod legitimate;
 mod older;
-mod raw;
+pub(crate) mod raw;
 mod reading;
 mod users;
 mod verdicts;

@@ -4,7 +4,7 @@ use super::*;
 use pvf_shared::subjects;
 
 /// Subjects that nobody but the witness of these tests may subscribe to.
-const OF_OTHERS: [&str; 14] = [
+const OF_OTHERS: [&str; 17] = [
     ">",
     "*",
     "pvf.>",
@@ -19,6 +19,9 @@ const OF_OTHERS: [&str; 14] = [
     "_INBOX.*.@coordinator.>",
     "_INBOX.nobody.>",
     "$SYS.>",
+    "$KV.>",
+    "$JS.>",
+    "$JS.API.>",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +52,10 @@ async fn nobody_reads_what_is_for_others() {
             ("pvf.v4.client.*.*.req", is("coordinator")),
             ("pvf.v4.worker.*.*.*.req", is("coordinator")),
             ("pvf.v4.status", is("coordinator")),
+            ("$KV.pvf-coordinator.>", is("coordinator")),
+            ("$KV.pvf-coordinator.lease", is("coordinator")),
+            ("pvf.v4.coordinator.announce", true),
+            ("pvf.v4.coordinator.>", is("coordinator") || is("observer")),
             ("pvf.v4.event.>", is("observer")),
             ("pvf.v4.client.client.*.verdict", is("client")),
             ("pvf.v4.worker.execute.execute-worker.*.cmd", is("execute-worker")),
@@ -70,5 +77,43 @@ async fn nobody_but_the_coordinator_tells_observers() {
         for subject in [subjects::event(&fleet(), "verdict"), Subject::received("pvf.v4.coordinator.announce")] {
             assert_refused(&mut stranger, &mut witness, &subject, b"{}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_but_the_coordinator_reads_or_writes_the_lease() {
+    let fleet = SecuredFleet::start().await;
+    let mut witness = fleet.server.witness();
+    let stream = "KV_pvf-coordinator";
+    let subjects = [
+        format!("$JS.API.STREAM.MSG.GET.{stream}"),
+        format!("$JS.API.DIRECT.GET.{stream}"),
+        format!("$JS.API.DIRECT.GET.{stream}.$KV.pvf-coordinator.lease"),
+        format!("$JS.API.STREAM.INFO.{stream}"),
+        format!("$JS.API.STREAM.CREATE.{stream}"),
+        format!("$JS.API.STREAM.UPDATE.{stream}"),
+        format!("$JS.API.STREAM.DELETE.{stream}"),
+        format!("$JS.API.STREAM.PURGE.{stream}"),
+        format!("$JS.API.STREAM.MSG.DELETE.{stream}"),
+        format!("$JS.API.CONSUMER.CREATE.{stream}"),
+        // A stream of one's own that copies the lease, or takes what is sent to its subject.
+        "$JS.API.STREAM.CREATE.own".into(),
+        "$JS.API.STREAM.NAMES".into(),
+        "$KV.pvf-coordinator.lease".into(),
+    ];
+    let others = ["client", "prepare-worker", "execute-worker", "observer"].map(|name| fleet.server.raw(name));
+    let strangers = fleet.server.strangers().into_iter().map(|(_, stranger)| stranger);
+    for mut stranger in others.into_iter().chain(strangers) {
+        for subject in &subjects {
+            assert_refused(&mut stranger, &mut witness, &Subject::received(subject), b"{}");
+        }
+        // The server's answers to the coordinator.
+        let answer = Subject::received("_INBOX.coordinator.@jetstream.x");
+        assert_refused(&mut stranger, &mut witness, &answer, b"{}");
+    }
+    // The coordinator uses nothing but this stream.
+    let mut coordinator = fleet.server.raw("coordinator");
+    for subject in ["$JS.API.STREAM.CREATE.own", "$JS.API.STREAM.DELETE.KV_other", "$KV.other.lease"] {
+        assert_refused(&mut coordinator, &mut witness, &Subject::received(subject), b"{}");
     }
 }

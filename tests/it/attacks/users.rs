@@ -131,8 +131,8 @@ fn permissions_are_printed_for_servers_and_for_nsc() {
     assert!(of_observer.starts_with("{ publish: { allow: [\"pvf.v4.status\","), "{of_observer}");
     assert_eq!(
         text(&["client", "--nsc", "--fleet", "f"]),
-        "--allow-pub \"f.v4.client.{{name()}}.*.req,f.v4.worker.*.*.*.pull,f.v4.status,_INBOX.*.{{name()}}.>\" \
-         --allow-sub \"f.v4.client.{{name()}}.*.verdict,f.v4.client.{{name()}}.*.pull,_INBOX.{{name()}}.>\"\n"
+        "--allow-pub 'f.v4.client.{{name()}}.*.req,f.v4.worker.*.*.*.pull,f.v4.status,_INBOX.*.{{name()}}.>' \
+         --allow-sub 'f.v4.client.{{name()}}.*.verdict,f.v4.client.{{name()}}.*.pull,f.v4.coordinator.announce,_INBOX.{{name()}}.>'\n"
     );
     let of_worker: serde_json::Value = serde_json::from_str(&text(&["prepare-worker", "w", "--json"])).unwrap();
     assert_eq!(of_worker["subscribe"][0], "pvf.v4.worker.prepare.w.*.cmd");
@@ -146,10 +146,11 @@ fn the_page_about_permissions_has_what_is_rendered() {
     for role in Role::ALL {
         let allowed = pvf_shared::permissions::permissions(role, &user("U"), &FleetName::parse("f").unwrap());
         let cell = |subjects: &[String]| {
-            let subjects: Vec<_> = subjects
-                .iter()
-                .map(|subject| format!("`{}`", subject.replacen("f.v4", "F.v4", 1).replacen("f.from", "F.from", 1)))
-                .collect();
+            let shown = |subject: &String| {
+                let names = [("f.v4", "F.v4"), ("f.from", "F.from"), ("f-coord", "F-coord")];
+                names.iter().fold(format!("`{subject}`"), |text, (from, to)| text.replace(from, to))
+            };
+            let subjects: Vec<_> = subjects.iter().map(shown).collect();
             subjects.join("<br>")
         };
         let line = format!("| {role} | {} | {} |", cell(&allowed.publish), cell(&allowed.subscribe));

@@ -34,7 +34,7 @@ pub struct NatsServer {
     port: u16,
     /// Where its monitoring answers.
     monitor: u16,
-    /// The lines of its configuration that every server has.
+    /// The lines of its configuration that stay when it is reloaded.
     base: String,
     process: Process,
     dir: TempDir,
@@ -46,14 +46,30 @@ impl NatsServer {
         Self::start_with(max_payload, "").await
     }
 
-    /// Starts a server with this `max_payload`, bytes, and more lines of configuration.
+    /// Starts a server with JetStream, this `max_payload`, bytes, and more lines of configuration. With an operator it has
+    /// no JetStream: accounts would need limits for it.
     pub async fn start_with(max_payload: usize, more: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
+        let store = dir.path().join("jetstream");
+        if more.contains("operator:") {
+            return Self::start_in(dir, max_payload, ["", more]).await;
+        }
+        let jetstream = format!("jetstream {{ store_dir: \"{}\", max_file_store: 64M }}\n", store.display());
+        Self::start_in(dir, max_payload, [&jetstream, more]).await
+    }
+
+    /// Starts a server without JetStream.
+    pub async fn start_without_jetstream() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), DEFAULT_PAYLOAD, ["", ""]).await
+    }
+
+    /// Starts a server with lines of configuration that it keeps, and more that can be replaced.
+    async fn start_in(dir: TempDir, max_payload: usize, [kept, more]: [&str; 2]) -> Self {
         for _ in 0..ATTEMPTS {
             let (port, monitor) = (free_port(), free_port());
             let base = format!(
                 "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor}\"\nmax_payload: {max_payload}\n\
-                 max_pending: {}\n",
+                 max_pending: {}\n{kept}",
                 8 * max_payload
             );
             std::fs::write(dir.path().join("nats.conf"), format!("{base}{more}\n"))

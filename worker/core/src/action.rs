@@ -73,6 +73,11 @@ pub enum Notice {
         /// The coordinator's token.
         token: FencingToken,
     },
+    /// Another coordinator announced itself: the worker registers with it.
+    CoordinatorReplaced {
+        /// Its token.
+        token: FencingToken,
+    },
     /// The coordinator does not know this worker: it registers again.
     RegistrationLost,
     /// The coordinator refuses this worker.

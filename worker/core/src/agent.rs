@@ -5,7 +5,7 @@ use crate::{
     job::Job,
     state::{Phase, WorkerState},
 };
-use pvf_proto::{time::Timestamp, wire::CommandRefusal};
+use pvf_proto::{ids::FencingToken, time::Timestamp, wire::CommandRefusal};
 
 /// The core of a worker's agent. Its contract is in the [crate's documentation](crate).
 #[derive(Debug)]
@@ -49,6 +49,7 @@ impl Agent {
                 state.on_report_answered(attempt, answer, now);
             }
             Event::Answered { request, answer } => state.on_beat_answered(request, answer),
+            Event::Announced { token } => state.on_announced(token, now),
             Event::Fetched { fetch } => state.on_fetched(fetch),
             Event::FetchFailed { fetch, outcome, usage } => state.on_fetch_failed(fetch, outcome, usage, now),
             Event::Began { run } => state.on_began(run),
@@ -95,6 +96,11 @@ impl Agent {
         };
         let jobs = state.jobs.values().filter_map(Job::timeout);
         jobs.chain(drained).chain([state.registration.next_beat]).min()
+    }
+
+    /// Whether the worker has heard of this token, or of a higher one.
+    pub fn knows(&self, token: FencingToken) -> bool {
+        token <= self.state.token
     }
 
     /// Whether the coordinator accepted the registration and has not forgotten it, as far as the worker knows.

@@ -49,8 +49,8 @@ impl WorkerState {
     }
 
     fn on_dispatch(&mut self, dispatch: Dispatch, reply: Option<Subject>, now: Timestamp) {
-        for report in &dispatch.acknowledged {
-            self.acknowledge((*report).into());
+        if dispatch.token >= self.token {
+            dispatch.acknowledged.iter().for_each(|report| self.acknowledge((*report).into()));
         }
         match self.admit(&dispatch) {
             Ok(Admission::New) => self.take(dispatch, reply, now),

@@ -2,6 +2,7 @@
 
 use crate::{AttemptKey, FetchId, RunId};
 use pvf_proto::{
+    ids::FencingToken,
     job::{JobOutcome, JobUsage},
     subjects::Subject,
     wire::{ToWorker, WorkerReply},
@@ -32,6 +33,12 @@ pub enum Event {
         request: Request,
         /// The answer, or why there is none.
         answer: Result<WorkerReply, String>,
+    },
+    /// Another coordinator is active. The shell has given up the registration or heartbeat that was under way, and has
+    /// answered it.
+    Announced {
+        /// Its fencing token.
+        token: FencingToken,
     },
     /// What a job needs is on this machine.
     Fetched {

@@ -6,6 +6,7 @@ use crate::{
     state::{Phase, WorkerState},
 };
 use pvf_proto::{
+    ids::FencingToken,
     time::Timestamp,
     wire::{Heartbeat, WorkerHello, WorkerReply},
 };
@@ -38,6 +39,17 @@ impl WorkerState {
             self.registration.in_flight = Some(Request::Register);
             self.push(Action::Register(Box::new(hello)));
         }
+    }
+
+    /// Another coordinator is active: the worker registers with it at once. It may have done so already.
+    pub(crate) fn on_announced(&mut self, token: FencingToken, now: Timestamp) {
+        if token <= self.token {
+            return;
+        }
+        self.token = token;
+        self.registration.registered = false;
+        self.notice(Notice::CoordinatorReplaced { token });
+        self.on_heartbeat_due(now);
     }
 
     /// A registration or heartbeat was answered, or not.

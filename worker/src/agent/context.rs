@@ -1,6 +1,6 @@
 //! What the tasks of a worker work with.
 
-use super::{cache::ArtifactCache, transfers::Inputs};
+use super::{cache::ArtifactCache, records::Records, transfers::Inputs};
 use crate::supervise::JobRunner;
 use pvf_shared::{pull::Results, store::BlobStore};
 
@@ -12,6 +12,8 @@ pub(super) struct JobContext {
     pub(super) inputs: Inputs,
     /// Large results, until their clients have pulled them or they are too old.
     pub(super) results: Results,
+    /// What is kept of jobs for whoever looks into their outcomes.
+    pub(super) records: Records,
     /// Larger results are kept here, bytes.
     pub(super) inline_max: usize,
 }

@@ -6,7 +6,7 @@ use super::{
     messages::TaskMessage,
     transfers::upload,
 };
-use crate::supervise::{Prepared, SlotGrant};
+use crate::supervise::{JobTrace, Prepared, SlotGrant};
 use futures::FutureExt as _;
 use pvf_shared::{
     Bytes,
@@ -94,15 +94,17 @@ impl JobContext {
                 let (outcome, mut usage) =
                     guarded(self.prepare(job, code), PrepareOutcome::Internal, job.limits()).await;
                 usage.io = fetching + started.elapsed().saturating_sub(usage.wall);
+                usage.record = self.records.keep(&job.artifact.engine, JobTrace::default());
                 (JobOutcome::Prepare(outcome), usage)
             }
             (JobSpec::Execute(job), Some(Inputs::Execute { block_data, artifact })) => {
                 let execution = async {
-                    let (outcome, usage) =
+                    let (outcome, usage, trace) =
                         self.runner.execute_with_grant(job, artifact.file(), block_data, grant).await;
                     let started = Instant::now();
                     let outcome = self.fit(outcome);
-                    (outcome, JobUsage { io: fetching + started.elapsed(), ..usage })
+                    let record = self.records.keep(&job.artifact.engine, trace);
+                    (outcome, JobUsage { io: fetching + started.elapsed(), record, ..usage })
                 };
                 let (outcome, usage) = guarded(execution, ExecuteOutcome::Internal, job.limits()).await;
                 (JobOutcome::Execute(outcome), usage)

@@ -17,6 +17,6 @@ pub(super) enum TaskMessage {
     Ended { run: RunId, outcome: JobOutcome, usage: JobUsage },
     /// The self-test passed, or why it failed.
     SelfTested(Result<(), String>),
-    /// A request was answered, or not in time.
-    Answered { request: Request, answer: Result<WorkerReply, String> },
+    /// A request was answered, or not in time. `beat`: the number of the registration or heartbeat.
+    Answered { request: Request, answer: Result<WorkerReply, String>, beat: Option<u64> },
 }

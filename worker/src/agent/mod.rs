@@ -1,7 +1,7 @@
 //! The worker's agent: the shell around its pure core ([`pvf_worker_core`]).
 //!
 //! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `fetches`
-//! gets to this machine what jobs need, `jobs` is the task of one run, `messages` is what tasks tell the loop, `runs`
+//! gets to this machine what jobs need, `jobs` is the task of one run, `records` is what is kept of jobs for people, `messages` is what tasks tell the loop, `runs`
 //! keeps those tasks and what is known of their processes, `self_test` decides when the machine is tested, `cache` has
 //! the copies of artifacts. Dropping the agent, or a run, kills and reaps the processes that belong to it.
 
@@ -12,6 +12,7 @@ mod fetches;
 mod inputs;
 mod jobs;
 mod messages;
+mod records;
 mod runs;
 mod self_test;
 mod shell;
@@ -36,6 +37,7 @@ use pvf_shared::{
     wire::{SPEAKS, WorkerHello, WorkerKind},
 };
 use pvf_worker_core::AgentConfig;
+use records::Records;
 use shell::{Shell, Status};
 use std::{
     path::{Path, PathBuf},
@@ -188,7 +190,8 @@ impl Worker {
         };
         let inputs = Inputs::new(config.fleet.clone(), bus.clone(), read_room);
         let (results, inline_max) = (Results::new(ResultLimits::default()), inline_max_on(bus.max_payload()));
-        let jobs = Arc::new(JobContext { store, runner, cache, inputs, results, inline_max });
+        let records = Records::new(registration.host.clone(), registration.version.clone());
+        let jobs = Arc::new(JobContext { store, runner, cache, inputs, results, records, inline_max });
         let agent = AgentConfig { kind: config.kind, registration, timing: config.timing, drain: config.drain };
         let status = Status { metrics, http: Http::new() };
         Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status, self_test: config.self_test })

@@ -14,6 +14,7 @@ use crate::metrics::WorkerMetrics;
 use futures::StreamExt as _;
 use pvf_shared::{
     bus::{BusError, Message, Subscription},
+    content::Content,
     http::Http,
     identity::WorkerId,
     pull, subjects,
@@ -58,6 +59,13 @@ impl Clock {
     }
 }
 
+/// A registration or heartbeat that is under way.
+struct Beat {
+    n: u64,
+    request: Request,
+    task: AbortHandle,
+}
+
 /// The task that answers pulls of results, until this is dropped.
 struct Holder(AbortHandle);
 
@@ -73,6 +81,10 @@ pub(super) struct Shell {
     clock: Clock,
     client: CoordinatorClient,
     commands: Subscription,
+    announcements: Subscription,
+    /// The registration or heartbeat that is under way.
+    beat: Option<Beat>,
+    last_beat: u64,
     jobs: Arc<JobContext>,
     fetches: Fetches,
     runs: Runs,
@@ -91,10 +103,12 @@ impl Shell {
         let own = &config.registration;
         let id = WorkerId::new(config.kind, bus.user());
         let pulls = bus.subscribe(&subjects::worker_pulls(&fleet, &id)).await?;
-        let results = jobs.results.clone();
-        let holder = tokio::spawn(pull::serve(bus.clone(), pulls, move |content| results.find(content)));
+        let (results, records) = (jobs.results.clone(), jobs.records.clone());
+        let find = move |content: &Content| results.find(content).or_else(|| records.find(content));
+        let holder = tokio::spawn(pull::serve(bus.clone(), pulls, find));
         let client = CoordinatorClient::new(bus, fleet, id, config.timing.ack);
         let commands = client.commands().await?;
+        let announcements = client.announcements().await?;
         tracing::info!(worker = %id, slots = own.slots, engine = %own.engine, host = %own.host,
             "worker is ready");
         let clock = Clock::start();
@@ -108,6 +122,9 @@ impl Shell {
             clock,
             client,
             commands,
+            announcements,
+            beat: None,
+            last_beat: 0,
             jobs,
             fetches,
             runs,
@@ -131,7 +148,8 @@ impl Shell {
                     shutting_down = true;
                     Some(Event::Shutdown)
                 }
-                message = self.commands.next() => Some(command(message)),
+                message = self.commands.next() => self.command(message),
+                Some(message) = self.announcements.next() => self.announced(&message),
                 Some(message) = self.from_tasks.recv() => self.event_of(message),
                 () = until(due) => None,
             };
@@ -152,6 +170,31 @@ impl Shell {
         }
     }
 
+    /// A message on the worker's subject, or its end. The core refuses commands of a coordinator that was replaced;
+    /// acknowledgements say no token.
+    fn command(&self, message: Option<Message>) -> Option<Event> {
+        let Some(Message { payload, reply, .. }) = message else { return Some(Event::BusClosed) };
+        let obeyed = self.client.obeys(&payload);
+        Some(match wire::decode::<ToWorker>(&payload) {
+            Ok(ToWorker::Acknowledge { .. }) if !obeyed => return None,
+            Ok(message) => Event::Command { message, reply },
+            Err(error) => Event::MalformedCommand { why: error.to_string(), reply },
+        })
+    }
+
+    /// A coordinator announces itself. What the worker asked the one before is not waited for.
+    fn announced(&mut self, message: &Message) -> Option<Event> {
+        let term = self.client.announced(&message.payload)?;
+        if !self.core.knows(term.token)
+            && let Some(beat) = self.beat.take()
+        {
+            beat.task.abort();
+            let answer = Err("another coordinator announced itself".into());
+            self.core.handle(Event::Answered { request: beat.request, answer }, self.clock.now());
+        }
+        Some(Event::Announced { token: term.token })
+    }
+
     /// What a task's message means to the core. Outcomes of runs that were stopped meanwhile mean nothing.
     fn event_of(&mut self, message: TaskMessage) -> Option<Event> {
         match message {
@@ -170,7 +213,13 @@ impl Shell {
                 })
             }
             TaskMessage::Ended { run, outcome, usage } => Some(Event::Ended { run, outcome, usage }),
-            TaskMessage::Answered { request, answer } => Some(Event::Answered { request, answer }),
+            TaskMessage::Answered { request, answer, beat } => {
+                if beat.is_some() && self.beat.take_if(|of| Some(of.n) == beat).is_none() {
+                    // It was given up, and answered then.
+                    return None;
+                }
+                Some(Event::Answered { request, answer })
+            }
             TaskMessage::SelfTested(result) => {
                 Some(Event::Fit(self.self_tests.tested(result, &self.jobs, &self.to_loop)))
             }
@@ -220,13 +269,23 @@ impl Shell {
         }
     }
 
-    fn request(&self, request: Request, message: FromWorker) {
+    fn request(&mut self, request: Request, message: FromWorker) {
         let (client, to_loop) = (self.client.clone(), self.to_loop.clone());
-        tokio::spawn(async move {
+        let beat = match request {
+            Request::Register | Request::Heartbeat => {
+                self.last_beat += 1;
+                Some(self.last_beat)
+            }
+            Request::Report(_) => None,
+        };
+        let task = tokio::spawn(async move {
             let answer = client.request(&message).await;
             // The loop has ended, or takes it.
-            let _ = to_loop.send(TaskMessage::Answered { request, answer });
+            let _ = to_loop.send(TaskMessage::Answered { request, answer, beat });
         });
+        if let Some(n) = beat {
+            self.beat = Some(Beat { n, request, task: task.abort_handle() });
+        }
     }
 
     /// A job that has all that it needs at hand is ready at once, without a turn through a task.
@@ -252,6 +311,9 @@ impl Shell {
         self.status.metrics.noticed(notice);
         match notice {
             Notice::Registered { token } => tracing::info!(token = token.0, "registered with the coordinator"),
+            Notice::CoordinatorReplaced { token } => {
+                tracing::info!(token = token.0, "another coordinator is active: registering with it");
+            }
             Notice::RegistrationLost => tracing::warn!("the coordinator does not know this worker: registering again"),
             Notice::RegistrationRefused { why } => tracing::error!(%why, "the coordinator refuses this worker"),
             Notice::CoordinatorSilent { why } => tracing::warn!(error = %why, "the coordinator does not answer"),
@@ -286,15 +348,6 @@ impl Shell {
         } else {
             http.readiness.ready();
         }
-    }
-}
-
-/// A message on the worker's subject, or its end.
-fn command(message: Option<Message>) -> Event {
-    let Some(Message { payload, reply, .. }) = message else { return Event::BusClosed };
-    match wire::decode::<ToWorker>(&payload) {
-        Ok(message) => Event::Command { message, reply },
-        Err(error) => Event::MalformedCommand { why: error.to_string(), reply },
     }
 }
 

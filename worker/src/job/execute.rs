@@ -8,6 +8,7 @@ use crate::wasm::{Call, CallError, Ready, Runtime};
 use parity_scale_codec::{Compact, Decode as _, Encode as _};
 use pvf_shared::{
     candidate::ValidationResult,
+    record::Backtrace,
     verdict::{InvalidReason, clean_reason},
 };
 use std::borrow::Cow;
@@ -22,19 +23,22 @@ pub(super) fn run(runtime: &Runtime, ready: Option<Ready>, request: &ExecuteRequ
         None => Cow::Borrowed(request.block_data),
         Some(limit) => match sp_maybe_compressed_blob::decompress(request.block_data, limit as usize) {
             Ok(data) => data,
-            Err(_) => return JobReply::Invalid(InvalidReason::PovDecompression, Claims::default()),
+            Err(_) => {
+                let (why, claims) = (InvalidReason::PovDecompression, Claims::default());
+                return JobReply::Invalid(why, claims, Backtrace::default());
+            }
         },
     };
     let [prefix, suffix] = request.around_block_data;
     // The parts as they are: each byte is copied once, into the guest's memory.
     let len = Compact(block_data.len() as u32).encode();
     let params = [prefix, &len, &block_data, suffix];
-    let Call { output, memory_pages } = match ready {
+    let Call { output, memory_pages, backtrace } = match ready {
         Some(ready) => ready.call(&params),
         None => runtime.call(&params),
     };
     let claims = Claims { memory_pages, block_data: u32::try_from(block_data.len()).ok() };
-    let invalid = |why: &str| JobReply::Invalid(InvalidReason::WorkerReported(clean_reason(why)), claims);
+    let invalid = |why: &str| JobReply::Invalid(InvalidReason::WorkerReported(clean_reason(why)), claims, backtrace);
     match output {
         Ok(output) => match ValidationResult::decode(&mut &output[..]) {
             Ok(result) => JobReply::Valid(result.encode().into(), claims),

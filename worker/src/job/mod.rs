@@ -5,6 +5,7 @@ mod allocator;
 pub(crate) mod execute;
 mod failure;
 mod fork;
+mod guest_log;
 pub(crate) mod packet;
 mod prepare;
 mod process;

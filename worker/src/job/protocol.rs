@@ -17,6 +17,7 @@ use crate::{exit_status::ExitStatus, sandbox::Plan, wasm::CpuBaseline};
 use pvf_shared::{
     Bytes,
     params::ExecutorParams,
+    record::Backtrace,
     verdict::{InvalidReason, PrepareError},
 };
 use serde::{Deserialize, Serialize};
@@ -236,8 +237,8 @@ pub(crate) enum JobReply {
     PrepareFailed(PrepareError),
     /// The SCALE encoding of the `ValidationResult`.
     Valid(Bytes, Claims),
-    /// The candidate is invalid.
-    Invalid(InvalidReason, Claims),
+    /// The candidate is invalid. Where the guest trapped is only for people.
+    Invalid(InvalidReason, Claims, Backtrace),
     /// The artifact could not be linked or instantiated.
     Construction(String),
     /// The operating system refused what a call needs, before the call.

@@ -5,6 +5,7 @@
 use super::{
     failure::Failure,
     fork::{self, Fork},
+    guest_log,
     packet::{receive, send},
     process::exit,
     protocol::{MAX_COMMAND, TemplateCommand, TemplateReply, TemplateSetup},
@@ -28,9 +29,7 @@ use std::{
 /// Links the artifact, reports the result, then forks and reaps on command until the worker closes `control`.
 pub(super) fn run<H: HostFunctions>(setup: &TemplateSetup, control: OwnedFd) -> Result<(), Failure> {
     use_single_threaded_pool()?;
-    // A guest can query the log level and behave differently: it is the default level of the existing host's workers.
-    // No message is shown, as there is no logger.
-    log::set_max_level(log::LevelFilter::Error);
+    guest_log::init();
     let artifact = receive_artifact(&control)?;
     let engine = match ExecutionEngine::new(&setup.params, setup.baseline) {
         Ok(engine) => engine,

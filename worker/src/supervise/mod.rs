@@ -11,7 +11,7 @@
 //! * `artifact_file` verifies what a template is given to map; `block_data` has the file that a job maps.
 //! * `watch` enforces time limits; `job_memory` has the memory cgroup of a job.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
-//! * `outcome` is the blame table.
+//! * `outcome` is the blame table; `usage` and `trace` are for people.
 
 mod artifact_file;
 mod block_data;
@@ -33,6 +33,7 @@ mod self_test;
 mod slot_grant;
 mod stderr_capture;
 mod template;
+mod trace;
 mod usage;
 mod watch;
 
@@ -41,3 +42,4 @@ pub use block_data::{BlockData, BlockDataFile, BlockDataWriter};
 pub use outcome::Prepared;
 pub use runner::{JobRunner, probe_sandbox, probe_sandbox_up_to, start_spawner};
 pub use slot_grant::{JobProgress, SlotGrant, StartSignal};
+pub use trace::JobTrace;

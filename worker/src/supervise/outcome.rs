@@ -19,6 +19,7 @@ use pvf_shared::{
     blob::BlobRef,
     candidate::ValidationResult,
     job::ExecuteOutcome,
+    record::end_of,
     store::seal::Compiled,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError, clean_reason},
 };
@@ -37,6 +38,9 @@ pub enum Prepared {
 
 const OUT_OF_MEMORY: &str =
     "the kernel killed the job for lack of memory (the machine or its cgroup has less than its jobs may use)";
+
+/// Most bytes of stderr in a reason: the last ones say why a process exited.
+const STDERR_SHOWN: usize = 900;
 
 const BEYOND_ITS_LIMITS: &str = "signal 9, for more memory than a job within its limits can use";
 
@@ -101,7 +105,7 @@ fn exit_text(code: i32, stderr: &str) -> String {
         EXIT_MACHINE_REFUSED => "memory within the limits was refused",
         _ => "odd exit status",
     };
-    clean_reason(&format!("{what} ({code}): {}", stderr.trim()))
+    clean_reason(&format!("{what} ({code}): {}", end_of(stderr.trim().to_owned(), STDERR_SHOWN)))
 }
 
 fn malformed_reply(reply: &Bytes) -> String {
@@ -161,7 +165,7 @@ pub(super) fn execute_outcome(process: &FinishedProcess, cpu_limit: Duration) ->
             Ok(result) => ExecuteOutcome::Valid(BlobRef::Inline(result.encode().into())),
             Err(error) => job_error(format!("the job claims a result that does not decode: {error}")),
         },
-        Some((JobReply::Invalid(reason, _), _)) => ExecuteOutcome::Invalid(match reason {
+        Some((JobReply::Invalid(reason, ..), _)) => ExecuteOutcome::Invalid(match reason {
             InvalidReason::WorkerReported(why) => InvalidReason::WorkerReported(clean_reason(&why)),
             // Only the supervisor judges time.
             InvalidReason::HardTimeout { .. } => return job_error("the job claims a time-out".into()),
@@ -226,6 +230,7 @@ fn vetted(claimed: PrepareError) -> PrepareError {
 mod tests {
     use super::*;
     use crate::{exit_status::ExitStatus, job::protocol::Claims};
+    use pvf_shared::record::Backtrace;
 
     fn finished(status: libc::c_int, reply: &[u8]) -> FinishedProcess {
         FinishedProcess {
@@ -255,7 +260,10 @@ mod tests {
         assert!(job_error(&finished(0, b"")), "exit 0 without a reply");
         assert!(job_error(&finished(0, &forged[..6])), "half a reply");
         assert!(job_error(&finished(0, &[0xff; 64])));
-        let timeout = framed(&JobReply::Invalid(InvalidReason::HardTimeout { limit_ms: 1 }, Claims::default()), b"");
+        let timeout = framed(
+            &JobReply::Invalid(InvalidReason::HardTimeout { limit_ms: 1 }, Claims::default(), Backtrace::default()),
+            b"",
+        );
         assert!(job_error(&finished(0, &timeout)));
         assert!(
             job_error(&finished(3 << 8, &framed(&JobReply::Construction("x".into()), b""))),

@@ -7,6 +7,7 @@ use super::{
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
     preparation, probe, process,
     slot_grant::SlotGrant,
+    trace::JobTrace,
     usage,
     watch::{Limits, kernel_cpu_limit},
 };
@@ -189,17 +190,19 @@ impl JobRunner {
         artifact: &ArtifactFile,
         block_data: Bytes,
     ) -> (ExecuteOutcome, JobUsage) {
-        self.execute_with_grant(job, artifact, block_data, SlotGrant::immediate().0).await
+        let (outcome, usage, _) = self.execute_with_grant(job, artifact, block_data, SlotGrant::immediate().0).await;
+        (outcome, usage)
     }
 
-    /// As [`JobRunner::execute`], in the slot of this grant: the job may be staged behind another one.
+    /// As [`JobRunner::execute`], in the slot of this grant: the job may be staged behind another one. Also gives what
+    /// the job leaves for people.
     pub async fn execute_with_grant(
         &self,
         job: &ExecuteJob,
         artifact: &ArtifactFile,
         block_data: impl Into<BlockData>,
         mut grant: SlotGrant,
-    ) -> (ExecuteOutcome, JobUsage) {
+    ) -> (ExecuteOutcome, JobUsage, JobTrace) {
         let block_data = block_data.into();
         let (prefix, suffix) = job.context.around_block_data();
         let request = ExecuteRequest {
@@ -215,7 +218,7 @@ impl JobRunner {
         let input = JobInput { artifact, params: &job.executor_params, request, block_data: block_data.file() };
         let fork = match self.starter.start(&input, &mut grant).await {
             Ok(fork) => fork,
-            Err(error) => return (outcome::no_process(error), limits),
+            Err(error) => return (outcome::no_process(error), limits, JobTrace::default()),
         };
         let usage = MemoryUse::Execution {
             params: &job.executor_params,
@@ -228,9 +231,13 @@ impl JobRunner {
         let max_reply = job.executor_params.memory_page_limit() as usize * WASM_PAGE;
         let started = fork.started();
         match fork.finish(Limits::of_job(job.cpu_limit, 1), max_reply, memory, || grant.release()).await {
-            Ok(process) => (execute_outcome(&process, job.cpu_limit), usage::of_process(&process, limits)),
+            Ok(process) => {
+                let trace = JobTrace::of_process(&process);
+                (execute_outcome(&process, job.cpu_limit), usage::of_process(&process, limits), trace)
+            }
             Err(error) => {
-                (outcome::unknown_exit(&error, self.sandbox().plan()), JobUsage { wall: started.elapsed(), ..limits })
+                let usage = JobUsage { wall: started.elapsed(), ..limits };
+                (outcome::unknown_exit(&error, self.sandbox().plan()), usage, JobTrace::default())
             }
         }
     }

@@ -1,8 +1,8 @@
 //! A fork's stderr: a memory file of a fixed size, which costs the worker nothing unless the fork writes to it. Writes
 //! that do not fit fail.
 
-use super::pipes::STDERR_KEPT;
 use crate::sandbox::MAX_STDERR;
+use pvf_shared::record::MAX_LOG;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use std::{
     fs::File,
@@ -25,15 +25,14 @@ impl StderrCapture {
         Ok(Self(file.into()))
     }
 
-    /// The last [`STDERR_KEPT`] bytes that were written.
+    /// The last [`MAX_LOG`] bytes that were written: what the guest logged, and reports of panics.
     pub(super) fn tail(&self) -> String {
         // Both ends share one file position, which is where the fork's last write ended.
         let end = rustix::fs::tell(&self.0).unwrap_or(0).min(MAX_STDERR as u64);
-        let mut buffer = [0; STDERR_KEPT];
-        let len = (end as usize).min(STDERR_KEPT);
-        let tail = &mut buffer[..len];
-        match self.0.read_exact_at(tail, end - len as u64) {
-            Ok(()) => String::from_utf8_lossy(tail).into_owned(),
+        let len = (end as usize).min(MAX_LOG);
+        let mut tail = vec![0; len];
+        match self.0.read_exact_at(&mut tail, end - len as u64) {
+            Ok(()) => String::from_utf8_lossy(&tail).into_owned(),
             Err(_) => String::new(),
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn of_process(process: &FinishedProcess, limits: JobUsage) -> JobUsag
         JobUsage { cpu: process.exit.cpu, wall: process.wall, max_rss_kib: process.exit.max_rss_kib, ..limits };
     let Some((reply, _)) = process.reply.as_ref().and_then(split_reply) else { return usage };
     match reply {
-        JobReply::Valid(_, claims) | JobReply::Invalid(_, claims) => {
+        JobReply::Valid(_, claims) | JobReply::Invalid(_, claims, _) => {
             let Claims { memory_pages, block_data } = claims;
             usage.memory_pages = believed(memory_pages, limits.memory_pages_limit);
             // Of what was not compressed the worker knows it.
@@ -48,7 +48,7 @@ fn believed<T: PartialOrd + Copy>(claim: Option<T>, limit: Option<T>) -> Option<
 mod tests {
     use super::*;
     use crate::{exit_status::ExitStatus, supervise::job_memory::MemoryKill};
-    use pvf_shared::{Bytes, verdict::InvalidReason};
+    use pvf_shared::{Bytes, record::Backtrace, verdict::InvalidReason};
     use std::time::Duration;
 
     fn replied(reply: Option<&JobReply>) -> FinishedProcess {
@@ -78,7 +78,8 @@ mod tests {
 
     fn claimed(memory_pages: u32, block_data: u32, limits: JobUsage) -> JobUsage {
         let claims = Claims { memory_pages: Some(memory_pages), block_data: Some(block_data) };
-        of_process(&replied(Some(&JobReply::Invalid(InvalidReason::PovDecompression, claims))), limits)
+        let reply = JobReply::Invalid(InvalidReason::PovDecompression, claims, Backtrace::default());
+        of_process(&replied(Some(&reply)), limits)
     }
 
     #[test]

@@ -16,6 +16,11 @@ const WASMTIME_VERSION: &str = env!("PVF_WASMTIME_VERSION");
 /// changes.
 const ARTIFACT_VERSION: u32 = 3;
 
+/// The largest limit of the logical stack with which the frames of a trap are recorded, values. A call takes at least
+/// two, so there are at most half as many frames, which take some 10 MiB and 30 ms at most. Those of a larger stack that
+/// is used up could take more memory and time than a job may have. No verdict shows frames.
+const MAX_TRACED_STACK: u32 = 131_072;
+
 /// CPU features that compiled code may use: an x86-64 micro-architecture level. Explicit, because a machine rejects an
 /// artifact that uses features which the machine does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -120,9 +125,7 @@ fn config(params: &ExecutorParams, baseline: CpuBaseline) -> wasmtime::Result<Co
     config.cranelift_nan_canonicalization(true);
     config.profiler(ProfilingStrategy::None);
     config.max_wasm_stack(params.stack_native_max() as usize);
-    // No verdict shows the frames of a trap. Those of a stack that is used up would take several times its memory, and
-    // more than a job may have from 2 GiB of stack on.
-    config.wasm_backtrace(false);
+    config.wasm_backtrace(params.stack_logical_max() <= MAX_TRACED_STACK);
     config.memory_init_cow(true);
     config.memory_guaranteed_dense_image_size(u64::MAX);
     // The threads proposal has no line here: it is not compiled in.

@@ -1,6 +1,6 @@
 //! The host functions that a guest can import, and their access to the guest's memory and heap.
 
-use pvf_shared::params::ExecutorParams;
+use pvf_shared::{params::ExecutorParams, record::Backtrace};
 use sc_allocator::FreeingBumpHeapAllocator;
 use sp_wasm_interface::{Function, FunctionContext, HostFunctionRegistry, HostFunctions, Pointer, WordSize};
 use std::collections::HashMap;
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) allocator: Option<FreeingBumpHeapAllocator>,
     /// The message that the guest registered before it trapped.
     pub(super) panic_message: Option<String>,
+    /// Where it trapped.
+    pub(super) backtrace: Backtrace,
 }
 
 /// The guest's memory, for the allocator.

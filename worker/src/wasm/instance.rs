@@ -3,13 +3,14 @@
 //! invalid.
 
 use super::{
+    backtrace::{frames_of, text_without_frames},
     busy_image::retry_ebusy,
     config::{CpuBaseline, engine},
     externalities::ValidationExternalities,
     guest_limits::{GuestLimits, os_error},
     host_functions::{GuestMemory, PvfHostFunctions, Registry, Rfc163HostFunctions, State},
 };
-use pvf_shared::{params::ExecutorParams, store::seal::Compiled, verdict::clean_reason};
+use pvf_shared::{params::ExecutorParams, record::Backtrace, store::seal::Compiled, verdict::clean_reason};
 use sc_allocator::FreeingBumpHeapAllocator;
 use sp_externalities::set_and_run_with_externalities;
 use sp_wasm_interface::HostFunctions;
@@ -48,7 +49,7 @@ impl CallError {
 
     /// A failure before the call.
     fn before_call(what: &str, error: &wasmtime::Error) -> Self {
-        let why = format!("{what}: {error:#}");
+        let why = format!("{what}: {}", text_without_frames(error));
         if os_error(error).is_some() { Self::Machine(clean_reason(&why)) } else { Self::construction(why) }
     }
 }
@@ -60,11 +61,13 @@ pub struct Call {
     pub output: Result<Vec<u8>, CallError>,
     /// Size of the guest's memory after the call, pages of 64 KiB; `None` if the guest could not be called.
     pub memory_pages: Option<u32>,
+    /// Where the guest trapped.
+    pub backtrace: Backtrace,
 }
 
 impl Call {
     fn failed(error: CallError) -> Self {
-        Self { output: Err(error), memory_pages: None }
+        Self { output: Err(error), memory_pages: None, backtrace: Backtrace::default() }
     }
 }
 
@@ -232,7 +235,8 @@ impl Runtime {
             retry_ebusy(|| {
                 let limits = GuestLimits::new(self.memory_limit);
                 let max_pages = (self.memory_limit / PAGE) as u32;
-                let state = State { limits, max_pages, memory: None, allocator: None, panic_message: None };
+                let backtrace = Backtrace::default();
+                let state = State { limits, max_pages, memory: None, allocator: None, panic_message: None, backtrace };
                 let mut store = Store::new(&self.engine, state);
                 store.limiter(|state| &mut state.limits);
                 let instance = self.linked.instantiate(&mut store)?;
@@ -277,7 +281,8 @@ fn guarded_call(store: &mut Store<State>, exports: Result<Exports, CallError>, p
     };
     let called = catch_unwind(AssertUnwindSafe(|| call(store, &exports, params)));
     let output = called.unwrap_or_else(|panic| Err(CallError::HostPanic(message(&*panic))));
-    Call { output, memory_pages: u32::try_from(exports.memory.size(&*store)).ok() }
+    let backtrace = std::mem::take(&mut store.data_mut().backtrace);
+    Call { output, memory_pages: u32::try_from(exports.memory.size(&*store)).ok(), backtrace }
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -298,7 +303,8 @@ fn call(store: &mut Store<State>, exports: &Exports, params: &[&[u8]]) -> Result
     store.data_mut().allocator = Some(allocator);
 
     let packed = entry.call(&mut *store, (u32::from(ptr) as i32, len as i32)).map_err(|error| {
-        // Without the frames around the cause: functions have no names there.
+        store.data_mut().backtrace = frames_of(&error);
+        // Without the frames around the cause: the reason does not depend on whether they are recorded.
         let cause = error.root_cause();
         match store.data_mut().panic_message.take() {
             Some(message) => CallError::invalid(format!("{message} ({cause})")),

@@ -1,6 +1,7 @@
 //! The only user of wasmtime: compiles, links and calls validation code. What is accepted and what it returns is
 //! consensus, to the bit; `docs/design/consensus.md` states the rules.
 
+mod backtrace;
 mod busy_image;
 mod compile;
 mod config;

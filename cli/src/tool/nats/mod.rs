@@ -61,7 +61,8 @@ fn show(global: &Global, role: Role, name: Option<&UserName>, nsc: bool) {
         None => template(role, &global.fleet),
     };
     if nsc {
-        println!("--allow-pub \"{}\" --allow-sub \"{}\"", allowed.publish.join(","), allowed.subscribe.join(","));
+        // Single quotes: a shell would read `$JS` as a variable.
+        println!("--allow-pub '{}' --allow-sub '{}'", allowed.publish.join(","), allowed.subscribe.join(","));
     } else if global.json {
         println!("{}", serde_json::json!({ "publish": allowed.publish, "subscribe": allowed.subscribe }));
     } else {

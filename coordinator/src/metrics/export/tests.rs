@@ -135,7 +135,7 @@ fn counts_and_sizes_are_those_published_last() {
         artifacts: 11,
         artifact_bytes: 12,
     };
-    counters.publish_sizes(Sizes { scheduler, bus_connected: true });
+    counters.publish_sizes(Sizes { scheduler, bus_connected: true, active: true });
     let expected = [
         "polkadot_pvf_prepare_enqueued 20",
         "polkadot_pvf_prepare_concluded 18",

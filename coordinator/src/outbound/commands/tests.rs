@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{Inbox, answer, cancel, dispatch, fleet, in_time, local_bus, new_worker, recall};
+use crate::testing::{Inbox, answer, cancel, dispatch, fleet, in_time, local_bus, new_worker, recall, term};
 use pvf_scheduler::Command;
 use pvf_shared::{
     Bytes,
@@ -13,7 +13,7 @@ const PAYLOAD: usize = 4096;
 
 fn commands(bus: &Arc<LocalBus>) -> (Commands, UnboundedReceiver<Event>) {
     let (events, received) = unbounded_channel();
-    (Commands::new(bus.clone(), fleet(), &ProtocolTimeouts::default(), events), received)
+    (Commands::new(bus.clone(), fleet(), &ProtocolTimeouts::default(), term(), events), received)
 }
 
 fn send(commands: &Commands, worker: WorkerId, messages: impl IntoIterator<Item = ToWorker>) {

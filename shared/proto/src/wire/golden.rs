@@ -22,7 +22,7 @@ use uuid::Uuid;
 mod optional;
 mod usage;
 
-use usage::{execution_usage, preparation_usage, usage};
+use usage::{execution_usage, preparation_usage, record, usage};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -205,6 +205,7 @@ fn clients(golden: &mut GoldenMessages) {
     }
     golden.add("ask reply", &AskReply { unknown: vec![request] });
     golden.add("status", &status());
+    golden.add("announcement", &Announcement { version: "v".into() });
 }
 
 fn verdicts(golden: &mut GoldenMessages) {
@@ -231,6 +232,7 @@ fn verdicts(golden: &mut GoldenMessages) {
     }
     let with_usage = Verdict { usage: usage(), ..verdict(Outcome::PrecheckOk) };
     golden.add("verdict with usage", &ToClient::Verdict(Box::new(with_usage)));
+    golden.add("job record", &record());
 }
 
 fn workers(golden: &mut GoldenMessages) {
@@ -358,10 +360,10 @@ fn every_message_has_its_golden_bytes() {
 
 #[test]
 fn another_version_is_refused_with_both_versions() {
-    let newer = rmp_serde::to_vec_named(&FrameOut { v: VERSION + 1, m: &"from the future" }).unwrap();
+    let newer = rmp_serde::to_vec_named(&FrameOut { v: VERSION + 1, by: None, m: &"from the future" }).unwrap();
     let error = decode::<FromClient>(&newer).unwrap_err();
     assert_eq!(error, WireError::NewerVersion { received: VERSION + 1, supported: VERSION });
-    let older = rmp_serde::to_vec_named(&FrameOut { v: SPEAKS.min - 1, m: &"from the past" }).unwrap();
+    let older = rmp_serde::to_vec_named(&FrameOut { v: SPEAKS.min - 1, by: None, m: &"from the past" }).unwrap();
     let error = decode::<FromClient>(&older).unwrap_err();
     assert_eq!(error, WireError::OlderVersion { received: SPEAKS.min - 1, supported: SPEAKS });
 }
@@ -373,7 +375,7 @@ fn truncated_and_foreign_bytes_are_malformed() {
         assert!(matches!(decode::<FromClient>(&message[..cut]), Err(WireError::Malformed { .. })), "cut at {cut}");
     }
     let long = "\x1b[2J".repeat(20_000);
-    let unknown = rmp_serde::to_vec_named(&FrameOut { v: VERSION, m: &long }).unwrap();
+    let unknown = rmp_serde::to_vec_named(&FrameOut { v: VERSION, by: None, m: &long }).unwrap();
     let error = decode::<FromClient>(&unknown).unwrap_err().to_string();
     assert!(error.len() <= MAX_REASON_LEN + 100 && !error.contains('\x1b'), "{} bytes", error.len());
     for bytes in [&b""[..], b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"] {

@@ -1,7 +1,8 @@
 //! The bus messages and their encoding. Bus messages are encoded and decoded only here.
 //!
-//! A frame is the MessagePack map `{"v": version, "m": message}` with named fields. A receiver refuses a newer version
-//! with [`WireError::NewerVersion`]. Within a version a field may be added only if an old receiver may ignore it.
+//! A frame is the MessagePack map `{"v": version, "by": term, "m": message}` with named fields. `by` is there in the
+//! messages and answers of a coordinator only: the [`Term`] in which it sent them. A receiver refuses a newer version with
+//! [`WireError::NewerVersion`]. Within a version a field may be added only if an old receiver may ignore it.
 //!
 //! `golden.txt` pins the bytes of every message. These parts of version 4 are reserved: nothing sends them today, and
 //! every receiver decodes them:
@@ -11,6 +12,7 @@
 //! * [`InternalError::Bus`](crate::verdict::InternalError::Bus): a component that lost the bus cannot report it over
 //!   the bus.
 
+mod announcement;
 mod from_client;
 mod from_worker;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod to_worker;
 mod version;
 
 pub use crate::identity::WorkerKind;
+pub use announcement::Announcement;
 pub use from_client::{
     ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED, Refusal,
     StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
@@ -40,9 +43,13 @@ pub use to_client::{
 pub use to_worker::{Dispatch, DispatchReply, MAX_HOLDERS, ToWorker};
 pub use version::{SPEAKS, VERSION, VersionRange};
 
-use crate::verdict::clean_reason;
+use crate::{ids::Term, verdict::clean_reason};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
+};
+use std::fmt;
 
 /// Why a message could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,15 +80,44 @@ pub enum WireError {
     },
 }
 
-/// The version of a frame, whatever its message is.
+/// The version of a frame, whatever its message is. It is read without what stands behind it, so that a message is not
+/// gone through twice.
+struct FrameVersion(u16);
+
+impl<'de> Deserialize<'de> for FrameVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = FrameVersion;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a frame: a map with v and m")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FrameVersion, A::Error> {
+                while let Some(key) = map.next_key::<&str>()? {
+                    if key == "v" {
+                        return map.next_value().map(FrameVersion);
+                    }
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Err(A::Error::missing_field("v"))
+            }
+        }
+        deserializer.deserialize_map(Reads)
+    }
+}
+
+/// The term of a frame, whatever its message is.
 #[derive(Deserialize)]
-struct FrameVersion {
-    v: u16,
+struct FrameTerm {
+    #[serde(default)]
+    by: Option<Term>,
 }
 
 #[derive(Serialize)]
 struct FrameOut<'a, T> {
     v: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<Term>,
     m: &'a T,
 }
 
@@ -103,8 +139,10 @@ impl WireMessage for FromWorker {}
 impl WireMessage for WorkerReply {}
 impl WireMessage for ToWorker {}
 impl WireMessage for DispatchReply {}
+impl WireMessage for Announcement {}
 impl WireMessage for Pull {}
 impl WireMessage for PullReply {}
+impl WireMessage for crate::record::JobRecord {}
 
 /// Encodes a part of a message for hashing.
 fn encode_part(part: &impl Serialize) -> Vec<u8> {
@@ -116,7 +154,12 @@ fn encode_part(part: &impl Serialize) -> Vec<u8> {
 
 /// Encodes a message.
 pub fn encode<T: WireMessage>(message: &T) -> Bytes {
-    encode_frame(&FrameOut { v: VERSION, m: message })
+    encode_frame(&FrameOut { v: VERSION, by: None, m: message })
+}
+
+/// Encodes a message of a coordinator.
+pub fn encode_by<T: WireMessage>(term: Term, message: &T) -> Bytes {
+    encode_frame(&FrameOut { v: VERSION, by: Some(term), m: message })
 }
 
 fn encode_frame(frame: &FrameOut<'_, impl Serialize>) -> Bytes {
@@ -132,12 +175,17 @@ pub fn decode<T: WireMessage>(bytes: &[u8]) -> Result<T, WireError> {
     decode_frame(bytes)
 }
 
+/// The term in which a coordinator sent a message; `None` if the message does not say, or cannot be decoded.
+pub fn term_of(bytes: &[u8]) -> Option<Term> {
+    rmp_serde::from_slice::<FrameTerm>(bytes).ok()?.by
+}
+
 /// Decodes a message that may borrow from its bytes.
 fn decode_frame<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
     // The error may quote any part of untrusted input, and it goes into logs and back to the sender.
     let malformed =
         |e: rmp_serde::decode::Error| WireError::Malformed { len: bytes.len(), why: clean_reason(&e.to_string()) };
-    let FrameVersion { v } = rmp_serde::from_slice(bytes).map_err(malformed)?;
+    let FrameVersion(v) = rmp_serde::from_slice(bytes).map_err(malformed)?;
     if v > VERSION {
         return Err(WireError::NewerVersion { received: v, supported: VERSION });
     }

@@ -30,12 +30,12 @@ enum WorkerReply<'a> {
 
 /// The refusal of whatever a client of version 3 asks.
 pub fn refuse_older_client(why: &str) -> Bytes {
-    encode_frame(&FrameOut { v: OLDER, m: &ClientReply::Refused(Refusal::Malformed(why)) })
+    encode_frame(&FrameOut { v: OLDER, by: None, m: &ClientReply::Refused(Refusal::Malformed(why)) })
 }
 
 /// The refusal of whatever a worker of version 3 says.
 pub fn refuse_older_worker(why: &str) -> Bytes {
-    encode_frame(&FrameOut { v: OLDER, m: &WorkerReply::Refused(why) })
+    encode_frame(&FrameOut { v: OLDER, by: None, m: &WorkerReply::Refused(why) })
 }
 
 #[cfg(test)]

@@ -8,16 +8,24 @@ mod context;
 mod events;
 #[cfg(feature = "executable")]
 mod files;
+#[cfg(feature = "lease")]
+mod lease;
 mod requests;
 mod url;
 
 #[cfg(feature = "executable")]
 pub use args::NatsArgs;
 pub use connection::{Credentials, NatsConnection, Secret, Tls};
+#[cfg(feature = "lease")]
+pub use lease::{LeaseBucket, LeaseEntry, LeaseError, LeaseSettings, Sighting};
 pub use url::{parse_servers, without_secrets};
 
 use super::{Bus, BusError, Message, PendingAnswer, Subscription};
-use crate::{identity::UserName, retry, subjects::Subject};
+use crate::{
+    identity::UserName,
+    retry,
+    subjects::{Subject, jetstream_inbox_prefix},
+};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -74,6 +82,7 @@ impl NatsBus {
         let user = to.user().map_err(refused)?;
         let options = ConnectOptions::new()
             .name(name)
+            .custom_inbox_prefix(jetstream_inbox_prefix(&user))
             .connection_timeout(of_each)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .client_capacity(SEND_CAPACITY)

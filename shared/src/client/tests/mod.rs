@@ -1,6 +1,8 @@
 //! Tests of the client against a coordinator that the test plays itself, on the local bus. The clock is virtual: it
 //! advances to the next timer when every task waits.
 
+mod bundles;
+mod coordinators;
 mod deadlines;
 mod lifecycle;
 mod payloads;
@@ -11,12 +13,12 @@ use crate::{
     bus::{Bus as _, Subscription, local::LocalBus},
     candidate::{BlockDataForm, CandidateContext, ValidationResult},
     identity::WorkerId,
-    ids::{CodeHash, RequestId, StorageRoot},
+    ids::{CodeHash, FencingToken, RequestId, StorageRoot, Term},
     params::ExecutorParams,
     priority::ExecuteKind,
     subjects::Subject,
     verdict::{Outcome, WireOutcome},
-    wire::{AskReply, Submission, Timings, ToClient, Verdict, VerdictUsage, WireMessage},
+    wire::{Announcement, AskReply, Submission, Timings, ToClient, Verdict, VerdictUsage, WireMessage},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -106,6 +108,12 @@ impl Fixture {
         submission
     }
 
+    /// A coordinator with this token announces itself.
+    async fn announce(&self, token: u64) {
+        let message = wire::encode_by(term(token), &Announcement { version: "test".into() });
+        self.bus.publish(&subjects::announcements(&self.config.fleet), message).await.unwrap();
+    }
+
     async fn reply(&self, reply: &Subject, message: &impl WireMessage) {
         self.bus.publish(reply, wire::encode(message)).await.unwrap();
     }
@@ -117,7 +125,11 @@ impl Fixture {
 
     /// Publishes the verdict of a request that this worker decided.
     async fn send_verdict_of(&self, submission: &Submission, outcome: WireOutcome, worker: Option<WorkerId>) {
-        let verdict = Verdict {
+        self.publish(self.verdict(submission, outcome, worker)).await;
+    }
+
+    fn verdict(&self, submission: &Submission, outcome: WireOutcome, worker: Option<WorkerId>) -> Verdict {
+        Verdict {
             request: submission.id,
             outcome,
             code_hash: submission.code,
@@ -126,7 +138,10 @@ impl Fixture {
             worker,
             attempts: 1,
             usage: VerdictUsage::default(),
-        };
+        }
+    }
+
+    async fn publish(&self, verdict: Verdict) {
         let message = wire::encode(&ToClient::Verdict(Box::new(verdict)));
         self.bus.publish(&subjects::client_verdicts(&self.config.fleet, &self.client.inner.id), message).await.unwrap();
     }
@@ -137,6 +152,10 @@ impl Fixture {
             panic!("unexpected message: {:?}", wire::decode::<FromClient>(&message.unwrap().payload));
         }
     }
+}
+
+fn term(token: u64) -> Term {
+    Term { token: FencingToken(token), id: uuid::Uuid::nil() }
 }
 
 async fn coordinator_inbox(bus: &LocalBus) -> Subscription {

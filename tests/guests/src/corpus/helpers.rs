@@ -25,6 +25,16 @@ pub fn returns(result: &[u8]) -> Vec<u8> {
     ))
 }
 
+/// A guest that logs an error, and traps in a function of its own: the second function, behind that of the log.
+pub fn logs_and_traps() -> Vec<u8> {
+    guest(
+        r#"(import "env" "ext_logging_log_version_1" (func $log (param i32 i64 i64)))"#,
+        r#"(data (i32.const 8) "runtime") (data (i32.const 16) "the block is bad")
+           (func $fail (call $log (i32.const 0) (i64.const 0x700000008) (i64.const 0x1000000010)) unreachable)"#,
+        "(call $fail)",
+    )
+}
+
 /// A guest that returns the parent head as the new head, with watermark 0 and nothing else. It builds the result in
 /// place: the encoded head is at the start of the parameters, and the guest overwrites what follows with the rest of a
 /// result, which is eleven zeros.

@@ -307,6 +307,7 @@ fn describe(action: Action) -> String {
         Action::Leave => "leave".into(),
         Action::Notice(notice) => match notice {
             Notice::Registered { token } => format!("registered {}", token.0),
+            Notice::CoordinatorReplaced { token } => format!("coordinator replaced by {}", token.0),
             Notice::RegistrationLost => "registration lost".into(),
             Notice::RegistrationRefused { .. } => "registration refused".into(),
             Notice::CoordinatorSilent { .. } => "coordinator silent".into(),

@@ -180,3 +180,28 @@ fn without_a_bus_the_worker_leaves() {
     f.tell(Event::BusClosed);
     f.expect(&["stop r1", "leave"]);
 }
+
+#[test]
+fn a_worker_registers_at_once_with_a_coordinator_that_announces_itself() {
+    let mut f = unregistered();
+    f.pass(Duration::ZERO);
+    f.answer(Request::Register, Ok(WorkerReply::Welcome { token: TOKEN }));
+    f.dispatch(dispatch(1, 0));
+    f.pass(Duration::from_millis(500));
+    f.skip();
+    // One that it knows already, and an earlier one.
+    for token in [TOKEN, FencingToken(6)] {
+        f.tell(Event::Announced { token });
+        f.expect(&[]);
+    }
+    f.tell(Event::Announced { token: FencingToken(8) });
+    f.expect(&["coordinator replaced by 8", "register [1.1]"]);
+    assert!(!f.agent.is_registered() && f.agent.knows(FencingToken(8)));
+    f.answer(Request::Register, Ok(WorkerReply::Welcome { token: FencingToken(8) }));
+    f.expect(&["registered 8"]);
+    f.pass(BEAT);
+    f.expect(&["heartbeat [1.1]"]);
+    // What the one before still commands is refused.
+    f.dispatch(dispatch(2, 0));
+    f.expect(&["refused", "d2: stale-token"]);
+}

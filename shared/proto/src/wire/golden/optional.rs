@@ -26,3 +26,15 @@ fn inconsistencies_are_sent_only_if_there_are_some() {
     assert_eq!(with.len(), without.len() + 1 + name.len() + 1);
     assert!(with.windows(name.len()).any(|bytes| bytes == name));
 }
+
+#[test]
+fn a_message_of_a_coordinator_says_its_term_and_earlier_receivers_ignore_it() {
+    let term = Term { token: FencingToken(17), id: uuid(27) };
+    let without = encode(&SubmitReply::Accepted);
+    let with = encode_by(term, &SubmitReply::Accepted);
+    assert_eq!((term_of(&with), term_of(&without), term_of(b"x")), (Some(term), None, None));
+    assert_eq!(decode::<SubmitReply>(&with).unwrap(), SubmitReply::Accepted);
+    let golden =
+        "83a176 04 a26279 82 a5746f6b656e 11 a26964 c410 0000000000000000000000000000001b a16d a86163636570746564";
+    assert_eq!(hex::encode(&with), golden.replace(' ', ""));
+}
