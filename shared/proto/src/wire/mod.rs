@@ -46,7 +46,7 @@ pub use version::{SPEAKS, VERSION, VersionRange};
 use crate::{ids::Term, verdict::clean_reason};
 use bytes::Bytes;
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer as _, Serialize,
     de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use std::fmt;
@@ -80,29 +80,36 @@ pub enum WireError {
     },
 }
 
-/// The version of a frame, whatever its message is. It is read without what stands behind it, so that a message is not
-/// gone through twice.
-struct FrameVersion(u16);
+/// Finds the version of a frame, whatever its message is, and leaves it here. What stands behind it is not read, so that
+/// a message is not gone through twice: a decoder may call that an error, which says nothing once the version is found.
+struct FindVersion<'a>(&'a mut Option<u16>);
 
-impl<'de> Deserialize<'de> for FrameVersion {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = FrameVersion;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a frame: a map with v and m")
+impl<'de> Visitor<'de> for FindVersion<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a frame: a map with v and m")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<&str>()? {
+            if key == "v" {
+                *self.0 = Some(map.next_value()?);
+                return Ok(());
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FrameVersion, A::Error> {
-                while let Some(key) = map.next_key::<&str>()? {
-                    if key == "v" {
-                        return map.next_value().map(FrameVersion);
-                    }
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Err(A::Error::missing_field("v"))
-            }
+            map.next_value::<IgnoredAny>()?;
         }
-        deserializer.deserialize_map(Reads)
+        Err(A::Error::missing_field("v"))
+    }
+}
+
+/// The version of a frame.
+fn version_of(bytes: &[u8]) -> Result<u16, rmp_serde::decode::Error> {
+    let mut version = None;
+    let read = rmp_serde::Deserializer::from_read_ref(bytes).deserialize_map(FindVersion(&mut version));
+    match version {
+        Some(version) => Ok(version),
+        None => read.and_then(|()| Err(rmp_serde::decode::Error::missing_field("v"))),
     }
 }
 
@@ -185,7 +192,7 @@ fn decode_frame<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError>
     // The error may quote any part of untrusted input, and it goes into logs and back to the sender.
     let malformed =
         |e: rmp_serde::decode::Error| WireError::Malformed { len: bytes.len(), why: clean_reason(&e.to_string()) };
-    let FrameVersion(v) = rmp_serde::from_slice(bytes).map_err(malformed)?;
+    let v = version_of(bytes).map_err(malformed)?;
     if v > VERSION {
         return Err(WireError::NewerVersion { received: v, supported: VERSION });
     }
