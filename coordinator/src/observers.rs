@@ -24,6 +24,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Events that may wait for the bus.
 const CAPACITY: usize = 1024;
+/// Events are sent this long after the first of them, all at once: nobody needs them sooner, and what requests and
+/// workers wait for goes before them.
+const GATHERING: Duration = Duration::from_millis(5);
 /// Refusals of submissions are told at most once in this time: in an overload there are many.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -86,32 +89,42 @@ impl Observers {
 
 /// Publishes events until the queue is closed. What cannot be sent is lost.
 pub(crate) async fn publish(bus: SharedBus, fleet: FleetName, mut queue: Receiver<Queued>) {
-    while let Some(Queued { event, dropped }) = queue.recv().await {
-        if !bus.is_connected() {
-            continue;
+    while let Some(first) = queue.recv().await {
+        tokio::time::sleep(GATHERING).await;
+        let mut next = Some(first);
+        while let Some(queued) = next {
+            send(&bus, &fleet, queued).await;
+            next = queue.try_recv().ok();
         }
-        let at_ms = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        let (kind, encoded) = match &event {
-            Event::Verdict(client, verdict) => {
-                let mut encoded = Vec::with_capacity(VERDICT_LEN);
-                let told = serde_json::to_writer(&mut encoded, &VerdictEvent::new(client, verdict, at_ms, dropped));
-                (VERDICT, told.map(|()| encoded))
-            }
-            Event::Notice(notice) => {
-                let (kind, mut object) = of_notice(notice);
-                object["event"] = kind.into();
-                object["at_ms"] = at_ms.into();
-                if dropped > 0 {
-                    object["dropped"] = dropped.into();
-                }
-                (kind, serde_json::to_vec(&object))
-            }
-        };
-        // Names are texts and numbers are finite: encoding cannot fail.
-        let Ok(encoded) = encoded else { continue };
-        if let Err(error) = bus.publish(&subjects::event(&fleet, kind), encoded.into()).await {
-            tracing::debug!(%error, kind, "an event could not be sent");
+    }
+}
+
+async fn send(bus: &SharedBus, fleet: &FleetName, queued: Queued) {
+    if !bus.is_connected() {
+        return;
+    }
+    let Queued { event, dropped } = queued;
+    let at_ms = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let (kind, encoded) = match &event {
+        Event::Verdict(client, verdict) => {
+            let mut encoded = Vec::with_capacity(VERDICT_LEN);
+            let told = serde_json::to_writer(&mut encoded, &VerdictEvent::new(client, verdict, at_ms, dropped));
+            (VERDICT, told.map(|()| encoded))
         }
+        Event::Notice(notice) => {
+            let (kind, mut object) = of_notice(notice);
+            object["event"] = kind.into();
+            object["at_ms"] = at_ms.into();
+            if dropped > 0 {
+                object["dropped"] = dropped.into();
+            }
+            (kind, serde_json::to_vec(&object))
+        }
+    };
+    // Names are texts and numbers are finite: encoding cannot fail.
+    let Ok(encoded) = encoded else { return };
+    if let Err(error) = bus.publish(&subjects::event(fleet, kind), encoded.into()).await {
+        tracing::debug!(%error, kind, "an event could not be sent");
     }
 }
 

@@ -8,10 +8,11 @@ use crate::{Seeds, traced};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use messages::{duration, few};
 use pvf_scheduler::{
-    Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, UserLimits, check,
+    Answer, Command, Delivery, Effect, Event, Limit, Listed, Policy, Scheduler, SchedulerConfig, Timestamp, UserLimits,
+    check,
 };
 use pvf_shared::{
-    artifact::{ArtifactInfo, ArtifactDigest, StoredArtifact},
+    artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
     config::ProtocolTimeouts,
     identity::{ClientId, WorkerId},
     ids::{ArtifactId, FencingToken},

@@ -153,7 +153,8 @@ fn store(mut u: Unstructured<'_>) -> Result<()> {
     write(&keys::fencing_token(), token);
     write(&keys::last_needed(), needed);
     write(&keys::artifact(&id("engine")), object);
-    let store = BlobStore::open(folder.path().to_str().expect("a path"), ArtifactKeys::of_pair(key())).expect("a store");
+    let store =
+        BlobStore::open(folder.path().to_str().expect("a path"), ArtifactKeys::of_pair(key())).expect("a store");
     runtime.block_on(async {
         let last: u64 = String::from_utf8_lossy(token).trim().parse().unwrap_or(0);
         let next = store.next_token(least.into()).await.expect("a token");
@@ -180,7 +181,8 @@ pub fn show(bytes: &[u8]) -> String {
 
 /// Objects that were signed with another key, and other contents of a store.
 pub fn seeds() -> Seeds {
-    let (unsigned, compiled) = (PrivateKey::unsigned(), Compiled { code: Bytes::from_static(b"code"), has_start: false });
+    let (unsigned, compiled) =
+        (PrivateKey::unsigned(), Compiled { code: Bytes::from_static(b"code"), has_start: false });
     let (object, _) = seal::seal_artifact(&unsigned, &id("engine"), &compiled);
     let failure = seal::seal_failure(&unsigned, &id("engine"), &PrepareError::Prevalidation("no".into()));
     let key = keys::artifact(&id("wt36.0.20-x86_64-v3-0011223344556677")).to_string();

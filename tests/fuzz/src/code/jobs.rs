@@ -8,7 +8,7 @@ use pvf_shared::{
     ids::EngineId,
     job::{ExecuteJob, ExecuteOutcome, PrepareJob},
     store::seal::content_hash,
-    verdict::{AmbiguousReason, InvalidReason, PrepareError},
+    verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
 };
 use pvf_testkit::fixtures;
 use pvf_worker::{
@@ -31,6 +31,8 @@ use tokio::runtime::{Builder, Runtime};
 const PREPARE: Duration = Duration::from_secs(20);
 /// CPU time limit of an execution.
 const EXECUTE: Duration = Duration::from_millis(150);
+/// How often an execution is tried that the machine refuses.
+const TRIES: u32 = 20;
 /// Less than the size of the compressed PoV's contents, bytes.
 const POV_BOMB_LIMIT: u32 = 4000;
 
@@ -120,10 +122,18 @@ impl Jobs {
         file.write_all(&artifact.code).expect("the artifact is written");
         let file = (ArtifactFile::new(file.path(), content_hash(&artifact.code), artifact.has_start), file);
         let runner = self.runner();
-        let (first, second) = self.runtime.block_on(async {
-            let first = runner.execute(&job, &file.0, input.pov.clone()).await;
-            (first, runner.execute(&job, &file.0, input.pov.clone()).await)
-        });
+        // On a machine that is overloaded an execution may get no time: it is tried again, as a fleet would.
+        let execute = async || {
+            let mut again = TRIES;
+            loop {
+                let executed = runner.execute(&job, &file.0, input.pov.clone()).await;
+                again -= 1;
+                if again == 0 || !matches!(executed.0, ExecuteOutcome::Internal(InternalError::Kernel(_))) {
+                    return executed;
+                }
+            }
+        };
+        let (first, second) = self.runtime.block_on(async { (execute().await, execute().await) });
         for (outcome, usage) in [&first, &second] {
             match outcome {
                 ExecuteOutcome::Valid(_) => note("valid"),

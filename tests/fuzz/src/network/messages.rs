@@ -4,17 +4,18 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use pvf_shared::{
     Bytes,
-    artifact::{ArtifactInfo, ArtifactDigest},
+    artifact::{ArtifactDigest, ArtifactInfo},
     blob::BlobRef,
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, RelayHash, RequestId}, identity::{ClientId, UserName, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, RelayHash, RequestId},
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
     keys::KeyFingerprint,
     params::{ExecutorParam, ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, ExecuteSubmission, FromClient, Heartbeat, Holding, JobReport,
-        RunningJob, SPEAKS, SecurityStatus, StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
+        ActiveLeaf, ActiveLeavesUpdate, ExecuteSubmission, FromClient, Heartbeat, Holding, JobReport, RunningJob,
+        SPEAKS, SecurityStatus, StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
 use pvf_testkit::fixtures::context;
@@ -151,7 +152,9 @@ pub(super) fn from_client(u: In<'_, '_>) -> Result<FromClient> {
         _ => {
             let hash = |u: In<'_, '_>| Ok(RelayHash([few(u)?; 32]));
             let leaf = |u: In<'_, '_>| Ok(ActiveLeaf { hash: hash(u)?, ancestors: list(u, hash)? });
-            FromClient::Leaves { update: ActiveLeavesUpdate { activated: maybe(u, leaf)?, deactivated: list(u, hash)? } }
+            FromClient::Leaves {
+                update: ActiveLeavesUpdate { activated: maybe(u, leaf)?, deactivated: list(u, hash)? },
+            }
         }
     })
 }
@@ -187,7 +190,11 @@ pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
         running: list(u, running)?,
         also_compiles_for: list(u, engine)?,
         signs_with: u.ratio(7, 8)?.then_some(KeyFingerprint::Unsigned),
-        trusts: if u.ratio(7, 8)? { vec![KeyFingerprint::Unsigned] } else { list(u, |u| Ok(KeyFingerprint::Key([few(u)?; 8])))? },
+        trusts: if u.ratio(7, 8)? {
+            vec![KeyFingerprint::Unsigned]
+        } else {
+            list(u, |u| Ok(KeyFingerprint::Key([few(u)?; 8])))?
+        },
     })
 }
 
@@ -259,7 +266,9 @@ fn outcome(u: In<'_, '_>, prepares: bool) -> Result<JobOutcome> {
     let why = || "why".to_owned();
     if prepares {
         return Ok(JobOutcome::Prepare(match few(u)? {
-            0 | 1 => PrepareOutcome::Prepared(ArtifactInfo { bytes: number(u)?, digest: ArtifactDigest([few(u)?; 32]) }),
+            0 | 1 => {
+                PrepareOutcome::Prepared(ArtifactInfo { bytes: number(u)?, digest: ArtifactDigest([few(u)?; 32]) })
+            }
             2 => PrepareOutcome::Failed(prepare_error(u)?),
             _ => PrepareOutcome::Internal(internal(u)?),
         }));
