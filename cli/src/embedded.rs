@@ -26,6 +26,9 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
+/// How long the workers of an embedded host finish their jobs when it ends.
+const DRAIN: Duration = Duration::from_secs(15);
+
 /// Settings of an embedded host.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -158,6 +161,7 @@ pub async fn start(
             sandbox: Some(sandbox.clone()),
             secure: config.secure,
             cache_dir: cache_dir.clone(),
+            drain: DRAIN,
             ..WorkerConfig::new(kind, slots)
         };
         let worker = Worker::new(worker_config, bus.clone(), store.clone());

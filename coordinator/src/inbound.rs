@@ -49,9 +49,10 @@ impl Inbound {
                     self.submit(client, submission, reply);
                     continue;
                 }
-                Ok(FromClient::Ask { mut requests }) => {
+                Ok(FromClient::Ask { mut requests, mut heard }) => {
                     requests.truncate(MAX_ASKED);
-                    Event::Ask { client, requests, reply }
+                    heard.truncate(MAX_ASKED);
+                    Event::Ask { client, requests, heard, reply }
                 }
                 Ok(FromClient::Cancel { request }) => Event::Cancel { client, request, reply },
                 Ok(FromClient::Leaves { update }) => Event::Leaves { client, update, reply },

@@ -123,7 +123,7 @@ impl BadClient {
         tokio::spawn(async move {
             loop {
                 pace.tick().await;
-                let message = wire::encode(&FromClient::Ask { requests: vec![] });
+                let message = wire::encode(&FromClient::Ask { requests: vec![], heard: vec![] });
                 // The coordinator may be gone at the end of the test.
                 let _ = bus.request(&to, message, PATIENCE).await;
             }

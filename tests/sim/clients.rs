@@ -21,17 +21,20 @@ pub struct PendingRequest {
 pub struct Client {
     pub id: ClientId,
     pub pending: BTreeMap<RequestId, PendingRequest>,
+    /// Requests whose verdicts have come since its last question.
+    pub heard: Vec<RequestId>,
     /// Every id that it has given a request: it gives none twice.
     pub chosen: HashSet<RequestId>,
 }
 
 impl Client {
     pub fn new(id: ClientId) -> Self {
-        Self { id, pending: BTreeMap::new(), chosen: HashSet::new() }
+        Self { id, pending: BTreeMap::new(), heard: Vec::new(), chosen: HashSet::new() }
     }
 
     /// A verdict arrives, perhaps once more.
     pub fn on_verdict(&mut self, verdict: &Verdict) {
         self.pending.remove(&verdict.request);
+        self.heard.push(verdict.request);
     }
 }

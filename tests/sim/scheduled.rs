@@ -162,15 +162,21 @@ impl World {
         }
     }
 
-    /// A client asks for the verdicts that it has waited for.
+    /// A client asks for the verdicts that it has waited for, and says which have come.
     fn client_tick(&mut self, from: ClientId) {
-        let Some(client) = self.clients.iter().find(|c| c.id == from) else { return };
+        let Some(client) = self.clients.iter_mut().find(|c| c.id == from) else { return };
         let is_late = |at: Timestamp| self.now.since(at) >= timing().ask_again;
         let late = client.pending.iter().filter(|(_, pending)| pending.accepted.is_some_and(is_late));
         let requests: Vec<_> = late.map(|(id, _)| *id).collect();
-        if !requests.is_empty() {
+        let heard = std::mem::take(&mut client.heard);
+        if !requests.is_empty() || !heard.is_empty() {
             let question = Some(Requester::Question(from));
-            self.send(question, |reply| Event::Ask { client: from, requests: requests.clone(), reply });
+            self.send(question, |reply| Event::Ask {
+                client: from,
+                requests: requests.clone(),
+                heard: heard.clone(),
+                reply,
+            });
         }
         self.after(timing().ask_again, Scheduled::ClientTick(from));
     }

@@ -268,7 +268,8 @@ impl World {
     fn check_deadlines(&mut self, from: ClientId) {
         let requests = self.checks.past_deadline(from, self.now);
         let (reply, asked) = (self.new_subject(), requests.clone());
-        self.scheduler.handle(Event::Ask { client: from, requests, reply: Some(reply.clone()) }, self.now);
+        self.scheduler
+            .handle(Event::Ask { client: from, requests, heard: vec![], reply: Some(reply.clone()) }, self.now);
         let mut unknown = HashSet::new();
         while let Some(effect) = self.scheduler.poll_effect() {
             match effect {

@@ -18,7 +18,7 @@ use pvf_shared::{
     keys::{KeyArgs, listed},
     signals::Shutdown,
     store::{BlobStore, StoreError},
-    units::parse_bytes,
+    units::{parse_bytes, parse_duration},
     wire::WorkerKind,
 };
 use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -67,6 +67,10 @@ struct Args {
     /// if that is less, but at least 1GiB]
     #[arg(long, env = "PVF_CACHE_BYTES", value_name = "SIZE", value_parser = parse_bytes)]
     cache_bytes: Option<u64>,
+    /// The longest time that jobs may go on after SIGTERM or SIGINT; then they are ended, and done elsewhere. What has not
+    /// begun is given back at once [default: as long as the limits of each job allow]
+    #[arg(long, env = "PVF_DRAIN", value_name = "TIME", value_parser = parse_duration)]
+    drain: Option<Duration>,
     /// Refuse to start unless every sandbox mechanism is available, or missing by --allow-missing (default)
     #[arg(long)]
     secure: bool,
@@ -235,6 +239,7 @@ async fn run(kind: WorkerKind, args: Args, nats: &NatsConnection, machine: Machi
     config.host = args.host.unwrap_or(config.host);
     config.cache_dir = args.cache_dir.unwrap_or(config.cache_dir);
     config.cache_bytes = args.cache_bytes;
+    config.drain = args.drain.unwrap_or(config.drain);
     config.self_test = true;
     let worker = Worker::new(config, bus, store)?.with_http(http)?;
     Ok(worker.run(async move { shutdown.asked().await }).await?)

@@ -12,7 +12,7 @@ use crate::{
     settings::SchedulerConfig,
     tables::{
         Artifacts, Clients, EarlyCancellations, Execution, Executions, IllegalTransition, Made, Preparations, PvfSpec,
-        PvfSpecs, Quarantine, RecentVerdicts, Requests, Timer, Timers, Workers,
+        PvfSpecs, Quarantine, Requests, Timer, Timers, UnheardVerdicts, Workers,
     },
     time::Timestamp,
 };
@@ -49,7 +49,7 @@ pub(crate) struct Core {
     pub(crate) without_prepare_worker: BTreeMap<EngineKey, Timestamp>,
     pub(crate) quarantine: Quarantine,
     pub(crate) timers: Timers,
-    pub(crate) verdicts: RecentVerdicts,
+    pub(crate) verdicts: UnheardVerdicts,
     pub(crate) cancellations: EarlyCancellations,
     /// Since when the coordinator hears over the bus; `None` while it does not.
     pub(crate) link_up_since: Option<Timestamp>,
@@ -74,7 +74,7 @@ impl Core {
             without_prepare_worker: BTreeMap::new(),
             quarantine: Quarantine::default(),
             timers,
-            verdicts: RecentVerdicts::default(),
+            verdicts: UnheardVerdicts::new(config.policy.unheard_verdict_bytes),
             cancellations: EarlyCancellations::default(),
             link_up_since: Some(now),
             last_job: 0,

@@ -28,8 +28,10 @@ pub enum Event {
     Ask {
         /// The client.
         client: ClientId,
-        /// Its requests.
+        /// Its requests without a verdict.
         requests: Vec<RequestId>,
+        /// Its requests whose verdicts have come.
+        heard: Vec<RequestId>,
         /// Where the answer goes.
         reply: Option<Subject>,
     },

@@ -102,13 +102,18 @@ impl Scheduler {
 
     fn on_event(&mut self, event: Event, now: Timestamp) {
         use steps::{artifacts, attempts, clients, delivery, status, submit, workers};
-        use {clients::ClientMessage, delivery::CommandResult, submit::Submitted};
+        use {
+            clients::{ClientMessage, Question},
+            delivery::CommandResult,
+            submit::Submitted,
+        };
         let (core, out) = (&mut self.core, &mut self.out);
         match event {
             Event::Submit { client, submission, identity, reply } => {
                 submit::on_submit(core, out, Submitted { client, submission: *submission, identity, reply }, now);
             }
-            Event::Ask { client, requests: body, reply } => {
+            Event::Ask { client, requests, heard, reply } => {
+                let body = Question { requests, heard };
                 clients::on_ask(core, out, ClientMessage { client, body, reply }, now);
             }
             Event::Cancel { client, request: body, reply } => {

@@ -147,6 +147,10 @@ pub struct Policy {
     /// Retry-after hint in a refusal because of a limit.
     #[serde(with = "humantime_serde")]
     pub retry_after: Duration,
+    /// Bytes of verdicts that are kept for clients that may not have heard them. A verdict is kept until its client has it,
+    /// or does not wait for it any more; if they take up more than this, those go first that are waited for the shortest.
+    /// A request whose verdict is not kept is submitted again, and executed again.
+    pub unheard_verdict_bytes: u64,
     /// A client that is silent for longer is gone: its queued work is not begun.
     #[serde(with = "humantime_serde")]
     pub client_silence: Duration,
@@ -186,6 +190,7 @@ impl Default for Policy {
             prepare_worker_grace: Duration::from_secs(60),
             attempt_allowance: Duration::from_secs(120),
             retry_after: Duration::from_millis(500),
+            unheard_verdict_bytes: 256 << 20,
             client_silence: Duration::from_secs(30),
             prune_interval: Duration::from_secs(3600),
             prune_above: 10 << 30,
@@ -227,6 +232,7 @@ impl Policy {
             limits.check(&format!("users.{name}"))?;
         }
         within("retry_after (ms)", self.retry_after.as_millis() as u64, 1, 3_600_000)?;
+        within("unheard_verdict_bytes", self.unheard_verdict_bytes, 1 << 20, u64::MAX)?;
         seconds("prepare_worker_grace", self.prepare_worker_grace, 1)?;
         seconds("attempt_allowance", self.attempt_allowance, 1)?;
         seconds("client_silence", self.client_silence, 1)?;

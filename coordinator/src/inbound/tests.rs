@@ -108,7 +108,7 @@ async fn answers_go_only_to_inboxes_of_the_sender() {
     let victim = subjects::client_verdicts(&fleet(), &ClientId::new(user("alice")));
     let message =
         |subject: Subject, payload: Bytes, reply: &Subject| Message { subject, payload, reply: Some(reply.clone()) };
-    let ask = wire::encode(&FromClient::Ask { requests: vec![] });
+    let ask = wire::encode(&FromClient::Ask { requests: vec![], heard: vec![] });
     for reply in [&victim, &Subject::received("_INBOX.alice.1")] {
         let messages = vec![message(subjects::client_requests(&fleet(), &mallory), ask.clone(), reply)];
         shell.inbound.clone().clients(futures::stream::iter(messages).boxed()).await;

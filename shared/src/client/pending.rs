@@ -32,13 +32,25 @@ struct PendingRequest {
     accepted: Option<Instant>,
 }
 
+/// Verdicts that have come and that the coordinator does not know of yet, at most. It keeps those that it is not told of
+/// for longer, no more.
+const MAX_HEARD: usize = 64 * wire::MAX_ASKED;
+
 /// The waiting requests by id.
 #[derive(Default)]
-pub(super) struct Pending(Mutex<HashMap<RequestId, PendingRequest>>);
+pub(super) struct Pending {
+    waiting: Mutex<HashMap<RequestId, PendingRequest>>,
+    /// Requests whose verdicts have come since the coordinator was told of others.
+    heard: Mutex<Vec<RequestId>>,
+}
 
 impl Pending {
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, PendingRequest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Vec<RequestId>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a request before its submission.
@@ -68,6 +80,11 @@ impl Pending {
     }
 
     fn on_verdict(&self, verdict: Box<Verdict>) {
+        let mut heard = self.heard();
+        if heard.len() < MAX_HEARD {
+            heard.push(verdict.request);
+        }
+        drop(heard);
         // Without a waiting request the verdict is a duplicate, or the request was cancelled.
         if let Some(request) = self.lock().get(&verdict.request) {
             let _ = request.updates.send(Update::Verdict(verdict));
@@ -79,6 +96,18 @@ impl Pending {
             request.accepted = None;
             let _ = request.updates.send(Update::Unknown);
         }
+    }
+
+    /// The questions of a client: about requests that were accepted at least `time` ago, and with the verdicts that have
+    /// come.
+    fn questions(&self, time: Duration) -> Vec<FromClient> {
+        let (mut waiting, mut heard) = (self.accepted_for(time), std::mem::take(&mut *self.heard()));
+        let mut questions = Vec::new();
+        while !waiting.is_empty() || !heard.is_empty() {
+            let mut part = |of: &mut Vec<RequestId>| of.split_off(of.len().saturating_sub(wire::MAX_ASKED));
+            questions.push(FromClient::Ask { requests: part(&mut waiting), heard: part(&mut heard) });
+        }
+        questions
     }
 
     /// Requests that were accepted at least `time` ago.
@@ -109,15 +138,13 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// Asks periodically for verdicts that have not arrived: the message was lost, or the coordinator was replaced. The
-    /// questions also keep the client's session at the coordinator alive.
+    /// Asks periodically for verdicts that have not arrived: the message was lost, or the coordinator was replaced; and
+    /// says which have. The questions also keep the client's session at the coordinator alive.
     pub(super) async fn ask_for_verdicts(self, pending: Arc<Pending>) {
         let interval = self.coordinator.ask_interval();
         loop {
             tokio::time::sleep(interval).await;
-            let waiting = pending.accepted_for(interval);
-            for requests in waiting.chunks(wire::MAX_ASKED) {
-                let question = FromClient::Ask { requests: requests.to_vec() };
+            for question in pending.questions(interval) {
                 match self.coordinator.ask::<AskReply>(&question).await {
                     Ok(AskReply { unknown }) => {
                         self.trouble.clear();

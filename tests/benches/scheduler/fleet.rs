@@ -167,7 +167,7 @@ impl Fleet {
             if n % 20 == 0 {
                 let of = self.submitted - n % self.size.queued;
                 let (client, request) = (client_of(of), request_id(of));
-                self.inbox.push_back(Event::Ask { client, requests: vec![request], reply: None });
+                self.inbox.push_back(Event::Ask { client, requests: vec![request], heard: vec![], reply: None });
                 self.inbox.push_back(Event::Cancel { client, request, reply: None });
                 // In place of the cancelled one, so that the queue keeps its length.
                 self.submit();

@@ -147,9 +147,10 @@ impl Network {
                 let identity = submission.validation_key();
                 Event::Submit { client, submission, identity, reply }
             }
-            FromClient::Ask { mut requests } => {
+            FromClient::Ask { mut requests, mut heard } => {
                 requests.truncate(MAX_ASKED);
-                Event::Ask { client, requests, reply }
+                heard.truncate(MAX_ASKED);
+                Event::Ask { client, requests, heard, reply }
             }
             FromClient::Cancel { request } => Event::Cancel { client, request, reply },
             FromClient::Leaves { update } => Event::Leaves { client, update, reply },

@@ -71,7 +71,7 @@ async fn nobody_speaks_in_a_clients_name() {
     let leaf = ActiveLeaf { hash: RelayHash([9; 32]), ancestors: vec![] };
     let messages = [
         wire::encode(&FromClient::Cancel { request }),
-        wire::encode(&FromClient::Ask { requests: vec![request] }),
+        wire::encode(&FromClient::Ask { requests: vec![request], heard: vec![] }),
         wire::encode(&FromClient::Leaves {
             update: ActiveLeavesUpdate { activated: Some(leaf), deactivated: vec![RelayHash([8; 32])] },
         }),
@@ -119,7 +119,8 @@ async fn the_id_of_anothers_request_is_worth_nothing() {
     victim.submit(request, &GOOD);
     assert!(matches!(victim.verdict(request), Outcome::Valid(_)));
     // A question for it, and a cancellation after the verdict.
-    let answer = wire::decode::<AskReply>(&mallory.ask(&FromClient::Ask { requests: vec![request] })).unwrap();
+    let answer =
+        wire::decode::<AskReply>(&mallory.ask(&FromClient::Ask { requests: vec![request], heard: vec![] })).unwrap();
     assert_eq!(answer.unknown, [request]);
     mallory.ask(&FromClient::Cancel { request });
     assert_eq!(mallory.raw.received(), []);
@@ -149,9 +150,10 @@ async fn an_id_cannot_be_used_up() {
     let cancelled = mallory.ask(&FromClient::Cancel { request });
     assert_eq!(wire::decode(&cancelled), Ok(SubmitReply::Accepted));
     // The victim's verdict is kept for the victim.
-    let ask = FromClient::Ask { requests: vec![request] };
-    let answer = wire::decode::<AskReply>(&mallory.ask(&ask)).unwrap();
+    let heard = FromClient::Ask { requests: vec![request], heard: vec![request] };
+    let answer = wire::decode::<AskReply>(&mallory.ask(&heard)).unwrap();
     assert_eq!(answer.unknown, [request]);
+    let ask = FromClient::Ask { requests: vec![request], heard: vec![] };
     let to = subjects::client_requests(&fleet(), &victim.id);
     assert_eq!(victim.raw.publish(to.as_str(), None, &wire::encode(&ask)), [""; 0]);
     assert!(matches!(victim.verdict(request), Outcome::Valid(_)));
@@ -164,7 +166,7 @@ async fn answers_go_to_nobody_else() {
     let server = &fleet_of_roles.server;
     let mut witness = server.witness();
     let worker = fleet_of_roles.worker(WorkerKind::Execute).await;
-    let ask = wire::encode(&FromClient::Ask { requests: vec![] });
+    let ask = wire::encode(&FromClient::Ask { requests: vec![], heard: vec![] });
     for (role, mut stranger) in server.strangers() {
         let (to, message) = match role {
             Role::Client => (subjects::client_requests(&fleet(), &session(&stranger.user)), ask.clone()),

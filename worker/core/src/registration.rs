@@ -7,9 +7,24 @@ use crate::{
 };
 use pvf_proto::{
     ids::FencingToken,
+    job::JobSpec,
     time::Timestamp,
+    units::{MAX_WAIT, WALL_CLOCK_FACTOR},
     wire::{Heartbeat, WorkerHello, WorkerReply},
 };
+use std::time::Duration;
+
+/// How long a worker that ends waits for the acknowledgement of its last report.
+const LAST_REPORT: Duration = Duration::from_secs(15);
+
+/// The wall-clock limit of a job.
+fn wall_clock_limit(job: &Job) -> Duration {
+    let cpu_limit = match &job.dispatch.spec {
+        JobSpec::Prepare(spec) => spec.cpu_limit,
+        JobSpec::Execute(spec) => spec.cpu_limit,
+    };
+    cpu_limit.saturating_mul(WALL_CLOCK_FACTOR).min(MAX_WAIT)
+}
 
 impl WorkerState {
     /// The heartbeat is due.
@@ -82,12 +97,13 @@ impl WorkerState {
         }
     }
 
-    /// No more jobs; those that the worker has may end until the drain time is over.
+    /// No more jobs; those that the worker has may end until their limits have passed, or the drain time is over.
     pub(crate) fn on_shutdown(&mut self, now: Timestamp) {
         if self.phase != Phase::Working {
             return;
         }
-        self.phase = Phase::Draining { until: now.after(self.config.drain) };
+        let longest = self.jobs.values().map(wall_clock_limit).max().unwrap_or_default();
+        self.phase = Phase::Draining { until: now.after(self.config.drain.min(longest + LAST_REPORT)) };
         self.notice(Notice::Draining { jobs: self.jobs.len() });
         self.beat();
     }

@@ -31,7 +31,8 @@ pub struct AgentConfig {
     pub registration: WorkerHello,
     /// Intervals and time-outs of the fleet.
     pub timing: ProtocolTimeouts,
-    /// How long jobs may go on after [`Event::Shutdown`](crate::Event::Shutdown).
+    /// How long jobs may go on after [`Event::Shutdown`](crate::Event::Shutdown): no longer than this, and than the
+    /// wall-clock limit of each.
     pub drain: Duration,
 }
 

@@ -34,6 +34,7 @@ use pvf_shared::{
     ids::FleetName,
     pull::{ResultLimits, Results},
     store::BlobStore,
+    units::MAX_WAIT,
     wire::{SPEAKS, WorkerHello, WorkerKind},
 };
 use pvf_worker_core::AgentConfig;
@@ -73,7 +74,8 @@ pub struct WorkerConfig {
     pub host: String,
     /// Spare forks of each template in use.
     pub spares: u32,
-    /// How long running jobs may go on when the worker is asked to end.
+    /// How long running jobs may go on when the worker is asked to end: at most this, and no longer than the wall-clock
+    /// limit of each. What has not begun is given back at once.
     pub drain: Duration,
     /// Where copies of artifacts are kept, in a folder of the worker's own, which it removes when it ends. The folder
     /// is created if it does not exist. Artifacts are mapped from there, so it must not be mounted `noexec`.
@@ -101,7 +103,7 @@ impl WorkerConfig {
             baseline: CpuBaseline::of_this_machine(),
             host: host.trim().to_owned(),
             spares: slots.min(MAX_SPARES),
-            drain: Duration::from_secs(15),
+            drain: MAX_WAIT,
             cache_dir: default_cache_dir(),
             cache_bytes: None,
             self_test: false,

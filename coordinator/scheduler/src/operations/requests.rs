@@ -15,6 +15,10 @@ use pvf_proto::{
 };
 use std::{sync::Arc, time::Duration};
 
+/// How many intervals of a client's questions after its deadline a verdict may still be asked for. A client waits for
+/// one interval longer than its deadline, by its own clock.
+const LAST_QUESTIONS: u32 = 3;
+
 /// How something ended, with everything that the verdict says about it but the usage of executions.
 pub(crate) fn completion(
     core: &Core,
@@ -45,7 +49,7 @@ pub(crate) fn completion(
 /// Sends the verdict of a request and removes it.
 pub(crate) fn answer(core: &mut Core, out: &mut Out, key: RequestKey, completion: &Completion, now: Timestamp) {
     // A request may have ended on its own while its verdict waited among the background tasks.
-    let Some((client, arrived)) = remove(core, key) else { return };
+    let Some((client, arrived, deadline)) = remove(core, key) else { return };
     let total = now.since(arrived);
     // A request that joined an execution later did not wait for all of its stages.
     let own = |stage: Duration| stage.min(total);
@@ -66,13 +70,14 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, key: RequestKey, completion
         usage: completion.usage.clone(),
     });
     if let Some(client) = client {
-        core.verdicts.insert(client, verdict.clone());
+        let end = deadline.max(now).after(core.config.timing.ask_again * LAST_QUESTIONS);
+        core.verdicts.insert(client, verdict.clone(), end, now);
         out.effect(Effect::Verdict { client, verdict });
     }
 }
 
-/// Removes a request without a verdict. Returns its client, if that is still known, and its arrival.
-pub(crate) fn remove(core: &mut Core, key: RequestKey) -> Option<(Option<ClientId>, Timestamp)> {
+/// Removes a request without a verdict. Returns its client, if that is still known, its arrival and its deadline.
+pub(crate) fn remove(core: &mut Core, key: RequestKey) -> Option<(Option<ClientId>, Timestamp, Timestamp)> {
     let request = core.requests.remove(&key)?;
     let class = RequestClass(request.target.kind());
     if let RequestTarget::Preparation(context) = &request.target {
@@ -81,5 +86,5 @@ pub(crate) fn remove(core: &mut Core, key: RequestKey) -> Option<(Option<ClientI
     core.clients.uncount_request(key, class, request.leaf);
     let client = core.clients.get(key.client).map(|client| client.id);
     forget_if_empty(core, key.client);
-    Some((client, request.arrived))
+    Some((client, request.arrived, request.deadline))
 }

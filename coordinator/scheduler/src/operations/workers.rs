@@ -4,6 +4,7 @@ use crate::{
     core::{Core, Out},
     effect::Effect,
     keys::{ArtifactKey, AttemptKey, UserKey},
+    tables::{FetchStage, Slot, SlotState},
 };
 use pvf_proto::{
     identity::{ClientId, WorkerId},
@@ -12,6 +13,7 @@ use pvf_proto::{
     units::{MAX_WAIT, WALL_CLOCK_FACTOR},
     wire::{Dispatch, ToWorker},
 };
+use smallvec::SmallVec;
 
 /// A job that is to be dispatched.
 pub(crate) struct JobToSend {
@@ -49,6 +51,24 @@ pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: Jo
 pub(crate) fn send_cancel(core: &Core, out: &mut Out, worker: WorkerId, at: AttemptKey) {
     let message = ToWorker::Cancel { token: core.config.token, job: at.job, attempt: at.attempt };
     out.effect(Effect::ToWorker { worker, message });
+}
+
+/// Recalls from a worker that takes no more jobs what has not begun there, as far as is known.
+pub(crate) fn recall_waiting(core: &mut Core, out: &mut Out, id: WorkerId) {
+    let waits = |slot: &&Slot| match slot.state {
+        SlotState::Staged | SlotState::Fetching => true,
+        SlotState::Running => slot.fetch == FetchStage::UnderWay,
+        SlotState::Recalled => false,
+    };
+    let Some(worker) = core.workers.get(&id) else { return };
+    let waiting: SmallVec<[AttemptKey; 4]> = worker.jobs.iter().filter(waits).map(|slot| slot.at).collect();
+    for at in waiting {
+        if core.workers.set_slot(&id, at, |_| SlotState::Recalled) {
+            out.counts.recalled += 1;
+            let message = ToWorker::Recall { token: core.config.token, job: at.job, attempt: at.attempt };
+            out.effect(Effect::ToWorker { worker: id, message });
+        }
+    }
 }
 
 /// A worker has an artifact, mapped and linked (`warm`) or on its disk.

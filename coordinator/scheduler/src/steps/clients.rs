@@ -28,9 +28,21 @@ pub(crate) struct ClientMessage<T> {
     pub(crate) reply: Option<Subject>,
 }
 
-/// A client asks for verdicts that it misses: known ones are sent again, unknown requests are named.
-pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Vec<RequestId>>, now: Timestamp) {
-    let ClientMessage { client, body: requests, reply } = message;
+/// A client's question.
+pub(crate) struct Question {
+    /// Requests without a verdict.
+    pub(crate) requests: Vec<RequestId>,
+    /// Requests whose verdicts have come.
+    pub(crate) heard: Vec<RequestId>,
+}
+
+/// A client asks for verdicts that it misses: known ones are sent again, unknown requests are named. Those that it has
+/// are forgotten.
+pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Question>, now: Timestamp) {
+    let ClientMessage { client, body: Question { requests, heard }, reply } = message;
+    for id in heard {
+        core.verdicts.remove(client, &id);
+    }
     // A question adds no client to the table: sessions cost nothing to invent.
     if let Some(client) = core.clients.find(&client) {
         note_heard(core, client, now);

@@ -5,7 +5,10 @@ use crate::{
     effect::Answer,
     keys::{AttemptKey, EndedAttempt, EngineKey},
     notice::Notice,
-    operations::{artifacts, leases, preparations, workers::note_held},
+    operations::{
+        artifacts, leases, preparations,
+        workers::{note_held, recall_waiting},
+    },
     tables::{FetchStage, MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
     time::Timestamp,
 };
@@ -186,6 +189,9 @@ pub(crate) fn on_heartbeat(
     heard(core, out, id, now);
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
         out.checked(transition);
+    }
+    if heartbeat.draining {
+        recall_waiting(core, out, id);
     }
     if heartbeat.draining
         && let Some((kind, engine)) = core.workers.get(&id).map(|worker| (worker.kind, worker.engine))

@@ -34,6 +34,6 @@ pub(crate) use slot::{FetchStage, Slot, SlotState, WorkerIndex};
 pub(crate) use specs::{PvfSpec, PvfSpecs};
 pub(crate) use timers::{Timer, Timers};
 pub(crate) use users::MAX_USERS;
-pub(crate) use verdicts::{EarlyCancellations, RecentVerdicts};
+pub(crate) use verdicts::{EarlyCancellations, UnheardVerdicts};
 pub(crate) use worker::{Worker, WorkerEvent, WorkerState};
 pub(crate) use workers::{MAX_WORKERS, Workers};

@@ -1,5 +1,6 @@
-//! Recent verdicts, for clients that missed them, and cancellations that overtook their submission.
+//! Verdicts for clients that missed them, and cancellations that overtook their submission.
 
+use crate::{collections::ShardedMap, time::Timestamp};
 use lru::LruCache;
 use pvf_proto::{
     identity::ClientId,
@@ -7,11 +8,9 @@ use pvf_proto::{
     verdict::Outcome,
     wire::{AttemptUsage, Verdict},
 };
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
 
 const MAX_CANCELLATIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-const MAX_VERDICTS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
-const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What a verdict takes up besides its result and the usage of its attempts, about.
 const VERDICT_BYTES: usize = 768;
 
@@ -35,18 +34,23 @@ impl EarlyCancellations {
     }
 }
 
-/// The last verdicts: at most 8,192 and 64 MiB, the oldest one goes first.
+/// Verdicts that their clients may not have heard. Each is kept until its client says that it has it, or until nobody
+/// can wait for it any more. If they take up too much memory, those go first that are waited for the shortest.
 #[derive(Debug)]
-pub(crate) struct RecentVerdicts {
+pub(crate) struct UnheardVerdicts {
     /// By client too: another client may choose the same id for a request of its own.
-    by_id: LruCache<(ClientId, RequestId), Arc<Verdict>>,
+    by_id: ShardedMap<(ClientId, RequestId), Kept>,
+    /// In the order in which nobody waits for them any more.
+    by_end: BTreeSet<(Timestamp, ClientId, RequestId)>,
     bytes: usize,
+    limit: usize,
 }
 
-impl Default for RecentVerdicts {
-    fn default() -> Self {
-        Self { by_id: LruCache::new(MAX_VERDICTS), bytes: 0 }
-    }
+#[derive(Debug)]
+struct Kept {
+    verdict: Arc<Verdict>,
+    /// From when on nobody waits for it.
+    end: Timestamp,
 }
 
 fn size(verdict: &Verdict) -> usize {
@@ -54,22 +58,44 @@ fn size(verdict: &Verdict) -> usize {
     VERDICT_BYTES + verdict.usage.executions.len() * size_of::<AttemptUsage>() + result
 }
 
-impl RecentVerdicts {
-    pub(crate) fn insert(&mut self, client: ClientId, verdict: Arc<Verdict>) {
+impl UnheardVerdicts {
+    /// Keeps at most so many bytes.
+    pub(crate) fn new(limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Self { by_id: ShardedMap::default(), by_end: BTreeSet::new(), bytes: 0, limit }
+    }
+
+    /// Keeps a verdict until `end`.
+    pub(crate) fn insert(&mut self, client: ClientId, verdict: Arc<Verdict>, end: Timestamp, now: Timestamp) {
+        let id = verdict.request;
+        self.remove(client, &id);
         self.bytes += size(&verdict);
-        if let Some((_, replaced)) = self.by_id.push((client, verdict.request), verdict) {
-            self.bytes -= size(&replaced);
-        }
-        while self.bytes > MAX_BYTES
-            && let Some((_, oldest)) = self.by_id.pop_lru()
+        self.by_end.insert((end, client, id));
+        self.by_id.insert((client, id), Kept { verdict, end });
+        while let Some(&(end, client, id)) = self.by_end.first()
+            && (end <= now || self.bytes > self.limit)
         {
-            self.bytes -= size(&oldest);
+            self.remove(client, &id);
+        }
+    }
+
+    /// Forgets a verdict: its client has it.
+    pub(crate) fn remove(&mut self, client: ClientId, id: &RequestId) {
+        if let Some(Kept { verdict, end }) = self.by_id.remove(&(client, *id)) {
+            self.bytes -= size(&verdict);
+            self.by_end.remove(&(end, client, *id));
         }
     }
 
     /// The verdict of a request, for the client that submitted it and for no other.
     pub(crate) fn get(&self, request: &RequestId, client: ClientId) -> Option<&Arc<Verdict>> {
-        self.by_id.peek(&(client, *request))
+        self.by_id.get(&(client, *request)).map(|kept| &kept.verdict)
+    }
+
+    /// How many there are, and the bytes that they take up, about.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.by_end.len(), self.bytes)
     }
 }
 
@@ -83,6 +109,7 @@ mod tests {
         ids::CodeHash,
         wire::{Timings, VerdictUsage},
     };
+    use std::time::Duration;
 
     fn verdict(n: u128, result: usize) -> Arc<Verdict> {
         Arc::new(Verdict {
@@ -101,28 +128,53 @@ mod tests {
         ClientId { user: UserName::default(), session: uuid::Uuid::from_u128(1) }
     }
 
-    fn kept(verdicts: &RecentVerdicts, of: u128) -> Vec<u128> {
-        (0..of).filter(|n| verdicts.get(&RequestId(uuid::Uuid::from_u128(*n)), client()).is_some()).collect()
+    fn id(n: u128) -> RequestId {
+        RequestId(uuid::Uuid::from_u128(n))
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::at(Duration::from_secs(seconds))
+    }
+
+    fn kept(verdicts: &UnheardVerdicts, of: u128) -> Vec<u128> {
+        (0..of).filter(|n| verdicts.get(&id(*n), client()).is_some()).collect()
     }
 
     #[test]
-    fn the_last_verdicts_are_kept_by_count_and_by_bytes() {
-        let mut verdicts = RecentVerdicts::default();
-        (0..20_000).for_each(|n| verdicts.insert(client(), verdict(n, 0)));
-        let count = MAX_VERDICTS.get() as u128;
-        assert_eq!(kept(&verdicts, 20_000), (20_000 - count..20_000).collect::<Vec<_>>());
-        // Another client's verdict of the same id is beside it.
+    fn verdicts_are_kept_until_they_are_heard_or_nobody_waits_for_them() {
+        let mut verdicts = UnheardVerdicts::new(u64::MAX);
+        // More than a second's worth of a busy fleet, and every one is there.
+        (0..20_000).for_each(|n| verdicts.insert(client(), verdict(n, 0), at(10 + n as u64 % 2), at(1)));
+        assert_eq!(verdicts.size(), (20_000, 20_000 * VERDICT_BYTES));
+        verdicts.remove(client(), &id(4));
+        verdicts.remove(client(), &id(4));
+        assert_eq!(kept(&verdicts, 8), [0, 1, 2, 3, 5, 6, 7]);
+        verdicts.insert(client(), verdict(4, 0), at(20), at(10));
+        assert_eq!(kept(&verdicts, 8), [1, 3, 4, 5, 7]);
+        verdicts.insert(client(), verdict(0, 0), at(20), at(11));
+        assert_eq!((kept(&verdicts, 20_000), verdicts.size()), (vec![0, 4], (2, 2 * VERDICT_BYTES)));
+    }
+
+    #[test]
+    fn one_client_neither_gets_nor_replaces_the_verdicts_of_another() {
+        let mut verdicts = UnheardVerdicts::new(u64::MAX);
         let other = ClientId { session: uuid::Uuid::from_u128(2), ..client() };
-        assert!(verdicts.get(&RequestId(uuid::Uuid::from_u128(19_999)), other).is_none(), "another client's verdict");
-        let last = RequestId(uuid::Uuid::from_u128(19_999));
-        verdicts.insert(other, verdict(19_999, 7));
-        assert!(verdicts.get(&last, client()).is_some_and(|verdict| size(verdict) == VERDICT_BYTES));
-        assert!(verdicts.get(&last, other).is_some_and(|verdict| size(verdict) == VERDICT_BYTES + 7));
-        let mut verdicts = RecentVerdicts::default();
-        (0..20_000).for_each(|n| verdicts.insert(client(), verdict(n, 0)));
-        assert_eq!(verdicts.bytes, MAX_VERDICTS.get() * VERDICT_BYTES);
-        let mut verdicts = RecentVerdicts::default();
-        (0..10).for_each(|n| verdicts.insert(client(), verdict(n, 10 * 1024 * 1024)));
-        assert_eq!(kept(&verdicts, 10), [4, 5, 6, 7, 8, 9]);
+        verdicts.insert(client(), verdict(1, 0), at(10), at(1));
+        assert!(verdicts.get(&id(1), other).is_none(), "another client's verdict");
+        verdicts.remove(other, &id(1));
+        verdicts.insert(other, verdict(1, 7), at(10), at(1));
+        assert!(verdicts.get(&id(1), client()).is_some_and(|verdict| size(verdict) == VERDICT_BYTES));
+        assert!(verdicts.get(&id(1), other).is_some_and(|verdict| size(verdict) == VERDICT_BYTES + 7));
+    }
+
+    #[test]
+    fn of_too_many_bytes_those_go_first_that_are_waited_for_the_shortest() {
+        const MIB: usize = 1024 * 1024;
+        let mut verdicts = UnheardVerdicts::new(64 * MIB as u64);
+        (0..10).for_each(|n| verdicts.insert(client(), verdict(n, 10 * MIB), at(100 - n as u64), at(1)));
+        assert_eq!(kept(&verdicts, 10), [0, 1, 2, 3, 4, 5]);
+        // A verdict that is replaced counts once.
+        verdicts.insert(client(), verdict(0, 10 * MIB), at(100), at(1));
+        assert_eq!(verdicts.size(), (6, 6 * (10 * MIB + VERDICT_BYTES)));
     }
 }

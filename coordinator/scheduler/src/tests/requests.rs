@@ -198,3 +198,42 @@ fn a_request_that_waits_for_a_worker_expires() {
     env.worker(2, WorkerKind::Execute, 1);
     assert_eq!(env.gauges().requests, 0);
 }
+
+#[test]
+fn a_verdict_is_kept_until_its_client_has_it() {
+    let mut env = warm_fleet();
+    for n in 1..=2 {
+        env.submit(1, n, execute(ExecuteKind::Backing));
+        let run = env.dispatched();
+        env.executed(&run, valid());
+        assert!(is_valid(&env.verdict_of(n).outcome));
+    }
+    assert_eq!(env.ask(1, &[1, 2]), []);
+    assert!(is_valid(&env.verdict_of(1).outcome) && is_valid(&env.verdict_of(2).outcome), "both again");
+    // Another client has nothing to say about it.
+    env.heard(2, &[1, 2]);
+    env.heard(1, &[1]);
+    assert_eq!(env.ask(1, &[1, 2]), [request(1)]);
+    assert!(is_valid(&env.verdict_of(2).outcome));
+}
+
+#[test]
+fn a_verdict_is_kept_as_long_as_its_client_may_wait_for_it() {
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    env.verdict_of(1);
+    let answer_within = submission(1, 1, execute(ExecuteKind::Backing)).answer_within;
+    env.pass(answer_within);
+    assert_eq!(env.ask(1, &[1]), []);
+    env.verdict_of(1);
+    // It goes when the next one comes.
+    env.pass(ProtocolTimeouts::default().ask_again * 4);
+    env.submit(1, 2, execute(ExecuteKind::Backing));
+    let run = env.dispatched();
+    env.executed(&run, valid());
+    env.verdict_of(2);
+    assert_eq!(env.ask(1, &[1, 2]), [request(1)]);
+    env.verdict_of(2);
+}

@@ -192,3 +192,33 @@ fn a_job_that_was_dispatched_as_the_share_of_its_kind_is_not_recalled_for_a_more
     env.quiet();
     assert_eq!((env.gauges().execute_queue[3], env.counts().recalled), (0, 0));
 }
+
+#[test]
+fn a_worker_that_drains_gives_back_what_has_not_begun_there() {
+    let (mut env, running, staged) = one_staged_job();
+    env.heartbeat_draining(2);
+    env.recall_of(&staged);
+    // Once, and not the one that runs.
+    env.heartbeat_draining(2);
+    env.quiet();
+    env.delivered(&staged, Command::Recall, Delivery::Taken);
+    env.quiet();
+    env.worker(3, WorkerKind::Execute, 1);
+    let again = env.dispatched();
+    assert_eq!((again.worker, again.request, again.attempt), (worker(3), Some(request(2)), 2));
+    execute_well(&mut env, &running, 1);
+    execute_well(&mut env, &again, 2);
+    assert_eq!((env.counts().recalled, env.counts().came_back), (1, 1));
+}
+
+#[test]
+fn a_job_that_began_meanwhile_stays_at_a_worker_that_drains() {
+    let (mut env, running, staged) = one_staged_job();
+    env.heartbeat_draining(2);
+    env.recall_of(&staged);
+    execute_well(&mut env, &running, 1);
+    env.delivered(&staged, Command::Recall, Delivery::Refused(CommandRefusal::NotStaged));
+    env.heartbeat_draining(2);
+    env.quiet();
+    execute_well(&mut env, &staged, 2);
+}

@@ -42,7 +42,7 @@ fn the_sessions_of_a_user_share_its_limits() {
 fn a_user_has_a_limit_of_sessions_and_questions_make_none() {
     let mut env = Env::with(policy_for("a", UserLimits { sessions: 2, ..UserLimits::default() }));
     for n in 1..100 {
-        env.event(Event::Ask { client: session("a", n), requests: vec![request(n)], reply: None });
+        env.event(Event::Ask { client: session("a", n), requests: vec![request(n)], heard: vec![], reply: None });
     }
     assert_eq!(env.gauges().clients, 0);
     assert_eq!(submit(&mut env, session("a", 1), 1, Work::Precheck), SubmitReply::Accepted);
@@ -132,7 +132,7 @@ fn the_id_of_another_clients_request_is_no_way_to_it() {
     let (to, verdict) = env.next_verdict();
     assert_eq!((to, verdict.request), (session("a", 1), request(1)));
     // Nobody else gets its verdict either: to others it is not known.
-    env.event(Event::Ask { client: session("b", 1), requests: vec![request(1)], reply: None });
+    env.event(Event::Ask { client: session("b", 1), requests: vec![request(1)], heard: vec![], reply: None });
     env.quiet();
     assert_eq!(submit(&mut env, session("c", 1), 1, execute()), SubmitReply::Accepted, "a request of its own");
     let run = env.dispatched();

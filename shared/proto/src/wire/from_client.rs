@@ -24,6 +24,10 @@ pub enum FromClient {
     Ask {
         /// Requests without a verdict, at most [`MAX_ASKED`].
         requests: Vec<RequestId>,
+        /// Requests whose verdicts have come, at most [`MAX_ASKED`]: the coordinator need not keep these any longer.
+        /// Sent only if there are some, and older receivers ignore it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        heard: Vec<RequestId>,
     },
     /// Cancels a request of this client; answered by [`SubmitReply`].
     Cancel {
@@ -44,7 +48,7 @@ pub struct StatusQuestion {
     pub host: Option<String>,
 }
 
-/// Most requests in one [`FromClient::Ask`].
+/// Most requests in each list of one [`FromClient::Ask`].
 pub const MAX_ASKED: usize = 1024;
 
 /// A request for a verdict.

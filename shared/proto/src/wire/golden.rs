@@ -185,7 +185,7 @@ fn clients(golden: &mut GoldenMessages) {
     };
     golden.add("submit execute", &submission(Work::Execute(Box::new(execute))));
     let request = RequestId(uuid(1));
-    golden.add("ask", &FromClient::Ask { requests: vec![request] });
+    golden.add("ask", &FromClient::Ask { requests: vec![request], heard: vec![] });
     golden.add("cancel", &FromClient::Cancel { request });
     let activated = Some(ActiveLeaf { hash: RelayHash([21; 32]), ancestors: vec![RelayHash([22; 32])] });
     golden.add(

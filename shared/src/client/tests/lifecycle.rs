@@ -311,3 +311,22 @@ async fn the_client_ends_with_its_last_handle() {
         bus.request(&subjects::client_verdicts(&config.fleet, &id), Bytes::new(), Duration::from_secs(1)).await;
     assert!(matches!(unanswered, Err(BusError::NoResponders(_))), "{unanswered:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_coordinator_is_told_which_verdicts_have_come() {
+    let mut fixture = Fixture::new().await;
+    let mut sent = Vec::new();
+    // More than there is room for in one message.
+    for _ in 0..wire::MAX_ASKED + 2 {
+        let answer = fixture.precheck();
+        let submission = fixture.accept().await;
+        fixture.send_verdict(&submission, Outcome::PrecheckOk).await;
+        answer.await.unwrap().unwrap();
+        sent.push(submission.id);
+    }
+    fixture.assert_quiet().await;
+    let mut heard = std::mem::take(&mut fixture.heard);
+    heard.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(heard, sent, "each once");
+}

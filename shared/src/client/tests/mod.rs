@@ -37,6 +37,8 @@ struct Fixture {
     inbox: Subscription,
     client: ValidationHost,
     config: ClientConfig,
+    /// Requests of which the client has said that it has their verdicts.
+    heard: Vec<RequestId>,
 }
 
 impl Fixture {
@@ -48,7 +50,7 @@ impl Fixture {
         let bus = Arc::new(bus);
         let inbox = coordinator_inbox(&bus).await;
         let client = ValidationHost::connect(bus.clone(), config.clone()).await.unwrap();
-        Self { bus, inbox, client, config }
+        Self { bus, inbox, client, config, heard: Vec::new() }
     }
 
     /// Starts a precheck.
@@ -63,12 +65,26 @@ impl Fixture {
         tokio::spawn(async move { client.execute_pvf(pvf, request).await })
     }
 
-    /// The next message of the client, and where its answer goes.
+    /// The next message of the client, and where its answer goes. That it only has heard verdicts is answered, and
+    /// counts in [`Fixture::heard`].
     async fn receive(&mut self) -> (FromClient, Subject) {
-        let message = tokio::time::timeout(QUIET, self.inbox.next()).await.expect("no message").unwrap();
-        let sender = subjects::requesting_client(&self.config.fleet, &message.subject);
-        assert_eq!(sender, Some(self.client.inner.id));
-        (wire::decode(&message.payload).unwrap(), message.reply.expect("not a request"))
+        self.next_message().await.expect("no message")
+    }
+
+    /// The next message, if there is one.
+    async fn next_message(&mut self) -> Option<(FromClient, Subject)> {
+        loop {
+            let message = tokio::time::timeout(QUIET, self.inbox.next()).await.ok()?.unwrap();
+            let sender = subjects::requesting_client(&self.config.fleet, &message.subject);
+            assert_eq!(sender, Some(self.client.inner.id));
+            let (message, reply) = (wire::decode(&message.payload).unwrap(), message.reply.expect("not a request"));
+            let FromClient::Ask { requests, heard } = &message else { return Some((message, reply)) };
+            self.heard.extend(heard);
+            if !requests.is_empty() {
+                return Some((message, reply));
+            }
+            self.reply(&reply, &AskReply::default()).await;
+        }
     }
 
     async fn receive_submission(&mut self) -> (Submission, Subject) {
@@ -148,8 +164,8 @@ impl Fixture {
 
     /// Asserts that the client has nothing more to send.
     async fn assert_quiet(&mut self) {
-        if let Ok(message) = tokio::time::timeout(QUIET, self.inbox.next()).await {
-            panic!("unexpected message: {:?}", wire::decode::<FromClient>(&message.unwrap().payload));
+        if let Some((message, _)) = self.next_message().await {
+            panic!("unexpected message: {message:?}");
         }
     }
 }

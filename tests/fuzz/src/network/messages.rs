@@ -147,7 +147,7 @@ pub(super) fn question(u: In<'_, '_>) -> Result<StatusQuestion> {
 /// A message of a client other than a submission.
 pub(super) fn from_client(u: In<'_, '_>) -> Result<FromClient> {
     Ok(match u.int_in_range(0..=2)? {
-        0 => FromClient::Ask { requests: list(u, request)? },
+        0 => FromClient::Ask { requests: list(u, request)?, heard: list(u, request)? },
         1 => FromClient::Cancel { request: request(u)? },
         _ => {
             let hash = |u: In<'_, '_>| Ok(RelayHash([few(u)?; 32]));

@@ -156,7 +156,16 @@ impl Fixture {
     }
 
     fn of_kind(kind: WorkerKind, slots: u32) -> Self {
-        let mut fixture = Self::unregistered(Self::config(kind, slots));
+        Self::registered(Self::config(kind, slots))
+    }
+
+    /// A registered execute worker with this drain time.
+    fn draining(slots: u32, drain: Duration) -> Self {
+        Self::registered(AgentConfig { drain, ..Self::config(WorkerKind::Execute, slots) })
+    }
+
+    fn registered(config: AgentConfig) -> Self {
+        let mut fixture = Self::unregistered(config);
         fixture.pass(Duration::ZERO);
         fixture.expect(&["register []"]);
         fixture.answer(Request::Register, Ok(WorkerReply::Welcome { token: TOKEN }));

@@ -205,3 +205,18 @@ fn a_worker_registers_at_once_with_a_coordinator_that_announces_itself() {
     f.dispatch(dispatch(2, 0));
     f.expect(&["refused", "d2: stale-token"]);
 }
+
+#[test]
+fn a_worker_waits_no_longer_for_its_jobs_than_their_limits() {
+    // The jobs may take 4 s.
+    let mut f = Fixture::draining(1, Duration::from_secs(3600));
+    f.dispatch(dispatch(1, 0));
+    f.pass(HOLD_BACK);
+    f.skip();
+    f.tell(Event::Shutdown);
+    f.expect(&["draining 1", "heartbeat [1.1] draining"]);
+    f.pass(Duration::from_millis(18_999));
+    f.expect(&[]);
+    f.pass(Duration::from_millis(1));
+    f.expect(&["stop r1", "leave"]);
+}

@@ -203,10 +203,19 @@ impl Env {
 
     /// A client asks for verdicts that it misses. Returns the requests that are not known.
     pub(crate) fn ask(&mut self, from: u64, requests: &[u64]) -> Vec<RequestId> {
-        let requests = requests.iter().map(|n| request(*n)).collect();
-        let message = decoded_from_client(FromClient::Ask { requests });
-        let FromClient::Ask { requests } = message else { unreachable!() };
-        match self.answer_to(|reply| Event::Ask { client: client(from), requests, reply }) {
+        self.question(from, requests, &[])
+    }
+
+    /// A client says that it has the verdicts of these requests.
+    pub(crate) fn heard(&mut self, from: u64, requests: &[u64]) {
+        assert_eq!(self.question(from, &[], requests), []);
+    }
+
+    fn question(&mut self, from: u64, requests: &[u64], heard: &[u64]) -> Vec<RequestId> {
+        let ids = |of: &[u64]| of.iter().map(|n| request(*n)).collect();
+        let message = decoded_from_client(FromClient::Ask { requests: ids(requests), heard: ids(heard) });
+        let FromClient::Ask { requests, heard } = message else { unreachable!() };
+        match self.answer_to(|reply| Event::Ask { client: client(from), requests, heard, reply }) {
             Answer::Ask(AskReply { unknown }) => unknown,
             other => panic!("an answer to a question was expected, not {other:?}"),
         }
