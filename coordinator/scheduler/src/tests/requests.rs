@@ -4,6 +4,7 @@ use super::{env::Env, fixtures::*};
 use crate::{Command, Delivery, Policy};
 use pvf_proto::{
     artifact::StoredArtifact,
+    config::ProtocolTimeouts,
     params::{ExecutorParam, ExecutorParams},
     priority::ExecuteKind,
     verdict::Outcome,
@@ -203,18 +204,18 @@ fn a_request_that_waits_for_a_worker_expires() {
 fn a_verdict_is_kept_until_its_client_has_it() {
     let mut env = warm_fleet();
     for n in 1..=2 {
-        env.submit(1, n, execute(ExecuteKind::Backing));
+        env.submit(n, 1, execute(ExecuteKind::Backing));
         let run = env.dispatched();
         env.executed(&run, valid());
-        assert!(is_valid(&env.verdict_of(n).outcome));
+        assert!(is_valid(&env.verdict_of(n)));
     }
     assert_eq!(env.ask(1, &[1, 2]), []);
-    assert!(is_valid(&env.verdict_of(1).outcome) && is_valid(&env.verdict_of(2).outcome), "both again");
+    assert!(is_valid(&env.verdict_of(1)) && is_valid(&env.verdict_of(2)), "both again");
     // Another client has nothing to say about it.
     env.heard(2, &[1, 2]);
     env.heard(1, &[1]);
     assert_eq!(env.ask(1, &[1, 2]), [request(1)]);
-    assert!(is_valid(&env.verdict_of(2).outcome));
+    assert!(is_valid(&env.verdict_of(2)));
 }
 
 #[test]
@@ -228,9 +229,10 @@ fn a_verdict_is_kept_as_long_as_its_client_may_wait_for_it() {
     env.pass(answer_within);
     assert_eq!(env.ask(1, &[1]), []);
     env.verdict_of(1);
-    // It goes when the next one comes.
+    // It goes when the next one comes. The workers were silent meanwhile.
     env.pass(ProtocolTimeouts::default().ask_again * 4);
-    env.submit(1, 2, execute(ExecuteKind::Backing));
+    env.worker(3, WorkerKind::Execute, 1);
+    env.submit(2, 1, execute(ExecuteKind::Backing));
     let run = env.dispatched();
     env.executed(&run, valid());
     env.verdict_of(2);
