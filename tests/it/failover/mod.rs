@@ -1,6 +1,7 @@
 //! Several coordinators of one fleet: one is active, and another one takes over whatever becomes of it. A witness sees
-//! every message on the bus, in the order in which the server takes them: after the first message of a term there is none
-//! of an earlier one.
+//! every message on the bus, in the order in which the server takes them. After the first message of a term there are of
+//! an earlier one only those that were on their way when it ended (a busy machine, a process that is stopped between
+//! its last look at the lease and the write): never one about a request that came later, and no announcement.
 
 mod single;
 mod takeover;
@@ -9,7 +10,7 @@ use crate::attacks::raw::Raw;
 use pvf_shared::{
     ids::{FencingToken, FleetName, Term},
     subjects,
-    wire::{self, ToClient},
+    wire::{self, FromClient, ToClient},
 };
 use pvf_testkit::until;
 use pvf_tests::{
@@ -24,6 +25,8 @@ struct Watched {
     witness: Raw,
     /// The highest term that was seen.
     term: Option<Term>,
+    /// Requests, with the token of the term in which each was submitted first.
+    submitted: BTreeMap<String, FencingToken>,
     /// Verdicts by their request: the names of the different ones, and how often one was sent.
     verdicts: BTreeMap<String, (BTreeSet<String>, usize)>,
     /// Tokens that were announced.
@@ -42,7 +45,14 @@ impl Watched {
     fn watch(fleet: Fleet) -> Self {
         let mut witness = Raw::connect(&fleet.nats.url, "witness", "").unwrap();
         assert_eq!(witness.subscribe(">"), [""; 0]);
-        Self { fleet, witness, term: None, verdicts: BTreeMap::new(), announced: BTreeSet::new() }
+        Self {
+            fleet,
+            witness,
+            term: None,
+            submitted: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            announced: BTreeSet::new(),
+        }
     }
 
     /// Starts one more coordinator, a standby.
@@ -50,24 +60,33 @@ impl Watched {
         Process::start(&mut self.fleet.coordinator_command())
     }
 
-    /// Looks at everything that was said: terms only grow.
+    /// Looks at everything that was said.
     fn look(&mut self) {
         for message in self.witness.received() {
-            if let Some(term) = wire::term_of(&message.payload) {
-                if let Some(before) = self.term {
-                    assert!(before.token <= term.token, "{} of {term} after {before}", message.subject);
-                    assert!(
-                        before.token < term.token || before.id == term.id,
-                        "{term} and {before}: one token, two ids"
-                    );
+            let latest = self.term.map_or(FencingToken(0), |term| term.token);
+            if let Ok(FromClient::Submit(submission)) = wire::decode(&message.payload) {
+                self.submitted.entry(submission.id.to_string()).or_insert(latest);
+            }
+            let term = wire::term_of(&message.payload);
+            let is_announcement = message.subject == subjects::announcements(&FleetName::default()).as_str();
+            if let Some(term) = term {
+                let is_late = term.token < latest;
+                assert!(!is_late || !is_announcement, "{term} is announced after {latest:?}");
+                if let Some(before) = self.term.filter(|before| before.token == term.token) {
+                    assert_eq!(before.id, term.id, "one token, two ids");
                 }
-                self.term = Some(term);
-                if message.subject == subjects::announcements(&FleetName::default()).as_str() {
+                if is_announcement {
                     self.announced.insert(term.token.0);
+                }
+                if !is_late {
+                    self.term = Some(term);
                 }
             }
             if let Ok(ToClient::Verdict(verdict)) = wire::decode(&message.payload) {
-                let (different, times) = self.verdicts.entry(verdict.request.to_string()).or_default();
+                let request = verdict.request.to_string();
+                let (submitted, by) = (self.submitted.get(&request), term.expect("a verdict says its term").token);
+                assert!(submitted.is_some_and(|since| *since <= by), "{request}: of {submitted:?}, answered by {by:?}");
+                let (different, times) = self.verdicts.entry(request).or_default();
                 different.insert(format!("{:?}", verdict.outcome));
                 *times += 1;
             }
