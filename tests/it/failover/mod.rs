@@ -2,14 +2,16 @@
 //! every message on the bus, in the order in which the server takes them: after the first message of a term there is none
 //! of an earlier one.
 
+mod adoption;
 mod single;
 mod takeover;
 
 use crate::attacks::raw::Raw;
 use pvf_shared::{
     ids::{FencingToken, FleetName, Term},
+    job::JobSpec,
     subjects,
-    wire::{self, ToClient},
+    wire::{self, ToClient, ToWorker, WorkerKind},
 };
 use pvf_testkit::until;
 use pvf_tests::{
@@ -28,6 +30,8 @@ struct Watched {
     verdicts: BTreeMap<String, (BTreeSet<String>, usize)>,
     /// Tokens that were announced.
     announced: BTreeSet<u64>,
+    /// Attempts that were dispatched, each once: kind, job and number.
+    dispatched: BTreeSet<(WorkerKind, u64, u32)>,
 }
 
 impl Watched {
@@ -42,7 +46,14 @@ impl Watched {
     fn watch(fleet: Fleet) -> Self {
         let mut witness = Raw::connect(&fleet.nats.url, "witness", "").unwrap();
         assert_eq!(witness.subscribe(">"), [""; 0]);
-        Self { fleet, witness, term: None, verdicts: BTreeMap::new(), announced: BTreeSet::new() }
+        Self {
+            fleet,
+            witness,
+            term: None,
+            verdicts: BTreeMap::new(),
+            announced: BTreeSet::new(),
+            dispatched: BTreeSet::new(),
+        }
     }
 
     /// Starts one more coordinator, a standby.
@@ -65,6 +76,13 @@ impl Watched {
                 if message.subject == subjects::announcements(&FleetName::default()).as_str() {
                     self.announced.insert(term.token.0);
                 }
+            }
+            if let Ok(ToWorker::Dispatch(dispatch)) = wire::decode(&message.payload) {
+                let kind = match dispatch.spec {
+                    JobSpec::Prepare(_) => WorkerKind::Prepare,
+                    JobSpec::Execute(_) => WorkerKind::Execute,
+                };
+                self.dispatched.insert((kind, dispatch.job.0, dispatch.attempt));
             }
             if let Ok(ToClient::Verdict(verdict)) = wire::decode(&message.payload) {
                 let (different, times) = self.verdicts.entry(verdict.request.to_string()).or_default();

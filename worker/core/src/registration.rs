@@ -8,8 +8,9 @@ use crate::{
 use pvf_proto::{
     ids::FencingToken,
     time::Timestamp,
-    wire::{Heartbeat, WorkerHello, WorkerReply},
+    wire::{Heartbeat, HeldAttempt, HeldStage, MAX_HELD, WorkerHello, WorkerReply},
 };
+use std::cmp::Reverse;
 
 impl WorkerState {
     /// The heartbeat is due.
@@ -35,10 +36,29 @@ impl WorkerState {
             self.registration.in_flight = Some(Request::Heartbeat);
             self.push(Action::Heartbeat(Box::new(heartbeat)));
         } else {
-            let hello = WorkerHello { running, ..own.clone() };
+            let hello = WorkerHello { running, held: self.held(), ..own.clone() };
             self.registration.in_flight = Some(Request::Register);
             self.push(Action::Register(Box::new(hello)));
         }
+    }
+
+    /// What the worker's attempts are, for a coordinator that has not dispatched them.
+    fn held(&self) -> Vec<HeldAttempt> {
+        let stage = |job: &Job| match job.state {
+            JobState::Fetching { .. } => Some(HeldStage::Fetching),
+            JobState::Queued { .. } | JobState::Staged { .. } => Some(HeldStage::Staged),
+            JobState::Running { .. } | JobState::Finishing { .. } => Some(HeldStage::Running),
+            JobState::Finished(_) => Some(HeldStage::Ended),
+            JobState::Gone => None,
+        };
+        let held = |job: &Job| {
+            let (attempt, urgency) = (AttemptKey::from(&*job.dispatch).into(), job.dispatch.urgency);
+            Some(HeldAttempt { attempt, urgency, stage: stage(job)?, work: (&*job.dispatch).into() })
+        };
+        let mut all: Vec<_> = self.jobs.values().filter_map(held).collect();
+        all.sort_by_key(|held| Reverse(held.stage));
+        all.truncate(MAX_HELD);
+        all
     }
 
     /// Another coordinator is active: the worker registers with it at once. It may have done so already.
@@ -62,6 +82,7 @@ impl WorkerState {
                 self.token = self.token.max(token);
                 self.registration.registered = true;
                 self.notice(Notice::Registered { token });
+                self.repeat_reports();
             }
             Ok(WorkerReply::Ack) => {}
             Ok(WorkerReply::SayHello) => {
