@@ -25,6 +25,12 @@ pub(crate) fn log(notice: &Notice) {
         Notice::JobRetried { job, attempt, kind, worker, why } => {
             tracing::info!(%job, attempt, %kind, %worker, reason = why.name(), detail = detail(why), "job retried");
         }
+        Notice::JobAdopted { job, attempt, kind, worker } => {
+            tracing::info!(%job, attempt, %kind, %worker, "job adopted: an earlier coordinator dispatched it");
+        }
+        Notice::AttemptNotAdopted { job, attempt, worker } => {
+            tracing::info!(%job, attempt, %worker, "job of an earlier coordinator cancelled: nobody waits for it");
+        }
         Notice::JobReported { job, attempt, worker, kind, queued, usage } => tracing::debug!(
             %job, attempt, %worker, kind = kind.map_or("prepare", |kind| kind.name()),
             queued_ms = queued.as_millis() as u64, cpu_ms = usage.cpu.as_millis() as u64,
@@ -136,6 +142,16 @@ mod tests {
                 Notice::JobRetried { job, attempt: 2, kind: execute, worker, why: retried },
                 "INFO",
                 &["retried", "job=41", "attempt=2", "ambiguous", "out of memory", &worker_text],
+            ),
+            (
+                Notice::JobAdopted { job, attempt: 3, kind: execute, worker },
+                "INFO",
+                &["job adopted", "job=41", "attempt=3", "execute", &worker_text],
+            ),
+            (
+                Notice::AttemptNotAdopted { job, attempt: 3, worker },
+                "INFO",
+                &["cancelled", "job=41", "attempt=3", &worker_text],
             ),
             (
                 Notice::JobReported { job, attempt: 1, worker, kind, queued: silent, usage },

@@ -233,6 +233,12 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
                 }),
             )
         }
+        Notice::JobAdopted { job, attempt, kind, worker } => {
+            ("job-adopted", json!({ "job": job.0, "attempt": attempt, "kind": text(kind), "worker": text(worker) }))
+        }
+        Notice::AttemptNotAdopted { job, attempt, worker } => {
+            ("job-not-adopted", json!({ "job": job.0, "attempt": attempt, "worker": text(worker) }))
+        }
         Notice::JobReported { job, attempt, worker, .. } => {
             ("job-reported", json!({ "job": job.0, "attempt": attempt, "worker": text(worker) }))
         }

@@ -138,6 +138,7 @@ pub(crate) fn hello() -> WorkerHello {
         also_compiles_for: vec![],
         signs_with: Some(KeyFingerprint::Unsigned),
         trusts: vec![KeyFingerprint::Unsigned],
+        held: vec![],
     }
 }
 
@@ -160,6 +161,7 @@ pub(crate) fn dispatch(job: u64, block_data: Bytes) -> ToWorker {
         spec: JobSpec::Execute(Box::new(spec)),
         holders: vec![],
         acknowledged: vec![],
+        validation: None,
     }))
 }
 

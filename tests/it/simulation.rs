@@ -11,6 +11,14 @@ fn simulations_find_nothing() {
     }
 }
 
+/// Coordinators are replaced while jobs run, and their successors go on with these.
+#[test]
+fn successors_of_coordinators_adopt_running_jobs() {
+    let runs: Vec<_> = (100..120).map(|seed| sim::run(seed, 1_500).unwrap()).collect();
+    let (restarts, adopted) = runs.iter().fold((0, 0), |sum, run| (sum.0 + run.restarts, sum.1 + run.adopted));
+    assert!(restarts > 10 && adopted > 10, "{restarts} coordinators were replaced, {adopted} jobs adopted");
+}
+
 #[test]
 fn a_seed_gives_the_same_run_each_time() {
     for seed in [3, 17] {

@@ -19,6 +19,8 @@ use pvf_shared::{
 };
 use std::time::Duration;
 
+/// How often a coordinator announces itself.
+const ANNOUNCEMENTS: u8 = 3;
 /// Time that a client gives a request that is not about deadlines.
 const PATIENT: Duration = Duration::from_secs(200);
 
@@ -175,6 +177,39 @@ impl World {
             self.deaf();
         }
         self.drain();
+        self.announce(token, ANNOUNCEMENTS);
+    }
+
+    /// The coordinator announces itself to everybody, more than once, because an announcement may be lost.
+    pub(super) fn announce(&mut self, token: FencingToken, times: u8) {
+        if token != self.checks.token || times == 0 {
+            return;
+        }
+        if self.stopped_since.is_none() {
+            for (id, generation) in self.workers.iter().map(|(id, w)| (*id, w.generation)).collect::<Vec<_>>() {
+                if !self.is_lost() {
+                    let latency = self.latency();
+                    self.after(latency, Scheduled::Worker(id, generation, Input::Announced(token)));
+                }
+            }
+            for from in self.clients.iter().map(|client| client.id).collect::<Vec<_>>() {
+                if !self.is_lost() {
+                    let latency = self.latency() + self.millis(0..100);
+                    self.after(latency, Scheduled::ClientTold(from, token));
+                }
+            }
+        }
+        self.after(Duration::from_millis(500), Scheduled::Announce(token, times - 1));
+    }
+
+    /// A client hears of another coordinator: it submits again what it waits for.
+    pub(super) fn client_told(&mut self, from: ClientId, token: FencingToken) {
+        let Some(client) = self.clients.iter_mut().find(|c| c.id == from).filter(|c| c.told < token) else { return };
+        client.told = token;
+        client.pending.values_mut().for_each(|pending| pending.accepted = None);
+        for id in client.pending.keys().copied().collect::<Vec<_>>() {
+            self.send_submission(from, id);
+        }
     }
 
     fn submit(&mut self, from: ClientId, code: u8, within: Duration, work: Work) {

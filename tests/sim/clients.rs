@@ -3,7 +3,7 @@
 
 use pvf_shared::{
     identity::ClientId,
-    ids::RequestId,
+    ids::{FencingToken, RequestId},
     time::Timestamp,
     wire::{Submission, Verdict},
 };
@@ -25,11 +25,13 @@ pub struct Client {
     pub heard: Vec<RequestId>,
     /// Every id that it has given a request: it gives none twice.
     pub chosen: HashSet<RequestId>,
+    /// The highest token that was announced to it.
+    pub told: FencingToken,
 }
 
 impl Client {
     pub fn new(id: ClientId) -> Self {
-        Self { id, pending: BTreeMap::new(), heard: Vec::new(), chosen: HashSet::new() }
+        Self { id, pending: BTreeMap::new(), heard: Vec::new(), chosen: HashSet::new(), told: FencingToken(0) }
     }
 
     /// A verdict arrives, perhaps once more.

@@ -68,7 +68,10 @@ impl World {
                 let listed = self.store.list();
                 self.after(Duration::from_millis(5), Scheduled::CoordinatorShell(token, Event::Listed(listed)));
             }
-            Effect::Notice(notice) => self.checks.on_notice(&notice),
+            Effect::Notice(notice) => {
+                self.summary.adopted += u64::from(matches!(notice, Notice::JobAdopted { .. }));
+                self.checks.on_notice(&notice);
+            }
             Effect::SaveNeeded { .. } => {}
         }
     }

@@ -97,7 +97,7 @@ impl World {
     pub(super) fn send_answer(&mut self, to: Subject, answer: Answer) {
         if self.requests.contains_key(&to) && !self.is_lost() {
             let latency = self.latency();
-            self.after(latency, Scheduled::RequestAnswered(to, answer));
+            self.after(latency, Scheduled::RequestAnswered(to, answer, self.checks.token));
         }
     }
 
@@ -105,6 +105,22 @@ impl World {
     pub(super) fn worker_request_ends(&mut self, reply: &Subject, answer: Result<WorkerReply, String>) {
         if let Some(Requester::Worker(id, generation, request)) = self.requests.remove(reply) {
             self.worker_input(id, generation, super::workers::Input::Answered { request, answer });
+        }
+    }
+
+    /// A worker does not wait any longer for the answer to its registration or heartbeat: another coordinator announced
+    /// itself.
+    pub(super) fn give_up_beat(&mut self, id: WorkerId, generation: u64) {
+        let beats = [Request::Register, Request::Heartbeat];
+        let is_beat = |requester: &Requester| match requester {
+            Requester::Worker(of, of_generation, request) => {
+                (*of, *of_generation) == (id, generation) && beats.contains(request)
+            }
+            Requester::Submission(..) | Requester::Question(_) => false,
+        };
+        let beat = self.requests.iter().find(|(_, requester)| is_beat(requester)).map(|(reply, _)| reply.clone());
+        if let Some(reply) = beat {
+            self.worker_request_ends(&reply, Err("another coordinator announced itself".into()));
         }
     }
 
@@ -120,7 +136,8 @@ impl World {
         for _ in 0..copies {
             if !self.is_lost() {
                 let latency = self.latency();
-                self.after(latency, Scheduled::CommandArrives(worker, message.clone(), reply.clone()));
+                let by = self.checks.token;
+                self.after(latency, Scheduled::CommandArrives(worker, message.clone(), reply.clone(), by));
             }
         }
     }

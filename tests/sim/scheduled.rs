@@ -9,7 +9,7 @@ use super::{
 use pvf_scheduler::{Answer, Event};
 use pvf_shared::{
     identity::{ClientId, WorkerId},
-    ids::RequestId,
+    ids::{FencingToken, RequestId},
     subjects::Subject,
     time::Timestamp,
     wire::{DispatchReply, Refusal, SubmitReply, ToWorker, Verdict},
@@ -24,12 +24,12 @@ pub enum Scheduled {
     Arrives(Event),
     /// A result of the shell of the coordinator with this token. It does not reach its successor.
     CoordinatorShell(u64, Event),
-    /// The answer to a request arrives.
-    RequestAnswered(Subject, Answer),
+    /// The answer to a request arrives, of the coordinator with this token.
+    RequestAnswered(Subject, Answer, FencingToken),
     /// A worker does not wait any longer for an answer.
     RequestTimeout(Subject),
-    /// A command arrives at a worker.
-    CommandArrives(WorkerId, ToWorker, Option<Subject>),
+    /// A command of the coordinator with this token arrives at a worker.
+    CommandArrives(WorkerId, ToWorker, Option<Subject>, FencingToken),
     /// The answer to a command arrives. None: the coordinator does not wait any longer.
     CommandEnds(Subject, Option<DispatchReply>),
     /// Something reaches a worker of this generation.
@@ -40,6 +40,10 @@ pub enum Scheduled {
     ProcessEnds(WorkerId, u64, RunId),
     Verdict(Arc<Verdict>, ClientId),
     ClientTick(ClientId),
+    /// The coordinator with this token announces itself so many times more.
+    Announce(FencingToken, u8),
+    /// The announcement of a coordinator arrives at a client.
+    ClientTold(ClientId, FencingToken),
     /// A client repeats a submission that was not accepted.
     Submit(ClientId, RequestId),
     NewWorker(Box<WorkerSetup>),
@@ -70,9 +74,11 @@ impl World {
                     self.tell(event);
                 }
             }
-            Scheduled::RequestAnswered(to, answer) => self.request_answered(&to, answer),
+            Scheduled::RequestAnswered(to, answer, by) => self.request_answered(&to, answer, by),
             Scheduled::RequestTimeout(to) => self.worker_request_ends(&to, Err("no answer".into())),
-            Scheduled::CommandArrives(worker, message, reply) => self.command_arrives(worker, message, reply),
+            Scheduled::CommandArrives(worker, message, reply, by) => {
+                self.command_arrives(worker, (message, by), reply);
+            }
             Scheduled::CommandEnds(reply, answer) => self.command_ends(&reply, answer),
             Scheduled::Worker(id, generation, input) => self.worker_input(id, generation, input),
             Scheduled::WorkerResumes(id, generation) => self.stop_ends(id, generation),
@@ -84,6 +90,8 @@ impl World {
                 }
             }
             Scheduled::ClientTick(from) => self.client_tick(from),
+            Scheduled::Announce(token, times) => self.announce(token, times),
+            Scheduled::ClientTold(from, token) => self.client_told(from, token),
             Scheduled::Submit(from, id) => {
                 if self.pending(from, id).is_some_and(|pending| pending.accepted.is_none()) {
                     self.send_submission(from, id);
@@ -131,9 +139,13 @@ impl World {
         }
     }
 
-    fn request_answered(&mut self, to: &Subject, answer: Answer) {
+    fn request_answered(&mut self, to: &Subject, answer: Answer, by: FencingToken) {
         match (self.requests.get(to).copied(), answer) {
+            (Some(Requester::Worker(id, ..)), Answer::Worker(_)) if self.is_replaced(id, by) => {
+                self.worker_request_ends(to, Err("the answer is of a coordinator that was replaced".into()));
+            }
             (Some(Requester::Worker(..)), Answer::Worker(reply)) => self.worker_request_ends(to, Ok(reply)),
+            (Some(Requester::Submission(from, _) | Requester::Question(from)), _) if self.was_told(from, by) => {}
             (Some(Requester::Submission(from, id)), answer) => self.submission_answered(from, id, answer),
             (Some(Requester::Question(from)), Answer::Ask(answer)) => {
                 for id in answer.unknown {
@@ -146,6 +158,11 @@ impl World {
             (None, _) => {}
             (requester, answer) => panic!("{requester:?} is answered by {answer:?}"),
         }
+    }
+
+    /// Whether a client has heard of a later coordinator than this one, whose answers it ignores then.
+    fn was_told(&self, client: ClientId, of: FencingToken) -> bool {
+        self.clients.iter().any(|c| c.id == client && c.told > of)
     }
 
     fn submission_answered(&mut self, from: ClientId, id: RequestId, answer: Answer) {

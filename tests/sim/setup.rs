@@ -43,6 +43,8 @@ pub fn policy(rng: &mut fastrand::Rng) -> Policy {
         prune_min_age: Duration::from_secs(5),
         artifact_ttl: Duration::from_secs(60),
         failure_cool_down: Duration::from_secs(30),
+        dispatch_delay: Duration::from_millis([0, 250][rng.usize(0..2)]),
+        adoption_grace: Duration::from_secs(rng.u64(4..8)),
         attempt_allowance: Duration::from_secs(rng.u64(10..60)),
         ..Policy::default()
     };
@@ -95,6 +97,7 @@ impl WorkerSetup {
             also_compiles_for: vec![],
             signs_with: Some(KeyFingerprint::Unsigned),
             trusts: vec![KeyFingerprint::Unsigned],
+            held: vec![],
         };
         Agent::new(AgentConfig { kind: self.kind, registration, timing: timing(), drain: DRAIN }, now)
     }

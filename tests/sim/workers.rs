@@ -7,7 +7,7 @@ use pvf_scheduler::Event as SchedulerEvent;
 use pvf_shared::{
     artifact::ArtifactDigest,
     identity::{UserName, WorkerId},
-    ids::ArtifactId,
+    ids::{ArtifactId, FencingToken},
     job::JobUsage,
     subjects::Subject,
     time::Timestamp,
@@ -62,6 +62,8 @@ pub enum Input {
     Fit(bool),
     /// The worker is asked to end.
     Shutdown,
+    /// The announcement of a coordinator with this token.
+    Announced(FencingToken),
 }
 
 impl World {
@@ -149,9 +151,18 @@ impl World {
     }
 
     /// A command arrives at a worker.
-    pub(super) fn command_arrives(&mut self, id: WorkerId, message: ToWorker, reply: Option<Subject>) {
+    pub(super) fn command_arrives(
+        &mut self,
+        id: WorkerId,
+        (message, by): (ToWorker, FencingToken),
+        reply: Option<Subject>,
+    ) {
         if let Some(held) = self.held_back(id) {
-            return held.push(Scheduled::CommandArrives(id, message, reply));
+            return held.push(Scheduled::CommandArrives(id, message, reply, by));
+        }
+        // Acknowledgements say no token: the shell looks at the term of the message.
+        if matches!(message, ToWorker::Acknowledge { .. }) && self.is_replaced(id, by) {
+            return;
         }
         if !self.workers.contains_key(&id) {
             self.command_without_worker(reply.as_ref());
@@ -162,6 +173,11 @@ impl World {
             worker.checks.on_command(&message, reply.as_ref(), &actions, self.now);
         }
         self.execute_all(id, actions);
+    }
+
+    /// Whether a worker has heard of a later coordinator than this one.
+    pub(super) fn is_replaced(&self, id: WorkerId, coordinator: FencingToken) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.core.knows(FencingToken(coordinator.0 + 1)))
     }
 
     /// Something reaches a worker of this generation.
@@ -175,6 +191,15 @@ impl World {
         let event = match input {
             Input::Timeout => return self.worker_timeout(id),
             Input::Shutdown => Event::Shutdown,
+            Input::Announced(token) => {
+                if self.workers.get(&id).is_some_and(|worker| !worker.core.knows(token)) {
+                    self.give_up_beat(id, generation);
+                }
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.checks.on_announced(token);
+                }
+                Event::Announced { token }
+            }
             Input::Fit(fit) => {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.checks.fit = fit;

@@ -40,6 +40,8 @@ pub struct Summary {
     pub dropped: u64,
     /// Coordinators that were replaced.
     pub restarts: u64,
+    /// Attempts of a replaced coordinator with which jobs went on.
+    pub adopted: u64,
     /// Windows of dispatches whose shares were checked.
     pub windows: u64,
     /// A hash over every effect of the scheduler and every action of the workers: two runs of a seed have the same.
@@ -248,7 +250,7 @@ impl World {
             let late: Vec<_> = client.pending.iter().take(3).collect();
             assert!(late.is_empty(), "never answered: {late:?}");
         }
-        self.pass(timing().ack * 8);
+        self.pass(timing().ack * 14);
         for worker in self.workers.values() {
             worker.checks.settled(self.now);
         }

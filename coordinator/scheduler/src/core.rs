@@ -12,17 +12,17 @@ use crate::{
     settings::SchedulerConfig,
     tables::{
         Artifacts, Clients, EarlyCancellations, Execution, Executions, IllegalTransition, Made, Preparations, PvfSpec,
-        PvfSpecs, Quarantine, Requests, Timer, Timers, UnheardVerdicts, Workers,
+        PvfSpecs, Quarantine, Requests, Timer, Timers, Unclaimed, UnheardVerdicts, Workers,
     },
     time::Timestamp,
 };
 use pvf_proto::{
     identity::WorkerId,
-    ids::{CodeHash, JobId, RelayHash},
+    ids::{CodeHash, FencingToken, JobId, RelayHash},
     priority::PreparePriority,
     subjects::Subject,
     verdict::WireOutcome,
-    wire::{ArtifactSummary, RunningJob, Timings, ToWorker, VerdictUsage, WorkerKind},
+    wire::{ArtifactSummary, JobReport, RunningJob, Timings, ToWorker, VerdictUsage, WorkerKind},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -48,11 +48,15 @@ pub(crate) struct Core {
     /// Engines with preparations that no prepare worker compiles for, each with the time when these are given up.
     pub(crate) without_prepare_worker: BTreeMap<EngineKey, Timestamp>,
     pub(crate) quarantine: Quarantine,
+    /// Attempts of earlier coordinators that no job has adopted.
+    pub(crate) unclaimed: Unclaimed,
     pub(crate) timers: Timers,
     pub(crate) verdicts: UnheardVerdicts,
     pub(crate) cancellations: EarlyCancellations,
     /// Since when the coordinator hears over the bus; `None` while it does not.
     pub(crate) link_up_since: Option<Timestamp>,
+    /// When this coordinator begins to dispatch jobs.
+    pub(crate) dispatch_begins: Timestamp,
     last_job: u64,
 }
 
@@ -60,6 +64,10 @@ impl Core {
     pub(crate) fn new(config: SchedulerConfig, now: Timestamp) -> Self {
         let mut timers = Timers::default();
         timers.set(Timer::Prune, now.after(config.policy.prune_interval));
+        let dispatch_begins = now.after(config.policy.dispatch_delay);
+        if dispatch_begins > now {
+            timers.set(Timer::DispatchBegins, dispatch_begins);
+        }
         Self {
             requests: Requests::default(),
             executions: Executions::default(),
@@ -73,20 +81,41 @@ impl Core {
             unassigned: BTreeSet::new(),
             without_prepare_worker: BTreeMap::new(),
             quarantine: Quarantine::default(),
+            unclaimed: Unclaimed::default(),
             timers,
             verdicts: UnheardVerdicts::new(config.policy.unheard_verdict_bytes),
             cancellations: EarlyCancellations::default(),
             link_up_since: Some(now),
-            last_job: 0,
+            dispatch_begins,
+            last_job: first_job(config.token),
             config,
         }
     }
 
-    /// A job id that was not given before.
+    /// A job id that was not given before, by this coordinator or an earlier one.
     pub(crate) fn next_job(&mut self) -> JobId {
-        self.last_job += 1;
-        JobId(self.last_job)
+        loop {
+            self.last_job = self.last_job.wrapping_add(1);
+            let job = JobId(self.last_job);
+            if !self.executions.contains(job) && self.preparations.get(&job).is_none() {
+                return job;
+            }
+        }
     }
+}
+
+/// The job id before the first one of the coordinator with this token. Ids do not repeat between coordinators, so that a
+/// job and the number of an attempt name an attempt, whoever dispatched it.
+///
+/// The lower 40 bits of the token are above 24 bits of the coordinator's own counter. With a lease these are the
+/// revision of its key, and the last bits of the bucket's epoch. The next coordinator's revision is higher by one at
+/// least for each renewal of this one: its ids could be reached only with more than 16 million jobs between two renewals
+/// (a third of the lease, 0.7 s). A bucket that is made anew has revisions from 1 and another epoch, with other last
+/// bits unless it is 256 later. Tokens without a lease are milliseconds, or one more than the last one: then a
+/// coordinator reaches the next one's ids with 16 million jobs. Those are long over that an id of the next one could be
+/// taken for; an id that is in use is left out in any case.
+fn first_job(token: FencingToken) -> u64 {
+    token.0 << 24
 }
 
 /// A need for an artifact.
@@ -168,6 +197,8 @@ pub(crate) enum FollowUp {
     EndRequest { request: RequestKey, outcome: Option<WireOutcome> },
     /// Queues of engines without workers may be worked on by another engine.
     ReassignStranded,
+    /// An adopted attempt has ended already, with this report.
+    AdoptedReport { worker: WorkerId, report: Box<JobReport> },
     /// An attempt was lost without a report. If it still has a slot, it has been cancelled.
     AttemptLost { ended: EndedAttempt, loss: AttemptLoss },
 }

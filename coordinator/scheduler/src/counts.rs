@@ -25,6 +25,14 @@ pub struct Counts {
     pub leases_over: u64,
     /// Reports of attempts that had been given up, and that decided the job nevertheless.
     pub late_reports: u64,
+    /// Attempts of an earlier coordinator that workers have described.
+    pub taken_up: u64,
+    /// Executions that adopted such an attempt.
+    pub execute_adopted: u64,
+    /// Preparations that adopted such an attempt.
+    pub prepare_adopted: u64,
+    /// Such attempts that were cancelled: nobody wanted them, or another one did the same.
+    pub not_adopted: u64,
     /// Executions that came back without having begun.
     pub came_back: u64,
     /// Staged jobs that were recalled.

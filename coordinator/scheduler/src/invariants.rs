@@ -22,6 +22,7 @@ impl Scheduler {
         check_artifacts(core, &self.out.background.iter().collect::<Vec<_>>());
         check_preparations(core);
         check_workers(core);
+        check_unclaimed(core);
         check_pools(core);
         check_timers(core);
         check_unassigned(core);
@@ -202,7 +203,9 @@ fn check_workers(core: &Core) {
     for worker in core.workers.iter() {
         let id = worker.id;
         let credit = worker.credit(staged_per_slot);
-        assert!(worker.jobs.len() as u32 <= 2 * credit, "{id:?} is above its credit");
+        // What earlier coordinators have dispatched is as much as it is.
+        let own = worker.jobs.iter().filter(|slot| slot.token == core.config.token).count() as u32;
+        assert!(own <= 2 * credit, "{id:?} is above its credit");
         assert!(worker.fetching() <= credit, "{id:?} fetches more than may not count");
         assert_eq!(worker.index(), worker.expected_index(staged_per_slot), "{id:?} is indexed wrongly");
         let pool = core.workers.pool(worker.kind, worker.engine);
@@ -216,6 +219,16 @@ fn check_workers(core: &Core) {
         let (running, placed) = (worker.running(), worker.placed());
         assert!(placed == running || running >= worker.slots, "{id:?} has a job staged beside a free slot");
         assert!(placed == running || !matches!(worker.index(), WorkerIndex::Free(_)), "{id:?} is indexed as free");
+    }
+}
+
+fn check_unclaimed(core: &Core) {
+    core.unclaimed.assert_consistent();
+    for ((id, at), unclaimed) in core.unclaimed.iter() {
+        let Some(worker) = core.workers.get(id) else { panic!("{at:?} is unclaimed at {id}, which is not registered") };
+        let has_slot = worker.has_of(*at, unclaimed.token);
+        assert_eq!(has_slot, unclaimed.report.is_none(), "{at:?} is unclaimed, and has a slot until it is reported");
+        assert!(unclaimed.token < core.config.token, "{at:?} is this coordinator's");
     }
 }
 
@@ -235,7 +248,7 @@ fn check_pools(core: &Core) {
 }
 
 fn check_timers(core: &Core) {
-    let (mut of_workers, mut prune, mut paused) = (HashSet::new(), 0, 0);
+    let (mut of_workers, mut prune, mut paused, mut unclaimed) = (HashSet::new(), 0, 0, 0);
     for (at, timer) in core.timers.iter() {
         match timer {
             Timer::WorkerSilence(worker) => assert!(of_workers.insert(worker), "{worker:?} has two timers"),
@@ -256,11 +269,18 @@ fn check_timers(core: &Core) {
             Timer::NoPrepareWorker(engine) => {
                 assert_eq!(core.without_prepare_worker.get(engine), Some(at), "{engine:?} has a timer");
             }
+            Timer::Unclaimed(worker, at_worker) => {
+                let until = core.unclaimed.get((*worker, *at_worker)).map(|unclaimed| unclaimed.until);
+                assert_eq!(until, Some(*at), "{at_worker:?} has a timer and is not unclaimed");
+                unclaimed += 1;
+            }
+            Timer::DispatchBegins => assert_eq!(core.dispatch_begins, *at),
             Timer::ClientSilence(_) => {}
         }
     }
     assert_eq!((of_workers.len(), prune), (core.workers.len(), 1), "timers are missing or left over");
     assert_eq!(core.workers.iter().filter(|worker| worker.health().paused_until().is_some()).count(), paused);
+    assert_eq!(unclaimed, core.unclaimed.len(), "unclaimed attempts without a timer");
     let clients = core.timers.iter().filter(|(_, timer)| matches!(timer, Timer::ClientSilence(_))).count();
     assert!(clients <= core.clients.len(), "timers of clients that are not here");
 }

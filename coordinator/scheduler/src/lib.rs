@@ -148,7 +148,7 @@ impl Scheduler {
     }
 
     fn fire_timers(&mut self, now: Timestamp) {
-        use operations::preparations;
+        use operations::{adoption, preparations};
         use steps::{attempts, background, clients, workers};
         for _ in 0..TIMERS {
             let (core, out) = (&mut self.core, &mut self.out);
@@ -159,6 +159,9 @@ impl Scheduler {
                 Some(Timer::RetryExecution(job)) => attempts::retry_execution(core, out, job, now),
                 Some(Timer::RetryPreparation(job)) => attempts::retry_preparation(core, out, job, now),
                 Some(Timer::NoPrepareWorker(engine)) => preparations::give_up_unprepared(core, out, engine, now),
+                Some(Timer::Unclaimed(worker, at)) => adoption::on_grace_over(core, out, (worker, at), now),
+                // Jobs are dispatched after the timers.
+                Some(Timer::DispatchBegins) => {}
                 Some(Timer::Prune) => background::on_prune(core, out, now),
                 None => break,
             }
@@ -192,6 +195,9 @@ impl Scheduler {
     /// Dispatches what can be; a long backlog in several goes.
     fn pump(&mut self, now: Timestamp) {
         use steps::{dispatch, recall};
+        if now < self.core.dispatch_begins {
+            return;
+        }
         let mut left = DISPATCHES;
         while left > 0
             && let Some(next) = (self.core.workers.engines())

@@ -84,6 +84,27 @@ pub enum Notice {
         /// Why there is another one.
         why: RetryReason,
     },
+    /// A job goes on with an attempt that an earlier coordinator dispatched.
+    JobAdopted {
+        /// The job, by the id that the earlier coordinator has given it.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// Preparation or execution.
+        kind: WorkerKind,
+        /// Where it is.
+        worker: WorkerId,
+    },
+    /// An attempt that an earlier coordinator dispatched is cancelled: nobody has asked for it in time, or another one
+    /// does the same.
+    AttemptNotAdopted {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// Where it is.
+        worker: WorkerId,
+    },
     /// An attempt ended with a report.
     JobReported {
         /// The job.

@@ -144,6 +144,14 @@ pub struct Policy {
     /// reporting; then the attempt is cancelled and the job tried elsewhere.
     #[serde(with = "humantime_serde")]
     pub attempt_allowance: Duration,
+    /// How long a coordinator that has just started dispatches nothing, so that the workers can say first which jobs of
+    /// its predecessor they have; zero to a minute.
+    #[serde(with = "humantime_serde")]
+    pub dispatch_delay: Duration,
+    /// How long an execution of an earlier coordinator goes on that no client has asked this one for; then it is
+    /// cancelled. Longer than clients take until they ask for their verdicts and submit again.
+    #[serde(with = "humantime_serde")]
+    pub adoption_grace: Duration,
     /// Retry-after hint in a refusal because of a limit.
     #[serde(with = "humantime_serde")]
     pub retry_after: Duration,
@@ -189,6 +197,8 @@ impl Default for Policy {
             users: BTreeMap::new(),
             prepare_worker_grace: Duration::from_secs(60),
             attempt_allowance: Duration::from_secs(120),
+            dispatch_delay: Duration::from_millis(250),
+            adoption_grace: Duration::from_secs(15),
             retry_after: Duration::from_millis(500),
             unheard_verdict_bytes: 256 << 20,
             client_silence: Duration::from_secs(30),
@@ -235,6 +245,8 @@ impl Policy {
         within("unheard_verdict_bytes", self.unheard_verdict_bytes, 1 << 20, u64::MAX)?;
         seconds("prepare_worker_grace", self.prepare_worker_grace, 1)?;
         seconds("attempt_allowance", self.attempt_allowance, 1)?;
+        within("dispatch_delay (ms)", self.dispatch_delay.as_millis() as u64, 0, 60_000)?;
+        seconds("adoption_grace", self.adoption_grace, 1)?;
         seconds("client_silence", self.client_silence, 1)?;
         seconds("prune_interval", self.prune_interval, 1)?;
         if self.artifact_ttl < self.prune_min_age {

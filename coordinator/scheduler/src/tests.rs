@@ -8,6 +8,8 @@ mod fixtures;
 
 mod acknowledgements;
 mod admission;
+mod adoption;
+mod adoption_preparations;
 mod artifacts;
 mod background;
 mod cancellation;

@@ -112,7 +112,9 @@ impl Counters {
             Notice::ClientGone { .. } => self.add(Event::ClientsGone, &[]),
             Notice::EngineSeen { .. } => self.add(Event::EnginesSeen, &[]),
             // These have counters of their own in `Counts`, and a worker resumes after each pause.
-            Notice::WorkerJoined { .. }
+            Notice::JobAdopted { .. }
+            | Notice::AttemptNotAdopted { .. }
+            | Notice::WorkerJoined { .. }
             | Notice::WorkerLeft { .. }
             | Notice::WorkerLost { .. }
             | Notice::WorkerSuspect { .. }

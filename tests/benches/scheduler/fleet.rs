@@ -110,7 +110,9 @@ impl Fleet {
     pub fn new(size: Size) -> Self {
         let unlimited = Limit { requests: u64::MAX, bytes: u64::MAX };
         let per_user = UserLimits { requests: u64::MAX, bytes: u64::MAX, ..UserLimits::default() };
-        let policy = Policy { per_kind: unlimited, per_user, client_silence: NEVER, ..Policy::default() };
+        let dispatch_delay = Duration::ZERO;
+        let policy =
+            Policy { per_kind: unlimited, per_user, client_silence: NEVER, dispatch_delay, ..Policy::default() };
         let now = Timestamp::at(Duration::from_secs(1_700_000_000));
         let config = SchedulerConfig {
             token: FencingToken(1),

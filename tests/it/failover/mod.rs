@@ -3,14 +3,16 @@
 //! an earlier one only those that were on their way when it ended (a busy machine, a process that is stopped between
 //! its last look at the lease and the write): never one about a request that came later, and no announcement.
 
+mod adoption;
 mod single;
 mod takeover;
 
 use crate::attacks::raw::Raw;
 use pvf_shared::{
     ids::{FencingToken, FleetName, Term},
+    job::JobSpec,
     subjects,
-    wire::{self, FromClient, ToClient},
+    wire::{self, FromClient, ToClient, ToWorker, WorkerKind},
 };
 use pvf_testkit::until;
 use pvf_tests::{
@@ -31,6 +33,8 @@ struct Watched {
     verdicts: BTreeMap<String, (BTreeSet<String>, usize)>,
     /// Tokens that were announced.
     announced: BTreeSet<u64>,
+    /// Attempts that were dispatched, each once: kind, job and number.
+    dispatched: BTreeSet<(WorkerKind, u64, u32)>,
 }
 
 impl Watched {
@@ -52,6 +56,7 @@ impl Watched {
             submitted: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             announced: BTreeSet::new(),
+            dispatched: BTreeSet::new(),
         }
     }
 
@@ -81,6 +86,13 @@ impl Watched {
                 if !is_late {
                     self.term = Some(term);
                 }
+            }
+            if let Ok(ToWorker::Dispatch(dispatch)) = wire::decode(&message.payload) {
+                let kind = match dispatch.spec {
+                    JobSpec::Prepare(_) => WorkerKind::Prepare,
+                    JobSpec::Execute(_) => WorkerKind::Execute,
+                };
+                self.dispatched.insert((kind, dispatch.job.0, dispatch.attempt));
             }
             if let Ok(ToClient::Verdict(verdict)) = wire::decode(&message.payload) {
                 let request = verdict.request.to_string();

@@ -68,6 +68,7 @@ pub fn hello() -> WorkerHello {
         also_compiles_for: vec![],
         signs_with: Some(KeyFingerprint::Unsigned),
         trusts: vec![KeyFingerprint::Unsigned],
+        held: vec![],
     }
 }
 

@@ -19,11 +19,13 @@ impl Checks {
     /// A worker deregistered: it gave its attempts back, which is no failure.
     pub(super) fn worker_left(&mut self, id: WorkerId) {
         self.leases.retain(|_, lease| lease.worker != id);
+        self.forget_held(id);
         self.fleet.remove(&id);
     }
 
     /// A worker died: its attempts are over.
     pub(super) fn worker_died(&mut self, id: WorkerId) {
+        self.forget_held(id);
         let jobs: Vec<_> = self.leases.iter().filter(|(_, l)| l.worker == id).map(|(job, _)| *job).collect();
         // Staged jobs have not failed, and messages do not tell which jobs were staged.
         let has = |k: &Known| (jobs.len() + k.stopping.len()) as u32;
@@ -68,10 +70,12 @@ impl Checks {
 
     /// Only the report of an attempt with a lease counts.
     pub(super) fn on_report(&mut self, worker: WorkerId, report: &JobReport) {
+        if self.keeps_report(worker, report) {
+            return;
+        }
         self.stopped(worker, (report.job, report.attempt));
         let lease = self.leases.get(&report.job);
-        let valid =
-            report.token == self.token && lease.is_some_and(|l| (l.worker, l.attempt) == (worker, report.attempt));
+        let valid = lease.is_some_and(|l| (l.worker, l.attempt, l.token) == (worker, report.attempt, report.token));
         if !valid {
             return self.on_late_report(worker, report);
         }
@@ -125,7 +129,7 @@ impl Checks {
                 | JobOutcome::Prepare(PrepareOutcome::Prepared(_))
         );
         let at = (report.job, report.attempt, worker);
-        if decides && report.token == self.token && self.lost.contains(&at) {
+        if decides && self.lost.contains(&at) {
             self.accepted.insert((report.token, report.job, report.attempt));
         }
     }
@@ -135,6 +139,7 @@ impl Checks {
         match message {
             ToWorker::Dispatch(dispatch) => self.on_dispatch(worker, dispatch, now),
             ToWorker::Cancel { job, attempt, .. } => {
+                self.held.remove(&(worker, *job, *attempt));
                 if self.leases.get(job).is_some_and(|l| (l.worker, l.attempt) == (worker, *attempt)) {
                     self.leases.remove(job);
                     // Its lease may be over: it has failed there then.
@@ -168,8 +173,10 @@ impl Checks {
         let ahead = if kind == WorkerKind::Execute { self.ahead * known.hello.slots } else { 0 };
         let credit = known.hello.slots + ahead;
         let has = self.leases.values().filter(|l| l.worker == id);
-        let fetching = has.clone().filter(|l| l.fetch == Fetch::UnderWay).count() as u32;
-        let jobs = has.count() as u32;
+        let unclaimed = self.unclaimed_at(id);
+        let fetching = has.clone().filter(|l| l.fetch == Fetch::UnderWay).count() as u32 + unclaimed.1;
+        let jobs = has.count() as u32 + unclaimed.0;
+        self.check_not_run_again(id, dispatch);
         // Jobs that are known to be only fetched do not count, but for those above the credit.
         assert!(jobs - fetching.min(credit) < credit, "credit: {id:?} gets more jobs than it may");
         if let Some(past) = self.past.get(&job) {
@@ -206,6 +213,7 @@ impl Checks {
         let lease = Lease {
             worker: id,
             attempt: dispatch.attempt,
+            token: dispatch.token,
             taken: None,
             acknowledged: false,
             fetch: Fetch::Unknown,

@@ -1,8 +1,10 @@
 //! What must hold, derived from messages alone: no rule asks a state machine what it thinks.
 //!
-//! `Checks` follows what the scheduler is told and what it asks for. `attempts` has the rules of leases, credit and
+//! `Checks` follows what the scheduler is told and what it asks for. `adoption` has the rules of what an earlier
+//! coordinator dispatched, `attempts` the rules of leases, credit and
 //! retries, `requests` those of verdicts, deadlines and pruning, `workers` those of each worker.
 
+mod adoption;
 mod attempts;
 mod requests;
 mod workers;
@@ -41,6 +43,8 @@ struct Known {
 struct Lease {
     worker: WorkerId,
     attempt: Attempt,
+    /// Of the coordinator that dispatched it.
+    token: FencingToken,
     taken: Option<Timestamp>,
     /// The worker has acknowledged the dispatch: until then the job counts as not begun.
     acknowledged: bool,
@@ -89,6 +93,9 @@ pub struct Checks {
     pub token: FencingToken,
     fleet: BTreeMap<WorkerId, Known>,
     leases: BTreeMap<JobId, Lease>,
+    /// Attempts of earlier coordinators that no job has adopted, and all that were described.
+    held: BTreeMap<adoption::Place, adoption::Held>,
+    described: HashSet<adoption::Place>,
     past: HashMap<JobId, Past>,
     accepted: HashSet<(FencingToken, JobId, Attempt)>,
     live: BTreeMap<RequestKey, Live>,
@@ -125,6 +132,8 @@ impl Checks {
             token: FencingToken(1),
             fleet: BTreeMap::new(),
             leases: BTreeMap::new(),
+            held: BTreeMap::new(),
+            described: HashSet::new(),
             past: HashMap::new(),
             accepted: HashSet::new(),
             live: BTreeMap::new(),
@@ -152,6 +161,8 @@ impl Checks {
         self.token = token;
         self.fleet.clear();
         self.leases.clear();
+        self.held.clear();
+        self.described.clear();
         self.past.clear();
         self.paused.clear();
         self.lost.clear();
@@ -170,6 +181,8 @@ impl Checks {
     /// The scheduler says what it decided.
     pub fn on_notice(&mut self, notice: &Notice) {
         match notice {
+            Notice::JobAdopted { job, attempt, worker, .. } => self.on_adopted((*worker, *job, *attempt)),
+            Notice::AttemptNotAdopted { job, attempt, worker } => drop(self.held.remove(&(*worker, *job, *attempt))),
             Notice::WorkerPaused { worker, .. } => drop(self.paused.insert(*worker)),
             Notice::WorkerResumed { worker }
             | Notice::WorkerLeft { worker, .. }
@@ -197,6 +210,7 @@ impl Checks {
         match event {
             Event::Hello { worker, hello, .. } => {
                 let (worker, hello) = (*worker, hello.clone());
+                self.on_described(worker, &hello, now);
                 let known =
                     self.fleet.entry(worker).or_insert(Known { worker, hello, heard: now, stopping: HashSet::new() });
                 known.heard = now;
@@ -206,6 +220,9 @@ impl Checks {
             Event::Delivered { worker, job, attempt, command, delivery } => {
                 if *command == Command::Cancel {
                     self.stopped(*worker, (*job, *attempt));
+                }
+                if (*command, delivery) == (Command::Recall, &Delivery::Taken) {
+                    self.held.remove(&(*worker, *job, *attempt));
                 }
                 let Some(lease) = self.leases.get_mut(job) else { return };
                 if (lease.worker, lease.attempt) != (*worker, *attempt) {
@@ -244,20 +261,22 @@ impl Checks {
         let grace = self.timing.heartbeat * 2 + self.timing.ack;
         let Some(known) = self.fleet.get_mut(&worker) else { return };
         known.heard = now;
-        for running in heartbeat.running.iter().filter(|running| running.token == self.token) {
+        self.on_held_listed(worker, heartbeat, now);
+        for running in &heartbeat.running {
             if let Some(lease) = self.leases.get_mut(&running.job)
-                && (lease.worker, lease.attempt) == (worker, running.attempt)
+                && (lease.worker, lease.attempt, lease.token) == (worker, running.attempt, running.token)
             {
                 lease.acknowledged = true;
                 let fetch = if heartbeat.fetching.contains(running) { Fetch::UnderWay } else { Fetch::Over };
                 lease.fetch = lease.fetch.max(fetch);
             }
         }
-        let has = |job: &JobId, attempt| {
-            heartbeat.running.iter().any(|r| (r.token, r.job, r.attempt) == (self.token, *job, attempt))
+        let has = |job: &JobId, lease: &Lease| {
+            let at = (lease.token, *job, lease.attempt);
+            heartbeat.running.iter().any(|r| (r.token, r.job, r.attempt) == at)
         };
         let lost = |job: &JobId, lease: &Lease| {
-            lease.worker == worker && lease.taken.is_some_and(|at| now.since(at) > grace) && !has(job, lease.attempt)
+            lease.worker == worker && lease.taken.is_some_and(|at| now.since(at) > grace) && !has(job, lease)
         };
         let lost: Vec<_> = self.leases.iter().filter(|(job, l)| lost(job, l)).map(|(job, _)| *job).collect();
         for job in lost {

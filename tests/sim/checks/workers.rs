@@ -77,7 +77,7 @@ impl WorkerChecks {
             Action::Reply { to, reply: DispatchReply::Refused(why) } if Some(to) == reply => Some(why),
             _ => None,
         });
-        let key = match message {
+        let by = match message {
             ToWorker::Dispatch(dispatch) => {
                 self.acknowledged(&dispatch.acknowledged);
                 AttemptKey::from(&**dispatch)
@@ -87,17 +87,26 @@ impl WorkerChecks {
                 AttemptKey { token: *token, job: *job, attempt: *attempt }
             }
         };
+        // A coordinator ends also what an earlier one has dispatched.
+        let of_earlier = || {
+            let is_it = |key: &&AttemptKey| (key.job, key.attempt) == (by.job, by.attempt) && key.token < by.token;
+            self.attempts.keys().rfind(is_it).copied()
+        };
+        let key = match message {
+            ToWorker::Cancel { .. } | ToWorker::Recall { .. } => of_earlier().unwrap_or(by),
+            ToWorker::Dispatch(_) | ToWorker::Acknowledge { .. } => by,
+        };
         if let Some(reply) = reply {
             let entry = self.unanswered.entry(reply.clone()).or_insert((0, now, key));
             (entry.0, entry.1) = (entry.0 + 1, now);
         }
         let stale = matches!(refusal, Some(CommandRefusal::StaleToken { .. }));
         let highest = &mut self.highest_token;
-        assert_eq!(stale, key.token < *highest, "fencing: token {:?} after {highest:?}: {refusal:?}", key.token);
+        assert_eq!(stale, by.token < *highest, "fencing: token {:?} after {highest:?}: {refusal:?}", by.token);
         if stale {
             return;
         }
-        *highest = key.token;
+        *highest = by.token;
         match message {
             ToWorker::Dispatch(dispatch) => self.on_dispatch(dispatch, refusal, now),
             ToWorker::Cancel { .. } => {
@@ -152,6 +161,11 @@ impl WorkerChecks {
         }
     }
 
+    /// The worker hears of another coordinator.
+    pub fn on_announced(&mut self, token: FencingToken) {
+        self.highest_token = self.highest_token.max(token);
+    }
+
     /// The worker does this.
     pub fn on_action(&mut self, action: &Action, now: Timestamp) {
         match action {
@@ -176,7 +190,14 @@ impl WorkerChecks {
                 self.on_heartbeat(&heartbeat.running, now);
                 self.check_fetching(&heartbeat.fetching);
             }
-            Action::Register(hello) => self.on_heartbeat(&hello.running, now),
+            Action::Register(hello) => {
+                self.on_heartbeat(&hello.running, now);
+                let mut described: Vec<_> = hello.held.iter().map(|held| AttemptKey::from(held.attempt)).collect();
+                described.sort_unstable();
+                let mut listed: Vec<_> = hello.running.iter().map(|job| AttemptKey::from(*job)).collect();
+                listed.sort_unstable();
+                assert_eq!(described, listed, "a worker describes other jobs than it lists");
+            }
             Action::Fetch { dispatch, .. } => {
                 let seen = self.attempts.get(&AttemptKey::from(&**dispatch));
                 assert!(seen.is_some_and(|seen| matches!(seen.state, State::Fetching)), "{seen:?} is fetched");

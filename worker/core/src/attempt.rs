@@ -6,8 +6,8 @@ use pvf_proto::{
 };
 use std::fmt;
 
-/// One attempt of a job. The token is part of it: another coordinator may give the same job id and attempt number to
-/// another job.
+/// One attempt of a job. The token is part of it: coordinators of versions before adoption may give the same job id and
+/// attempt number to another job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptKey {
     /// Token of the coordinator that dispatched it.

@@ -100,10 +100,19 @@ impl WorkerState {
         self.add(dispatch, reply.map(|to| HeldAnswer { to, until }));
     }
 
+    /// The attempt that a command is about, which says the token of the coordinator that commands: that of the
+    /// dispatch, or a higher one, if a later coordinator has adopted the attempt or ends it. Job ids never repeat
+    /// between coordinators, so that job and attempt are enough.
+    fn meant(&self, by: AttemptKey) -> AttemptKey {
+        let here = self.jobs.get(&by.job).map(|job| AttemptKey::from(&*job.dispatch));
+        here.filter(|here| here.attempt == by.attempt && here.token <= by.token).unwrap_or(by)
+    }
+
     /// A job that has not begun is given back.
-    fn on_recall(&mut self, key: AttemptKey) -> Result<(), CommandRefusal> {
+    fn on_recall(&mut self, by: AttemptKey) -> Result<(), CommandRefusal> {
+        let key = self.meant(by);
         self.answer_taken(key);
-        self.check_token(key.token)?;
+        self.check_token(by.token)?;
         if !self.find(key).is_some_and(|job| job.state.waits()) {
             return Err(CommandRefusal::NotStaged);
         }
@@ -114,9 +123,10 @@ impl WorkerState {
     }
 
     /// A job is stopped. An attempt that is not here may still be on its way: it is remembered, and not begun.
-    fn on_cancel(&mut self, key: AttemptKey) -> Result<(), CommandRefusal> {
+    fn on_cancel(&mut self, by: AttemptKey) -> Result<(), CommandRefusal> {
+        let key = self.meant(by);
         self.answer_taken(key);
-        self.check_token(key.token)?;
+        self.check_token(by.token)?;
         if self.find(key).is_some() {
             self.withdraw(key.job);
         }

@@ -10,9 +10,9 @@ use pvf_proto::{
     job::JobSpec,
     time::Timestamp,
     units::{MAX_WAIT, WALL_CLOCK_FACTOR},
-    wire::{Heartbeat, WorkerHello, WorkerReply},
+    wire::{Heartbeat, HeldAttempt, HeldStage, MAX_HELD, WorkerHello, WorkerReply},
 };
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 /// How long a worker that ends waits for the acknowledgement of its last report.
 const LAST_REPORT: Duration = Duration::from_secs(15);
@@ -50,10 +50,29 @@ impl WorkerState {
             self.registration.in_flight = Some(Request::Heartbeat);
             self.push(Action::Heartbeat(Box::new(heartbeat)));
         } else {
-            let hello = WorkerHello { running, ..own.clone() };
+            let hello = WorkerHello { running, held: self.held(), ..own.clone() };
             self.registration.in_flight = Some(Request::Register);
             self.push(Action::Register(Box::new(hello)));
         }
+    }
+
+    /// What the worker's attempts are, for a coordinator that has not dispatched them.
+    fn held(&self) -> Vec<HeldAttempt> {
+        let stage = |job: &Job| match job.state {
+            JobState::Fetching { .. } => Some(HeldStage::Fetching),
+            JobState::Queued { .. } | JobState::Staged { .. } => Some(HeldStage::Staged),
+            JobState::Running { .. } | JobState::Finishing { .. } => Some(HeldStage::Running),
+            JobState::Finished(_) => Some(HeldStage::Ended),
+            JobState::Gone => None,
+        };
+        let held = |job: &Job| {
+            let (attempt, urgency) = (AttemptKey::from(&*job.dispatch).into(), job.dispatch.urgency);
+            Some(HeldAttempt { attempt, urgency, stage: stage(job)?, work: (&*job.dispatch).into() })
+        };
+        let mut all: Vec<_> = self.jobs.values().filter_map(held).collect();
+        all.sort_by_key(|held| Reverse(held.stage));
+        all.truncate(MAX_HELD);
+        all
     }
 
     /// Another coordinator is active: the worker registers with it at once. It may have done so already.
@@ -77,6 +96,7 @@ impl WorkerState {
                 self.token = self.token.max(token);
                 self.registration.registered = true;
                 self.notice(Notice::Registered { token });
+                self.repeat_reports();
             }
             Ok(WorkerReply::Ack) => {}
             Ok(WorkerReply::SayHello) => {

@@ -3,7 +3,7 @@
 
 use crate::{
     Action, AttemptKey, FetchId, JobEvent, JobState, Notice, PendingReport, RunId,
-    job::{Delivery, HeldAnswer},
+    job::{Delivery, HeldAnswer, Job},
     state::WorkerState,
 };
 use pvf_proto::{
@@ -106,6 +106,14 @@ impl WorkerState {
             self.apply(attempt.job, JobEvent::Acknowledged);
             self.remember(attempt);
         }
+    }
+
+    /// Repeats every report that waits for its time: a coordinator that has just welcomed the worker knows none of
+    /// them.
+    pub(crate) fn repeat_reports(&mut self) {
+        let waits = |job: &Job| matches!(&job.state, JobState::Finished(report) if report.repeat_at().is_some());
+        let due: Vec<_> = self.jobs.iter().filter(|(_, job)| waits(job)).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.send_report(id));
     }
 
     /// Repeats a report if its time has come.

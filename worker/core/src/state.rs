@@ -27,7 +27,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 pub struct AgentConfig {
     /// The kind of job that the worker runs.
     pub kind: WorkerKind,
-    /// The registration; `holds` and `running` are filled in whenever it is sent.
+    /// The registration; `holds`, `running` and `held` are filled in whenever it is sent.
     pub registration: WorkerHello,
     /// Intervals and time-outs of the fleet.
     pub timing: ProtocolTimeouts,

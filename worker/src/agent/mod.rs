@@ -189,6 +189,7 @@ impl Worker {
                 WorkerKind::Prepare => vec![],
                 WorkerKind::Execute => store.artifact_keys().trusts(),
             },
+            held: vec![],
         };
         let inputs = Inputs::new(config.fleet.clone(), bus.clone(), read_room);
         let (results, inline_max) = (Results::new(ResultLimits::default()), inline_max_on(bus.max_payload()));

@@ -30,6 +30,7 @@ fn dispatch(job: u64, urgency: u8, spec: &JobSpec) -> ToWorker {
         spec: spec.clone(),
         holders: vec![],
         acknowledged: vec![],
+        validation: None,
     }))
 }
 

@@ -160,7 +160,8 @@ impl WorkerFixture {
     pub async fn dispatch(&mut self, (token, job): (FencingToken, u64), spec: JobSpec) -> DispatchReply {
         let (job, acknowledged) = (JobId(job), vec![]);
         let holders = vec![self.client];
-        let dispatch = Dispatch { token, job, attempt: 1, urgency: 0, request: None, spec, holders, acknowledged };
+        let (urgency, request, validation) = (0, None, None);
+        let dispatch = Dispatch { token, job, attempt: 1, urgency, request, spec, holders, acknowledged, validation };
         self.tell(ToWorker::Dispatch(Box::new(dispatch))).await
     }
 

@@ -148,7 +148,7 @@ pub(crate) fn suspect(
     let cool_down = core.config.policy.failure_cool_down;
     let Some(artifact) = core.artifacts.get_mut(key) else { return };
     let ArtifactState::Prepared(current) = *artifact.state() else { return };
-    if used.is_some_and(|used| used != current) {
+    if used.is_some_and(|used| used.digest != current.digest) {
         return;
     }
     if suspicion == Suspicion::Unusable {

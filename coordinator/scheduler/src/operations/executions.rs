@@ -4,7 +4,7 @@ use crate::{
     core::{BackgroundTask, Core, Out},
     keys::{AttemptKey, RequestKey, Spot, Waiter},
     operations::{preparations, workers},
-    tables::{Execution, ExecutionEvent, ExecutionState, Timer},
+    tables::{Execution, ExecutionEvent, ExecutionState, RequestTarget, Timer},
     time::Timestamp,
 };
 use pvf_proto::{ids::JobId, wire::WorkerKind};
@@ -125,6 +125,19 @@ pub(crate) fn attempt_over(core: &mut Core, out: &mut Out, job: JobId, now: Time
         Some(artifact) => artifact.users -= 1,
         None => out.inconsistent(format_args!("execution {job} ran without an artifact")),
     }
+}
+
+/// An execution that is in no stage gets another job id, which no other has.
+pub(crate) fn rename(core: &mut Core, from: JobId, to: JobId) {
+    let Some(execution) = core.executions.remove(from) else { return };
+    for waiter in &execution.waiters {
+        if let Some(RequestTarget::Execution { job, .. }) =
+            core.requests.get_mut(waiter).map(|request| &mut request.target)
+        {
+            *job = to;
+        }
+    }
+    core.executions.insert(to, execution);
 }
 
 /// Removes an execution that was withdrawn or is over. Returns the requests that waited for it.

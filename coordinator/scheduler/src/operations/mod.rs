@@ -1,5 +1,6 @@
 //! Operations: changes that touch several tables and keep them in agreement. Steps use them; they never call a step.
 
+pub(crate) mod adoption;
 pub(crate) mod artifacts;
 pub(crate) mod clients;
 pub(crate) mod executions;

@@ -4,7 +4,7 @@ use crate::{
     core::{BackgroundTask, Core, FollowUp, Out},
     keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, RequestKey, Waiter},
     notice::Notice,
-    operations::{artifacts, workers},
+    operations::{adoption, artifacts, workers},
     tables::{
         Artifact, ArtifactEvent, ArtifactState, FetchStage, HeadsUp, PrecheckTerms, Preparation, PreparationEvent,
         PreparationState, Timer,
@@ -19,6 +19,14 @@ use pvf_proto::{
 
 /// Waiters that are looked at for heads-ups when a worker has their code.
 const TOLD_AT_ONCE: usize = 256;
+
+/// An artifact has to be prepared: a preparation of an earlier coordinator that is under way is adopted, else one is
+/// queued.
+pub(crate) fn adopt_or_enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
+    if !adoption::claim_preparation(core, out, key, now) {
+        enqueue(core, out, key, now);
+    }
+}
 
 /// Queues the preparation of an artifact.
 pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
@@ -99,6 +107,16 @@ pub(crate) fn requeue(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp
     if out.checked(task.transition(PreparationEvent::Requeued(spot))).is_some() {
         let engine = artifact.engine;
         push(core, out, engine, spot, now);
+    }
+}
+
+/// Takes the preparation of an artifact out of the queue, if it is there: an adopted one takes its place.
+pub(crate) fn unqueue(core: &mut Core, key: ArtifactKey) {
+    let Some(artifact) = core.artifacts.get(key) else { return };
+    let ArtifactState::Preparing(job) = *artifact.state() else { return };
+    let engine = artifact.engine;
+    if let Some(PreparationState::Queued(spot)) = core.preparations.remove(&job).map(|task| task.state().clone()) {
+        core.prepare_queue.remove(engine, spot);
     }
 }
 
@@ -196,6 +214,6 @@ pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactK
         if let Some(artifact) = core.artifacts.get_mut(of) {
             artifact.prechecks.began(terms, key);
         }
-        enqueue(core, out, key, now);
+        adopt_or_enqueue(core, out, key, now);
     }
 }

@@ -4,16 +4,17 @@ use crate::{
     core::{Core, Out},
     effect::Effect,
     keys::{ArtifactKey, AttemptKey, UserKey},
-    tables::{FetchStage, Slot, SlotState},
+    tables::{FetchStage, NewSlot, Slot, SlotState},
 };
 use pvf_proto::{
     identity::{ClientId, WorkerId},
-    ids::RequestId,
+    ids::{RequestId, ValidationKey},
     job::JobSpec,
     units::{MAX_WAIT, WALL_CLOCK_FACTOR},
     wire::{Dispatch, ToWorker},
 };
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// A job that is to be dispatched.
 pub(crate) struct JobToSend {
@@ -27,23 +28,29 @@ pub(crate) struct JobToSend {
     pub(crate) spec: JobSpec,
     /// The clients that hold what it has to pull.
     pub(crate) holders: Vec<ClientId>,
+    /// What an execution validates, for a later coordinator.
+    pub(crate) validation: Option<ValidationKey>,
+}
+
+/// How long a worker may have a job with this CPU time limit once it has a slot.
+pub(crate) fn allowance(core: &Core, cpu_limit: Duration) -> Duration {
+    cpu_limit.saturating_mul(WALL_CLOCK_FACTOR).min(MAX_WAIT).saturating_add(core.config.policy.attempt_allowance)
 }
 
 /// Dispatches a job to a worker.
 pub(crate) fn send_job(core: &mut Core, out: &mut Out, worker: WorkerId, job: JobToSend) {
-    let JobToSend { at, user, urgency, request, spec, holders } = job;
+    let JobToSend { at, user, urgency, request, spec, holders, validation } = job;
     let cpu_limit = match &spec {
         JobSpec::Prepare(job) => job.cpu_limit,
         JobSpec::Execute(job) => job.cpu_limit,
     };
-    let allowance =
-        cpu_limit.saturating_mul(WALL_CLOCK_FACTOR).min(MAX_WAIT).saturating_add(core.config.policy.attempt_allowance);
-    if !core.workers.occupy(&worker, (at, user), urgency, allowance) {
+    let (token, allowance) = (core.config.token, allowance(core, cpu_limit));
+    if !core.workers.occupy(&worker, NewSlot { at, token, user, urgency, allowance }) {
         out.inconsistent(format_args!("job {} is dispatched to {worker}, which is not registered", at.job));
     }
     let acknowledged = out.acknowledgements_for(worker);
-    let token = core.config.token;
-    let dispatch = Dispatch { token, job: at.job, attempt: at.attempt, urgency, request, spec, holders, acknowledged };
+    let (job, attempt) = (at.job, at.attempt);
+    let dispatch = Dispatch { token, job, attempt, urgency, request, spec, holders, acknowledged, validation };
     out.effect(Effect::ToWorker { worker, message: ToWorker::Dispatch(Box::new(dispatch)) });
 }
 

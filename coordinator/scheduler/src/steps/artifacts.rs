@@ -204,7 +204,7 @@ pub(crate) fn on_looked_up(
         Ok(Some(StoredArtifact::Prepared(info))) => artifacts::ready(core, out, key, info, None),
         Ok(Some(StoredArtifact::Failed(error))) => artifacts::fail(core, out, key, error, now),
         Ok(Some(StoredArtifact::Damaged)) => artifacts::drop_artifact(core, out, key, DropReason::Damaged),
-        Ok(None) => preparations::enqueue(core, out, key, now),
+        Ok(None) => preparations::adopt_or_enqueue(core, out, key, now),
         Err(why) => artifacts::abandon(core, out, key, InternalError::Store(why)),
     }
 }

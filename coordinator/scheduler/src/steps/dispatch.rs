@@ -6,7 +6,7 @@ use crate::{
     core::{ArtifactNeed, Core, FollowUp, Out},
     keys::{ArtifactKey, AttemptKey, EngineKey, ExcludedWorkers, PrepareSpot, RequestKey, Spot, Waiter},
     operations::{
-        executions, preparations,
+        adoption, executions, preparations,
         workers::{JobToSend, note_held, send_job},
     },
     policies::{
@@ -268,7 +268,15 @@ pub(crate) fn dispatch_preparation(core: &mut Core, out: &mut Out, next: NextPre
         core,
         out,
         worker,
-        JobToSend { at, user: None, urgency: 0, request, spec: JobSpec::Prepare(Box::new(prepare)), holders },
+        JobToSend {
+            at,
+            user: None,
+            urgency: 0,
+            request,
+            spec: JobSpec::Prepare(Box::new(prepare)),
+            holders,
+            validation: None,
+        },
     );
 }
 
@@ -281,6 +289,11 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
         return out.inconsistent(format_args!("execution {job} is dispatched and not known"));
     };
     let Some(request) = first_wanted(core, out, execution, now) else { return };
+    let validation = adoption::validation_of(core, execution);
+    if adoption::claim_execution(core, out, job, now).is_some() {
+        return;
+    }
+    let Some(execution) = core.executions.get(job) else { return };
     let Some((key, artifact)) = execution.context.artifact.and_then(|key| Some((key, core.artifacts.get(key)?))) else {
         core.execute_queue.remove(engine, kind, spot);
         return out.inconsistent(format_args!("execution {job} is dispatched and has no artifact"));
@@ -314,22 +327,28 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
         core,
         out,
         worker,
-        JobToSend { at, user, urgency, request: Some(request.id), spec: JobSpec::Execute(Box::new(spec)), holders },
+        JobToSend {
+            at,
+            user,
+            urgency,
+            request: Some(request.id),
+            spec: JobSpec::Execute(Box::new(spec)),
+            holders,
+            validation,
+        },
     );
     note_held(core, key, worker, false);
 }
 
 fn execute_job(core: &Core, execution: &Execution, engine: EngineKey, info: ArtifactInfo) -> ExecuteJob {
     let spec = &execution.context.spec;
-    let params = &spec.executor_params;
-    let timeout = || params.exec_timeout(execution.kind.exec_timeout_kind());
     ExecuteJob {
         artifact: spec.artifact_id(core.workers.engine(engine)),
         digest: Some(info.digest),
         context: execution.work.context.clone(),
         block_data: execution.work.block_data.clone(),
-        executor_params: params.clone(),
-        cpu_limit: execution.work.exec_timeout.unwrap_or_else(timeout),
+        executor_params: spec.executor_params.clone(),
+        cpu_limit: execution.cpu_limit(),
         pov_bomb_limit: execution.work.pov_bomb_limit,
     }
 }

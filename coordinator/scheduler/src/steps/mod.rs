@@ -38,6 +38,7 @@ pub(crate) fn run(core: &mut Core, out: &mut Out, follow_up: FollowUp, now: Time
         }
         FollowUp::EndRequest { request, outcome } => finish::end_request(core, out, request, outcome, now),
         FollowUp::ReassignStranded => workers::reassign_stranded(core, out, now),
+        FollowUp::AdoptedReport { worker, report } => attempts::on_adopted_report(core, out, worker, *report, now),
         FollowUp::AttemptLost { ended, loss } => attempts::on_lost(core, out, ended, loss, now),
     }
 }

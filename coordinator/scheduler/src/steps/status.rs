@@ -30,7 +30,7 @@ pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: O
         artifacts: core.artifacts.len() as u64,
         artifact_bytes: core.artifacts.bytes(),
         prepared: out.counts.prepare_dispatched,
-        executed: out.counts.execute_dispatched - out.counts.came_back,
+        executed: out.counts.execute_dispatched + out.counts.execute_adopted - out.counts.came_back,
         coalesced: out.counts.coalesced,
         overloaded: out.counts.overloaded,
         inconsistencies: out.counts.inconsistencies,

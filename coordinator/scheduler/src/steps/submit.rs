@@ -6,6 +6,7 @@ use crate::{
     keys::RequestKey,
     notice::Notice,
     operations::{
+        adoption,
         clients::{make_room_for_users, note_heard},
         executions,
     },
@@ -142,7 +143,7 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
     let max_deaths = core.config.policy.max_deaths;
     let (client, deadline, leaf, kind) = (key.client, request.deadline, request.leaf, work.kind);
     let joined = if work.fresh { None } else { core.executions.find_same(&identity) };
-    let job = joined.unwrap_or_else(|| core.next_job());
+    let mut job = joined.unwrap_or_else(|| core.next_job());
     request.target = RequestTarget::Execution { job, kind };
     add_request(core, key, request);
     if joined.is_some() {
@@ -163,7 +164,10 @@ fn accept_execution(core: &mut Core, out: &mut Out, new: NewValidation, now: Tim
             quarantine(core, out, (job, key), hosts);
             return;
         }
-        out.follow_up(FollowUp::PlaceExecution(job));
+        match adoption::claim_execution(core, out, job, now) {
+            Some(adopted) => job = adopted,
+            None => out.follow_up(FollowUp::PlaceExecution(job)),
+        }
     }
     let retired = leaf.is_some_and(|leaf| core.clients.is_retired(client, &leaf));
     let running = core.executions.get(job).is_some_and(Execution::is_running);

@@ -6,7 +6,7 @@ use crate::{
     keys::{AttemptKey, EndedAttempt, EngineKey},
     notice::Notice,
     operations::{
-        artifacts, leases, preparations,
+        adoption, artifacts, leases, preparations,
         workers::{note_held, recall_waiting},
     },
     tables::{FetchStage, MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
@@ -61,7 +61,8 @@ pub(crate) fn on_hello(
         return;
     }
     out.reply(reply, Answer::Worker(WorkerReply::Welcome { token: core.config.token }));
-    let holds = std::mem::take(&mut hello.holds);
+    let (holds, held) = (std::mem::take(&mut hello.holds), std::mem::take(&mut hello.held));
+    let running = hello.running.clone();
     hello.trusts.truncate(MAX_TRUSTED_KEYS);
     if is_new {
         if core.workers.find_engine(&hello.engine).is_none() {
@@ -78,6 +79,7 @@ pub(crate) fn on_hello(
     for holding in holds.iter().take(MAX_HOLDINGS) {
         note_holding(core, id, holding);
     }
+    adoption::take_up(core, out, id, (&running, held), now);
     preparations::worker_came(core);
     if !core.unassigned.is_empty() {
         out.background.push_back(BackgroundTask::AssignEngines);
@@ -138,7 +140,7 @@ fn missing_attempts(
     if overdue.peek().is_none() {
         return Vec::new();
     }
-    let has = own_attempts(core, &heartbeat.running);
+    let has = current_attempts(core, worker, &heartbeat.running);
     let missing = overdue.filter(|slot| !has.contains(&slot.at));
     let lost = |slot: &Slot| match slot.acknowledged {
         true => AttemptLoss::Failed("the worker has lost the job".into()),
@@ -156,7 +158,8 @@ fn note_listed(core: &mut Core, out: &mut Out, id: &WorkerId, heartbeat: &Heartb
     if worker.jobs.iter().all(|slot| slot.acknowledged && slot.fetch == FetchStage::Over) {
         return;
     }
-    let (listed, fetching) = (own_attempts(core, &heartbeat.running), own_attempts(core, &heartbeat.fetching));
+    let listed = current_attempts(core, worker, &heartbeat.running);
+    let fetching = current_attempts(core, worker, &heartbeat.fetching);
     let unfetched =
         worker.jobs.iter().filter(|slot| worker.kind == WorkerKind::Prepare && slot.fetch != FetchStage::Over);
     let unfetched: Vec<_> = unfetched.map(|slot| slot.at.job).collect();
@@ -166,10 +169,18 @@ fn note_listed(core: &mut Core, out: &mut Out, id: &WorkerId, heartbeat: &Heartb
     }
 }
 
-/// Those of a worker's attempts that this coordinator dispatched.
-fn own_attempts(core: &Core, attempts: &[RunningJob]) -> HashSet<AttemptKey> {
-    let own = attempts.iter().filter(|attempt| attempt.token == core.config.token);
-    own.map(|attempt| AttemptKey { job: attempt.job, attempt: attempt.attempt }).collect()
+/// Those of a worker's attempts that this coordinator dispatched, or that it has taken up from an earlier one.
+fn current_attempts(core: &Core, worker: &Worker, attempts: &[RunningJob]) -> HashSet<AttemptKey> {
+    let key = |attempt: &RunningJob| AttemptKey { job: attempt.job, attempt: attempt.attempt };
+    let is_current =
+        |attempt: &&RunningJob| attempt.token == core.config.token || worker.has_of(key(attempt), attempt.token);
+    attempts.iter().filter(is_current).map(key).collect()
+}
+
+/// Whether a worker has an attempt of an earlier coordinator that it has not described: it took it after it registered.
+fn has_undescribed(core: &Core, worker: &Worker, attempts: &[RunningJob]) -> bool {
+    let mut earlier = attempts.iter().filter(|attempt| attempt.token < core.config.token);
+    earlier.any(|attempt| !worker.foreign.has(AttemptKey { job: attempt.job, attempt: attempt.attempt }))
 }
 
 /// A worker's heartbeat.
@@ -185,6 +196,10 @@ pub(crate) fn on_heartbeat(
         return;
     };
     let missing = missing_attempts(core, worker, &heartbeat, now);
+    let answer = match has_undescribed(core, worker, &heartbeat.running) {
+        true => WorkerReply::SayHello,
+        false => WorkerReply::Ack,
+    };
     note_listed(core, out, &id, &heartbeat);
     heard(core, out, id, now);
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
@@ -198,7 +213,7 @@ pub(crate) fn on_heartbeat(
     {
         resume_all(core, out, kind, engine);
     }
-    out.reply(reply, Answer::Worker(WorkerReply::Ack));
+    out.reply(reply, Answer::Worker(answer));
     for holding in heartbeat.holdings.iter().take(MAX_HOLDINGS) {
         note_holding(core, id, holding);
     }
@@ -305,6 +320,7 @@ fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, gone: Gone) {
     if let Some(until) = worker.health().paused_until() {
         core.timers.clear(Timer::WorkerPause(worker.id), until);
     }
+    adoption::forget_all(core, worker.id);
     let site = worker.site();
     let mut jobs = worker.jobs;
     jobs.sort_unstable_by_key(|slot| slot.at);

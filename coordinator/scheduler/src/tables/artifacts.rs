@@ -62,6 +62,8 @@ pub(crate) enum ArtifactEvent {
     LookUp,
     /// A preparation was queued.
     PreparationQueued(JobId),
+    /// A preparation of an earlier coordinator is under way; it replaces one that waits.
+    PreparationAdopted(JobId),
     /// The store has it, or it was prepared.
     Ready(ArtifactInfo),
     /// The store has a failure, or preparing failed.
@@ -83,6 +85,7 @@ impl ArtifactState {
             (S::Listed, E::LookUp) => S::LookingUp,
             // A precheck of an artifact that is prepared is not looked up.
             (S::Listed | S::LookingUp | S::Dropping | S::Failed { .. }, E::PreparationQueued(job)) => S::Preparing(job),
+            (S::Listed | S::LookingUp | S::Preparing(_), E::PreparationAdopted(job)) => S::Preparing(job),
             // A precheck of an artifact that is prepared has stored it once more.
             (S::LookingUp | S::Preparing(_) | S::Prepared(_), E::Ready(info)) => S::Prepared(info),
             (S::LookingUp | S::Preparing(_), E::Failed { error, at }) => S::Failed { error, at },
@@ -324,6 +327,7 @@ mod tests {
         let events = [
             E::LookUp,
             E::PreparationQueued(job),
+            E::PreparationAdopted(job),
             E::Ready(info),
             E::Failed { error: error.clone(), at },
             E::Abandoned(internal.clone()),
@@ -335,6 +339,9 @@ mod tests {
             (S::Listed, E::Drop, S::Dropping),
             (S::Listed, E::PreparationQueued(job), S::Preparing(job)),
             (S::LookingUp, E::PreparationQueued(job), S::Preparing(job)),
+            (S::Listed, E::PreparationAdopted(job), S::Preparing(job)),
+            (S::LookingUp, E::PreparationAdopted(job), S::Preparing(job)),
+            (S::Preparing(job), E::PreparationAdopted(job), S::Preparing(job)),
             (S::LookingUp, E::Ready(info), S::Prepared(info)),
             (S::LookingUp, E::Failed { error: error.clone(), at }, failed()),
             (S::LookingUp, E::Abandoned(internal.clone()), S::Abandoned(internal.clone())),

@@ -14,6 +14,7 @@ use pvf_proto::{
     wire::ExecuteSubmission,
 };
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// Where an execution is in its life.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +48,8 @@ pub(crate) enum ExecutionEvent {
     Delayed(Timestamp),
     /// It was dispatched.
     Dispatched { attempt: Attempt, worker: WorkerId },
+    /// An attempt of an earlier coordinator, which a worker has, is its attempt.
+    Adopted { attempt: Attempt, worker: WorkerId },
     /// It was taken out of the stage that it was in.
     Withdrawn,
     /// Its attempt is over.
@@ -63,7 +66,9 @@ impl ExecutionState {
             (S::Unplaced, E::ArtifactRequested) => S::AwaitingArtifact,
             (S::Unplaced | S::AwaitingArtifact, E::Enqueued(spot)) | (S::Queued(_), E::Moved(spot)) => S::Queued(spot),
             (S::Unplaced, E::Delayed(until)) => S::BackingOff(until),
-            (S::Queued(_), E::Dispatched { attempt, worker }) => S::Running { attempt, worker },
+            (S::Queued(_), E::Dispatched { attempt, worker }) | (S::Unplaced, E::Adopted { attempt, worker }) => {
+                S::Running { attempt, worker }
+            }
             (
                 S::AwaitingEngine | S::AwaitingArtifact | S::Queued(_) | S::BackingOff(_) | S::Running { .. },
                 E::Withdrawn,
@@ -173,6 +178,12 @@ impl Execution {
             ExecutionState::Unplaced | ExecutionState::AwaitingArtifact => {}
         }
         context
+    }
+
+    /// CPU time limit of its attempts.
+    pub(crate) fn cpu_limit(&self) -> Duration {
+        let of_kind = || self.context.spec.executor_params.exec_timeout(self.kind.exec_timeout_kind());
+        self.work.exec_timeout.unwrap_or_else(of_kind)
     }
 
     /// Attempts that began.
@@ -285,6 +296,7 @@ mod tests {
             E::Moved(spot(2)),
             E::Delayed(at),
             E::Dispatched { attempt: 1, worker },
+            E::Adopted { attempt: 1, worker },
             E::Withdrawn,
             E::AttemptOver,
         ];
@@ -293,6 +305,7 @@ mod tests {
             (S::Unplaced, E::ArtifactRequested, S::AwaitingArtifact),
             (S::Unplaced, E::Enqueued(spot(1)), S::Queued(spot(1))),
             (S::Unplaced, E::Delayed(at), S::BackingOff(at)),
+            (S::Unplaced, E::Adopted { attempt: 1, worker }, S::Running { attempt: 1, worker }),
             (S::AwaitingEngine, E::Withdrawn, S::Unplaced),
             (S::AwaitingArtifact, E::Enqueued(spot(1)), S::Queued(spot(1))),
             (S::AwaitingArtifact, E::Withdrawn, S::Unplaced),

@@ -67,6 +67,21 @@ impl Preparation {
         }
     }
 
+    /// One whose attempt an earlier coordinator dispatched, and a worker has.
+    pub(crate) fn adopted(artifact: ArtifactKey, (worker, attempt): (WorkerId, Attempt), now: Timestamp) -> Self {
+        Self {
+            artifact,
+            enqueued: now,
+            excluded: Vec::new(),
+            lost: Vec::new(),
+            infra_failures: 0,
+            deaths: 0,
+            not_begun_failures: 0,
+            last_attempt: attempt,
+            state: PreparationState::Dispatched { attempt, worker, at: now },
+        }
+    }
+
     pub(crate) fn state(&self) -> &PreparationState {
         &self.state
     }

@@ -4,6 +4,7 @@ use crate::{
     keys::{AttemptKey, StagedRank, UserKey},
     time::Timestamp,
 };
+use pvf_proto::ids::FencingToken;
 use std::time::Duration;
 
 /// Where a job is at its worker.
@@ -35,6 +36,8 @@ pub(crate) enum FetchStage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) at: AttemptKey,
+    /// The token with which it was dispatched: this coordinator's, or an earlier one's.
+    pub(crate) token: FencingToken,
     /// The user for whom the job runs; `None` for a preparation.
     pub(crate) user: Option<UserKey>,
     /// When the worker acknowledged the dispatch, or did not in time: from then on its heartbeats decide.
@@ -50,6 +53,26 @@ pub(crate) struct Slot {
     pub(crate) urgency: u8,
     pub(crate) fetch: FetchStage,
     pub(crate) state: SlotState,
+}
+
+/// An attempt that takes a slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewSlot {
+    pub(crate) at: AttemptKey,
+    pub(crate) token: FencingToken,
+    pub(crate) user: Option<UserKey>,
+    pub(crate) urgency: u8,
+    /// How long it may take once it has a slot.
+    pub(crate) allowance: Duration,
+}
+
+impl NewSlot {
+    /// Of a job that was just dispatched.
+    pub(super) fn slot(self) -> Slot {
+        let Self { at, token, user, urgency, allowance } = self;
+        let (fetch, state) = (FetchStage::Unknown, SlotState::Running);
+        Slot { at, token, user, taken: None, acknowledged: false, allowance, lease: None, urgency, fetch, state }
+    }
 }
 
 impl Slot {

@@ -1,7 +1,7 @@
 //! Every timer of the scheduler except the deadlines of requests (`requests`): one enum, one table.
 
 use crate::{
-    keys::{ClientKey, EngineKey},
+    keys::{AttemptKey, ClientKey, EngineKey},
     time::Timestamp,
 };
 use pvf_proto::{identity::WorkerId, ids::JobId};
@@ -22,6 +22,10 @@ pub(crate) enum Timer {
     RetryPreparation(JobId),
     /// A prepare worker of this engine may not have come.
     NoPrepareWorker(EngineKey),
+    /// Nobody may have claimed an attempt of an earlier coordinator.
+    Unclaimed(WorkerId, AttemptKey),
+    /// The coordinator may dispatch jobs from now on.
+    DispatchBegins,
     /// Unused artifacts are dropped.
     Prune,
 }

@@ -5,6 +5,7 @@ use crate::{
     tables::{
         health::Health,
         held::HeldArtifacts,
+        held_slots::KnownAttempts,
         lifecycle::IllegalTransition,
         pool::Pool,
         slot::{Slot, SlotState, WorkerIndex},
@@ -78,6 +79,8 @@ pub(crate) struct Worker {
     pub(crate) heard: Timestamp,
     pub(crate) silence_timer: Timestamp,
     pub(super) held: HeldArtifacts,
+    /// Attempts of earlier coordinators that it has listed.
+    pub(crate) foreign: KnownAttempts,
     pub(super) health: Health,
     /// Where its pool has it.
     pub(super) index: WorkerIndex,

@@ -6,9 +6,10 @@ use crate::{
     tables::{
         health::Health,
         held::HeldArtifacts,
+        held_slots::KnownAttempts,
         lifecycle::IllegalTransition,
         pool::Pool,
-        slot::{FetchStage, Slot, SlotState, WorkerIndex},
+        slot::{FetchStage, NewSlot, Slot, SlotState, WorkerIndex},
         worker::{Worker, WorkerEvent, WorkerState},
     },
     time::Timestamp,
@@ -158,6 +159,7 @@ impl Workers {
             heard: now,
             silence_timer,
             held: HeldArtifacts::default(),
+            foreign: KnownAttempts::default(),
             health: Health::default(),
             index: WorkerIndex::None,
         });
@@ -187,7 +189,7 @@ impl Workers {
     }
 
     /// Changes a worker together with its pool, and brings the pool's index up to date.
-    fn change<R>(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker, &mut Pool) -> R) -> Option<R> {
+    pub(super) fn change<R>(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker, &mut Pool) -> R) -> Option<R> {
         let worker = self.by_id.get_mut(id)?;
         let pool = &mut self.pools[worker.engine.0 as usize][worker.kind as usize];
         let result = change(worker, pool);
@@ -210,28 +212,24 @@ impl Workers {
     }
 
     /// A job is dispatched to a worker: into a slot, or staged if all are taken. Returns whether the worker is there.
-    /// `allowance`: how long it may take once it has a slot.
-    pub(crate) fn occupy(
-        &mut self,
-        id: &WorkerId,
-        (at, user): (AttemptKey, Option<UserKey>),
-        urgency: u8,
-        allowance: Duration,
-    ) -> bool {
+    pub(crate) fn occupy(&mut self, id: &WorkerId, new: NewSlot) -> bool {
         let occupied = self.change(id, |worker, pool| {
             let state = if worker.placed() >= worker.slots { SlotState::Staged } else { SlotState::Running };
-            let fetch = FetchStage::Unknown;
-            let slot =
-                Slot { at, user, taken: None, acknowledged: false, allowance, lease: None, urgency, fetch, state };
+            let slot = Slot { state, ..new.slot() };
             worker.jobs.push(slot);
             pool.remember(worker.id, &slot);
         });
         if occupied.is_some()
-            && let Some(user) = user
+            && let Some(user) = new.user
         {
-            *self.jobs_of.entry(user).or_default() += 1;
+            self.count(user);
         }
         occupied.is_some()
+    }
+
+    /// A job of this user is at a worker.
+    pub(super) fn count(&mut self, user: UserKey) {
+        *self.jobs_of.entry(user).or_default() += 1;
     }
 
     /// A worker does not have an attempt any more; the most urgent staged job of it begins. Returns the slot, if the

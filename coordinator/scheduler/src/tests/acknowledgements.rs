@@ -1,12 +1,10 @@
 //! Acknowledgements of reports: with the next dispatch to the worker, with a message of their own, or as the answer.
 
 use super::fixtures::*;
-use crate::Effect;
 use pvf_proto::{
     ids::FencingToken,
     job::{ExecuteOutcome, JobOutcome},
     priority::ExecuteKind,
-    wire::ToWorker,
 };
 
 #[test]
@@ -72,9 +70,9 @@ fn reports_that_do_not_count_are_acknowledged_so_that_the_worker_stops_repeating
     let (mut env, run) = one_busy_worker(unstaged());
     let mut earlier = run.clone();
     earlier.dispatch.token = FencingToken(TOKEN.0 - 1);
-    env.report_as_answer(&earlier, JobOutcome::Execute(valid()));
-    let message = ToWorker::Acknowledge { reports: vec![earlier.listed()] };
-    env.expect(Effect::ToWorker { worker: run.worker, message });
+    // Its worker has not said yet that it has it, and a later registration will.
+    env.report_unanswered(&earlier, JobOutcome::Execute(valid()));
+    env.quiet();
     env.report_as_answer(&run, JobOutcome::Execute(valid()));
     assert!(is_valid(&env.verdict_of(1)));
     env.acknowledgement_of(&run);

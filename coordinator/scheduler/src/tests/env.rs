@@ -14,7 +14,7 @@ use crate::{
 use pvf_proto::{
     config::ProtocolTimeouts,
     identity::WorkerId,
-    ids::ArtifactId,
+    ids::{ArtifactId, FencingToken},
     job::{ExecuteJob, JobSpec, PrepareJob},
     subjects::Subject,
     wire::{Dispatch, RunningJob, ToClient, ToWorker, decode, encode},
@@ -64,6 +64,7 @@ impl Job {
 }
 
 pub(super) struct Env {
+    token: FencingToken,
     scheduler: Scheduler,
     now: Timestamp,
     effects: VecDeque<Effect>,
@@ -81,9 +82,15 @@ impl Env {
         Self::with(Policy::default())
     }
 
+    /// A coordinator that dispatches from its start on.
     pub(super) fn with(policy: Policy) -> Self {
+        Self::of_token(TOKEN, Policy { dispatch_delay: Duration::ZERO, ..policy })
+    }
+
+    /// A coordinator with this token.
+    pub(super) fn of_token(token: FencingToken, policy: Policy) -> Self {
         let config = SchedulerConfig {
-            token: TOKEN,
+            token,
             timing: ProtocolTimeouts::default(),
             policy,
             version: "t".into(),
@@ -91,6 +98,7 @@ impl Env {
         };
         let now = Timestamp::at(Duration::from_secs(1_000_000_000));
         let mut env = Self {
+            token,
             scheduler: Scheduler::new(config, now),
             now,
             effects: VecDeque::new(),

@@ -85,6 +85,7 @@ pub(super) fn hello(n: u64, kind: WorkerKind) -> WorkerHello {
         also_compiles_for: vec![],
         signs_with: Some(KeyFingerprint::Unsigned),
         trusts: trusted_keys(),
+        held: vec![],
     }
 }
 

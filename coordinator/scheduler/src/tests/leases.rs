@@ -5,7 +5,7 @@ use super::{env::Env, fixtures::*};
 use crate::{Command, Delivery, Event};
 use pvf_proto::{
     ids::FencingToken,
-    job::{ExecuteOutcome, PrepareOutcome},
+    job::{ExecuteOutcome, JobOutcome, PrepareOutcome},
     priority::ExecuteKind,
     verdict::{InternalError, InvalidReason, Outcome, PrepareError},
     wire::{Work, WorkerKind},
@@ -160,7 +160,7 @@ fn a_late_report_counts_only_from_the_worker_and_for_the_attempt_that_was_given_
     env.executed(&forged, valid());
     let mut forged = first.clone();
     forged.dispatch.token = FencingToken(TOKEN.0 + 1);
-    env.executed(&forged, valid());
+    env.report_unanswered(&forged, JobOutcome::Execute(valid()));
     // What is no verdict was counted when the worker was lost.
     env.executed(&first, ExecuteOutcome::Ambiguous(job_death()));
     env.executed(&first, ExecuteOutcome::Internal(kernel_error()));

@@ -4,7 +4,7 @@ use super::{env::Env, fixtures::*};
 use pvf_proto::{
     artifact::StoredArtifact,
     ids::FencingToken,
-    job::{ExecuteOutcome, PrepareOutcome},
+    job::{ExecuteOutcome, JobOutcome, PrepareOutcome},
     priority::ExecuteKind,
     verdict::{InvalidReason, Outcome},
     wire::{Work, WorkerHello, WorkerKind},
@@ -218,7 +218,7 @@ fn an_attempt_of_an_earlier_coordinator_does_not_count() {
     let (mut env, run) = one_busy_worker(unstaged());
     let mut earlier = run.clone();
     earlier.dispatch.token = FencingToken(TOKEN.0 - 1);
-    env.executed(&earlier, valid());
+    env.report_unanswered(&earlier, JobOutcome::Execute(valid()));
     env.quiet();
     env.executed(&run, ExecuteOutcome::Invalid(InvalidReason::PovDecompression));
     assert_eq!(env.verdict_of(1), Outcome::Invalid(InvalidReason::PovDecompression));

@@ -177,6 +177,10 @@ fn every_count_of_the_scheduler_is_exported() {
         execute_finished: _,
         coalesced: _,
         retried: _,
+        taken_up: _,
+        execute_adopted: _,
+        prepare_adopted: _,
+        not_adopted: _,
         came_back: _,
         leases_over: _,
         late_reports: _,
@@ -192,5 +196,5 @@ fn every_count_of_the_scheduler_is_exported() {
         inconsistencies: _,
     } = Counts::default();
     let exported = TABLE.iter().filter(|family| matches!(family.source, Source::Count(_))).count();
-    assert_eq!(exported, 22);
+    assert_eq!(exported, 26);
 }

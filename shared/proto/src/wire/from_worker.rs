@@ -4,7 +4,7 @@ use crate::{
     ids::{ArtifactId, Attempt, EngineId, FencingToken, JobId},
     job::{JobOutcome, JobUsage},
     keys::KeyFingerprint,
-    wire::{VersionRange, WorkerRefusal},
+    wire::{HeldAttempt, VersionRange, WorkerRefusal},
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,10 @@ pub struct WorkerHello {
     /// coordinator trusts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusts: Vec<KeyFingerprint>,
+    /// What those of [`Self::running`] are that an earlier coordinator may have dispatched, at most
+    /// [`MAX_HELD`](crate::wire::MAX_HELD). Sent only if there are some, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldAttempt>,
 }
 
 /// Most keys that a role trusts at once. Two are enough to change the key.

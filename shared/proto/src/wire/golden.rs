@@ -19,6 +19,7 @@ use crate::{
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use uuid::Uuid;
 
+mod held;
 mod optional;
 mod usage;
 
@@ -129,6 +130,7 @@ fn dispatch(spec: JobSpec) -> ToWorker {
         spec,
         holders: vec![ClientId { user: UserName::default(), session: uuid(4) }],
         acknowledged: vec![running_job()],
+        validation: None,
     }))
 }
 
@@ -250,6 +252,7 @@ fn workers(golden: &mut GoldenMessages) {
         also_compiles_for: vec![],
         signs_with: None,
         trusts: vec![KeyFingerprint::Key([25; 8]), KeyFingerprint::Unsigned],
+        held: vec![],
     };
     let prepare = WorkerHello {
         also_compiles_for: vec![artifact().engine],
@@ -347,6 +350,7 @@ fn every_message_has_its_golden_bytes() {
     verdicts(&mut golden);
     workers(&mut golden);
     pull::add_golden(&mut golden);
+    held::add_golden(&mut golden);
     let text: String = golden.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
     if std::env::var_os("PVF_BLESS").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/golden.txt"), text).unwrap();

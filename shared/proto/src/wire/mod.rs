@@ -17,6 +17,7 @@ mod from_client;
 mod from_worker;
 #[cfg(test)]
 mod golden;
+mod held;
 mod older;
 mod pull;
 mod refusal;
@@ -34,6 +35,7 @@ pub use from_worker::{
     FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS, RunningJob, SecurityStatus,
     WorkerHello, WorkerReply,
 };
+pub use held::{HeldAttempt, HeldPreparation, HeldStage, HeldWork, MAX_HELD};
 pub use older::{refuse_older_client, refuse_older_worker};
 pub use pull::{CHUNK_ENVELOPE, MAX_CHUNK, Pull, PullReply, decode_pull_reply};
 pub use refusal::{CommandRefusal, WorkerRefusal};

@@ -2,7 +2,7 @@
 
 use crate::{
     identity::ClientId,
-    ids::{Attempt, FencingToken, JobId, RequestId},
+    ids::{Attempt, FencingToken, JobId, RequestId, ValidationKey},
     job::JobSpec,
     wire::{CommandRefusal, JobReport, RunningJob},
 };
@@ -17,7 +17,7 @@ pub enum ToWorker {
     Dispatch(Box<Dispatch>),
     /// Recalls a staged attempt; refused if the attempt has begun or ended.
     Recall {
-        /// The coordinator's fencing token.
+        /// The fencing token of the coordinator that recalls it. An earlier one may have dispatched it.
         token: FencingToken,
         /// The job.
         job: JobId,
@@ -31,7 +31,7 @@ pub enum ToWorker {
     },
     /// Cancels an attempt, which is then not reported.
     Cancel {
-        /// The coordinator's fencing token.
+        /// The fencing token of the coordinator that cancels it. An earlier one may have dispatched it.
         token: FencingToken,
         /// The job.
         job: JobId,
@@ -64,6 +64,10 @@ pub struct Dispatch {
     pub holders: Vec<ClientId>,
     /// Reports of this worker that are acknowledged, as in [`ToWorker::Acknowledge`].
     pub acknowledged: Vec<RunningJob>,
+    /// What an execution validates: the worker says it to a coordinator that takes over, which adopts the attempt by
+    /// it. Sent only for executions, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationKey>,
 }
 
 /// A worker's answer to a command.

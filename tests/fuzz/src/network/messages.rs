@@ -7,15 +7,16 @@ use pvf_shared::{
     artifact::{ArtifactDigest, ArtifactInfo},
     blob::BlobRef,
     identity::{ClientId, UserName, WorkerId},
-    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, RelayHash, RequestId},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, JobId, RelayHash, RequestId, ValidationKey},
     job::{ExecuteOutcome, JobOutcome, JobSpec, JobUsage, PrepareOutcome},
     keys::KeyFingerprint,
     params::{ExecutorParam, ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, ExecuteSubmission, FromClient, Heartbeat, Holding, JobReport, RunningJob,
-        SPEAKS, SecurityStatus, StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
+        ActiveLeaf, ActiveLeavesUpdate, ExecuteSubmission, FromClient, Heartbeat, HeldAttempt, HeldPreparation,
+        HeldStage, HeldWork, Holding, JobReport, RunningJob, SPEAKS, SecurityStatus, StatusQuestion, Submission,
+        ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
 use pvf_testkit::fixtures::context;
@@ -173,11 +174,33 @@ fn token(u: In<'_, '_>) -> Result<FencingToken> {
 }
 
 fn running(u: In<'_, '_>) -> Result<RunningJob> {
-    let job = if u.ratio(1, 8)? { number(u)? } else { u.int_in_range(1..=12)? };
+    // The first ids of the coordinator, whose token is 2, are beyond this.
+    let before_first = 2 << 24;
+    let job = if u.ratio(1, 8)? { number(u)? } else { before_first + u.int_in_range(1..=12_u64)? };
     Ok(RunningJob { token: token(u)?, job: JobId(job), attempt: *u.choose(&[1, 1, 2, 3, 0, u32::MAX])? })
 }
 
+fn held(u: In<'_, '_>) -> Result<HeldAttempt> {
+    let work = if u.arbitrary()? {
+        let (digest, validation) = (None, maybe(u, |u| Ok(ValidationKey([few(u)?; 32])))?);
+        HeldWork::Execute { artifact: artifact(u)?, digest, validation }
+    } else {
+        HeldWork::Prepare(Box::new(HeldPreparation {
+            artifact: artifact(u)?,
+            params: params(u)?.hash(),
+            cpu_limit: duration(u)?,
+            code_bomb_limit: 1 << 20,
+            precheck: u.arbitrary()?,
+        }))
+    };
+    let stage = *u.choose(&[HeldStage::Running, HeldStage::Staged, HeldStage::Fetching, HeldStage::Ended])?;
+    Ok(HeldAttempt { attempt: running(u)?, urgency: u.arbitrary()?, stage, work })
+}
+
 pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
+    // What is described and not listed does not count.
+    let held = list(u, held)?;
+    let listed = held.iter().map(|held| held.attempt);
     Ok(WorkerHello {
         speaks: SPEAKS,
         slots: *u.choose(&[1, 2, 3, 0, 1024, u32::MAX])?,
@@ -187,7 +210,7 @@ pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
         cpu_baseline: "v1".into(),
         security: SecurityStatus::default(),
         holds: list(u, holding)?,
-        running: list(u, running)?,
+        running: list(u, running)?.into_iter().chain(listed).collect(),
         also_compiles_for: list(u, engine)?,
         signs_with: u.ratio(7, 8)?.then_some(KeyFingerprint::Unsigned),
         trusts: if u.ratio(7, 8)? {
@@ -195,6 +218,7 @@ pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {
         } else {
             list(u, |u| Ok(KeyFingerprint::Key([few(u)?; 8])))?
         },
+        held,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Admission of dispatches, recalls and cancellations.
 
 use super::*;
+use crate::Counts;
 use pvf_proto::wire::CommandRefusal;
 
 #[test]
@@ -41,18 +42,47 @@ fn the_highest_token_counts() {
     f.expect(&["refused", "s: stale-token"]);
 }
 
+/// Job ids never repeat between coordinators: the next one cancels and recalls what the one before has dispatched.
 #[test]
-fn the_same_numbers_of_another_coordinator_are_another_attempt() {
+fn a_later_coordinator_commands_the_attempts_of_the_one_before() {
     let mut f = Fixture::new(1);
-    f.dispatch(dispatch(1, 0));
+    f.dispatch_each(1..=3, 0);
     f.skip();
     let token = FencingToken(8);
-    f.command(ToWorker::Cancel { token, job: JobId(1), attempt: 1 }, "c");
-    f.expect(&["c: taken"]);
+    let cancel = |job, attempt| ToWorker::Cancel { token, job: JobId(job), attempt };
+    f.command(cancel(1, 2), "other");
+    f.expect(&["other: taken"]);
+    assert_eq!(f.agent.counts().running, 1, "another attempt was cancelled");
+    f.command(ToWorker::Recall { token, job: JobId(2), attempt: 1 }, "r");
+    f.expect(&["d2: taken", "stop r2", "stage 3.1 as r3 behind r1", "r: taken"]);
+    f.command(cancel(1, 1), "c");
+    f.expect(&["d1: taken", "stop r1", "c: taken"]);
+    f.released(3);
+    f.ended(3);
+    f.expect(&["d3: done 3.1"]);
+    f.command(acknowledge(3), "a");
+    assert_eq!(f.agent.counts(), Counts::default());
+    // Those that it ended do not come back by a late dispatch, and its own attempt of the same job is another one.
+    f.dispatch(dispatch(1, 0));
+    f.expect(&["refused", "d1: stale-token"]);
+    f.dispatch(Dispatch { token, attempt: 3, ..dispatch(1, 0) });
+    f.expect(&["took 1.3", "start 1.3 as r4"]);
+}
+
+/// What a coordinator has dispatched is not ended by the one before it, whose command comes late.
+#[test]
+fn an_earlier_coordinator_does_not_command_later_attempts() {
+    let mut f = Fixture::new(1);
+    let token = FencingToken(8);
+    f.dispatch(Dispatch { token, ..dispatch(1, 0) });
+    f.skip();
+    for late in [cancel(1), recall(1)] {
+        f.command(late, "late");
+        f.expect(&["refused", "late: stale-token"]);
+    }
     assert_eq!(f.agent.counts().running, 1);
-    f.command(ToWorker::Dispatch(Box::new(Dispatch { token, ..dispatch(1, 0) })), "d");
-    // It was cancelled before it came.
-    f.expect(&["d: taken"]);
+    f.pass(HOLD_BACK);
+    f.expect(&["d1: taken"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the core: each tells it what happened and takes exactly the actions that follow.
 
+mod adoption;
 mod commands;
 mod fetching;
 mod lifecycle;
@@ -68,6 +69,7 @@ fn registration(slots: u32) -> WorkerHello {
         also_compiles_for: vec![],
         signs_with: None,
         trusts: vec![],
+        held: vec![],
     }
 }
 
@@ -114,6 +116,7 @@ fn dispatch(job: u64, urgency: u8) -> Dispatch {
         spec: execution("own"),
         holders: vec![],
         acknowledged: vec![],
+        validation: None,
     }
 }
 

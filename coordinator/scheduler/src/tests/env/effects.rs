@@ -38,7 +38,7 @@ impl Env {
     pub(crate) fn dispatch_without_answer(&mut self) -> Job {
         match self.next() {
             Effect::ToWorker { worker, message: ToWorker::Dispatch(dispatch) } => {
-                assert_eq!(dispatch.token, TOKEN);
+                assert_eq!(dispatch.token, self.token);
                 Job { worker, dispatch: *dispatch }
             }
             other => panic!("a dispatch was expected, not {other:?}"),
@@ -46,12 +46,12 @@ impl Env {
     }
 
     pub(crate) fn recall_of(&mut self, job: &Job) {
-        let message = ToWorker::Recall { token: TOKEN, job: job.job, attempt: job.attempt };
+        let message = ToWorker::Recall { token: self.token, job: job.job, attempt: job.attempt };
         self.expect(Effect::ToWorker { worker: job.worker, message });
     }
 
     pub(crate) fn cancel_of(&mut self, job: &Job) {
-        let message = ToWorker::Cancel { token: TOKEN, job: job.job, attempt: job.attempt };
+        let message = ToWorker::Cancel { token: self.token, job: job.job, attempt: job.attempt };
         self.expect(Effect::ToWorker { worker: job.worker, message });
     }
 

@@ -48,11 +48,16 @@ impl Env {
     }
 
     pub(crate) fn register(&mut self, n: u64, hello: WorkerHello) {
-        assert_eq!(self.say_hello(n, hello), WorkerReply::Welcome { token: TOKEN });
+        let token = self.token;
+        assert_eq!(self.say_hello(n, hello), WorkerReply::Welcome { token });
     }
 
     pub(crate) fn say_hello(&mut self, n: u64, hello: WorkerHello) -> WorkerReply {
         let FromWorker::Hello(hello) = decoded_from_worker(FromWorker::Hello(hello)) else { unreachable!() };
+        let listed = self.attempts.entry(worker(n)).or_default();
+        listed.extend(hello.running.iter().filter(|attempt| attempt.token != self.token));
+        listed.sort_by_key(|attempt| (attempt.token, attempt.job, attempt.attempt));
+        listed.dedup();
         self.worker_reply_to(|reply| Event::Hello { worker: worker(n), hello, reply })
     }
 
@@ -116,6 +121,16 @@ impl Env {
         let report = self.report_of(job, outcome, JobUsage::default());
         let reply = self.worker_reply_to(|reply| Event::Report { worker: job.worker, report, reply });
         assert_eq!(reply, WorkerReply::Ack);
+    }
+
+    /// A job's report, which gets no answer: its worker repeats it.
+    pub(crate) fn report_unanswered(&mut self, job: &Job, outcome: JobOutcome) {
+        let listed = self.attempts.clone();
+        let report = self.report_of(job, outcome, JobUsage::default());
+        self.attempts = listed;
+        self.event(Event::Report { worker: job.worker, report, reply: Some(reply_subject()) });
+        let answered = self.effects.iter().any(|effect| matches!(effect, Effect::Reply { .. }));
+        assert!(!answered, "the report is acknowledged: {:?}", self.effects);
     }
 
     /// A job's report that is the answer to its dispatch.
