@@ -3,7 +3,7 @@
 use crate::{
     Coordinator, CoordinatorConfig, CoordinatorError, Counters,
     candidate::Candidate,
-    lease::{Beside, Keeper, beside},
+    lease::{ANSWER_LIMIT, Beside, Keeper, beside},
 };
 use clap::Parser;
 use pvf_shared::{
@@ -141,7 +141,7 @@ async fn coordinate(
     let (version, lease) = (env!("CARGO_PKG_VERSION"), config.lease);
     let coordinator = Coordinator { fleet, timing, config, bus: bus.clone(), store: store.clone(), counters };
     if args.single {
-        match beside(&bus, &args.fleet).await {
+        match beside(&bus, &args.fleet, ANSWER_LIMIT).await {
             Beside::Nobody => {}
             Beside::Silent => tracing::warn!("another coordinator listens on this bus, and does not answer"),
             Beside::Answers => return Err(StartError::Occupied(args.fleet.to_string())),

@@ -6,17 +6,31 @@ use crate::{
     wire,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
 
 /// The highest token that was heard.
 #[derive(Debug, Default)]
-pub struct Terms(AtomicU64);
+pub struct Terms {
+    highest: AtomicU64,
+    raised: Notify,
+}
 
 impl Terms {
     /// Notes a term: whether it is the highest so far, or equal to it. Messages without a term are from a coordinator of
     /// an earlier version, and count.
     pub fn obey(&self, by: Option<Term>) -> bool {
         let Some(Term { token: FencingToken(token), .. }) = by else { return true };
-        self.0.fetch_max(token, Ordering::Relaxed) <= token
+        let before = self.highest.fetch_max(token, Ordering::Relaxed);
+        if before < token {
+            self.raised.notify_one();
+        }
+        before <= token
+    }
+
+    /// Waits until a higher token is heard than when this completed last, and returns it. One task may wait.
+    pub async fn raised(&self) -> FencingToken {
+        self.raised.notified().await;
+        FencingToken(self.highest.load(Ordering::Relaxed))
     }
 
     /// As [`Terms::obey`], for an encoded message. One that cannot be decoded is looked at by its decoder.

@@ -1,6 +1,6 @@
 //! Verdicts as text, as JSON and as exit codes.
 
-use super::{failure::Exit, usage::lines};
+use super::{bundles::records::escaped, failure::Exit, usage::lines};
 use pvf_shared::{
     candidate::ValidationResult,
     client::Answer,
@@ -88,7 +88,8 @@ fn line(input: &str, answer: &Answer) -> String {
         out += &format!(" ({stage})");
     }
     if let Some(reason) = answer.outcome.reason() {
-        out += &format!(" ({reason})");
+        // It may quote a guest, or a bundle of anybody.
+        out += &format!(" ({})", escaped(&reason));
     }
     if let Outcome::Valid(result) = &answer.outcome {
         out += &format!(", head {}", short_hex(&result.head_data));

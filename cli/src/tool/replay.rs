@@ -109,7 +109,7 @@ fn values(bundle: &Bundle) -> Vec<(&'static str, String)> {
     let pages = usage.memory_pages.zip(usage.memory_pages_limit);
     vec![
         ("verdict", answer.outcome.name().replace('_', " ")),
-        ("reason", answer.outcome.reason().unwrap_or_default()),
+        ("reason", answer.outcome.reason().map(|why| records::escaped(&why)).unwrap_or_default()),
         ("result", result),
         ("engine", record.map(|of| of.engine.to_string()).unwrap_or_default()),
         ("host", record.map(|of| records::escaped(&of.host)).unwrap_or_default()),

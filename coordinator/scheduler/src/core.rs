@@ -115,7 +115,15 @@ impl Core {
 /// coordinator reaches the next one's ids with 16 million jobs. Those are long over that an id of the next one could be
 /// taken for; an id that is in use is left out in any case.
 fn first_job(token: FencingToken) -> u64 {
-    token.0 << 24
+    token.0 << OWN_BITS
+}
+
+/// The bits of a job id that a coordinator counts in.
+const OWN_BITS: u32 = 24;
+
+/// Whether the coordinator with this token may give a job this id.
+pub(crate) fn is_own(token: FencingToken, job: JobId) -> bool {
+    job.0 >> OWN_BITS == first_job(token) >> OWN_BITS
 }
 
 /// A need for an artifact.

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// How long another coordinator may take to answer.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// A bucket that was opened.
 pub(super) struct Opened {
@@ -47,7 +47,7 @@ pub(super) async fn open(
     }
     let bucket = bus.open_lease(&settings).await?;
     let bucket = bucket.ok_or_else(|| LeaseError::Unavailable("the bucket was removed again".into()))?;
-    Ok(Opened { taken: !matches!(beside(&bus, &fleet).await, Beside::Nobody), bucket })
+    Ok(Opened { taken: !matches!(beside(&bus, &fleet, ANSWER_LIMIT).await, Beside::Nobody), bucket })
 }
 
 /// Whether there is another coordinator on the bus, lease or not.
@@ -60,10 +60,10 @@ pub(crate) enum Beside {
     Answers,
 }
 
-/// Asks whether there is another coordinator.
-pub(crate) async fn beside(bus: &NatsBus, fleet: &FleetName) -> Beside {
+/// Asks whether there is another coordinator, and waits this long for its answer.
+pub(crate) async fn beside(bus: &NatsBus, fleet: &FleetName, limit: Duration) -> Beside {
     let question = wire::encode(&StatusQuestion { host: Some(String::new()) });
-    match bus.request(&subjects::status(fleet), question, ANSWER_LIMIT).await {
+    match bus.request(&subjects::status(fleet), question, limit).await {
         Ok(_) => Beside::Answers,
         Err(BusError::NoResponders(_)) => Beside::Nobody,
         Err(_) => Beside::Silent,

@@ -4,7 +4,7 @@
 //! the store.
 
 use super::{
-    bucket::{ANSWER_LIMIT, open, token_of},
+    bucket::{ANSWER_LIMIT, Beside, beside, open, token_of},
     core::{Action, Event, Lease, Loss, Operation, Outcome},
     settings::LeaseConfig,
     tenure::{Tenure, now},
@@ -22,6 +22,9 @@ use pvf_shared::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
+
+/// How long a coordinator with the lease waits for the answer of one that does not know of leases.
+const OTHERS_ANSWER: Duration = Duration::from_millis(100);
 
 /// Whether this coordinator is active.
 #[derive(Debug, Clone)]
@@ -224,16 +227,24 @@ impl Shell {
     fn verify(&self, revision: u64) -> BoxFuture<'static, Verified> {
         let (store, id) = (self.store.clone(), self.id);
         let token = self.bucket.as_ref().and_then(|bucket| token_of(bucket.epoch(), revision));
-        async move {
+        let (bus, fleet, limit) = (self.bus.clone(), self.fleet.clone(), self.config.duration);
+        let verified = async move {
             let Some(token) = token else { return Verified::NotHigher };
+            if matches!(beside(&bus, &fleet, OTHERS_ANSWER).await, Beside::Answers) {
+                return Verified::Unknown("a coordinator without a lease (--single) answers on this bus".into());
+            }
             match store.last_token().await {
                 Ok(last) if last >= token.0 => Verified::NotHigher,
                 Ok(_) => match store.put_token(token.0).await {
                     Ok(()) => Verified::Usable(Term { token, id }),
-                    Err(error) => Verified::Unknown(error.to_string()),
+                    Err(error) => Verified::Unknown(format!("the store: {error}")),
                 },
-                Err(error) => Verified::Unknown(error.to_string()),
+                Err(error) => Verified::Unknown(format!("the store: {error}")),
             }
+        };
+        async move {
+            let late = || Verified::Unknown(format!("the store: no answer within the lease's duration, {limit:?}"));
+            tokio::time::timeout(limit, verified).await.unwrap_or_else(|_| late())
         }
         .boxed()
     }
@@ -264,22 +275,32 @@ impl Shell {
                 None
             }
             Verified::Unknown(why) => {
-                tracing::warn!(%why, "the store cannot be used: this coordinator does not become active");
+                tracing::warn!(%why, "this coordinator has the lease and does not become active");
                 self.core.handle(Event::Useless, now());
                 None
             }
         }
     }
 
-    /// The holder gives the bucket the duration of its settings.
+    /// The holder gives the bucket the duration of its settings. Another coordinator may have changed it since this one
+    /// opened the bucket.
     async fn adjust_max_age(&mut self) {
-        let Some(bucket) = self.bucket.clone().filter(|bucket| bucket.max_age() != self.config.duration) else {
-            return;
+        let bucket = match self.bus.open_lease(&self.settings).await {
+            Ok(Some(bucket)) => bucket,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "the duration of the lease is not known"),
         };
-        match bucket.set_max_age(self.config.duration).await {
-            Ok(()) => self.core.handle(Event::Duration(self.config.duration), now()),
-            Err(error) => tracing::warn!(%error, "the duration of the lease stays as it was"),
-        }
+        let own = self.config.duration;
+        let duration = if bucket.max_age() == own {
+            own
+        } else if let Err(error) = bucket.set_max_age(own).await {
+            tracing::warn!(%error, "the duration of the lease stays as it was");
+            bucket.max_age().min(own)
+        } else {
+            own
+        };
+        self.bucket = Some(bucket);
+        self.core.handle(Event::Duration(duration), now());
     }
 
     fn lose(&mut self, tenure: Option<Tenure>, why: Loss) {

@@ -14,7 +14,7 @@ mod keeper;
 mod settings;
 mod tenure;
 
-pub(crate) use bucket::{Beside, beside};
+pub(crate) use bucket::{ANSWER_LIMIT, Beside, beside};
 pub(crate) use keeper::{Keeper, Standing};
 pub use settings::LeaseConfig;
 pub(crate) use tenure::Tenure;

@@ -196,11 +196,12 @@ fn write_new(path: &Path, parts: &[Bytes]) -> io::Result<()> {
 /// The file cannot be read, or is no bundle that this build can read.
 pub fn read_file(path: &Path) -> Result<Bundle, BundleError> {
     let io = || BundleError::io(path);
-    let file = File::open(path).map_err(io())?;
-    let metadata = file.metadata().map_err(io())?;
-    if !metadata.is_file() {
+    // Before it is opened: a named pipe would be waited for.
+    if !fs::metadata(path).map_err(io())?.is_file() {
         return Err(BundleError::NotABundle);
     }
+    let file = File::open(path).map_err(io())?;
+    let metadata = file.metadata().map_err(io())?;
     let too_large = |len| BundleError::TooLarge { part: "file", len, limit: MAX_FILE };
     if metadata.len() > MAX_FILE {
         return Err(too_large(metadata.len()));

@@ -1,5 +1,6 @@
 //! Announcements of coordinators that become active. They know nothing: the client tells them its active leaves, and
-//! every request that waits submits itself again. Without an announcement the client's questions find out the same.
+//! every request that waits submits itself again. Where an announcement is lost, the first message of the new coordinator
+//! has the same effect.
 
 use super::{coordinator::Coordinator, leaves::Leaves};
 use crate::{
@@ -25,25 +26,42 @@ pub(super) struct Announcements {
 }
 
 impl Announcements {
-    /// Follows them until the bus ends.
+    /// Follows them until the bus ends. An announcement may be lost: then the first answer or verdict of the new
+    /// coordinator stands for it.
     pub(super) async fn follow(self, mut messages: Subscription) {
-        while let Some(message) = messages.next().await {
-            if let Err(error) = wire::decode::<Announcement>(&message.payload) {
-                tracing::warn!(%error, "ignoring a malformed announcement");
-                continue;
-            }
-            let Some(term) = wire::term_of(&message.payload).filter(|term| self.terms.obey(Some(*term))) else {
-                continue;
+        loop {
+            let (term, is_announced) = tokio::select! {
+                message = messages.next() => {
+                    let Some(message) = message else { return };
+                    if let Err(error) = wire::decode::<Announcement>(&message.payload) {
+                        tracing::warn!(%error, "ignoring a malformed announcement");
+                        continue;
+                    }
+                    match wire::term_of(&message.payload).filter(|term| self.terms.obey(Some(*term))) {
+                        Some(term) => (term.token, true),
+                        None => continue,
+                    }
+                }
+                token = self.terms.raised() => (token, false),
             };
+            let before = *self.announced.borrow();
             // A coordinator announces itself more than once.
-            if *self.announced.borrow() >= term.token.0 {
+            if before >= term.0 {
                 continue;
             }
-            tracing::info!(%term, "another coordinator is active: submitting again what waits");
+            if before == 0 && !is_announced {
+                // The first coordinator that this client hears of: nothing was told to one before.
+                self.announced.send_if_modified(|announced| {
+                    *announced = term.0;
+                    false
+                });
+                continue;
+            }
+            tracing::info!(token = term.0, "another coordinator is active: submitting again what waits");
             tokio::time::sleep(retry::jitter(SPREAD)).await;
             // Before the requests: a request whose leaf is not active would expire.
             self.repeat_leaves().await;
-            self.announced.send_replace(term.token.0);
+            self.announced.send_replace(term.0);
         }
     }
 

@@ -104,7 +104,7 @@ impl Pending {
         let (mut waiting, mut heard) = (self.accepted_for(time), std::mem::take(&mut *self.heard()));
         let mut questions = Vec::new();
         while !waiting.is_empty() || !heard.is_empty() {
-            let mut part = |of: &mut Vec<RequestId>| of.split_off(of.len().saturating_sub(wire::MAX_ASKED));
+            let part = |of: &mut Vec<RequestId>| of.split_off(of.len().saturating_sub(wire::MAX_ASKED));
             questions.push(FromClient::Ask { requests: part(&mut waiting), heard: part(&mut heard) });
         }
         questions

@@ -151,7 +151,8 @@ fn list(dir: &Path, json: bool) -> Result<Exit, Failure> {
             Ok(bundle) => {
                 object["verdict"] = json!(bundle.outcome.name());
                 object["reason"] = json!(bundle.outcome.reason());
-                let reason = bundle.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let reason =
+                    bundle.outcome.reason().map(|why| format!(" ({})", records::escaped(&why))).unwrap_or_default();
                 format!("{}{reason}, {}", bundle.outcome.name().replace('_', " "), asked(bundle))
             }
             Err(error) => {

@@ -51,13 +51,17 @@ fn read_names(code: &[u8], wanted: &mut BTreeMap<u32, String>) {
     }
 }
 
-/// A text in which nothing can change how a terminal shows what is around it. Line ends stay.
+/// A text of several lines in which nothing can change how a terminal shows what is around it.
+fn escaped_lines(text: &str) -> String {
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// A text in which nothing can change how a terminal shows what is around it, and which stays on its line.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match c {
-            '\n' => out.push('\n'),
             c if c.is_control() || reorders => out.extend(c.escape_default()),
             c => out.push(c),
         }
@@ -121,7 +125,7 @@ fn details(job: &JobNote, names: &Names) -> Vec<String> {
     let mut lines = Vec::new();
     if !record.log.is_empty() {
         lines.push("  log:".to_owned());
-        lines.extend(escaped(record.log.trim_end()).lines().map(|line| format!("    {line}")));
+        lines.extend(escaped_lines(record.log.trim_end()).lines().map(|line| format!("    {line}")));
     }
     let backtrace = &record.backtrace;
     if !backtrace.frames.is_empty() {
@@ -144,7 +148,9 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped_and_line_ends_stay() {
-        assert_eq!(escaped("a\nb\x1b[31m\r\u{202e}é\t\u{7f}"), "a\nb\\u{1b}[31m\\r\\u{202e}é\\t\\u{7f}");
+        let text = "a\nb\x1b[31m\r\u{202e}é\t\u{7f}";
+        assert_eq!(escaped(text), "a\\nb\\u{1b}[31m\\r\\u{202e}é\\t\\u{7f}");
+        assert_eq!(escaped_lines(text), "a\nb\\u{1b}[31m\\r\\u{202e}é\\t\\u{7f}");
     }
 
     #[test]

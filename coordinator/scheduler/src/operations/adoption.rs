@@ -6,7 +6,7 @@
 //! waits, and a job looks for an unclaimed attempt before it is placed and before it is dispatched.
 
 use crate::{
-    core::{Core, FollowUp, Out},
+    core::{Core, FollowUp, Out, is_own},
     effect::Effect,
     keys::{ArtifactKey, AttemptKey, UserKey},
     notice::Notice,
@@ -22,6 +22,7 @@ use pvf_proto::{
     identity::WorkerId,
     ids::{BlobHash, JobId, ValidationKey},
     params::PvfPrepKind,
+    units::MAX_TIMEOUT,
     wire::{HeldAttempt, HeldPreparation, HeldWork, JobReport, MAX_HELD, RunningJob, ToWorker, WorkerKind},
 };
 use std::{cmp::Reverse, collections::HashMap, time::Duration};
@@ -95,7 +96,7 @@ fn take_up_one(
         HeldWork::Execute { .. } => (Duration::MAX, now.after(grace)),
         // Its artifact is of use, whoever has asked for it: it may end.
         HeldWork::Prepare(job) => {
-            let allowance = workers::allowance(core, job.cpu_limit);
+            let allowance = workers::allowance(core, job.cpu_limit.min(MAX_TIMEOUT));
             (allowance, now.after(allowance.max(grace)))
         }
     };
@@ -132,8 +133,17 @@ fn is_sound(core: &Core, id: WorkerId, held: &HeldAttempt) -> bool {
         HeldWork::Prepare(_) => WorkerKind::Prepare,
     };
     let job = held.attempt.job;
-    let is_known = core.executions.contains(job) || core.preparations.get(&job).is_some();
-    kind == id.kind && (1..=MAX_ATTEMPT).contains(&held.attempt.attempt) && !is_known
+    kind == id.kind
+        && (1..=MAX_ATTEMPT).contains(&held.attempt.attempt)
+        && is_unused(core, job)
+        && !is_own(core.config.token, job)
+        // A worker cannot have more, whatever it says.
+        && core.workers.get(&id).is_some_and(|worker| worker.jobs.len() < MAX_HELD)
+}
+
+/// Whether no job has this id.
+fn is_unused(core: &Core, job: JobId) -> bool {
+    !core.executions.contains(job) && core.preparations.get(&job).is_none()
 }
 
 /// Whether an execution may adopt an attempt: it was not dispatched yet.
@@ -163,7 +173,7 @@ pub(crate) fn claim_execution(core: &mut Core, out: &mut Out, job: JobId, now: T
             return false;
         };
         let HeldWork::Execute { artifact, .. } = &unclaimed.work else { return false };
-        !core.executions.contains(place.1.job)
+        is_unused(core, place.1.job)
             && *artifact == execution.context.spec.artifact_id(core.workers.engine(worker.engine))
     };
     // Of several the one that has ended, else one that runs rather than waits.
@@ -225,7 +235,7 @@ pub(crate) fn claim_preparation(core: &mut Core, out: &mut Out, key: ArtifactKey
     let fits = |place: &HeldAt| {
         let held = core.unclaimed.get(*place);
         held.is_some_and(|unclaimed| matches!(&unclaimed.work, HeldWork::Prepare(held) if suits(held, artifact)))
-            && core.preparations.get(&place.1.job).is_none()
+            && is_unused(core, place.1.job)
     };
     let mut same = core.unclaimed.of_code(&artifact.id.code_hash);
     same.retain(fits);

@@ -3,12 +3,16 @@
 use crate::{collections::ShardedMap, time::Timestamp};
 use lru::LruCache;
 use pvf_proto::{
-    identity::ClientId,
+    identity::{ClientId, UserName},
     ids::RequestId,
     verdict::Outcome,
     wire::{AttemptUsage, Verdict},
 };
-use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 const MAX_CANCELLATIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// What a verdict takes up besides its result and the usage of its attempts, about.
@@ -35,13 +39,13 @@ impl EarlyCancellations {
 }
 
 /// Verdicts that their clients may not have heard. Each is kept until its client says that it has it, or until nobody
-/// can wait for it any more. If they take up too much memory, those go first that are waited for the shortest.
+/// can wait for it any more. If they take up too much memory, those of the user that has the most of it go first, and of
+/// these those that are waited for the shortest.
 #[derive(Debug)]
 pub(crate) struct UnheardVerdicts {
     /// By client too: another client may choose the same id for a request of its own.
     by_id: ShardedMap<(ClientId, RequestId), Kept>,
-    /// In the order in which nobody waits for them any more.
-    by_end: BTreeSet<(Timestamp, ClientId, RequestId)>,
+    by_user: HashMap<UserName, OfUser>,
     bytes: usize,
     limit: usize,
 }
@@ -53,6 +57,14 @@ struct Kept {
     end: Timestamp,
 }
 
+/// The verdicts of one user's clients.
+#[derive(Debug, Default)]
+struct OfUser {
+    /// In the order in which nobody waits for them any more.
+    by_end: BTreeSet<(Timestamp, ClientId, RequestId)>,
+    bytes: usize,
+}
+
 fn size(verdict: &Verdict) -> usize {
     let result = if let Outcome::Valid(result) = &verdict.outcome { result.inline_len() } else { 0 };
     VERDICT_BYTES + verdict.usage.executions.len() * size_of::<AttemptUsage>() + result
@@ -62,28 +74,45 @@ impl UnheardVerdicts {
     /// Keeps at most so many bytes.
     pub(crate) fn new(limit: u64) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Self { by_id: ShardedMap::default(), by_end: BTreeSet::new(), bytes: 0, limit }
+        Self { by_id: ShardedMap::default(), by_user: HashMap::new(), bytes: 0, limit }
     }
 
     /// Keeps a verdict until `end`.
     pub(crate) fn insert(&mut self, client: ClientId, verdict: Arc<Verdict>, end: Timestamp, now: Timestamp) {
         let id = verdict.request;
         self.remove(client, &id);
-        self.bytes += size(&verdict);
-        self.by_end.insert((end, client, id));
+        let bytes = size(&verdict);
+        self.bytes += bytes;
+        let own = self.by_user.entry(client.user).or_default();
+        own.bytes += bytes;
+        own.by_end.insert((end, client, id));
         self.by_id.insert((client, id), Kept { verdict, end });
-        while let Some(&(end, client, id)) = self.by_end.first()
-            && (end <= now || self.bytes > self.limit)
-        {
-            self.remove(client, &id);
-        }
+        while self.remove_first_of(&client.user, Some(now)) {}
+        while self.bytes > self.limit
+            && let Some(user) = self.by_user.iter().max_by_key(|(_, own)| own.bytes).map(|(user, _)| *user)
+            && self.remove_first_of(&user, None)
+        {}
+    }
+
+    /// Removes the verdict of a user that is waited for the shortest, if nobody waits for it at `now`.
+    fn remove_first_of(&mut self, user: &UserName, now: Option<Timestamp>) -> bool {
+        let first = self.by_user.get(user).and_then(|own| own.by_end.first().copied());
+        let Some((_, client, id)) = first.filter(|(end, ..)| now.is_none_or(|now| *end <= now)) else { return false };
+        self.remove(client, &id);
+        true
     }
 
     /// Forgets a verdict: its client has it.
     pub(crate) fn remove(&mut self, client: ClientId, id: &RequestId) {
-        if let Some(Kept { verdict, end }) = self.by_id.remove(&(client, *id)) {
-            self.bytes -= size(&verdict);
-            self.by_end.remove(&(end, client, *id));
+        let Some(Kept { verdict, end }) = self.by_id.remove(&(client, *id)) else { return };
+        let bytes = size(&verdict);
+        self.bytes -= bytes;
+        if let Entry::Occupied(mut own) = self.by_user.entry(client.user) {
+            own.get_mut().bytes -= bytes;
+            own.get_mut().by_end.remove(&(end, client, *id));
+            if own.get().by_end.is_empty() {
+                own.remove();
+            }
         }
     }
 
@@ -95,7 +124,9 @@ impl UnheardVerdicts {
     /// How many there are, and the bytes that they take up, about.
     #[cfg(test)]
     pub(crate) fn size(&self) -> (usize, usize) {
-        (self.by_end.len(), self.bytes)
+        let of_users: usize = self.by_user.values().map(|own| own.bytes).sum();
+        assert_eq!(self.bytes, of_users);
+        (self.by_user.values().map(|own| own.by_end.len()).sum(), self.bytes)
     }
 }
 
@@ -105,7 +136,6 @@ mod tests {
     use pvf_proto::{
         Bytes,
         blob::BlobRef,
-        identity::UserName,
         ids::CodeHash,
         wire::{Timings, VerdictUsage},
     };
@@ -176,5 +206,16 @@ mod tests {
         // A verdict that is replaced counts once.
         verdicts.insert(client(), verdict(0, 10 * MIB), at(100), at(1));
         assert_eq!(verdicts.size(), (6, 6 * (10 * MIB + VERDICT_BYTES)));
+    }
+
+    #[test]
+    fn a_user_that_hears_nothing_takes_no_room_from_others() {
+        const MIB: usize = 1024 * 1024;
+        let mut verdicts = UnheardVerdicts::new(64 * MIB as u64);
+        let deaf = ClientId { user: UserName::parse("deaf").unwrap(), session: uuid::Uuid::from_u128(9) };
+        (0..10).for_each(|n| verdicts.insert(deaf, verdict(n, 10 * MIB), at(86_400), at(1)));
+        (0..3).for_each(|n| verdicts.insert(client(), verdict(n, 10 * MIB), at(100), at(1)));
+        assert_eq!(kept(&verdicts, 3), [0, 1, 2]);
+        assert_eq!(verdicts.size().0, 6);
     }
 }

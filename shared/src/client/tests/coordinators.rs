@@ -72,3 +72,34 @@ async fn a_coordinator_that_was_replaced_is_not_heard() {
     }
     assert_eq!(waits.await.unwrap().unwrap().outcome, Outcome::PrecheckOk);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_leaves_are_repeated_although_the_announcement_was_lost() {
+    let mut f = Fixture::new().await;
+    let leaf = ActiveLeaf { hash: RelayHash([1; 32]), ancestors: vec![] };
+    let update = ActiveLeavesUpdate { activated: Some(leaf), deactivated: vec![] };
+    let client = f.client.clone();
+    let telling = tokio::spawn({
+        let update = update.clone();
+        async move { client.update_active_leaves(update).await }
+    });
+    let (_, reply) = f.receive().await;
+    let accepted = |token| wire::encode_by(term(token), &SubmitReply::Accepted);
+    f.bus.publish(&reply, accepted(4)).await.unwrap();
+    telling.await.unwrap().unwrap();
+    let answer = f.precheck();
+    let (submission, reply) = f.receive_submission().await;
+    f.bus.publish(&reply, accepted(4)).await.unwrap();
+    // Another coordinator answers the question for the verdict.
+    let (asked, reply) = f.receive_question().await;
+    assert_eq!(asked, [submission.id]);
+    f.bus.publish(&reply, wire::encode_by(term(5), &AskReply::default())).await.unwrap();
+    let (message, reply) = f.receive().await;
+    assert_eq!(message, FromClient::Leaves { update });
+    f.bus.publish(&reply, accepted(5)).await.unwrap();
+    let (again, reply) = f.receive_submission().await;
+    assert_eq!(again, submission);
+    f.bus.publish(&reply, accepted(5)).await.unwrap();
+    f.send_verdict(&submission, Outcome::PrecheckOk).await;
+    assert_eq!(answer.await.unwrap().unwrap().outcome, Outcome::PrecheckOk);
+}
