@@ -27,8 +27,8 @@ const EXIT_CODES: &str = "Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong us
 3 the bus, its JetStream, the store or a resource of this machine cannot be used, or with --single another coordinator \
 answers.";
 
-/// Owns the queues of a PVF validation fleet and dispatches jobs to its workers. Of several coordinators of a fleet one is
-/// active, and the others wait for its lease in JetStream.
+/// Owns the queues of a PVF validation fleet and dispatches jobs to its workers. Of several coordinators of a fleet one
+/// is active, and the others wait for its lease in JetStream.
 #[derive(Debug, Parser)]
 #[command(name = "pvf-coordinator", version, after_help = EXIT_CODES)]
 struct Args {

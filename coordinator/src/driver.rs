@@ -38,7 +38,8 @@ use uuid::Uuid;
 /// How often the link to the bus is checked and the sizes of the queues are published.
 const OBSERVATION: Duration = Duration::from_millis(500);
 
-/// How often a coordinator announces itself at its start, once in each [`OBSERVATION`]: the first announcement may be lost.
+/// How often a coordinator announces itself at its start, once in each [`OBSERVATION`]: the first announcement may be
+/// lost.
 const ANNOUNCEMENTS: u32 = 3;
 
 /// How long the last messages of a coordinator that stops may take. Another one may wait for its lease.

@@ -3,8 +3,8 @@
 //!
 //! `inbound` decodes bytes from the bus into events and refuses what is over the operator's `ceilings`, the `scheduler`
 //! decides, `effects` carries out what it decided (`outbound` publishes, `storage` uses the store), and `driver` is the
-//! only loop. Of several coordinators one is active: it has the `lease`, `guard` keeps it from sending anything without,
-//! and `candidate` waits for it.
+//! only loop. Of several coordinators one is active: it has the `lease`, `guard` keeps it from sending anything
+//! without, and `candidate` waits for it.
 
 mod candidate;
 mod ceilings;

@@ -16,8 +16,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Notes a term: whether it is the highest so far, or equal to it. Messages without a term are from a coordinator of
-    /// an earlier version, and count.
+    /// Notes a term: whether it is the highest so far, or equal to it. Messages without a term are from a coordinator
+    /// of an earlier version, and count.
     pub fn obey(&self, by: Option<Term>) -> bool {
         let Some(Term { token: FencingToken(token), .. }) = by else { return true };
         let before = self.highest.fetch_max(token, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What the jobs behind a verdict used, as JSON: the same in the output of `pvf --json` and in the events for observers.
-//! `docs/integrate/verdicts.md` lists the fields.
+//! What the jobs behind a verdict used, as JSON: the same in the output of `pvf --json` and in the events for
+//! observers. `docs/integrate/verdicts.md` lists the fields.
 
 use crate::{
     identity::WorkerId,

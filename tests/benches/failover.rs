@@ -24,8 +24,8 @@ const LEASE: Duration = Duration::from_secs(2);
 const BEFORE: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_secs(8);
 
-/// Measure for how long no verdict comes when the active coordinator of a loaded fleet ends and a standby takes over, on
-/// a real NATS with real processes. Every answer must be valid.
+/// Measure for how long no verdict comes when the active coordinator of a loaded fleet ends and a standby takes over,
+/// on a real NATS with real processes. Every answer must be valid.
 ///
 /// Needs a nats-server on the PATH or in PVF_NATS_SERVER.
 #[derive(Parser)]

@@ -5,8 +5,9 @@ use pvf_tests::processes::binary;
 use std::process::{Command, Output};
 
 /// Every program of this crate.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "pvf-bench-coordinator",
+    "pvf-bench-failover",
     "pvf-bench-jobs",
     "pvf-bench-payloads",
     "pvf-bench-prepare",
@@ -18,8 +19,9 @@ const PROGRAMS: [&str; 9] = [
 ];
 
 /// Programs that start a fleet.
-const NEED_NATS: [&str; 6] = [
+const NEED_NATS: [&str; 7] = [
     "pvf-bench-coordinator",
+    "pvf-bench-failover",
     "pvf-bench-jobs",
     "pvf-bench-payloads",
     "pvf-bench-queue",
@@ -141,4 +143,12 @@ fn the_bench_of_the_coordinator_measures() {
     assert!(runs.len() == 2 && runs.iter().all(|run| figures.iter().all(|f| positive(run, f))), "{coordinator}");
     // A submission, a dispatch with its answer, and the verdict.
     assert!(runs.iter().all(|run| run["messages_per_verdict"].as_f64().is_some_and(|n| n >= 4.0)), "{coordinator}");
+}
+
+#[test]
+fn the_bench_of_takeovers_measures() {
+    let failover = figures_of_a_small_run("pvf-bench-failover", &["--in-flight", "4", "--runs", "1", "--only", "term"]);
+    let takeovers = failover["takeovers"].as_array().unwrap();
+    assert!(takeovers.len() == 1 && takeovers[0]["gap_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{failover}");
+    assert!(takeovers[0]["verdicts"].as_u64().is_some_and(|n| n > 4) && takeovers[0]["not_valid"] == 0, "{failover}");
 }

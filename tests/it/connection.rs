@@ -81,7 +81,8 @@ async fn users_and_tokens_are_taken_from_files_and_variables() {
     assert_refused(&both, "--nats-nkey and --nats-token-file are both credentials");
 }
 
-/// A role tries again without end once its password is another one. Its log names the cause once, not with each attempt.
+/// A role tries again without end once its password is another one. Its log names the cause once, not with each
+/// attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_that_are_refused_later_are_named_in_the_log() {
     let cli = CliFixture::new();

@@ -86,8 +86,8 @@ async fn what_the_guest_logged_and_where_it_trapped_is_in_the_bundle(host: Host)
     let record = bundle.deciding_job().unwrap().record.as_ref().unwrap();
     assert_eq!(record.log, "[runtime] the block is bad\n");
     let functions: Vec<_> = record.backtrace.frames.iter().map(|frame| frame.function).collect();
-    // `ext_logging_log` is function 0, the one that traps 1, `validate_block` 2. The instrumentation adds a function that
-    // calls the export.
+    // `ext_logging_log` is function 0, the one that traps 1, `validate_block` 2. The instrumentation adds a function
+    // that calls the export.
     assert_eq!((functions, record.backtrace.total), (vec![1, 2, 3], 3));
 }
 

@@ -67,8 +67,8 @@ struct Args {
     /// if that is less, but at least 1GiB]
     #[arg(long, env = "PVF_CACHE_BYTES", value_name = "SIZE", value_parser = parse_bytes)]
     cache_bytes: Option<u64>,
-    /// The longest time that jobs may go on after SIGTERM or SIGINT; then they are ended, and done elsewhere. What has not
-    /// begun is given back at once [default: as long as the limits of each job allow]
+    /// The longest time that jobs may go on after SIGTERM or SIGINT; then they are ended, and done elsewhere. What has
+    /// not begun is given back at once [default: as long as the limits of each job allow]
     #[arg(long, env = "PVF_DRAIN", value_name = "TIME", value_parser = parse_duration)]
     drain: Option<Duration>,
     /// Refuse to start unless every sandbox mechanism is available, or missing by --allow-missing (default)

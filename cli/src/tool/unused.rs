@@ -1,7 +1,7 @@
 //! Options that are given on the command line and that the command does not use: each is a warning.
 //!
-//! A command that sends requests to a fleet has neither a store nor keys: the fleet's roles have. The variables of these
-//! options are no reason for a warning, because a shell may have them for the roles.
+//! A command that sends requests to a fleet has neither a store nor keys: the fleet's roles have. The variables of
+//! these options are no reason for a warning, because a shell may have them for the roles.
 
 use super::args::{Global, Request};
 use clap::{ArgMatches, parser::ValueSource};
@@ -15,8 +15,8 @@ const OF_HOSTS: [(&str, &str); 5] = [
     ("unsigned", "--unsigned"),
 ];
 
-/// One warning, if options are given and not used. `matches` are those of the command, which clap fills with the options
-/// of `pvf` wherever they stand.
+/// One warning, if options are given and not used. `matches` are those of the command, which clap fills with the
+/// options of `pvf` wherever they stand.
 pub(crate) fn warning(request: &Request, global: &Global, matches: &ArgMatches) -> Option<String> {
     let asks_a_fleet = match request {
         Request::Precheck(_)

@@ -104,16 +104,16 @@ impl Core {
     }
 }
 
-/// The job id before the first one of the coordinator with this token. Ids do not repeat between coordinators, so that a
-/// job and the number of an attempt name an attempt, whoever dispatched it.
+/// The job id before the first one of the coordinator with this token. Ids do not repeat between coordinators, so that
+/// a job and the number of an attempt name an attempt, whoever dispatched it.
 ///
 /// The lower 40 bits of the token are above 24 bits of the coordinator's own counter. With a lease these are the
 /// revision of its key, and the last bits of the bucket's epoch. The next coordinator's revision is higher by one at
-/// least for each renewal of this one: its ids could be reached only with more than 16 million jobs between two renewals
-/// (a third of the lease, 0.7 s). A bucket that is made anew has revisions from 1 and another epoch, with other last
-/// bits unless it is 256 later. Tokens without a lease are milliseconds, or one more than the last one: then a
-/// coordinator reaches the next one's ids with 16 million jobs. Those are long over that an id of the next one could be
-/// taken for; an id that is in use is left out in any case.
+/// least for each renewal of this one: its ids could be reached only with more than 16 million jobs between two
+/// renewals (a third of the lease, 0.7 s). A bucket that is made anew has revisions from 1 and another epoch, with
+/// other last bits unless it is 256 later. Tokens without a lease are milliseconds, or one more than the last one: then
+/// a coordinator reaches the next one's ids with 16 million jobs. Those are long over that an id of the next one could
+/// be taken for; an id that is in use is left out in any case.
 fn first_job(token: FencingToken) -> u64 {
     token.0 << OWN_BITS
 }

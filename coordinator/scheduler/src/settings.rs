@@ -155,9 +155,9 @@ pub struct Policy {
     /// Retry-after hint in a refusal because of a limit.
     #[serde(with = "humantime_serde")]
     pub retry_after: Duration,
-    /// Bytes of verdicts that are kept for clients that may not have heard them. A verdict is kept until its client has it,
-    /// or does not wait for it any more; if they take up more than this, those go first that are waited for the shortest.
-    /// A request whose verdict is not kept is submitted again, and executed again.
+    /// Bytes of verdicts that are kept for clients that may not have heard them. A verdict is kept until its client has
+    /// it, or does not wait for it any more; if they take up more than this, those go first that are waited for the
+    /// shortest. A request whose verdict is not kept is submitted again, and executed again.
     pub unheard_verdict_bytes: u64,
     /// A client that is silent for longer is gone: its queued work is not begun.
     #[serde(with = "humantime_serde")]

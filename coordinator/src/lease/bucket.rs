@@ -54,7 +54,8 @@ pub(super) async fn open(
 pub(crate) enum Beside {
     /// Nobody listens as coordinator.
     Nobody,
-    /// Somebody listens and does not answer: a process that stands still, or the server does not know that it has ended.
+    /// Somebody listens and does not answer: a process that stands still, or the server does not know that it has
+    /// ended.
     Silent,
     /// Somebody answers.
     Answers,

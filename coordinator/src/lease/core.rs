@@ -90,8 +90,8 @@ pub(crate) enum Loss {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Another coordinator has the lease, or nobody. It is claimed at this time, and again and again until `eager_until`:
-    /// the server may not have done yet what was seen.
+    /// Another coordinator has the lease, or nobody. It is claimed at this time, and again and again until
+    /// `eager_until`: the server may not have done yet what was seen.
     Standby { claim_at: Timestamp, eager_until: Timestamp },
     /// This coordinator has the lease.
     Holder(Holder),

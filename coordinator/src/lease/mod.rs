@@ -2,11 +2,12 @@
 //!
 //! It is one key in a JetStream key-value bucket that the server forgets after the lease's duration. A coordinator
 //! writes the key if it is not there, renews it in time, and removes it when it ends. `core` decides, as a pure state
-//! machine; `keeper` is the shell around it, and `bucket` what it knows of JetStream; `tenure` is what the rest of the coordinator looks at before it acts.
+//! machine; `keeper` is the shell around it, and `bucket` what it knows of JetStream; `tenure` is what the rest of the
+//! coordinator looks at before it acts.
 //!
-//! The fencing token of a term is the epoch of the bucket and the revision of the key: `epoch << 32 | revision`. It grows
-//! with each term: revisions grow within a bucket, and whoever makes a bucket gives it an epoch above the token that the
-//! last coordinator left in the store.
+//! The fencing token of a term is the epoch of the bucket and the revision of the key: `epoch << 32 | revision`. It
+//! grows with each term: revisions grow within a bucket, and whoever makes a bucket gives it an epoch above the token
+//! that the last coordinator left in the store.
 
 mod bucket;
 mod core;

@@ -1,6 +1,6 @@
-//! For how long a coordinator may act: a deadline by a clock that runs on while the process is stopped or the machine is
-//! suspended. It is looked at before each thing that others could notice, so a coordinator that was stopped for longer
-//! than its lease does nothing after it wakes.
+//! For how long a coordinator may act: a deadline by a clock that runs on while the process is stopped or the machine
+//! is suspended. It is looked at before each thing that others could notice, so a coordinator that was stopped for
+//! longer than its lease does nothing after it wakes.
 
 use pvf_shared::{ids::Term, time::Timestamp};
 use std::{

@@ -66,8 +66,8 @@ impl Subject {
         self.0.strip_prefix("_INBOX.").is_some_and(|rest| !rest.contains(['*', '>']))
     }
 
-    /// Whether it is an inbox of a program of version 3 or before: `_INBOX.<random>.<random>`. No request of this version
-    /// has such a one.
+    /// Whether it is an inbox of a program of version 3 or before: `_INBOX.<random>.<random>`. No request of this
+    /// version has such a one.
     pub fn is_inbox_of_older(&self) -> bool {
         self.is_inbox() && self.0.split('.').count() == 3 && self.0.split('.').all(|token| !token.is_empty())
     }

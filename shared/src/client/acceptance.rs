@@ -23,8 +23,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt waits for its answer at most this many times as long as the first one.
 const LONGEST_WAIT_FACTOR: u32 = 4;
 
-/// Submits a request until a coordinator accepts it. `last` is why it has not been accepted yet. A change of `announced`
-/// that is not seen afterwards came after the acceptance.
+/// Submits a request until a coordinator accepts it. `last` is why it has not been accepted yet. A change of
+/// `announced` that is not seen afterwards came after the acceptance.
 pub(super) async fn obtain(
     client: &Inner,
     submission: &Submission,

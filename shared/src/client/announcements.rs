@@ -1,6 +1,6 @@
 //! Announcements of coordinators that become active. They know nothing: the client tells them its active leaves, and
-//! every request that waits submits itself again. Where an announcement is lost, the first message of the new coordinator
-//! has the same effect.
+//! every request that waits submits itself again. Where an announcement is lost, the first message of the new
+//! coordinator has the same effect.
 
 use super::{coordinator::Coordinator, leaves::Leaves};
 use crate::{

@@ -275,8 +275,8 @@ impl ValidationHost {
         futures::future::try_join_all(pvfs.into_iter().map(one)).await
     }
 
-    /// Updates the active leaves of the relay chain: queued backing requests whose leaf is in no active fork expire. The
-    /// client tells them again to a coordinator that takes over.
+    /// Updates the active leaves of the relay chain: queued backing requests whose leaf is in no active fork expire.
+    /// The client tells them again to a coordinator that takes over.
     pub async fn update_active_leaves(&self, update: ActiveLeavesUpdate) -> Result<(), ClientError> {
         self.inner.leaves.note(&update);
         let message = FromClient::Leaves { update };

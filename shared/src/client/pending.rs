@@ -32,8 +32,8 @@ struct PendingRequest {
     accepted: Option<Instant>,
 }
 
-/// Verdicts that have come and that the coordinator does not know of yet, at most. It keeps those that it is not told of
-/// for longer, no more.
+/// Verdicts that have come and that the coordinator does not know of yet, at most. It keeps those that it is not told
+/// of for longer, no more.
 const MAX_HEARD: usize = 64 * wire::MAX_ASKED;
 
 /// The waiting requests by id.
@@ -98,8 +98,8 @@ impl Pending {
         }
     }
 
-    /// The questions of a client: about requests that were accepted at least `time` ago, and with the verdicts that have
-    /// come.
+    /// The questions of a client: about requests that were accepted at least `time` ago, and with the verdicts that
+    /// have come.
     fn questions(&self, time: Duration) -> Vec<FromClient> {
         let (mut waiting, mut heard) = (self.accepted_for(time), std::mem::take(&mut *self.heard()));
         let mut questions = Vec::new();

@@ -1,6 +1,6 @@
 //! Several coordinators of one fleet: one is active, and another one takes over whatever becomes of it. A witness sees
-//! every message on the bus, in the order in which the server takes them. After the first message of a term there are of
-//! an earlier one only those that were on their way when it ended (a busy machine, a process that is stopped between
+//! every message on the bus, in the order in which the server takes them. After the first message of a term there are
+//! of an earlier one only those that were on their way when it ended (a busy machine, a process that is stopped between
 //! its last look at the lease and the write): never one about a request that came later, and no announcement.
 
 mod adoption;

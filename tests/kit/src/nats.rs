@@ -46,8 +46,8 @@ impl NatsServer {
         Self::start_with(max_payload, "").await
     }
 
-    /// Starts a server with JetStream, this `max_payload`, bytes, and more lines of configuration. With an operator it has
-    /// no JetStream: accounts would need limits for it.
+    /// Starts a server with JetStream, this `max_payload`, bytes, and more lines of configuration. With an operator it
+    /// has no JetStream: accounts would need limits for it.
     pub async fn start_with(max_payload: usize, more: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let store = dir.path().join("jetstream");

@@ -17,8 +17,8 @@ const WASMTIME_VERSION: &str = env!("PVF_WASMTIME_VERSION");
 const ARTIFACT_VERSION: u32 = 3;
 
 /// The largest limit of the logical stack with which the frames of a trap are recorded, values. A call takes at least
-/// two, so there are at most half as many frames, which take some 10 MiB and 30 ms at most. Those of a larger stack that
-/// is used up could take more memory and time than a job may have. No verdict shows frames.
+/// two, so there are at most half as many frames, which take some 10 MiB and 30 ms at most. Those of a larger stack
+/// that is used up could take more memory and time than a job may have. No verdict shows frames.
 const MAX_TRACED_STACK: u32 = 131_072;
 
 /// CPU features that compiled code may use: an x86-64 micro-architecture level. Explicit, because a machine rejects an

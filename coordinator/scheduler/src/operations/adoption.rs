@@ -87,6 +87,9 @@ fn take_up_one(
     now: Timestamp,
 ) {
     let at = AttemptKey { job: attempt.job, attempt: attempt.attempt };
+    if was_given_up(core, id, at) {
+        return;
+    }
     // What earlier versions list, or more than a registration describes, or what no coordinator dispatches.
     let Some(held) = held.filter(|held| is_sound(core, id, held)) else {
         return workers::send_cancel(core, out, id, at);
@@ -144,6 +147,17 @@ fn is_sound(core: &Core, id: WorkerId, held: &HeldAttempt) -> bool {
 /// Whether no job has this id.
 fn is_unused(core: &Core, job: JobId) -> bool {
     !core.executions.contains(job) && core.preparations.get(&job).is_none()
+}
+
+/// Whether a job has had this attempt and given it up, because its worker was silent: it may be reported late, as any
+/// other.
+fn was_given_up(core: &Core, id: WorkerId, at: AttemptKey) -> bool {
+    let lost = match (core.executions.get(at.job), core.preparations.get(&at.job)) {
+        (Some(execution), _) => &execution.lost,
+        (None, Some(task)) => &task.lost,
+        (None, None) => return false,
+    };
+    lost.contains(&(at.attempt, id))
 }
 
 /// Whether an execution may adopt an attempt: it was not dispatched yet.

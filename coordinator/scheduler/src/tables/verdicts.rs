@@ -39,8 +39,8 @@ impl EarlyCancellations {
 }
 
 /// Verdicts that their clients may not have heard. Each is kept until its client says that it has it, or until nobody
-/// can wait for it any more. If they take up too much memory, those of the user that has the most of it go first, and of
-/// these those that are waited for the shortest.
+/// can wait for it any more. If they take up too much memory, those of the user that has the most of it go first, and
+/// of these those that are waited for the shortest.
 #[derive(Debug)]
 pub(crate) struct UnheardVerdicts {
     /// By client too: another client may choose the same id for a request of its own.

@@ -1,8 +1,8 @@
 //! The bus messages and their encoding. Bus messages are encoded and decoded only here.
 //!
 //! A frame is the MessagePack map `{"v": version, "by": term, "m": message}` with named fields. `by` is there in the
-//! messages and answers of a coordinator only: the [`Term`] in which it sent them. A receiver refuses a newer version with
-//! [`WireError::NewerVersion`]. Within a version a field may be added only if an old receiver may ignore it.
+//! messages and answers of a coordinator only: the [`Term`] in which it sent them. A receiver refuses a newer version
+//! with [`WireError::NewerVersion`]. Within a version a field may be added only if an old receiver may ignore it.
 //!
 //! `golden.txt` pins the bytes of every message. These parts of version 4 are reserved: nothing sends them today, and
 //! every receiver decodes them:
@@ -82,8 +82,9 @@ pub enum WireError {
     },
 }
 
-/// Finds the version of a frame, whatever its message is, and leaves it here. What stands behind it is not read, so that
-/// a message is not gone through twice: a decoder may call that an error, which says nothing once the version is found.
+/// Finds the version of a frame, whatever its message is, and leaves it here. What stands behind it is not read, so
+/// that a message is not gone through twice: a decoder may call that an error, which says nothing once the version is
+/// found.
 struct FindVersion<'a>(&'a mut Option<u16>);
 
 impl<'de> Visitor<'de> for FindVersion<'_> {
