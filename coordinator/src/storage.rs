@@ -1,5 +1,6 @@
 //! What the scheduler wants from the object store: artifacts looked up, listed and dropped, and when each was last
-//! used. Nothing is deleted or written after the coordinator's tenure.
+//! used. No operation begins after the coordinator's
+//! tenure; one that began in it may end later.
 
 use crate::lease::Tenure;
 use pvf_scheduler::{Event, Listed};

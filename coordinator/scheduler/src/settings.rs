@@ -197,7 +197,7 @@ impl Default for Policy {
             users: BTreeMap::new(),
             prepare_worker_grace: Duration::from_secs(60),
             attempt_allowance: Duration::from_secs(120),
-            dispatch_delay: Duration::from_millis(250),
+            dispatch_delay: Duration::from_millis(50),
             adoption_grace: Duration::from_secs(15),
             retry_after: Duration::from_millis(500),
             unheard_verdict_bytes: 256 << 20,
