@@ -3,7 +3,6 @@
 
 use clap::{Parser, ValueEnum};
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use parity_scale_codec::Encode as _;
 use pvf_guests::adder::{Block, Head};
 use pvf_shared::{ValidationHost, verdict::Outcome};
 use pvf_tests::{
