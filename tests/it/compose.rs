@@ -85,6 +85,8 @@ fn commands_and_environment_of_the_roles_are_accepted() {
     for (name, service) in roles {
         assert_eq!(service.image, "pvf-fleet:latest");
         let help = accepted(&service.command).unwrap();
+        // Wherever its lines are broken.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(!service.environment.is_empty());
         for variable in service.environment.keys() {
             assert!(help.contains(&format!("[env: {variable}")), "{name} does not read {variable}:\n{help}");

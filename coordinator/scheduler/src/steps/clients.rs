@@ -41,7 +41,7 @@ pub(crate) struct Question {
 pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Question>, now: Timestamp) {
     let ClientMessage { client, body: Question { requests, heard }, reply } = message;
     for id in heard {
-        core.verdicts.remove(client, &id);
+        core.verdicts.heard(client, id, now);
     }
     // A question adds no client to the table: sessions cost nothing to invent.
     if let Some(client) = core.clients.find(&client) {
@@ -52,6 +52,8 @@ pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Ques
         if let Some(verdict) = core.verdicts.get(&id, client) {
             out.effect(Effect::Verdict { client, verdict: verdict.clone() });
         } else if find_request(core, client, id).is_none() {
+            // A client that asks for it does not have it, whatever it said before.
+            core.verdicts.remove(client, &id);
             unknown.push(id);
         }
     }

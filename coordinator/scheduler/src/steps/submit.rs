@@ -67,7 +67,7 @@ fn admit(
         out.effect(Effect::Verdict { client: from, verdict: verdict.clone() });
         return Ok(false);
     }
-    if core.cancellations.contains(id, from) {
+    if core.verdicts.was_heard(&id, from) || core.cancellations.contains(id, from) {
         return Ok(false);
     }
     let (class, bytes) = class_and_bytes(&submission.work);

@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
     num::NonZeroUsize,
     sync::Arc,
+    time::Duration,
 };
 
 const MAX_CANCELLATIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -38,6 +39,11 @@ impl EarlyCancellations {
     }
 }
 
+/// How long a request whose verdict was heard is known: a repetition of its submission may still be on its way.
+const REPEATED_WITHIN: Duration = Duration::from_secs(10);
+/// What such a request takes up, about.
+const HEARD_BYTES: usize = 256;
+
 /// Verdicts that their clients may not have heard. Each is kept until its client says that it has it, or until nobody
 /// can wait for it any more. If they take up too much memory, those of the user that has the most of it go first, and
 /// of these those that are waited for the shortest.
@@ -52,9 +58,16 @@ pub(crate) struct UnheardVerdicts {
 
 #[derive(Debug)]
 struct Kept {
-    verdict: Arc<Verdict>,
+    /// `None` once it was heard.
+    verdict: Option<Arc<Verdict>>,
     /// From when on nobody waits for it.
     end: Timestamp,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.verdict.as_deref().map_or(HEARD_BYTES, size)
+    }
 }
 
 /// The verdicts of one user's clients.
@@ -79,14 +92,7 @@ impl UnheardVerdicts {
 
     /// Keeps a verdict until `end`.
     pub(crate) fn insert(&mut self, client: ClientId, verdict: Arc<Verdict>, end: Timestamp, now: Timestamp) {
-        let id = verdict.request;
-        self.remove(client, &id);
-        let bytes = size(&verdict);
-        self.bytes += bytes;
-        let own = self.by_user.entry(client.user).or_default();
-        own.bytes += bytes;
-        own.by_end.insert((end, client, id));
-        self.by_id.insert((client, id), Kept { verdict, end });
+        self.put((client, verdict.request), Kept { verdict: Some(verdict), end });
         while self.remove_first_of(&client.user, Some(now)) {}
         while self.bytes > self.limit
             && let Some(user) = self.by_user.iter().max_by_key(|(_, own)| own.bytes).map(|(user, _)| *user)
@@ -102,14 +108,31 @@ impl UnheardVerdicts {
         true
     }
 
-    /// Forgets a verdict: its client has it.
+    fn put(&mut self, (client, id): (ClientId, RequestId), kept: Kept) {
+        self.remove(client, &id);
+        let bytes = kept.bytes();
+        self.bytes += bytes;
+        let own = self.by_user.entry(client.user).or_default();
+        own.bytes += bytes;
+        own.by_end.insert((kept.end, client, id));
+        self.by_id.insert((client, id), kept);
+    }
+
+    /// The client of a verdict has it. The request is known for a moment longer.
+    pub(crate) fn heard(&mut self, client: ClientId, id: RequestId, now: Timestamp) {
+        let Some(kept) = self.by_id.get(&(client, id)).filter(|kept| kept.verdict.is_some()) else { return };
+        let end = kept.end.min(now.after(REPEATED_WITHIN));
+        self.put((client, id), Kept { verdict: None, end });
+    }
+
+    /// Forgets all about a request.
     pub(crate) fn remove(&mut self, client: ClientId, id: &RequestId) {
-        let Some(Kept { verdict, end }) = self.by_id.remove(&(client, *id)) else { return };
-        let bytes = size(&verdict);
+        let Some(kept) = self.by_id.remove(&(client, *id)) else { return };
+        let bytes = kept.bytes();
         self.bytes -= bytes;
         if let Entry::Occupied(mut own) = self.by_user.entry(client.user) {
             own.get_mut().bytes -= bytes;
-            own.get_mut().by_end.remove(&(end, client, *id));
+            own.get_mut().by_end.remove(&(kept.end, client, *id));
             if own.get().by_end.is_empty() {
                 own.remove();
             }
@@ -118,7 +141,12 @@ impl UnheardVerdicts {
 
     /// The verdict of a request, for the client that submitted it and for no other.
     pub(crate) fn get(&self, request: &RequestId, client: ClientId) -> Option<&Arc<Verdict>> {
-        self.by_id.get(&(client, *request)).map(|kept| &kept.verdict)
+        self.by_id.get(&(client, *request))?.verdict.as_ref()
+    }
+
+    /// Whether the client of a request has said that it has the verdict.
+    pub(crate) fn was_heard(&self, request: &RequestId, client: ClientId) -> bool {
+        self.by_id.get(&(client, *request)).is_some_and(|kept| kept.verdict.is_none())
     }
 
     /// How many there are, and the bytes that they take up, about.
@@ -139,7 +167,6 @@ mod tests {
         ids::CodeHash,
         wire::{Timings, VerdictUsage},
     };
-    use std::time::Duration;
 
     fn verdict(n: u128, result: usize) -> Arc<Verdict> {
         Arc::new(Verdict {
@@ -183,6 +210,21 @@ mod tests {
         assert_eq!(kept(&verdicts, 8), [1, 3, 4, 5, 7]);
         verdicts.insert(client(), verdict(0, 0), at(20), at(11));
         assert_eq!((kept(&verdicts, 20_000), verdicts.size()), (vec![0, 4], (2, 2 * VERDICT_BYTES)));
+    }
+
+    #[test]
+    fn a_request_whose_verdict_was_heard_is_known_for_a_moment() {
+        let mut verdicts = UnheardVerdicts::new(u64::MAX);
+        verdicts.insert(client(), verdict(1, 100), at(500), at(1));
+        verdicts.heard(client(), id(1), at(2));
+        verdicts.heard(client(), id(1), at(5));
+        verdicts.heard(client(), id(7), at(5));
+        assert!(verdicts.was_heard(&id(1), client()) && !verdicts.was_heard(&id(7), client()));
+        assert_eq!((kept(&verdicts, 2), verdicts.size()), (vec![], (1, HEARD_BYTES)));
+        verdicts.insert(client(), verdict(2, 0), at(500), at(11));
+        assert!(verdicts.was_heard(&id(1), client()));
+        verdicts.insert(client(), verdict(2, 0), at(500), at(12));
+        assert!(!verdicts.was_heard(&id(1), client()) && !verdicts.was_heard(&id(2), client()));
     }
 
     #[test]

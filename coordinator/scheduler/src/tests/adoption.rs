@@ -108,7 +108,7 @@ fn it_does_not_matter_whether_the_request_or_the_worker_comes_first() {
 
 #[test]
 fn a_coordinator_that_has_just_started_dispatches_nothing_for_a_moment() {
-    let delay = Duration::from_millis(250);
+    let delay = Policy::default().dispatch_delay;
     let mut env = Env::of_token(TOKEN, unstaged());
     env.worker(2, WorkerKind::Execute, 1);
     env.submit(1, 1, candidate(ExecuteKind::Backing, 1));

@@ -214,8 +214,14 @@ fn a_verdict_is_kept_until_its_client_has_it() {
     // Another client has nothing to say about it.
     env.heard(2, &[1, 2]);
     env.heard(1, &[1]);
+    // A repetition of the submission that was on its way meanwhile.
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.quiet();
     assert_eq!(env.ask(1, &[1, 2]), [request(1)]);
     assert!(is_valid(&env.verdict_of(2)));
+    // Its client has asked for it: it is executed again.
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    env.dispatched();
 }
 
 #[test]
