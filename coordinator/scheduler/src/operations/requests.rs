@@ -15,9 +15,9 @@ use pvf_proto::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// How many intervals of a client's questions after its deadline a verdict may still be asked for. A client waits for
-/// one interval longer than its deadline, by its own clock.
-const LAST_QUESTIONS: u32 = 3;
+/// How long after its deadline a verdict may still be asked for: by a client that counts from when the request was
+/// accepted, or after a time in which the bus carried nothing.
+const ASKED_WITHIN: Duration = Duration::from_secs(600);
 
 /// How something ended, with everything that the verdict says about it but the usage of executions.
 pub(crate) fn completion(
@@ -70,7 +70,7 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, key: RequestKey, completion
         usage: completion.usage.clone(),
     });
     if let Some(client) = client {
-        let end = deadline.max(now).after(core.config.timing.ask_again * LAST_QUESTIONS);
+        let end = deadline.max(now).after(ASKED_WITHIN);
         core.verdicts.insert(client, verdict.clone(), end, now);
         out.effect(Effect::Verdict { client, verdict });
     }

@@ -4,7 +4,7 @@ use crate::{
     core::{Core, Out},
     effect::Effect,
     keys::{ArtifactKey, AttemptKey, UserKey},
-    tables::{FetchStage, NewSlot, Slot, SlotState},
+    tables::{NewSlot, SlotState},
 };
 use pvf_proto::{
     identity::{ClientId, WorkerId},
@@ -60,16 +60,12 @@ pub(crate) fn send_cancel(core: &Core, out: &mut Out, worker: WorkerId, at: Atte
     out.effect(Effect::ToWorker { worker, message });
 }
 
-/// Recalls from a worker that takes no more jobs what has not begun there, as far as is known.
-pub(crate) fn recall_waiting(core: &mut Core, out: &mut Out, id: WorkerId) {
-    let waits = |slot: &&Slot| match slot.state {
-        SlotState::Staged | SlotState::Fetching => true,
-        SlotState::Running => slot.fetch == FetchStage::UnderWay,
-        SlotState::Recalled => false,
-    };
+/// Recalls what is staged at a worker that takes no more jobs.
+pub(crate) fn recall_all_staged(core: &mut Core, out: &mut Out, id: WorkerId) {
     let Some(worker) = core.workers.get(&id) else { return };
-    let waiting: SmallVec<[AttemptKey; 4]> = worker.jobs.iter().filter(waits).map(|slot| slot.at).collect();
-    for at in waiting {
+    let staged = worker.jobs.iter().filter(|slot| slot.state == SlotState::Staged);
+    let staged: SmallVec<[AttemptKey; 4]> = staged.map(|slot| slot.at).collect();
+    for at in staged {
         if core.workers.set_slot(&id, at, |_| SlotState::Recalled) {
             out.counts.recalled += 1;
             let message = ToWorker::Recall { token: core.config.token, job: at.job, attempt: at.attempt };

@@ -7,7 +7,7 @@ use crate::{
     notice::Notice,
     operations::{
         adoption, artifacts, leases, preparations,
-        workers::{note_held, recall_waiting},
+        workers::{note_held, recall_all_staged},
     },
     tables::{FetchStage, MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
     time::Timestamp,
@@ -206,7 +206,7 @@ pub(crate) fn on_heartbeat(
         out.checked(transition);
     }
     if heartbeat.draining {
-        recall_waiting(core, out, id);
+        recall_all_staged(core, out, id);
     }
     if heartbeat.draining
         && let Some((kind, engine)) = core.workers.get(&id).map(|worker| (worker.kind, worker.engine))

@@ -40,7 +40,7 @@ impl EarlyCancellations {
 }
 
 /// How long a request whose verdict was heard is known: a repetition of its submission may still be on its way.
-const REPEATED_WITHIN: Duration = Duration::from_secs(10);
+const REPEATED_WITHIN: Duration = Duration::from_secs(60);
 /// What such a request takes up, about.
 const HEARD_BYTES: usize = 256;
 
@@ -221,9 +221,9 @@ mod tests {
         verdicts.heard(client(), id(7), at(5));
         assert!(verdicts.was_heard(&id(1), client()) && !verdicts.was_heard(&id(7), client()));
         assert_eq!((kept(&verdicts, 2), verdicts.size()), (vec![], (1, HEARD_BYTES)));
-        verdicts.insert(client(), verdict(2, 0), at(500), at(11));
+        verdicts.insert(client(), verdict(2, 0), at(500), at(61));
         assert!(verdicts.was_heard(&id(1), client()));
-        verdicts.insert(client(), verdict(2, 0), at(500), at(12));
+        verdicts.insert(client(), verdict(2, 0), at(500), at(62));
         assert!(!verdicts.was_heard(&id(1), client()) && !verdicts.was_heard(&id(2), client()));
     }
 

@@ -4,7 +4,6 @@ use super::{env::Env, fixtures::*};
 use crate::{Command, Delivery, Policy};
 use pvf_proto::{
     artifact::StoredArtifact,
-    config::ProtocolTimeouts,
     params::{ExecutorParam, ExecutorParams},
     priority::ExecuteKind,
     verdict::Outcome,
@@ -236,7 +235,7 @@ fn a_verdict_is_kept_as_long_as_its_client_may_wait_for_it() {
     assert_eq!(env.ask(1, &[1]), []);
     env.verdict_of(1);
     // It goes when the next one comes. The workers were silent meanwhile.
-    env.pass(ProtocolTimeouts::default().ask_again * 4);
+    env.pass(Duration::from_secs(600));
     env.worker(3, WorkerKind::Execute, 1);
     env.submit(2, 1, execute(ExecuteKind::Backing));
     let run = env.dispatched();
