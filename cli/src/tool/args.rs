@@ -96,7 +96,7 @@ pub(crate) enum Request {
     /// Check whether validation code can be prepared, under the strict limits of pre-checking
     Precheck(Precheck),
     /// Check whether candidates are valid: execute validation code on them
-    Execute(Execute),
+    Execute(Box<Execute>),
     /// Prepare validation code before it is needed
     HeadsUp(HeadsUp),
     /// Run a replay bundle again, here or on a fleet, and compare; exit code 1 if the outcome is another one
