@@ -98,7 +98,7 @@ impl Network {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { answer, .. } => match answer {
-                Answer::Accepted(_) => drop(received(&SubmitReply::Accepted)),
+                Answer::Accepted { .. } => drop(received(&SubmitReply::Accepted)),
                 Answer::Submit(answer) => drop(received(&answer)),
                 Answer::Ask(answer) => drop(received(&answer)),
                 Answer::Status(answer) => drop(received(&*answer)),
