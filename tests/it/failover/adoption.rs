@@ -100,6 +100,12 @@ async fn a_running_preparation_is_adopted() {
     until("the job uses CPU time", async || (cpu_ticks(job) >= 5).then_some(())).await;
     signal(watched.fleet.coordinator.pid(), libc::SIGTERM);
     watched.successor(before).await;
+    // The witness gets the code as well, and the server ends a connection that does not read.
+    until("the code is prepared", async || {
+        watched.look();
+        answer.is_finished().then_some(())
+    })
+    .await;
     assert_eq!(answer.await.unwrap().outcome, Outcome::PrecheckOk);
     watched.look();
     let preparations: Vec<_> = watched.dispatched.iter().filter(|(kind, ..)| *kind == WorkerKind::Prepare).collect();
