@@ -8,6 +8,7 @@ mod fixtures;
 
 mod acknowledgements;
 mod admission;
+mod adopted;
 mod adoption;
 mod adoption_preparations;
 mod artifacts;

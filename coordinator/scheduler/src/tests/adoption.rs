@@ -10,7 +10,6 @@ use pvf_proto::{
     ids::FencingToken,
     job::{ExecuteOutcome, JobOutcome},
     priority::ExecuteKind,
-    verdict::Outcome,
     wire::{Heartbeat, HeldAttempt, HeldStage, Work, WorkerHello, WorkerKind, WorkerReply},
 };
 use std::time::Duration;
@@ -20,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// A coordinator before the one under test, with two execute workers (2, 3) of one slot, and what it has dispatched to
 /// each, for requests 1 and 2.
-fn earlier(works: [Work; 2]) -> [Job; 2] {
+pub(super) fn earlier(works: [Work; 2]) -> [Job; 2] {
     let mut env = Env::of_token(EARLIER, Policy { dispatch_delay: Duration::ZERO, ..unstaged() });
     env.worker(2, WorkerKind::Execute, 1);
     let [first, second] = works;
@@ -34,7 +33,7 @@ fn earlier(works: [Work; 2]) -> [Job; 2] {
     [first, second]
 }
 
-fn two_candidates() -> [Work; 2] {
+pub(super) fn two_candidates() -> [Work; 2] {
     [candidate(ExecuteKind::Backing, 1), candidate(ExecuteKind::Backing, 2)]
 }
 
@@ -47,7 +46,7 @@ pub(super) fn with_held(n: u64, kind: WorkerKind, held: Vec<HeldAttempt>) -> Wor
     WorkerHello { running: held.iter().map(|held| held.attempt).collect(), held, ..hello(n, kind) }
 }
 
-fn register(env: &mut Env, n: u64, job: &Job, stage: HeldStage) {
+pub(super) fn register(env: &mut Env, n: u64, job: &Job, stage: HeldStage) {
     env.register(n, with_held(n, WorkerKind::Execute, vec![held(job, stage)]));
 }
 
@@ -212,6 +211,24 @@ fn of_two_workers_with_the_same_validation_one_is_adopted_and_the_other_cancelle
     assert_eq!((env.running_at(2), env.running_at(3)), (0, 0));
 }
 
+/// The same of a fresh execution: its worker's registration does not find it, but its next attempt does.
+#[test]
+fn a_fresh_execution_that_is_tried_again_ends_an_attempt_that_its_worker_describes_late() {
+    let [job, _] = earlier([execute(ExecuteKind::Backing), candidate(ExecuteKind::Backing, 2)]);
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let own = env.dispatched();
+    let late = Job { worker: worker(4), ..job };
+    env.register(4, with_held(4, WorkerKind::Execute, vec![held(&late, HeldStage::Running)]));
+    env.quiet();
+    env.executed(&own, ExecuteOutcome::Internal(kernel_error()));
+    env.cancel_of(&late);
+    let again = env.dispatched();
+    env.delivered(&late, Command::Cancel, Delivery::Taken);
+    env.executed(&again, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+}
+
 #[test]
 fn what_runs_already_elsewhere_is_cancelled_when_its_worker_registers_late() {
     let [job, _] = earlier(two_candidates());
@@ -249,53 +266,6 @@ fn a_fresh_execution_is_adopted_by_its_own_request_only() {
         env.executed(job, valid());
         assert!(is_valid(&env.verdict_of(n)));
     }
-}
-
-#[test]
-fn an_adopted_execution_that_nobody_waits_for_is_cancelled_and_its_slot_freed() {
-    let [job, _] = earlier(two_candidates());
-    let mut env = Env::with(unstaged());
-    register(&mut env, 2, &job, HeldStage::Running);
-    env.submit(1, 1, candidate(ExecuteKind::Backing, 1));
-    env.cancel(1, 1);
-    env.cancel_of(&job);
-    assert_eq!(env.running_at(2), 1);
-    env.delivered(&job, Command::Cancel, Delivery::Taken);
-    assert_eq!(env.running_at(2), 0);
-}
-
-#[test]
-fn an_adopted_execution_whose_worker_is_lost_is_tried_again_as_the_next_attempt() {
-    let [job, _] = earlier(two_candidates());
-    let mut env = Env::with(unstaged());
-    register(&mut env, 2, &job, HeldStage::Running);
-    env.worker(3, WorkerKind::Execute, 1);
-    env.submit(1, 1, candidate(ExecuteKind::Backing, 1));
-    env.pass_with_heartbeats(&[3], 7);
-    assert!(!env.is_registered(2));
-    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
-    let again = env.dispatched();
-    assert_eq!((again.job, again.attempt, again.token, again.worker), (job.job, 2, TOKEN, worker(3)));
-    // The one before may report nevertheless.
-    env.executed(&again, ExecuteOutcome::Invalid(pvf_proto::verdict::InvalidReason::PovDecompression));
-    let verdict = env.verdict();
-    assert_eq!(verdict.attempts, 2);
-}
-
-#[test]
-fn an_adopted_execution_that_the_worker_has_lost_is_tried_again() {
-    let [job, _] = earlier(two_candidates());
-    let mut env = Env::with(unstaged());
-    register(&mut env, 2, &job, HeldStage::Running);
-    env.submit(1, 1, candidate(ExecuteKind::Backing, 1));
-    env.pass_with_heartbeats(&[2], 5);
-    env.quiet();
-    env.heartbeat_without_jobs(2);
-    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
-    let again = env.dispatched();
-    assert_eq!((again.job, again.attempt), (job.job, 2));
-    env.executed(&again, valid());
-    assert!(is_valid(&env.verdict_of(1)));
 }
 
 /// A registration that is sent again, or comes late, tells nothing new.
@@ -415,26 +385,4 @@ fn the_job_ids_of_two_coordinators_differ() {
     assert!(own.job.0 - first.job.0 > 1 << 23, "far apart");
     env.executed(&own, valid());
     assert!(is_valid(&env.verdict_of(1)));
-}
-
-#[test]
-fn an_adopted_execution_counts_for_its_user_and_a_deregistered_worker_gives_it_back() {
-    let [job, _] = earlier(two_candidates());
-    let per_user = crate::UserLimits { jobs: 1, ..crate::UserLimits::default() };
-    let mut env = Env::with(Policy { per_user, ..unstaged() });
-    register(&mut env, 2, &job, HeldStage::Running);
-    env.worker(3, WorkerKind::Execute, 1);
-    env.submit(1, 1, candidate(ExecuteKind::Backing, 1));
-    env.submit(2, 1, candidate(ExecuteKind::Backing, 2));
-    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
-    env.quiet();
-    env.goodbye(2);
-    let again = env.dispatched();
-    assert_eq!((again.job, again.attempt), (job.job, 2));
-    env.executed(&again, valid());
-    let outcome = env.verdict_of(1);
-    assert!(matches!(outcome, Outcome::Valid(_)), "{outcome:?}");
-    let second = env.dispatched();
-    env.executed(&second, valid());
-    assert!(is_valid(&env.verdict_of(2)));
 }
