@@ -44,6 +44,7 @@ fn main() -> ExitCode {
                 total.dispatches += summary.dispatches;
                 total.dropped += summary.dropped;
                 total.restarts += summary.restarts;
+                total.adopted += summary.adopted;
                 total.windows += summary.windows;
                 total.trace ^= summary.trace.rotate_left((seed % 64) as u32);
             }
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     eprintln!();
     if args.json {
         println!(
-            "{{\"seeds\":{},\"failed\":{failures},\"steps\":{},\"requests\":{},\"answered\":{},\"dispatches\":{},\"artifacts_dropped\":{},\"restarts\":{},\"share_windows\":{},\"trace\":\"{:016x}\"}}",
+            "{{\"seeds\":{},\"failed\":{failures},\"steps\":{},\"requests\":{},\"answered\":{},\"dispatches\":{},\"artifacts_dropped\":{},\"restarts\":{},\"adopted\":{},\"share_windows\":{},\"trace\":\"{:016x}\"}}",
             args.seeds,
             total.steps,
             total.requests,
@@ -71,12 +72,13 @@ fn main() -> ExitCode {
             total.dispatches,
             total.dropped,
             total.restarts,
+            total.adopted,
             total.windows,
             total.trace
         );
     } else {
         println!(
-            "{} seeds, {failures} failed: {} steps, {} requests, {} verdicts, {} dispatches, {} artifacts dropped, {} restarts, {} share windows, trace {:016x}",
+            "{} seeds, {failures} failed: {} steps, {} requests, {} verdicts, {} dispatches, {} artifacts dropped, {} restarts, {} jobs adopted, {} share windows, trace {:016x}",
             args.seeds,
             total.steps,
             total.requests,
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
             total.dispatches,
             total.dropped,
             total.restarts,
+            total.adopted,
             total.windows,
             total.trace
         );

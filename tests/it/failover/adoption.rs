@@ -43,6 +43,16 @@ async fn until_adopted(watched: &Watched) {
     .await;
 }
 
+/// Waits for an answer. Meanwhile the witness reads what it gets, so that the server does not give it up.
+async fn answered(watched: &mut Watched, answer: JoinHandle<Answer>) -> Answer {
+    until("the request is answered", async || {
+        watched.look();
+        answer.is_finished().then_some(())
+    })
+    .await;
+    answer.await.unwrap()
+}
+
 /// Kills the active coordinator; a standby takes over.
 async fn fail_over(watched: &mut Watched) -> Process {
     let before = watched.fleet.status().await.token;
@@ -60,7 +70,7 @@ async fn a_running_job_is_adopted_and_its_guest_runs_once() {
     let standby = fail_over(&mut watched).await;
     until_adopted(&watched).await;
     assert_eq!(jobs_of(watched.fleet.execute[0].pid()), [job], "the same process goes on");
-    let answer = answer.await.unwrap();
+    let answer = answered(&mut watched, answer).await;
     assert_timed_out(&answer.outcome, limit);
     assert_eq!(answer.attempts, 1, "{answer:?}");
     watched.look();
@@ -100,13 +110,7 @@ async fn a_running_preparation_is_adopted() {
     until("the job uses CPU time", async || (cpu_ticks(job) >= 5).then_some(())).await;
     signal(watched.fleet.coordinator.pid(), libc::SIGTERM);
     watched.successor(before).await;
-    // The witness gets the code as well, and the server ends a connection that does not read.
-    until("the code is prepared", async || {
-        watched.look();
-        answer.is_finished().then_some(())
-    })
-    .await;
-    assert_eq!(answer.await.unwrap().outcome, Outcome::PrecheckOk);
+    assert_eq!(answered(&mut watched, answer).await.outcome, Outcome::PrecheckOk);
     watched.look();
     let preparations: Vec<_> = watched.dispatched.iter().filter(|(kind, ..)| *kind == WorkerKind::Prepare).collect();
     assert_eq!(preparations.len(), 1, "{preparations:?}");

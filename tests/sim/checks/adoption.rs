@@ -40,7 +40,9 @@ impl Checks {
     pub(super) fn on_described(&mut self, worker: WorkerId, hello: &WorkerHello, now: Timestamp) {
         for held in hello.held.iter().filter(|held| held.attempt.token < self.token) {
             let place = (worker, held.attempt.job, held.attempt.attempt);
-            if self.described.insert(place) {
+            // One that was adopted and given up may be reported late, and holds nothing, as any other.
+            let given_up = self.lost.contains(&(held.attempt.job, held.attempt.attempt, worker));
+            if self.described.insert(place) && !given_up {
                 self.held.insert(place, Held::new(held, now));
             }
         }

@@ -160,6 +160,17 @@ fn was_given_up(core: &Core, id: WorkerId, at: AttemptKey) -> bool {
     lost.contains(&(at.attempt, id))
 }
 
+/// Whether a job has had this attempt and given it up, because its worker was silent: it may be reported late, as any
+/// other.
+fn was_given_up(core: &Core, id: WorkerId, at: AttemptKey) -> bool {
+    let lost = match (core.executions.get(at.job), core.preparations.get(&at.job)) {
+        (Some(execution), _) => &execution.lost,
+        (None, Some(task)) => &task.lost,
+        (None, None) => return false,
+    };
+    lost.contains(&(at.attempt, id))
+}
+
 /// Whether an execution may adopt an attempt: it was not dispatched yet.
 fn may_adopt(execution: &Execution) -> bool {
     execution.attempts == 0 && !execution.is_running()
@@ -211,6 +222,14 @@ pub(crate) fn claim_execution(core: &mut Core, out: &mut Out, job: JobId, now: T
     out.counts.execute_adopted += 1;
     adopted(out, chosen, WorkerKind::Execute, unclaimed);
     Some(at.job)
+}
+
+/// A job is about to be dispatched that validates this, and cannot adopt an attempt at the same, because it was
+/// dispatched before: of a fresh execution that is not found when the worker registers.
+pub(crate) fn cancel_same(core: &mut Core, out: &mut Out, validation: &ValidationKey) {
+    for place in core.unclaimed.of_validation(validation) {
+        cancel(core, out, place);
+    }
 }
 
 /// The execution of this job begins with an attempt that its worker has already. Returns for whom it runs, and its CPU

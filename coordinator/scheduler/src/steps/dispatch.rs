@@ -293,6 +293,9 @@ pub(crate) fn dispatch_execution(core: &mut Core, out: &mut Out, next: NextExecu
     if adoption::claim_execution(core, out, job, now).is_some() {
         return;
     }
+    if let Some(validation) = &validation {
+        adoption::cancel_same(core, out, validation);
+    }
     let Some(execution) = core.executions.get(job) else { return };
     let Some((key, artifact)) = execution.context.artifact.and_then(|key| Some((key, core.artifacts.get(key)?))) else {
         core.execute_queue.remove(engine, kind, spot);

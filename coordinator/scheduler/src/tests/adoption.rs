@@ -211,6 +211,24 @@ fn of_two_workers_with_the_same_validation_one_is_adopted_and_the_other_cancelle
     assert_eq!((env.running_at(2), env.running_at(3)), (0, 0));
 }
 
+/// The same of a fresh execution: its worker's registration does not find it, but its next attempt does.
+#[test]
+fn a_fresh_execution_that_is_tried_again_ends_an_attempt_that_its_worker_describes_late() {
+    let [job, _] = earlier([execute(ExecuteKind::Backing), candidate(ExecuteKind::Backing, 2)]);
+    let mut env = warm_fleet();
+    env.submit(1, 1, execute(ExecuteKind::Backing));
+    let own = env.dispatched();
+    let late = Job { worker: worker(4), ..job };
+    env.register(4, with_held(4, WorkerKind::Execute, vec![held(&late, HeldStage::Running)]));
+    env.quiet();
+    env.executed(&own, ExecuteOutcome::Internal(kernel_error()));
+    env.cancel_of(&late);
+    let again = env.dispatched();
+    env.delivered(&late, Command::Cancel, Delivery::Taken);
+    env.executed(&again, valid());
+    assert!(is_valid(&env.verdict_of(1)));
+}
+
 #[test]
 fn what_runs_already_elsewhere_is_cancelled_when_its_worker_registers_late() {
     let [job, _] = earlier(two_candidates());
