@@ -160,17 +160,6 @@ fn was_given_up(core: &Core, id: WorkerId, at: AttemptKey) -> bool {
     lost.contains(&(at.attempt, id))
 }
 
-/// Whether a job has had this attempt and given it up, because its worker was silent: it may be reported late, as any
-/// other.
-fn was_given_up(core: &Core, id: WorkerId, at: AttemptKey) -> bool {
-    let lost = match (core.executions.get(at.job), core.preparations.get(&at.job)) {
-        (Some(execution), _) => &execution.lost,
-        (None, Some(task)) => &task.lost,
-        (None, None) => return false,
-    };
-    lost.contains(&(at.attempt, id))
-}
-
 /// Whether an execution may adopt an attempt: it was not dispatched yet.
 fn may_adopt(execution: &Execution) -> bool {
     execution.attempts == 0 && !execution.is_running()
