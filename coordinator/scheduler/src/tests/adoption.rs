@@ -8,7 +8,7 @@ use crate::{Command, Delivery, Event, Notice, Policy};
 use pvf_proto::{
     artifact::StoredArtifact,
     ids::FencingToken,
-    job::JobOutcome,
+    job::{ExecuteOutcome, JobOutcome},
     priority::ExecuteKind,
     wire::{Heartbeat, HeldAttempt, HeldStage, Work, WorkerHello, WorkerKind, WorkerReply},
 };
