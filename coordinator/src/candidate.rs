@@ -1,5 +1,5 @@
 //! One of several coordinators: it waits for the lease, coordinates as long as it has it, and waits again. What it knew
-//! is forgotten with the lease: whoever needs something of a coordinator says so to the next one.
+//! is forgotten with the lease: clients and workers tell the next coordinator what they need.
 
 use crate::{
     driver::{Coordinator, CoordinatorError},

@@ -209,7 +209,7 @@ impl Listening {
         }
         tracing::info!("coordinator stops");
         self.readiness.not_ready("stopping");
-        // Verdicts that are decided, so that nobody has to find them again.
+        // Verdicts that are decided, so that the next coordinator need not execute again.
         let _ = tokio::time::timeout(LAST_WORDS, self.effects.outbox.published()).await;
         self.tasks.shutdown().await;
         self.effects.tasks.shutdown().await;

@@ -86,7 +86,7 @@ const TABLE: &[Family] = &[
     count("pvf_taken_up", "attempts", "Attempts of an earlier coordinator that workers had", |c| one(c.taken_up)),
     count("pvf_execute_adopted", "attempts", "Of these, executions that went on", |c| one(c.execute_adopted)),
     count("pvf_prepare_adopted", "attempts", "Of these, preparations that went on", |c| one(c.prepare_adopted)),
-    count("pvf_not_adopted", "attempts", "Of these, attempts that nobody waited for", |c| one(c.not_adopted)),
+    count("pvf_not_adopted", "attempts", "Of these, attempts that no client requested", |c| one(c.not_adopted)),
     count("pvf_came_back", "attempts", "Executions that workers gave back unbegun", |c| one(c.came_back)),
     count("pvf_leases_over", "attempts", "Attempts that a worker had for too long", |c| one(c.leases_over)),
     count("pvf_late_reports", "reports", "Reports of attempts given up before that decided the job", |c| {

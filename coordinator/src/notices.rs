@@ -29,7 +29,7 @@ pub(crate) fn log(notice: &Notice) {
             tracing::info!(%job, attempt, %kind, %worker, "job adopted: an earlier coordinator dispatched it");
         }
         Notice::AttemptNotAdopted { job, attempt, worker } => {
-            tracing::info!(%job, attempt, %worker, "job of an earlier coordinator cancelled: nobody waits for it");
+            tracing::info!(%job, attempt, %worker, "job of an earlier coordinator cancelled: no client requested it");
         }
         Notice::JobReported { job, attempt, worker, kind, queued, usage } => tracing::debug!(
             %job, attempt, %worker, kind = kind.map_or("prepare", |kind| kind.name()),

@@ -24,8 +24,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Events that may wait for the bus.
 const CAPACITY: usize = 1024;
-/// Events are sent this long after the first of them, all at once: nobody needs them sooner, and what requests and
-/// workers wait for goes before them.
+/// Events are sent this long after the first of them, all at once: the messages that clients and workers wait for go
+/// before them.
 const GATHERING: Duration = Duration::from_millis(5);
 /// Refusals of submissions are told at most once in this time: in an overload there are many.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,6 +41,8 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Queued {
     event: Event,
+    /// When it happened, milliseconds since 1970.
+    at_ms: u64,
     dropped: u64,
 }
 
@@ -80,7 +82,8 @@ impl Observers {
     }
 
     fn push(&mut self, event: Event) {
-        match self.queue.try_send(Queued { event, dropped: self.dropped }) {
+        let at_ms = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        match self.queue.try_send(Queued { event, at_ms, dropped: self.dropped }) {
             Ok(()) => self.dropped = 0,
             Err(_) => self.dropped += 1,
         }
@@ -103,8 +106,7 @@ async fn send(bus: &SharedBus, fleet: &FleetName, queued: Queued) {
     if !bus.is_connected() {
         return;
     }
-    let Queued { event, dropped } = queued;
-    let at_ms = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let Queued { event, at_ms, dropped } = queued;
     let (kind, encoded) = match &event {
         Event::Verdict(client, verdict) => {
             let mut encoded = Vec::with_capacity(VERDICT_LEN);

@@ -16,6 +16,7 @@ mod replay;
 mod roles;
 mod status;
 mod target;
+mod text;
 mod unused;
 mod up;
 mod usage;

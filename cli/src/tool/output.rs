@@ -1,6 +1,6 @@
 //! Verdicts as text, as JSON and as exit codes.
 
-use super::{bundles::records::escaped, failure::Exit, usage::lines};
+use super::{failure::Exit, text::escaped, usage::lines};
 use pvf_shared::{
     candidate::ValidationResult,
     client::Answer,

@@ -6,6 +6,7 @@ use super::{
     failure::{Exit, Failure},
     output,
     target::Target,
+    text,
     usage::time,
 };
 use pvf_shared::{
@@ -109,11 +110,11 @@ fn values(bundle: &Bundle) -> Vec<(&'static str, String)> {
     let pages = usage.memory_pages.zip(usage.memory_pages_limit);
     vec![
         ("verdict", answer.outcome.name().replace('_', " ")),
-        ("reason", answer.outcome.reason().map(|why| records::escaped(&why)).unwrap_or_default()),
+        ("reason", answer.outcome.reason().map(|why| text::escaped(&why)).unwrap_or_default()),
         ("result", result),
         ("engine", record.map(|of| of.engine.to_string()).unwrap_or_default()),
-        ("host", record.map(|of| records::escaped(&of.host)).unwrap_or_default()),
-        ("worker version", record.map(|of| records::escaped(&of.version)).unwrap_or_default()),
+        ("host", record.map(|of| text::escaped(&of.host)).unwrap_or_default()),
+        ("worker version", record.map(|of| text::escaped(&of.version)).unwrap_or_default()),
         ("worker", answer.worker.map(|worker| worker.to_string()).unwrap_or_default()),
         ("attempts", some(answer.attempts > 0, answer.attempts.to_string())),
         ("prepare CPU", preparation),

@@ -105,7 +105,7 @@ impl Core {
 }
 
 /// The job id before the first one of the coordinator with this token. Ids do not repeat between coordinators, so that
-/// a job and the number of an attempt name an attempt, whoever dispatched it.
+/// a job id and an attempt number name one attempt, whichever coordinator dispatched it.
 ///
 /// The lower 40 bits of the token are above 24 bits of the coordinator's own counter. With a lease these are the
 /// revision of its key, and the last bits of the bucket's epoch. The next coordinator's revision is higher by one at

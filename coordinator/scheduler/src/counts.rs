@@ -31,7 +31,7 @@ pub struct Counts {
     pub execute_adopted: u64,
     /// Preparations that adopted such an attempt.
     pub prepare_adopted: u64,
-    /// Such attempts that were cancelled: nobody wanted them, or another one did the same.
+    /// Such attempts that were cancelled: no client requested them, or another attempt runs the same validation.
     pub not_adopted: u64,
     /// Executions that came back without having begun.
     pub came_back: u64,

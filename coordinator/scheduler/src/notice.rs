@@ -95,7 +95,7 @@ pub enum Notice {
         /// Where it is.
         worker: WorkerId,
     },
-    /// An attempt that an earlier coordinator dispatched is cancelled: nobody has asked for it in time, or another one
+    /// An attempt that an earlier coordinator dispatched is cancelled: no client requested it in time, or another one
     /// does the same.
     AttemptNotAdopted {
         /// The job.

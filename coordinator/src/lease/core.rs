@@ -54,7 +54,7 @@ pub(crate) enum Event {
     RenewalSeen,
     /// The holder was seen to give the lease up.
     ReleaseSeen,
-    /// The server remembers the key for this long from the next renewal on.
+    /// The server remembers the key for this long.
     Duration(Duration),
     /// The lease cannot be used: its bucket was removed, or its time was over before the coordinator could act.
     Useless,
@@ -193,7 +193,7 @@ impl Lease {
                     (*claim_at, *eager_until) = (now, now.after(self.duration / 10));
                 }
             }
-            Event::Duration(duration) => self.duration = duration,
+            Event::Duration(duration) => self.change_duration(duration),
             Event::Useless => {
                 self.open = false;
                 if let State::Holder(_) = self.state {
@@ -203,6 +203,24 @@ impl Lease {
             Event::Resign => self.resign(now),
         }
         self.handle_timeout(now);
+    }
+
+    /// A shorter duration counts from the last renewal on.
+    fn change_duration(&mut self, duration: Duration) {
+        if let State::Holder(holder) = &mut self.state {
+            let written = holder.until.before(self.duration);
+            holder.until = holder.until.min(written.after(duration));
+            holder.renew_at = holder.renew_at.min(written.after(duration / 3));
+        }
+        self.duration = duration;
+    }
+
+    /// Until when this coordinator acts, if it has the lease.
+    pub(crate) fn held_until(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Holder(holder) => Some(self.last_moment(holder)),
+            State::Standby { .. } | State::Resigned => None,
+        }
     }
 
     /// Between two attempts of a standby.

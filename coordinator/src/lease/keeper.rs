@@ -53,8 +53,6 @@ struct Shell {
     bucket: Option<LeaseBucket>,
     /// Of this term, or the next one.
     id: Uuid,
-    /// The lease is held until this time, once it is.
-    until: Timestamp,
     standing: watch::Sender<Standing>,
     /// Why the last operation failed; it is logged once.
     trouble: Option<String>,
@@ -95,8 +93,8 @@ impl Keeper {
         let (standing, receiver) = watch::channel(Standing::Standby { reachable: true });
         let core = Lease::new(config.duration, now());
         let id = Uuid::now_v7();
-        let (until, bucket, trouble) = (Timestamp::default(), None, None);
-        let shell = Shell { bus, store, fleet, config, settings, core, bucket, id, until, standing, trouble };
+        let (bucket, trouble) = (None, None);
+        let shell = Shell { bus, store, fleet, config, settings, core, bucket, id, standing, trouble };
         let (resign, resigned) = oneshot::channel();
         let task = tokio::spawn(shell.run(hints, resigned));
         Ok(Self { standing: receiver, resign: Some(resign), task })
@@ -131,12 +129,8 @@ impl Shell {
             while let Some(action) = self.core.poll_action() {
                 match action {
                     Action::Start(next) => operation = Some(self.perform(next)),
-                    Action::Acquired { revision, until } => {
-                        self.until = until;
-                        verifying = Some(self.verify(revision));
-                    }
+                    Action::Acquired { revision, .. } => verifying = Some(self.verify(revision)),
                     Action::Extended { until } => {
-                        self.until = until;
                         if tenure.as_ref().is_some_and(|tenure| !tenure.extend(until)) {
                             self.core.handle(Event::Useless, now());
                         }
@@ -253,15 +247,15 @@ impl Shell {
     async fn begin(&mut self, verified: Verified) -> Option<Tenure> {
         match verified {
             Verified::Usable(term) => {
-                let tenure = Tenure::until(term, self.until);
-                if !tenure.holds() {
-                    tracing::warn!("the store was too slow for the lease");
+                self.adjust_max_age().await;
+                let tenure = self.core.held_until().map(|until| Tenure::until(term, until));
+                let Some(tenure) = tenure.filter(Tenure::holds) else {
+                    tracing::warn!("the lease was over before this coordinator could act");
                     self.core.handle(Event::Useless, now());
                     return None;
-                }
+                };
                 tracing::info!(token = term.token.0, coordinator = %term.id.simple(), "this coordinator is active");
                 self.standing.send_replace(Standing::Active(tenure.clone()));
-                self.adjust_max_age().await;
                 Some(tenure)
             }
             Verified::NotHigher => {

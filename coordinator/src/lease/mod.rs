@@ -6,7 +6,7 @@
 //! coordinator looks at before it acts.
 //!
 //! The fencing token of a term is the epoch of the bucket and the revision of the key: `epoch << 32 | revision`. It
-//! grows with each term: revisions grow within a bucket, and whoever makes a bucket gives it an epoch above the token
+//! grows with each term: revisions grow within a bucket, and the coordinator that makes a bucket gives it an epoch above the token
 //! that the last coordinator left in the store.
 
 mod bucket;

@@ -2,7 +2,7 @@
 //!
 //! A record travels in no report and no verdict: the usage of the job names it ([`HeldRecord`]), and a client that
 //! wants it pulls it from the worker. No verdict depends on it. Log and frames are the word of a process that guest
-//! code may have taken over, so whoever takes a record [bounds](JobRecord::bounded) it, and whoever shows it escapes
+//! code may have taken over, so a reader of a record [bounds](JobRecord::bounded) it, and a program that shows it escapes
 //! it.
 
 use crate::{

@@ -124,7 +124,7 @@ async fn write_all(settings: BundleSettings, payloads: Arc<Payloads>, mut orders
                     Err(error) => tracing::warn!(%request, %error, "replay bundle not written: a bug"),
                 }
             }
-            // Whoever asked may be gone.
+            // The caller may be gone.
             Order::Finish(done) => drop(done.send(())),
         }
     }

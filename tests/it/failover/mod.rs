@@ -27,6 +27,8 @@ struct Watched {
     witness: Raw,
     /// The highest term that was seen.
     term: Option<Term>,
+    /// Messages of an earlier term after the first one of a later term: their subjects.
+    late: Vec<String>,
     /// Requests, with the token of the term in which each was submitted first.
     submitted: BTreeMap<String, FencingToken>,
     /// Verdicts by their request: the names of the different ones, and how often one was sent.
@@ -53,6 +55,7 @@ impl Watched {
             fleet,
             witness,
             term: None,
+            late: Vec::new(),
             submitted: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             announced: BTreeSet::new(),
@@ -83,8 +86,9 @@ impl Watched {
                 if is_announcement {
                     self.announced.insert(term.token.0);
                 }
-                if !is_late {
-                    self.term = Some(term);
+                match is_late {
+                    true => self.late.push(message.subject.clone()),
+                    false => self.term = Some(term),
                 }
             }
             if let Ok(ToWorker::Dispatch(dispatch)) = wire::decode(&message.payload) {

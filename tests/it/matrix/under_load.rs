@@ -198,8 +198,8 @@ async fn cgroups_under_load() {
     let processes = |cgroup: &Cgroup| cgroup.write("pids.max", &cgroup.read("pids.current"));
     of("cgroup: processes", "pids", Then::Internal, processes, |cgroup| cgroup.write("pids.max", "max")).await;
     let memory = |cgroup: &Cgroup| {
-        // What is used cannot always be taken away at once, and the workers themselves need a little.
-        let least = cgroup.number("memory.usage_in_bytes") + (8 << 20);
+        // What is used cannot always be taken away at once.
+        let least = cgroup.number("memory.usage_in_bytes") + (1 << 20);
         cgroup.write("memory.limit_in_bytes", &least.to_string());
     };
     of("cgroup: memory", "memory", Then::Internal, memory, |cgroup| cgroup.write("memory.limit_in_bytes", "-1")).await;

@@ -6,7 +6,7 @@ pub(crate) mod records;
 
 use super::{
     failure::{Exit, Failure},
-    output,
+    output, text,
 };
 use args::BundleCommand;
 use pvf_shared::{
@@ -122,7 +122,7 @@ fn show(path: &Path, json: bool) -> Result<Exit, Failure> {
         println!("{object}");
         return Ok(Exit::Success);
     }
-    let version = records::escaped(&bundle.notes.client_version);
+    let version = text::escaped(&bundle.notes.client_version);
     println!("bundle {}, format {FORMAT}, recorded {} by version {version}", bundle.id(), recorded(&bundle));
     println!("{}", asked(&bundle));
     if let Some(of) = &bundle.candidate {
@@ -152,7 +152,7 @@ fn list(dir: &Path, json: bool) -> Result<Exit, Failure> {
                 object["verdict"] = json!(bundle.outcome.name());
                 object["reason"] = json!(bundle.outcome.reason());
                 let reason =
-                    bundle.outcome.reason().map(|why| format!(" ({})", records::escaped(&why))).unwrap_or_default();
+                    bundle.outcome.reason().map(|why| format!(" ({})", text::escaped(&why))).unwrap_or_default();
                 format!("{}{reason}, {}", bundle.outcome.name().replace('_', " "), asked(bundle))
             }
             Err(error) => {

@@ -1,6 +1,6 @@
 //! Attempts that an earlier coordinator dispatched: their workers describe them when they register. An attempt is
 //! *unclaimed* until a job of this coordinator wants the same: the job takes its id and its attempt over, and
-//! everything goes its usual way from then on. What nobody claims is cancelled.
+//! the scheduler treats it as one of its own from then on. An attempt that no job adopts in time is cancelled.
 //!
 //! Whatever is asked for again finds its attempt, whichever comes first: a worker's registration looks for a job that
 //! waits, and a job looks for an unclaimed attempt before it is placed and before it is dispatched.
@@ -31,7 +31,7 @@ use std::{cmp::Reverse, collections::HashMap, time::Duration};
 const MAX_ATTEMPT: u32 = 1_000_000;
 
 /// What the attempts of an execution are dispatched with, and found by: its identity, and if it is fresh also its
-/// request, so that nobody else's execution is taken for it.
+/// request, so that the execution of another client is not taken for it.
 pub(crate) fn validation_of(core: &Core, execution: &Execution) -> Option<ValidationKey> {
     if !execution.work.fresh {
         return Some(execution.identity);
@@ -43,7 +43,7 @@ pub(crate) fn validation_of(core: &Core, execution: &Execution) -> Option<Valida
 }
 
 /// A worker lists attempts in its registration, and describes them. Those of earlier coordinators that were not seen
-/// before take slots; whoever waits for one adopts it. One that cannot be adopted is cancelled at once.
+/// before take slots, and a job that waits for the same adopts one. One that cannot be adopted is cancelled at once.
 pub(crate) fn take_up(
     core: &mut Core,
     out: &mut Out,
@@ -97,7 +97,7 @@ fn take_up_one(
     let grace = core.config.policy.adoption_grace;
     let (allowance, until) = match &held.work {
         HeldWork::Execute { .. } => (Duration::MAX, now.after(grace)),
-        // Its artifact is of use, whoever has asked for it: it may end.
+        // The artifact is of use to later requests: the preparation may end.
         HeldWork::Prepare(job) => {
             let allowance = workers::allowance(core, job.cpu_limit.min(MAX_TIMEOUT));
             (allowance, now.after(allowance.max(grace)))
@@ -247,6 +247,14 @@ fn start_adopted(
     Some((execution.user, execution.cpu_limit()))
 }
 
+/// An artifact has to be prepared: a preparation of an earlier coordinator that is under way is adopted, else one is
+/// queued.
+pub(crate) fn adopt_or_enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
+    if !claim_preparation(core, out, key, now) {
+        preparations::enqueue(core, out, key, now);
+    }
+}
+
 /// An artifact that has to be prepared adopts an unclaimed preparation under the same limits. Returns whether there is
 /// one. Others are cancelled.
 pub(crate) fn claim_preparation(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) -> bool {
@@ -338,7 +346,7 @@ pub(crate) fn forget_all(core: &mut Core, worker: WorkerId) {
     }
 }
 
-/// Ends an unclaimed attempt: nobody wants it, or another one does the same. Its slot is taken until the worker has
+/// Ends an unclaimed attempt: no client requested it, or another one runs the same validation. Its slot is taken until the worker has
 /// answered.
 fn cancel(core: &mut Core, out: &mut Out, place: HeldAt) {
     let Some(unclaimed) = forget(core, place) else { return };

@@ -4,7 +4,7 @@ use crate::{
     core::{BackgroundTask, Core, FollowUp, Out},
     keys::{ArtifactKey, AttemptKey, EngineKey, PrepareSpot, RequestKey, Waiter},
     notice::Notice,
-    operations::{adoption, artifacts, workers},
+    operations::{artifacts, workers},
     tables::{
         Artifact, ArtifactEvent, ArtifactState, FetchStage, HeadsUp, PrecheckTerms, Preparation, PreparationEvent,
         PreparationState, Timer,
@@ -19,14 +19,6 @@ use pvf_proto::{
 
 /// Waiters that are looked at for heads-ups when a worker has their code.
 const TOLD_AT_ONCE: usize = 256;
-
-/// An artifact has to be prepared: a preparation of an earlier coordinator that is under way is adopted, else one is
-/// queued.
-pub(crate) fn adopt_or_enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
-    if !adoption::claim_preparation(core, out, key, now) {
-        enqueue(core, out, key, now);
-    }
-}
 
 /// Queues the preparation of an artifact.
 pub(crate) fn enqueue(core: &mut Core, out: &mut Out, key: ArtifactKey, now: Timestamp) {
@@ -192,13 +184,15 @@ pub(crate) fn raise(core: &mut Core, out: &mut Out, key: ArtifactKey, priority: 
 }
 
 /// Links the code of an artifact that is prepared, for a precheck: it is compiled once more, and the artifact stays as
-/// it is for executions. Prechecks under the same terms share one such preparation.
-pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactKey, RequestKey), now: Timestamp) {
-    let Some(spec) = core.requests.preparation(&request).map(|context| context.spec.clone()) else { return };
+/// it is for executions. Prechecks under the same terms share one such preparation. Returns what has to be prepared.
+#[must_use]
+pub(crate) fn precheck(core: &mut Core, out: &mut Out, of: ArtifactKey, request: RequestKey) -> Option<ArtifactKey> {
+    let spec = core.requests.preparation(&request).map(|context| context.spec.clone())?;
     let terms = PrecheckTerms::of(&spec);
     let under_way = core.artifacts.get(of).and_then(|artifact| artifact.prechecks.under_way(&terms));
     let Some(key) = under_way.or_else(|| core.artifacts.add_precheck(of)) else {
-        return out.inconsistent(format_args!("a precheck of an unknown artifact {of:?}"));
+        out.inconsistent(format_args!("a precheck of an unknown artifact {of:?}"));
+        return None;
     };
     if let Some(context) = core.requests.preparation_mut(&request) {
         context.artifact = Some(key);
@@ -206,14 +200,15 @@ pub(crate) fn precheck(core: &mut Core, out: &mut Out, (of, request): (ArtifactK
     if let Some(entry) = core.artifacts.get_mut(key) {
         entry.waiters.insert(Waiter::Preparation(request));
     }
-    if under_way.is_none() {
-        artifacts::set_spec(core, key, &spec);
-        if let Some(entry) = core.artifacts.get_mut(key) {
-            entry.priority = PreparePriority::Normal;
-        }
-        if let Some(artifact) = core.artifacts.get_mut(of) {
-            artifact.prechecks.began(terms, key);
-        }
-        adopt_or_enqueue(core, out, key, now);
+    if under_way.is_some() {
+        return None;
     }
+    artifacts::set_spec(core, key, &spec);
+    if let Some(entry) = core.artifacts.get_mut(key) {
+        entry.priority = PreparePriority::Normal;
+    }
+    if let Some(artifact) = core.artifacts.get_mut(of) {
+        artifact.prechecks.began(terms, key);
+    }
+    Some(key)
 }

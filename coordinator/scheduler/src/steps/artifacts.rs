@@ -6,7 +6,7 @@ use crate::{
     event::Listed,
     keys::{ArtifactKey, RequestKey, Waiter},
     notice::{DropReason, Notice},
-    operations::{artifacts, executions, preparations},
+    operations::{adoption, artifacts, executions, preparations},
     policies::{death_pause, may_pass},
     tables::{Artifact, ArtifactEvent, ArtifactState, PrecheckAnswer, PrecheckTerms, PvfSpec},
     time::Timestamp,
@@ -154,7 +154,12 @@ pub(crate) fn serve(core: &mut Core, out: &mut Out, serving: Serving, now: Times
     let outcome = match artifact.state() {
         ArtifactState::Prepared(_) => match precheck_answer(core, (key, waiter), now) {
             Some(Precheck::Answered(result)) => result.err().map(Outcome::PreparationFailed),
-            Some(Precheck::Needed(request)) => return preparations::precheck(core, out, (key, request), now),
+            Some(Precheck::Needed(request)) => {
+                if let Some(key) = preparations::precheck(core, out, key, request) {
+                    adoption::adopt_or_enqueue(core, out, key, now);
+                }
+                return;
+            }
             None => None,
         },
         ArtifactState::Failed { error, .. } => Some(Outcome::PreparationFailed(error.clone())),
@@ -204,7 +209,7 @@ pub(crate) fn on_looked_up(
         Ok(Some(StoredArtifact::Prepared(info))) => artifacts::ready(core, out, key, info, None),
         Ok(Some(StoredArtifact::Failed(error))) => artifacts::fail(core, out, key, error, now),
         Ok(Some(StoredArtifact::Damaged)) => artifacts::drop_artifact(core, out, key, DropReason::Damaged),
-        Ok(None) => preparations::adopt_or_enqueue(core, out, key, now),
+        Ok(None) => adoption::adopt_or_enqueue(core, out, key, now),
         Err(why) => artifacts::abandon(core, out, key, InternalError::Store(why)),
     }
 }

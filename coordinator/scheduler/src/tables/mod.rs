@@ -7,6 +7,7 @@ mod executions;
 mod health;
 mod held;
 mod held_slots;
+mod known_attempts;
 mod lifecycle;
 mod pool;
 mod prechecks;

@@ -54,21 +54,15 @@ pub(crate) struct Preparation {
 
 impl Preparation {
     pub(crate) fn new(artifact: ArtifactKey, spot: PrepareSpot, now: Timestamp) -> Self {
-        Self {
-            artifact,
-            enqueued: now,
-            excluded: Vec::new(),
-            lost: Vec::new(),
-            infra_failures: 0,
-            deaths: 0,
-            not_begun_failures: 0,
-            last_attempt: 0,
-            state: PreparationState::Queued(spot),
-        }
+        Self::in_state(artifact, PreparationState::Queued(spot), 0, now)
     }
 
     /// One whose attempt an earlier coordinator dispatched, and a worker has.
     pub(crate) fn adopted(artifact: ArtifactKey, (worker, attempt): (WorkerId, Attempt), now: Timestamp) -> Self {
+        Self::in_state(artifact, PreparationState::Dispatched { attempt, worker, at: now }, attempt, now)
+    }
+
+    fn in_state(artifact: ArtifactKey, state: PreparationState, last_attempt: Attempt, now: Timestamp) -> Self {
         Self {
             artifact,
             enqueued: now,
@@ -77,8 +71,8 @@ impl Preparation {
             infra_failures: 0,
             deaths: 0,
             not_begun_failures: 0,
-            last_attempt: attempt,
-            state: PreparationState::Dispatched { attempt, worker, at: now },
+            last_attempt,
+            state,
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) enum Timer {
     RetryPreparation(JobId),
     /// A prepare worker of this engine may not have come.
     NoPrepareWorker(EngineKey),
-    /// Nobody may have claimed an attempt of an earlier coordinator.
+    /// The time in which a job may adopt an attempt of an earlier coordinator is over.
     Unclaimed(WorkerId, AttemptKey),
     /// The coordinator may dispatch jobs from now on.
     DispatchBegins,

@@ -25,7 +25,7 @@ pub(crate) struct UnclaimedAttempt {
     /// The token of the coordinator that dispatched it.
     pub(crate) token: FencingToken,
     pub(crate) work: HeldWork,
-    /// When it is ended if nobody has claimed it.
+    /// When it is ended if no job has adopted it.
     pub(crate) until: Timestamp,
     /// How it ended, if it has; not acknowledged. It has no slot any more.
     pub(crate) report: Option<Box<JobReport>>,

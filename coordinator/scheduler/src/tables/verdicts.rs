@@ -44,8 +44,8 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(60);
 /// What such a request takes up, about.
 const HEARD_BYTES: usize = 256;
 
-/// Verdicts that their clients may not have heard. Each is kept until its client says that it has it, or until nobody
-/// can wait for it any more. If they take up too much memory, those of the user that has the most of it go first, and
+/// Verdicts that their clients may not have received. Each is kept until its client confirms it, or until no client
+/// waits for it any more. If they take up too much memory, those of the user that has the most of it go first, and
 /// of these those that are waited for the shortest.
 #[derive(Debug)]
 pub(crate) struct UnheardVerdicts {
@@ -60,7 +60,7 @@ pub(crate) struct UnheardVerdicts {
 struct Kept {
     /// `None` once it was heard.
     verdict: Option<Arc<Verdict>>,
-    /// From when on nobody waits for it.
+    /// From when on its client does not wait for it.
     end: Timestamp,
 }
 
@@ -73,7 +73,7 @@ impl Kept {
 /// The verdicts of one user's clients.
 #[derive(Debug, Default)]
 struct OfUser {
-    /// In the order in which nobody waits for them any more.
+    /// In the order in which their clients cease to wait for them.
     by_end: BTreeSet<(Timestamp, ClientId, RequestId)>,
     bytes: usize,
 }
@@ -100,7 +100,7 @@ impl UnheardVerdicts {
         {}
     }
 
-    /// Removes the verdict of a user that is waited for the shortest, if nobody waits for it at `now`.
+    /// Removes the verdict of a user that is waited for the shortest, if its client does not wait for it at `now`.
     fn remove_first_of(&mut self, user: &UserName, now: Option<Timestamp>) -> bool {
         let first = self.by_user.get(user).and_then(|own| own.by_end.first().copied());
         let Some((_, client, id)) = first.filter(|(end, ..)| now.is_none_or(|now| *end <= now)) else { return false };
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_are_kept_until_they_are_heard_or_nobody_waits_for_them() {
+    fn verdicts_are_kept_until_they_are_heard_or_their_clients_do_not_wait() {
         let mut verdicts = UnheardVerdicts::new(u64::MAX);
         // More than a second's worth of a busy fleet, and every one is there.
         (0..20_000).for_each(|n| verdicts.insert(client(), verdict(n, 0), at(10 + n as u64 % 2), at(1)));

@@ -6,7 +6,7 @@ use crate::{
     tables::{
         health::Health,
         held::HeldArtifacts,
-        held_slots::KnownAttempts,
+        known_attempts::KnownAttempts,
         lifecycle::IllegalTransition,
         pool::Pool,
         slot::{FetchStage, NewSlot, Slot, SlotState, WorkerIndex},

@@ -188,3 +188,20 @@ fn a_holder_that_resigns_removes_the_key() {
     f.expect(&[]);
     assert!(f.0.has_ended());
 }
+
+#[test]
+fn a_shorter_duration_counts_from_the_last_renewal_on_and_a_longer_one_from_the_next() {
+    let mut f = Fixture::holder();
+    f.0.handle(Event::Duration(LEASE / 4), at(20));
+    assert_eq!(f.0.held_until(), Some(at(540)));
+    f.wait_until(200);
+    f.expect(&[Action::Start(Operation::Renew { revision: 7 })]);
+    f.done(Outcome::Written(8), 210);
+    f.expect(&[Action::Extended { until: at(200 + 540) }]);
+    f.0.handle(Event::Duration(LEASE), at(220));
+    assert!(f.0.held_until() <= Some(at(800)));
+    f.wait_until(400);
+    f.expect(&[Action::Start(Operation::Renew { revision: 8 })]);
+    f.done(Outcome::Written(9), 410);
+    f.expect(&[Action::Extended { until: at(400 + 2160) }]);
+}

@@ -82,12 +82,18 @@ pub enum WireError {
     },
 }
 
-/// Finds the version of a frame, whatever its message is, and leaves it here. What stands behind it is not read, so
-/// that a message is not gone through twice: a decoder may call that an error, which says nothing once the version is
-/// found.
-struct FindVersion<'a>(&'a mut Option<u16>);
+/// What a frame says besides its message.
+#[derive(Default)]
+struct FrameHead {
+    v: Option<u16>,
+    by: Option<Term>,
+}
 
-impl<'de> Visitor<'de> for FindVersion<'_> {
+/// Reads the head of a frame, whatever its message is. What stands behind it is not read, so that a message is not gone
+/// through twice: a decoder may call that an error, which says nothing once the version is found.
+struct ReadHead<'a>(&'a mut FrameHead);
+
+impl<'de> Visitor<'de> for ReadHead<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,31 +102,25 @@ impl<'de> Visitor<'de> for FindVersion<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<&str>()? {
-            if key == "v" {
-                *self.0 = Some(map.next_value()?);
-                return Ok(());
+            match key {
+                "v" => self.0.v = Some(map.next_value()?),
+                "by" => self.0.by = map.next_value()?,
+                // The head comes first in every frame that this build makes.
+                "m" if self.0.v.is_some() => return Ok(()),
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
-            map.next_value::<IgnoredAny>()?;
         }
-        Err(A::Error::missing_field("v"))
+        Ok(())
     }
 }
 
-/// The version of a frame.
-fn version_of(bytes: &[u8]) -> Result<u16, rmp_serde::decode::Error> {
-    let mut version = None;
-    let read = rmp_serde::Deserializer::from_read_ref(bytes).deserialize_map(FindVersion(&mut version));
-    match version {
-        Some(version) => Ok(version),
+fn head_of(bytes: &[u8]) -> Result<(u16, Option<Term>), rmp_serde::decode::Error> {
+    let mut head = FrameHead::default();
+    let read = rmp_serde::Deserializer::from_read_ref(bytes).deserialize_map(ReadHead(&mut head));
+    match head.v {
+        Some(version) => Ok((version, head.by)),
         None => read.and_then(|()| Err(rmp_serde::decode::Error::missing_field("v"))),
     }
-}
-
-/// The term of a frame, whatever its message is.
-#[derive(Deserialize)]
-struct FrameTerm {
-    #[serde(default)]
-    by: Option<Term>,
 }
 
 #[derive(Serialize)]
@@ -187,7 +187,7 @@ pub fn decode<T: WireMessage>(bytes: &[u8]) -> Result<T, WireError> {
 
 /// The term in which a coordinator sent a message; `None` if the message does not say, or cannot be decoded.
 pub fn term_of(bytes: &[u8]) -> Option<Term> {
-    rmp_serde::from_slice::<FrameTerm>(bytes).ok()?.by
+    head_of(bytes).ok()?.1
 }
 
 /// Decodes a message that may borrow from its bytes.
@@ -195,7 +195,7 @@ fn decode_frame<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError>
     // The error may quote any part of untrusted input, and it goes into logs and back to the sender.
     let malformed =
         |e: rmp_serde::decode::Error| WireError::Malformed { len: bytes.len(), why: clean_reason(&e.to_string()) };
-    let v = version_of(bytes).map_err(malformed)?;
+    let (v, _) = head_of(bytes).map_err(malformed)?;
     if v > VERSION {
         return Err(WireError::NewerVersion { received: v, supported: VERSION });
     }

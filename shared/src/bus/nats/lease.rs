@@ -1,7 +1,7 @@
 //! The JetStream key-value bucket with a lease: one key, written by compare-and-set, which the server forgets after the
 //! lease's duration.
 //!
-//! The bucket's epoch is in the metadata of its stream. Whoever makes the bucket chooses it, higher than that of every
+//! The bucket's epoch is in the metadata of its stream. The coordinator that makes the bucket chooses it, higher than that of every
 //! bucket before; so an entry is identified by epoch and revision, although revisions begin again with each bucket.
 
 use super::{NatsBus, with_sources};
@@ -204,7 +204,7 @@ impl LeaseBucket {
         self.store.update(&self.key, value, revision).await.map_err(|error| of_update(error.kind(), &error))
     }
 
-    /// Removes the key if it has this revision. Whoever watches sees it.
+    /// Removes the key if it has this revision. Standbys that watch the key see it.
     ///
     /// # Errors
     /// [`LeaseError::Conflict`] if it has another one, or is not there.
