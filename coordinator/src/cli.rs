@@ -6,6 +6,7 @@ use crate::{
     lease::{ANSWER_LIMIT, Beside, Keeper, beside},
 };
 use clap::Parser;
+use pvf_scheduler::{CrossCheck, Rate};
 use pvf_shared::{
     bus::{
         BusError,
@@ -18,7 +19,7 @@ use pvf_shared::{
     signals::Shutdown,
     store::{BlobStore, StoreError},
 };
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, sync::Arc, time::Duration};
 
 /// How long the first connection to the bus may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -48,6 +49,10 @@ struct Args {
     /// Without a lease, for a bus without JetStream: this is the only coordinator of its fleet
     #[arg(long, env = "PVF_SINGLE")]
     single: bool,
+    /// Have a second machine judge: `dispute`: every dispute; `invalid=RATE`: a part of the invalid verdicts, from 0 to
+    /// 1.0. Repeated or in a list: dispute,invalid=0.1. If the two disagree the verdict is `internal`, with an alarm
+    #[arg(long, env = "PVF_CROSS_CHECK", value_name = "dispute|invalid=RATE")]
+    cross_check: Vec<CrossChecks>,
     /// Serve /livez, /readyz and /metrics on this address, for instance 127.0.0.1:9616 (no authentication)
     #[arg(long, env = "PVF_HTTP", value_name = "ADDR")]
     http: Option<SocketAddr>,
@@ -57,6 +62,39 @@ struct Args {
     /// Log more (twice: debug)
     #[arg(short, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+/// What `--cross-check` asks for: some of its parts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct CrossChecks {
+    dispute: bool,
+    invalid: Option<Rate>,
+}
+
+impl FromStr for CrossChecks {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut checks = Self::default();
+        // An empty variable asks for nothing.
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            match part.split_once('=') {
+                None if part == "dispute" => checks.dispute = true,
+                Some(("invalid", rate)) => {
+                    checks.invalid = Some(rate.parse().map_err(|why| format!("invalid: {why}"))?)
+                }
+                _ => return Err(format!("{part:?} is neither dispute nor invalid=RATE")),
+            }
+        }
+        Ok(checks)
+    }
+}
+
+impl CrossChecks {
+    /// Adds them to those of the settings file.
+    fn apply(self, to: &mut CrossCheck) {
+        to.dispute |= self.dispute;
+        to.invalid = self.invalid.unwrap_or(to.invalid);
+    }
 }
 
 /// Why the role did not start.
@@ -117,7 +155,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(args: &Args) -> Result<(), StartError> {
     let keys = args.keys.of_verifier("the coordinator").map_err(|error| StartError::Settings(error.to_string()))?;
     tracing::info!(trusts = listed(&keys.trusts()), "keys of artifacts");
-    let config = CoordinatorConfig::load(args.config.as_deref()).map_err(StartError::Settings)?;
+    let mut config = CoordinatorConfig::load(args.config.as_deref()).map_err(StartError::Settings)?;
+    args.cross_check.iter().for_each(|checks| checks.apply(&mut config.policy.cross_check));
     let nats = args.nats.required().map_err(StartError::Settings)?;
     let store = BlobStore::open_shared(&args.store, keys)?;
     pvf_shared::runtime::runtime()?.block_on(coordinate(args, config, &nats, store))
@@ -168,6 +207,34 @@ mod tests {
         let args = ["pvf-coordinator", "--nats", "nats://127.0.0.1:1", "--store", store];
         let unsigned = if more.contains(&"--trusted-key") { None } else { Some(&"--unsigned") };
         run(&Args::parse_from(args.iter().chain(unsigned).chain(more))).unwrap_err()
+    }
+
+    #[test]
+    fn second_opinions_are_asked_for_by_parts() {
+        let parse = |more: &[&str]| {
+            let args = ["pvf-coordinator", "--nats", "host:1", "--store", "memory://", "--unsigned"];
+            Args::try_parse_from(args.iter().chain(more)).map(|args| {
+                let mut settings = CrossCheck { invalid: "0.5".parse().unwrap(), ..CrossCheck::default() };
+                args.cross_check.iter().for_each(|checks| checks.apply(&mut settings));
+                (settings.dispute, settings.invalid)
+            })
+        };
+        let rate = |text: &str| text.parse::<Rate>().unwrap();
+        assert_eq!(parse(&[]).unwrap(), (false, rate("0.5")));
+        assert_eq!(parse(&["--cross-check", ""]).unwrap(), (false, rate("0.5")));
+        assert_eq!(parse(&["--cross-check", "dispute"]).unwrap(), (true, rate("0.5")));
+        assert_eq!(parse(&["--cross-check", "dispute,invalid=0.25"]).unwrap(), (true, rate("0.25")));
+        assert_eq!(parse(&["--cross-check", "invalid=0", "--cross-check", "dispute"]).unwrap(), (true, rate("0")));
+        for (wrong, words) in [
+            ("disputes", "neither dispute nor invalid=RATE"),
+            ("invalid", "neither dispute nor invalid=RATE"),
+            ("invalid=2", "2 is outside 0..=1"),
+            ("invalid=half", "is no number from 0 to 1"),
+            ("invalid=nan", "NaN is outside 0..=1"),
+        ] {
+            let error = parse(&["--cross-check", wrong]).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -94,6 +94,8 @@ const TABLE: &[Family] = &[
     }),
     count("pvf_recalled", "attempts", "Staged jobs recalled from a worker", |c| one(c.recalled)),
     count("pvf_quarantined", "jobs", "Jobs given up because they lost too many workers", |c| one(c.quarantined)),
+    count("pvf_cross_checks", "executions", "Second opinions that were wanted, by what came of it", opinions)
+        .by(&["result"]),
     count("pvf_overloaded", "requests", "Requests shed because a limit was reached", |c| one(c.overloaded)),
     count("pvf_artifacts_pruned", "artifacts", "Artifacts dropped because unused", |c| one(c.artifacts_pruned)),
     count("pvf_workers_joined", "workers", "Workers that registered", |c| one(c.workers_joined)),
@@ -231,6 +233,12 @@ fn one(value: u64) -> Values {
 
 fn by_kind(values: [u64; 4]) -> Values {
     ExecuteKind::ALL.iter().zip(values).map(|(kind, value)| (vec![kind.name()], value)).collect()
+}
+
+fn opinions(counts: &Counts) -> Values {
+    let Counts { opinions_agreed, opinions_disagreed, opinions_missing, .. } = *counts;
+    let values = [("agreed", opinions_agreed), ("disagreed", opinions_disagreed), ("missing", opinions_missing)];
+    values.into_iter().map(|(result, value)| (vec![result], value)).collect()
 }
 
 fn queue_depth(sizes: &Sizes) -> Values {

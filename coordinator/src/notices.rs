@@ -1,6 +1,7 @@
 //! One log line for each notice of the scheduler, with the ids that it is about.
 
 use pvf_scheduler::{DropReason, Notice, RetryReason};
+use tracing::field::display;
 
 /// Logs a notice. Errors are bugs, warnings call for an operator, `info` is the fleet's normal life; what happens with
 /// every job, or with every request of an overload, is `debug` and shows in the metrics.
@@ -40,6 +41,14 @@ pub(crate) fn log(notice: &Notice) {
             %request, %client, %code, ?hosts,
             "execution quarantined: workers of too many machines were lost while they ran it"
         ),
+        Notice::OpinionsDiffer { job, request, client, code, opinions } => {
+            let opinions = opinions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let (request, client) = (request.as_ref().map(display), client.as_ref().map(display));
+            tracing::error!(%job, request, client, %code, opinions, "two machines disagree about a candidate");
+        }
+        Notice::NoSecondOpinion { job, code, why } => {
+            tracing::warn!(%job, %code, why, "no second opinion: the first one stands");
+        }
         Notice::PreparationQuarantined { artifact } => {
             tracing::error!(%artifact, "preparation quarantined: it lost too many workers");
         }
@@ -74,7 +83,7 @@ fn detail(why: &RetryReason) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{artifact, hello, new_client, new_worker};
+    use crate::testing::{artifact, hello, new_client, new_worker, opinions};
     use pvf_shared::{
         ids::{CodeHash, JobId, RequestId},
         job::JobUsage,
@@ -163,6 +172,18 @@ mod tests {
                 "ERROR",
                 &[&request_text, &client_text, &code_text, "host7"],
             ),
+            (
+                Notice::OpinionsDiffer {
+                    job,
+                    request: Some(request),
+                    client: Some(client),
+                    code,
+                    opinions: opinions(),
+                },
+                "ERROR",
+                &["job=41", &request_text, &client_text, &code_text, "valid (result", "invalid (trap) at host2"],
+            ),
+            (Notice::NoSecondOpinion { job, code, why: "none came".into() }, "WARN", &["job=41", "none came"]),
             (Notice::PreparationQuarantined { artifact: id.clone() }, "ERROR", &["quarantined", &id_text]),
             (
                 Notice::PreparationFailed { artifact: id.clone(), error: PrepareError::OutOfMemory },

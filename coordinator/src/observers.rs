@@ -11,7 +11,7 @@ use pvf_shared::{
     ids::{ArtifactId, CodeHash, FleetName, RequestId},
     subjects,
     usage::UsageJson,
-    wire::Verdict,
+    wire::{Opinion, Verdict},
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -171,6 +171,8 @@ struct VerdictEvent<'a> {
     prepare_ms: u64,
     execute_ms: u64,
     total_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_opinion: Option<&'static str>,
     usage: UsageJson<'a>,
 }
 
@@ -193,9 +195,18 @@ impl<'a> VerdictEvent<'a> {
             prepare_ms: millis(timings.prepare),
             execute_ms: millis(timings.execute),
             total_ms: millis(timings.total),
+            second_opinion: verdict.second_opinion.as_ref().map(|record| record.result.name()),
             usage: UsageJson::from(&verdict.usage),
         }
     }
+}
+
+fn of_opinion(opinion: &Opinion) -> Value {
+    json!({
+        "attempt": opinion.attempt, "worker": text(&opinion.worker), "host": opinion.host,
+        "engine": opinion.engine.as_str(), "host_functions": opinion.host_functions, "version": opinion.version,
+        "outcome": opinion.end.name(), "reason": opinion.reason, "result_hash": opinion.result.as_ref().map(text),
+    })
 }
 
 /// The kind of a notice and its fields.
@@ -248,6 +259,16 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             "execution-quarantined",
             json!({ "hosts": hosts, "request": text(request), "client": text(client), "code": text(code) }),
         ),
+        Notice::OpinionsDiffer { job, request, client, code, opinions } => (
+            "opinions-differ",
+            json!({
+                "job": job.0, "request": request.as_ref().map(text), "client": client.as_ref().map(text),
+                "code": text(code), "opinions": opinions.iter().map(of_opinion).collect::<Vec<_>>(),
+            }),
+        ),
+        Notice::NoSecondOpinion { job, code, why } => {
+            ("no-second-opinion", json!({ "job": job.0, "code": text(code), "why": why }))
+        }
         Notice::PreparationQuarantined { artifact } => {
             ("preparation-quarantined", json!({ "artifact": text(artifact) }))
         }
@@ -277,6 +298,7 @@ mod tests {
     use pvf_shared::{
         blob::BlobRef,
         bus::Bus as _,
+        ids::{CodeHash, JobId, RequestId},
         job::{AttemptEnd, JobUsage},
         verdict::Outcome,
         wire::{ArtifactSummary, AttemptUsage, Timings, VerdictUsage, WorkerKind},
@@ -299,6 +321,7 @@ mod tests {
             worker: Some(worker),
             attempts: 1,
             usage: VerdictUsage { preparation: None, executions: vec![execution] },
+            second_opinion: None,
         })
     }
 
@@ -344,6 +367,23 @@ mod tests {
         assert_eq!(in_time(queue.recv()).await.unwrap().dropped, 3);
         observers.notice(Notice::EngineSeen { engine: artifact().engine });
         assert_eq!(in_time(queue.recv()).await.unwrap().dropped, 0);
+    }
+
+    #[test]
+    fn a_disagreement_names_both_machines_and_their_versions() {
+        let (request, client) = (RequestId::new(), new_client());
+        let opinions = crate::testing::opinions();
+        let (job, code) = (JobId(41), CodeHash::of(b"code"));
+        let notice = Notice::OpinionsDiffer { job, request: Some(request), client: Some(client), code, opinions };
+        let (kind, told) = of_notice(&notice);
+        assert_eq!((kind, &told["client"]), ("opinions-differ", &text(&client)));
+        let [valid, invalid] = [0, 1].map(|n| &told["opinions"][n]);
+        assert_eq!(
+            (&valid["outcome"], &valid["host"], &valid["version"]),
+            (&"valid".into(), &"host1".into(), &"v".into())
+        );
+        assert_eq!((&invalid["outcome"], &invalid["reason"]), (&"invalid".into(), &"trap".into()));
+        assert!(valid["result_hash"].is_string() && invalid["result_hash"].is_null());
     }
 
     #[tokio::test]

@@ -7,17 +7,18 @@ use pvf_shared::{
     blob::BlobRef,
     bus::{Bus as _, Message, Subscription, local::LocalBus},
     candidate::{BlockDataForm, CandidateContext},
+    host::HostIdentity,
     identity::{ClientId, UserName, WorkerId},
-    ids::{ArtifactId, CodeHash, EngineId, FencingToken, FleetName, JobId, RequestId, StorageRoot, Term},
-    job::{ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage},
+    ids::{ArtifactId, BlobHash, CodeHash, EngineId, FencingToken, FleetName, JobId, RequestId, StorageRoot, Term},
+    job::{AttemptEnd, ExecuteJob, ExecuteOutcome, JobOutcome, JobSpec, JobUsage},
     keys::KeyFingerprint,
     params::ExecutorParams,
     priority::ExecuteKind,
     store::{ArtifactKeys, BlobStore, seal::Compiled},
     subjects,
     wire::{
-        self, Dispatch, ExecuteSubmission, JobReport, SPEAKS, SecurityStatus, Submission, ToWorker, WireMessage, Work,
-        WorkerHello, WorkerKind,
+        self, Dispatch, ExecuteSubmission, JobReport, Opinion, SPEAKS, SecurityStatus, Submission, ToWorker,
+        WireMessage, Work, WorkerHello, WorkerKind,
     },
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -123,6 +124,23 @@ pub(crate) fn compiled() -> Compiled {
     Compiled { code: Bytes::from_static(b"compiled"), has_start: false }
 }
 
+/// Two opinions that differ.
+pub(crate) fn opinions() -> Vec<Opinion> {
+    let of = |host: &str, end, reason: Option<&str>, result| Opinion {
+        attempt: 1,
+        worker: new_worker(WorkerKind::Execute),
+        host: host.into(),
+        engine: artifact().engine,
+        host_functions: "f".into(),
+        version: "v".into(),
+        end,
+        reason: reason.map(str::to_owned),
+        result,
+    };
+    let valid = of("host1", AttemptEnd::Valid, None, Some(BlobHash::of(b"result")));
+    vec![valid, of("host2", AttemptEnd::Invalid, Some("trap"), None)]
+}
+
 /// The registration of a worker with one slot.
 pub(crate) fn hello() -> WorkerHello {
     WorkerHello {
@@ -130,7 +148,9 @@ pub(crate) fn hello() -> WorkerHello {
         slots: 1,
         engine: EngineId::parse("e").unwrap(),
         host: "host".into(),
+        identity: HostIdentity::default(),
         version: "test".into(),
+        host_functions: "f".into(),
         cpu_baseline: "v3".into(),
         security: SecurityStatus::default(),
         holds: vec![],

@@ -30,7 +30,7 @@ pub mod usage;
 
 pub use client::ValidationHost;
 pub use pvf_proto::{
-    Bytes, artifact, blob, candidate, config, content, identity, ids, job, params, permissions, priority, record,
+    Bytes, artifact, blob, candidate, config, content, host, identity, ids, job, params, permissions, priority, record,
     subjects, time, units, verdict, wire,
 };
 

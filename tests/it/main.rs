@@ -29,6 +29,7 @@ mod queues;
 mod replay;
 mod repository;
 mod seals;
+mod second_opinions;
 mod simulation;
 mod store;
 mod tool;

@@ -1,6 +1,7 @@
 //! A sample of the simulations of which `pvf-sim` runs thousands.
 
-use pvf_tests::sim;
+use pvf_shared::priority::ExecuteKind;
+use pvf_tests::sim::{self, Op};
 
 #[test]
 fn simulations_find_nothing() {
@@ -17,6 +18,27 @@ fn successors_of_coordinators_adopt_running_jobs() {
     let runs: Vec<_> = (100..120).map(|seed| sim::run(seed, 1_500).unwrap()).collect();
     let (restarts, adopted) = runs.iter().fold((0, 0), |sum, run| (sum.0 + run.restarts, sum.1 + run.adopted));
     assert!(restarts > 10 && adopted > 10, "{restarts} coordinators were replaced, {adopted} jobs adopted");
+}
+
+/// One of two or three machines gives wrong answers, most of the time. Disputes have second opinions, and without other
+/// faults none of these answers reaches a client.
+#[test]
+fn no_wrong_answer_of_one_machine_decides_a_dispute() {
+    let dispute = |candidate| {
+        let (kind, code) = (ExecuteKind::Dispute, (candidate % 6) as u8);
+        Op::Execute { client: (candidate % 4) as u8, kind, code, candidate, leaf: None, fresh: false, seconds: 300 }
+    };
+    // Those that end their process or their worker say nothing, wherever they run.
+    let says_something = |candidate: &u32| !matches!(candidate % 29, 17 | 23);
+    let disputes = (0..100).filter(says_something);
+    let ops: Vec<_> = disputes.flat_map(|candidate| [dispute(candidate), Op::Wait(1000)]).collect();
+    let mut disagreements = 0;
+    for seed in 0..60 {
+        let run = sim::replay(seed, &ops).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert_eq!((run.requests, run.lies), (93, 0), "seed {seed}: {run:?}");
+        disagreements += run.disagreements;
+    }
+    assert!(disagreements > 100, "{disagreements}");
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl World {
             }
             Effect::Notice(notice) => {
                 self.summary.adopted += u64::from(matches!(notice, Notice::JobAdopted { .. }));
+                self.summary.disagreements += u64::from(matches!(notice, Notice::OpinionsDiffer { .. }));
                 self.checks.on_notice(&notice);
             }
             Effect::SaveNeeded { .. } => {}

@@ -45,6 +45,8 @@ fn main() -> ExitCode {
                 total.dropped += summary.dropped;
                 total.restarts += summary.restarts;
                 total.adopted += summary.adopted;
+                total.disagreements += summary.disagreements;
+                total.lies += summary.lies;
                 total.windows += summary.windows;
                 total.trace ^= summary.trace.rotate_left((seed % 64) as u32);
             }
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
     eprintln!();
     if args.json {
         println!(
-            "{{\"seeds\":{},\"failed\":{failures},\"steps\":{},\"requests\":{},\"answered\":{},\"dispatches\":{},\"artifacts_dropped\":{},\"restarts\":{},\"adopted\":{},\"share_windows\":{},\"trace\":\"{:016x}\"}}",
+            "{{\"seeds\":{},\"failed\":{failures},\"steps\":{},\"requests\":{},\"answered\":{},\"dispatches\":{},\"artifacts_dropped\":{},\"restarts\":{},\"adopted\":{},\"disagreements\":{},\"lies\":{},\"share_windows\":{},\"trace\":\"{:016x}\"}}",
             args.seeds,
             total.steps,
             total.requests,
@@ -73,12 +75,14 @@ fn main() -> ExitCode {
             total.dropped,
             total.restarts,
             total.adopted,
+            total.disagreements,
+            total.lies,
             total.windows,
             total.trace
         );
     } else {
         println!(
-            "{} seeds, {failures} failed: {} steps, {} requests, {} verdicts, {} dispatches, {} artifacts dropped, {} restarts, {} jobs adopted, {} share windows, trace {:016x}",
+            "{} seeds, {failures} failed: {} steps, {} requests, {} verdicts, {} dispatches, {} artifacts dropped, {} restarts, {} jobs adopted, {} disagreements, {} lies told, {} share windows, trace {:016x}",
             args.seeds,
             total.steps,
             total.requests,
@@ -87,6 +91,8 @@ fn main() -> ExitCode {
             total.dropped,
             total.restarts,
             total.adopted,
+            total.disagreements,
+            total.lies,
             total.windows,
             total.trace
         );

@@ -177,10 +177,16 @@ impl World {
     }
 
     /// The outcome of a run whose process has ended.
-    pub(super) fn outcome(&mut self, run: &Run) -> JobOutcome {
+    pub(super) fn outcome(&mut self, id: WorkerId, run: &Run) -> JobOutcome {
         match &run.dispatch.spec {
             JobSpec::Prepare(job) => JobOutcome::Prepare(prepare(job, &mut self.store)),
-            JobSpec::Execute(job) => JobOutcome::Execute(execute(job, &run.dispatch)),
+            JobSpec::Execute(job) => {
+                let host = self.workers.get(&id).map(|worker| worker.setup.host);
+                let lies = self.liar.is_some() && self.liar == host && self.rng.u8(0..3) > 0;
+                let traced = !self.policy.cross_check.dispute;
+                let outcome = execute(job, traced.then_some(&*run.dispatch));
+                JobOutcome::Execute(if lies { wrong(outcome, job, self.rng.bool()) } else { outcome })
+            }
         }
     }
 }
@@ -239,18 +245,31 @@ fn kills_worker(spec: &JobSpec) -> bool {
     }
 }
 
-fn execute(job: &ExecuteJob, dispatch: &Dispatch) -> ExecuteOutcome {
+/// What a machine says instead: the opposite, or another result.
+fn wrong(outcome: ExecuteOutcome, job: &ExecuteJob, other_result: bool) -> ExecuteOutcome {
+    match outcome {
+        ExecuteOutcome::Valid(_) if other_result => valid(truth::candidate_of(&job.block_data) + 1, None),
+        ExecuteOutcome::Valid(_) => ExecuteOutcome::Invalid(InvalidReason::WorkerReported("a lie".into())),
+        ExecuteOutcome::Invalid(_) => valid(truth::candidate_of(&job.block_data), None),
+        honest @ (ExecuteOutcome::Ambiguous(_) | ExecuteOutcome::Internal(_)) => honest,
+    }
+}
+
+/// The result of a candidate. That of a traced attempt names it, so that a verdict can be traced to it.
+fn valid(n: u32, traced: Option<&Dispatch>) -> ExecuteOutcome {
+    let attempt = traced.map_or([0; 3], |d| [d.token.0, d.job.0, u64::from(d.attempt)]);
+    let words = std::iter::once(u64::from(n)).chain(attempt);
+    let result: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+    ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from(result)))
+}
+
+fn execute(job: &ExecuteJob, traced: Option<&Dispatch>) -> ExecuteOutcome {
     let n = truth::candidate_of(&job.block_data);
     if truth::code(truth::number_of(job.artifact.code_hash)) == CodeTruth::Unlinkable {
         return ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction("no such import".into()));
     }
     match truth::candidate(n) {
-        CandidateTruth::Valid => {
-            // The result names the attempt, so that a verdict can be traced to it.
-            let words = [u64::from(n), dispatch.token.0, dispatch.job.0, u64::from(dispatch.attempt)];
-            let result: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            ExecuteOutcome::Valid(BlobRef::Inline(Bytes::from(result)))
-        }
+        CandidateTruth::Valid => valid(n, traced),
         CandidateTruth::Invalid => ExecuteOutcome::Invalid(InvalidReason::WorkerReported("trap".into())),
         CandidateTruth::KillsJob => ExecuteOutcome::Ambiguous(AmbiguousReason::JobDeath("signal 9".into())),
         CandidateTruth::KillsWorker => unreachable!("the worker died when the process ended"),

@@ -1,8 +1,9 @@
 //! Settings of a simulated fleet.
 
-use pvf_scheduler::{Beyond, Policy, Scheduler, SchedulerConfig};
+use pvf_scheduler::{Beyond, CrossCheck, Policy, Rate, Scheduler, SchedulerConfig};
 use pvf_shared::{
     config::ProtocolTimeouts,
+    host::HostIdentity,
     ids::{EngineId, FencingToken},
     keys::KeyFingerprint,
     time::Timestamp,
@@ -57,7 +58,19 @@ pub fn policy(rng: &mut fastrand::Rng) -> Policy {
     if rng.u8(0..4) == 0 {
         policy.per_user.jobs = rng.u32(1..4);
     }
+    if rng.u8(0..3) == 0 {
+        policy.cross_check = CrossCheck {
+            dispute: true,
+            invalid: Rate::try_from(0.3).expect("a rate"),
+            wait: Duration::from_secs(rng.u64(1..12)),
+        };
+    }
     policy
+}
+
+/// A machine whose workers judge some candidates wrongly, if the run has one: only where disputes have second opinions.
+pub fn liar(policy: &Policy, rng: &mut fastrand::Rng) -> Option<u32> {
+    (policy.cross_check.dispute && rng.u8(0..3) > 0).then(|| rng.u32(0..3))
 }
 
 /// A scheduler that knows nothing.
@@ -70,6 +83,11 @@ pub fn scheduler(policy: &Policy, token: FencingToken, now: Timestamp) -> Schedu
         trusted_keys: vec![KeyFingerprint::Unsigned],
     };
     Scheduler::new(config, now)
+}
+
+/// The name of machine `n`.
+pub fn host_name(n: u32) -> String {
+    format!("host{n}")
 }
 
 /// What a worker is.
@@ -88,8 +106,10 @@ impl WorkerSetup {
             speaks: SPEAKS,
             slots: self.slots,
             engine: self.engine.clone(),
-            host: format!("host{}", self.host),
+            host: host_name(self.host),
+            identity: HostIdentity::default(),
             version: "sim".into(),
+            host_functions: "f".into(),
             cpu_baseline: "v3".into(),
             security: SecurityStatus::default(),
             holds: vec![],

@@ -242,7 +242,7 @@ impl World {
             }
             _ => {
                 let ended = worker.runs.remove(&run)?;
-                let outcome = self.outcome(&ended);
+                let outcome = self.outcome(id, &ended);
                 let worker = self.workers.get_mut(&id)?;
                 worker.checks.on_ended((&*ended.dispatch).into(), &outcome, self.now);
                 Some(Event::Ended { run, outcome, usage: JobUsage::default() })

@@ -42,6 +42,10 @@ pub struct Summary {
     pub restarts: u64,
     /// Attempts of a replaced coordinator with which jobs went on.
     pub adopted: u64,
+    /// Executions about which two machines disagreed.
+    pub disagreements: u64,
+    /// Wrong verdicts that clients got: of executions that only the machine that is wrong has judged.
+    pub lies: u64,
     /// Windows of dispatches whose shares were checked.
     pub windows: u64,
     /// A hash over every effect of the scheduler and every action of the workers: two runs of a seed have the same.
@@ -53,6 +57,8 @@ pub struct World {
     pub(super) rng: fastrand::Rng,
     pub(super) now: Timestamp,
     pub(super) scheduler: Scheduler,
+    /// The machine whose workers judge some candidates wrongly.
+    pub(super) liar: Option<u32>,
     pub(super) policy: Policy,
     /// When something is due, and its number in `scheduled`.
     calendar: BinaryHeap<Reverse<(Timestamp, u64)>>,
@@ -92,13 +98,15 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
         let now = Timestamp::at(Duration::from_secs(1_700_000_000));
         let policy = setup::policy(&mut rng);
+        let liar = setup::liar(&policy, &mut rng);
         let names: &[&str] = if rng.u8(0..10) < 3 { &["a", "b"] } else { &["a"] };
         let engines: Vec<_> = names.iter().map(|name| EngineId::parse(name).expect("an engine id")).collect();
-        let checks = Checks::new(timing(), &policy, engines.len(), now);
+        let checks = Checks::new(timing(), &policy, (engines.len(), liar), now);
         let mut world = Self {
             scheduler: setup::scheduler(&policy, FencingToken(1), now),
             rng,
             now,
+            liar,
             policy,
             calendar: BinaryHeap::new(),
             scheduled: HashMap::new(),
@@ -262,6 +270,7 @@ impl World {
         // A few cancellations may still be on their way.
         let known = left.iter().filter(|(client, id)| self.scheduler.knows(*client, *id)).count();
         assert!(known == 0 || left.len() < 3, "accepted and never ended: {left:?}");
+        self.summary.lies = self.checks.lies;
         self.summary
     }
 

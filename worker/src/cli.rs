@@ -13,6 +13,7 @@ use pvf_shared::{
         BusError,
         nats::{NatsArgs, NatsBus, NatsConnection},
     },
+    host::HostIdentity,
     http::{Http, HttpError},
     ids::FleetName,
     keys::{KeyArgs, listed},
@@ -54,7 +55,8 @@ struct Args {
     /// CPU features that compiled code may use: v1, v2 or v3 (x86-64 levels) [default: the highest of this machine]
     #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
     cpu_baseline: Option<CpuBaseline>,
-    /// Name of this machine; a retry goes to another machine where there is one [default: the host name]
+    /// Name of this machine, which stands for its machine id and boot id: a retry, and a second opinion, comes from a
+    /// machine with another one [default: the host name, for people only]
     #[arg(long, env = "PVF_HOST", value_name = "NAME")]
     host: Option<String>,
     /// Spare processes that are kept ready for each artifact in use, 0 to 64 [default: --slots, at most 8]
@@ -236,7 +238,10 @@ async fn run(kind: WorkerKind, args: Args, nats: &NatsConnection, machine: Machi
     let mut config = WorkerConfig { fleet: args.fleet, sandbox: Some(sandbox), ..WorkerConfig::new(kind, slots) };
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
     config.spares = args.spares.unwrap_or(config.spares);
-    config.host = args.host.unwrap_or(config.host);
+    if let Some(host) = args.host {
+        config.identity = HostIdentity::named(&host);
+        config.host = host;
+    }
     config.cache_dir = args.cache_dir.unwrap_or(config.cache_dir);
     config.cache_bytes = args.cache_bytes;
     config.drain = args.drain.unwrap_or(config.drain);

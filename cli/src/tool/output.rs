@@ -7,6 +7,7 @@ use pvf_shared::{
     units::human_bytes,
     usage::{self, ms},
     verdict::{Blame, Outcome},
+    wire::{Opinion, OpinionResult, SecondOpinion},
 };
 use serde_json::{Value, json};
 
@@ -45,6 +46,32 @@ fn heads_up(outcome: &Outcome) -> Option<&'static str> {
     }
 }
 
+/// What came of asking a second machine, as JSON.
+fn second_opinion_json(record: &SecondOpinion) -> Value {
+    let why = if let OpinionResult::Missing(why) = &record.result { Some(why) } else { None };
+    let opinion = |of: &Opinion| {
+        json!({
+            "attempt": of.attempt, "worker": of.worker.to_string(), "host": of.host, "engine": of.engine.as_str(),
+            "host_functions": of.host_functions, "version": of.version, "verdict": of.end.name(),
+            "reason": of.reason, "result_hash": of.result.map(|hash| hash.to_string()),
+        })
+    };
+    let opinions: Vec<_> = record.opinions.iter().map(opinion).collect();
+    json!({"result": record.result.name(), "why": why, "opinions": opinions})
+}
+
+/// The same as text, a line; nothing if two machines agree.
+fn second_opinion_line(record: &SecondOpinion) -> Option<String> {
+    match &record.result {
+        OpinionResult::Agreed => None,
+        OpinionResult::Disagreed => {
+            let opinions: Vec<_> = record.opinions.iter().map(ToString::to_string).collect();
+            Some(format!("machines disagree: {}", escaped(&opinions.join("; "))))
+        }
+        OpinionResult::Missing(why) => Some(format!("no second opinion: {}", escaped(why))),
+    }
+}
+
 /// A verdict as JSON.
 pub(crate) fn json(input: &str, answer: &Answer) -> Value {
     let result = if let Outcome::Valid(result) = &answer.outcome { result_json(result) } else { Value::Null };
@@ -64,6 +91,7 @@ pub(crate) fn json(input: &str, answer: &Answer) -> Value {
         "worker": answer.worker.map(|w| w.to_string()),
         "attempts": answer.attempts,
         "usage": usage::to_json(&answer.usage),
+        "second_opinion": answer.second_opinion.as_deref().map(second_opinion_json),
     })
 }
 
@@ -72,13 +100,16 @@ pub(crate) fn json_unanswered(input: &str, verdict: &str, error: &str) -> Value 
     json!({
         "input": input, "request": null, "verdict": verdict, "reason": error, "heads_up": null, "result": null,
         "code_hash": null, "artifact": null, "timings_ms": null, "worker": null, "attempts": 0, "usage": null,
+        "second_opinion": null,
     })
 }
 
-/// A verdict as text: one line, and one more, indented, for each job behind it.
+/// A verdict as text: one line, and one more, indented, for each job behind it and for a second opinion that is
+/// missing or differs.
 pub(crate) fn text(input: &str, answer: &Answer) -> String {
     let jobs = lines(&answer.usage, answer.artifact.as_ref());
-    jobs.into_iter().fold(line(input, answer), |text, job| text + "\n    " + &job)
+    let second_opinion = answer.second_opinion.as_deref().and_then(second_opinion_line);
+    jobs.into_iter().chain(second_opinion).fold(line(input, answer), |text, job| text + "\n    " + &job)
 }
 
 fn line(input: &str, answer: &Answer) -> String {

@@ -22,7 +22,7 @@ use pvf_proto::{
     priority::PreparePriority,
     subjects::Subject,
     verdict::WireOutcome,
-    wire::{ArtifactSummary, JobReport, RunningJob, Timings, ToWorker, VerdictUsage, WorkerKind},
+    wire::{ArtifactSummary, JobReport, RunningJob, SecondOpinion, Timings, ToWorker, VerdictUsage, WorkerKind},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -184,6 +184,7 @@ pub(crate) struct Completion {
     pub(crate) timings: Timings,
     pub(crate) attempts: u32,
     pub(crate) usage: VerdictUsage,
+    pub(crate) second_opinion: Option<Box<SecondOpinion>>,
 }
 
 /// What a step leaves to be done next.

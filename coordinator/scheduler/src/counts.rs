@@ -39,6 +39,14 @@ pub struct Counts {
     pub recalled: u64,
     /// Preparations and executions that are not tried (again) because workers were lost with them.
     pub quarantined: u64,
+    /// Executions that were decided, and that another machine was asked about.
+    pub cross_checks: u64,
+    /// Of these, how many had a second opinion that agreed with the first one.
+    pub opinions_agreed: u64,
+    /// Of these, how many had a second opinion that did not.
+    pub opinions_disagreed: u64,
+    /// Of these, how many had none: the first one stood.
+    pub opinions_missing: u64,
     /// Requests refused because of a limit.
     pub overloaded: u64,
     /// Artifacts dropped because they were unused.

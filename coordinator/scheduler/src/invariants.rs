@@ -5,7 +5,7 @@ use crate::{
     core::{BackgroundTask, Core},
     keys::{ArtifactKey, RequestKey, Waiter},
     tables::{
-        ArtifactState, Client, ExecutionState, FetchStage, PreparationState, RequestTarget, SlotState, Timer,
+        ArtifactState, Client, ExecutionState, FetchStage, Opinions, PreparationState, RequestTarget, SlotState, Timer,
         WorkerIndex,
     },
 };
@@ -82,6 +82,14 @@ fn check_executions(core: &Core) {
         }
         if execution.shared {
             assert_eq!(core.executions.find_same(&execution.identity), Some(job), "execution {job} cannot be joined");
+        }
+        match &execution.opinions {
+            Opinions::None => {}
+            Opinions::First(first) => {
+                let timer = (first.timer, Timer::SecondOpinion(job));
+                assert!(core.timers.iter().any(|set| *set == timer), "execution {job} awaits an opinion without end");
+            }
+            Opinions::Over(_) => panic!("execution {job} has two opinions and goes on"),
         }
         let artifact = execution.context.artifact.and_then(|key| core.artifacts.get(key));
         match execution.state() {
@@ -261,6 +269,10 @@ fn check_timers(core: &Core) {
             Timer::RetryExecution(job) => {
                 let state = core.executions.get(*job).map(|execution| execution.state());
                 assert_eq!(state, Some(&ExecutionState::BackingOff(*at)), "execution {job} has a timer");
+            }
+            Timer::SecondOpinion(job) => {
+                let first = core.executions.get(*job).and_then(|execution| execution.opinions.first());
+                assert_eq!(first.map(|first| first.timer), Some(*at), "execution {job} has a timer");
             }
             Timer::RetryPreparation(job) => {
                 let state = core.preparations.get(job).map(|task| task.state());

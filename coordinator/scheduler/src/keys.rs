@@ -4,7 +4,7 @@
 use crate::time::Timestamp;
 use pvf_proto::{
     identity::WorkerId,
-    ids::{Attempt, JobId, RequestId},
+    ids::{Attempt, EngineId, JobId, RequestId},
     priority::PreparePriority,
 };
 use std::sync::Arc;
@@ -49,11 +49,35 @@ pub(crate) struct AttemptKey {
     pub(crate) attempt: Attempt,
 }
 
+/// A machine: the coordinator's own number for it, for as long as it remembers the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostKey(pub(crate) u64);
+
+/// Where a worker runs, and what it is built from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) host: HostKey,
+    /// The name of its machine, for people.
+    pub(crate) host_name: Box<str>,
+    pub(crate) engine: EngineId,
+    /// The version of its build.
+    pub(crate) version: Box<str>,
+    /// Its host functions.
+    pub(crate) host_functions: Box<str>,
+}
+
 /// Where an attempt was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AttemptSite {
     pub(crate) worker: WorkerId,
-    pub(crate) host: Arc<str>,
+    pub(crate) origin: Arc<Origin>,
+}
+
+impl AttemptSite {
+    /// Its machine.
+    pub(crate) fn host(&self) -> HostKey {
+        self.origin.host
+    }
 }
 
 /// An attempt that ended, and where it was.
@@ -63,7 +87,8 @@ pub(crate) struct EndedAttempt {
     pub(crate) site: AttemptSite,
 }
 
-/// Attempts that were lost at these workers without a report: what one of them reports late may still count.
+/// Attempts of a preparation that were lost at these workers without a report: what one of them reports late may still
+/// count.
 pub(crate) type LostAttempts = Vec<(Attempt, WorkerId)>;
 
 /// Workers, with their machines, that must not get a job again while others can.

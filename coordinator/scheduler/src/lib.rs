@@ -36,7 +36,7 @@ pub use effect::{Answer, Effect};
 pub use event::{Command, Delivery, Event, Listed};
 pub use notice::{DropReason, Notice, RetryReason};
 pub use policies::check;
-pub use settings::{Beyond, Limit, Policy, SchedulerConfig, Shares, UserLimits};
+pub use settings::{Beyond, CrossCheck, Limit, Policy, Rate, SchedulerConfig, Shares, UserLimits};
 pub use time::Timestamp;
 
 use crate::core::{Core, FollowUp, Out};
@@ -157,6 +157,7 @@ impl Scheduler {
                 Some(Timer::WorkerPause(worker)) => workers::on_pause_over(core, out, worker),
                 Some(Timer::ClientSilence(client)) => clients::on_silence(core, out, client, now),
                 Some(Timer::RetryExecution(job)) => attempts::retry_execution(core, out, job, now),
+                Some(Timer::SecondOpinion(job)) => attempts::on_second_opinion_due(core, out, job, now),
                 Some(Timer::RetryPreparation(job)) => attempts::retry_preparation(core, out, job, now),
                 Some(Timer::NoPrepareWorker(engine)) => preparations::give_up_unprepared(core, out, engine, now),
                 Some(Timer::Unclaimed(worker, at)) => adoption::on_grace_over(core, out, (worker, at), now),

@@ -6,7 +6,7 @@ use pvf_proto::{
     job::JobUsage,
     priority::ExecuteKind,
     verdict::PrepareError,
-    wire::{WorkerHello, WorkerKind},
+    wire::{Opinion, WorkerHello, WorkerKind},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -131,6 +131,28 @@ pub enum Notice {
         client: ClientId,
         /// Its code.
         code: CodeHash,
+    },
+    /// Two machines judged one candidate differently: at least one of them is broken, or lies. Neither is believed.
+    OpinionsDiffer {
+        /// The job.
+        job: JobId,
+        /// The first request that waits for it.
+        request: Option<RequestId>,
+        /// The client of that request.
+        client: Option<ClientId>,
+        /// Its code.
+        code: CodeHash,
+        /// What each has said, with its versions.
+        opinions: Vec<Opinion>,
+    },
+    /// An execution should have had a second opinion, and has none: the first one stands.
+    NoSecondOpinion {
+        /// The job.
+        job: JobId,
+        /// Its code.
+        code: CodeHash,
+        /// Why.
+        why: String,
     },
     /// Preparing a code lost as many workers as it may: the failure is kept.
     PreparationQuarantined {

@@ -2,7 +2,11 @@
 //! refuses values out of range by name.
 
 use pvf_proto::{
-    config::ProtocolTimeouts, identity::UserName, ids::FencingToken, keys::KeyFingerprint, priority::ExecuteKind,
+    config::ProtocolTimeouts,
+    identity::UserName,
+    ids::{FencingToken, ValidationKey},
+    keys::KeyFingerprint,
+    priority::ExecuteKind,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -41,6 +45,58 @@ pub enum Beyond {
     MostUrgent,
     /// The least urgent one, which has no other to yield to: backing beside disputes gets the 30 % that they leave.
     LeastUrgent,
+}
+
+/// A part of all, in millionths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Rate(u32);
+
+const MILLION: u32 = 1_000_000;
+
+impl Rate {
+    /// Whether a validation is of the part. Keys are hashes, so they are evenly distributed.
+    pub(crate) fn takes(self, ValidationKey([a, b, c, d, ..]): &ValidationKey) -> bool {
+        let number = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
+        ((number * u64::from(MILLION)) >> 32) < u64::from(self.0)
+    }
+}
+
+impl TryFrom<f64> for Rate {
+    type Error = String;
+    fn try_from(part: f64) -> Result<Self, String> {
+        if (0.0..=1.0).contains(&part) {
+            return Ok(Self((part * f64::from(MILLION)).round() as u32));
+        }
+        Err(format!("{part} is outside 0..=1"))
+    }
+}
+
+impl std::str::FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<f64>().map_err(|_| format!("{text:?} is no number from 0 to 1"))?.try_into()
+    }
+}
+
+/// Which executions run once more on another machine, so that no single machine decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CrossCheck {
+    /// Every dispute that was found valid or invalid.
+    pub dispute: bool,
+    /// This part of the executions that were found invalid, 0 to 1.
+    pub invalid: Rate,
+    /// How long after the first opinion an attempt on another machine must have begun; then the first one stands.
+    /// 100 ms to 1 h.
+    #[serde(with = "humantime_serde")]
+    pub wait: Duration,
+}
+
+impl Default for CrossCheck {
+    fn default() -> Self {
+        Self { dispute: false, invalid: Rate::default(), wait: Duration::from_secs(10) }
+    }
 }
 
 /// The share window's settings.
@@ -130,6 +186,8 @@ pub struct Policy {
     pub prepare_aging: Duration,
     /// Jobs that may be staged at an execute worker for each of its slots (at most 64 in all), 0 to 4.
     pub ahead: u32,
+    /// Second opinions.
+    pub cross_check: CrossCheck,
     /// Limit for all requests of one kind of execution, and for all preparations.
     pub per_kind: Limit,
     /// Limits of each user of the bus, for all its sessions together.
@@ -192,6 +250,7 @@ impl Default for Policy {
             prepare_soft_percent: 75,
             prepare_aging: Duration::from_secs(600),
             ahead: 1,
+            cross_check: CrossCheck::default(),
             per_kind: Limit { requests: 200_000, bytes: 8 << 30 },
             per_user: UserLimits::default(),
             users: BTreeMap::new(),
@@ -233,6 +292,7 @@ impl Policy {
         }
         within("prepare_soft_percent", self.prepare_soft_percent.into(), 1, 100)?;
         within("ahead", self.ahead.into(), 0, 4)?;
+        within("cross_check.wait (ms)", self.cross_check.wait.as_millis() as u64, 100, 3_600_000)?;
         within("max_deaths", self.max_deaths.into(), 1, 100)?;
         within("max_preparations", self.max_preparations.into(), 1, 1000)?;
         within("per_kind.requests", self.per_kind.requests, 1, u64::MAX)?;

@@ -36,6 +36,8 @@ mod requests;
 mod retries;
 mod retry_notices;
 mod same_ids;
+mod second_opinion_limits;
+mod second_opinions;
 mod staging;
 mod status;
 mod usage;

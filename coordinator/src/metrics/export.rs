@@ -121,6 +121,8 @@ impl Counters {
             | Notice::WorkerPaused { .. }
             | Notice::WorkerResumed { .. }
             | Notice::ExecutionQuarantined { .. }
+            | Notice::OpinionsDiffer { .. }
+            | Notice::NoSecondOpinion { .. }
             | Notice::PreparationQuarantined { .. }
             | Notice::RequestShed { .. }
             | Notice::Inconsistent { .. } => {}

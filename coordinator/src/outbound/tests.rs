@@ -33,6 +33,7 @@ fn verdict(request: RequestId, result: Bytes) -> Arc<Verdict> {
         worker: None,
         attempts: 1,
         usage: VerdictUsage::default(),
+        second_opinion: None,
     })
 }
 

@@ -33,6 +33,14 @@ impl BlobRef {
         self.len() == 0
     }
 
+    /// BLAKE3 of the bytes, wherever they are.
+    pub fn hash(&self) -> BlobHash {
+        match self {
+            Self::Inline(bytes) => BlobHash::of(bytes),
+            Self::Held { hash, .. } => *hash,
+        }
+    }
+
     /// How many bytes of the blob travel in the message.
     pub fn inline_len(&self) -> usize {
         match self {

@@ -9,6 +9,7 @@ pub mod blob;
 pub mod candidate;
 pub mod config;
 pub mod content;
+pub mod host;
 pub mod identity;
 pub mod ids;
 pub mod job;

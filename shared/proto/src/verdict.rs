@@ -158,6 +158,9 @@ pub enum InternalError {
     /// No holder delivered an input of the job, which therefore did not begin.
     #[error("input: {0}")]
     InputBlob(String),
+    /// Two machines judged the candidate differently, so neither is believed.
+    #[error("machines disagree: {0}")]
+    Disagreement(String),
 }
 
 /// Outcome of a request. `R` is the result of a valid candidate: decoded for the caller, or SCALE bytes or a blob

@@ -28,7 +28,7 @@ use crate::{
     priority::ExecuteKind,
     record::JobRecord,
     verdict::Outcome,
-    wire::{ArtifactSummary, Timings, VerdictUsage},
+    wire::{ArtifactSummary, SecondOpinion, Timings, VerdictUsage},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,9 @@ pub struct Notes {
     pub attempts: u32,
     /// What its jobs used.
     pub usage: VerdictUsage,
+    /// What a second machine said of the candidate, if one was to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_opinion: Option<Box<SecondOpinion>>,
     /// What the workers kept of its jobs: the preparation first, then the attempts of the execution.
     pub jobs: Vec<JobNote>,
 }
@@ -108,9 +111,10 @@ pub struct JobNote {
 pub type BundleId = BlobHash;
 
 impl Bundle {
-    /// The job that decided the outcome: the last attempt of the execution, or else the preparation.
+    /// The job that decided the outcome: the last one at the worker that decided it, or else the last one.
     pub fn deciding_job(&self) -> Option<&JobNote> {
-        self.notes.jobs.last()
+        let jobs = &self.notes.jobs;
+        jobs.iter().rfind(|job| Some(job.worker) == self.notes.worker).or(jobs.last())
     }
 
     /// In what the outcome of another run differs: the verdict, else its reason and result.

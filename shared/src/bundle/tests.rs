@@ -33,6 +33,7 @@ fn notes() -> Notes {
         worker: Some(worker),
         attempts: 1,
         usage: VerdictUsage::default(),
+        second_opinion: None,
         jobs: vec![JobNote { attempt: Some(1), worker, record: Some(record()), missing: None }],
     }
 }

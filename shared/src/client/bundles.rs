@@ -147,6 +147,7 @@ pub(super) async fn make(payloads: &Payloads, pvf: &Pvf, request: Option<&Execut
         worker: answer.worker,
         attempts: answer.attempts,
         usage: usage.clone(),
+        second_opinion: answer.second_opinion.clone(),
         jobs,
     };
     let candidate = request.map(|request| Candidate {
@@ -217,6 +218,7 @@ impl Bundle {
             worker: notes.worker,
             attempts: notes.attempts,
             usage: notes.usage.clone(),
+            second_opinion: notes.second_opinion.clone(),
         }
     }
 }

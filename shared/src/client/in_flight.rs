@@ -205,6 +205,7 @@ fn answer(verdict: Verdict, result: Option<&[u8]>) -> Answer {
         worker: verdict.worker,
         attempts: verdict.attempts,
         usage: verdict.usage,
+        second_opinion: verdict.second_opinion,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
     verdict::Outcome,
-    wire::{ArtifactSummary, ExecuteSubmission, Timings, VerdictUsage},
+    wire::{ArtifactSummary, ExecuteSubmission, SecondOpinion, Timings, VerdictUsage},
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -130,4 +130,6 @@ pub struct Answer {
     pub attempts: u32,
     /// What its jobs used, as far as that is known. It is never a reason of the outcome.
     pub usage: VerdictUsage,
+    /// What a second machine said of the candidate, if one was to be asked.
+    pub second_opinion: Option<Box<SecondOpinion>>,
 }

@@ -131,6 +131,7 @@ fn bundle(kind: u8, code: Vec<u8>, log: String, block_data: Vec<u8>) -> Bundle {
         worker: Some(worker),
         attempts: 1,
         usage: VerdictUsage::default(),
+        second_opinion: None,
         jobs: vec![JobNote { attempt: Some(1), worker, record: Some(record), missing: None }],
     };
     Bundle {

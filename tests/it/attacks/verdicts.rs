@@ -43,6 +43,7 @@ async fn a_forged_verdict_does_not_reach_a_client() {
         worker: None,
         attempts: 1,
         usage: VerdictUsage::default(),
+        second_opinion: None,
     })));
     for (_, mut stranger) in server.strangers() {
         assert_refused(&mut stranger, &mut witness, &subjects::client_verdicts(&fleet(), &victim), &verdict);

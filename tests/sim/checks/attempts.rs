@@ -81,6 +81,9 @@ impl Checks {
         }
         let lease = self.leases.remove(&report.job).expect("seen above");
         self.accepted.insert((report.token, report.job, report.attempt));
+        if let JobOutcome::Execute(ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_)) = &report.outcome {
+            self.decided(report.job, worker);
+        }
         let host = self.fleet.get(&worker).map(|k| k.hello.host.clone()).unwrap_or_default();
         let past = self.past.entry(report.job).or_default();
         match &report.outcome {
@@ -131,6 +134,9 @@ impl Checks {
         let at = (report.job, report.attempt, worker);
         if decides && self.lost.contains(&at) {
             self.accepted.insert((report.token, report.job, report.attempt));
+            if let JobOutcome::Execute(_) = &report.outcome {
+                self.decided(report.job, worker);
+            }
         }
     }
 
@@ -180,6 +186,8 @@ impl Checks {
         // Jobs that are known to be only fetched do not count, but for those above the credit.
         assert!(jobs - fetching.min(credit) < credit, "credit: {id:?} gets more jobs than it may");
         if let Some(past) = self.past.get(&job) {
+            let again = past.decided_on.contains(&known.hello.host);
+            assert!(!again, "job {job} runs again on {}, which has decided it", known.hello.host);
             let (ambiguous, failed) = past.reported;
             assert!(ambiguous <= AMBIGUOUS_REPORTS, "job {job} is tried again after {ambiguous} ambiguous reports");
             assert!(failed <= FAILED_REPORTS, "job {job} is tried again after {failed} infrastructure failures");
@@ -235,9 +243,11 @@ impl Checks {
         }
         let others = || {
             let of_pool = self.fleet.values().filter(|k| (k.worker.kind, &k.hello.engine) == of);
-            // A second opinion about a candidate waits for paused workers too.
+            // A second opinion about a candidate waits for paused workers too, and comes from a machine that has given
+            // none.
             let waits_for_all = past.ambiguous > 0 && of.0 == WorkerKind::Execute;
-            of_pool.filter(move |k| waits_for_all || !self.paused.contains(&k.worker))
+            let may_get_it = move |k: &&Known| waits_for_all || !self.paused.contains(&k.worker);
+            of_pool.filter(may_get_it).filter(|k| !past.decided_on.contains(&k.hello.host))
         };
         let same_host = |k: &Known| past.failed_at.iter().any(|(_, host)| *host == k.hello.host);
         let same_worker = |k: &Known| past.failed_at.iter().any(|(id, _)| *id == k.worker);

@@ -1,16 +1,18 @@
 //! What must hold, derived from messages alone: no rule asks a state machine what it thinks.
 //!
 //! `Checks` follows what the scheduler is told and what it asks for. `adoption` has the rules of what an earlier
-//! coordinator dispatched, `attempts` the rules of leases, credit and
-//! retries, `requests` those of verdicts, deadlines and pruning, `workers` those of each worker.
+//! coordinator dispatched, `attempts` those of leases, credit and retries, `requests` those of verdicts, deadlines and
+//! pruning, `opinions` those of second opinions, `workers` those of each worker.
 
 mod adoption;
 mod attempts;
+mod opinions;
 mod requests;
 mod workers;
 
 pub use workers::WorkerChecks;
 
+use super::setup::host_name;
 use pvf_scheduler::{Command, Delivery, Event, Notice, Policy};
 use pvf_shared::{
     artifact::StoredArtifact,
@@ -84,6 +86,8 @@ struct Past {
     reported: (u32, u32),
     /// It may have failed at a worker where it was only staged: messages do not tell where it should go next.
     uncertain: bool,
+    /// Machines that have decided it.
+    decided_on: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -122,10 +126,23 @@ pub struct Checks {
     /// When each from was heard of last, and after how much silence its requests may be dropped.
     heard: HashMap<ClientId, Timestamp>,
     client_silence: Duration,
+    /// Disputes, and some invalid verdicts, have second opinions.
+    cross_checks: bool,
+    /// The machine whose workers may be wrong.
+    liar: Option<String>,
+    /// Wrong verdicts of that machine.
+    pub lies: u64,
+    /// The machine of each worker that there ever was.
+    hosts: HashMap<WorkerId, String>,
 }
 
 impl Checks {
-    pub fn new(timing: ProtocolTimeouts, policy: &Policy, engines: usize, now: Timestamp) -> Self {
+    pub fn new(
+        timing: ProtocolTimeouts,
+        policy: &Policy,
+        (engines, liar): (usize, Option<u32>),
+        now: Timestamp,
+    ) -> Self {
         Self {
             timing,
             ahead: policy.ahead,
@@ -153,6 +170,10 @@ impl Checks {
             engines,
             heard: HashMap::new(),
             client_silence: policy.client_silence,
+            cross_checks: policy.cross_check.dispute,
+            liar: liar.map(host_name),
+            lies: 0,
+            hosts: HashMap::new(),
         }
     }
 
@@ -211,6 +232,7 @@ impl Checks {
             Event::Hello { worker, hello, .. } => {
                 let (worker, hello) = (*worker, hello.clone());
                 self.on_described(worker, &hello, now);
+                self.hosts.insert(worker, hello.host.clone());
                 let known =
                     self.fleet.entry(worker).or_insert(Known { worker, hello, heard: now, stopping: HashSet::new() });
                 known.heard = now;

@@ -3,6 +3,7 @@
 use super::{
     super::truth::{CandidateTruth, CodeTruth, candidate, candidate_of, code, number_of},
     Checks, Live, RequestKey,
+    opinions::is_wrong,
 };
 use pvf_shared::{
     blob::BlobRef,
@@ -10,7 +11,7 @@ use pvf_shared::{
     ids::{ArtifactId, Attempt, FencingToken, JobId, RequestId},
     job::AttemptEnd,
     time::Timestamp,
-    verdict::{AmbiguousReason, Outcome, PrepareError},
+    verdict::{AmbiguousReason, InternalError, Outcome, PrepareError},
     wire::{MAX_ATTEMPTS_SHOWN, Submission, Verdict, Work, WorkerKind},
 };
 use std::collections::HashSet;
@@ -71,11 +72,12 @@ impl Checks {
         let live = self.live.remove(&key);
         let live = live.unwrap_or_else(|| panic!("a verdict for {key:?}, which was not accepted or has ended"));
         self.check_truth(&live, verdict, now);
+        self.check_opinions(&live, verdict);
         check_usage(verdict);
         self.verdicts.insert(key, verdict.clone());
     }
 
-    fn check_truth(&self, live: &Live, verdict: &Verdict, now: Timestamp) {
+    fn check_truth(&mut self, live: &Live, verdict: &Verdict, now: Timestamp) {
         let n = number_of(live.code);
         let code = code(n);
         let number = match &live.work {
@@ -83,13 +85,17 @@ impl Checks {
             Work::Precheck | Work::HeadsUp { .. } => None,
         };
         match &verdict.outcome {
+            Outcome::Valid(_) | Outcome::Invalid(_) if self.may_be_wrong(verdict) => {
+                self.lies += u64::from(is_wrong(&verdict.outcome, number.expect("an execution")));
+            }
+            Outcome::Internal(InternalError::Disagreement(_)) => {}
             Outcome::Valid(BlobRef::Inline(result)) => {
                 let word = |at: usize| u64::from_le_bytes(result[at..at + 8].try_into().expect("eight bytes"));
                 assert_eq!(u64::from(number.expect("an execution")), word(0), "the result of another candidate");
                 assert_eq!(number.map(candidate), Some(CandidateTruth::Valid), "wrongly valid");
                 let attempt = (FencingToken(word(8)), JobId(word(16)), word(24) as Attempt);
                 assert!(
-                    self.accepted.contains(&attempt),
+                    self.cross_checks || self.accepted.contains(&attempt),
                     "the result of attempt {attempt:?}, which had no valid lease"
                 );
                 assert_eq!(code, CodeTruth::Good);

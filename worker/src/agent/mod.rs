@@ -20,10 +20,11 @@ mod shell;
 mod transfers;
 
 use crate::{
+    machine::host_identity,
     metrics::WorkerMetrics,
     sandbox::Report,
     supervise::JobRunner,
-    wasm::{CpuBaseline, engine_id},
+    wasm::{CpuBaseline, engine_id, host_functions_version},
 };
 pub use cache::TriedFolder;
 use cache::{ArtifactCache, CacheSettings};
@@ -31,6 +32,7 @@ use context::JobContext;
 use pvf_shared::{
     bus::{BusError, SharedBus},
     config::{ProtocolTimeouts, inline_max_on},
+    host::HostIdentity,
     http::Http,
     ids::FleetName,
     pull::{ResultLimits, Results},
@@ -71,8 +73,10 @@ pub struct WorkerConfig {
     pub secure: bool,
     /// CPU features that compiled code may use.
     pub baseline: CpuBaseline,
-    /// Name of the machine.
+    /// Name of the machine, for people.
     pub host: String,
+    /// What tells the machine from others.
+    pub identity: HostIdentity,
     /// Spare forks of each template in use.
     pub spares: u32,
     /// How long running jobs may go on when the worker is asked to end: at most this, and no longer than the wall-clock
@@ -103,6 +107,7 @@ impl WorkerConfig {
             secure: false,
             baseline: CpuBaseline::of_this_machine(),
             host: host.trim().to_owned(),
+            identity: host_identity(),
             spares: slots.min(MAX_SPARES),
             drain: MAX_WAIT,
             cache_dir: default_cache_dir(),
@@ -173,7 +178,9 @@ impl Worker {
             slots: config.slots,
             engine,
             host: config.host,
+            identity: config.identity,
             version: env!("CARGO_PKG_VERSION").into(),
+            host_functions: host_functions_version(),
             cpu_baseline: config.baseline.to_string(),
             security: runner.sandbox().status(),
             holds: vec![],

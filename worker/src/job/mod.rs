@@ -28,6 +28,7 @@ use std::{fs::File, io::Write as _, os::fd::OwnedFd};
 /// the first call in `main` of every executable that runs jobs. `H` are host functions beyond those of consensus, `()`
 /// for none.
 pub fn run_job_if_asked<H: HostFunctions>() {
+    crate::wasm::declare_extra::<H>();
     let role = std::env::args_os().nth(1);
     let result = match role.as_deref().and_then(|role| role.to_str()) {
         Some(PREPARE) => begin(name::PREPARE).and_then(|(request, to)| prepare::run::<H>(&request, to)),

@@ -1,9 +1,9 @@
 //! The host functions that a guest can import, and their access to the guest's memory and heap.
 
-use pvf_shared::{params::ExecutorParams, record::Backtrace};
+use pvf_shared::{ids::blake2b_256, params::ExecutorParams, record::Backtrace};
 use sc_allocator::FreeingBumpHeapAllocator;
 use sp_wasm_interface::{Function, FunctionContext, HostFunctionRegistry, HostFunctions, Pointer, WordSize};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 use wasmtime::{AsContext, AsContextMut, Caller, FuncType, IntoFunc, Linker, Memory};
 
 /// Host functions that every guest may import. Consensus.
@@ -26,6 +26,27 @@ pub fn host_functions(params: &ExecutorParams) -> Vec<&'static dyn Function> {
         functions.extend(Rfc163HostFunctions::host_functions());
     }
     functions
+}
+
+/// Host functions that this program has beyond those of consensus.
+static EXTRA: OnceLock<fn() -> Vec<&'static dyn Function>> = OnceLock::new();
+
+/// This program has these host functions beyond those of consensus.
+pub(crate) fn declare_extra<H: HostFunctions>() {
+    EXTRA.get_or_init(|| H::host_functions);
+}
+
+/// Names the host functions of this program: the version of the library that implements them, and a hash of all their
+/// names and signatures. For records: no decision depends on it.
+pub fn host_functions_version() -> String {
+    let mut functions = PvfHostFunctions::host_functions();
+    functions.extend(Rfc163HostFunctions::host_functions());
+    functions.extend(EXTRA.get().map(|extra| extra()).unwrap_or_default());
+    let mut texts: Vec<_> = functions.iter().map(|f| format!("{} {:?}\n", f.name(), f.signature())).collect();
+    texts.sort_unstable();
+    let digest = blake2b_256(&[texts.concat().as_bytes()]);
+    let hash: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sp-io {}, {hash}", env!("PVF_SP_IO_VERSION"))
 }
 
 /// Host state of one instance.

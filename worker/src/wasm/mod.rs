@@ -16,6 +16,7 @@ mod start_section;
 
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id, engines_up_to};
-pub use host_functions::host_functions;
+pub(crate) use host_functions::declare_extra;
+pub use host_functions::{host_functions, host_functions_version};
 pub use instance::{Call, CallError, ExecutionEngine, Ready, Runtime};
 pub use pvf_shared::store::seal::Compiled;

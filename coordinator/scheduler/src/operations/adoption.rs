@@ -152,12 +152,11 @@ fn is_unused(core: &Core, job: JobId) -> bool {
 /// Whether a job has had this attempt and given it up, because its worker was silent: it may be reported late, as any
 /// other.
 fn was_given_up(core: &Core, id: WorkerId, at: AttemptKey) -> bool {
-    let lost = match (core.executions.get(at.job), core.preparations.get(&at.job)) {
-        (Some(execution), _) => &execution.lost,
-        (None, Some(task)) => &task.lost,
-        (None, None) => return false,
-    };
-    lost.contains(&(at.attempt, id))
+    match (core.executions.get(at.job), core.preparations.get(&at.job)) {
+        (Some(execution), _) => execution.lost_at(at.attempt, id).is_some(),
+        (None, Some(task)) => task.lost.contains(&(at.attempt, id)),
+        (None, None) => false,
+    }
 }
 
 /// Whether an execution may adopt an attempt: it was not dispatched yet.

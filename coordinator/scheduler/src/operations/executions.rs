@@ -3,7 +3,7 @@
 use crate::{
     core::{BackgroundTask, Core, Out},
     keys::{AttemptKey, RequestKey, Spot, Waiter},
-    operations::{preparations, workers},
+    operations::{opinions, preparations, workers},
     tables::{Execution, ExecutionEvent, ExecutionState, RequestTarget, Timer},
     time::Timestamp,
 };
@@ -143,6 +143,7 @@ pub(crate) fn rename(core: &mut Core, from: JobId, to: JobId) {
 /// Removes an execution that was withdrawn or is over. Returns the requests that waited for it.
 pub(crate) fn remove(core: &mut Core, job: JobId) -> Option<SmallVec<[RequestKey; 1]>> {
     let execution = core.executions.remove(job)?;
+    opinions::clear_timer(&mut core.timers, job, execution.opinions.first());
     let (user, kind) = execution.charged;
     core.clients.release_bytes(user, kind, execution.bytes);
     core.specs.release(&execution.context.spec);

@@ -17,7 +17,7 @@ pub(crate) fn note_failure(core: &mut Core, out: &mut Out, ended: &EndedAttempt,
     core.workers.pause(&worker, until);
     core.timers.set(Timer::WorkerPause(worker), until);
     out.counts.workers_paused += 1;
-    out.notice(Notice::WorkerPaused { worker, host: ended.site.host.to_string(), pause, why });
+    out.notice(Notice::WorkerPaused { worker, host: ended.site.origin.host_name.to_string(), pause, why });
 }
 
 /// An attempt reported a failure that is not the candidate's. A missing input or artifact says nothing about the
@@ -34,6 +34,7 @@ pub(crate) fn note_internal(
         InternalError::Bus(_)
         | InternalError::Store(_)
         | InternalError::Kernel(_)
-        | InternalError::WorkerDraining(_) => note_failure(core, out, ended, error.to_string(), now),
+        | InternalError::WorkerDraining(_)
+        | InternalError::Disagreement(_) => note_failure(core, out, ended, error.to_string(), now),
     }
 }

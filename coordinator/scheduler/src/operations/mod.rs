@@ -6,6 +6,7 @@ pub(crate) mod clients;
 pub(crate) mod executions;
 pub(crate) mod health;
 pub(crate) mod leases;
+pub(crate) mod opinions;
 pub(crate) mod preparations;
 pub(crate) mod requests;
 pub(crate) mod workers;

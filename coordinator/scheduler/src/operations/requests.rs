@@ -19,7 +19,8 @@ use std::{sync::Arc, time::Duration};
 /// accepted, or after a time in which the bus carried nothing.
 const ASKED_WITHIN: Duration = Duration::from_secs(600);
 
-/// How something ended, with everything that the verdict says about it but the usage of executions.
+/// How something ended, with everything that the verdict says about it but the usage of executions and a second
+/// opinion.
 pub(crate) fn completion(
     core: &Core,
     context: &JobContext,
@@ -43,6 +44,7 @@ pub(crate) fn completion(
             preparation: artifact.and_then(|artifact| artifact.made.as_ref()).map(|made| made.usage),
             executions: Vec::new(),
         },
+        second_opinion: None,
     }
 }
 
@@ -68,6 +70,7 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, key: RequestKey, completion
         worker: completion.worker,
         attempts: completion.attempts,
         usage: completion.usage.clone(),
+        second_opinion: completion.second_opinion.clone(),
     });
     if let Some(client) = client {
         let end = deadline.max(now).after(ASKED_WITHIN);

@@ -15,7 +15,9 @@ pub use admission::check;
 pub(crate) use admission::{admission_limit, check_kind, class_and_bytes, execute_bytes, session_limit};
 pub(crate) use execute_queue::ExecuteQueue;
 pub(crate) use holders::{HOLDERS_LOOK_AHEAD, choose_holders};
-pub(crate) use placement::{DISPATCHES, Waits, choose_engine, choose_worker, elsewhere, least_loaded, staged_rank};
+pub(crate) use placement::{
+    Before, DISPATCHES, Waits, choose_engine, choose_worker, elsewhere, least_loaded, staged_rank,
+};
 pub(crate) use prepare_queue::PrepareQueue;
 pub(crate) use relevance::{execution_relevance, request_relevance};
 pub(crate) use retries::{

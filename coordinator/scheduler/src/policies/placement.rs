@@ -4,7 +4,7 @@
 //! artifact warm, then on disk, then the artifact's rendezvous owners, then the least loaded one.
 
 use crate::{
-    keys::{ArtifactKey, EngineKey, ExcludedWorkers},
+    keys::{ArtifactKey, EngineKey, ExcludedWorkers, HostKey},
     policies::ExecuteQueue,
     tables::{Artifact, ArtifactState, Artifacts, OWNERS, Owners, Pool, PvfSpec, WorkerIndex, Workers, fnv1a},
 };
@@ -125,24 +125,51 @@ enum Distance {
     OtherHost,
 }
 
-/// A worker for a job that failed elsewhere: on another machine if there is one, else another worker if there is one,
-/// even if the job has to wait for it.
-pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers, waits: Waits) -> Option<WorkerId> {
-    let distance = distance(workers, pool, excluded, waits);
-    let fits = |id: &WorkerId| match distance {
-        Distance::Anywhere => true,
-        Distance::OtherWorker => excluded.iter().all(|site| site.worker != *id),
-        Distance::OtherHost => {
-            workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host != worker.host))
-        }
+/// Where a job was that is to go elsewhere now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before<'a> {
+    /// Where it failed.
+    pub(crate) failed_at: &'a ExcludedWorkers,
+    /// The machine that has decided it, if it is to be decided once more: it never goes back there.
+    pub(crate) decided_on: Option<HostKey>,
+}
+
+impl Before<'_> {
+    /// Whether a worker on this machine may have it at all.
+    fn allows(&self, host: HostKey) -> bool {
+        self.decided_on != Some(host)
+    }
+
+    fn failed_on(&self, host: HostKey) -> bool {
+        self.failed_at.iter().any(|site| site.host() == host)
+    }
+}
+
+/// A worker for a job that failed elsewhere, or is to be decided once more: on another machine if there is one, else
+/// another worker if there is one, even if the job has to wait for it.
+pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, before: Before<'_>, waits: Waits) -> Option<WorkerId> {
+    let distance = distance(workers, pool, before, waits);
+    let fits = |id: &WorkerId| {
+        let Some(host) = workers.get(id).map(|worker| worker.host()) else { return false };
+        before.allows(host)
+            && match distance {
+                Distance::Anywhere => true,
+                Distance::OtherWorker => before.failed_at.iter().all(|site| site.worker != *id),
+                Distance::OtherHost => !before.failed_on(host),
+            }
     };
     let near = pool.free().take(RETRY_LOOK_AHEAD).chain(pool.stageable().take(RETRY_LOOK_AHEAD)).find(fits);
-    if near.is_some() || distance != Distance::OtherHost {
+    if near.is_some() || (distance != Distance::OtherHost && before.decided_on.is_none()) {
         return near;
     }
     // All that were looked at are on the machines to be avoided.
-    let others = pool.on_other_hosts(excluded).take(RETRY_LOOK_AHEAD_ELSEWHERE);
-    let with_room = others.filter_map(|id| match workers.get(&id)?.index() {
+    let is_near = |host| before.failed_on(host) && distance == Distance::OtherHost;
+    with_room(workers, pool.on_hosts(|host| before.allows(host) && !is_near(host)).filter(fits))
+}
+
+/// The one of the first of these that has the most room.
+fn with_room(workers: &Workers, these: impl Iterator<Item = WorkerId>) -> Option<WorkerId> {
+    let with_room = these.take(RETRY_LOOK_AHEAD_ELSEWHERE).filter_map(|id| match workers.get(&id)?.index() {
         WorkerIndex::Free(load) => Some((false, load, id)),
         WorkerIndex::Stageable(staged) => Some((true, staged, id)),
         WorkerIndex::None => None,
@@ -150,21 +177,21 @@ pub(crate) fn elsewhere(workers: &Workers, pool: &Pool, excluded: &ExcludedWorke
     with_room.min().map(|(_, _, id)| id)
 }
 
-fn distance(workers: &Workers, pool: &Pool, excluded: &ExcludedWorkers, waits: Waits) -> Distance {
-    let is_other_host = |host: &str| excluded.iter().all(|site| *site.host != *host);
+fn distance(workers: &Workers, pool: &Pool, before: Before<'_>, waits: Waits) -> Distance {
+    let is_other_host = |host: HostKey| before.allows(host) && !before.failed_on(host);
     let awaited = || {
-        let members = pool.members().filter_map(|id| workers.get(id));
+        let members = pool.members().filter_map(|id| workers.get(id)).filter(|worker| before.allows(worker.host()));
         members.filter(|worker| waits == Waits::AlsoForPaused || worker.health().paused_until().is_none())
     };
     let has_other_host = match (pool.paused(), waits) {
         (0, _) | (_, Waits::AlsoForPaused) => pool.hosts().any(is_other_host),
-        (_, Waits::ForUnpaused) => awaited().any(|worker| is_other_host(&worker.host)),
+        (_, Waits::ForUnpaused) => awaited().any(|worker| is_other_host(worker.host())),
     };
-    if excluded.is_empty() {
+    if before.failed_at.is_empty() {
         Distance::Anywhere
     } else if has_other_host {
         Distance::OtherHost
-    } else if awaited().any(|worker| excluded.iter().all(|site| site.worker != worker.id)) {
+    } else if awaited().any(|worker| before.failed_at.iter().all(|site| site.worker != worker.id)) {
         Distance::OtherWorker
     } else {
         Distance::Anywhere

@@ -64,7 +64,7 @@ fn suspect(core: &mut Core, out: &mut Out, id: WorkerId, why: String) {
         && let Some(worker) = core.workers.get(&id)
     {
         out.counts.suspected += 1;
-        out.notice(Notice::WorkerSuspect { worker: id, host: worker.host.to_string(), why });
+        out.notice(Notice::WorkerSuspect { worker: id, host: worker.host_name(), why });
     }
 }
 

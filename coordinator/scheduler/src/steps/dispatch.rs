@@ -10,7 +10,7 @@ use crate::{
         workers::{JobToSend, note_held, send_job},
     },
     policies::{
-        HOLDERS_LOOK_AHEAD, Waits, choose_holders, choose_worker, elsewhere, execution_relevance, least_loaded,
+        Before, HOLDERS_LOOK_AHEAD, Waits, choose_holders, choose_worker, elsewhere, execution_relevance, least_loaded,
         request_relevance, staged_rank,
     },
     tables::{ArtifactState, Execution, ExecutionEvent, Pool, PreparationEvent, Workers},
@@ -89,11 +89,12 @@ fn prepare_elsewhere<'a>(
     engine: EngineKey,
     excluded: &ExcludedWorkers,
 ) -> Option<WorkerId> {
+    let before = Before { failed_at: excluded, decided_on: None };
     let failed_at = |id: &WorkerId| excluded.iter().any(|site| site.worker == *id);
     let found: SmallVec<[WorkerId; 4]> =
-        pools.filter_map(|pool| elsewhere(workers, pool, excluded, Waits::ForUnpaused)).collect();
+        pools.filter_map(|pool| elsewhere(workers, pool, before, Waits::ForUnpaused)).collect();
     let is_other_host =
-        |id: &&WorkerId| workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host != worker.host));
+        |id: &&WorkerId| workers.get(id).is_some_and(|worker| excluded.iter().all(|site| site.host() != worker.host()));
     let other = found.iter().find(is_other_host).or_else(|| found.iter().find(|id| !failed_at(id)));
     let is_paused = |id: &WorkerId| workers.get(id).is_some_and(|worker| worker.health().paused_until().is_some());
     let mut members = workers.prepare_pools(engine).flat_map(Pool::members);
@@ -134,7 +135,9 @@ fn next_retry(core: &mut Core, out: &mut Out, engine: EngineKey, kind: ExecuteKi
         };
         let pool = core.workers.pool(WorkerKind::Execute, engine);
         let waits = if execution.ambiguous > 0 { Waits::AlsoForPaused } else { Waits::ForUnpaused };
-        if let Some(worker) = elsewhere(&core.workers, pool, &execution.excluded, waits) {
+        let decided_on = execution.opinions.first().map(|first| first.decision.site.host());
+        let before = Before { failed_at: &execution.excluded, decided_on };
+        if let Some(worker) = elsewhere(&core.workers, pool, before, waits) {
             return Some(NextExecution { engine, kind, spot, worker });
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     core::{BackgroundTask, Core, Out},
     keys::{RequestKey, Waiter},
     operations::{
-        executions,
+        executions, opinions,
         requests::{answer, completion, remove},
     },
     tables::{ExecutionState, Made, RequestTarget},
@@ -38,6 +38,7 @@ pub(crate) struct PreparationEnd {
 /// An execution ends: all its requests get the verdict.
 pub(crate) fn execution(core: &mut Core, out: &mut Out, end: ExecutionEnd, now: Timestamp) {
     let ExecutionEnd { job, outcome, worker } = end;
+    let (outcome, worker, second_opinion) = opinions::settle(core, out, job, (outcome, worker));
     let Some(execution) = core.executions.get(job) else {
         return out.inconsistent(format_args!("execution {job} ends and is not known"));
     };
@@ -46,6 +47,7 @@ pub(crate) fn execution(core: &mut Core, out: &mut Out, end: ExecutionEnd, now: 
     }
     let mut completion = completion(core, &execution.context, outcome, worker, execution.begun());
     completion.usage.executions = execution.reported.to_vec();
+    completion.second_opinion = second_opinion;
     let Some(waiters) = executions::remove(core, job) else { return };
     if waiters.len() <= ANSWERED_AT_ONCE {
         for request in waiters {
@@ -102,8 +104,10 @@ pub(crate) fn end_request(
             // Without the execution the request's verdict is among the background tasks already.
             let Some(execution) = core.executions.get(job) else { return };
             let completion = outcome.map(|outcome| {
-                let mut completion = completion(core, &execution.context_at(now), outcome, None, execution.begun());
+                let (outcome, worker, record) = opinions::end_of_request(out, job, execution, outcome);
+                let mut completion = completion(core, &execution.context_at(now), outcome, worker, execution.begun());
                 completion.usage.executions = execution.reported.to_vec();
+                completion.second_opinion = record;
                 completion
             });
             leave_execution(core, out, job, key, now);

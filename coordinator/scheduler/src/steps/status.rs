@@ -46,7 +46,7 @@ fn workers(core: &Core, host: Option<&str>, now: Timestamp) -> Vec<WorkerStatus>
         .engines()
         .flat_map(|engine| [WorkerKind::Prepare, WorkerKind::Execute].map(|kind| core.workers.pool(kind, engine)));
     let all = pools.flat_map(Pool::members).filter_map(|id| core.workers.get(id));
-    all.filter(|worker| host.is_none_or(|host| *worker.host == *host))
+    all.filter(|worker| host.is_none_or(|host| worker.hello.host == host))
         .take(MAX_LISTED)
         .map(|worker| status(worker, now))
         .collect()

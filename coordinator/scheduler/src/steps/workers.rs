@@ -229,7 +229,7 @@ pub(crate) fn on_goodbye(core: &mut Core, out: &mut Out, id: WorkerId, reply: Op
     out.reply(reply, Answer::Worker(WorkerReply::Ack));
     let Some(worker) = core.workers.remove(&id) else { return };
     out.counts.workers_left += 1;
-    let (host, jobs) = (worker.host.to_string(), worker.jobs.len() as u32);
+    let (host, jobs) = (worker.host_name(), worker.jobs.len() as u32);
     out.notice(Notice::WorkerLeft { worker: id, host, jobs });
     give_up_jobs(core, out, *worker, Gone::Deregistered);
 }
@@ -249,7 +249,7 @@ pub(crate) fn on_silence(core: &mut Core, out: &mut Out, id: WorkerId, now: Time
     }
     let Some(worker) = core.workers.remove(&id) else { return };
     out.counts.workers_lost += 1;
-    let (host, jobs) = (worker.host.to_string(), worker.jobs.len() as u32);
+    let (host, jobs) = (worker.host_name(), worker.jobs.len() as u32);
     out.notice(Notice::WorkerLost { worker: id, host, jobs, silent: now.since(worker.heard) });
     give_up_jobs(core, out, *worker, Gone::Lost);
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     collections::ShardedMap,
-    keys::{AttemptSite, ExcludedWorkers, LostAttempts, RequestKey, Spot, UserKey},
-    tables::{lifecycle::IllegalTransition, reported::ReportedAttempts, requests::JobContext},
+    keys::{AttemptSite, ExcludedWorkers, RequestKey, Spot, UserKey},
+    tables::{lifecycle::IllegalTransition, opinions::Opinions, reported::ReportedAttempts, requests::JobContext},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -112,12 +112,14 @@ pub(crate) struct Execution {
     /// The artifact that the last attempt was given.
     pub(crate) used: Option<ArtifactInfo>,
     pub(crate) excluded: ExcludedWorkers,
-    pub(crate) lost: LostAttempts,
+    /// Attempts that were lost without a report, and where: a late report of one may still decide.
+    pub(crate) lost: Vec<(Attempt, AttemptSite)>,
     pub(crate) ambiguous: u32,
     /// Where the last ambiguous attempt was.
     pub(crate) ambiguous_at: Option<Box<AttemptSite>>,
     pub(crate) infra_failures: u32,
     pub(crate) reported: ReportedAttempts,
+    pub(crate) opinions: Opinions,
 }
 
 /// What an execution is made of.
@@ -155,6 +157,7 @@ impl Execution {
             ambiguous_at: None,
             infra_failures: 0,
             reported: ReportedAttempts::default(),
+            opinions: Opinions::None,
         }
     }
 
@@ -189,6 +192,11 @@ impl Execution {
     /// Attempts that began.
     pub(crate) fn begun(&self) -> u32 {
         self.attempts - self.not_begun
+    }
+
+    /// Where an attempt was that was lost at this worker.
+    pub(crate) fn lost_at(&self, attempt: Attempt, worker: WorkerId) -> Option<&AttemptSite> {
+        self.lost.iter().find(|(lost, site)| (*lost, site.worker) == (attempt, worker)).map(|(_, site)| site)
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -7,8 +7,10 @@ mod executions;
 mod health;
 mod held;
 mod held_slots;
+mod hosts;
 mod known_attempts;
 mod lifecycle;
+mod opinions;
 mod pool;
 mod prechecks;
 mod preparations;
@@ -28,6 +30,7 @@ pub(crate) use artifacts::{Artifact, ArtifactEvent, ArtifactState, Artifacts, Ma
 pub(crate) use clients::{Client, Clients, MAX_CLIENTS, RequestClass};
 pub(crate) use executions::{Execution, ExecutionEvent, ExecutionState, Executions, NewExecution};
 pub(crate) use lifecycle::IllegalTransition;
+pub(crate) use opinions::{Decision, FirstOpinion, Opinions};
 pub(crate) use pool::{Pool, fnv1a};
 pub(crate) use prechecks::{PrecheckAnswer, PrecheckTerms};
 pub(crate) use preparations::{Preparation, PreparationEvent, PreparationState, Preparations};

@@ -1,7 +1,7 @@
 //! The workers of one kind and one engine, indexed by load, so that dispatching does not look at all of them.
 
 use crate::{
-    keys::{ExcludedWorkers, StagedRank},
+    keys::{HostKey, StagedRank},
     tables::slot::{Slot, SlotState, WorkerIndex},
 };
 use pvf_proto::identity::WorkerId;
@@ -14,7 +14,7 @@ pub(crate) struct Pool {
     /// The same with their hashes for placement, in no particular order.
     hashes: Vec<(WorkerId, u64)>,
     /// Workers of each machine.
-    hosts: BTreeMap<String, BTreeSet<WorkerId>>,
+    hosts: BTreeMap<HostKey, BTreeSet<WorkerId>>,
     slots: u64,
     busy: u64,
     /// Workers with a free slot, by load.
@@ -31,21 +31,21 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn join(&mut self, id: WorkerId, host: &str, slots: u32) {
+    pub(crate) fn join(&mut self, id: WorkerId, host: HostKey, slots: u32) {
         self.members.insert(id);
         self.hashes.push((id, fnv1a(id.session.into_bytes())));
-        self.hosts.entry(host.to_owned()).or_default().insert(id);
+        self.hosts.entry(host).or_default().insert(id);
         self.slots += u64::from(slots);
         self.epoch += 1;
     }
 
-    pub(crate) fn leave(&mut self, id: WorkerId, host: &str, slots: u32) {
+    pub(crate) fn leave(&mut self, id: WorkerId, host: HostKey, slots: u32) {
         self.members.remove(&id);
         self.hashes.retain(|(other, _)| *other != id);
-        if let Some(workers) = self.hosts.get_mut(host) {
+        if let Some(workers) = self.hosts.get_mut(&host) {
             workers.remove(&id);
             if workers.is_empty() {
-                self.hosts.remove(host);
+                self.hosts.remove(&host);
             }
         }
         self.slots -= u64::from(slots);
@@ -120,14 +120,13 @@ impl Pool {
     }
 
     /// Machines with a worker of this pool.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.hosts.keys().map(String::as_str)
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = HostKey> {
+        self.hosts.keys().copied()
     }
 
-    /// Members on machines other than these.
-    pub(crate) fn on_other_hosts<'a>(&'a self, excluded: &'a ExcludedWorkers) -> impl Iterator<Item = WorkerId> + 'a {
-        let others = self.hosts.iter().filter(|(host, _)| excluded.iter().all(|site| *site.host != ***host));
-        others.flat_map(|(_, workers)| workers).copied()
+    /// Members on the machines for which this holds.
+    pub(crate) fn on_hosts(&self, holds: impl Fn(HostKey) -> bool) -> impl Iterator<Item = WorkerId> {
+        self.hosts.iter().filter(move |(host, _)| holds(**host)).flat_map(|(_, workers)| workers).copied()
     }
 
     pub(crate) fn slots(&self) -> u64 {

@@ -2,7 +2,7 @@
 //! another worker.
 
 use crate::{
-    keys::{AttemptKey, EndedAttempt},
+    keys::{AttemptKey, AttemptSite, EndedAttempt, HostKey, Origin},
     time::Timestamp,
 };
 use lru::LruCache;
@@ -22,7 +22,7 @@ const MAX_HOSTS: usize = 100;
 struct Losses {
     /// Machines on which a worker was lost while it ran it, each once: one broken machine says nothing about a
     /// validation.
-    hosts: SmallVec<[Arc<str>; 2]>,
+    hosts: SmallVec<[Arc<Origin>; 2]>,
     last: Timestamp,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Quarantine {
     by_validation: LruCache<ValidationKey, Losses>,
     /// The attempts that were lost last: a report of one of them, however late, shows that it has not killed its
     /// worker.
-    by_attempt: LruCache<(AttemptKey, WorkerId), (ValidationKey, Arc<str>)>,
+    by_attempt: LruCache<(AttemptKey, WorkerId), (ValidationKey, HostKey)>,
 }
 
 impl Default for Quarantine {
@@ -44,15 +44,15 @@ impl Default for Quarantine {
 impl Quarantine {
     /// A worker was lost while it ran this validation.
     pub(crate) fn note_death(&mut self, identity: ValidationKey, lost: &EndedAttempt, now: Timestamp) {
-        let (worker, host) = (lost.site.worker, &lost.site.host);
-        self.by_attempt.put((lost.at, worker), (identity, host.clone()));
+        let AttemptSite { worker, origin } = &lost.site;
+        self.by_attempt.put((lost.at, *worker), (identity, origin.host));
         let losses = self.by_validation.get_or_insert_mut(identity, || Losses { hosts: SmallVec::new(), last: now });
         if now.since(losses.last) > MEMORY {
             losses.hosts.clear();
         }
         losses.last = now;
-        if losses.hosts.len() < MAX_HOSTS && !losses.hosts.contains(host) {
-            losses.hosts.push(host.clone());
+        if losses.hosts.len() < MAX_HOSTS && losses.hosts.iter().all(|other| other.host != origin.host) {
+            losses.hosts.push(origin.clone());
         }
     }
 
@@ -70,7 +70,7 @@ impl Quarantine {
         if ended_by_itself {
             self.clear(&identity);
         } else if let Some(losses) = self.by_validation.peek_mut(&identity) {
-            losses.hosts.retain(|other| *other != host);
+            losses.hosts.retain(|other| other.host != host);
         }
     }
 
@@ -78,22 +78,27 @@ impl Quarantine {
     pub(crate) fn holds(&self, identity: &ValidationKey, max_deaths: u32, now: Timestamp) -> Option<Vec<String>> {
         let Losses { hosts, last } = self.by_validation.peek(identity)?;
         let full = hosts.len() as u64 >= u64::from(max_deaths) && now.since(*last) <= MEMORY;
-        full.then(|| hosts.iter().map(|host| host.to_string()).collect())
+        full.then(|| hosts.iter().map(|host| host.host_name.to_string()).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::AttemptSite;
     use pvf_proto::identity::{UserName, WorkerKind};
-    use pvf_proto::ids::JobId;
+    use pvf_proto::ids::{EngineId, JobId};
 
     /// An attempt that is lost with a worker of machine `n`.
     fn lost(n: u64) -> EndedAttempt {
         let site = AttemptSite {
             worker: WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: uuid::Uuid::nil() },
-            host: format!("host{n}").into(),
+            origin: Arc::new(Origin {
+                host: HostKey(n),
+                host_name: format!("host{n}").into(),
+                engine: EngineId::parse("e").unwrap(),
+                version: "t".into(),
+                host_functions: "f".into(),
+            }),
         };
         EndedAttempt { at: AttemptKey { job: JobId(n), attempt: 1 }, site }
     }
@@ -108,7 +113,7 @@ mod tests {
             quarantine.note_death(bad, &lost(n), at(n));
             quarantine.note_death(bad, &lost(n), at(n));
         }
-        let hosts: Vec<_> = (0..3).map(|n| lost(n).site.host.to_string()).collect();
+        let hosts: Vec<_> = (0..3).map(|n| lost(n).site.origin.host_name.to_string()).collect();
         assert_eq!((quarantine.holds(&bad, 3, at(3)), quarantine.holds(&other, 3, at(3))), (Some(hosts), None));
         assert_eq!(quarantine.holds(&bad, 3, at(3 + 3600)), None, "old losses do not count");
         quarantine.clear(&bad);

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     ClientSilence(ClientKey),
     /// An execution that did not begin is tried again.
     RetryExecution(JobId),
+    /// An execution that was decided may have found no other machine.
+    SecondOpinion(JobId),
     /// A preparation that did not begin is tried again.
     RetryPreparation(JobId),
     /// A prepare worker of this engine may not have come.

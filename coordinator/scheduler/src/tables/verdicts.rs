@@ -18,6 +18,8 @@ use std::{
 const MAX_CANCELLATIONS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// What a verdict takes up besides its result and the usage of its attempts, about.
 const VERDICT_BYTES: usize = 768;
+/// What one of two opinions takes up, about.
+const OPINION_BYTES: usize = 1024;
 
 /// Cancellations of requests that are not known, by client. At most 4,096: the oldest one goes first.
 #[derive(Debug)]
@@ -80,7 +82,8 @@ struct OfUser {
 
 fn size(verdict: &Verdict) -> usize {
     let result = if let Outcome::Valid(result) = &verdict.outcome { result.inline_len() } else { 0 };
-    VERDICT_BYTES + verdict.usage.executions.len() * size_of::<AttemptUsage>() + result
+    let opinions = verdict.second_opinion.as_ref().map_or(0, |record| record.opinions.len() * OPINION_BYTES);
+    VERDICT_BYTES + verdict.usage.executions.len() * size_of::<AttemptUsage>() + result + opinions
 }
 
 impl UnheardVerdicts {
@@ -178,6 +181,7 @@ mod tests {
             worker: None,
             attempts: 0,
             usage: VerdictUsage::default(),
+            second_opinion: None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! One worker: its state, its slots, and the artifacts that it has.
 
 use crate::{
-    keys::{ArtifactKey, AttemptKey, AttemptSite, EngineKey},
+    keys::{ArtifactKey, AttemptKey, AttemptSite, EngineKey, HostKey, Origin},
     tables::{
         health::Health,
         held::HeldArtifacts,
@@ -69,7 +69,7 @@ pub(crate) struct Worker {
     pub(crate) kind: WorkerKind,
     pub(crate) engine: EngineKey,
     pub(crate) slots: u32,
-    pub(crate) host: Arc<str>,
+    pub(crate) origin: Arc<Origin>,
     /// Its registration, for the status.
     pub(crate) hello: Box<WorkerHello>,
     /// Jobs that it has: dispatched, and neither reported nor known to be stopped.
@@ -127,7 +127,17 @@ impl Worker {
 
     /// Where it is, for retries.
     pub(crate) fn site(&self) -> AttemptSite {
-        AttemptSite { worker: self.id, host: self.host.clone() }
+        AttemptSite { worker: self.id, origin: self.origin.clone() }
+    }
+
+    /// Its machine.
+    pub(crate) fn host(&self) -> HostKey {
+        self.origin.host
+    }
+
+    /// The name of its machine, for people.
+    pub(crate) fn host_name(&self) -> String {
+        self.origin.host_name.to_string()
     }
 
     /// Whether it has an artifact; `Some(true)` if it is warm.

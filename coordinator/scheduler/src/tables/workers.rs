@@ -6,6 +6,7 @@ use crate::{
     tables::{
         health::Health,
         held::HeldArtifacts,
+        hosts::Hosts,
         known_attempts::KnownAttempts,
         lifecycle::IllegalTransition,
         pool::Pool,
@@ -22,6 +23,7 @@ use pvf_proto::{
 use smallvec::SmallVec;
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,6 +34,7 @@ pub(crate) const MAX_WORKERS: u32 = 100_000;
 #[derive(Debug)]
 pub(crate) struct Workers {
     by_id: ShardedMap<WorkerId, Box<Worker>>,
+    hosts: Hosts,
     engines: Vec<EngineId>,
     engine_keys: BTreeMap<EngineId, EngineKey>,
     pools: Vec<[Pool; 2]>,
@@ -47,6 +50,7 @@ impl Workers {
     pub(crate) fn new(staged_per_slot: u32) -> Self {
         Self {
             by_id: ShardedMap::default(),
+            hosts: Hosts::default(),
             engines: Vec::new(),
             engine_keys: BTreeMap::new(),
             pools: Vec::new(),
@@ -146,13 +150,14 @@ impl Workers {
                 }
             }
         }
-        self.pools[engine.0 as usize][id.kind as usize].join(id, &hello.host, hello.slots);
+        let origin = Arc::new(self.hosts.origin_of(&hello));
+        self.pools[engine.0 as usize][id.kind as usize].join(id, origin.host, hello.slots);
         let worker = Box::new(Worker {
             id,
             kind: id.kind,
             engine,
             slots: hello.slots,
-            host: hello.host.as_str().into(),
+            origin,
             hello: Box::new(hello),
             jobs: SmallVec::new(),
             state: WorkerState::Available,
@@ -177,7 +182,7 @@ impl Workers {
         if worker.health.paused_until().is_some() {
             pool.resume();
         }
-        pool.leave(*id, &worker.host, worker.slots);
+        pool.leave(*id, worker.host(), worker.slots);
         if worker.kind == WorkerKind::Prepare && pool.is_empty() {
             // What the workers of this engine compiled for is not known of those that come later.
             for (other, makers) in self.makers.iter_mut().enumerate() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{artifact, hello, new_client, new_worker};
+use crate::testing::{artifact, hello, new_client, new_worker, opinions};
 use pvf_scheduler::{DropReason, Gauges, RetryReason};
 use pvf_shared::{
     ids::{CodeHash, JobId, RequestId},
@@ -28,6 +28,8 @@ fn notices() -> Vec<Notice> {
         reported(Some(ExecuteKind::Dispute)),
         reported(None),
         Notice::ExecutionQuarantined { hosts: vec![], request: RequestId::new(), client, code: CodeHash([1; 32]) },
+        Notice::OpinionsDiffer { job, request: None, client: None, code: CodeHash([1; 32]), opinions: opinions() },
+        Notice::NoSecondOpinion { job, code: CodeHash([1; 32]), why: "none came".into() },
         Notice::PreparationQuarantined { artifact: artifact.clone() },
         Notice::PreparationFailed { artifact: artifact.clone(), error: PrepareError::OutOfMemory },
         Notice::ArtifactDropped { artifact, why: DropReason::Damaged },
@@ -193,6 +195,10 @@ fn every_count_of_the_scheduler_is_exported() {
         workers_lost: _,
         suspected: _,
         workers_paused: _,
+        cross_checks: _,
+        opinions_agreed: _,
+        opinions_disagreed: _,
+        opinions_missing: _,
         inconsistencies: _,
     } = Counts::default();
     let exported = TABLE.iter().filter(|family| matches!(family.source, Source::Count(_))).count();

@@ -1,6 +1,7 @@
 //! Messages of workers to the coordinator, and its answer. The worker is named by the subject, not by the message.
 
 use crate::{
+    host::HostIdentity,
     ids::{ArtifactId, Attempt, EngineId, FencingToken, JobId},
     job::{JobOutcome, JobUsage},
     keys::KeyFingerprint,
@@ -31,10 +32,17 @@ pub struct WorkerHello {
     pub slots: u32,
     /// Engine that it compiles for or can map.
     pub engine: EngineId,
-    /// Name of its machine. A retry after an ambiguous outcome prefers another machine.
+    /// Name of its machine, for people.
     pub host: String,
-    /// Version of its build, for logs and status.
+    /// What tells its machine from others: a retry after an ambiguous outcome prefers another one, and a second opinion
+    /// comes from another one. Without it the name does.
+    #[serde(default, skip_serializing_if = "HostIdentity::is_unknown")]
+    pub identity: HostIdentity,
+    /// Version of its build, for logs, status and the records of verdicts.
     pub version: String,
+    /// Names the host functions of its build and their version, for the records of verdicts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host_functions: String,
     /// CPU baseline of its compiled code, for logs. The engine id contains it as well.
     pub cpu_baseline: String,
     /// State of its sandbox.

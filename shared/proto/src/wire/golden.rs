@@ -8,6 +8,7 @@ use crate::{
     artifact::*,
     blob::*,
     candidate::{BlockDataForm, CandidateContext, ValidationParamsExtension},
+    host::HostIdentity,
     identity::{ClientId, UserName, WorkerId},
     ids::*,
     job::*,
@@ -20,6 +21,7 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use uuid::Uuid;
 
 mod held;
+mod opinions;
 mod optional;
 mod usage;
 
@@ -96,6 +98,7 @@ fn verdict(outcome: WireOutcome) -> Verdict {
         worker: Some(worker()),
         attempts: 1,
         usage: VerdictUsage::default(),
+        second_opinion: None,
     }
 }
 
@@ -235,6 +238,10 @@ fn verdicts(golden: &mut GoldenMessages) {
     let with_usage = Verdict { usage: usage(), ..verdict(Outcome::PrecheckOk) };
     golden.add("verdict with usage", &ToClient::Verdict(Box::new(with_usage)));
     golden.add("job record", &record());
+    for (name, second_opinion) in opinions::second_opinions() {
+        let verdict = Verdict { second_opinion: Some(Box::new(second_opinion)), ..verdict(Outcome::PrecheckOk) };
+        golden.add(&format!("verdict with {name}"), &ToClient::Verdict(Box::new(verdict)));
+    }
 }
 
 fn workers(golden: &mut GoldenMessages) {
@@ -244,7 +251,9 @@ fn workers(golden: &mut GoldenMessages) {
         slots: 4,
         engine: artifact().engine,
         host: "h".into(),
+        identity: HostIdentity::new(Some("m"), Some("b")),
         version: "v".into(),
+        host_functions: "f".into(),
         cpu_baseline: "x86_64-v3".into(),
         security: security(),
         holds: vec![Holding::Warm(artifact()), Holding::OnDisk(artifact())],
@@ -255,6 +264,8 @@ fn workers(golden: &mut GoldenMessages) {
         held: vec![],
     };
     let prepare = WorkerHello {
+        identity: HostIdentity::default(),
+        host_functions: String::new(),
         also_compiles_for: vec![artifact().engine],
         signs_with: Some(KeyFingerprint::Key([25; 8])),
         trusts: vec![],
@@ -294,6 +305,7 @@ fn workers(golden: &mut GoldenMessages) {
         ("missing", InternalError::ArtifactMissing(why())),
         ("draining", InternalError::WorkerDraining(why())),
         ("input", InternalError::InputBlob(why())),
+        ("disagreement", InternalError::Disagreement(why())),
     ] {
         golden.add(&format!("report prepare internal {name}"), &prepare(PrepareOutcome::Internal(error.clone())));
         golden.add(

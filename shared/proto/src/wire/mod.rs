@@ -19,6 +19,7 @@ mod from_worker;
 mod golden;
 mod held;
 mod older;
+mod opinions;
 mod pull;
 mod refusal;
 mod to_client;
@@ -37,6 +38,7 @@ pub use from_worker::{
 };
 pub use held::{HeldAttempt, HeldPreparation, HeldStage, HeldWork, MAX_HELD};
 pub use older::{refuse_older_client, refuse_older_worker};
+pub use opinions::{Opinion, OpinionResult, SecondOpinion};
 pub use pull::{CHUNK_ENVELOPE, MAX_CHUNK, Pull, PullReply, decode_pull_reply};
 pub use refusal::{CommandRefusal, WorkerRefusal};
 pub use to_client::{

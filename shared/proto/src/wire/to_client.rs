@@ -5,6 +5,7 @@ use crate::{
     ids::{ArtifactId, Attempt, CodeHash, RequestId},
     job::{AttemptEnd, JobUsage},
     verdict::WireOutcome,
+    wire::SecondOpinion,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -37,6 +38,9 @@ pub struct Verdict {
     /// What the jobs behind it used. Sent only if something is known.
     #[serde(default, skip_serializing_if = "VerdictUsage::is_empty")]
     pub usage: VerdictUsage,
+    /// What a second machine said of the candidate. Sent only if one was to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_opinion: Option<Box<SecondOpinion>>,
 }
 
 /// What the jobs behind a verdict used. It is never a reason of the verdict.

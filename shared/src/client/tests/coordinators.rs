@@ -67,6 +67,7 @@ async fn a_coordinator_that_was_replaced_is_not_heard() {
             worker: None,
             attempts: 1,
             usage: VerdictUsage::default(),
+            second_opinion: None,
         };
         f.bus.publish(&to, wire::encode_by(term(token), &ToClient::Verdict(Box::new(verdict)))).await.unwrap();
     }

@@ -154,6 +154,7 @@ impl Fixture {
             worker,
             attempts: 1,
             usage: VerdictUsage::default(),
+            second_opinion: None,
         }
     }
 

@@ -35,6 +35,11 @@ pub fn logs_and_traps() -> Vec<u8> {
     )
 }
 
+/// A guest that calls this host function, which takes and returns nothing, and traps when it is back.
+pub fn calls(function: &str) -> Vec<u8> {
+    guest(&format!(r#"(import "env" "{function}" (func $function))"#), "", "(call $function) unreachable")
+}
+
 /// A guest that returns the parent head as the new head, with watermark 0 and nothing else. It builds the result in
 /// place: the encoded head is at the start of the parameters, and the guest overwrites what follows with the rest of a
 /// result, which is eleven zeros.

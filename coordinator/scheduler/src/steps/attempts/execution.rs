@@ -10,8 +10,8 @@ use crate::{
         workers::note_held,
     },
     policies::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
-    steps::attempts::LateReport,
-    tables::{ExecutionEvent, Timer},
+    steps::attempts::{LateReport, second_opinion},
+    tables::{Decision, ExecutionEvent, Timer},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -49,10 +49,14 @@ pub(super) fn on_report(core: &mut Core, out: &mut Out, ended: EndedAttempt, out
     if matches!(outcome, ExecuteOutcome::Valid(_) | ExecuteOutcome::Invalid(_)) {
         note_success(core, out, &ended, now);
     }
-    let finish = |outcome| FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) };
+    let decision = |EndedAttempt { at, site }, outcome| Decision { at, site, outcome };
     match outcome {
-        ExecuteOutcome::Valid(result) => out.follow_up(finish(Outcome::Valid(result))),
-        ExecuteOutcome::Invalid(reason) => out.follow_up(finish(Outcome::Invalid(reason))),
+        ExecuteOutcome::Valid(result) => {
+            second_opinion::on_decision(core, out, decision(ended, Outcome::Valid(result)), now);
+        }
+        ExecuteOutcome::Invalid(reason) => {
+            second_opinion::on_decision(core, out, decision(ended, Outcome::Invalid(reason)), now);
+        }
         // Nothing of the candidate was looked at: the store or the worker is at fault.
         ExecuteOutcome::Ambiguous(AmbiguousReason::CorruptedArtifact(why)) => {
             let error = InternalError::Store(format!("the artifact does not open: {why}"));
@@ -101,15 +105,13 @@ pub(super) fn on_late_report(
     };
     // Also if its requests were answered meanwhile: later ones are not to suffer for a worker that was not killed.
     core.quarantine.note_report(at, worker, verdict.is_some());
-    let Some(execution) = core.executions.get_mut(at.job).filter(|e| e.lost.contains(&(at.attempt, worker))) else {
-        return;
-    };
+    let Some(execution) = core.executions.get_mut(at.job) else { return };
+    let Some(site) = execution.lost_at(at.attempt, worker).cloned() else { return };
     execution.reported.note(AttemptUsage { attempt: at.attempt, worker, end, usage });
     let Some(outcome) = verdict else { return };
     out.counts.late_reports += 1;
     core.quarantine.clear(&execution.identity);
-    executions::withdraw(core, out, at.job, now);
-    out.follow_up(FollowUp::FinishExecution { job: at.job, outcome, worker: Some(worker) });
+    second_opinion::on_late_decision(core, out, Decision { at, site, outcome }, now);
 }
 
 /// An attempt failed in a way that may be the candidate's or the machine's: another machine is asked once.
@@ -241,14 +243,14 @@ pub(crate) fn retry(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) 
         return out.inconsistent(format_args!("execution {job} has a timer and is not known"));
     }
     executions::withdraw(core, out, job, now);
-    out.follow_up(FollowUp::PlaceExecution(job));
+    second_opinion::place_again(core, out, job, now);
 }
 
 /// An attempt of an execution ended without a report.
 pub(super) fn on_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, loss: AttemptLoss, now: Timestamp) {
     executions::attempt_over(core, out, ended.at.job, now);
     if let (true, Some(execution)) = (loss.may_report(), core.executions.get_mut(ended.at.job)) {
-        execution.lost.push((ended.at.attempt, ended.site.worker));
+        execution.lost.push((ended.at.attempt, ended.site.clone()));
     }
     match loss {
         AttemptLoss::Returned => came_back(core, out, ended.at.job, now),

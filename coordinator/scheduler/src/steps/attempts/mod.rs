@@ -2,6 +2,7 @@
 
 mod execution;
 mod preparation;
+mod second_opinion;
 
 use crate::{
     core::{AttemptLoss, Core, Out},
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub(crate) use execution::retry as retry_execution;
 pub(crate) use preparation::retry as retry_preparation;
+pub(crate) use second_opinion::on_due as on_second_opinion_due;
 
 /// Who reports an attempt that was given up.
 struct LateReport {

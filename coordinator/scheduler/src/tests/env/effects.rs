@@ -9,6 +9,11 @@ impl Env {
         self.effects.pop_front().expect("one more effect was expected")
     }
 
+    /// The next effect, which is not taken.
+    pub(crate) fn peek(&self) -> &Effect {
+        self.effects.front().expect("one more effect was expected")
+    }
+
     pub(crate) fn expect(&mut self, effect: Effect) {
         assert_eq!(self.next(), effect);
     }
