@@ -157,7 +157,7 @@ fn lie_about_time() {
         // SAFETY: the pointer is to a live value.
         unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     }
-    reply(&[&[0; 4][..], EMPTY_RESULT].concat());
+    reply(&VALID_REPLY);
     exit(0)
 }
 
@@ -167,8 +167,9 @@ fn is_liar() -> bool {
     *LIAR.get_or_init(|| std::env::current_exe().is_ok_and(|path| path.to_string_lossy().contains("lying")))
 }
 
-/// The reply's length of an empty `ValidationResult`, and its encoding.
-const EMPTY_RESULT: &[u8] = &[0; 12];
+/// The reply of a job whose candidate is valid: no text, the length of the result, two claims that are not made, and an
+/// empty `ValidationResult`.
+const VALID_REPLY: [u8; 28] = *b"\0\0\0\0\x0c\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Kills every process that it can see, except itself and PID 1.
 fn kill_all() {
@@ -281,7 +282,7 @@ const OWN: [Action; 27] = [
     ("lies_about_time", lie_about_time),
     ("lies_if_it_is_a_liar", || {
         if is_liar() {
-            reply(&[&[0; 4][..], EMPTY_RESULT].concat());
+            reply(&VALID_REPLY);
             exit(0)
         }
     }),

@@ -144,3 +144,43 @@ fn line(input: &str, answer: &Answer) -> String {
 pub(crate) fn short_hex(bytes: &[u8]) -> String {
     if bytes.len() <= 24 { hex0x(bytes) } else { format!("{}… ({} bytes)", hex0x(&bytes[..20]), bytes.len()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvf_shared::{
+        identity::{UserName, WorkerId, WorkerKind},
+        ids::EngineId,
+        job::AttemptEnd,
+    };
+
+    fn opinion(host: &str, end: AttemptEnd, reason: Option<&str>) -> Opinion {
+        Opinion {
+            attempt: 1,
+            worker: WorkerId::new(WorkerKind::Execute, UserName::default()),
+            host: host.into(),
+            engine: EngineId::parse("e").unwrap(),
+            host_functions: "f".into(),
+            version: "v".into(),
+            end,
+            reason: reason.map(str::to_owned),
+            result: None,
+        }
+    }
+
+    #[test]
+    fn a_second_opinion_is_told_if_it_differs_or_is_missing() {
+        let valid = opinion("a", AttemptEnd::Valid, None);
+        let invalid = opinion("b", AttemptEnd::Invalid, Some("\u{1b}[2Jtrap"));
+        let of = |result| SecondOpinion { result, opinions: vec![valid.clone(), invalid.clone()] };
+        assert_eq!(second_opinion_line(&of(OpinionResult::Agreed)), None);
+        let differs = second_opinion_line(&of(OpinionResult::Disagreed)).unwrap();
+        assert!(differs.starts_with("machines disagree: valid at a") && differs.contains("at b"), "{differs}");
+        assert!(!differs.contains('\u{1b}'), "a bundle of anybody is shown: {differs}");
+        let missing = of(OpinionResult::Missing("none came".into()));
+        assert_eq!(second_opinion_line(&missing).as_deref(), Some("no second opinion: none came"));
+        let json = second_opinion_json(&missing);
+        assert_eq!((&json["result"], &json["why"]), (&"missing".into(), &"none came".into()));
+        assert_eq!((&json["opinions"][1]["verdict"], &json["opinions"][1]["host"]), (&"invalid".into(), &"b".into()));
+    }
+}

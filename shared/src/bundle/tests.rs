@@ -5,9 +5,11 @@ use crate::{
     candidate::{BlockDataForm, ValidationParamsExtension, ValidationResult},
     identity::{UserName, WorkerKind},
     ids::{EngineId, StorageRoot},
+    job::AttemptEnd,
     params::ExecutorParam,
     record::{Backtrace, Frame, MAX_LOG},
     verdict::{InvalidReason, PrepareError},
+    wire::{Opinion, OpinionResult},
 };
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::SystemTime};
 use uuid::Uuid;
@@ -113,6 +115,37 @@ fn bundles_round_trip_and_their_id_does_not_cover_the_notes() {
     others[6].candidate.as_mut().unwrap().block_data = Bytes::new();
     let ids: std::collections::BTreeSet<_> = others.iter().chain(&bundles).map(Bundle::id).collect();
     assert_eq!(ids.len(), others.len() + bundles.len());
+}
+
+/// Of several attempts the last one need not be the one that decided, and with two opinions two did.
+#[test]
+fn a_bundle_says_who_decided_and_what_a_second_machine_said() {
+    let worker = |n| WorkerId { session: Uuid::from_u128(n), ..notes().worker.unwrap() };
+    let of = |attempt, n| JobNote { attempt: Some(attempt), worker: worker(n), record: None, missing: None };
+    let opinion = Opinion {
+        attempt: 1,
+        worker: worker(7),
+        host: "a".into(),
+        engine: EngineId::parse("wt36-x").unwrap(),
+        host_functions: "f".into(),
+        version: "v".into(),
+        end: AttemptEnd::Invalid,
+        reason: Some("trap".into()),
+        result: None,
+    };
+    let missing = SecondOpinion { result: OpinionResult::Missing("none came".into()), opinions: vec![opinion] };
+    let mut bundle = invalid();
+    bundle.notes = Notes {
+        worker: Some(worker(7)),
+        second_opinion: Some(Box::new(missing.clone())),
+        jobs: vec![of(1, 7), of(2, 8)],
+        ..notes()
+    };
+    let read = Bundle::decode(&bytes_of(&bundle)).unwrap();
+    assert_eq!(read.deciding_job().unwrap().attempt, Some(1));
+    assert_eq!((read.answer().second_opinion, &read), (Some(Box::new(missing)), &bundle));
+    bundle.notes.worker = None;
+    assert_eq!(bundle.deciding_job().unwrap().attempt, Some(2), "none decided: the last one");
 }
 
 /// A change of these bytes is a change of the format, and needs a new version of it.

@@ -105,6 +105,8 @@ pub struct Checks {
     live: BTreeMap<RequestKey, Live>,
     cancelled: HashSet<RequestKey>,
     verdicts: HashMap<RequestKey, Verdict>,
+    /// Requests whose clients have confirmed the verdict.
+    confirmed: HashSet<RequestKey>,
     /// When each code was requested last.
     needed: HashMap<CodeHash, Timestamp>,
     suspected: HashSet<ArtifactId>,
@@ -156,6 +158,7 @@ impl Checks {
             live: BTreeMap::new(),
             cancelled: HashSet::new(),
             verdicts: HashMap::new(),
+            confirmed: HashSet::new(),
             needed: HashMap::new(),
             suspected: HashSet::new(),
             store_failed: false,
@@ -190,6 +193,7 @@ impl Checks {
         self.live.clear();
         self.cancelled.clear();
         self.verdicts.clear();
+        self.confirmed.clear();
         self.deaths.clear();
         self.link_up_since = link_up.then_some(now);
     }
@@ -262,8 +266,14 @@ impl Checks {
                 }
             }
             Event::Report { worker, report, .. } => self.on_report(*worker, report),
-            Event::Ask { client: from, .. } | Event::Leaves { client: from, .. } => {
+            Event::Leaves { client: from, .. } => drop(self.heard.insert(*from, now)),
+            Event::Ask { client: from, requests, heard, .. } => {
                 self.heard.insert(*from, now);
+                self.confirmed.extend(heard.iter().map(|id| (*id, *from)));
+                // A question that comes late, for what was confirmed meanwhile: the coordinator has forgotten it.
+                for key in requests.iter().map(|id| (*id, *from)).filter(|key| self.confirmed.contains(key)) {
+                    self.verdicts.remove(&key);
+                }
             }
             Event::LookedUp { found: Err(_), .. } => self.store_failed = true,
             Event::LookedUp { artifact, found: Ok(Some(StoredArtifact::Damaged)) } => {

@@ -1,8 +1,8 @@
 //! Second opinions: how long they are waited for, which executions are chosen, and what other rules make of them.
 
 use super::{
-    adoption::{earlier, register, two_candidates},
-    env::Env,
+    adoption::{earlier, register},
+    env::{Env, Job},
     fixtures::*,
     second_opinions::{checking, disputes, fleet, invalid, rate, result_of, why_missing},
 };
@@ -66,26 +66,44 @@ fn rates_are_parts_of_all() {
 
 /// The store hangs for the other machine, which says so with every heartbeat.
 #[test]
-fn an_attempt_that_only_fetches_is_not_waited_for_without_end() {
-    let policy = Policy { attempt_allowance: Duration::from_secs(20), ..disputes() };
-    let (mut env, first) = fleet(policy, &[2, 3], ExecuteKind::Dispute);
-    env.executed(&first, valid());
-    let second = env.dispatched();
-    let other = if second.worker == worker(2) { 2 } else { 3 };
-    let mut seconds = 0;
-    while !env.has_effects() {
-        seconds += 1;
-        assert!(seconds < 200, "the second opinion is waited for without end");
-        env.pass(Duration::from_secs(1));
-        env.heartbeat_fetching(other, &[&second]);
-        env.heartbeat(5 - other);
+fn attempts_that_only_fetch_are_not_waited_for_without_end() {
+    for cancelled in [false, true] {
+        let policy = Policy { attempt_allowance: Duration::from_secs(20), ..disputes() };
+        let (mut env, first) = fleet(policy, &[2, 3], ExecuteKind::Dispute);
+        env.executed(&first, valid());
+        let second = env.dispatched();
+        // Four times the CPU limit of 12 s and the allowance: its lease is over.
+        assert_eq!(fetch_until_something_happens(&mut env, &second), 1 + 48 + 20);
+        env.cancel_of(&second);
+        if !cancelled {
+            // Its slot is taken, so it is not tried again.
+            assert_eq!(fetch_until_something_happens(&mut env, &second), 1);
+            assert!(why_missing(&env.verdict()).contains("within 10 s"));
+            continue;
+        }
+        env.delivered(&second, Command::Cancel, Delivery::Taken);
+        let again = env.dispatched();
+        // Ten seconds in which an attempt may begin, and as long as a lease in which it may end.
+        assert_eq!(fetch_until_something_happens(&mut env, &again), 10 + 48 + 20 - 69);
+        env.cancel_of(&again);
+        let verdict = env.verdict();
+        assert!(is_valid(&verdict.outcome) && why_missing(&verdict).contains("not ended in time"), "{verdict:?}");
+        env.delivered(&again, Command::Cancel, Delivery::Taken);
     }
-    // Ten seconds in which it may begin, and four times the CPU limit of 12 s and the allowance in which it may end.
-    assert_eq!(seconds, 10 + 48 + 20);
-    env.cancel_of(&second);
-    let verdict = env.verdict();
-    assert!(is_valid(&verdict.outcome) && why_missing(&verdict).contains("not ended in time"), "{verdict:?}");
-    env.delivered(&second, Command::Cancel, Delivery::Taken);
+}
+
+/// After how many seconds the scheduler asks for something, while this job is being fetched.
+fn fetch_until_something_happens(env: &mut Env, job: &Job) -> u64 {
+    let at = if job.worker == worker(2) { 2 } else { 3 };
+    (1..200)
+        .find(|_| {
+            env.pass(Duration::from_secs(1));
+            env.heartbeat_fetching(at, &[job]);
+            env.heartbeat(5 - at);
+            env.ask(1, &[1]);
+            env.has_effects()
+        })
+        .expect("the second opinion is waited for without end")
 }
 
 #[test]
@@ -111,7 +129,7 @@ fn a_request_that_expires_meanwhile_gets_the_first_opinion() {
 /// A coordinator does not know what an earlier one was told: an attempt that it adopts gives the first opinion.
 #[test]
 fn an_adopted_attempt_at_a_dispute_has_a_second_opinion() {
-    let [job, _] = earlier(two_candidates());
+    let [job, _] = earlier([1, 2].map(|n| candidate(ExecuteKind::Dispute, n)));
     let mut env = Env::with(disputes());
     register(&mut env, 2, &job, HeldStage::Running);
     env.worker(3, WorkerKind::Execute, 1);
@@ -131,13 +149,16 @@ fn an_adopted_attempt_at_a_dispute_has_a_second_opinion() {
 /// The first opinion is the answer, whatever the candidate does to other machines; a later request is told.
 #[test]
 fn machines_that_are_lost_in_the_second_attempt_count_for_the_quarantine() {
-    let policy = Policy { max_deaths: 1, ..disputes() };
-    let (mut env, first) = fleet(policy, &[2, 3], ExecuteKind::Dispute);
+    let mut env = Env::with(Policy { max_deaths: 1, ..disputes() });
+    [2, 3].into_iter().for_each(|n| env.worker(n, WorkerKind::Execute, 1));
+    env.submit(1, 1, candidate(ExecuteKind::Dispute, 1));
+    env.looked_up(1, Some(StoredArtifact::Prepared(info(1))));
+    let first = env.dispatched();
     env.executed(&first, valid());
     let second = env.dispatched();
     let left = if second.worker == worker(2) { 3 } else { 2 };
     env.pass_with_heartbeats(&[left], 10);
     assert!(is_valid(&env.verdict_of(1)));
-    env.submit(2, 1, execute(ExecuteKind::Dispute));
+    env.submit(2, 1, candidate(ExecuteKind::Dispute, 1));
     assert_eq!(env.verdict_of(2), Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath));
 }

@@ -60,7 +60,7 @@ fn the_table_keeps_the_rules_for_names_and_labels() {
         assert!(known && !family.name.ends_with("_total"), "{}", family.name);
         assert!(!family.help.is_empty() && !family.unit.is_empty(), "{}", family.name);
         for label in family.labels {
-            assert!(["kind", "queue", "state", "reason"].contains(label), "{}: {label}", family.name);
+            assert!(["kind", "queue", "state", "reason", "result"].contains(label), "{}: {label}", family.name);
         }
     }
     names.sort_unstable();
@@ -202,5 +202,5 @@ fn every_count_of_the_scheduler_is_exported() {
         inconsistencies: _,
     } = Counts::default();
     let exported = TABLE.iter().filter(|family| matches!(family.source, Source::Count(_))).count();
-    assert_eq!(exported, 26);
+    assert_eq!(exported, 27);
 }

@@ -251,9 +251,9 @@ fn workers(golden: &mut GoldenMessages) {
         slots: 4,
         engine: artifact().engine,
         host: "h".into(),
-        identity: HostIdentity::new(Some("m"), Some("b")),
+        identity: HostIdentity::default(),
         version: "v".into(),
-        host_functions: "f".into(),
+        host_functions: String::new(),
         cpu_baseline: "x86_64-v3".into(),
         security: security(),
         holds: vec![Holding::Warm(artifact()), Holding::OnDisk(artifact())],
@@ -264,14 +264,15 @@ fn workers(golden: &mut GoldenMessages) {
         held: vec![],
     };
     let prepare = WorkerHello {
-        identity: HostIdentity::default(),
-        host_functions: String::new(),
         also_compiles_for: vec![artifact().engine],
         signs_with: Some(KeyFingerprint::Key([25; 8])),
         trusts: vec![],
         ..hello.clone()
     };
+    let identified =
+        WorkerHello { identity: HostIdentity::new(Some("m"), Some("b")), host_functions: "f".into(), ..hello.clone() };
     golden.add("hello", &FromWorker::Hello(hello));
+    golden.add("hello identified", &FromWorker::Hello(identified));
     golden.add("hello prepare", &FromWorker::Hello(prepare));
     let holdings = vec![Holding::Gone(artifact())];
     let draining = Heartbeat { running, draining: true, holdings, fetching: vec![] };
