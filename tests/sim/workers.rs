@@ -303,7 +303,7 @@ impl World {
         match action {
             Action::Reply { to, reply } => self.send_command_answer(to, reply),
             Action::Register(hello) => self.send(request(Request::Register), |reply| {
-                let hello = (*hello).clone();
+                let hello = hello.clone();
                 SchedulerEvent::Hello { worker: id, hello, reply }
             }),
             Action::Heartbeat(heartbeat) => self.send(request(Request::Heartbeat), |reply| {

@@ -65,7 +65,7 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
         /// Its registration.
-        hello: WorkerHello,
+        hello: Box<WorkerHello>,
         /// Where the answer goes.
         reply: Option<Subject>,
     },

@@ -63,7 +63,7 @@ async fn a_request_goes_through_the_coordinator_and_comes_back_as_a_verdict() {
     let mut worker_inbox = Inbox::of_worker(&bus, &worker).await;
     let mut client_inbox = Inbox::of_client(&bus, &client).await;
     let to_coordinator = subjects::worker_requests(&fleet(), &worker);
-    let welcome: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(hello())).await;
+    let welcome: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(Box::new(hello()))).await;
     assert!(matches!(welcome, WorkerReply::Welcome { .. }), "{welcome:?}");
     let submission = execution(b"block");
     let request = submission.id;
@@ -97,7 +97,7 @@ async fn a_request_goes_through_the_coordinator_and_comes_back_as_a_verdict() {
 async fn sizes_and_readiness_are_published_twice_a_second() {
     let running = Running::start(local_bus(1 << 20), memory_store()).await;
     let to_coordinator = subjects::worker_requests(&fleet(), &new_worker(WorkerKind::Prepare));
-    let _: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(hello())).await;
+    let _: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(Box::new(hello()))).await;
     tokio::time::advance(OBSERVATION).await;
     // Answered after the observation that is due.
     let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] };
@@ -131,7 +131,7 @@ async fn each_coordinator_has_a_higher_token_than_the_one_before() {
     let mut tokens = Vec::new();
     for _ in 0..2 {
         let running = Running::start(bus.clone(), store.clone()).await;
-        let hello = FromWorker::Hello(hello());
+        let hello = FromWorker::Hello(Box::new(hello()));
         let to = subjects::worker_requests(&fleet(), &new_worker(WorkerKind::Execute));
         let WorkerReply::Welcome { token } = running.ask(to, &hello).await else { panic!("not welcome") };
         tokens.push(token);
@@ -149,7 +149,7 @@ async fn a_coordinator_announces_its_term() {
     let message = in_time(message).await.unwrap();
     wire::decode::<Announcement>(&message.payload).unwrap();
     let to = subjects::worker_requests(&fleet(), &new_worker(WorkerKind::Execute));
-    let WorkerReply::Welcome { token } = running.ask(to, &FromWorker::Hello(hello())).await else {
+    let WorkerReply::Welcome { token } = running.ask(to, &FromWorker::Hello(Box::new(hello()))).await else {
         panic!("not welcome")
     };
     assert_eq!(wire::term_of(&message.payload).map(|term| term.token), Some(token));

@@ -134,7 +134,7 @@ async fn other_versions_of_the_protocol_are_refused_with_both() {
     let newer = VersionRange { min: 5, max: 6 };
     let refusal = shell.refusal(Submission { speaks: newer, ..execution(b"block") }).await;
     assert_eq!(refusal, Refusal::UnsupportedVersion { client: newer, fleet: SPEAKS });
-    let hello = FromWorker::Hello(WorkerHello { speaks: newer, ..hello() });
+    let hello = FromWorker::Hello(Box::new(WorkerHello { speaks: newer, ..hello() }));
     let answer: WorkerReply = shell.ask(&from_worker(), wire::encode(&hello)).await;
     assert_eq!(answer, WorkerReply::Refused(WorkerRefusal::Version { worker: newer, fleet: SPEAKS }));
     assert!(shell.events.try_recv().is_err());

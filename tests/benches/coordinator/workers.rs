@@ -38,7 +38,7 @@ impl Worker {
         let worker = Self { bus, fleet, id, commands, result };
         let hello = WorkerHello { slots, host: id.to_string(), ..fixtures::hello() };
         let requests = subjects::worker_requests(&worker.fleet, &id);
-        let hello = wire::encode(&FromWorker::Hello(hello));
+        let hello = wire::encode(&FromWorker::Hello(Box::new(hello)));
         let answer = worker.bus.request(&requests, hello, ProtocolTimeouts::default().ack).await;
         let answer = wire::decode(&answer.expect("the coordinator answers")).expect("an answer to the registration");
         assert!(matches!(answer, WorkerReply::Welcome { .. }), "{answer:?}");

@@ -136,7 +136,7 @@ impl Fleet {
     /// Registers the workers, fills their slots and the queue; returns the memory of a queued request, bytes.
     pub fn fill(&mut self) -> f64 {
         for n in 0..self.size.workers {
-            self.inbox.push_back(Event::Hello { worker: worker_id(n), hello: hello(n), reply: None });
+            self.inbox.push_back(Event::Hello { worker: worker_id(n), hello: Box::new(hello(n)), reply: None });
             self.drive();
         }
         // Every slot is taken (one more job is staged for each worker) and every artifact is known before memory is

@@ -186,7 +186,7 @@ impl Network {
             }
             6 | 7 => {
                 let hello = messages::hello(u)?;
-                self.on_worker_message(messages::worker(u)?, &FromWorker::Hello(hello), false);
+                self.on_worker_message(messages::worker(u)?, &FromWorker::Hello(Box::new(hello)), false);
             }
             8 => {
                 let (worker, heartbeat) = messages::heartbeat(u, &self.sent)?;

@@ -77,7 +77,7 @@ async fn a_forged_report_ends_no_job() {
 
 /// Says hello as a worker of the kind that executes, and claims to have everything.
 fn fake_hello(engine: pvf_shared::ids::EngineId) -> Bytes {
-    wire::encode(&FromWorker::Hello(WorkerHello { slots: 1024, engine, host: "elsewhere".into(), ..hello() }))
+    wire::encode(&FromWorker::Hello(Box::new(WorkerHello { slots: 1024, engine, host: "elsewhere".into(), ..hello() })))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -243,8 +243,8 @@ impl Checks {
         }
         let others = || {
             let of_pool = self.fleet.values().filter(|k| (k.worker.kind, &k.hello.engine) == of);
-            // A second opinion about a candidate waits for paused workers too, and comes from a machine that has given
-            // none.
+            // A second attempt that decides about a candidate waits for paused workers too; a second opinion comes from
+            // a machine that has given none.
             let waits_for_all = past.ambiguous > 0 && of.0 == WorkerKind::Execute;
             let may_get_it = move |k: &&Known| waits_for_all || !self.paused.contains(&k.worker);
             of_pool.filter(may_get_it).filter(|k| !past.decided_on.contains(&k.hello.host))

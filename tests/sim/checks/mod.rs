@@ -234,7 +234,7 @@ impl Checks {
     pub fn before(&mut self, event: &Event, now: Timestamp) {
         match event {
             Event::Hello { worker, hello, .. } => {
-                let (worker, hello) = (*worker, hello.clone());
+                let (worker, hello) = (*worker, (**hello).clone());
                 self.on_described(worker, &hello, now);
                 self.hosts.insert(worker, hello.host.clone());
                 let known =

@@ -246,7 +246,7 @@ impl Shell {
                 Action::Reply { to, reply } => self.client.reply(&to, &reply).await,
                 Action::Register(mut hello) => {
                     hello.holds = self.jobs.cache.list().into_iter().map(Holding::OnDisk).collect();
-                    self.request(Request::Register, FromWorker::Hello(*hello));
+                    self.request(Request::Register, FromWorker::Hello(hello));
                 }
                 Action::Heartbeat(mut heartbeat) => {
                     heartbeat.holdings = self.jobs.cache.take_evicted().into_iter().map(Holding::Gone).collect();

@@ -111,7 +111,7 @@ pub(crate) fn least_loaded(pool: &Pool) -> Option<WorkerId> {
 /// Which workers a retry waits for rather than go back to one where it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waits {
-    /// Any: a second opinion that decides about the candidate's guilt must come from elsewhere.
+    /// Any: a second attempt that decides about the candidate's guilt must be elsewhere.
     AlsoForPaused,
     /// Those that are not paused: a pause may be longer than a request can wait.
     ForUnpaused,

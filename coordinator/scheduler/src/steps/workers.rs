@@ -44,7 +44,7 @@ fn wrong_keys(kind: WorkerKind, hello: &WorkerHello, fleet: &[KeyFingerprint]) -
 pub(crate) fn on_hello(
     core: &mut Core,
     out: &mut Out,
-    (id, mut hello): (WorkerId, WorkerHello),
+    (id, mut hello): (WorkerId, Box<WorkerHello>),
     reply: Option<Subject>,
     now: Timestamp,
 ) {
@@ -69,7 +69,7 @@ pub(crate) fn on_hello(
             out.notice(Notice::EngineSeen { engine: hello.engine.clone() });
         }
         out.counts.workers_joined += 1;
-        out.notice(Notice::WorkerJoined { worker: id, hello: Box::new(hello.clone()) });
+        out.notice(Notice::WorkerJoined { worker: id, hello: hello.clone() });
         let silence = now.after(core.config.timing.worker_silence);
         core.timers.set(Timer::WorkerSilence(id), silence);
         core.workers.add(id, hello, now, silence);

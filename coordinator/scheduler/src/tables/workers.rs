@@ -139,7 +139,7 @@ impl Workers {
         self.engines().filter(executes).filter(|engine| !self.can_prepare(*engine))
     }
 
-    pub(crate) fn add(&mut self, id: WorkerId, hello: WorkerHello, now: Timestamp, silence_timer: Timestamp) {
+    pub(crate) fn add(&mut self, id: WorkerId, hello: Box<WorkerHello>, now: Timestamp, silence_timer: Timestamp) {
         let engine = self.engine_key(&hello.engine);
         if id.kind == WorkerKind::Prepare {
             for other in hello.also_compiles_for.iter().take(MAX_OTHER_ENGINES) {
@@ -158,7 +158,7 @@ impl Workers {
             engine,
             slots: hello.slots,
             origin,
-            hello: Box::new(hello),
+            hello,
             jobs: SmallVec::new(),
             state: WorkerState::Available,
             heard: now,

@@ -116,7 +116,7 @@ fn unassigned_requests_get_an_engine_in_pieces() {
     for n in 0..200 {
         env.submit(n, n as u8, Work::Precheck);
     }
-    let hello = hello(1, WorkerKind::Prepare);
+    let hello = Box::new(hello(1, WorkerKind::Prepare));
     let more = env.event_alone(Event::Hello { worker: worker(1), hello, reply: None });
     assert_pieces(&mut env, more, is_look_up, (200, PIECES));
 }
@@ -161,7 +161,7 @@ fn a_long_queue_is_dispatched_in_pieces() {
     for n in 1..=200 {
         env.submit(n, 1, execute(ExecuteKind::Backing));
     }
-    let hello = WorkerHello { slots: 200, ..hello(2, WorkerKind::Execute) };
+    let hello = Box::new(WorkerHello { slots: 200, ..hello(2, WorkerKind::Execute) });
     let more = env.event_alone(Event::Hello { worker: worker(2), hello, reply: None });
     assert_pieces(&mut env, more, is_dispatch, (200, DISPATCHES));
 }

@@ -179,7 +179,7 @@ fn a_full_fleet_refuses_workers() {
     let mut scheduler = Scheduler::new(config, now);
     let mut register = |n: u32| {
         let worker = worker(n.into());
-        let hello = WorkerHello { host: "host".into(), ..hello(0, WorkerKind::Execute) };
+        let hello = Box::new(WorkerHello { host: "host".into(), ..hello(0, WorkerKind::Execute) });
         let reply = Some(pvf_proto::subjects::Subject::received("_INBOX.default.1"));
         scheduler.handle(Event::Hello { worker, hello, reply }, now);
         let effects = std::iter::from_fn(|| scheduler.poll_effect());

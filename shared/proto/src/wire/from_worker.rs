@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub enum FromWorker {
     /// Registration.
-    Hello(WorkerHello),
+    Hello(Box<WorkerHello>),
     /// Heartbeat.
     Heartbeat(Heartbeat),
     /// Report of an attempt; repeated until it is acknowledged.

@@ -271,9 +271,9 @@ fn workers(golden: &mut GoldenMessages) {
     };
     let identified =
         WorkerHello { identity: HostIdentity::new(Some("m"), Some("b")), host_functions: "f".into(), ..hello.clone() };
-    golden.add("hello", &FromWorker::Hello(hello));
-    golden.add("hello identified", &FromWorker::Hello(identified));
-    golden.add("hello prepare", &FromWorker::Hello(prepare));
+    golden.add("hello", &FromWorker::Hello(Box::new(hello)));
+    golden.add("hello identified", &FromWorker::Hello(Box::new(identified)));
+    golden.add("hello prepare", &FromWorker::Hello(Box::new(prepare)));
     let holdings = vec![Holding::Gone(artifact())];
     let draining = Heartbeat { running, draining: true, holdings, fetching: vec![] };
     golden.add("heartbeat", &FromWorker::Heartbeat(draining));

@@ -22,8 +22,8 @@ fn registration_with_the_next(f: &mut Fixture) -> WorkerHello {
     });
     f.skip();
     let Some(hello) = hello else { panic!("the worker does not register") };
-    let FromWorker::Hello(hello) = round_trip(FromWorker::Hello(hello)) else { panic!("another message") };
-    hello
+    let FromWorker::Hello(hello) = round_trip(FromWorker::Hello(Box::new(hello))) else { panic!("another message") };
+    *hello
 }
 
 fn stages(hello: &WorkerHello) -> Vec<(u64, HeldStage)> {

@@ -289,7 +289,7 @@ fn describe(action: Action) -> String {
             }
         },
         Action::Register(hello) => {
-            let FromWorker::Hello(hello) = round_trip(FromWorker::Hello(*hello)) else { panic!("another message") };
+            let FromWorker::Hello(hello) = round_trip(FromWorker::Hello(hello)) else { panic!("another message") };
             format!("register {}", list(&hello.running))
         }
         Action::Heartbeat(beat) => {

@@ -53,7 +53,7 @@ impl Env {
     }
 
     pub(crate) fn say_hello(&mut self, n: u64, hello: WorkerHello) -> WorkerReply {
-        let FromWorker::Hello(hello) = decoded_from_worker(FromWorker::Hello(hello)) else { unreachable!() };
+        let FromWorker::Hello(hello) = decoded_from_worker(FromWorker::Hello(Box::new(hello))) else { unreachable!() };
         let listed = self.attempts.entry(worker(n)).or_default();
         listed.extend(hello.running.iter().filter(|attempt| attempt.token != self.token));
         listed.sort_by_key(|attempt| (attempt.token, attempt.job, attempt.attempt));

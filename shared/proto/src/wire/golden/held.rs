@@ -31,7 +31,7 @@ fn of(spec: JobSpec, validation: Option<ValidationKey>) -> Dispatch {
 }
 
 fn hello(held: Vec<HeldAttempt>) -> FromWorker {
-    FromWorker::Hello(WorkerHello {
+    FromWorker::Hello(Box::new(WorkerHello {
         speaks: SPEAKS,
         slots: 4,
         engine: artifact().engine,
@@ -47,7 +47,7 @@ fn hello(held: Vec<HeldAttempt>) -> FromWorker {
         signs_with: None,
         trusts: vec![],
         held,
-    })
+    }))
 }
 
 fn held(stage: HeldStage, dispatch: &Dispatch) -> HeldAttempt {
