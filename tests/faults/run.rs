@@ -155,7 +155,7 @@ pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
         tally: course.checker.tally(),
         contradictions,
         verdicts,
-        faults: nemesis.counts,
+        faults: std::mem::take(&mut nemesis.counts),
         left_out: nemesis.left_out,
         packets: course.switch.counts(),
         ended: course.members.ended.clone(),
@@ -163,9 +163,13 @@ pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
         left_at_coordinator: status.map_or(u64::MAX, |status| status.1),
         trends: course.samples.trends(seconds / 2.0),
         seconds,
-        schedule: nemesis.done,
+        schedule: std::mem::take(&mut nemesis.done),
     };
-    Ok((report, course.samples))
+    let Course { members, samples, .. } = course;
+    // Cgroups can be removed when the processes in them have ended.
+    drop(members);
+    drop(nemesis);
+    Ok((report, samples))
 }
 
 impl Course {
