@@ -22,6 +22,9 @@ pub(crate) fn log(notice: &Notice) {
         ),
         Notice::WorkerResumed { worker } => tracing::info!(%worker, "worker resumed: it gets jobs again"),
         Notice::WorkerRecovered { worker } => tracing::info!(%worker, "worker recovered"),
+        Notice::WorkerToldToDrain { worker, host, operator, jobs } => {
+            tracing::info!(%operator, %worker, host, jobs, "an operator asks a worker to drain");
+        }
         Notice::JobRetried { job, attempt, kind, worker, why } => {
             tracing::info!(%job, attempt, %kind, %worker, reason = why.name(), detail = detail(why), "job retried");
         }

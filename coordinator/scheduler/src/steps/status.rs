@@ -71,6 +71,6 @@ fn status(worker: &Worker, now: Timestamp) -> WorkerStatus {
             }
             WorkerState::Available | WorkerState::Draining => worker.health().trouble(now),
         },
-        draining: matches!(worker.state(), WorkerState::Draining | WorkerState::Suspect { draining: true }),
+        draining: worker.is_told_to_drain() || worker.is_draining(),
     }
 }
