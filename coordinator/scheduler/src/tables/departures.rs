@@ -55,7 +55,12 @@ impl Departures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::fixtures::worker;
+    use pvf_proto::{identity::UserName, wire::WorkerKind};
+    use uuid::Uuid;
+
+    fn worker(n: u64) -> WorkerId {
+        WorkerId { kind: WorkerKind::Execute, user: UserName::default(), session: Uuid::from_u128(n.into()) }
+    }
 
     #[test]
     fn the_oldest_is_forgotten_first() {

@@ -29,8 +29,8 @@ mod version;
 pub use crate::identity::WorkerKind;
 pub use announcement::Announcement;
 pub use from_client::{
-    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED, Refusal,
-    StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
+    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED,
+    MAX_WORKERS_LISTED, Refusal, StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
 };
 pub use from_operator::{DrainState, FromOperator, MAX_DRAINED, OperatorReply, WorkerDrain};
 pub use from_worker::{
