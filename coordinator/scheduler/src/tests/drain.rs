@@ -101,14 +101,15 @@ fn a_worker_that_registers_again_stays_told() {
 #[test]
 fn a_preparation_that_is_being_fetched_goes_to_another_worker() {
     let mut env = Env::with(Policy { ahead: 0, ..staged() });
-    env.worker(1, WorkerKind::Prepare, 2);
+    // Below critical half of the slots are used.
+    env.worker(1, WorkerKind::Prepare, 4);
     env.submit(1, 1, Work::Precheck);
     env.looked_up(1, None);
     let fetching = env.dispatched();
     env.submit(2, 2, Work::Precheck);
     env.looked_up(2, None);
     let running = env.dispatched();
-    env.worker(3, WorkerKind::Prepare, 2);
+    env.worker(3, WorkerKind::Prepare, 4);
     env.heartbeat_fetching(1, &[&fetching]);
     env.drain(1);
     env.recall_of(&fetching);

@@ -243,7 +243,7 @@ fn a_paused_worker_works_if_the_others_drain() {
 
 #[test]
 fn a_pause_ends_when_the_only_other_worker_is_asked_to_drain() {
-    let mut env = warm_fleet();
+    let mut env = fleet(2..=3);
     pause_worker_2(&mut env);
     env.new_notices();
     env.drain(3);
