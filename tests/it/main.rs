@@ -7,6 +7,7 @@ mod benches;
 mod both;
 mod bus;
 mod cache;
+mod chaos;
 mod cloud;
 mod compose;
 mod connection;

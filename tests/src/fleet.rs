@@ -19,6 +19,8 @@ use tempfile::TempDir;
 
 /// A client tries this long to reach a coordinator.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
+/// A client tries this long to connect to the bus.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Settings of a coordinator that has its lease for longer than the faults of the tests last.
 pub const LONG_LEASE: &str = "[lease]\nduration = \"60s\"";
@@ -277,9 +279,13 @@ pub fn command(name: &str, nats: &str, store: &Path) -> Command {
 
 /// A client's handle on the fleet behind this bus.
 pub async fn client(nats: &str) -> ValidationHost {
-    let bus = NatsBus::connect(&NatsConnection::to(nats).expect("a URL"), "test", Duration::from_secs(10))
-        .await
-        .expect("a bus");
-    let config = ClientConfig { patience: CLIENT_PATIENCE, ..ClientConfig::default() };
+    client_of(nats, "test", CLIENT_PATIENCE).await
+}
+
+/// A client of this name on the fleet behind this bus, which looks for a coordinator for this long.
+pub async fn client_of(nats: &str, name: &str, patience: Duration) -> ValidationHost {
+    let connection = NatsConnection::to(nats).expect("a URL");
+    let bus = NatsBus::connect(&connection, name, CONNECT_WITHIN.min(patience)).await.expect("a bus");
+    let config = ClientConfig { patience, ..ClientConfig::default() };
     ValidationHost::connect(Arc::new(bus), config).await.expect("a handle")
 }

@@ -2,6 +2,8 @@
 //! requests for both. What does not need the product's crates is in `pvf-testkit`.
 
 pub mod bench;
+#[path = "../faults/mod.rs"]
+pub mod faults;
 pub mod fleet;
 pub mod host;
 pub mod real;

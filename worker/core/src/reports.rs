@@ -110,12 +110,12 @@ impl WorkerState {
         }
     }
 
-    /// Repeats every report that waits for its time: a coordinator that has just welcomed the worker knows none of
-    /// them.
+    /// Repeats every report that is not acknowledged: a coordinator that has just welcomed the worker knows none of them.
+    /// A request with one that is under way may be on its way to a coordinator that stands still.
     pub(crate) fn repeat_reports(&mut self) {
-        let waits = |job: &Job| matches!(&job.state, JobState::Finished(report) if report.repeat_at().is_some());
-        let due: Vec<_> = self.jobs.iter().filter(|(_, job)| waits(job)).map(|(id, _)| *id).collect();
-        due.into_iter().for_each(|id| self.send_report(id));
+        let is_pending = |job: &Job| matches!(job.state, JobState::Finished(_));
+        let pending: Vec<_> = self.jobs.iter().filter(|(_, job)| is_pending(job)).map(|(id, _)| *id).collect();
+        pending.into_iter().for_each(|id| self.send_report(id));
     }
 
     /// Repeats a report if its time has come.

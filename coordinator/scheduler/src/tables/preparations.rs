@@ -44,6 +44,8 @@ pub(crate) struct Preparation {
     pub(crate) excluded: ExcludedWorkers,
     pub(crate) lost: LostAttempts,
     pub(crate) infra_failures: u32,
+    /// Attempts that failed in a way that may be the machine's doing or the code's.
+    pub(crate) ambiguous_failures: u32,
     /// Workers that were lost while they had it.
     pub(crate) deaths: u32,
     /// Attempts that were refused, not sent, had no worker, or were given back.
@@ -69,6 +71,7 @@ impl Preparation {
             excluded: Vec::new(),
             lost: Vec::new(),
             infra_failures: 0,
+            ambiguous_failures: 0,
             deaths: 0,
             not_begun_failures: 0,
             last_attempt,

@@ -5,7 +5,7 @@ use crate::{
     keys::{ArtifactKey, AttemptKey, EndedAttempt},
     notice::{Notice, RetryReason},
     operations::{artifacts, health, preparations},
-    policies::{MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
+    policies::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
     steps::attempts::LateReport,
     tables::{Made, PreparationEvent, Timer},
     time::Timestamp,
@@ -50,6 +50,7 @@ pub(super) fn on_report(
             core.preparations.remove(&ended.at.job);
             artifacts::ready(core, out, key, info, made);
         }
+        PrepareOutcome::Failed(error) if is_tried_again(core, out, &ended, &error, now) => {}
         PrepareOutcome::Failed(error) => {
             core.preparations.remove(&ended.at.job);
             if let Some(artifact) = core.artifacts.get_mut(key) {
@@ -62,6 +63,20 @@ pub(super) fn on_report(
             on_infra_failure(core, out, ended, error, now);
         }
     }
+}
+
+/// Tries a preparation once more, elsewhere, if it failed in a way that may be the machine's doing, as an execution that
+/// failed ambiguously. `false` if it was tried again before.
+fn is_tried_again(core: &mut Core, out: &mut Out, ended: &EndedAttempt, error: &PrepareError, now: Timestamp) -> bool {
+    let Some(task) = core.preparations.get_mut(&ended.at.job) else { return false };
+    if !error.may_be_the_machines() || task.ambiguous_failures >= MAX_AMBIGUOUS {
+        return false;
+    }
+    task.ambiguous_failures += 1;
+    task.excluded.push(ended.site.clone());
+    out.notice_retry(ended, WorkerKind::Prepare, RetryReason::Ambiguous(error.to_string()));
+    preparations::requeue(core, out, ended.at.job, now);
+    true
 }
 
 /// An attempt that was given up is reported: an artifact that it made is one.

@@ -1,0 +1,329 @@
+//! A run from its beginning to its end.
+
+use super::{
+    checker::{Checker, Tally},
+    client::Line,
+    members::{Members, Role, Sizes, State},
+    nemesis::{Done, Nemesis, World},
+    network::Switch,
+    samples::{Samples, Trend},
+    schedule::{Choice, Step, steps},
+    store::{Store, StoreKind},
+    witness::Witness,
+};
+use pvf_shared::wire::WorkerKind;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    net::TcpStream,
+    path::PathBuf,
+    process::ChildStdout,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Pause between two looks at everything.
+const TICK: Duration = Duration::from_millis(10);
+const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// How long the fleet may take to be ready, and to have answered everything after the last fault.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a run is.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Seed of requests and faults.
+    pub seed: u64,
+    /// How many requests.
+    pub requests: u64,
+    /// Requests in flight at each client.
+    pub in_flight: usize,
+    /// Members.
+    pub sizes: Sizes,
+    /// Kind of the store.
+    pub store: StoreKind,
+    /// Kinds of faults.
+    pub kinds: Vec<String>,
+    /// Mean time between the beginnings of two faults.
+    pub every: Duration,
+    /// A schedule instead of that of the seed.
+    pub schedule: Option<Vec<Step>>,
+    /// The longest time that requests begin.
+    pub lasts: Option<Duration>,
+    /// Where everything is written.
+    pub folder: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Requests.
+    pub tally: Tally,
+    /// Verdicts of one request that contradict each other.
+    pub contradictions: Vec<String>,
+    /// Verdicts on the bus.
+    pub verdicts: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Faults that could not be done when their time came.
+    pub left_out: u64,
+    /// Packets that hosts exchanged, and those that were lost.
+    pub packets: (u64, u64),
+    /// Members that ended by themselves.
+    pub ended: Vec<(String, String)>,
+    /// Inconsistencies that the last coordinator found in its own state, and requests that it still has.
+    pub inconsistencies: u64,
+    /// Requests that the coordinator still has at the end.
+    pub left_at_coordinator: u64,
+    /// How processes changed that lived for more than half of the run.
+    pub trends: Vec<Trend>,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// What was done, to be done again with `--schedule`.
+    pub schedule: Vec<Done>,
+}
+
+impl Report {
+    /// Whether nothing went wrong.
+    pub fn is_good(&self) -> bool {
+        let tally = &self.tally;
+        let bad = tally.lost + tally.doubled + tally.wrong + tally.false_blame + self.inconsistencies;
+        bad == 0 && self.contradictions.is_empty() && self.left_at_coordinator == 0
+    }
+}
+
+/// The network, the processes and what watches them.
+struct Course {
+    plan: Plan,
+    members: Members,
+    switch: Switch,
+    store: Store,
+    checker: Checker,
+    /// The number that each client continues with.
+    next: Vec<u64>,
+    lines: (Sender<(usize, Line)>, Receiver<(usize, Line)>),
+    samples: Samples,
+    sampled: Instant,
+    /// The store's server has started and has no bucket yet.
+    bucket_missing: bool,
+}
+
+/// Does the run. The process must be isolated.
+///
+/// # Errors
+/// It cannot be done on this machine.
+pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
+    let mut course = Course::new(plan)?;
+    let witness = course.start()?;
+    let start = Instant::now();
+    let mut nemesis = Nemesis::new(course.schedule());
+    let mut shown = Instant::now();
+    while !course.is_done() {
+        course.look_after();
+        let over = course.plan.lasts.is_some_and(|lasts| start.elapsed() > lasts);
+        if over {
+            course.end_clients();
+        }
+        let Course { members, switch, store, checker, .. } = &mut course;
+        nemesis.tick(&mut World { members, switch, store, witness: &witness, checker });
+        if shown.elapsed() > PROGRESS_EVERY {
+            shown = Instant::now();
+            let (done, waiting, oldest) = (course.checker.done(), course.checker.waiting(), course.checker.oldest());
+            eprintln!(
+                "{:>8.1} s  {done} of {} answered, {waiting} wait, the oldest for {:.1} s",
+                start.elapsed().as_secs_f64(),
+                course.plan.requests,
+                oldest.as_secs_f64()
+            );
+        }
+        thread::sleep(TICK);
+    }
+    let Course { members, switch, store, checker, .. } = &mut course;
+    nemesis.heal(&mut World { members, switch, store, witness: &witness, checker });
+    let seconds = start.elapsed().as_secs_f64();
+    let status = course.settle(&witness);
+    let (verdicts, contradictions) = witness.found();
+    let report = Report {
+        seed: course.plan.seed,
+        tally: course.checker.tally(),
+        contradictions,
+        verdicts,
+        faults: nemesis.counts,
+        left_out: nemesis.left_out,
+        packets: course.switch.counts(),
+        ended: course.members.ended.clone(),
+        inconsistencies: status.map_or(0, |status| status.0),
+        left_at_coordinator: status.map_or(u64::MAX, |status| status.1),
+        trends: course.samples.trends(seconds / 2.0),
+        seconds,
+        schedule: nemesis.done,
+    };
+    Ok((report, course.samples))
+}
+
+impl Course {
+    fn new(plan: Plan) -> Result<Self, String> {
+        let members = Members::new(&plan.folder, plan.sizes, plan.store)?;
+        let switch = Switch::start(&members.hosts);
+        let store = Store::new(&members.setting)?;
+        let next = (0..plan.sizes.clients as u64).collect();
+        let (checker, samples) = (Checker::default(), Samples::default());
+        let bucket_missing = plan.store == StoreKind::S3;
+        let sampled = Instant::now();
+        Ok(Self { plan, members, switch, store, checker, next, lines: channel(), samples, sampled, bucket_missing })
+    }
+
+    /// Starts the bus and the store, then the fleet.
+    fn start(&mut self) -> Result<Witness, String> {
+        let later = |role| matches!(role, Role::Client);
+        let fleet = |role| matches!(role, Role::Coordinator | Role::Prepare | Role::Execute);
+        self.hold(|role| later(role) || fleet(role));
+        let nats: Vec<_> = self.members.of(Role::Nats).map(|member| super::network::address(member.host)).collect();
+        self.until("the bus and the store listen", |this| {
+            !this.bucket_missing && nats.iter().all(|host| TcpStream::connect((*host, 4222)).is_ok())
+        })?;
+        let witness = Witness::start(&self.members.setting.urls());
+        self.hold(later);
+        self.release(fleet);
+        let Sizes { prepare, execute, .. } = self.plan.sizes;
+        self.until("the fleet is complete", |_| {
+            let Ok(status) = witness.wait(async |host| host.status().await) else { return false };
+            let count = |kind| status.workers.iter().filter(|worker| worker.kind == kind).count();
+            count(WorkerKind::Prepare) == prepare && count(WorkerKind::Execute) == execute
+        })?;
+        self.release(later);
+        Ok(witness)
+    }
+
+    /// Members of these roles are not started yet.
+    fn hold(&mut self, which: impl Fn(Role) -> bool) {
+        let never = Instant::now() + Duration::from_secs(3600);
+        let down = self.members.all.iter_mut().filter(|one| which(one.role) && one.pid().is_none());
+        down.for_each(|one| one.state = State::Down(never));
+    }
+
+    fn release(&mut self, which: impl Fn(Role) -> bool) {
+        let held = self.members.all.iter_mut().filter(|one| which(one.role) && one.pid().is_none());
+        held.for_each(|one| one.state = State::Down(Instant::now()));
+    }
+
+    fn until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) -> Result<(), String> {
+        let give_up = Instant::now() + PATIENCE;
+        while !condition(self) {
+            if Instant::now() > give_up {
+                return Err(format!("this did not happen in {PATIENCE:?}: {what}; {:?}", self.members.ended));
+            }
+            self.look_after();
+            thread::sleep(TICK);
+        }
+        Ok(())
+    }
+
+    /// The faults, on every member but those that have none of their own.
+    fn schedule(&self) -> Box<dyn Iterator<Item = Step>> {
+        if let Some(steps) = self.plan.schedule.clone() {
+            return Box::new(steps.into_iter());
+        }
+        if self.plan.kinds.is_empty() {
+            return Box::new(std::iter::empty());
+        }
+        let choice = Choice {
+            members: self.members.all.iter().map(|member| (member.role, member.name())).collect(),
+            kinds: self.plan.kinds.clone(),
+            store: self.plan.store,
+            every: self.plan.every.as_millis() as u64,
+        };
+        Box::new(steps(self.plan.seed, choice))
+    }
+
+    /// Starts what is due, reads what clients say, looks at memory.
+    fn look_after(&mut self) {
+        let (plan, next, urls) = (&self.plan, &self.next, self.members.setting.urls());
+        let client = |number: usize| {
+            let (first, below) = (next[number], plan.requests);
+            let text = [
+                ("--nats", urls.clone()),
+                ("--seed", plan.seed.to_string()),
+                ("--first", first.to_string()),
+                ("--step", plan.sizes.clients.to_string()),
+                ("--below", below.to_string()),
+                ("--in-flight", plan.in_flight.to_string()),
+            ];
+            (first < below).then(|| text.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect())
+        };
+        for index in self.members.look_after(client) {
+            let member = &mut self.members.all[index];
+            if member.role == Role::Client {
+                // One that ended by itself has withdrawn what it asked.
+                self.checker.client_ended(member.number);
+                let output = member.output().expect("a client's output is a pipe");
+                let (number, lines) = (member.number, self.lines.0.clone());
+                thread::spawn(move || read(output, number, &lines));
+            }
+            if member.role == Role::Store {
+                self.bucket_missing = true;
+            }
+        }
+        if self.bucket_missing && Store::make_bucket(self.members.setting.store_server()) {
+            self.bucket_missing = false;
+        }
+        while let Ok((client, line)) = self.lines.1.try_recv() {
+            if let Line::Begins(n) = line {
+                self.next[client] = self.next[client].max(n + self.plan.sizes.clients as u64);
+            }
+            self.checker.take(client, line);
+        }
+        if self.sampled.elapsed() > SAMPLE_EVERY {
+            self.sampled = Instant::now();
+            self.samples.take(&self.members.all);
+        }
+    }
+
+    fn is_done(&mut self) -> bool {
+        let done = self.members.of(Role::Client).all(|client| client.state == State::Done);
+        // Its last lines may still be in the pipe.
+        done && (self.checker.waiting() == 0 || self.checker.oldest() > super::truth::ANSWER_WITHIN)
+    }
+
+    /// Has clients begin no more requests.
+    fn end_clients(&mut self) {
+        if self.next.iter().all(|next| *next >= self.plan.requests) {
+            return;
+        }
+        self.next.iter_mut().for_each(|next| *next = u64::MAX);
+        self.members.of(Role::Client).for_each(super::members::Member::terminate);
+    }
+
+    /// Waits until the coordinator has nothing to do: inconsistencies that it found, and requests that it has.
+    fn settle(&mut self, witness: &Witness) -> Option<(u64, u64)> {
+        let give_up = Instant::now() + PATIENCE;
+        let mut last = None;
+        while Instant::now() < give_up {
+            self.look_after();
+            if let Ok(status) = witness.wait(async |host| host.status().await) {
+                last = Some((status.inconsistencies, status.requests));
+                if status.requests == 0 {
+                    break;
+                }
+            }
+            thread::sleep(TICK);
+        }
+        last
+    }
+}
+
+/// Reads what a client says until it ends.
+fn read(output: ChildStdout, client: usize, lines: &Sender<(usize, Line)>) {
+    for text in BufReader::new(output).lines().map_while(Result::ok) {
+        // The last line of a client that is killed may be cut off.
+        if let Ok(line) = serde_json::from_str(&text)
+            && lines.send((client, line)).is_err()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The object store of a run, and what is done to it.
+
+use super::members::Setting;
+use object_store::{ObjectStore, ObjectStoreExt as _, aws::AmazonS3Builder, local::LocalFileSystem};
+use futures::TryStreamExt as _;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+const BUCKET: &str = "pvf-chaos";
+/// Size of the file system of a store that is a folder, MiB.
+const SIZE_MIB: u32 = 512;
+
+/// Kind of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreKind {
+    /// A folder.
+    Folder,
+    /// A server of the S3 protocol.
+    S3,
+}
+
+/// The S3 server: beside the `nats-server` that `.ci/setup` installs, or on the PATH.
+pub fn server_path() -> PathBuf {
+    let beside = std::env::var_os("PVF_NATS_SERVER")
+        .map(|path| PathBuf::from(path).with_file_name("moto_server"))
+        .filter(|path| path.is_file());
+    beside.unwrap_or_else(|| "moto_server".into())
+}
+
+/// Tells a command where the store is.
+pub fn locate(command: &mut Command, setting: &Setting) {
+    match setting.store {
+        StoreKind::Folder => {
+            command.env("PVF_STORE", folder(setting));
+        }
+        StoreKind::S3 => {
+            let (host, port) = setting.store_server();
+            command.env("PVF_STORE", format!("s3://{BUCKET}/fleet"));
+            command.env("AWS_ENDPOINT", format!("http://{host}:{port}")).env("AWS_ALLOW_HTTP", "true");
+            command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_REGION", "us-east-1");
+        }
+    }
+}
+
+fn folder(setting: &Setting) -> PathBuf {
+    setting.folder.join("store")
+}
+
+/// Handle of the run on its store.
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    /// The folder, if it is one.
+    folder: Option<PathBuf>,
+}
+
+impl Store {
+    /// Makes the store. A folder is a file system of its own, which can be full.
+    ///
+    /// # Errors
+    /// The file system cannot be mounted.
+    pub fn new(setting: &Setting) -> Result<Self, String> {
+        if setting.store == StoreKind::S3 {
+            let (host, port) = setting.store_server();
+            let builder = AmazonS3Builder::new().with_endpoint(format!("http://{host}:{port}")).with_allow_http(true);
+            let builder = builder.with_access_key_id("test").with_secret_access_key("test").with_region("us-east-1");
+            let objects = builder.with_bucket_name(BUCKET).build().map_err(|error| error.to_string())?;
+            return Ok(Self { objects: Arc::new(objects), folder: None });
+        }
+        let folder = folder(setting);
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={SIZE_MIB}m"), "tmpfs"])
+            .arg(&folder)
+            .output()
+            .map_err(|error| format!("mount: {error}"))?;
+        if !mount.status.success() {
+            return Err(format!("mount: {}", String::from_utf8_lossy(&mount.stderr).trim()));
+        }
+        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
+        Ok(Self { objects: Arc::new(objects), folder: Some(folder) })
+    }
+
+    /// Makes the bucket, once the server answers.
+    pub fn make_bucket((host, port): (std::net::Ipv4Addr, u16)) -> bool {
+        use std::io::{Read as _, Write as _};
+        let Ok(mut stream) = std::net::TcpStream::connect((host, port)) else { return false };
+        let request = format!("PUT /{BUCKET} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
+        let mut answer = String::new();
+        let made = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
+        made.is_ok() && answer.split(' ').nth(1) == Some("200")
+    }
+
+    async fn artifacts(&self) -> Result<Vec<object_store::path::Path>, object_store::Error> {
+        let all: Vec<_> = self.objects.list(None).try_collect().await?;
+        Ok(all.into_iter().map(|object| object.location).filter(|it| it.as_ref().contains("artifacts/")).collect())
+    }
+
+    /// Deletes one of its artifacts.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn lose(&self, which: usize) -> Result<bool, object_store::Error> {
+        let all = self.artifacts().await?;
+        let Some(one) = all.get(which % all.len().max(1)) else { return Ok(false) };
+        self.objects.delete(one).await?;
+        Ok(true)
+    }
+
+    /// Changes a bit of one of its artifacts.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn flip(&self, which: usize, bit: usize) -> Result<bool, object_store::Error> {
+        let all = self.artifacts().await?;
+        let Some(one) = all.get(which % all.len().max(1)) else { return Ok(false) };
+        let mut bytes = self.objects.get(one).await?.bytes().await?.to_vec();
+        let bits = bytes.len() * 8;
+        if bits == 0 {
+            return Ok(false);
+        }
+        let bit = bit % bits;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        self.objects.put(one, bytes.into()).await?;
+        Ok(true)
+    }
+
+    /// Fills its file system. `false` if it has none of its own.
+    pub fn fill(&self) -> bool {
+        let Some(folder) = &self.folder else { return false };
+        let mut file = fs::File::create(ballast(folder)).expect("a file");
+        // Until the last byte is taken.
+        let zeros = vec![0_u8; 1 << 20];
+        for len in [1 << 20, 1 << 12, 1] {
+            while std::io::Write::write_all(&mut file, &zeros[..len]).is_ok() {}
+        }
+        true
+    }
+
+    /// Makes room again.
+    pub fn empty(&self) {
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_file(ballast(folder));
+        }
+    }
+}
+
+fn ballast(folder: &Path) -> PathBuf {
+    folder.join("ballast")
+}
