@@ -229,7 +229,10 @@ async fn run(kind: WorkerKind, args: Args, nats: &NatsConnection, machine: Machi
     let Machine { store, sandbox, http } = machine;
     let mut shutdown = Shutdown::catch().map_err(RoleError::Signals)?;
     let bus = Arc::new(NatsBus::connect(nats, &format!("pvf-{kind}-worker"), CONNECT_TIMEOUT).await?);
-    store.check().await?;
+    match kind {
+        WorkerKind::Prepare => store.check().await?,
+        WorkerKind::Execute => store.check_readable().await?,
+    }
     let slots = args.slots.unwrap_or_else(|| match kind {
         WorkerKind::Prepare => 1,
         WorkerKind::Execute => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
