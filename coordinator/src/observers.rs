@@ -222,6 +222,10 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             ("worker-paused", json!({ "worker": text(worker), "host": host, "pause_ms": millis(*pause), "why": why }))
         }
         Notice::WorkerResumed { worker } => ("worker-resumed", json!({ "worker": text(worker) })),
+        Notice::WorkerToldToDrain { worker, host, operator, jobs } => (
+            "worker-told-to-drain",
+            json!({ "worker": text(worker), "host": host, "operator": text(operator), "jobs": jobs }),
+        ),
         Notice::JobRetried { job, attempt, kind, worker, why } => {
             let detail = match why {
                 RetryReason::NotBegun(why) | RetryReason::Ambiguous(why) | RetryReason::Internal(why) => Some(why),

@@ -125,7 +125,7 @@ impl Counters {
             | Notice::RequestShed { .. }
             | Notice::Inconsistent { .. } => {}
             // Logged, and shown in the status.
-            Notice::NoPrepareWorker { .. } => {}
+            Notice::WorkerToldToDrain { .. } | Notice::NoPrepareWorker { .. } => {}
         }
     }
 

@@ -20,6 +20,7 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use uuid::Uuid;
 
 mod held;
+mod operators;
 mod optional;
 mod usage;
 
@@ -307,6 +308,7 @@ fn workers(golden: &mut GoldenMessages) {
     golden.add("report ambiguous", &execute(ExecuteOutcome::Ambiguous(AmbiguousReason::WorkerDeath)));
     golden.add("welcome", &WorkerReply::Welcome { token: FencingToken(17) });
     golden.add("worker ack", &WorkerReply::Ack);
+    golden.add("worker drain", &WorkerReply::Drain);
     golden.add("say hello", &WorkerReply::SayHello);
     golden.add("worker refused", &WorkerReply::Refused(WorkerRefusal::Other(why())));
     let keys = |n| vec![KeyFingerprint::Key([n; 8])];
@@ -351,6 +353,7 @@ fn every_message_has_its_golden_bytes() {
     workers(&mut golden);
     pull::add_golden(&mut golden);
     held::add_golden(&mut golden);
+    operators::add_golden(&mut golden);
     let text: String = golden.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
     if std::env::var_os("PVF_BLESS").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/golden.txt"), text).unwrap();
