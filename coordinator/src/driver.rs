@@ -109,6 +109,7 @@ impl Coordinator {
         let bus: SharedBus = Arc::new(GuardedBus { bus, tenure: tenure.clone() });
         let from_clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await?;
         let from_workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await?;
+        let from_operators = bus.subscribe(&subjects::all_operator_requests(&fleet)).await?;
         let questions = bus.subscribe(&subjects::status(&fleet)).await?;
         let from_older_clients = bus.subscribe(&subjects::from_older_clients(&fleet)).await?;
         let from_older_workers = bus.subscribe(&subjects::from_older_workers(&fleet)).await?;
@@ -123,6 +124,7 @@ impl Coordinator {
         tasks.spawn(inbound.clone().workers(from_workers));
         tasks.spawn(Older::Client.refuse(from_older_clients, outbox.clone()));
         tasks.spawn(Older::Worker.refuse(from_older_workers, outbox.clone()));
+        tasks.spawn(inbound.clone().operators(from_operators));
         tasks.spawn(inbound.status(questions));
         tasks.spawn(outbound.publish(posted));
         let (told, queue) = Observers::open();

@@ -1,5 +1,5 @@
-//! The only decoder of bytes from the bus: messages of clients and workers, questions for the status, and workers'
-//! answers to commands. Each becomes one event for the scheduler, or is refused here. Who sent a message is what its
+//! The only decoder of bytes from the bus: messages of clients, workers and operators, questions for the status, and
+//! workers' answers to commands. Each becomes one event for the scheduler, or is refused here. Who sent a message is what its
 //! subject says, and an answer goes only to an inbox of that user.
 //!
 //! A submission becomes an event only after it passed [`check`] and the operator's [`Ceilings`]. Its code and its large
@@ -19,8 +19,8 @@ use pvf_shared::{
     ids::{Attempt, FleetName, JobId, RequestId},
     subjects::{self, Subject},
     wire::{
-        self, DispatchReply, FromClient, FromWorker, MAX_ASKED, Refusal, SPEAKS, StatusQuestion, Submission,
-        SubmitReply, ToWorker, WireError, WorkerRefusal, WorkerReply,
+        self, DispatchReply, FromClient, FromOperator, FromWorker, MAX_ASKED, MAX_DRAINED, Refusal, SPEAKS,
+        StatusQuestion, Submission, SubmitReply, ToWorker, WireError, WorkerRefusal, WorkerReply,
     },
 };
 use tokio::sync::mpsc::UnboundedSender;
@@ -95,6 +95,27 @@ impl Inbound {
                 }
             };
             let _ = self.events.send(event);
+        }
+    }
+
+    /// Decodes the messages of operators until the subscription ends.
+    pub(crate) async fn operators(self, mut messages: Subscription) {
+        while let Some(message) = messages.next().await {
+            let Some(operator) = subjects::requesting_operator(&self.fleet, &message.subject) else {
+                tracing::warn!(subject = %message.subject, "ignoring a message: its subject names no operator");
+                continue;
+            };
+            let reply = own_inbox(message.reply, &operator);
+            match wire::decode::<FromOperator>(&message.payload) {
+                Ok(FromOperator::Drain { mut workers }) => {
+                    workers.truncate(MAX_DRAINED);
+                    let _ = self.events.send(Event::Drain { operator, workers, reply });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, %operator, "cannot decode an operator's message");
+                    self.refuse(reply, Refusal::Malformed(error.to_string()));
+                }
+            }
         }
     }
 

@@ -92,7 +92,12 @@ const TABLE: &[Family] = &[
     count("pvf_late_reports", "reports", "Reports of attempts given up before that decided the job", |c| {
         one(c.late_reports)
     }),
-    count("pvf_recalled", "attempts", "Staged jobs recalled from a worker", |c| one(c.recalled)),
+    count(
+        "pvf_recalled",
+        "attempts",
+        "Recalls of jobs that have not begun: staged ones, and at a draining worker those being fetched",
+        |c| one(c.recalled),
+    ),
     count("pvf_quarantined", "jobs", "Jobs given up because they lost too many workers", |c| one(c.quarantined)),
     count("pvf_cross_checks", "executions", "Second opinions that were wanted, by what came of it", opinions)
         .by(&["result"]),

@@ -23,6 +23,9 @@ pub(crate) fn log(notice: &Notice) {
         ),
         Notice::WorkerResumed { worker } => tracing::info!(%worker, "worker resumed: it gets jobs again"),
         Notice::WorkerRecovered { worker } => tracing::info!(%worker, "worker recovered"),
+        Notice::WorkerToldToDrain { worker, host, operator, jobs } => {
+            tracing::info!(%operator, %worker, host, jobs, "an operator asks a worker to drain");
+        }
         Notice::JobRetried { job, attempt, kind, worker, why } => {
             tracing::info!(%job, attempt, %kind, %worker, reason = why.name(), detail = detail(why), "job retried");
         }
@@ -135,6 +138,7 @@ mod tests {
         let (usage, kind) = (JobUsage::default(), Some(ExecuteKind::Dispute));
         let (worker_text, request_text, id_text) = (worker.to_string(), request.to_string(), id.to_string());
         let (code_text, client_text) = (code.to_string(), client.to_string());
+        let user_text = format!("operator={}", client.user);
         for (notice, level, words) in [
             (Notice::WorkerJoined { worker, hello: Box::new(hello) }, "INFO", &["joined", &joined, "execute"][..]),
             (Notice::WorkerLeft { worker, host: host.clone(), jobs: 2 }, "INFO", &["left", &worker_text, "rack1"]),
@@ -147,6 +151,11 @@ mod tests {
                 &["paused", "rack2", "pause_s=6", "disk full"],
             ),
             (Notice::WorkerResumed { worker }, "INFO", &["resumed", &worker_text]),
+            (
+                Notice::WorkerToldToDrain { worker, host: "rack2".into(), operator: client.user, jobs: 4 },
+                "INFO",
+                &["asks a worker to drain", &user_text, &worker_text, "rack2", "jobs=4"],
+            ),
             (
                 Notice::JobRetried { job, attempt: 2, kind: execute, worker, why: retried },
                 "INFO",

@@ -160,13 +160,12 @@ impl Checker {
 
 /// The text without what differs between requests, so that reasons can be counted.
 fn without_numbers(text: &str) -> String {
-    let mut out = String::new();
-    for word in text.split(' ').take(24) {
-        let is_name = word.len() > 8 && word.chars().filter(char::is_ascii_digit).count() > 2;
-        out.push_str(if is_name { "…" } else { word });
-        out.push(' ');
-    }
-    out.trim_end().into()
+    let word = |word: &str| match word.chars().filter(char::is_ascii_digit).count() {
+        0 => word.to_owned(),
+        1..=6 if word.len() <= 8 => "N".into(),
+        _ => "…".into(),
+    };
+    text.split(' ').take(24).map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

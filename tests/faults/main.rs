@@ -80,9 +80,10 @@ fn kind(text: &str) -> Result<String, String> {
     known.then(|| text.to_owned()).ok_or_else(|| format!("no kind of fault; there are none, {all}"))
 }
 
-/// A step as a report has it.
+/// A step as a report has it, with the time at which it was done, milliseconds.
 #[derive(serde::Deserialize)]
 struct Reported {
+    at: u64,
     step: Step,
 }
 
@@ -95,7 +96,12 @@ fn read_schedule(path: &PathBuf) -> Result<Vec<Step>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("--schedule {}: {error}", path.display()))?;
     let earlier: Earlier =
         serde_json::from_str(&text).map_err(|error| format!("--schedule {}: {error}", path.display()))?;
-    Ok(earlier.schedule.into_iter().map(|reported| reported.step).collect())
+    let mut before = 0;
+    let again = earlier.schedule.into_iter().map(|Reported { at, step }| {
+        let after = at.saturating_sub(std::mem::replace(&mut before, at));
+        Step { after, ..step }
+    });
+    Ok(again.collect())
 }
 
 fn main() -> ExitCode {

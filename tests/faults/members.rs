@@ -181,6 +181,17 @@ pub struct Members {
     pub ended: Vec<(String, String)>,
 }
 
+/// What becomes of a client that does not run.
+#[derive(Debug, Clone)]
+pub enum NextClient {
+    /// It is started with these arguments.
+    With(Vec<String>),
+    /// What the one before it has said is not read yet.
+    Later,
+    /// There is nothing left to ask.
+    Done,
+}
+
 /// How many members a run has of each role.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
@@ -234,9 +245,9 @@ impl Members {
         self.all.iter_mut().filter(move |member| member.role == role)
     }
 
-    /// Looks after the members: starts those that are due. `client` gives the arguments of a client; `None` if it has
-    /// no more to do. Returns the members that were started.
-    pub fn look_after(&mut self, client: impl Fn(usize) -> Option<Vec<String>>) -> Vec<usize> {
+    /// Looks after the members: starts those that are due. `client` says what a client has to do. Returns the members
+    /// that were started.
+    pub fn look_after(&mut self, client: impl Fn(usize) -> NextClient) -> Vec<usize> {
         let mut started = Vec::new();
         for index in 0..self.all.len() {
             let member = &mut self.all[index];
@@ -247,10 +258,14 @@ impl Members {
             if at > Instant::now() {
                 continue;
             }
-            let arguments = if member.role == Role::Client { client(member.number) } else { Some(vec![]) };
-            let Some(arguments) = arguments else {
-                member.state = State::Done;
-                continue;
+            let is_client = member.role == Role::Client;
+            let arguments = match if is_client { client(member.number) } else { NextClient::With(vec![]) } {
+                NextClient::With(arguments) => arguments,
+                NextClient::Later => continue,
+                NextClient::Done => {
+                    member.state = State::Done;
+                    continue;
+                }
             };
             let member = &self.all[index];
             let mut command = self.setting.command(member);

@@ -18,6 +18,10 @@ use std::{
 
 /// How long a fault waits until it may be done; then it is left out.
 const POSTPONED: Duration = Duration::from_secs(60);
+/// What is done to an object may take this long.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+/// Faults that wait at once; further ones are left out.
+const MOST_WAITING: usize = 8;
 /// A worker that stands still or is cut off for less than this is not lost.
 const SHORT: u64 = 4_000;
 /// A CPU limit that is none, milliseconds in each 100 ms.
@@ -59,6 +63,8 @@ pub struct Nemesis {
     steps: Box<dyn Iterator<Item = Step>>,
     start: Instant,
     next: Option<(Instant, Step)>,
+    /// Faults whose time has come and that may not be done yet.
+    waiting: Vec<(Instant, Step)>,
     active: Vec<Active>,
     cpu: BTreeMap<usize, Cgroup>,
     /// What was done.
@@ -74,13 +80,14 @@ impl Nemesis {
     pub fn new(steps: Box<dyn Iterator<Item = Step>>) -> Self {
         let start = Instant::now();
         let (counts, cpu) = (BTreeMap::new(), BTreeMap::new());
-        let mut this = Self { steps, start, next: None, active: vec![], cpu, done: vec![], counts, left_out: 0 };
+        let (next, waiting) = (None, Vec::new());
+        let mut this = Self { steps, start, next, waiting, active: vec![], cpu, done: vec![], counts, left_out: 0 };
         this.take_next();
         this
     }
 
     fn take_next(&mut self) {
-        let from = self.next.take().map_or(self.start, |(at, _)| at.max(Instant::now()));
+        let from = Instant::now();
         self.next = self.steps.next().map(|step| (from + Duration::from_millis(step.after), step));
     }
 
@@ -91,24 +98,31 @@ impl Nemesis {
             let active = self.active.swap_remove(over);
             self.end(world, active);
         }
-        let Some((at, step)) = self.next.clone() else { return };
-        if at > now {
+        if let Some(due) = self.next.take_if(|(at, _)| *at <= now) {
+            self.waiting.push(due);
+            self.take_next();
+        }
+        for (at, step) in std::mem::take(&mut self.waiting) {
+            if self.may_begin(world, &step.fault) {
+                self.attempt(world, step);
+            } else if now > at + POSTPONED || self.waiting.len() >= MOST_WAITING {
+                self.left_out += 1;
+            } else {
+                self.waiting.push((at, step));
+            }
+        }
+    }
+
+    /// Does a fault, unless it is not possible now: a worker has no job to kill.
+    fn attempt(&mut self, world: &mut World<'_>, step: Step) {
+        if !self.begin(world, &step.fault) {
+            self.left_out += 1;
             return;
         }
-        if self.may_begin(world, &step.fault) {
-            if self.begin(world, &step.fault) {
-                *self.counts.entry(step.fault.kind()).or_default() += 1;
-                let at = (now - self.start).as_millis() as u64;
-                eprintln!("{:>8.1} s  {}", at as f64 / 1e3, step.fault);
-                self.done.push(Done { at, step });
-            } else {
-                self.left_out += 1;
-            }
-            self.take_next();
-        } else if now > at + POSTPONED {
-            self.left_out += 1;
-            self.take_next();
-        }
+        *self.counts.entry(step.fault.kind()).or_default() += 1;
+        let at = self.start.elapsed().as_millis() as u64;
+        eprintln!("{:>8.1} s  {}", at as f64 / 1e3, step.fault);
+        self.done.push(Done { at, step });
     }
 
     /// Ends all faults that last.
@@ -117,6 +131,7 @@ impl Nemesis {
             self.end(world, active);
         }
         self.next = None;
+        self.waiting.clear();
     }
 
     fn may_begin(&self, world: &World<'_>, fault: &Fault) -> bool {
@@ -201,10 +216,10 @@ impl Nemesis {
                 member.terminate();
             }
             (Fault::LoseArtifact { which }, _) => {
-                return world.witness.wait(async |_| world.store.lose(*which).await.unwrap_or(false));
+                return in_time(world.witness, async || world.store.lose(*which).await);
             }
             (Fault::FlipBit { which, bit }, _) => {
-                return world.witness.wait(async |_| world.store.flip(*which, *bit).await.unwrap_or(false));
+                return in_time(world.witness, async || world.store.flip(*which, *bit).await);
             }
             (Fault::StoreFull { .. }, _) => {
                 if !world.store.fill() {
@@ -274,6 +289,12 @@ impl Nemesis {
             world.checker.jobs_may_have_ended();
         }
     }
+}
+
+/// Does something with the store, which may hang. Whether it was done.
+fn in_time(witness: &Witness, what: impl AsyncFnOnce() -> Result<bool, object_store::Error>) -> bool {
+    let done = witness.wait(async |_| tokio::time::timeout(STORE_PATIENCE, what()).await);
+    matches!(done, Ok(Ok(true)))
 }
 
 fn ends_jobs(members: &Members, fault: &Fault) -> bool {

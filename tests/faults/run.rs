@@ -3,7 +3,7 @@
 use super::{
     checker::{Checker, Tally},
     client::Line,
-    members::{Members, Role, Sizes, State},
+    members::{Members, NextClient, Role, Sizes, State},
     nemesis::{Done, Nemesis, World},
     network::Switch,
     samples::{Samples, Trend},
@@ -14,7 +14,7 @@ use super::{
 use pvf_shared::wire::WorkerKind;
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
     net::TcpStream,
     path::PathBuf,
@@ -105,7 +105,10 @@ struct Course {
     checker: Checker,
     /// The number that each client continues with.
     next: Vec<u64>,
-    lines: (Sender<(usize, Line)>, Receiver<(usize, Line)>),
+    /// What clients say; nothing when one has ended.
+    lines: (Sender<(usize, Option<Line>)>, Receiver<(usize, Option<Line>)>),
+    /// Clients whose end was not read yet.
+    reading: BTreeSet<usize>,
     samples: Samples,
     sampled: Instant,
     /// The store's server has started and has no bucket yet.
@@ -152,7 +155,7 @@ pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
         tally: course.checker.tally(),
         contradictions,
         verdicts,
-        faults: nemesis.counts,
+        faults: std::mem::take(&mut nemesis.counts),
         left_out: nemesis.left_out,
         packets: course.switch.counts(),
         ended: course.members.ended.clone(),
@@ -160,9 +163,13 @@ pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
         left_at_coordinator: status.map_or(u64::MAX, |status| status.1),
         trends: course.samples.trends(seconds / 2.0),
         seconds,
-        schedule: nemesis.done,
+        schedule: std::mem::take(&mut nemesis.done),
     };
-    Ok((report, course.samples))
+    let Course { members, samples, .. } = course;
+    // Cgroups can be removed when the processes in them have ended.
+    drop(members);
+    drop(nemesis);
+    Ok((report, samples))
 }
 
 impl Course {
@@ -174,7 +181,8 @@ impl Course {
         let (checker, samples) = (Checker::default(), Samples::default());
         let bucket_missing = plan.store == StoreKind::S3;
         let sampled = Instant::now();
-        Ok(Self { plan, members, switch, store, checker, next, lines: channel(), samples, sampled, bucket_missing })
+        let (lines, reading) = (channel(), BTreeSet::new());
+        Ok(Self { plan, members, switch, store, checker, next, lines, reading, samples, sampled, bucket_missing })
     }
 
     /// Starts the bus and the store, then the fleet.
@@ -242,7 +250,7 @@ impl Course {
 
     /// Starts what is due, reads what clients say, looks at memory.
     fn look_after(&mut self) {
-        let (plan, next, urls) = (&self.plan, &self.next, self.members.setting.urls());
+        let (plan, next, reading, urls) = (&self.plan, &self.next, &self.reading, self.members.setting.urls());
         let client = |number: usize| {
             let (first, below) = (next[number], plan.requests);
             let text = [
@@ -253,7 +261,11 @@ impl Course {
                 ("--below", below.to_string()),
                 ("--in-flight", plan.in_flight.to_string()),
             ];
-            (first < below).then(|| text.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect())
+            match first < below {
+                _ if reading.contains(&number) => NextClient::Later,
+                true => NextClient::With(text.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()),
+                false => NextClient::Done,
+            }
         };
         for index in self.members.look_after(client) {
             let member = &mut self.members.all[index];
@@ -262,6 +274,7 @@ impl Course {
                 self.checker.client_ended(member.number);
                 let output = member.output().expect("a client's output is a pipe");
                 let (number, lines) = (member.number, self.lines.0.clone());
+                self.reading.insert(number);
                 thread::spawn(move || read(output, number, &lines));
             }
             if member.role == Role::Store {
@@ -272,6 +285,10 @@ impl Course {
             self.bucket_missing = false;
         }
         while let Ok((client, line)) = self.lines.1.try_recv() {
+            let Some(line) = line else {
+                self.reading.remove(&client);
+                continue;
+            };
             if let Line::Begins(n) = line {
                 self.next[client] = self.next[client].max(n + self.plan.sizes.clients as u64);
             }
@@ -317,13 +334,13 @@ impl Course {
 }
 
 /// Reads what a client says until it ends.
-fn read(output: ChildStdout, client: usize, lines: &Sender<(usize, Line)>) {
+fn read(output: ChildStdout, client: usize, lines: &Sender<(usize, Option<Line>)>) {
     for text in BufReader::new(output).lines().map_while(Result::ok) {
         // The last line of a client that is killed may be cut off.
-        if let Ok(line) = serde_json::from_str(&text)
-            && lines.send((client, line)).is_err()
-        {
-            return;
+        if let Ok(line) = serde_json::from_str(&text) {
+            let _ = lines.send((client, Some(line)));
         }
     }
+    // The run has ended if it does not read any more.
+    let _ = lines.send((client, None));
 }

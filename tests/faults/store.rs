@@ -2,12 +2,13 @@
 
 use super::members::Setting;
 use futures::TryStreamExt as _;
-use object_store::{ObjectStore, ObjectStoreExt as _, aws::AmazonS3Builder, local::LocalFileSystem};
+use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem};
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 const BUCKET: &str = "pvf-chaos";
@@ -55,7 +56,9 @@ fn folder(setting: &Setting) -> PathBuf {
 
 /// Handle of the run on its store.
 pub struct Store {
-    objects: Arc<dyn ObjectStore>,
+    /// Made at first use: the connection to the bus has selected an implementation of TLS by then.
+    objects: OnceLock<Arc<dyn ObjectStore>>,
+    server: (Ipv4Addr, u16),
     /// The folder, if it is one.
     folder: Option<PathBuf>,
 }
@@ -66,12 +69,9 @@ impl Store {
     /// # Errors
     /// The file system cannot be mounted.
     pub fn new(setting: &Setting) -> Result<Self, String> {
+        let server = setting.store_server();
         if setting.store == StoreKind::S3 {
-            let (host, port) = setting.store_server();
-            let builder = AmazonS3Builder::new().with_endpoint(format!("http://{host}:{port}")).with_allow_http(true);
-            let builder = builder.with_access_key_id("test").with_secret_access_key("test").with_region("us-east-1");
-            let objects = builder.with_bucket_name(BUCKET).build().map_err(|error| error.to_string())?;
-            return Ok(Self { objects: Arc::new(objects), folder: None });
+            return Ok(Self { objects: OnceLock::new(), server, folder: None });
         }
         let folder = folder(setting);
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
@@ -83,12 +83,26 @@ impl Store {
         if !mount.status.success() {
             return Err(format!("mount: {}", String::from_utf8_lossy(&mount.stderr).trim()));
         }
-        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| error.to_string())?;
-        Ok(Self { objects: Arc::new(objects), folder: Some(folder) })
+        Ok(Self { objects: OnceLock::new(), server, folder: Some(folder) })
+    }
+
+    fn objects(&self) -> &dyn ObjectStore {
+        let open = || -> Arc<dyn ObjectStore> {
+            if let Some(folder) = &self.folder {
+                return Arc::new(LocalFileSystem::new_with_prefix(folder).expect("the folder is there"));
+            }
+            let (host, port) = self.server;
+            let builder = AmazonS3Builder::new().with_endpoint(format!("http://{host}:{port}")).with_allow_http(true);
+            let builder = builder.with_access_key_id("test").with_secret_access_key("test").with_region("us-east-1");
+            // A store that fails fails now.
+            let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+            Arc::new(builder.with_bucket_name(BUCKET).with_retry(retry).build().expect("complete settings"))
+        };
+        &**self.objects.get_or_init(open)
     }
 
     /// Makes the bucket, once the server answers.
-    pub fn make_bucket((host, port): (std::net::Ipv4Addr, u16)) -> bool {
+    pub fn make_bucket((host, port): (Ipv4Addr, u16)) -> bool {
         use std::io::{Read as _, Write as _};
         let Ok(mut stream) = std::net::TcpStream::connect((host, port)) else { return false };
         let request = format!("PUT /{BUCKET} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
@@ -98,7 +112,7 @@ impl Store {
     }
 
     async fn artifacts(&self) -> Result<Vec<object_store::path::Path>, object_store::Error> {
-        let all: Vec<_> = self.objects.list(None).try_collect().await?;
+        let all: Vec<_> = self.objects().list(None).try_collect().await?;
         Ok(all.into_iter().map(|object| object.location).filter(|it| it.as_ref().contains("artifacts/")).collect())
     }
 
@@ -109,7 +123,7 @@ impl Store {
     pub async fn lose(&self, which: usize) -> Result<bool, object_store::Error> {
         let all = self.artifacts().await?;
         let Some(one) = all.get(which % all.len().max(1)) else { return Ok(false) };
-        self.objects.delete(one).await?;
+        self.objects().delete(one).await?;
         Ok(true)
     }
 
@@ -120,14 +134,14 @@ impl Store {
     pub async fn flip(&self, which: usize, bit: usize) -> Result<bool, object_store::Error> {
         let all = self.artifacts().await?;
         let Some(one) = all.get(which % all.len().max(1)) else { return Ok(false) };
-        let mut bytes = self.objects.get(one).await?.bytes().await?.to_vec();
+        let mut bytes = self.objects().get(one).await?.bytes().await?.to_vec();
         let bits = bytes.len() * 8;
         if bits == 0 {
             return Ok(false);
         }
         let bit = bit % bits;
         bytes[bit / 8] ^= 1 << (bit % 8);
-        self.objects.put(one, bytes.into()).await?;
+        self.objects().put(one, bytes.into()).await?;
         Ok(true)
     }
 

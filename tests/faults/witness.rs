@@ -24,6 +24,9 @@ use tokio::runtime::Runtime;
 /// How long it tries to connect.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a question for the state of the fleet is repeated.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Default)]
 struct Seen {
     /// The first verdict of each request that says something.
@@ -62,7 +65,7 @@ impl Witness {
                 }
             }
         });
-        let host = runtime.block_on(client_of(urls, "observer", PATIENCE));
+        let host = runtime.block_on(client_of(urls, "observer", STATUS_PATIENCE));
         Self { runtime, host, seen }
     }
 

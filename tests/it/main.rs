@@ -13,6 +13,7 @@ mod compose;
 mod connection;
 mod coordinators;
 mod docs;
+mod drain;
 mod engines;
 mod failover;
 mod faults;

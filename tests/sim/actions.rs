@@ -101,6 +101,11 @@ impl World {
                     self.worker_input(id, generation, Input::Shutdown);
                 }
             }
+            Op::OperatorDrains { worker } => {
+                if let Some(id) = self.pick_worker(*worker) {
+                    self.operator_asks(id);
+                }
+            }
             Op::WorkerForgets { worker } => {
                 if let Some(id) = self.pick_worker(*worker) {
                     self.worker_forgets(id);

@@ -12,6 +12,7 @@ mod checks;
 mod clients;
 mod effects;
 mod network;
+mod operators;
 mod ops;
 mod processes;
 mod scheduled;

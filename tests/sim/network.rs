@@ -19,6 +19,8 @@ pub enum Requester {
     Submission(ClientId, RequestId),
     /// A client with a question.
     Question(ClientId),
+    /// An operator.
+    Operator,
     /// A worker of this generation.
     Worker(WorkerId, u64, Request),
 }
@@ -116,7 +118,7 @@ impl World {
             Requester::Worker(of, of_generation, request) => {
                 (*of, *of_generation) == (id, generation) && beats.contains(request)
             }
-            Requester::Submission(..) | Requester::Question(_) => false,
+            Requester::Submission(..) | Requester::Question(_) | Requester::Operator => false,
         };
         let beat = self.requests.iter().find(|(_, requester)| is_beat(requester)).map(|(reply, _)| reply.clone());
         if let Some(reply) = beat {

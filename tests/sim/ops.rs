@@ -62,6 +62,10 @@ pub enum Op {
     WorkerDrains {
         worker: u8,
     },
+    /// An operator asks a worker to drain, and repeats it until the worker has left.
+    OperatorDrains {
+        worker: u8,
+    },
     /// A worker loses its state and its jobs, and keeps its id.
     WorkerForgets {
         worker: u8,
@@ -158,7 +162,8 @@ fn fault(rng: &mut fastrand::Rng) -> Op {
     match rng.u32(0..100) {
         0..15 => Op::WorkerDies { worker, back: rng.u32(0..20_000) },
         15..30 => Op::WorkerStops { worker, ms: rng.u32(100..15_000) },
-        30..38 => Op::WorkerDrains { worker },
+        30..34 => Op::WorkerDrains { worker },
+        34..38 => Op::OperatorDrains { worker },
         38..44 => Op::WorkerForgets { worker },
         44..52 => Op::LoseArtifacts { code: rng.u8(0..12) },
         52..60 => Op::DamageArtifacts { code: rng.u8(0..12) },

@@ -40,6 +40,8 @@ pub enum Scheduled {
     ProcessEnds(WorkerId, u64, RunId),
     Verdict(Arc<Verdict>, ClientId),
     ClientTick(ClientId),
+    /// An operator asks once more for a worker that is to drain.
+    OperatorTick(WorkerId),
     /// The coordinator with this token announces itself so many times more.
     Announce(FencingToken, u8),
     /// The announcement of a coordinator arrives at a client.
@@ -90,6 +92,7 @@ impl World {
                 }
             }
             Scheduled::ClientTick(from) => self.client_tick(from),
+            Scheduled::OperatorTick(worker) => self.operator_tick(worker),
             Scheduled::Announce(token, times) => self.announce(token, times),
             Scheduled::ClientTold(from, token) => self.client_told(from, token),
             Scheduled::Submit(from, id) => {
@@ -153,6 +156,12 @@ impl World {
                         pending.accepted = None;
                         self.send_submission(from, id);
                     }
+                }
+            }
+            (Some(Requester::Operator), Answer::Operator(reply)) => {
+                // Answers of a coordinator that was replaced do not count.
+                if by == self.checks.token {
+                    self.operator_hears(&reply);
                 }
             }
             (None, _) => {}

@@ -20,7 +20,7 @@ use pvf_shared::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet},
     time::Duration,
 };
 use uuid::Uuid;
@@ -70,6 +70,8 @@ pub struct World {
     pub(super) commands: HashMap<Subject, PendingCommand>,
     pub(super) clients: Vec<Client>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
+    /// Workers that an operator asks to drain, and of which it has not heard that they have left.
+    pub(super) to_drain: BTreeSet<WorkerId>,
     pub(super) store: Store,
     pub(super) checks: Checks,
     pub(super) engines: Vec<EngineId>,
@@ -115,6 +117,7 @@ impl World {
             commands: HashMap::new(),
             clients: Vec::new(),
             workers: BTreeMap::new(),
+            to_drain: BTreeSet::new(),
             store: Store::default(),
             checks,
             engines,
@@ -258,6 +261,7 @@ impl World {
             let late: Vec<_> = client.pending.iter().take(3).collect();
             assert!(late.is_empty(), "never answered: {late:?}");
         }
+        self.settle_drains();
         self.pass(timing().ack * 14);
         for worker in self.workers.values() {
             worker.checks.settled(self.now);

@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The part of `--help` that documents [`RoleError::exit_code`].
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  stopped by SIGTERM or SIGINT
+  0  stopped by SIGTERM or SIGINT, or drained by an operator (`pvf drain`)
   2  wrong settings (command line, credentials, keys, store URL, --http), or the sandbox is incomplete
   3  bus or store cannot be used, or the process cannot be set up";
 
@@ -69,7 +69,7 @@ struct Args {
     /// if that is less, but at least 1GiB]
     #[arg(long, env = "PVF_CACHE_BYTES", value_name = "SIZE", value_parser = parse_bytes)]
     cache_bytes: Option<u64>,
-    /// The longest time that jobs may go on after SIGTERM or SIGINT; then they are ended, and done elsewhere. What has
+    /// The longest time that jobs may go on after SIGTERM, SIGINT or `pvf drain`; then they are ended, and done elsewhere. What has
     /// not begun is given back at once [default: as long as the limits of each job allow]
     #[arg(long, env = "PVF_DRAIN", value_name = "TIME", value_parser = parse_duration)]
     drain: Option<Duration>,
@@ -159,9 +159,10 @@ pub fn worker_main() -> ExitCode {
     }
 }
 
-/// Runs a worker of this role with these arguments, which do not include the program's name, until SIGTERM or SIGINT.
+/// Runs a worker of this role with these arguments, which do not include the program's name, until SIGTERM or SIGINT, or until an
+/// operator has it drain.
 ///
-/// The exit code is 0 after a signal, 2 for wrong settings or an incomplete sandbox, and 3 if bus or store cannot be
+/// The exit code is 0 then, 2 for wrong settings or an incomplete sandbox, and 3 if bus or store cannot be
 /// used or the process cannot be set up.
 pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let kind = if role == "prepare-worker" { WorkerKind::Prepare } else { WorkerKind::Execute };
@@ -230,7 +231,10 @@ async fn run(kind: WorkerKind, args: Args, nats: &NatsConnection, machine: Machi
     let Machine { store, sandbox, http } = machine;
     let mut shutdown = Shutdown::catch().map_err(RoleError::Signals)?;
     let bus = Arc::new(NatsBus::connect(nats, &format!("pvf-{kind}-worker"), CONNECT_TIMEOUT).await?);
-    store.check().await?;
+    match kind {
+        WorkerKind::Prepare => store.check().await?,
+        WorkerKind::Execute => store.check_readable().await?,
+    }
     let slots = args.slots.unwrap_or_else(|| match kind {
         WorkerKind::Prepare => 1,
         WorkerKind::Execute => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),

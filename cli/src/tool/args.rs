@@ -52,7 +52,7 @@ pub(crate) struct Global {
     /// Where workers keep their copies of artifacts; not mounted noexec [default: the folder for temporary files]
     #[arg(long, global = true, env = "PVF_CACHE_DIR", value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// How long to wait for each verdict, 1ms to 24h
+    /// How long to wait for each verdict, and for workers that drain, 1ms to 24h
     #[arg(long, global = true, default_value = "30m", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) wait: Duration,
     /// Write results to stdout as JSON, one object for each request
@@ -109,6 +109,11 @@ pub(crate) enum Request {
     Bundle(BundleCommand),
     /// Show the state of a fleet: workers, queues, artifacts, counters
     Status(Status),
+    /// Have workers of a fleet drain: they take no new jobs, finish what they run, leave, and their processes end
+    ///
+    /// As SIGTERM does on their machines. The user of the NATS connection needs the role operator. Without --no-wait
+    /// this waits until the workers have left, at most for the time of --wait, and asks again meanwhile.
+    Drain(Drain),
     /// Print the events of a fleet: verdicts, workers that come and go, retries, refusals
     Events,
     /// Make and change the users of a fleet's NATS server
@@ -147,7 +152,7 @@ pub(crate) enum NatsCommand {
     },
     /// Add a user with a new password; the server must be told to reload its configuration
     AddUser {
-        /// client, prepare-worker, execute-worker, coordinator or observer
+        /// client, prepare-worker, execute-worker, coordinator, observer or operator
         role: permissions::Role,
         /// Name of the user, which is also its name in subjects
         name: UserName,
@@ -173,7 +178,7 @@ pub(crate) enum NatsCommand {
     },
     /// Print what a user may publish on and subscribe to
     Permissions {
-        /// client, prepare-worker, execute-worker, coordinator or observer
+        /// client, prepare-worker, execute-worker, coordinator, observer or operator
         role: permissions::Role,
         /// Name of the user; without it, a template for the names of JWTs
         name: Option<UserName>,
@@ -209,6 +214,20 @@ pub(crate) struct Status {
     /// Only check that this role is present (a worker: on this machine); for health checks, exit code 3 if not
     #[arg(long, value_name = "ROLE")]
     pub(crate) health: Option<Role>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Drain {
+    /// Ids of workers as `pvf status` prints them, or as much of the beginning as no other worker's id has
+    #[arg(value_name = "WORKER", required_unless_present = "host")]
+    pub(crate) workers: Vec<String>,
+    /// All workers of this machine; with WORKER only these of them
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Return when the coordinator has taken the request. If that one is replaced before the workers have heard of it,
+    /// within a second or two, nothing drains
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -9,23 +9,26 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// The candidate is valid, the code can be prepared, the checks passed.
+    /// The candidate is valid, the code can be prepared, the checks passed, the workers have left.
     Success = 0,
     /// The candidate is invalid, the code cannot be prepared, a check failed.
     Negative = 1,
     /// The command line or an input is wrong.
     Usage = 2,
-    /// There is no result: an internal error, an expired request, or no fleet, bus or store.
+    /// There is no result: an internal error, an expired request, a worker that is lost or drains too long, or no fleet,
+    /// bus or store.
     NoResult = 3,
 }
 
 /// The exit codes for `pvf --help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  the candidate is valid, the code can be prepared, all checks passed; a replay had the same outcome
+  0  the candidate is valid, the code can be prepared, all checks passed, the workers have left;
+     a replay had the same outcome
   1  the candidate is invalid, the code cannot be prepared, a check failed; a replay had another outcome
   2  wrong usage, input or credentials; the message names the option or file
-  3  no result: internal error, expired, or the fleet, bus or store cannot be reached
+  3  no result: internal error, expired, a worker was lost or still drains, or the fleet, bus or store cannot be
+     reached
 A batch exits with the greatest code of its requests.";
 
 impl From<Exit> for ExitCode {

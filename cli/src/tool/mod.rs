@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod differences;
 mod doctor;
+mod drain;
 mod events;
 mod failure;
 mod input;
@@ -77,6 +78,7 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Execute(args) => commands::execute(global, args).await,
             Request::HeadsUp(args) => commands::heads_up(global, args).await,
             Request::Status(args) => status::status(global, args).await,
+            Request::Drain(args) => drain::drain(global, args).await,
             Request::Events => events::events(global).await,
             Request::Nats(command) => nats::nats(global, command),
             Request::Doctor(args) => doctor::doctor(global, args).await,

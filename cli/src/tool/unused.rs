@@ -25,6 +25,7 @@ pub(crate) fn warning(request: &Request, global: &Global, matches: &ArgMatches) 
         | Request::Demo(_)
         | Request::Replay(_)
         | Request::Status(_)
+        | Request::Drain(_)
         | Request::Events => global.bus.is_some(),
         Request::Doctor(_) | Request::Nats(_) | Request::Up(_) | Request::Keys(_) | Request::Bundle(_) => false,
     };
@@ -63,6 +64,7 @@ mod tests {
             "pvf --store /s heads-up code --nats h:1",
             "pvf --store=/s demo --nats h:1",
             "pvf --nats h:1 status --store /s",
+            "pvf --nats h:1 drain a --store /s",
         ] {
             assert!(warning_of(line).is_some_and(|text| text.starts_with("--store is not used: ")), "{line}");
         }

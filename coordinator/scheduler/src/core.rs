@@ -11,8 +11,8 @@ use crate::{
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
     tables::{
-        Artifacts, Clients, EarlyCancellations, Execution, Executions, IllegalTransition, Made, Preparations, PvfSpec,
-        PvfSpecs, Quarantine, Requests, Timer, Timers, Unclaimed, UnheardVerdicts, Workers,
+        Artifacts, Clients, Departures, EarlyCancellations, Execution, Executions, IllegalTransition, Made,
+        Preparations, PvfSpec, PvfSpecs, Quarantine, Requests, Timer, Timers, Unclaimed, UnheardVerdicts, Workers,
     },
     time::Timestamp,
 };
@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) specs: PvfSpecs,
     pub(crate) clients: Clients,
     pub(crate) workers: Workers,
+    /// Workers that were told to drain and are gone.
+    pub(crate) departures: Departures,
     pub(crate) prepare_queue: PrepareQueue,
     pub(crate) execute_queue: ExecuteQueue,
     /// Jobs without an engine: no worker of the kind that they need is registered.
@@ -76,6 +78,7 @@ impl Core {
             specs: PvfSpecs::default(),
             clients: Clients::default(),
             workers: Workers::new(config.policy.ahead),
+            departures: Departures::default(),
             prepare_queue: PrepareQueue::default(),
             execute_queue: ExecuteQueue::new(config.policy.shares),
             unassigned: BTreeSet::new(),

@@ -6,7 +6,7 @@ use pvf_proto::{
     identity::{ClientId, WorkerId},
     ids::{ArtifactId, RequestId},
     subjects::Subject,
-    wire::{AskReply, FleetStatus, SubmitReply, ToWorker, Verdict, WorkerReply},
+    wire::{AskReply, FleetStatus, OperatorReply, SubmitReply, ToWorker, Verdict, WorkerReply},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -72,6 +72,8 @@ pub enum Answer {
     Ask(AskReply),
     /// To a status request.
     Status(Box<FleetStatus>),
+    /// To an operator.
+    Operator(OperatorReply),
     /// To a worker.
     Worker(WorkerReply),
 }

@@ -3,7 +3,7 @@
 
 use pvf_proto::{
     artifact::StoredArtifact,
-    identity::{ClientId, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
     ids::{ArtifactId, Attempt, JobId, RequestId, ValidationKey},
     subjects::Subject,
     wire::{ActiveLeavesUpdate, CommandRefusal, Heartbeat, JobReport, Submission, WorkerHello},
@@ -57,6 +57,15 @@ pub enum Event {
     Status {
         /// List only the workers of this machine.
         host: Option<String>,
+        /// Where the answer goes.
+        reply: Option<Subject>,
+    },
+    /// An operator asks workers to drain, or what has become of them since it did.
+    Drain {
+        /// The operator.
+        operator: UserName,
+        /// The workers, at most [`MAX_DRAINED`](pvf_proto::wire::MAX_DRAINED).
+        workers: Vec<WorkerId>,
         /// Where the answer goes.
         reply: Option<Subject>,
     },

@@ -101,7 +101,7 @@ impl Scheduler {
     }
 
     fn on_event(&mut self, event: Event, now: Timestamp) {
-        use steps::{artifacts, attempts, clients, delivery, status, submit, workers};
+        use steps::{artifacts, attempts, clients, delivery, drain, status, submit, workers};
         use {
             clients::{ClientMessage, Question},
             delivery::CommandResult,
@@ -123,6 +123,7 @@ impl Scheduler {
                 clients::on_leaves(core, out, ClientMessage { client, body, reply }, now);
             }
             Event::Status { host, reply } => status::on_status(core, out, host.as_deref(), reply, now),
+            Event::Drain { operator, workers, reply } => drain::on_drain(core, out, (operator, workers), reply),
             Event::Hello { worker, hello, reply } => workers::on_hello(core, out, (worker, hello), reply, now),
             Event::Heartbeat { worker, heartbeat, reply } => {
                 workers::on_heartbeat(core, out, (worker, heartbeat), reply, now);

@@ -1,7 +1,7 @@
 //! Decisions of the scheduler that people want to see: the shell turns each into a log line and a counter.
 
 use pvf_proto::{
-    identity::{ClientId, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
     ids::{ArtifactId, Attempt, CodeHash, EngineId, JobId, RequestId},
     job::JobUsage,
     priority::ExecuteKind,
@@ -69,6 +69,17 @@ pub enum Notice {
     WorkerResumed {
         /// The worker.
         worker: WorkerId,
+    },
+    /// An operator asks a worker to drain: it gets no more jobs, and is told.
+    WorkerToldToDrain {
+        /// The worker.
+        worker: WorkerId,
+        /// Its machine.
+        host: String,
+        /// The operator.
+        operator: UserName,
+        /// Jobs that it has.
+        jobs: u32,
     },
     /// An attempt is over without a verdict, and the job is tried again. Jobs that were recalled, or staged at a
     /// worker that deregistered, have not had an attempt.

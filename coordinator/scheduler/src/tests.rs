@@ -16,6 +16,7 @@ mod background;
 mod cancellation;
 mod clients;
 mod coalescing;
+mod drain;
 mod engines;
 mod fetching;
 mod health;

@@ -127,7 +127,7 @@ impl Counters {
             | Notice::RequestShed { .. }
             | Notice::Inconsistent { .. } => {}
             // Logged, and shown in the status.
-            Notice::NoPrepareWorker { .. } => {}
+            Notice::WorkerToldToDrain { .. } | Notice::NoPrepareWorker { .. } => {}
         }
     }
 

@@ -77,6 +77,7 @@ fn encode(by: Term, answer: &Answer) -> Bytes {
         Answer::Submit(answer) => wire::encode_by(by, answer),
         Answer::Ask(answer) => wire::encode_by(by, answer),
         Answer::Status(answer) => wire::encode_by(by, &**answer),
+        Answer::Operator(answer) => wire::encode_by(by, answer),
         Answer::Worker(answer) => wire::encode_by(by, answer),
     }
 }

@@ -23,16 +23,19 @@ pub enum Role {
     Coordinator,
     /// Reads the status and the events.
     Observer,
+    /// Has workers drain. Reads what an observer reads.
+    Operator,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Client,
         Self::Worker(WorkerKind::Prepare),
         Self::Worker(WorkerKind::Execute),
         Self::Coordinator,
         Self::Observer,
+        Self::Operator,
     ];
 
     /// The name of the role, which is also the name of its first user.
@@ -43,6 +46,7 @@ impl Role {
             Self::Worker(WorkerKind::Execute) => "execute-worker",
             Self::Coordinator => "coordinator",
             Self::Observer => "observer",
+            Self::Operator => "operator",
         }
     }
 }
@@ -57,7 +61,9 @@ impl FromStr for Role {
     type Err = IdError;
     fn from_str(s: &str) -> Result<Self, IdError> {
         let role = Self::ALL.into_iter().find(|role| role.name() == s);
-        role.ok_or_else(|| IdError::new("role", "client, prepare-worker, execute-worker, coordinator or observer", s))
+        role.ok_or_else(|| {
+            IdError::new("role", "client, prepare-worker, execute-worker, coordinator, observer or operator", s)
+        })
     }
 }
 
@@ -132,6 +138,7 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
             vec![
                 format!("{f}.client.*.*.req"),
                 format!("{f}.worker.*.*.*.req"),
+                format!("{f}.operator.*.req"),
                 format!("{f}.status"),
                 format!("{f}.coordinator.>"),
                 // To refuse programs of older versions, on a server without permissions: no role publishes there.
@@ -142,6 +149,10 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
         ),
         Role::Observer => (
             vec![format!("{f}.status"), format!("_INBOX.{user}.{user}.>")],
+            vec![format!("{f}.event.>"), format!("{f}.coordinator.>")],
+        ),
+        Role::Operator => (
+            vec![format!("{f}.operator.{user}.req"), format!("{f}.status"), format!("_INBOX.{user}.{user}.>")],
             vec![format!("{f}.event.>"), format!("{f}.coordinator.>")],
         ),
     };
@@ -178,7 +189,7 @@ mod tests {
                  sub pvf.v4.worker.{kind}.u.*.cmd pvf.v4.worker.{kind}.u.*.pull pvf.v4.coordinator.announce _INBOX.u.>"
             )
         };
-        let expected = [
+        let expected: [String; Role::ALL.len()] = [
             "pub pvf.v4.client.u.*.req pvf.v4.worker.*.*.*.pull pvf.v4.status _INBOX.*.u.>\n\
              sub pvf.v4.client.u.*.verdict pvf.v4.client.u.*.pull pvf.v4.coordinator.announce _INBOX.u.>"
                 .into(),
@@ -189,10 +200,13 @@ mod tests {
              $JS.API.STREAM.INFO.KV_pvf-coordinator $JS.API.STREAM.CREATE.KV_pvf-coordinator \
              $JS.API.STREAM.UPDATE.KV_pvf-coordinator $JS.API.STREAM.DELETE.KV_pvf-coordinator \
              $JS.API.STREAM.MSG.GET.KV_pvf-coordinator $KV.pvf-coordinator.>\n\
-             sub pvf.v4.client.*.*.req pvf.v4.worker.*.*.*.req pvf.v4.status pvf.v4.coordinator.> pvf.from-node \
-             pvf.from-worker $KV.pvf-coordinator.> _INBOX.u.>"
+             sub pvf.v4.client.*.*.req pvf.v4.worker.*.*.*.req pvf.v4.operator.*.req pvf.v4.status \
+             pvf.v4.coordinator.> pvf.from-node pvf.from-worker $KV.pvf-coordinator.> _INBOX.u.>"
                 .into(),
             "pub pvf.v4.status _INBOX.u.u.>\nsub pvf.v4.event.> pvf.v4.coordinator.> _INBOX.u.>".into(),
+            "pub pvf.v4.operator.u.req pvf.v4.status _INBOX.u.u.>\n\
+             sub pvf.v4.event.> pvf.v4.coordinator.> _INBOX.u.>"
+                .into(),
         ];
         for (role, expected) in Role::ALL.into_iter().zip(expected) {
             assert_eq!(lines(&permissions(role, &user, &fleet)), expected, "{role}");

@@ -8,6 +8,7 @@
 //! | `<fleet>.v4.worker.<kind>.<user>.<session>.req` | that worker | coordinator |
 //! | `<fleet>.v4.worker.<kind>.<user>.<session>.cmd` | coordinator | that worker |
 //! | `<fleet>.v4.worker.<kind>.<user>.<session>.pull` | clients | that worker |
+//! | `<fleet>.v4.operator.<user>.req` | that operator | coordinator |
 //! | `<fleet>.v4.status` | everybody | coordinator |
 //! | `<fleet>.v4.event.<kind>` | coordinator | observers |
 //! | `<fleet>.v4.coordinator.announce` | coordinator | everybody, to know that another one is active |
@@ -185,6 +186,16 @@ pub fn worker_pulls(fleet: &FleetName, worker: &WorkerId) -> Subject {
     of(fleet, format_args!("worker.{worker}.pull"))
 }
 
+/// Requests of one operator to the coordinator. An operator has no session: nothing is sent to it but answers.
+pub fn operator_requests(fleet: &FleetName, operator: &UserName) -> Subject {
+    of(fleet, format_args!("operator.{operator}.req"))
+}
+
+/// Requests of all operators.
+pub fn all_operator_requests(fleet: &FleetName) -> Subject {
+    of(fleet, format_args!("operator.*.req"))
+}
+
 /// Where clients of version 3 and before speak.
 pub fn from_older_clients(fleet: &FleetName) -> Subject {
     Subject(format!("{fleet}.from-node"))
@@ -230,6 +241,11 @@ pub fn requesting_worker(fleet: &FleetName, subject: &Subject) -> Option<WorkerI
     requesting(fleet, "worker", subject)?.parse().ok()
 }
 
+/// The operator whose request this is; `None` if the subject is no such.
+pub fn requesting_operator(fleet: &FleetName, subject: &Subject) -> Option<UserName> {
+    requesting(fleet, "operator", subject)?.parse().ok()
+}
+
 fn requesting<'a>(fleet: &FleetName, role: &str, subject: &'a Subject) -> Option<&'a str> {
     let rest = subject.0.strip_prefix(fleet.as_str())?.strip_prefix('.')?.strip_prefix(VERSION)?.strip_prefix('.')?;
     rest.strip_prefix(role)?.strip_prefix('.')?.strip_suffix(".req")
@@ -260,6 +276,8 @@ mod tests {
             (worker_commands(&fleet, &worker), format!("pvf.v4.worker.execute.w.{hex}.cmd")),
             (worker_pulls(&fleet, &worker), format!("pvf.v4.worker.execute.w.{hex}.pull")),
             (all_worker_requests(&fleet), "pvf.v4.worker.*.*.*.req".into()),
+            (operator_requests(&fleet, &user("o")), "pvf.v4.operator.o.req".into()),
+            (all_operator_requests(&fleet), "pvf.v4.operator.*.req".into()),
             (status(&fleet), "pvf.v4.status".into()),
             (event(&fleet, "worker-lost"), "pvf.v4.event.worker-lost".into()),
             (all_events(&fleet), "pvf.v4.event.>".into()),
@@ -272,6 +290,10 @@ mod tests {
         }
         assert_eq!(requesting_client(&fleet, &client_requests(&fleet, &client)), Some(client));
         assert_eq!(requesting_worker(&fleet, &worker_requests(&fleet, &worker)), Some(worker));
+        assert_eq!(requesting_operator(&fleet, &operator_requests(&fleet, &user("o"))), Some(user("o")));
+        for other in [client_requests(&fleet, &client), Subject::received("pvf.v4.operator.a.b.req")] {
+            assert_eq!(requesting_operator(&fleet, &other), None, "{other}");
+        }
         let other = FleetName::parse("pvf2").unwrap();
         assert_eq!(requesting_client(&other, &client_requests(&fleet, &client)), None);
         assert_eq!(requesting_client(&fleet, &client_verdicts(&fleet, &client)), None);
@@ -291,6 +313,7 @@ mod tests {
             (worker_requests(&fleet, &worker), "@coordinator"),
             (worker_commands(&fleet, &worker), "w"),
             (worker_pulls(&fleet, &worker), "w"),
+            (operator_requests(&fleet, &user("o")), "@coordinator"),
             (status(&fleet), "@coordinator"),
         ] {
             let reply = inboxes.answer_to(&request, 3);

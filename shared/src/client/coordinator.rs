@@ -97,7 +97,11 @@ impl Coordinator {
         if self.terms.obey_message(&answer) { Ok(answer) } else { Err(BusError::TimedOut(to.to_string())) }
     }
 
-    async fn ask_encoded<R: WireMessage>(&self, subject: &Subject, message: &Bytes) -> Result<R, ClientError> {
+    pub(super) async fn ask_encoded<R: WireMessage>(
+        &self,
+        subject: &Subject,
+        message: &Bytes,
+    ) -> Result<R, ClientError> {
         let give_up = Instant::now() + self.patience;
         let answer = (|| self.exchange(subject, message.clone(), self.timing.ack))
             .retry(retry::CLIENT_REQUEST)

@@ -24,6 +24,7 @@ mod bundles;
 mod coordinator;
 mod in_flight;
 mod leaves;
+mod operator;
 mod payloads;
 mod pending;
 mod request;
@@ -33,6 +34,7 @@ mod trouble;
 
 pub use bundles::BundleSettings;
 pub use coordinator::fleet_status;
+pub use operator::Operator;
 pub use request::{Answer, ExecuteRequest, Pvf};
 
 use crate::{

@@ -28,6 +28,12 @@ impl BlobStore {
         self.probe().await.map(|_| ())
     }
 
+    /// Checks that the store is reachable and readable: all that an execute worker does there is read, and it may run
+    /// where it may not write, or while the store is full.
+    pub async fn check_readable(&self) -> Result<(), StoreError> {
+        self.last_token().await.map(|_| ())
+    }
+
     /// Does the same as [`BlobStore::check`] and measures the time that it takes and the difference of the clocks.
     pub async fn probe(&self) -> Result<Probe, StoreError> {
         let key = keys::write_probe(&uuid::Uuid::now_v7().simple().to_string());

@@ -14,11 +14,14 @@ use pvf_scheduler::{
 use pvf_shared::{
     artifact::{ArtifactDigest, ArtifactInfo, StoredArtifact},
     config::ProtocolTimeouts,
-    identity::{ClientId, WorkerId},
+    identity::{ClientId, UserName, WorkerId},
     ids::{ArtifactId, FencingToken},
     keys::KeyFingerprint,
     subjects::Subject,
-    wire::{self, FromClient, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker, WireMessage},
+    wire::{
+        self, FromClient, FromOperator, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker,
+        WireMessage,
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -102,6 +105,7 @@ impl Network {
                 Answer::Submit(answer) => drop(received(&answer)),
                 Answer::Ask(answer) => drop(received(&answer)),
                 Answer::Status(answer) => drop(received(&*answer)),
+                Answer::Operator(answer) => drop(received(&answer)),
                 Answer::Worker(answer) => drop(received(&answer)),
             },
             Effect::Verdict { verdict, .. } => drop(received(&ToClient::Verdict(Box::new((*verdict).clone())))),
@@ -177,6 +181,10 @@ impl Network {
             }
             5 => {
                 if u.ratio(1, 4)? {
+                    let FromOperator::Drain { workers } =
+                        received(&FromOperator::Drain { workers: vec![messages::worker(u)?] });
+                    let operator = UserName::default();
+                    self.handle(Event::Drain { operator, workers, reply: Some(reply_subject()) });
                     let StatusQuestion { host } = received(&messages::question(u)?);
                     self.handle(Event::Status { host, reply: Some(reply_subject()) });
                 } else {

@@ -44,6 +44,7 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
         11 => Op::ClientDies { client },
         12 => Op::WorkerDies { worker: u.arbitrary()?, back: u.int_in_range(0..=30_000)? },
         13 => Op::WorkerStops { worker: u.arbitrary()?, ms: u.int_in_range(1..=20_000)? },
+        14 if u.arbitrary()? => Op::OperatorDrains { worker: u.arbitrary()? },
         14 => Op::WorkerDrains { worker: u.arbitrary()? },
         15 => Op::WorkerForgets { worker: u.arbitrary()? },
         16 if u.arbitrary()? => Op::LoseArtifacts { code },

@@ -6,7 +6,7 @@ use pvf_scheduler::check;
 use pvf_shared::{
     record::JobRecord,
     wire::{
-        self, AskReply, DispatchReply, FleetStatus, FromClient, FromWorker, SubmitReply, ToClient, ToWorker,
+        self, AskReply, DispatchReply, FleetStatus, FromClient, FromOperator, FromWorker, OperatorReply, SubmitReply, ToClient, ToWorker,
         WireMessage, WorkerReply,
     },
 };
@@ -52,6 +52,8 @@ pub fn run(bytes: &[u8]) {
     }
     read::<AskReply>(bytes);
     read::<FleetStatus>(bytes);
+    read::<FromOperator>(bytes);
+    read::<OperatorReply>(bytes);
     read::<FromWorker>(bytes);
     read::<WorkerReply>(bytes);
     read::<ToWorker>(bytes);

@@ -11,8 +11,8 @@ use pvf_shared::{
     subjects,
     verdict::{Outcome, WireOutcome},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, AskReply, FromClient, FromWorker, Pull, StatusQuestion, SubmitReply, ToClient,
-        Work,
+        ActiveLeaf, ActiveLeavesUpdate, AskReply, FromClient, FromOperator, FromWorker, Pull, StatusQuestion,
+        SubmitReply, ToClient, Work,
     },
 };
 use pvf_testkit::fixtures;
@@ -82,7 +82,7 @@ async fn nobody_speaks_in_a_clients_name() {
             assert_refused(&mut stranger, &mut witness, &to, message);
         }
     }
-    for name in ["prepare-worker", "execute-worker", "observer", "coordinator"] {
+    for name in ["prepare-worker", "execute-worker", "observer", "operator", "coordinator"] {
         assert_refused(&mut server.raw(name), &mut witness, &to, &messages[0]);
     }
 }
@@ -174,6 +174,11 @@ async fn answers_go_to_nobody_else() {
                 let own = run(kind, &stranger.user);
                 (subjects::worker_requests(&fleet(), &own), wire::encode(&FromWorker::Goodbye))
             }
+            Role::Operator => {
+                let own = UserName::parse(&stranger.user).unwrap();
+                let nothing = FromOperator::Drain { workers: vec![] };
+                (subjects::operator_requests(&fleet(), &own), wire::encode(&nothing))
+            }
             _ => (subjects::status(&fleet()), wire::encode(&StatusQuestion::default())),
         };
         // The server lets a sender name any reply subject. The coordinator does not answer these.
@@ -205,7 +210,7 @@ async fn clients_and_observers_pull_nothing_from_clients() {
     let content = Content::of_blob(b"a PoV");
     let pull = wire::encode(&Pull { content, offset: 0, len: 1000 });
     let to = subjects::client_pulls(&fleet(), &session("client"));
-    for name in ["mallory", "client", "observer", "mallory-observes", "coordinator"] {
+    for name in ["mallory", "client", "observer", "mallory-observes", "operator", "coordinator"] {
         assert_refused(&mut server.raw(name), &mut witness, &to, &pull);
     }
 }

@@ -59,6 +59,8 @@ async fn nobody_answers_for_another() {
             "_INBOX.client.@coordinator.x.1",
             "_INBOX.execute-worker.client.x.1",
             "_INBOX.client.x.1",
+            // It would tell a worker to drain.
+            "_INBOX.execute-worker.@coordinator.x.1",
         ] {
             assert_refused(&mut stranger, &mut witness, &Subject::received(reply), b"forged");
         }

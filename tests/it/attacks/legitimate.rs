@@ -37,7 +37,7 @@ async fn a_fleet_does_its_work_with_these_permissions() {
     let doctor = server.pvf("client", &["doctor", "--role", "coordinator", "--json"]);
     let report = String::from_utf8(doctor.stdout).unwrap();
     assert!(report.contains("1 prepare and 1 execute workers"), "{report}");
-    for user in ["coordinator", "prepare-worker", "execute-worker", "observer", "client", "mallory"] {
+    for user in ["coordinator", "prepare-worker", "execute-worker", "observer", "operator", "client", "mallory"] {
         for role in ["coordinator", "prepare-worker", "execute-worker"] {
             let output = server.pvf(user, &["status", "--health", role]);
             let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -7,6 +7,7 @@ mod escalation;
 mod jwt;
 mod legitimate;
 mod older;
+mod operators;
 pub(crate) mod raw;
 mod reading;
 mod users;
@@ -38,11 +39,12 @@ use std::{path::PathBuf, time::Duration};
 use tokio::task::JoinHandle;
 
 /// One more user of each role, besides those of `pvf nats init`; the attacks are theirs.
-const STRANGERS: [(Role, &str); 4] = [
+const STRANGERS: [(Role, &str); 5] = [
     (Role::Client, "mallory"),
     (Role::Worker(WorkerKind::Prepare), "mallory-prepares"),
     (Role::Worker(WorkerKind::Execute), "mallory-executes"),
     (Role::Observer, "mallory-observes"),
+    (Role::Operator, "mallory-operates"),
 ];
 
 /// A user of the tests who may do everything, to see what happens on the bus.

@@ -33,7 +33,7 @@ async fn nobody_reads_what_is_for_others() {
         subjects::worker_commands(&fleet(), &run(WorkerKind::Execute, "victim")),
         subjects::worker_pulls(&fleet(), &run(WorkerKind::Prepare, "victim")),
     ];
-    let names = ["client", "prepare-worker", "execute-worker", "observer", "coordinator"];
+    let names = ["client", "prepare-worker", "execute-worker", "observer", "operator", "coordinator"];
     for name in names.into_iter().chain(STRANGERS.map(|(_, name)| name)) {
         let mut reader = server.raw(name);
         for subject in OF_OTHERS.into_iter().chain(of_victims.iter().map(|subject| subject.as_str())) {
@@ -55,8 +55,9 @@ async fn nobody_reads_what_is_for_others() {
             ("$KV.pvf-coordinator.>", is("coordinator")),
             ("$KV.pvf-coordinator.lease", is("coordinator")),
             ("pvf.v4.coordinator.announce", true),
-            ("pvf.v4.coordinator.>", is("coordinator") || is("observer")),
-            ("pvf.v4.event.>", is("observer")),
+            ("pvf.v4.operator.*.req", is("coordinator")),
+            ("pvf.v4.coordinator.>", is("coordinator") || is("observer") || is("operator")),
+            ("pvf.v4.event.>", is("observer") || is("operator")),
             ("pvf.v4.client.client.*.verdict", is("client")),
             ("pvf.v4.worker.execute.execute-worker.*.cmd", is("execute-worker")),
             ("pvf.v4.worker.prepare.prepare-worker.*.cmd", is("prepare-worker")),
@@ -101,7 +102,8 @@ async fn nobody_but_the_coordinator_reads_or_writes_the_lease() {
         "$JS.API.STREAM.NAMES".into(),
         "$KV.pvf-coordinator.lease".into(),
     ];
-    let others = ["client", "prepare-worker", "execute-worker", "observer"].map(|name| fleet.server.raw(name));
+    let others =
+        ["client", "prepare-worker", "execute-worker", "observer", "operator"].map(|name| fleet.server.raw(name));
     let strangers = fleet.server.strangers().into_iter().map(|(_, stranger)| stranger);
     for mut stranger in others.into_iter().chain(strangers) {
         for subject in &subjects {

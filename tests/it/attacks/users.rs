@@ -24,7 +24,7 @@ fn a_fleet_begins_with_a_user_for_each_role_and_nothing_is_overwritten() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && text.contains(words), "{text}");
     };
-    init("added the users client, prepare-worker, execute-worker, coordinator, observer");
+    init("added the users client, prepare-worker, execute-worker, coordinator, observer, operator");
     let secrets = cli.path().join("secrets");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!((mode(&secrets), mode(&secrets.join("nats"))), (0o700, 0o700));

@@ -49,7 +49,7 @@ async fn a_forged_verdict_does_not_reach_a_client() {
         assert_refused(&mut stranger, &mut witness, &subjects::client_verdicts(&fleet(), &victim), &verdict);
     }
     // Nor by a worker of this fleet, and a client may not even send one to itself.
-    for name in ["execute-worker", "prepare-worker", "client", "observer"] {
+    for name in ["execute-worker", "prepare-worker", "client", "observer", "operator"] {
         let to = subjects::client_verdicts(&fleet(), &session("client"));
         assert_refused(&mut server.raw(name), &mut witness, &to, &verdict);
     }

@@ -25,7 +25,7 @@ async fn no_one_but_the_coordinator_commands_workers() {
             for (_, mut stranger) in server.strangers() {
                 assert_refused(&mut stranger, &mut witness, &to, &wire::encode(&message));
             }
-            for name in ["client", "prepare-worker", "execute-worker", "observer"] {
+            for name in ["client", "prepare-worker", "execute-worker", "observer", "operator"] {
                 assert_refused(&mut server.raw(name), &mut witness, &to, &wire::encode(&message));
             }
         }

@@ -163,6 +163,7 @@ impl Checks {
     fn on_dispatch(&mut self, id: WorkerId, dispatch: &Dispatch, now: Timestamp) {
         let job = dispatch.job;
         assert!(!self.paused.contains(&id), "a job is dispatched to {id:?}, which is paused");
+        assert!(!self.told.contains(&id), "a job is dispatched to {id:?}, which was told to drain");
         if let Some(lease) = self.leases.get(&job) {
             panic!("two attempts of job {job} have valid leases: at {:?} and {id:?}", lease.worker);
         }

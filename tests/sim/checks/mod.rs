@@ -121,6 +121,8 @@ pub struct Checks {
     pub hung: bool,
     /// Workers that get no jobs because jobs failed there.
     paused: HashSet<WorkerId>,
+    /// Workers that were told to drain: they get no jobs.
+    told: HashSet<WorkerId>,
     /// Attempts that were given up without a report, which may still come.
     lost: HashSet<(JobId, Attempt, WorkerId)>,
     min_age: Duration,
@@ -168,6 +170,7 @@ impl Checks {
             lossy: false,
             hung: false,
             paused: HashSet::new(),
+            told: HashSet::new(),
             lost: HashSet::new(),
             min_age: policy.prune_min_age,
             engines,
@@ -189,6 +192,7 @@ impl Checks {
         self.described.clear();
         self.past.clear();
         self.paused.clear();
+        self.told.clear();
         self.lost.clear();
         self.live.clear();
         self.cancelled.clear();
@@ -242,6 +246,10 @@ impl Checks {
                 known.heard = now;
             }
             Event::Heartbeat { worker, heartbeat, .. } => self.on_heartbeat(*worker, heartbeat, now),
+            Event::Drain { workers, .. } => {
+                let registered = workers.iter().filter(|worker| self.fleet.contains_key(worker));
+                self.told.extend(registered);
+            }
             Event::Goodbye { worker, .. } => self.worker_left(*worker),
             Event::Delivered { worker, job, attempt, command, delivery } => {
                 if *command == Command::Cancel {

@@ -79,7 +79,10 @@ impl WorkerChecks {
         });
         let by = match message {
             ToWorker::Dispatch(dispatch) => {
-                self.acknowledged(&dispatch.acknowledged);
+                // What a coordinator that was replaced acknowledges is not acknowledged to its successor.
+                if dispatch.token >= self.highest_token {
+                    self.acknowledged(&dispatch.acknowledged);
+                }
                 AttemptKey::from(&**dispatch)
             }
             ToWorker::Acknowledge { reports } => return self.acknowledged(reports),

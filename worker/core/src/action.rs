@@ -123,10 +123,21 @@ pub enum Notice {
     Draining {
         /// Jobs that it still has, unacknowledged reports included.
         jobs: usize,
+        /// Why.
+        why: DrainReason,
     },
     /// Two facts contradict each other: a bug of the worker. The core went on as well as it could.
     Inconsistent {
         /// Which contradiction.
         what: String,
     },
+}
+
+/// Why a worker drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainReason {
+    /// Its shell asks it to end ([`Event::Shutdown`](crate::Event::Shutdown)).
+    Shutdown,
+    /// The coordinator tells it to, because an operator asks for it.
+    Asked,
 }

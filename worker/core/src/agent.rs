@@ -1,7 +1,7 @@
 //! The agent: one event in, actions out.
 
 use crate::{
-    Action, AgentConfig, AttemptKey, Event, JobState, Request,
+    Action, AgentConfig, AttemptKey, DrainReason, Event, JobState, Request,
     job::Job,
     state::{Phase, WorkerState},
 };
@@ -48,7 +48,7 @@ impl Agent {
             Event::Answered { request: Request::Report(attempt), answer } => {
                 state.on_report_answered(attempt, answer, now);
             }
-            Event::Answered { request, answer } => state.on_beat_answered(request, answer),
+            Event::Answered { request, answer } => state.on_beat_answered(request, answer, now),
             Event::Announced { token } => state.on_announced(token, now),
             Event::Fetched { fetch } => state.on_fetched(fetch),
             Event::FetchFailed { fetch, outcome, usage } => state.on_fetch_failed(fetch, outcome, usage, now),
@@ -56,7 +56,7 @@ impl Agent {
             Event::SlotReleased { run } => state.on_slot_released(run),
             Event::Ended { run, outcome, usage } => state.on_ended(run, outcome, usage, now),
             Event::Fit(fit) => state.on_fit(fit),
-            Event::Shutdown => state.on_shutdown(now),
+            Event::Shutdown => state.drain(DrainReason::Shutdown, now),
             Event::BusClosed => return state.leave(),
         }
         state.leave_if_done(now);

@@ -77,7 +77,8 @@ pub enum Event {
     /// The machine can run jobs, or cannot, by the worker's self-test. While it cannot, the worker refuses new jobs,
     /// and its heartbeats say that it takes none.
     Fit(bool),
-    /// The worker is asked to end: it takes no new jobs, finishes those that it has, and deregisters.
+    /// The worker is asked to end: it takes no new jobs, finishes those that it has, and deregisters. It does the same
+    /// when a request of it is answered by [`WorkerReply::Drain`].
     Shutdown,
     /// The bus ended: no more commands can arrive. The worker leaves without waiting for its jobs.
     BusClosed,

@@ -53,7 +53,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Notice};
+pub use action::{Action, DrainReason, Notice};
 pub use agent::{Agent, Counts};
 pub use attempt::{AttemptKey, FetchId, RunId};
 pub use event::{Event, Request};

@@ -1,7 +1,7 @@
 //! Registration, heartbeats and deregistration.
 
 use crate::{
-    Action, AttemptKey, JobState, Notice, Request,
+    Action, AttemptKey, DrainReason, JobState, Notice, Request,
     job::Job,
     state::{Phase, WorkerState},
 };
@@ -87,7 +87,7 @@ impl WorkerState {
     }
 
     /// A registration or heartbeat was answered, or not.
-    pub(crate) fn on_beat_answered(&mut self, request: Request, answer: Result<WorkerReply, String>) {
+    pub(crate) fn on_beat_answered(&mut self, request: Request, answer: Result<WorkerReply, String>, now: Timestamp) {
         if self.registration.in_flight.take() != Some(request) {
             self.inconsistent(format!("an answer to {request:?}, which is not under way"));
         }
@@ -99,6 +99,7 @@ impl WorkerState {
                 self.repeat_reports();
             }
             Ok(WorkerReply::Ack) => {}
+            Ok(WorkerReply::Drain) => self.drain(DrainReason::Asked, now),
             Ok(WorkerReply::SayHello) => {
                 self.registration.registered = false;
                 self.notice(Notice::RegistrationLost);
@@ -118,13 +119,13 @@ impl WorkerState {
     }
 
     /// No more jobs; those that the worker has may end until their limits have passed, or the drain time is over.
-    pub(crate) fn on_shutdown(&mut self, now: Timestamp) {
+    pub(crate) fn drain(&mut self, why: DrainReason, now: Timestamp) {
         if self.phase != Phase::Working {
             return;
         }
         let longest = self.jobs.values().map(wall_clock_limit).max().unwrap_or_default();
         self.phase = Phase::Draining { until: now.after(self.config.drain.min(longest + LAST_REPORT)) };
-        self.notice(Notice::Draining { jobs: self.jobs.len() });
+        self.notice(Notice::Draining { jobs: self.jobs.len(), why });
         self.beat();
     }
 

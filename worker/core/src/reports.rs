@@ -90,7 +90,9 @@ impl WorkerState {
                 self.notice(Notice::ReportRefused { attempt, why });
                 self.acknowledge(attempt);
             }
-            Ok(WorkerReply::Ack | WorkerReply::Welcome { .. } | WorkerReply::SayHello) => self.acknowledge(attempt),
+            Ok(WorkerReply::Ack | WorkerReply::Drain | WorkerReply::Welcome { .. } | WorkerReply::SayHello) => {
+                self.acknowledge(attempt);
+            }
             Err(why) => {
                 if let Some(JobState::Finished(pending)) = self.find_mut(attempt).map(|job| &mut job.state) {
                     pending.back_off(now);

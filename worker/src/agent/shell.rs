@@ -21,7 +21,7 @@ use pvf_shared::{
     time::Timestamp,
     wire::{self, Dispatch, FromWorker, Holding, ToWorker},
 };
-use pvf_worker_core::{Action, Agent, Event, FetchId, Notice, Request, RunId};
+use pvf_worker_core::{Action, Agent, DrainReason, Event, FetchId, Notice, Request, RunId};
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -326,7 +326,13 @@ impl Shell {
             Notice::ReportRefused { attempt, why } => {
                 tracing::error!(%attempt, %why, "the coordinator refuses a report");
             }
-            Notice::Draining { jobs } => tracing::info!(jobs, "worker drains"),
+            Notice::Draining { jobs, why } => {
+                let why = match why {
+                    DrainReason::Shutdown => "this process is asked to end",
+                    DrainReason::Asked => "an operator asks for it",
+                };
+                tracing::info!(jobs, why, "worker drains");
+            }
             Notice::Inconsistent { what } => tracing::error!(%what, "the worker's state is inconsistent: a bug"),
         }
     }

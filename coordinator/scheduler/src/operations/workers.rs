@@ -4,7 +4,7 @@ use crate::{
     core::{Core, Out},
     effect::Effect,
     keys::{ArtifactKey, AttemptKey, UserKey},
-    tables::{NewSlot, SlotState},
+    tables::{FetchStage, NewSlot, Slot, SlotState},
 };
 use pvf_proto::{
     identity::{ClientId, WorkerId},
@@ -60,13 +60,20 @@ pub(crate) fn send_cancel(core: &Core, out: &mut Out, worker: WorkerId, at: Atte
     out.effect(Effect::ToWorker { worker, message });
 }
 
-/// Recalls what is staged at a worker that takes no more jobs.
-pub(crate) fn recall_all_staged(core: &mut Core, out: &mut Out, id: WorkerId) {
+/// Recalls what has not begun at a worker that takes no more jobs: what is staged there, and what is still being
+/// fetched, each time until the worker has answered.
+pub(crate) fn recall_all_waiting(core: &mut Core, out: &mut Out, id: WorkerId) {
     let Some(worker) = core.workers.get(&id) else { return };
-    let staged = worker.jobs.iter().filter(|slot| slot.state == SlotState::Staged);
-    let staged: SmallVec<[AttemptKey; 4]> = staged.map(|slot| slot.at).collect();
-    for at in staged {
-        if core.workers.set_slot(&id, at, |_| SlotState::Recalled) {
+    let waits = |slot: &&Slot| match slot.state {
+        SlotState::Staged => true,
+        SlotState::Running | SlotState::Fetching => slot.fetch == FetchStage::UnderWay,
+        SlotState::Recalled => false,
+    };
+    let waiting: SmallVec<[AttemptKey; 4]> = worker.jobs.iter().filter(waits).map(|slot| slot.at).collect();
+    for at in waiting {
+        // What is being fetched takes no place meanwhile.
+        let recalled = |state| if state == SlotState::Staged { SlotState::Recalled } else { state };
+        if core.workers.set_slot(&id, at, recalled) {
             out.counts.recalled += 1;
             let message = ToWorker::Recall { token: core.config.token, job: at.job, attempt: at.attempt };
             out.effect(Effect::ToWorker { worker: id, message });

@@ -7,6 +7,7 @@ pub(crate) mod background;
 pub(crate) mod clients;
 pub(crate) mod delivery;
 pub(crate) mod dispatch;
+pub(crate) mod drain;
 pub(crate) mod finish;
 pub(crate) mod placing;
 pub(crate) mod recall;

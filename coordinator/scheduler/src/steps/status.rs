@@ -8,11 +8,8 @@ use crate::{
 };
 use pvf_proto::{
     subjects::Subject,
-    wire::{FleetStatus, WorkerKind, WorkerStatus},
+    wire::{FleetStatus, MAX_WORKERS_LISTED, WorkerKind, WorkerStatus},
 };
-
-/// Workers that are listed in a status; the totals count all.
-const MAX_LISTED: usize = 256;
 
 /// Answers a status request, with the workers of one machine or of all.
 pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: Option<Subject>, now: Timestamp) {
@@ -47,7 +44,7 @@ fn workers(core: &Core, host: Option<&str>, now: Timestamp) -> Vec<WorkerStatus>
         .flat_map(|engine| [WorkerKind::Prepare, WorkerKind::Execute].map(|kind| core.workers.pool(kind, engine)));
     let all = pools.flat_map(Pool::members).filter_map(|id| core.workers.get(id));
     all.filter(|worker| host.is_none_or(|host| worker.hello.host == host))
-        .take(MAX_LISTED)
+        .take(MAX_WORKERS_LISTED)
         .map(|worker| status(worker, now))
         .collect()
 }
@@ -71,6 +68,6 @@ fn status(worker: &Worker, now: Timestamp) -> WorkerStatus {
             }
             WorkerState::Available | WorkerState::Draining => worker.health().trouble(now),
         },
-        draining: matches!(worker.state(), WorkerState::Draining | WorkerState::Suspect { draining: true }),
+        draining: worker.is_told_to_drain() || worker.is_draining(),
     }
 }

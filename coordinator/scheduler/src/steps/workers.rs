@@ -7,9 +7,9 @@ use crate::{
     notice::Notice,
     operations::{
         adoption, artifacts, leases, preparations,
-        workers::{note_held, recall_all_staged},
+        workers::{note_held, recall_all_waiting},
     },
-    tables::{FetchStage, MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
+    tables::{FetchStage, Gone, MAX_WORKERS, Slot, SlotState, Timer, Worker, WorkerEvent, WorkerState},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -73,6 +73,9 @@ pub(crate) fn on_hello(
         let silence = now.after(core.config.timing.worker_silence);
         core.timers.set(Timer::WorkerSilence(id), silence);
         core.workers.add(id, hello, now, silence);
+        if core.departures.is_back(&id) {
+            core.workers.tell_to_drain(&id);
+        }
     } else {
         heard(core, out, id, now);
     }
@@ -196,8 +199,10 @@ pub(crate) fn on_heartbeat(
         return;
     };
     let missing = missing_attempts(core, worker, &heartbeat, now);
+    let told = worker.is_told_to_drain();
     let answer = match has_undescribed(core, worker, &heartbeat.running) {
         true => WorkerReply::SayHello,
+        false if told => WorkerReply::Drain,
         false => WorkerReply::Ack,
     };
     note_listed(core, out, &id, &heartbeat);
@@ -205,12 +210,11 @@ pub(crate) fn on_heartbeat(
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
         out.checked(transition);
     }
-    if heartbeat.draining {
-        recall_all_staged(core, out, id);
+    let takes_none = told || heartbeat.draining;
+    if takes_none {
+        recall_all_waiting(core, out, id);
     }
-    if heartbeat.draining
-        && let Some((kind, engine)) = core.workers.get(&id).map(|worker| (worker.kind, worker.engine))
-    {
+    if takes_none && let Some((kind, engine)) = core.workers.get(&id).map(|worker| (worker.kind, worker.engine)) {
         resume_all(core, out, kind, engine);
     }
     out.reply(reply, Answer::Worker(answer));
@@ -265,9 +269,7 @@ pub(crate) fn on_pause_over(core: &mut Core, out: &mut Out, id: WorkerId) {
 /// If no worker of a pool takes jobs but for its pause, the pauses end: a worker that fails is better than none.
 fn resume_all(core: &mut Core, out: &mut Out, kind: WorkerKind, engine: EngineKey) {
     let pool = core.workers.pool(kind, engine);
-    let takes_jobs =
-        |worker: &Worker| worker.state() == WorkerState::Available && worker.health().paused_until().is_none();
-    if pool.paused() == 0 || pool.members().filter_map(|id| core.workers.get(id)).any(takes_jobs) {
+    if pool.paused() == 0 || pool.members().filter_map(|id| core.workers.get(id)).any(Worker::takes_jobs) {
         return;
     }
     for id in pool.members().copied().collect::<Vec<_>>() {
@@ -276,15 +278,6 @@ fn resume_all(core: &mut Core, out: &mut Out, kind: WorkerKind, engine: EngineKe
             on_pause_over(core, out, id);
         }
     }
-}
-
-/// Why a worker was removed.
-#[derive(Debug, Clone, Copy)]
-enum Gone {
-    /// It was silent for too long.
-    Lost,
-    /// It deregistered.
-    Deregistered,
 }
 
 /// What the removal of its worker says about a job.
@@ -319,6 +312,9 @@ fn give_up_jobs(core: &mut Core, out: &mut Out, worker: Worker, gone: Gone) {
     core.timers.clear(Timer::WorkerSilence(worker.id), worker.silence_timer);
     if let Some(until) = worker.health().paused_until() {
         core.timers.clear(Timer::WorkerPause(worker.id), until);
+    }
+    if worker.is_told_to_drain() {
+        core.departures.note(worker.id, gone);
     }
     adoption::forget_all(core, worker.id);
     let site = worker.site();

@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod clients;
+mod departures;
 mod executions;
 mod health;
 mod held;
@@ -28,6 +29,7 @@ mod workers;
 
 pub(crate) use artifacts::{Artifact, ArtifactEvent, ArtifactState, Artifacts, Made, OWNERS, Owners};
 pub(crate) use clients::{Client, Clients, MAX_CLIENTS, RequestClass};
+pub(crate) use departures::{Departures, Gone};
 pub(crate) use executions::{Execution, ExecutionEvent, ExecutionState, Executions, NewExecution};
 pub(crate) use lifecycle::IllegalTransition;
 pub(crate) use opinions::{Decision, FirstOpinion, Opinions};

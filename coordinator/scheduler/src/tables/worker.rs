@@ -75,6 +75,8 @@ pub(crate) struct Worker {
     /// Jobs that it has: dispatched, and neither reported nor known to be stopped.
     pub(crate) jobs: SmallVec<[Slot; 4]>,
     pub(super) state: WorkerState,
+    /// An operator asks it to drain: it gets no more jobs, whatever its heartbeats say.
+    pub(super) told_to_drain: bool,
     /// When it was heard from last, and when its silence timer fires.
     pub(crate) heard: Timestamp,
     pub(crate) silence_timer: Timestamp,
@@ -89,6 +91,21 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn state(&self) -> WorkerState {
         self.state
+    }
+
+    /// Whether an operator asks it to drain.
+    pub(crate) fn is_told_to_drain(&self) -> bool {
+        self.told_to_drain
+    }
+
+    /// Whether its last heartbeat says that it takes no new jobs.
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.state, WorkerState::Draining | WorkerState::Suspect { draining: true })
+    }
+
+    /// Whether it gets jobs while it has room for them.
+    pub(crate) fn takes_jobs(&self) -> bool {
+        self.state == WorkerState::Available && !self.told_to_drain && self.health.paused_until().is_none()
     }
 
     pub(crate) fn health(&self) -> &Health {
@@ -159,7 +176,7 @@ impl Worker {
     pub(crate) fn expected_index(&self, staged_per_slot: u32) -> WorkerIndex {
         // Of two workers with a free slot that one is less loaded that fetches less.
         let (jobs, placed, slots) = (self.jobs.len() as u32, self.placed(), self.slots);
-        if self.state != WorkerState::Available || self.health.paused_until().is_some() {
+        if !self.takes_jobs() {
             WorkerIndex::None
         } else if placed < slots {
             WorkerIndex::Free(jobs * 1024 / slots)

@@ -161,6 +161,7 @@ impl Workers {
             hello,
             jobs: SmallVec::new(),
             state: WorkerState::Available,
+            told_to_drain: false,
             heard: now,
             silence_timer,
             held: HeldArtifacts::default(),
@@ -209,6 +210,11 @@ impl Workers {
         event: WorkerEvent,
     ) -> Option<Result<WorkerState, IllegalTransition>> {
         self.change(id, |worker, _| worker.state.transition(event))
+    }
+
+    /// A worker is to drain: it gets no more jobs. Returns whether that is new.
+    pub(crate) fn tell_to_drain(&mut self, id: &WorkerId) -> bool {
+        self.change(id, |worker, _| !std::mem::replace(&mut worker.told_to_drain, true)).unwrap_or_default()
     }
 
     /// Whether a worker has a free slot and may get a job for it.

@@ -299,6 +299,7 @@ fn through_the_wire(effect: Effect) -> Effect {
                 Answer::Submit(reply) => Answer::Submit(decode(&encode(&reply)).unwrap()),
                 Answer::Ask(reply) => Answer::Ask(decode(&encode(&reply)).unwrap()),
                 Answer::Status(status) => Answer::Status(Box::new(decode(&encode(&*status)).unwrap())),
+                Answer::Operator(reply) => Answer::Operator(decode(&encode(&reply)).unwrap()),
                 Answer::Worker(reply) => Answer::Worker(decode(&encode(&reply)).unwrap()),
             };
             Effect::Reply { to, answer }

@@ -240,3 +240,13 @@ fn a_paused_worker_works_if_the_others_drain() {
     env.executed(&run, valid());
     assert!(is_valid(&env.verdict_of(n)));
 }
+
+#[test]
+fn a_pause_ends_when_the_only_other_worker_is_asked_to_drain() {
+    let mut env = fleet(2..=3);
+    pause_worker_2(&mut env);
+    env.new_notices();
+    env.drain(3);
+    env.heartbeat(3);
+    assert!(env.new_notices().contains(&Notice::WorkerResumed { worker: worker(2) }));
+}

@@ -54,6 +54,12 @@ fn precheck(env: &mut Env, n: u64, result: Result<(), PrepareError>) {
 
 fn end(env: &mut Env, prepare: &Job, n: u64, result: Result<(), PrepareError>) {
     env.preparation_ended(prepare, outcome_of(&result));
+    if result.as_ref().is_err_and(PrepareError::may_be_the_machines) {
+        // It is tried once more; the only prepare worker gets it again.
+        let again = env.dispatched();
+        assert_eq!((again.code(), again.attempt), (prepare.code(), prepare.attempt + 1));
+        env.preparation_ended(&again, outcome_of(&result));
+    }
     assert_eq!(env.verdict_of(n), answer(result));
 }
 
@@ -189,6 +195,22 @@ fn an_artifact_that_is_dropped_while_the_code_is_linked_is_prepared_again_by_its
     env.prepared(&prepare, 1);
     execute_well(&mut env, None, 3);
     env.event(Event::Dropped { artifact: artifact(1) });
+}
+
+#[test]
+fn a_preparation_that_died_once_is_tried_elsewhere_and_blames_nothing() {
+    for kind in [PrepareError::JobDied, PrepareError::Io, PrepareError::Kernel] {
+        let error = kind("signal 9".into());
+        let mut env = small_fleet();
+        env.worker(4, WorkerKind::Prepare, 1);
+        env.submit(1, 1, Work::Precheck);
+        env.looked_up(1, None);
+        let prepare = env.dispatched();
+        env.preparation_ended(&prepare, PrepareOutcome::Failed(error));
+        let again = env.dispatched();
+        assert_ne!(again.worker, prepare.worker);
+        end(&mut env, &again, 1, Ok(()));
+    }
 }
 
 /// A worker died, or the process of the preparation did: that may be over soon.

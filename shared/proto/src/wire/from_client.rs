@@ -227,6 +227,9 @@ pub struct ActiveLeaf {
     pub ancestors: Vec<RelayHash>,
 }
 
+/// Most workers that a status lists; the totals count all.
+pub const MAX_WORKERS_LISTED: usize = 256;
+
 /// State of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetStatus {
@@ -234,7 +237,7 @@ pub struct FleetStatus {
     pub token: FencingToken,
     /// The coordinator's version.
     pub version: String,
-    /// Registered workers, the first 256.
+    /// Registered workers, the first [`MAX_WORKERS_LISTED`].
     pub workers: Vec<WorkerStatus>,
     /// Total of the prepare workers.
     pub prepare: Capacity,

@@ -148,6 +148,10 @@ pub enum WorkerReply {
     },
     /// The message was received.
     Ack,
+    /// The heartbeat was received, and an operator asks the worker to drain. Every heartbeat of the worker is answered
+    /// so from then on, also those that say that it drains: a worker whose machine cannot run jobs says that as well.
+    /// A worker of an earlier version takes it for an answer that it cannot decode, and goes on.
+    Drain,
     /// The coordinator does not know the worker, which must register first.
     SayHello,
     /// The coordinator does not accept the message, and repeating it does not help.

@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use uuid::Uuid;
 
 mod held;
+mod operators;
 mod opinions;
 mod optional;
 mod usage;
@@ -238,10 +239,6 @@ fn verdicts(golden: &mut GoldenMessages) {
     let with_usage = Verdict { usage: usage(), ..verdict(Outcome::PrecheckOk) };
     golden.add("verdict with usage", &ToClient::Verdict(Box::new(with_usage)));
     golden.add("job record", &record());
-    for (name, second_opinion) in opinions::second_opinions() {
-        let verdict = Verdict { second_opinion: Some(Box::new(second_opinion)), ..verdict(Outcome::PrecheckOk) };
-        golden.add(&format!("verdict with {name}"), &ToClient::Verdict(Box::new(verdict)));
-    }
 }
 
 fn workers(golden: &mut GoldenMessages) {
@@ -269,10 +266,7 @@ fn workers(golden: &mut GoldenMessages) {
         trusts: vec![],
         ..hello.clone()
     };
-    let identified =
-        WorkerHello { identity: HostIdentity::new(Some("m"), Some("b")), host_functions: "f".into(), ..hello.clone() };
     golden.add("hello", &FromWorker::Hello(Box::new(hello)));
-    golden.add("hello identified", &FromWorker::Hello(Box::new(identified)));
     golden.add("hello prepare", &FromWorker::Hello(Box::new(prepare)));
     let holdings = vec![Holding::Gone(artifact())];
     let draining = Heartbeat { running, draining: true, holdings, fetching: vec![] };
@@ -320,6 +314,7 @@ fn workers(golden: &mut GoldenMessages) {
     golden.add("report ambiguous", &execute(ExecuteOutcome::Ambiguous(AmbiguousReason::WorkerDeath)));
     golden.add("welcome", &WorkerReply::Welcome { token: FencingToken(17) });
     golden.add("worker ack", &WorkerReply::Ack);
+    golden.add("worker drain", &WorkerReply::Drain);
     golden.add("say hello", &WorkerReply::SayHello);
     golden.add("worker refused", &WorkerReply::Refused(WorkerRefusal::Other(why())));
     let keys = |n| vec![KeyFingerprint::Key([n; 8])];
@@ -364,6 +359,8 @@ fn every_message_has_its_golden_bytes() {
     workers(&mut golden);
     pull::add_golden(&mut golden);
     held::add_golden(&mut golden);
+    operators::add_golden(&mut golden);
+    opinions::add_golden(&mut golden);
     let text: String = golden.0.iter().map(|(name, hex)| format!("{name}: {hex}\n")).collect();
     if std::env::var_os("PVF_BLESS").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/golden.txt"), text).unwrap();

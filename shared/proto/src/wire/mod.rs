@@ -14,6 +14,7 @@
 
 mod announcement;
 mod from_client;
+mod from_operator;
 mod from_worker;
 #[cfg(test)]
 mod golden;
@@ -29,9 +30,10 @@ mod version;
 pub use crate::identity::WorkerKind;
 pub use announcement::Announcement;
 pub use from_client::{
-    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED, Refusal,
-    StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
+    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED,
+    MAX_WORKERS_LISTED, Refusal, StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
 };
+pub use from_operator::{DrainState, FromOperator, MAX_DRAINED, OperatorReply, WorkerDrain};
 pub use from_worker::{
     FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS, RunningJob, SecurityStatus,
     WorkerHello, WorkerReply,
@@ -151,6 +153,8 @@ impl WireMessage for FromWorker {}
 impl WireMessage for WorkerReply {}
 impl WireMessage for ToWorker {}
 impl WireMessage for DispatchReply {}
+impl WireMessage for FromOperator {}
+impl WireMessage for OperatorReply {}
 impl WireMessage for Announcement {}
 impl WireMessage for Pull {}
 impl WireMessage for PullReply {}

@@ -46,6 +46,10 @@ const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 /// Messages that wait to be sent, before more have to wait for a place. One that waits for a place may be overtaken by
 /// another one, so there is room for any burst.
 const SEND_CAPACITY: usize = 256 * 1024;
+/// How often a connection asks its server for a sign of life. The third question without an answer before the next one
+/// ends the connection, which goes to another server then: within 6 s of a server that stands still or is cut off. A
+/// worker is not lost before that.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one of several servers may take to take a connection.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 const MOST_PATIENCE: Duration = Duration::from_secs(3);
@@ -84,6 +88,7 @@ impl NatsBus {
             .name(name)
             .custom_inbox_prefix(jetstream_inbox_prefix(&user))
             .connection_timeout(of_each)
+            .ping_interval(PING_INTERVAL)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .client_capacity(SEND_CAPACITY)
             .reconnect_delay_callback(delay)

@@ -8,7 +8,7 @@ mod registration;
 mod reports;
 mod slots;
 
-use crate::{Action, Agent, AgentConfig, AttemptKey, Event, FetchId, Notice, Request, RunId};
+use crate::{Action, Agent, AgentConfig, AttemptKey, DrainReason, Event, FetchId, Notice, Request, RunId};
 use pvf_proto::{
     Bytes,
     blob::BlobRef,
@@ -331,7 +331,8 @@ fn describe(action: Action) -> String {
             Notice::JobDisplaced { attempt: key } => format!("displaced {}", attempt(key)),
             Notice::ReportUnacknowledged { attempt: key, .. } => format!("unacknowledged {}", attempt(key)),
             Notice::ReportRefused { attempt: key, .. } => format!("report refused {}", attempt(key)),
-            Notice::Draining { jobs } => format!("draining {jobs}"),
+            Notice::Draining { jobs, why: DrainReason::Shutdown } => format!("draining {jobs}"),
+            Notice::Draining { jobs, why: DrainReason::Asked } => format!("asked to drain {jobs}"),
             Notice::Inconsistent { .. } => "inconsistent".into(),
         },
     }

@@ -220,3 +220,63 @@ fn a_worker_waits_no_longer_for_its_jobs_than_their_limits() {
     f.pass(Duration::from_millis(1));
     f.expect(&["stop r1", "leave"]);
 }
+
+#[test]
+fn a_worker_drains_when_a_heartbeat_is_answered_so_as_if_it_was_asked_to_end() {
+    let mut f = unregistered();
+    f.pass(Duration::ZERO);
+    f.answer(Request::Register, Ok(WorkerReply::Welcome { token: TOKEN }));
+    f.dispatch(dispatch(1, 0));
+    f.pass(BEAT);
+    f.skip();
+    f.answer(Request::Heartbeat, Ok(WorkerReply::Drain));
+    f.expect(&["asked to drain 1", "heartbeat [1.1] draining"]);
+    assert!(f.agent.is_draining());
+    f.dispatch(dispatch(2, 0));
+    f.expect(&["refused", "d2: draining"]);
+    // Every heartbeat is answered so; the first one counts. A signal adds nothing.
+    f.answer(Request::Heartbeat, Ok(WorkerReply::Drain));
+    f.tell(Event::Shutdown);
+    f.expect(&[]);
+    f.released(1);
+    f.ended(1);
+    f.expect(&["report 1.1"]);
+    f.answer(Request::Report(key(1)), Ok(WorkerReply::Ack));
+    f.expect(&["leave"]);
+}
+
+#[test]
+fn a_worker_without_jobs_that_is_asked_to_drain_leaves_at_once() {
+    let mut f = unregistered();
+    f.pass(Duration::ZERO);
+    f.answer(Request::Register, Ok(WorkerReply::Welcome { token: TOKEN }));
+    f.pass(BEAT);
+    f.skip();
+    f.answer(Request::Heartbeat, Ok(WorkerReply::Drain));
+    f.expect(&["asked to drain 0", "heartbeat [] draining", "leave"]);
+}
+
+/// A machine that cannot run jobs makes heartbeats say that the worker drains, and does not make it leave.
+#[test]
+fn a_worker_that_is_unfit_leaves_when_it_is_asked_to_drain() {
+    let mut f = unregistered();
+    f.pass(Duration::ZERO);
+    f.answer(Request::Register, Ok(WorkerReply::Welcome { token: TOKEN }));
+    f.skip();
+    f.tell(Event::Fit(false));
+    f.expect(&["heartbeat [] draining"]);
+    f.answer(Request::Heartbeat, Ok(WorkerReply::Drain));
+    f.expect(&["asked to drain 0", "heartbeat [] draining", "leave"]);
+}
+
+#[test]
+fn preparations_that_are_being_fetched_are_given_back_by_a_worker_that_drains() {
+    let mut f = Fixture::of_kind(WorkerKind::Prepare, 1);
+    f.fetches_at_once = false;
+    f.dispatch(Dispatch { spec: preparation(), ..dispatch(1, 0) });
+    f.skip();
+    f.tell(Event::Shutdown);
+    f.expect(&["draining 1", "heartbeat [1.1] fetching [1.1] draining"]);
+    f.command(recall(1), "r");
+    f.expect(&["d1: taken", "stop f1", "r: taken", "leave"]);
+}

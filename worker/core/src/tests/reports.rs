@@ -88,6 +88,27 @@ fn an_acknowledgement_ends_the_repetition_wherever_it_is() {
     assert_eq!(f.agent.counts(), Default::default());
 }
 
+/// The coordinator that it was sent to may stand still.
+#[test]
+fn a_report_under_way_is_sent_to_the_coordinator_that_takes_over() {
+    let next = FencingToken(8);
+    let mut f = Fixture::new(1);
+    f.dispatch(dispatch(1, 0));
+    f.pass(HOLD_BACK);
+    f.released(1);
+    f.ended(1);
+    f.skip();
+    f.tell(Event::Announced { token: next });
+    f.skip();
+    f.answer(Request::Register, Ok(WorkerReply::Welcome { token: next }));
+    f.expect(&["registered 8", "report 1.1"]);
+    f.answer(Request::Report(key(1)), Ok(WorkerReply::Ack));
+    // The request to the one before.
+    f.answer(Request::Report(key(1)), silence());
+    f.pass(ACK * 10);
+    assert_eq!(f.agent.counts().unacknowledged, 0);
+}
+
 #[test]
 fn a_refused_report_is_not_repeated() {
     let mut f = Fixture::new(1);

@@ -2,12 +2,12 @@
 
 use super::*;
 use pvf_proto::{
-    identity::ClientId,
+    identity::{ClientId, UserName},
     ids::RequestId,
     job::{ExecuteOutcome, JobOutcome, JobUsage, PrepareOutcome},
     wire::{
-        ActiveLeavesUpdate, AskReply, FleetStatus, FromClient, FromWorker, Heartbeat, JobReport, Submission,
-        SubmitReply, Work, WorkerHello, WorkerKind, WorkerReply, WorkerStatus,
+        ActiveLeavesUpdate, AskReply, DrainState, FleetStatus, FromClient, FromOperator, FromWorker, Heartbeat,
+        JobReport, OperatorReply, Submission, SubmitReply, Work, WorkerHello, WorkerKind, WorkerReply, WorkerStatus,
     },
 };
 
@@ -242,6 +242,21 @@ impl Env {
         let FromClient::Leaves { update } = message else { unreachable!() };
         let answer = self.answer_to(|reply| Event::Leaves { client: client(from), update, reply });
         assert_eq!(answer, Answer::Submit(SubmitReply::Accepted));
+    }
+
+    /// An operator asks a worker to drain, or what has become of it.
+    pub(crate) fn drain(&mut self, n: u64) -> DrainState {
+        let FromOperator::Drain { workers } =
+            decode(&encode(&FromOperator::Drain { workers: vec![worker(n)] })).unwrap();
+        let operator = UserName::parse("ops").unwrap();
+        match self.answer_to(|reply| Event::Drain { operator, workers, reply }) {
+            Answer::Operator(OperatorReply::Drains(drains)) => {
+                let [drain] = drains[..] else { panic!("one worker was asked for: {drains:?}") };
+                assert_eq!(drain.worker, worker(n));
+                drain.state
+            }
+            other => panic!("an answer to an operator was expected, not {other:?}"),
+        }
     }
 
     pub(crate) fn status(&mut self) -> FleetStatus {

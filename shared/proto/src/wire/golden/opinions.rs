@@ -1,13 +1,15 @@
 //! Second opinions as verdicts carry them.
 
-use super::{artifact, worker};
+use super::{GoldenMessages, artifact, verdict, worker};
 use crate::{
+    host::HostIdentity,
     ids::BlobHash,
     job::AttemptEnd,
-    wire::{Opinion, OpinionResult, SecondOpinion},
+    verdict::Outcome,
+    wire::{FromWorker, Opinion, OpinionResult, SPEAKS, SecondOpinion, SecurityStatus, ToClient, Verdict, WorkerHello},
 };
 
-pub(super) fn second_opinions() -> [(&'static str, SecondOpinion); 3] {
+fn second_opinions() -> [(&'static str, SecondOpinion); 3] {
     let opinion = |attempt, end, reason: Option<&str>, result| Opinion {
         attempt,
         worker: worker(),
@@ -27,6 +29,31 @@ pub(super) fn second_opinions() -> [(&'static str, SecondOpinion); 3] {
         ("disagreement", of(OpinionResult::Disagreed, vec![valid(1), invalid(2)])),
         ("one opinion", of(OpinionResult::Missing("why".into()), vec![invalid(1)])),
     ]
+}
+
+pub(super) fn add_golden(golden: &mut GoldenMessages) {
+    for (name, second_opinion) in second_opinions() {
+        let verdict = Verdict { second_opinion: Some(Box::new(second_opinion)), ..verdict(Outcome::PrecheckOk) };
+        golden.add(&format!("verdict with {name}"), &ToClient::Verdict(Box::new(verdict)));
+    }
+    let hello = WorkerHello {
+        speaks: SPEAKS,
+        slots: 4,
+        engine: artifact().engine,
+        host: "h".into(),
+        identity: HostIdentity::new(Some("m"), Some("b")),
+        version: "v".into(),
+        host_functions: "f".into(),
+        cpu_baseline: "x86_64-v3".into(),
+        security: SecurityStatus::default(),
+        holds: vec![],
+        running: vec![],
+        also_compiles_for: vec![],
+        signs_with: None,
+        trusts: vec![],
+        held: vec![],
+    };
+    golden.add("hello identified", &FromWorker::Hello(Box::new(hello)));
 }
 
 #[test]
