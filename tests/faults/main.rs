@@ -17,11 +17,15 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 /// workspace: `cargo build --workspace --bins --examples`. Needs a nats-server on the PATH or in PVF_NATS_SERVER, and
 /// for --store s3 `moto_server` beside it or on the PATH.
 #[derive(Parser)]
-#[command(name = "pvf-chaos", args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    name = "pvf-chaos",
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Exit codes:
   0  nothing was lost, doubled, contradictory, wrong or falsely blamed
   1  something was
-  2  wrong arguments, or this machine cannot do it")]
+  2  wrong arguments, or this machine cannot do it"
+)]
 struct Args {
     /// Seed of the requests and the faults
     #[arg(long, value_name = "N", default_value = "1")]

@@ -61,8 +61,21 @@ pub struct Step {
 
 /// Kinds of faults, to choose from.
 pub const KINDS: [&str; 15] = [
-    "kill", "terminate", "stop", "cut", "slow", "starve", "kill-job", "stop-job", "kill-template", "sweep", "clock",
-    "broken", "lose", "flip", "full",
+    "kill",
+    "terminate",
+    "stop",
+    "cut",
+    "slow",
+    "starve",
+    "kill-job",
+    "stop-job",
+    "kill-template",
+    "sweep",
+    "clock",
+    "broken",
+    "lose",
+    "flip",
+    "full",
 ];
 
 impl Fault {

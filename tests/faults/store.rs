@@ -42,7 +42,10 @@ pub fn locate(command: &mut Command, setting: &Setting) {
             let (host, port) = setting.store_server();
             command.env("PVF_STORE", format!("s3://{BUCKET}/fleet"));
             command.env("AWS_ENDPOINT", format!("http://{host}:{port}")).env("AWS_ALLOW_HTTP", "true");
-            command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_REGION", "us-east-1");
+            command
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .env("AWS_REGION", "us-east-1");
         }
     }
 }
