@@ -1,6 +1,6 @@
 //! The only decoder of bytes from the bus: messages of clients, workers and operators, questions for the status, and
-//! workers' answers to commands. Each becomes one event for the scheduler, or is refused here. Who sent a message is what its
-//! subject says, and an answer goes only to an inbox of that user.
+//! workers' answers to commands. Each becomes one event for the scheduler, or is refused here. Who sent a message is
+//! what its subject says, and an answer goes only to an inbox of that user.
 //!
 //! A submission becomes an event only after it passed [`check`] and the operator's [`Ceilings`]. Its code and its large
 //! block data stay with the client.

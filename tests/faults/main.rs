@@ -3,9 +3,10 @@
 use clap::{Parser, Subcommand};
 use pvf_shared::units::parse_duration;
 use pvf_tests::{
-    bench::{UNUSABLE, positive},
-    faults::{KINDS, Plan, Report, Sizes, Step, StoreKind, client, isolate, run},
-    processes::find_binary,
+    bench::{FLEET, Need, UNUSABLE, has_all, positive},
+    faults::{CLOCK, KINDS, Plan, Report, Sizes, Step, StoreKind, client, isolate, run},
+    processes::binary_on_path,
+    s3,
 };
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -40,8 +41,8 @@ struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     lasts: Option<Duration>,
     /// Servers of the bus: 1, or a cluster of 3
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=3))]
-    nats: u8,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = servers)]
+    nats: usize,
     /// The store: a folder, or a server of the S3 protocol
     #[arg(long, value_enum, default_value = "folder")]
     store: StoreKind,
@@ -72,6 +73,10 @@ enum ChaosRole {
     /// One client process of a run, which starts it
     #[command(hide = true)]
     Client(client::ClientArgs),
+}
+
+fn servers(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| [1, 3].contains(count)).ok_or_else(|| "1 or 3 is required".into())
 }
 
 fn kind(text: &str) -> Result<String, String> {
@@ -111,6 +116,9 @@ fn main() -> ExitCode {
         runtime.expect("a runtime").block_on(client::run(args));
         return ExitCode::SUCCESS;
     }
+    if !has_all(FLEET.into_iter().chain([Need::Binary(CLOCK)])) {
+        return ExitCode::from(UNUSABLE);
+    }
     match chaos(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -122,8 +130,9 @@ fn main() -> ExitCode {
 }
 
 fn chaos(args: Args) -> Result<bool, String> {
-    for name in ["pvf-coordinator", "pvf-prepare-worker", "pvf-execute-worker"] {
-        find_binary(name)?;
+    let server = s3::server_path();
+    if args.store == StoreKind::S3 && !server.is_file() && binary_on_path("moto_server").is_none() {
+        return Err("no moto_server on the PATH or beside PVF_NATS_SERVER (`.ci/setup` installs one)".into());
     }
     let schedule = args.schedule.as_ref().map(read_schedule).transpose()?;
     let temporary = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
@@ -138,8 +147,7 @@ fn chaos(args: Args) -> Result<bool, String> {
         kinds.retain(|kind| kind != "starve");
     }
     isolate()?;
-    let nats = if args.nats == 1 { 1 } else { 3 };
-    let sizes = Sizes { nats, coordinators: 2, prepare: 2, execute: 3, clients: 2 };
+    let sizes = Sizes { nats: args.nats, coordinators: 2, prepare: 2, execute: 3, clients: 2 };
     let (seed, every) = (args.seed, args.every.max(Duration::from_millis(10)));
     let in_flight = usize::try_from(args.in_flight).map_err(|error| error.to_string())?;
     let (requests, lasts, store) = (args.requests, args.lasts, args.store);

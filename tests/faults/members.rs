@@ -4,7 +4,10 @@ use super::{
     network::{Namespace, address},
     store::StoreKind,
 };
-use crate::processes::{Process, binary, jobs_of, processes_named, signal};
+use crate::{
+    processes::{Process, binary, jobs_of, limit_open_files, processes_named, signal},
+    s3,
+};
 use pvf_testkit::nats::server_path;
 use std::{
     fs::OpenOptions,
@@ -14,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The library that shifts the clock of a process.
+pub const CLOCK: &str = "examples/libpvf_clock.so";
 /// A supervisor waits so long before it starts a process that ended by itself.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 const NATS_PORT: u16 = 4222;
@@ -231,7 +236,7 @@ impl Members {
             folder: folder.to_owned(),
             nats: sizes.nats,
             store,
-            clock: binary("examples/libpvf_clock.so"),
+            clock: binary(CLOCK),
             keys: crate::fleet::new_keys(&folder.join("fleet.key")),
             store_host: sizes.nats,
         };
@@ -306,7 +311,7 @@ impl Setting {
         let mut command = match member.role {
             Role::Nats => self.nats_command(member),
             Role::Store => {
-                let mut command = Command::new(super::store::server_path());
+                let mut command = Command::new(s3::server_path());
                 command.args(["-H", "0.0.0.0", "-p", &STORE_PORT.to_string()]);
                 command
             }
@@ -354,7 +359,7 @@ impl Setting {
         }
         super::store::locate(&mut command, self);
         if member.broken {
-            limit_descriptors(&mut command);
+            limit_open_files(&mut command, FEW_DESCRIPTORS);
         }
         command
     }
@@ -382,17 +387,5 @@ impl Setting {
         let mut command = Command::new(server_path().unwrap_or_else(|why| panic!("{why}")));
         command.arg("--config").arg(path);
         command
-    }
-}
-
-fn limit_descriptors(command: &mut Command) {
-    use std::os::unix::process::CommandExt as _;
-    let limit = libc::rlimit { rlim_cur: FEW_DESCRIPTORS, rlim_max: FEW_DESCRIPTORS };
-    // SAFETY: a plain system call on a live value, which is allowed between fork and exec.
-    unsafe {
-        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
     }
 }

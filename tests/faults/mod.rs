@@ -20,7 +20,7 @@ mod store;
 mod truth;
 mod witness;
 
-pub use members::Sizes;
+pub use members::{CLOCK, Sizes};
 pub use network::isolate;
 pub use run::{Plan, Report, run};
 pub use schedule::{KINDS, Step};

@@ -2,7 +2,7 @@
 
 use super::{
     checker::Checker,
-    members::{Member, Members, Role, State},
+    members::{Members, Role, State},
     network::{Link, Switch},
     schedule::{Fault, Step},
     store::Store,
@@ -162,73 +162,16 @@ impl Nemesis {
 
     fn begin(&mut self, world: &mut World<'_>, fault: &Fault) -> bool {
         let mut job = None;
-        let index = fault.target().map(|target| target.member);
-        let member = index.map(|index| &mut world.members.all[index]);
-        let host = member.as_ref().map(|member| member.host);
-        match (fault, member) {
-            (Fault::Kill { down, .. }, Some(member)) => {
-                member.kill(Duration::from_millis(*down));
-                if member.role == Role::Client {
-                    world.checker.client_ended(member.number);
-                }
-            }
-            (Fault::Terminate { .. }, Some(member)) => member.terminate(),
-            (Fault::Stop { .. }, Some(member)) => {
-                member.signal(libc::SIGSTOP);
-                member.state = State::Stopped;
-            }
-            (Fault::Cut { inward, outward, .. }, Some(member)) => {
-                let cut = |cut| Link { cut, ..Link::default() };
-                set_links(world.switch, world.members.hosts.len(), member.host, cut(*inward), cut(*outward));
-            }
-            (Fault::Slow { delay, loss_permille, .. }, Some(member)) => {
-                let delay = Duration::from_millis(*delay);
-                let link = Link { cut: false, loss: f64::from(*loss_permille) / 1e3, delay };
-                set_links(world.switch, world.members.hosts.len(), member.host, link, link);
-            }
-            (Fault::Starve { percent, .. }, Some(member)) => return self.starve(index, member, *percent),
-            (Fault::KillJob { .. }, Some(member)) => match member.jobs().first() {
-                Some(pid) => kill_one(*pid),
-                None => return false,
-            },
-            (Fault::StopJob { .. }, Some(member)) => match member.jobs().first() {
-                Some(pid) if lives(*pid) => {
-                    signal_one(*pid, libc::SIGSTOP);
-                    job = Some(*pid);
-                }
-                _ => return false,
-            },
-            (Fault::KillTemplate { .. }, Some(member)) => match member.templates().first() {
-                Some(pid) => kill_one(*pid),
-                None => return false,
-            },
-            (Fault::SweepTemporary { .. }, Some(_)) => {
-                let index = index.unwrap_or_default();
-                sweep(&world.members.setting.temporary(&world.members.all[index]));
-            }
-            (Fault::ClockJump { seconds, .. }, Some(_)) => {
-                let index = index.unwrap_or_default();
-                let file = world.members.setting.clock_of(&world.members.all[index]);
-                fs::write(file, seconds.to_string()).expect("the run's folder can be written");
-            }
-            (Fault::Broken { .. }, Some(member)) => {
-                member.broken = true;
-                member.terminate();
-            }
-            (Fault::LoseArtifact { which }, _) => {
-                return in_time(world.witness, async || world.store.lose(*which).await);
-            }
-            (Fault::FlipBit { which, bit }, _) => {
-                return in_time(world.witness, async || world.store.flip(*which, *bit).await);
-            }
-            (Fault::StoreFull { .. }, _) => {
-                if !world.store.fill() {
-                    return false;
-                }
-            }
-            _ => return false,
+        let done = match fault {
+            Fault::LoseArtifact { which } => in_time(world.witness, async || world.store.lose(*which).await),
+            Fault::FlipBit { which, bit } => in_time(world.witness, async || world.store.flip(*which, *bit).await),
+            Fault::StoreFull { .. } => world.store.fill(),
+            Fault::Starve { target, percent, .. } => self.starve(world, target.member, *percent),
+            _ => begin_at_member(world, fault, &mut job),
+        };
+        if !done {
+            return false;
         }
-        debug_assert!(host.is_none_or(|host| host < world.members.hosts.len()));
         if let Some(lasts) = fault.lasts() {
             let until = Instant::now() + Duration::from_millis(lasts);
             self.active.push(Active { until, fault: fault.clone(), job });
@@ -239,8 +182,9 @@ impl Nemesis {
     }
 
     /// Moves a process, and those of its jobs, where there is little CPU time.
-    fn starve(&mut self, index: Option<usize>, member: &Member, percent: u64) -> bool {
-        let (Some(index), Some(pid)) = (index, member.pid()) else { return false };
+    fn starve(&mut self, world: &World<'_>, index: usize, percent: u64) -> bool {
+        let member = &world.members.all[index];
+        let Some(pid) = member.pid() else { return false };
         let name = member.name();
         let group = self.cpu.entry(index).or_insert_with(|| Cgroup::new(Controller::Cpu, &name));
         group.limit_cpu(percent);
@@ -252,37 +196,36 @@ impl Nemesis {
     }
 
     fn end(&mut self, world: &mut World<'_>, Active { fault, job, .. }: Active) {
-        let member = fault.target().map(|target| &mut world.members.all[target.member]);
-        match (&fault, member) {
-            (Fault::Stop { .. }, Some(member)) => {
+        match &fault {
+            Fault::Stop { target, .. } => {
+                let member = &mut world.members.all[target.member];
                 member.signal(libc::SIGCONT);
                 if member.state == State::Stopped {
                     member.state = State::Up;
                 }
             }
-            (Fault::Cut { .. } | Fault::Slow { .. }, Some(member)) => {
-                let link = Link::default();
-                set_links(world.switch, world.members.hosts.len(), member.host, link, link);
+            Fault::Cut { target, .. } | Fault::Slow { target, .. } => {
+                set_links(world, target.member, Link::default(), Link::default());
             }
-            (Fault::Starve { target, .. }, _) => {
+            Fault::Starve { target, .. } => {
                 if let Some(group) = self.cpu.get(&target.member) {
                     group.limit_cpu(UNLIMITED);
                 }
             }
-            (Fault::StopJob { .. }, _) => {
-                if let Some(pid) = job.filter(|pid| lives(*pid)) {
+            Fault::StopJob { .. } => {
+                if let Some(pid) = job {
                     signal_one(pid, libc::SIGCONT);
                 }
             }
-            (Fault::ClockJump { .. }, Some(_)) => {
-                let target = fault.target().map_or(0, |target| target.member);
-                let _ = fs::remove_file(world.members.setting.clock_of(&world.members.all[target]));
+            Fault::ClockJump { target, .. } => {
+                let _ = fs::remove_file(world.members.setting.clock_of(&world.members.all[target.member]));
             }
-            (Fault::Broken { .. }, Some(member)) => {
+            Fault::Broken { target, .. } => {
+                let member = &mut world.members.all[target.member];
                 member.broken = false;
                 member.terminate();
             }
-            (Fault::StoreFull { .. }, _) => world.store.empty(),
+            Fault::StoreFull { .. } => world.store.empty(),
             _ => {}
         }
         if ends_jobs(world.members, &fault) {
@@ -302,22 +245,71 @@ fn ends_jobs(members: &Members, fault: &Fault) -> bool {
     !is_short && fault.may_end_jobs(|member| members.all[member].role.is_worker())
 }
 
-fn set_links(switch: &Switch, hosts: usize, host: usize, inward: Link, outward: Link) {
-    for other in (0..hosts).filter(|other| *other != host) {
-        switch.set(other, host, inward);
-        switch.set(host, other, outward);
+/// Begins a fault of one member. Whether it was possible.
+fn begin_at_member(world: &mut World<'_>, fault: &Fault, job: &mut Option<i32>) -> bool {
+    let Some(index) = fault.target().map(|target| target.member) else { return false };
+    let setting = &world.members.setting;
+    let member = &mut world.members.all[index];
+    match fault {
+        Fault::Kill { down, .. } => {
+            member.kill(Duration::from_millis(*down));
+            if member.role == Role::Client {
+                world.checker.client_ended(member.number);
+            }
+        }
+        Fault::Terminate { .. } => member.terminate(),
+        Fault::Stop { .. } => {
+            member.signal(libc::SIGSTOP);
+            member.state = State::Stopped;
+        }
+        Fault::Cut { inward, outward, .. } => {
+            let cut = |cut| Link { cut, ..Link::default() };
+            set_links(world, index, cut(*inward), cut(*outward));
+        }
+        Fault::Slow { delay, loss_permille, .. } => {
+            let delay = Duration::from_millis(*delay);
+            let link = Link { cut: false, loss: f64::from(*loss_permille) / 1e3, delay };
+            set_links(world, index, link, link);
+        }
+        Fault::KillJob { .. } => return member.jobs().first().is_some_and(|pid| signal_one(*pid, libc::SIGKILL)),
+        Fault::StopJob { .. } => {
+            *job = member.jobs().first().copied();
+            return job.is_some_and(|pid| signal_one(pid, libc::SIGSTOP));
+        }
+        Fault::KillTemplate { .. } => {
+            return member.templates().first().is_some_and(|pid| signal_one(*pid, libc::SIGKILL));
+        }
+        Fault::SweepTemporary { .. } => sweep(&setting.temporary(member)),
+        Fault::ClockJump { seconds, .. } => {
+            fs::write(setting.clock_of(member), seconds.to_string()).expect("the run's folder can be written");
+        }
+        Fault::Broken { .. } => {
+            member.broken = true;
+            member.terminate();
+        }
+        Fault::Starve { .. } | Fault::LoseArtifact { .. } | Fault::FlipBit { .. } | Fault::StoreFull { .. } => {
+            return false;
+        }
+    }
+    true
+}
+
+/// Changes the links of a member's host to all others, inward and outward.
+fn set_links(world: &World<'_>, member: usize, inward: Link, outward: Link) {
+    let host = world.members.all[member].host;
+    for other in (0..world.members.hosts.len()).filter(|other| *other != host) {
+        world.switch.set(other, host, inward);
+        world.switch.set(host, other, outward);
     }
 }
 
-fn kill_one(pid: i32) {
-    signal_one(pid, libc::SIGKILL);
-}
-
-/// Signals a job of a member, unless it has ended meanwhile.
-fn signal_one(pid: i32, number: i32) {
-    if lives(pid) {
+/// Signals a process of a member, unless it has ended meanwhile.
+fn signal_one(pid: i32, number: i32) -> bool {
+    let there = lives(pid);
+    if there {
         signal(pid, number);
     }
+    there
 }
 
 /// Deletes all files below a folder; the folders stay.

@@ -96,6 +96,9 @@ impl Report {
     }
 }
 
+/// What a client says, by its number; nothing when it has ended.
+type Said = (usize, Option<Line>);
+
 /// The network, the processes and what watches them.
 struct Course {
     plan: Plan,
@@ -106,7 +109,7 @@ struct Course {
     /// The number that each client continues with.
     next: Vec<u64>,
     /// What clients say; nothing when one has ended.
-    lines: (Sender<(usize, Option<Line>)>, Receiver<(usize, Option<Line>)>),
+    lines: (Sender<Said>, Receiver<Said>),
     /// Clients whose end was not read yet.
     reading: BTreeSet<usize>,
     samples: Samples,
@@ -143,7 +146,7 @@ pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
                 oldest.as_secs_f64()
             );
         }
-        thread::sleep(TICK);
+        thread::park_timeout(TICK);
     }
     let Course { members, switch, store, checker, .. } = &mut course;
     nemesis.heal(&mut World { members, switch, store, witness: &witness, checker });
@@ -226,7 +229,7 @@ impl Course {
                 return Err(format!("this did not happen in {PATIENCE:?}: {what}; {:?}", self.members.ended));
             }
             self.look_after();
-            thread::sleep(TICK);
+            thread::park_timeout(TICK);
         }
         Ok(())
     }
@@ -327,14 +330,14 @@ impl Course {
                     break;
                 }
             }
-            thread::sleep(TICK);
+            thread::park_timeout(TICK);
         }
         last
     }
 }
 
 /// Reads what a client says until it ends.
-fn read(output: ChildStdout, client: usize, lines: &Sender<(usize, Option<Line>)>) {
+fn read(output: ChildStdout, client: usize, lines: &Sender<Said>) {
     for text in BufReader::new(output).lines().map_while(Result::ok) {
         // The last line of a client that is killed may be cut off.
         if let Ok(line) = serde_json::from_str(&text) {

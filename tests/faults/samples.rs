@@ -35,6 +35,9 @@ pub struct Trend {
     pub descriptors: [f64; 2],
 }
 
+/// What a chart shows of a sample.
+type Value = fn(&Sample) -> f64;
+
 fn sample(pid: i32, at: f64) -> Option<Sample> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: f64 = statm.split(' ').nth(1)?.parse().ok()?;
@@ -94,7 +97,7 @@ impl Samples {
             let n = names.iter().position(|one| *one == name).unwrap_or_default();
             format!("hsl({} 70% 40%)", n * 360 / names.len().max(1))
         };
-        let charts: [(&str, fn(&Sample) -> f64); 2] =
+        let charts: [(&str, Value); 2] =
             [("resident memory, MiB", |one| one.mib), ("descriptors", |one| one.descriptors as f64)];
         for (n, (title, value)) in charts.into_iter().enumerate() {
             let top = 25.0 + n as f64 * (HEIGHT + 40.0);

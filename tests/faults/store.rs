@@ -1,6 +1,7 @@
 //! The object store of a run, and what is done to it.
 
 use super::members::Setting;
+use crate::s3;
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem};
 use std::{
@@ -24,14 +25,6 @@ pub enum StoreKind {
     S3,
 }
 
-/// The S3 server: beside the `nats-server` that `.ci/setup` installs, or on the PATH.
-pub fn server_path() -> PathBuf {
-    let beside = std::env::var_os("PVF_NATS_SERVER")
-        .map(|path| PathBuf::from(path).with_file_name("moto_server"))
-        .filter(|path| path.is_file());
-    beside.unwrap_or_else(|| "moto_server".into())
-}
-
 /// Tells a command where the store is.
 pub fn locate(command: &mut Command, setting: &Setting) {
     match setting.store {
@@ -39,13 +32,8 @@ pub fn locate(command: &mut Command, setting: &Setting) {
             command.env("PVF_STORE", folder(setting));
         }
         StoreKind::S3 => {
-            let (host, port) = setting.store_server();
             command.env("PVF_STORE", format!("s3://{BUCKET}/fleet"));
-            command.env("AWS_ENDPOINT", format!("http://{host}:{port}")).env("AWS_ALLOW_HTTP", "true");
-            command
-                .env("AWS_ACCESS_KEY_ID", "test")
-                .env("AWS_SECRET_ACCESS_KEY", "test")
-                .env("AWS_REGION", "us-east-1");
+            s3::locate(command, setting.store_server());
         }
     }
 }
@@ -102,13 +90,8 @@ impl Store {
     }
 
     /// Makes the bucket, once the server answers.
-    pub fn make_bucket((host, port): (Ipv4Addr, u16)) -> bool {
-        use std::io::{Read as _, Write as _};
-        let Ok(mut stream) = std::net::TcpStream::connect((host, port)) else { return false };
-        let request = format!("PUT /{BUCKET} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
-        let mut answer = String::new();
-        let made = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
-        made.is_ok() && answer.split(' ').nth(1) == Some("200")
+    pub fn make_bucket(server: (Ipv4Addr, u16)) -> bool {
+        s3::make_bucket(server, BUCKET)
     }
 
     async fn artifacts(&self) -> Result<Vec<object_store::path::Path>, object_store::Error> {

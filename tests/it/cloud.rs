@@ -12,40 +12,18 @@ use pvf_tests::{
     fleet::{client, command},
     processes::{Process, binary, signal, until},
     requests::{good_block, pvf_of},
+    s3,
 };
 use serde_json::Value;
 use std::{
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     path::Path,
     process::{Command, Output, Stdio},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-
-/// The S3 server: beside the `nats-server` that `.ci/setup` installs, or on the PATH.
-fn server() -> Command {
-    let beside = std::env::var_os("PVF_NATS_SERVER")
-        .map(|path| std::path::PathBuf::from(path).with_file_name("moto_server"))
-        .filter(|path| path.is_file());
-    Command::new(beside.unwrap_or_else(|| "moto_server".into()))
-}
-
-/// Creates the bucket; `None` while the server does not answer.
-async fn put_bucket(port: u16) -> Option<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let request = "PUT /pvf-test HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    answer.starts_with("HTTP/1.1 200").then_some(())
-}
 
 /// Tells a command where the server is.
 fn at_server(command: &mut Command, port: u16) -> &mut Command {
-    command.env("AWS_ENDPOINT", format!("http://127.0.0.1:{port}")).env("AWS_ALLOW_HTTP", "true");
-    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_REGION", "us-east-1")
+    s3::locate(command, (Ipv4Addr::LOCALHOST, port))
 }
 
 fn pvf(cli: &CliFixture, port: u16, bucket: &str, args: &[&str]) -> Output {
@@ -59,10 +37,11 @@ fn pvf(cli: &CliFixture, port: u16, bucket: &str, args: &[&str]) -> Output {
 /// Starts the server, with a bucket `pvf-test`: its process and its port.
 async fn start_server() -> (Process, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = server();
+    let mut command = Command::new(s3::server_path());
     command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stderr(Stdio::null());
     let process = Process::start(&mut command);
-    until("the bucket is made", async || put_bucket(port).await).await;
+    let server = (Ipv4Addr::LOCALHOST, port);
+    until("the bucket is made", async || s3::make_bucket(server, "pvf-test").then_some(())).await;
     (process, port)
 }
 

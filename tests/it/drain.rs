@@ -145,7 +145,7 @@ async fn what_is_not_clear_is_an_error_and_drains_nothing() {
     let execute: Vec<_> = ids.iter().filter(|id| id.starts_with("execute")).collect();
     let fails = |args: &[&str], words: &[&str]| cli.fails(&[&of_fleet[..], args].concat(), 2, words);
     fails(&["prepare", "execute."], &["several workers", execute[0], execute[1]]);
-    fails(&["prepare", "nobody"], &["nobody: no worker with this id is registered"]);
+    fails(&["prepare", "elsewhere"], &["elsewhere: no worker with this id is registered"]);
     let gone = execute[0].replace("execute", "prepare");
     fails(&["prepare", &gone], &["no worker with this id"]);
     fails(&["--host", "elsewhere"], &["elsewhere: no worker of this machine"]);

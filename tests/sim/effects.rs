@@ -1,6 +1,6 @@
 //! Performs the effects that the scheduler asks for.
 
-use super::{scheduled::Scheduled, world::World};
+use super::{network::Requester, scheduled::Scheduled, world::World};
 use pvf_scheduler::{Answer, Effect, Event, Notice};
 use pvf_shared::{
     identity::{ClientId, WorkerId},
@@ -29,6 +29,19 @@ impl World {
         }
     }
 
+    /// A late question may name a request whose verdict its client has had since. The coordinator knows nothing of it
+    /// after that, and takes a repetition of the submission that is later still for a new request.
+    fn note_unknown(&mut self, to: &Subject, answer: &Answer) {
+        let (Some(Requester::Question(from)), Answer::Ask(answer)) = (self.requests.get(to).copied(), answer) else {
+            return;
+        };
+        for id in &answer.unknown {
+            if self.pending(from, *id).is_none() {
+                self.checks.on_forgotten(from, *id);
+            }
+        }
+    }
+
     pub(super) fn perform_effect(&mut self, effect: Effect) {
         if let Effect::Notice(Notice::Inconsistent { what }) = &effect {
             panic!("the scheduler contradicts itself: {what}");
@@ -39,7 +52,10 @@ impl World {
         }
         let token = self.checks.token.0;
         match effect {
-            Effect::Reply { to, answer } => self.send_answer(to, answer),
+            Effect::Reply { to, answer } => {
+                self.note_unknown(&to, &answer);
+                self.send_answer(to, answer);
+            }
             Effect::Verdict { client: from, verdict } => {
                 self.checks.on_verdict(from, &verdict, self.now);
                 if !self.is_lost() {

@@ -1,6 +1,6 @@
 //! A fleet of real processes on a real `nats-server`.
 
-use crate::processes::{Process, binary, jobs_of, until};
+use crate::processes::{Process, binary, jobs_of, limit_open_files, until};
 use pvf_shared::{
     ValidationHost,
     bus::nats::{NatsBus, NatsConnection},
@@ -135,17 +135,7 @@ impl Fleet {
 
     /// Starts one more worker that may have so many descriptors open.
     pub fn add_limited(&mut self, role: Role, arguments: &[&str], open_files: u64) {
-        use std::os::unix::process::CommandExt as _;
-        let limit = libc::rlimit { rlim_cur: open_files, rlim_max: open_files };
-        self.add_changed(role, arguments, |command| {
-            // SAFETY: a plain system call on a live value, which is allowed between fork and exec.
-            unsafe {
-                command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                });
-            }
-        });
+        self.add_changed(role, arguments, |command| limit_open_files(command, open_files));
     }
 
     /// Starts one more worker with more arguments; it has one slot unless they say otherwise.

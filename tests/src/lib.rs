@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod host;
 pub mod real;
 pub mod requests;
+pub mod s3;
 #[path = "../sim/mod.rs"]
 pub mod sim;
 pub mod slow_link;

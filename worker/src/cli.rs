@@ -69,8 +69,8 @@ struct Args {
     /// if that is less, but at least 1GiB]
     #[arg(long, env = "PVF_CACHE_BYTES", value_name = "SIZE", value_parser = parse_bytes)]
     cache_bytes: Option<u64>,
-    /// The longest time that jobs may go on after SIGTERM, SIGINT or `pvf drain`; then they are ended, and done elsewhere. What has
-    /// not begun is given back at once [default: as long as the limits of each job allow]
+    /// The longest time that jobs may go on after SIGTERM, SIGINT or `pvf drain`; then they are ended, and done
+    /// elsewhere. What has not begun is given back at once [default: as long as the limits of each job allow]
     #[arg(long, env = "PVF_DRAIN", value_name = "TIME", value_parser = parse_duration)]
     drain: Option<Duration>,
     /// Refuse to start unless every sandbox mechanism is available, or missing by --allow-missing (default)
@@ -159,11 +159,11 @@ pub fn worker_main() -> ExitCode {
     }
 }
 
-/// Runs a worker of this role with these arguments, which do not include the program's name, until SIGTERM or SIGINT, or until an
-/// operator has it drain.
+/// Runs a worker of this role with these arguments, which do not include the program's name, until SIGTERM or SIGINT,
+/// or until an operator has it drain.
 ///
-/// The exit code is 0 then, 2 for wrong settings or an incomplete sandbox, and 3 if bus or store cannot be
-/// used or the process cannot be set up.
+/// The exit code is 0 then, 2 for wrong settings or an incomplete sandbox, and 3 if bus or store cannot be used or the
+/// process cannot be set up.
 pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let kind = if role == "prepare-worker" { WorkerKind::Prepare } else { WorkerKind::Execute };
     let args = Args::parse_from(std::iter::once(OsString::from(format!("pvf-{role}"))).chain(args));

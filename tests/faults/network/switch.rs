@@ -87,11 +87,13 @@ impl Drop for Switch {
     }
 }
 
+/// A delayed packet: when it arrives, a number that keeps the order, where, and its bytes.
+type Delayed = (Instant, u64, usize, Vec<u8>);
+
 struct Forwarder {
     devices: Vec<OwnedFd>,
     shared: Arc<Shared>,
-    /// Delayed packets: when they arrive, a number that keeps their order, where, and their bytes.
-    later: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
+    later: BinaryHeap<Reverse<Delayed>>,
     number: u64,
 }
 

@@ -6,8 +6,8 @@ use pvf_scheduler::check;
 use pvf_shared::{
     record::JobRecord,
     wire::{
-        self, AskReply, DispatchReply, FleetStatus, FromClient, FromOperator, FromWorker, OperatorReply, SubmitReply, ToClient, ToWorker,
-        WireMessage, WorkerReply,
+        self, AskReply, DispatchReply, FleetStatus, FromClient, FromOperator, FromWorker, OperatorReply, SubmitReply,
+        ToClient, ToWorker, WireMessage, WorkerReply,
     },
 };
 use std::fmt::Debug;

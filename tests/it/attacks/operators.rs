@@ -13,7 +13,7 @@ fn drained(server: &Server, user: &str, workers: &[&str]) -> (Option<i32>, Strin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_but_an_operator_has_workers_drain() {
+async fn only_an_operator_has_workers_drain() {
     let mut fleet_of_roles = SecuredFleet::start().await;
     let server = &fleet_of_roles.server;
     let mut witness = server.witness();

@@ -2,7 +2,8 @@
 //! started are ever signalled.
 
 use std::{
-    fs,
+    fs, io,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -61,12 +62,24 @@ impl Drop for Process {
     }
 }
 
+/// Has a command run with at most so many open descriptors.
+pub fn limit_open_files(command: &mut Command, files: u64) {
+    let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
+    // SAFETY: a plain system call on a live value, which is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+}
+
 /// Sends a signal to a process that the test started, or to one of its jobs.
 #[track_caller]
 pub fn signal(pid: i32, signal: i32) {
     // SAFETY: a plain system call; the tests only pass pids of their own processes.
     let sent = unsafe { libc::kill(pid, signal) };
-    assert_eq!(sent, 0, "kill({pid}, {signal}): {}", std::io::Error::last_os_error());
+    assert_eq!(sent, 0, "kill({pid}, {signal}): {}", io::Error::last_os_error());
 }
 
 /// A line of `/proc/<pid>/stat`.

@@ -77,6 +77,11 @@ impl Checks {
         self.verdicts.insert(key, verdict.clone());
     }
 
+    /// The scheduler may take this request for a new one from now on: its client has the verdict.
+    pub fn on_forgotten(&mut self, client: ClientId, request: RequestId) {
+        self.verdicts.remove(&(request, client));
+    }
+
     fn check_truth(&mut self, live: &Live, verdict: &Verdict, now: Timestamp) {
         let n = number_of(live.code);
         let code = code(n);

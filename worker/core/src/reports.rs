@@ -110,8 +110,8 @@ impl WorkerState {
         }
     }
 
-    /// Repeats every report that is not acknowledged: a coordinator that has just welcomed the worker knows none of them.
-    /// A request with one that is under way may be on its way to a coordinator that stands still.
+    /// Repeats every report that is not acknowledged: a coordinator that has just welcomed the worker knows none of
+    /// them. A request with one that is under way may be on its way to a coordinator that stands still.
     pub(crate) fn repeat_reports(&mut self) {
         let is_pending = |job: &Job| matches!(job.state, JobState::Finished(_));
         let pending: Vec<_> = self.jobs.iter().filter(|(_, job)| is_pending(job)).map(|(id, _)| *id).collect();

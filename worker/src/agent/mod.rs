@@ -220,8 +220,8 @@ impl Worker {
         Ok(self)
     }
 
-    /// Works until `shutdown` completes or an operator has the worker drain, then finishes the jobs that it has, for as long as the drain time allows, and
-    /// deregisters. It registers with a coordinator as soon as there is one, and not before its self-test has passed,
+    /// Works until `shutdown` completes or an operator has the worker drain, then finishes the jobs that it has, for as
+    /// long as the drain time allows, and deregisters. It registers with a coordinator as soon as there is one, and not before its self-test has passed,
     /// if it has one.
     ///
     /// # Errors

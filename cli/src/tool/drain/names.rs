@@ -188,8 +188,8 @@ mod tests {
         for name in ["x", "0a", &other] {
             assert!(meant(&fleet, &["p", name], None).unwrap_err().contains("no worker with this id"), "{name}");
         }
-        let nobody = status(vec![]);
-        assert!(meant(&nobody, &[], Some("h3")).unwrap_err().contains("h3: no worker of this machine"));
+        let empty = status(vec![]);
+        assert!(meant(&empty, &[], Some("h3")).unwrap_err().contains("h3: no worker of this machine"));
         let many = status((0..12).map(|n| worker(&format!("execute.w.{n:02}"), "h")).collect());
         assert!(meant(&many, &["e"], None).unwrap_err().contains("and 2 more"));
     }

@@ -88,16 +88,22 @@ fn an_acknowledgement_ends_the_repetition_wherever_it_is() {
     assert_eq!(f.agent.counts(), Default::default());
 }
 
-/// The coordinator that it was sent to may stand still.
-#[test]
-fn a_report_under_way_is_sent_to_the_coordinator_that_takes_over() {
-    let next = FencingToken(8);
+/// A worker that waits for the answer to a request with the report of job 1.
+fn with_a_report_under_way() -> Fixture {
     let mut f = Fixture::new(1);
     f.dispatch(dispatch(1, 0));
     f.pass(HOLD_BACK);
     f.released(1);
     f.ended(1);
     f.skip();
+    f
+}
+
+/// The coordinator that it was sent to may stand still.
+#[test]
+fn a_report_under_way_is_sent_to_the_coordinator_that_takes_over() {
+    let next = FencingToken(8);
+    let mut f = with_a_report_under_way();
     f.tell(Event::Announced { token: next });
     f.skip();
     f.answer(Request::Register, Ok(WorkerReply::Welcome { token: next }));
@@ -111,12 +117,7 @@ fn a_report_under_way_is_sent_to_the_coordinator_that_takes_over() {
 
 #[test]
 fn a_refused_report_is_not_repeated() {
-    let mut f = Fixture::new(1);
-    f.dispatch(dispatch(1, 0));
-    f.pass(HOLD_BACK);
-    f.released(1);
-    f.ended(1);
-    f.skip();
+    let mut f = with_a_report_under_way();
     f.answer(Request::Report(key(1)), Ok(WorkerReply::Refused(WorkerRefusal::NotUnderstood("why".into()))));
     f.expect(&["report refused 1.1"]);
     f.pass(ACK * 10);

@@ -50,7 +50,9 @@ pub(super) fn on_report(
             core.preparations.remove(&ended.at.job);
             artifacts::ready(core, out, key, info, made);
         }
-        PrepareOutcome::Failed(error) if is_tried_again(core, out, &ended, &error, now) => {}
+        PrepareOutcome::Failed(error) if error.may_be_the_machines() && may_try_again(core, &ended) => {
+            on_ambiguous(core, out, ended, &error, now);
+        }
         PrepareOutcome::Failed(error) => {
             core.preparations.remove(&ended.at.job);
             if let Some(artifact) = core.artifacts.get_mut(key) {
@@ -65,18 +67,20 @@ pub(super) fn on_report(
     }
 }
 
-/// Tries a preparation once more, elsewhere, if it failed in a way that may be the machine's doing, as an execution that
-/// failed ambiguously. `false` if it was tried again before.
-fn is_tried_again(core: &mut Core, out: &mut Out, ended: &EndedAttempt, error: &PrepareError, now: Timestamp) -> bool {
-    let Some(task) = core.preparations.get_mut(&ended.at.job) else { return false };
-    if !error.may_be_the_machines() || task.ambiguous_failures >= MAX_AMBIGUOUS {
-        return false;
-    }
+/// Whether a preparation that failed ambiguously is tried once more.
+fn may_try_again(core: &Core, ended: &EndedAttempt) -> bool {
+    core.preparations.get(&ended.at.job).is_some_and(|task| task.ambiguous_failures < MAX_AMBIGUOUS)
+}
+
+/// A preparation failed in a way that may be the code's or the machine's: another machine is asked once.
+fn on_ambiguous(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: &PrepareError, now: Timestamp) {
+    let Some(task) = core.preparations.get_mut(&ended.at.job) else {
+        return out.inconsistent(format_args!("preparation {} failed and is not known", ended.at.job));
+    };
     task.ambiguous_failures += 1;
-    task.excluded.push(ended.site.clone());
-    out.notice_retry(ended, WorkerKind::Prepare, RetryReason::Ambiguous(error.to_string()));
+    out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::Ambiguous(error.to_string()));
+    task.excluded.push(ended.site);
     preparations::requeue(core, out, ended.at.job, now);
-    true
 }
 
 /// An attempt that was given up is reported: an artifact that it made is one.
