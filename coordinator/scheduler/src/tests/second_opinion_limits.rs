@@ -67,29 +67,23 @@ fn rates_are_parts_of_all() {
 /// The store hangs for the other machine, which says so with every heartbeat.
 #[test]
 fn attempts_that_only_fetch_are_not_waited_for_without_end() {
-    for cancelled in [false, true] {
-        let policy = Policy { attempt_allowance: Duration::from_secs(20), ..disputes() };
-        let (mut env, first) = fleet(policy, &[2, 3], ExecuteKind::Dispute);
-        env.executed(&first, valid());
-        let second = env.dispatched();
-        // Four times the CPU limit of 12 s and the allowance: its lease is over.
-        assert_eq!(fetch_until_something_happens(&mut env, &second), 1 + 48 + 20);
-        env.cancel_of(&second);
-        if !cancelled {
-            // Its slot is taken, so it is not tried again.
-            assert_eq!(fetch_until_something_happens(&mut env, &second), 1);
-            assert!(why_missing(&env.verdict()).contains("within 10 s"));
-            continue;
-        }
-        env.delivered(&second, Command::Cancel, Delivery::Taken);
-        let again = env.dispatched();
-        // Ten seconds in which an attempt may begin, and as long as a lease in which it may end.
-        assert_eq!(fetch_until_something_happens(&mut env, &again), 10 + 48 + 20 - 69);
-        env.cancel_of(&again);
-        let verdict = env.verdict();
-        assert!(is_valid(&verdict.outcome) && why_missing(&verdict).contains("not ended in time"), "{verdict:?}");
-        env.delivered(&again, Command::Cancel, Delivery::Taken);
-    }
+    let policy = Policy { attempt_allowance: Duration::from_secs(20), ..disputes() };
+    let (mut env, first) = fleet(policy, &[2, 3], ExecuteKind::Dispute);
+    env.executed(&first, valid());
+    let second = env.dispatched();
+    // Four times the CPU limit of 12 s and the allowance: its lease is over.
+    assert_eq!(fetch_until_something_happens(&mut env, &second), 1 + 48 + 20);
+    env.cancel_of(&second);
+    // What is only fetched takes no slot, so it is tried again at once.
+    let again = env.dispatched();
+    assert_eq!(again.worker, second.worker);
+    env.delivered(&second, Command::Cancel, Delivery::Taken);
+    // Ten seconds in which an attempt may begin, and as long as a lease in which it may end.
+    assert_eq!(fetch_until_something_happens(&mut env, &again), 10 + 48 + 20 - 69);
+    env.cancel_of(&again);
+    let verdict = env.verdict();
+    assert!(is_valid(&verdict.outcome) && why_missing(&verdict).contains("not ended in time"), "{verdict:?}");
+    env.delivered(&again, Command::Cancel, Delivery::Taken);
 }
 
 /// After how many seconds the scheduler asks for something, while this job is being fetched.
@@ -97,10 +91,10 @@ fn fetch_until_something_happens(env: &mut Env, job: &Job) -> u64 {
     let at = if job.worker == worker(2) { 2 } else { 3 };
     (1..200)
         .find(|_| {
+            env.ask(1, &[1]);
             env.pass(Duration::from_secs(1));
             env.heartbeat_fetching(at, &[job]);
             env.heartbeat(5 - at);
-            env.ask(1, &[1]);
             env.has_effects()
         })
         .expect("the second opinion is waited for without end")
