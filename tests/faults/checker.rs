@@ -20,8 +20,12 @@ pub struct Checker {
     in_flight: HashMap<u64, (Instant, usize)>,
     answered: BTreeSet<u64>,
     judged: BTreeMap<Judgement, u64>,
+    /// Clients that were killed and whose last words were not read yet.
+    killed: BTreeSet<usize>,
     /// Requests whose client was killed.
     withdrawn: u64,
+    /// Requests whose client ended by itself.
+    abandoned: u64,
     /// Requests that more than one answer came for.
     doubled: u64,
     /// Executions that began more than once.
@@ -43,13 +47,15 @@ pub struct Tally {
     pub requests: u64,
     /// Those that were answered as they must be.
     pub right: u64,
-    /// Those that the fleet could not tell.
+    /// Those that the fleet could not tell, but for those that are starved.
     pub internal: u64,
+    /// Guests that never end and got too little CPU time for the fleet to tell.
+    pub starved: u64,
     /// Bad candidates that were run twice without a clear result.
     pub unclear: u64,
     /// Those whose client was killed.
     pub withdrawn: u64,
-    /// Those without an answer in time.
+    /// Those without an answer in time, and those whose client ended by itself.
     pub lost: u64,
     /// Those with two answers.
     pub doubled: u64,
@@ -89,7 +95,7 @@ impl Checker {
                 *self.judged.entry(answered.judgement).or_default() += 1;
                 self.repeated += u64::from(answered.attempts > 1);
                 self.times.push(answered.ms);
-                if answered.judgement == Judgement::Internal {
+                if matches!(answered.judgement, Judgement::Internal | Judgement::Starved) {
                     *self.internal.entry(without_numbers(&answered.text)).or_default() += 1;
                 }
                 if answered.judgement.is_fault() && self.shown.len() < SHOWN {
@@ -99,11 +105,17 @@ impl Checker {
         }
     }
 
-    /// Notes that a client was killed: what it waited for has no answer.
+    /// Notes that a client was killed.
+    pub fn client_killed(&mut self, client: usize) {
+        self.killed.insert(client);
+    }
+
+    /// Notes that a client has ended and said all it had to say: what it still waited for gets no answer.
     pub fn client_ended(&mut self, client: usize) {
         let before = self.in_flight.len();
         self.in_flight.retain(|_, (_, of)| *of != client);
-        self.withdrawn += (before - self.in_flight.len()) as u64;
+        let count = if self.killed.remove(&client) { &mut self.withdrawn } else { &mut self.abandoned };
+        *count += (before - self.in_flight.len()) as u64;
         self.exposed.retain(|n| self.in_flight.contains_key(n));
     }
 
@@ -140,12 +152,13 @@ impl Checker {
         let at = |part: usize| times.get((times.len() * part / 1000).min(times.len().saturating_sub(1))).copied();
         let waiting = self.in_flight.len() as u64;
         Tally {
-            requests: self.answered.len() as u64 + waiting + self.withdrawn,
+            requests: self.answered.len() as u64 + waiting + self.withdrawn + self.abandoned,
             right: of(Judgement::Right),
             internal: of(Judgement::Internal),
+            starved: of(Judgement::Starved),
             unclear: of(Judgement::Unclear),
             withdrawn: self.withdrawn,
-            lost: of(Judgement::Lost) + waiting,
+            lost: of(Judgement::Lost) + waiting + self.abandoned,
             doubled: self.doubled,
             wrong: of(Judgement::Wrong),
             false_blame: of(Judgement::FalseBlame),
@@ -187,13 +200,18 @@ mod tests {
         checker.take(0, answered(0, Judgement::Right));
         checker.take(0, answered(0, Judgement::Right));
         checker.take(0, answered(2, Judgement::FalseBlame));
+        checker.client_killed(1);
         checker.client_ended(1);
         checker.take(0, Line::Begins(7));
         assert!(!checker.none_is_exposed(), "request 4 has no answer yet");
         checker.take(0, answered(4, Judgement::Internal));
         assert!(checker.none_is_exposed());
+        checker.take(0, answered(7, Judgement::Starved));
+        checker.take(1, Line::Begins(8));
+        checker.client_ended(1);
         let tally = checker.tally();
-        assert_eq!((tally.requests, tally.right, tally.doubled, tally.withdrawn), (7, 1, 1, 3));
-        assert_eq!((tally.false_blame, tally.internal, tally.lost, tally.faults.len()), (1, 1, 1, 1));
+        assert_eq!((tally.requests, tally.right, tally.doubled, tally.withdrawn), (8, 1, 1, 3));
+        assert_eq!((tally.false_blame, tally.internal, tally.starved, tally.faults.len()), (1, 1, 1, 1));
+        assert_eq!(tally.lost, 1, "the client of request 8 ended by itself");
     }
 }

@@ -55,7 +55,7 @@ struct Args {
     /// The schedule of an earlier run's JSON report instead of that of the seed
     #[arg(long, value_name = "FILE")]
     schedule: Option<PathBuf>,
-    /// Where logs, settings and the folder store go, and stay [default: a temporary folder, deleted after a good run]
+    /// Where logs and settings go, and stay [default: a temporary folder, deleted after a good run]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Write memory and descriptors of each process over time as a picture (SVG)
@@ -174,8 +174,8 @@ fn print(report: &Report) {
     let verdict = if report.is_good() { "good" } else { "BAD" };
     println!("seed {}, {:.0} s: {verdict}", report.seed, report.seconds);
     println!(
-        "{} requests: {} right, {} internal, {} unclear, {} withdrawn by the end of their client",
-        tally.requests, tally.right, tally.internal, tally.unclear, tally.withdrawn
+        "{} requests: {} right, {} internal, {} starved, {} unclear, {} withdrawn by the end of their client",
+        tally.requests, tally.right, tally.internal, tally.starved, tally.unclear, tally.withdrawn
     );
     println!(
         "{} lost, {} doubled, {} contradictory, {} wrong, {} falsely blamed; {} run more than once",
@@ -201,6 +201,9 @@ fn print(report: &Report) {
     println!("faults: {}; {} left out", faults.join(", "), report.left_out);
     println!("packets: {} carried, {} lost", report.packets.0, report.packets.1);
     println!("inconsistencies {}, left at the coordinator {}", report.inconsistencies, report.left_at_coordinator);
+    for line in &report.panics {
+        println!("  panic: {line}");
+    }
     for (member, status) in &report.ended {
         println!("  {member} ended by itself: {status}");
     }

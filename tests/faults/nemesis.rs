@@ -4,7 +4,7 @@ use super::{
     checker::Checker,
     members::{Members, Role, State},
     network::{Link, Switch},
-    schedule::{Fault, Step},
+    schedule::{Fault, Step, Target},
     store::Store,
     witness::Witness,
 };
@@ -135,7 +135,6 @@ impl Nemesis {
     }
 
     fn may_begin(&self, world: &World<'_>, fault: &Fault) -> bool {
-        let role = |member: usize| world.members.all[member].role;
         let lasting = |active: &Active| active.fault.target().map(|target| target.member);
         if let Some(target) = fault.target() {
             let member = &world.members.all[target.member];
@@ -143,11 +142,12 @@ impl Nemesis {
                 return false;
             }
             // Of several servers of the bus one at a time has a fault: the others are a majority.
-            let disturbed = |active: &Active| lasting(active).is_some_and(|other| role(other) == Role::Nats);
-            let down = || world.members.all.iter().any(|m| m.role == Role::Nats && m.state != State::Up);
-            if member.role == Role::Nats && (self.active.iter().any(disturbed) || down()) {
+            if member.role == Role::Nats && self.bus_has_a_fault(world) {
                 return false;
             }
+        }
+        if matches!(fault, Fault::KillLeader { .. }) && self.bus_has_a_fault(world) {
+            return false;
         }
         let is_full = |fault: &Fault| matches!(fault, Fault::StoreFull { .. });
         if is_full(fault) && self.active.iter().any(|active| is_full(&active.fault)) {
@@ -160,12 +160,19 @@ impl Nemesis {
         !others && world.checker.none_is_exposed()
     }
 
+    fn bus_has_a_fault(&self, world: &World<'_>) -> bool {
+        let is_server = |target: &Target| world.members.all[target.member].role == Role::Nats;
+        self.active.iter().filter_map(|active| active.fault.target()).any(is_server)
+            || world.members.all.iter().any(|member| member.role == Role::Nats && member.state != State::Up)
+    }
+
     fn begin(&mut self, world: &mut World<'_>, fault: &Fault) -> bool {
         let mut job = None;
         let done = match fault {
             Fault::LoseArtifact { which } => in_time(world.witness, async || world.store.lose(*which).await),
             Fault::FlipBit { which, bit } => in_time(world.witness, async || world.store.flip(*which, *bit).await),
             Fault::StoreFull { .. } => world.store.fill(),
+            Fault::KillLeader { down } => kill_leader(world, Duration::from_millis(*down)),
             Fault::Starve { target, percent, .. } => self.starve(world, target.member, *percent),
             _ => begin_at_member(world, fault, &mut job),
         };
@@ -234,6 +241,13 @@ impl Nemesis {
     }
 }
 
+/// Kills the server of the bus that leads the lease's stream. Whether there is one.
+fn kill_leader(world: &mut World<'_>, down: Duration) -> bool {
+    let Some(name) = world.witness.leader() else { return false };
+    let leader = world.members.all.iter_mut().find(|member| member.name() == name && member.state == State::Up);
+    leader.map(|member| member.kill(down)).is_some()
+}
+
 /// Does something with the store, which may hang. Whether it was done.
 fn in_time(witness: &Witness, what: impl AsyncFnOnce() -> Result<bool, object_store::Error>) -> bool {
     let done = witness.wait(async |_| tokio::time::timeout(STORE_PATIENCE, what()).await);
@@ -254,7 +268,7 @@ fn begin_at_member(world: &mut World<'_>, fault: &Fault, job: &mut Option<i32>) 
         Fault::Kill { down, .. } => {
             member.kill(Duration::from_millis(*down));
             if member.role == Role::Client {
-                world.checker.client_ended(member.number);
+                world.checker.client_killed(member.number);
             }
         }
         Fault::Terminate { .. } => member.terminate(),
@@ -287,7 +301,11 @@ fn begin_at_member(world: &mut World<'_>, fault: &Fault, job: &mut Option<i32>) 
             member.broken = true;
             member.terminate();
         }
-        Fault::Starve { .. } | Fault::LoseArtifact { .. } | Fault::FlipBit { .. } | Fault::StoreFull { .. } => {
+        Fault::KillLeader { .. }
+        | Fault::Starve { .. }
+        | Fault::LoseArtifact { .. }
+        | Fault::FlipBit { .. }
+        | Fault::StoreFull { .. } => {
             return false;
         }
     }

@@ -20,6 +20,8 @@ pub struct Target {
 pub enum Fault {
     /// SIGKILL; it starts again after a while.
     Kill { target: Target, down: u64 },
+    /// SIGKILL of the server of the bus that leads the lease's stream; it starts again after a while.
+    KillLeader { down: u64 },
     /// SIGTERM; it starts again when it has ended.
     Terminate { target: Target },
     /// SIGSTOP, and SIGCONT.
@@ -60,8 +62,9 @@ pub struct Step {
 }
 
 /// Kinds of faults, to choose from.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "kill",
+    "kill-leader",
     "terminate",
     "stop",
     "cut",
@@ -83,6 +86,7 @@ impl Fault {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Kill { .. } => "kill",
+            Self::KillLeader { .. } => "kill-leader",
             Self::Terminate { .. } => "terminate",
             Self::Stop { .. } => "stop",
             Self::Cut { .. } => "cut",
@@ -100,7 +104,7 @@ impl Fault {
         }
     }
 
-    /// The member that it is done to.
+    /// The member that it is done to, if the schedule names one.
     pub fn target(&self) -> Option<&Target> {
         match self {
             Self::Kill { target, .. }
@@ -115,7 +119,7 @@ impl Fault {
             | Self::SweepTemporary { target }
             | Self::ClockJump { target, .. }
             | Self::Broken { target, .. } => Some(target),
-            Self::LoseArtifact { .. } | Self::FlipBit { .. } | Self::StoreFull { .. } => None,
+            Self::KillLeader { .. } | Self::LoseArtifact { .. } | Self::FlipBit { .. } | Self::StoreFull { .. } => None,
         }
     }
 
@@ -157,7 +161,7 @@ impl fmt::Display for Fault {
             write!(f, " {}", target.name)?;
         }
         match self {
-            Self::Kill { down, .. } => write!(f, ", down {down} ms"),
+            Self::Kill { down, .. } | Self::KillLeader { down } => write!(f, ", down {down} ms"),
             Self::Cut { inward, outward, lasts, .. } => {
                 let way = match (inward, outward) {
                     (true, false) => "inward",
@@ -209,6 +213,9 @@ fn fault(rng: &mut Rng, choice: &Choice) -> Option<Fault> {
     let is_ours = matches!(role, Role::Coordinator | Role::Prepare | Role::Execute);
     Some(match kind.as_str() {
         "kill" => Fault::Kill { target, down: rng.u64(..5_000) },
+        "kill-leader" if choice.members.iter().filter(|(role, _)| *role == Role::Nats).count() > 1 => {
+            Fault::KillLeader { down: rng.u64(..5_000) }
+        }
         "terminate" => Fault::Terminate { target },
         // A store that hangs is a server that stands still.
         "stop" => Fault::Stop { target, lasts: if rng.u8(..4) == 0 { rng.u64(20_000..60_000) } else { lasts } },
@@ -242,6 +249,7 @@ mod tests {
     fn a_seed_gives_the_same_schedule_with_every_kind_and_no_fault_that_is_impossible() {
         let members = vec![
             (Role::Nats, "nats-0".into()),
+            (Role::Nats, "nats-1".into()),
             (Role::Coordinator, "coordinator-0".into()),
             (Role::Execute, "execute-0".into()),
             (Role::Client, "client-0".into()),

@@ -60,6 +60,9 @@ pub enum Judgement {
     Right,
     /// The fleet could not tell.
     Internal,
+    /// The fleet could not tell, because a guest that never ends got less CPU time than its limit within the wall
+    /// clock.
+    Starved,
     /// The fleet ran a bad candidate twice without a clear result.
     Unclear,
     /// Not answered in time, or refused.
@@ -144,6 +147,7 @@ impl Question {
     fn judge_outcome(&self, outcome: &Outcome) -> Judgement {
         let good = matches!(self.truth, Truth::Valid(_) | Truth::CodeIsGood);
         match (&self.truth, outcome) {
+            (Truth::Endless, Outcome::Internal(_)) => Judgement::Starved,
             (_, Outcome::Internal(_)) => Judgement::Internal,
             (_, Outcome::Expired) => Judgement::Lost,
             (Truth::Valid(head), Outcome::Valid(result)) if result.head_data == head[..] => Judgement::Right,

@@ -4,6 +4,7 @@ use crate::fleet::client_of;
 use futures::StreamExt as _;
 use pvf::ValidationHost;
 use pvf_shared::{
+    Bytes,
     blob::BlobRef,
     bus::{
         Bus as _,
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a question for the state of the fleet is repeated.
 const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an answer about the leader of a stream is waited for.
+const LEADER_PATIENCE: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 struct Seen {
     /// The first verdict of each request that says something.
@@ -39,6 +43,7 @@ struct Seen {
 pub struct Witness {
     runtime: Runtime,
     host: ValidationHost,
+    bus: Arc<NatsBus>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -50,14 +55,13 @@ impl Witness {
         let seen = Arc::<Mutex<Seen>>::default();
         let bus = NatsConnection::to(urls).expect("URLs");
         let bus = runtime.block_on(NatsBus::connect(&bus, "witness", PATIENCE)).expect("a bus");
+        let bus = Arc::new(bus);
         let all = subjects::all_client_requests(&FleetName::default());
         let verdicts = all.as_str().strip_suffix("req").map(|before| format!("{before}verdict"));
         let verdicts = Subject::received(&verdicts.expect("subjects of requests end so"));
         let mut messages = runtime.block_on(bus.subscribe(&verdicts)).expect("a subscription");
         let noted = seen.clone();
         runtime.spawn(async move {
-            // The subscription ends with the bus.
-            let _bus = bus;
             while let Some(message) = messages.next().await {
                 if let Ok(ToClient::Verdict(verdict)) = wire::decode(&message.payload) {
                     let mut seen = noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,12 +70,20 @@ impl Witness {
             }
         });
         let host = runtime.block_on(client_of(urls, "observer", STATUS_PATIENCE));
-        Self { runtime, host, seen }
+        Self { runtime, host, bus, seen }
     }
 
     /// Waits for what a handle on the fleet gives.
     pub fn wait<T>(&self, what: impl AsyncFnOnce(&ValidationHost) -> T) -> T {
         self.runtime.block_on(what(&self.host))
+    }
+
+    /// The name of the server that leads the stream of the coordinators' lease, if the bus answers.
+    pub fn leader(&self) -> Option<String> {
+        let question = Subject::received(&format!("$JS.API.STREAM.INFO.KV_{}-coordinator", FleetName::default()));
+        let answer = self.runtime.block_on(self.bus.request(&question, Bytes::new(), LEADER_PATIENCE)).ok()?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer).ok()?;
+        answer["cluster"]["leader"].as_str().map(str::to_owned)
     }
 
     /// Verdicts that were seen, and those that contradict each other.

@@ -147,8 +147,11 @@ fn the_bench_of_the_coordinator_measures() {
 
 #[test]
 fn the_bench_of_takeovers_measures() {
-    let failover = figures_of_a_small_run("pvf-bench-failover", &["--in-flight", "4", "--runs", "1", "--only", "term"]);
+    let small = ["--in-flight", "4", "--runs", "1", "--only", "term", "--restarts", "1", "--artifacts", "2"];
+    let failover = figures_of_a_small_run("pvf-bench-failover", &small);
     let takeovers = failover["takeovers"].as_array().unwrap();
     assert!(takeovers.len() == 1 && takeovers[0]["gap_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{failover}");
     assert!(takeovers[0]["verdicts"].as_u64().is_some_and(|n| n > 4) && takeovers[0]["not_valid"] == 0, "{failover}");
+    let restarts = failover["restarts"].as_array().unwrap();
+    assert!(restarts.len() == 1 && restarts[0]["prepared_again"] == 0 && restarts[0]["not_valid"] == 0, "{failover}");
 }

@@ -269,3 +269,22 @@ async fn a_restarted_coordinator_finds_workers_and_artifacts() {
     assert!(after.artifact.unwrap().cached);
     assert_eq!(fleet.status().await.prepared, 0, "nothing is prepared twice");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_fleet_prepares_nothing_again() {
+    let mut fleet = Fleet::start(1, 1).await;
+    let codes: Vec<_> = (0..20).map(|n| pvf_of(distinct_adder(n))).collect();
+    for pvf in &codes {
+        fleet.host.precheck_pvf(pvf.clone()).await.unwrap();
+    }
+    assert_eq!(fleet.status().await.prepared, 20);
+    fleet.restart();
+    // Asked before the new coordinator is active.
+    let answers = codes.into_iter().map(|pvf| fleet.host.execute_pvf(pvf, good_block()));
+    for answer in futures::future::join_all(answers).await {
+        let answer = answer.unwrap();
+        assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");
+        assert!(answer.artifact.is_some_and(|artifact| artifact.cached) && answer.usage.preparation.is_none());
+    }
+    assert_eq!(fleet.status().await.prepared, 0, "nothing is prepared again");
+}

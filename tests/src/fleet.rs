@@ -17,10 +17,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A client tries this long to reach a coordinator.
+/// A client tries this long to connect to the bus and to reach a coordinator.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
-/// A client tries this long to connect to the bus.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Settings of a coordinator that has its lease for longer than the faults of the tests last.
 pub const LONG_LEASE: &str = "[lease]\nduration = \"60s\"";
@@ -121,6 +119,16 @@ impl Fleet {
     pub fn replace_coordinator(&mut self) {
         self.coordinator.kill();
         self.coordinator = Process::start(&mut self.coordinator_command());
+    }
+
+    /// Kills all processes but the bus, and starts as many workers of one slot and a coordinator again.
+    pub fn restart(&mut self) {
+        let counts = (self.prepare.len(), self.execute.len());
+        self.prepare.clear();
+        self.execute.clear();
+        self.replace_coordinator();
+        (0..counts.0).for_each(|_| self.add(Role::Prepare));
+        (0..counts.1).for_each(|_| self.add(Role::Execute));
     }
 
     /// Starts one more worker of one slot.
@@ -272,10 +280,10 @@ pub async fn client(nats: &str) -> ValidationHost {
     client_of(nats, "test", CLIENT_PATIENCE).await
 }
 
-/// A client of this name on the fleet behind this bus, which looks for a coordinator for this long.
+/// A client of this name on the fleet behind this bus, which tries this long to connect to it, and looks for a coordinator for as long.
 pub async fn client_of(nats: &str, name: &str, patience: Duration) -> ValidationHost {
     let connection = NatsConnection::to(nats).expect("a URL");
-    let bus = NatsBus::connect(&connection, name, CONNECT_WITHIN.min(patience)).await.expect("a bus");
+    let bus = NatsBus::connect(&connection, name, patience).await.expect("a bus");
     let config = ClientConfig { patience, ..ClientConfig::default() };
     ValidationHost::connect(Arc::new(bus), config).await.expect("a handle")
 }

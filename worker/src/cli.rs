@@ -2,7 +2,7 @@
 
 use crate::{
     agent::{Worker, WorkerConfig, WorkerError},
-    machine::{leave_own_cgroup, raise_open_files, survive_file_size_limit},
+    machine::{boot_id_is_the_containers, leave_own_cgroup, raise_open_files, survive_file_size_limit},
     sandbox::{Mechanism, MechanismNames, Report},
     supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
@@ -242,9 +242,14 @@ async fn run(kind: WorkerKind, args: Args, nats: &NatsConnection, machine: Machi
     let mut config = WorkerConfig { fleet: args.fleet, sandbox: Some(sandbox), ..WorkerConfig::new(kind, slots) };
     config.baseline = args.cpu_baseline.unwrap_or(config.baseline);
     config.spares = args.spares.unwrap_or(config.spares);
-    if let Some(host) = args.host {
+    if let Some(host) = args.host.filter(|host| !host.is_empty()) {
         config.identity = HostIdentity::named(&host);
         config.host = host;
+    } else if boot_id_is_the_containers() {
+        tracing::warn!(
+            "this container has a boot id of its own and counts as a machine of its own: --host tells on which machine \
+             it is"
+        );
     }
     config.cache_dir = args.cache_dir.unwrap_or(config.cache_dir);
     config.cache_bytes = args.cache_bytes;

@@ -9,6 +9,7 @@ use pvf_shared::{
     blob::BlobRef,
     identity::WorkerId,
     ids::JobId,
+    job::AttemptEnd,
     priority::ExecuteKind,
     verdict::{InternalError, Outcome, WireOutcome},
     wire::{OpinionResult, Verdict, Work},
@@ -62,6 +63,11 @@ impl Checks {
                 assert_ne!(hosts[0], hosts[1], "two opinions of one machine");
                 let lied = self.liar.as_deref().is_some_and(|liar| hosts.contains(&liar));
                 assert!(lied, "two honest machines disagree: {record:?}");
+            }
+            // Attempts elsewhere died of what one machine found valid.
+            (OpinionResult::Missing(why), [first]) if disagreement => {
+                assert!(first.end == AttemptEnd::Valid && why.contains("possibly_invalid"), "{record:?}");
+                assert_eq!(verdict.worker, None, "{record:?}");
             }
             (OpinionResult::Missing(_), [first]) => {
                 assert!(decided && verdict.worker == Some(first.worker), "{record:?}");

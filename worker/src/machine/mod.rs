@@ -9,7 +9,7 @@ mod resources;
 mod signals;
 
 pub use cgroup::CgroupLimits;
-pub use host_identity::host_identity;
+pub use host_identity::{boot_id_is_the_containers, host_identity};
 pub use job_cgroups::{Caller, MemoryIsolation};
 pub(crate) use job_cgroups::{CgroupKill, JobCgroups, Membership, job_cgroups, leave_own_cgroup};
 pub(crate) use oom::{oom_killed_lately, watch_oom_kills};

@@ -57,7 +57,8 @@ pub(crate) fn clear_timer(timers: &mut Timers, job: JobId, first: Option<&FirstO
 }
 
 /// An execution ends with this outcome. If its second opinion is still awaited, the first one stands: what else has
-/// happened since is no opinion.
+/// happened since is no opinion. But `valid` does not stand if attempts elsewhere died so often that the candidate is
+/// possibly invalid.
 pub(crate) fn settle(
     core: &mut Core,
     out: &mut Out,
@@ -73,7 +74,16 @@ pub(crate) fn settle(
     }
     let reason = outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
     let why = format!("the second attempt ended as {}{reason}", outcome.name());
-    stand(core, out, job, why).unwrap_or((outcome, worker, None))
+    let attempts_died = matches!(outcome, Outcome::PossiblyInvalid(_));
+    match stand(core, out, job, why.clone()) {
+        // One machine says valid, and the attempts elsewhere died of it: nobody is to rely on the one.
+        Some((Outcome::Valid(_), _, record)) if attempts_died => {
+            let why = format!("one machine found it valid, and {why}");
+            (Outcome::Internal(InternalError::Disagreement(clean_reason(&why))), None, record)
+        }
+        Some(end) => end,
+        None => (outcome, worker, None),
+    }
 }
 
 /// The first opinion stands, if the second one is awaited.

@@ -13,7 +13,7 @@ use pvf_proto::{
     ids::CodeHash,
     job::{AttemptEnd, ExecuteOutcome},
     priority::ExecuteKind,
-    verdict::{InternalError, InvalidReason, Outcome},
+    verdict::{InternalError, InvalidReason, Outcome, WireOutcome},
     wire::{OpinionResult, Verdict, WorkerHello, WorkerKind},
 };
 
@@ -234,17 +234,23 @@ fn a_failure_on_the_other_machine_is_no_opinion() {
     }
 }
 
+/// `invalid` stands; `valid` of one machine does not against attempts that die elsewhere.
 #[test]
-fn what_fails_again_and_again_elsewhere_ends_as_the_first_opinion() {
-    let (mut env, first) = fleet(disputes(), &[2, 3, 4], ExecuteKind::Dispute);
-    env.executed(&first, invalid("trap"));
-    for _ in 0..2 {
-        let failed = env.dispatched();
-        env.executed(&failed, ExecuteOutcome::Ambiguous(job_death()));
+fn what_dies_again_and_again_elsewhere_is_not_found_valid() {
+    for (opinion, is_expected) in [
+        (invalid("trap"), (|outcome| matches!(outcome, Outcome::Invalid(_))) as fn(&WireOutcome) -> bool),
+        (valid(), |outcome| matches!(outcome, Outcome::Internal(InternalError::Disagreement(_)))),
+    ] {
+        let (mut env, first) = fleet(disputes(), &[2, 3, 4], ExecuteKind::Dispute);
+        env.executed(&first, opinion);
+        for _ in 0..2 {
+            let failed = env.dispatched();
+            env.executed(&failed, ExecuteOutcome::Ambiguous(job_death()));
+        }
+        let verdict = env.verdict();
+        assert!(is_expected(&verdict.outcome), "{verdict:?}");
+        assert!(why_missing(&verdict).contains("possibly_invalid"), "{verdict:?}");
     }
-    let verdict = env.verdict();
-    assert!(matches!(verdict.outcome, Outcome::Invalid(_)));
-    assert!(why_missing(&verdict).contains("possibly_invalid"), "{verdict:?}");
 }
 
 #[test]
@@ -255,6 +261,7 @@ fn a_machine_that_is_lost_in_the_second_attempt_leaves_the_first_opinion() {
     let other = if second.worker == worker(2) { 3 } else { 2 };
     env.pass_with_heartbeats(&[other], 9);
     env.quiet();
+    assert_eq!(env.gauges().execute_queue, [0; 4], "it stays in no other execution's way");
     env.pass_with_heartbeats(&[other], 1);
     let verdict = env.verdict();
     assert!(is_valid(&verdict.outcome) && why_missing(&verdict).contains("within 10 s"), "{verdict:?}");

@@ -136,7 +136,7 @@ fn on_ambiguous(core: &mut Core, out: &mut Out, ended: EndedAttempt, reason: Amb
     if reason.suspects_artifact() {
         prepare_again(core, out, ended.at.job, Suspicion::Unusable, now);
     } else {
-        executions::enqueue(core, out, ended.at.job, now);
+        second_opinion::requeue(core, out, ended.at.job, now);
     }
 }
 
@@ -165,7 +165,7 @@ fn on_infra_failure(
     }
     match suspicion {
         Some(suspicion) => prepare_again(core, out, job, suspicion, now),
-        None => executions::enqueue(core, out, job, now),
+        None => second_opinion::requeue(core, out, job, now),
     }
 }
 
@@ -205,7 +205,7 @@ fn uncount_dispatch(core: &mut Core, out: &mut Out, job: JobId) {
 /// A dispatched execution came back without having begun: it costs no attempt and no share, and goes first.
 fn came_back(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     uncount_dispatch(core, out, job);
-    executions::enqueue(core, out, job, now);
+    second_opinion::requeue(core, out, job, now);
 }
 
 /// An execution did not begin, or was given back: it is tried again, with back-off and a bound.
@@ -223,7 +223,7 @@ fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String
     out.notice_retry(&ended, WorkerKind::Execute, RetryReason::NotBegun(why));
     let delay = not_begun_delay(failures);
     if delay.is_zero() {
-        executions::enqueue(core, out, ended.at.job, now);
+        second_opinion::requeue(core, out, ended.at.job, now);
         return;
     }
     let until = now.after(delay);

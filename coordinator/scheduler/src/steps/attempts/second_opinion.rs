@@ -97,6 +97,13 @@ fn seek(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     }
 }
 
+/// Queues an unplaced execution whose attempt is over without a decision. If it awaits its second opinion it does not
+/// stay in the queue while there is no other machine.
+pub(super) fn requeue(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
+    let awaits = core.executions.get(job).is_some_and(|execution| execution.opinions.first().is_some());
+    if awaits { seek(core, out, job, now) } else { executions::enqueue(core, out, job, now) }
+}
+
 /// An unplaced execution waits for a while, and looks for another machine then.
 fn look_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     let until = now.after(LOOK_AGAIN);
