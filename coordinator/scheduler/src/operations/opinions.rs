@@ -37,13 +37,18 @@ pub(crate) fn is_wanted(settings: &CrossCheck, execution: &Execution, outcome: &
     }
 }
 
-/// A decision becomes the first opinion, and another one is awaited.
+/// A decision becomes the first opinion, and another one is awaited. Its result counts among the bytes that the
+/// execution holds.
 pub(crate) fn await_second(core: &mut Core, out: &mut Out, decision: Decision, now: Timestamp) {
     let job = decision.at.job;
     let Some(cpu_limit) = core.executions.get(job).map(Execution::cpu_limit) else { return };
     let until = now.after(core.config.policy.cross_check.wait);
     let end = until.after(allowance(core, cpu_limit));
     let Some(execution) = core.executions.get_mut(job) else { return };
+    let result = if let Outcome::Valid(result) = &decision.outcome { result.inline_len() as u64 } else { 0 };
+    execution.bytes += result;
+    let (user, kind) = execution.charged;
+    core.clients.charge_bytes(user, kind, result);
     execution.opinions = Opinions::First(Box::new(FirstOpinion { decision, end, timer: until }));
     core.timers.set(Timer::SecondOpinion(job), until);
     out.counts.cross_checks += 1;

@@ -98,7 +98,7 @@ pub(crate) struct Execution {
     pub(crate) waiters: SmallVec<[RequestKey; 1]>,
     /// The user of the first request, whose fair share it uses.
     pub(crate) user: UserKey,
-    /// Bytes of input that it holds in memory.
+    /// Bytes of input that it holds in memory, and of the result of a first opinion.
     pub(crate) bytes: u64,
     /// For which user and kind these bytes are counted.
     pub(crate) charged: (UserKey, ExecuteKind),

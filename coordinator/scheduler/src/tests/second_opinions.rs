@@ -55,9 +55,11 @@ pub(super) fn why_missing(verdict: &Verdict) -> &str {
 #[test]
 fn a_dispute_is_decided_by_two_machines() {
     let (mut env, first) = fleet(disputes(), &[2, 3], ExecuteKind::Dispute);
+    let input = env.gauges().request_bytes;
     env.executed(&first, valid());
     let second = env.dispatched();
     env.quiet();
+    assert_eq!(env.gauges().request_bytes, input + 1, "the first result counts while it is kept");
     assert_ne!(second.worker, first.worker);
     assert_eq!((second.job, second.attempt), (first.job, 2));
     env.executed(&second, valid());
@@ -72,6 +74,7 @@ fn a_dispute_is_decided_by_two_machines() {
     assert_ne!(of_first.host, of_second.host);
     assert_eq!((of_first.engine.as_str(), &*of_first.version, &*of_first.host_functions), (ENGINE, "t", "f"));
     assert_eq!((env.counts().cross_checks, env.counts().opinions_agreed), (1, 1));
+    assert_eq!(env.gauges().request_bytes, 0);
 }
 
 #[test]
