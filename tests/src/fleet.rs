@@ -3,7 +3,10 @@
 use crate::processes::{Process, binary, jobs_of, limit_open_files, until};
 use pvf_shared::{
     ValidationHost,
-    bus::nats::{NatsBus, NatsConnection},
+    bus::{
+        BusError,
+        nats::{NatsBus, NatsConnection},
+    },
     client::ClientConfig,
     keys::KeyPairFiles,
     wire::{FleetStatus, WorkerKind},
@@ -13,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -283,7 +286,17 @@ pub async fn client(nats: &str) -> ValidationHost {
 /// A client of this name on the fleet behind this bus, which tries this long to connect to it, and looks for a coordinator for as long.
 pub async fn client_of(nats: &str, name: &str, patience: Duration) -> ValidationHost {
     let connection = NatsConnection::to(nats).expect("a URL");
-    let bus = NatsBus::connect(&connection, name, patience).await.expect("a bus");
+    let start = Instant::now();
+    let bus = loop {
+        match NatsBus::connect(&connection, name, patience).await {
+            Ok(bus) => break bus,
+            // Nobody listens there: the server is being restarted.
+            Err(BusError::Connection { .. }) if start.elapsed() < patience => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => panic!("{name}: {error}"),
+        }
+    };
     let config = ClientConfig { patience, ..ClientConfig::default() };
     ValidationHost::connect(Arc::new(bus), config).await.expect("a handle")
 }
