@@ -50,7 +50,7 @@ pub(crate) fn log(notice: &Notice) {
             tracing::error!(%job, request, client, %code, opinions, "two machines disagree about a candidate");
         }
         Notice::NoSecondOpinion { job, code, why } => {
-            tracing::warn!(%job, %code, why, "no second opinion: the first one stands");
+            tracing::warn!(%job, %code, why, "no second opinion");
         }
         Notice::PreparationQuarantined { artifact } => {
             tracing::error!(%artifact, "preparation quarantined: it lost too many workers");

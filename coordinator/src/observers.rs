@@ -9,9 +9,9 @@ use pvf_shared::{
     bus::SharedBus,
     identity::{ClientId, WorkerId},
     ids::{ArtifactId, CodeHash, FleetName, RequestId},
-    subjects,
+    opinions, subjects,
     usage::UsageJson,
-    wire::{Opinion, Verdict},
+    wire::Verdict,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -201,14 +201,6 @@ impl<'a> VerdictEvent<'a> {
     }
 }
 
-fn of_opinion(opinion: &Opinion) -> Value {
-    json!({
-        "attempt": opinion.attempt, "worker": text(&opinion.worker), "host": opinion.host,
-        "engine": opinion.engine.as_str(), "host_functions": opinion.host_functions, "version": opinion.version,
-        "outcome": opinion.end.name(), "reason": opinion.reason, "result_hash": opinion.result.as_ref().map(text),
-    })
-}
-
 /// The kind of a notice and its fields.
 fn of_notice(notice: &Notice) -> (&'static str, Value) {
     match notice {
@@ -267,7 +259,7 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             "opinions-differ",
             json!({
                 "job": job.0, "request": request.as_ref().map(text), "client": client.as_ref().map(text),
-                "code": text(code), "opinions": opinions.iter().map(of_opinion).collect::<Vec<_>>(),
+                "code": text(code), "opinions": opinions.iter().map(opinions::to_json).collect::<Vec<_>>(),
             }),
         ),
         Notice::NoSecondOpinion { job, code, why } => {
@@ -379,7 +371,7 @@ mod tests {
         let notice = Notice::OpinionsDiffer { job, request: None, client: Some(client), code, opinions: opinions() };
         let (kind, told) = of_notice(&notice);
         assert_eq!((kind, &told["client"]), ("opinions-differ", &text(&client)));
-        let opinion = |n: usize| ["outcome", "host", "version"].map(|key| told["opinions"][n][key].clone());
+        let opinion = |n: usize| ["verdict", "host", "version"].map(|key| told["opinions"][n][key].clone());
         assert_eq!(json!([opinion(0), opinion(1)]), json!([["valid", "host1", "v"], ["invalid", "host2", "v"]]));
     }
 

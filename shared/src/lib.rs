@@ -11,6 +11,7 @@ pub mod client;
 pub mod http;
 #[cfg(feature = "store")]
 pub mod keys;
+pub mod opinions;
 pub mod pull;
 pub mod repeats;
 pub mod retry;

@@ -57,7 +57,7 @@ struct Args {
     /// How long a coordinator that is stopped stands still, seconds
     #[arg(long, value_name = "N", default_value = "30", value_parser = positive)]
     stopped: u64,
-    /// Restarts of a whole fleet; the median counts
+    /// Restarts of a whole fleet, each with figures of its own
     #[arg(long, value_name = "N", default_value = "3")]
     restarts: u64,
     /// Artifacts that are prepared before a restart

@@ -159,7 +159,7 @@ pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
     let Course { members, switch, store, checker, .. } = &mut course;
     nemesis.heal(&mut World { members, switch, store, witness: &witness, checker });
     let seconds = start.elapsed().as_secs_f64();
-    let left = course.settle(&witness);
+    let (counted, left) = course.settle(&witness).unwrap_or((0, u64::MAX));
     let (verdicts, contradictions) = witness.found();
     let report = Report {
         seed: course.plan.seed,
@@ -170,9 +170,9 @@ pub fn run(plan: Plan) -> Result<(Report, Samples), String> {
         left_out: nemesis.left_out,
         packets: course.switch.counts(),
         ended: course.members.ended.clone(),
-        inconsistencies: in_logs(&course.plan.folder, "scheduler inconsistency").len() as u64,
+        inconsistencies: counted.max(in_logs(&course.plan.folder, "scheduler inconsistency").len() as u64),
         panics: in_logs(&course.plan.folder, "panicked at"),
-        left_at_coordinator: left.unwrap_or(u64::MAX),
+        left_at_coordinator: left,
         trends: course.samples.trends(seconds / 2.0),
         seconds,
         schedule: std::mem::take(&mut nemesis.done),
@@ -327,14 +327,14 @@ impl Course {
         self.members.of(Role::Client).for_each(super::members::Member::terminate);
     }
 
-    /// Waits until the coordinator has nothing to do: the requests that it has in the end.
-    fn settle(&mut self, witness: &Witness) -> Option<u64> {
+    /// Waits until the coordinator has nothing to do: inconsistencies that the last one counted, and requests that it has.
+    fn settle(&mut self, witness: &Witness) -> Option<(u64, u64)> {
         let give_up = Instant::now() + PATIENCE;
         let mut last = None;
         while Instant::now() < give_up {
             self.look_after();
             if let Ok(status) = witness.wait(async |host| host.status().await) {
-                last = Some(status.requests);
+                last = Some((status.inconsistencies, status.requests));
                 if status.requests == 0 {
                     break;
                 }

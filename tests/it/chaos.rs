@@ -17,15 +17,15 @@ fn run(arguments: &[&str]) -> Value {
 
 #[test]
 fn nothing_is_lost_on_one_server_of_the_bus_and_a_folder() {
-    let report = run(&["--seed", "11", "--requests", "1500", "--every", "700ms"]);
-    assert_eq!(report["tally"]["requests"], 1500, "{report}");
+    let report = run(&["--seed", "11", "--requests", "2500", "--every", "700ms"]);
+    assert_eq!(report["tally"]["requests"], 2500, "{report}");
     let faults = report["faults"].as_object().unwrap();
     assert!(faults.len() >= 5, "several kinds of faults were done: {faults:?}");
 }
 
 #[test]
 fn nothing_is_lost_on_three_servers_of_the_bus_and_s3() {
-    let report = run(&["--seed", "12", "--requests", "1500", "--every", "700ms", "--nats", "3", "--store", "s3"]);
-    assert_eq!(report["tally"]["requests"], 1500, "{report}");
+    let report = run(&["--seed", "12", "--requests", "2500", "--every", "700ms", "--nats", "3", "--store", "s3"]);
+    assert_eq!(report["tally"]["requests"], 2500, "{report}");
     assert!(report["faults"].as_object().unwrap().len() >= 5, "{report}");
 }

@@ -12,7 +12,7 @@ use pvf_shared::{
 };
 use pvf_tests::{
     fleet::{Fleet, FleetConfig, Role},
-    processes::binary,
+    processes::{binary, copy_environment},
     requests::{adder, bad_block, good_block, pvf_of},
 };
 use std::{fs, path::Path};
@@ -74,18 +74,13 @@ fn add_hostile(fleet: &mut Fleet, folder: &Path, name: &str) {
     fleet.add_changed(Role::Execute, &["--host", name], |command| {
         let mut other = std::process::Command::new(&exe);
         other.args(command.get_args());
-        for (variable, value) in command.get_envs() {
-            match value {
-                Some(value) => other.env(variable, value),
-                None => other.env_remove(variable),
-            };
-        }
+        copy_environment(command, &mut other);
         *command = other;
     });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_answer_of_one_machine_reaches_nobody_and_raises_an_alarm() {
+async fn a_wrong_answer_of_one_machine_reaches_no_client_and_raises_an_alarm() {
     let http = free_address();
     let mut fleet = fleet("10m", &["--http", &http.to_string()]).await;
     let folder = tempfile::tempdir().unwrap();

@@ -26,6 +26,7 @@ mod world;
 pub use ops::{Op, generate};
 pub use world::{Summary, World};
 
+use pvf_scheduler::Policy;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a run found.
@@ -47,14 +48,14 @@ pub struct Failure {
 /// A rule was broken.
 pub fn run(seed: u64, steps: u64) -> Result<Summary, Box<Failure>> {
     let mut done = Vec::new();
-    match attempt(seed, &mut generate(seed), steps, &mut done) {
+    match attempt(World::new(seed), &mut generate(seed), steps, &mut done) {
         Ok(summary) => Ok(summary),
         Err((message, steps)) => {
             eprintln!("seed {seed} failed after {steps} steps: {message}\nlooking for a shorter list of operations");
             // The same failure, not another one that shows up on the way.
             let kind = |message: &str| message.split(['(', ':', '/']).next().unwrap_or_default().to_owned();
             let fails = |ops: &[Op]| {
-                let found = attempt(seed, &mut ops.iter().cloned(), u64::MAX, &mut Vec::new());
+                let found = attempt(World::new(seed), &mut ops.iter().cloned(), u64::MAX, &mut Vec::new());
                 found.is_err_and(|(other, _)| kind(&other) == kind(&message))
             };
             let ops = ops::shrink(done, fails);
@@ -68,16 +69,24 @@ pub fn run(seed: u64, steps: u64) -> Result<Summary, Box<Failure>> {
 /// # Errors
 /// A rule was broken.
 pub fn replay(seed: u64, ops: &[Op]) -> Result<Summary, String> {
-    attempt(seed, &mut ops.iter().cloned(), u64::MAX, &mut Vec::new()).map_err(|(message, _)| message)
+    replay_with(seed, ops, |_| {})
+}
+
+/// The same with a policy that is changed.
+///
+/// # Errors
+/// A rule was broken.
+pub fn replay_with(seed: u64, ops: &[Op], change: impl FnOnce(&mut Policy)) -> Result<Summary, String> {
+    let world = World::with(seed, change);
+    attempt(world, &mut ops.iter().cloned(), u64::MAX, &mut Vec::new()).map_err(|(message, _)| message)
 }
 
 fn attempt(
-    seed: u64,
+    mut world: World,
     ops: &mut dyn Iterator<Item = Op>,
     steps: u64,
     done: &mut Vec<Op>,
 ) -> Result<Summary, (String, u64)> {
-    let mut world = World::new(seed);
     let result = catch_unwind(AssertUnwindSafe(|| {
         while world.steps() < steps
             && let Some(op) = ops.next()

@@ -62,7 +62,7 @@ pub fn policy(rng: &mut fastrand::Rng) -> Policy {
         policy.cross_check = CrossCheck {
             dispute: true,
             invalid: Rate::try_from(0.3).expect("a rate"),
-            wait: Duration::from_secs(rng.u64(15..60)),
+            wait: Duration::from_secs(rng.u64(1..12)),
         };
     }
     policy

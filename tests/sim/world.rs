@@ -97,9 +97,15 @@ pub struct World {
 impl World {
     /// The start of a run.
     pub fn new(seed: u64) -> Self {
+        Self::with(seed, |_| {})
+    }
+
+    /// The start of a run with a policy that is changed.
+    pub fn with(seed: u64, change: impl FnOnce(&mut Policy)) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
         let now = Timestamp::at(Duration::from_secs(1_700_000_000));
-        let policy = setup::policy(&mut rng);
+        let mut policy = setup::policy(&mut rng);
+        change(&mut policy);
         let liar = setup::liar(&policy, &mut rng);
         let names: &[&str] = if rng.u8(0..10) < 3 { &["a", "b"] } else { &["a"] };
         let engines: Vec<_> = names.iter().map(|name| EngineId::parse(name).expect("an engine id")).collect();

@@ -1,6 +1,6 @@
 //! A fleet of real processes on a real `nats-server`.
 
-use crate::processes::{Process, binary, jobs_of, limit_open_files, until};
+use crate::processes::{Process, binary, copy_environment, jobs_of, limit_open_files, until};
 use pvf_shared::{
     ValidationHost,
     bus::{
@@ -161,12 +161,7 @@ impl Fleet {
             let mut within = Command::new("unshare");
             within.args(["--map-root-user", "--mount", "bash", "-ec", &script]).arg(command.get_program());
             within.args(command.get_args());
-            for (name, value) in command.get_envs() {
-                match value {
-                    Some(value) => within.env(name, value),
-                    None => within.env_remove(name),
-                };
-            }
+            copy_environment(command, &mut within);
             *command = within;
         });
     }
@@ -283,14 +278,15 @@ pub async fn client(nats: &str) -> ValidationHost {
     client_of(nats, "test", CLIENT_PATIENCE).await
 }
 
-/// A client of this name on the fleet behind this bus, which tries this long to connect to it, and looks for a coordinator for as long.
+/// A client of this name on the fleet behind this bus, which tries this long to connect to it, and looks for a
+/// coordinator for as long.
 pub async fn client_of(nats: &str, name: &str, patience: Duration) -> ValidationHost {
     let connection = NatsConnection::to(nats).expect("a URL");
     let start = Instant::now();
     let bus = loop {
         match NatsBus::connect(&connection, name, patience).await {
             Ok(bus) => break bus,
-            // Nobody listens there: the server is being restarted.
+            // The server is being restarted.
             Err(BusError::Connection { .. }) if start.elapsed() < patience => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -4,10 +4,11 @@ use super::{failure::Exit, text::escaped, usage::lines};
 use pvf_shared::{
     candidate::ValidationResult,
     client::Answer,
+    opinions,
     units::human_bytes,
     usage::{self, ms},
     verdict::{Blame, Outcome},
-    wire::{Opinion, OpinionResult, SecondOpinion},
+    wire::{OpinionResult, SecondOpinion},
 };
 use serde_json::{Value, json};
 
@@ -49,15 +50,8 @@ fn heads_up(outcome: &Outcome) -> Option<&'static str> {
 /// What came of asking a second machine, as JSON.
 fn second_opinion_json(record: &SecondOpinion) -> Value {
     let why = if let OpinionResult::Missing(why) = &record.result { Some(why) } else { None };
-    let opinion = |of: &Opinion| {
-        json!({
-            "attempt": of.attempt, "worker": of.worker.to_string(), "host": of.host, "engine": of.engine.as_str(),
-            "host_functions": of.host_functions, "version": of.version, "verdict": of.end.name(),
-            "reason": of.reason, "result_hash": of.result.map(|hash| hash.to_string()),
-        })
-    };
-    let opinions: Vec<_> = record.opinions.iter().map(opinion).collect();
-    json!({"result": record.result.name(), "why": why, "opinions": opinions})
+    let all: Vec<_> = record.opinions.iter().map(opinions::to_json).collect();
+    json!({"result": record.result.name(), "why": why, "opinions": all})
 }
 
 /// The same as text, a line; nothing if two machines agree.
@@ -152,6 +146,7 @@ mod tests {
         identity::{UserName, WorkerId, WorkerKind},
         ids::EngineId,
         job::AttemptEnd,
+        wire::Opinion,
     };
 
     fn opinion(host: &str, end: AttemptEnd, reason: Option<&str>) -> Opinion {

@@ -156,7 +156,8 @@ pub enum Notice {
         /// What each has said, with its versions.
         opinions: Vec<Opinion>,
     },
-    /// An execution should have had a second opinion, and has none: the first one stands.
+    /// An execution should have had a second opinion, and has none. The first one stands, but for a `valid` whose candidate may
+    /// have killed the attempts on other machines.
     NoSecondOpinion {
         /// The job.
         job: JobId,

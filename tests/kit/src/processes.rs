@@ -62,6 +62,16 @@ impl Drop for Process {
     }
 }
 
+/// Gives a command the environment that was set for another one.
+pub fn copy_environment(from: &Command, to: &mut Command) {
+    for (name, value) in from.get_envs() {
+        match value {
+            Some(value) => to.env(name, value),
+            None => to.env_remove(name),
+        };
+    }
+}
+
 /// Has a command run with at most so many open descriptors.
 pub fn limit_open_files(command: &mut Command, files: u64) {
     let limit = libc::rlimit { rlim_cur: files, rlim_max: files };

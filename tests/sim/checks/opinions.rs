@@ -50,7 +50,7 @@ impl Checks {
             assert!(!wanted, "a dispute was decided by one machine, and no other was asked: {verdict:?}");
             return;
         };
-        assert!(self.cross_checks, "a second opinion that nobody wanted: {record:?}");
+        assert!(self.cross_checks, "a second opinion without the setting: {record:?}");
         let hosts: Vec<_> = record.opinions.iter().map(|opinion| opinion.host.as_str()).collect();
         let disagreement = matches!(verdict.outcome, Outcome::Internal(InternalError::Disagreement(_)));
         match (&record.result, &record.opinions[..]) {

@@ -221,8 +221,8 @@ impl Worker {
     }
 
     /// Works until `shutdown` completes or an operator has the worker drain, then finishes the jobs that it has, for as
-    /// long as the drain time allows, and deregisters. It registers with a coordinator as soon as there is one, and not before its self-test has passed,
-    /// if it has one.
+    /// long as the drain time allows, and deregisters. It registers with a coordinator as soon as there is one, and not
+    /// before its self-test has passed, if it has one.
     ///
     /// # Errors
     /// The worker cannot subscribe to its subject.

@@ -345,8 +345,8 @@ pub(crate) fn forget_all(core: &mut Core, worker: WorkerId) {
     }
 }
 
-/// Ends an unclaimed attempt: no client requested it, or another one runs the same validation. Its slot is taken until the worker has
-/// answered.
+/// Ends an unclaimed attempt: no client requested it, or another one runs the same validation. Its slot is taken until
+/// the worker has answered.
 fn cancel(core: &mut Core, out: &mut Out, place: HeldAt) {
     let Some(unclaimed) = forget(core, place) else { return };
     let (worker, at) = place;

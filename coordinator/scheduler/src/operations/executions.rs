@@ -33,6 +33,21 @@ pub(crate) fn enqueue(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp
     }
 }
 
+/// An unplaced execution waits until this time, and is placed again then.
+pub(crate) fn delay(core: &mut Core, out: &mut Out, job: JobId, until: Timestamp, now: Timestamp) {
+    let Some(execution) = core.executions.get_mut(job) else {
+        return out.inconsistent(format_args!("execution {job} is delayed and not known"));
+    };
+    execution.context.since = now;
+    // It needs the artifact again soon, so that it is not pruned meanwhile.
+    if let Some(key) = execution.context.artifact {
+        core.artifacts.touch(key, now);
+    }
+    if out.checked(execution.transition(ExecutionEvent::Delayed(until))).is_some() {
+        core.timers.set(Timer::RetryExecution(job), until);
+    }
+}
+
 /// Changes what decides about an execution's place, wherever it is.
 pub(crate) fn rearrange(core: &mut Core, out: &mut Out, job: JobId, change: impl FnOnce(&mut Execution)) {
     let Some(execution) = core.executions.get_mut(job) else {

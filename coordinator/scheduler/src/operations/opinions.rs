@@ -62,8 +62,8 @@ pub(crate) fn clear_timer(timers: &mut Timers, job: JobId, first: Option<&FirstO
 }
 
 /// An execution ends with this outcome. If its second opinion is still awaited, the first one stands: what else has
-/// happened since is no opinion. But `valid` does not stand if attempts elsewhere died so often that the candidate is
-/// possibly invalid.
+/// happened since is no opinion. But `valid` does not stand if so many attempts on other machines died that the
+/// candidate is possibly invalid.
 pub(crate) fn settle(
     core: &mut Core,
     out: &mut Out,
@@ -79,10 +79,10 @@ pub(crate) fn settle(
     }
     let reason = outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
     let why = format!("the second attempt ended as {}{reason}", outcome.name());
-    let attempts_died = matches!(outcome, Outcome::PossiblyInvalid(_));
+    let may_be_invalid = matches!(outcome, Outcome::PossiblyInvalid(_));
     match stand(core, out, job, why.clone()) {
-        // One machine says valid, and the attempts elsewhere died of it: nobody is to rely on the one.
-        Some((Outcome::Valid(_), _, record)) if attempts_died => {
+        // The candidate may have killed the attempts on other machines: one machine's `valid` is no verdict then.
+        Some((Outcome::Valid(_), _, record)) if may_be_invalid => {
             let why = format!("one machine found it valid, and {why}");
             (Outcome::Internal(InternalError::Disagreement(clean_reason(&why))), None, record)
         }

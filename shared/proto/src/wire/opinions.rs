@@ -24,7 +24,9 @@ pub enum OpinionResult {
     Agreed,
     /// The outcome is [`InternalError::Disagreement`](crate::verdict::InternalError::Disagreement).
     Disagreed,
-    /// There is none, for this reason. The outcome is that of the first opinion.
+    /// There is none, for this reason. The outcome is that of the first opinion; but where that one is valid and the
+    /// candidate may have killed the attempts on other machines, it is
+    /// [`InternalError::Disagreement`](crate::verdict::InternalError::Disagreement).
     Missing(String),
 }
 

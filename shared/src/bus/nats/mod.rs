@@ -46,8 +46,8 @@ const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 /// Messages that wait to be sent, before more have to wait for a place. One that waits for a place may be overtaken by
 /// another one, so there is room for any burst.
 const SEND_CAPACITY: usize = 256 * 1024;
-/// How often a connection sends a PING to its server. When two have no answer and the next one is due, the client leaves
-/// the server for another one: within 6 s of a server that stands still or is cut off. So bytes that wait on the link
+/// How often a connection sends a PING to its server. When two have no answer and the next one is due, the client
+/// leaves the server for another one: within 6 s of a server that stands still or is cut off. So bytes that wait on the link
 /// before an answer must pass within that time.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one of several servers may take to take a connection.

@@ -11,7 +11,7 @@ use crate::{
     },
     policies::{MAX_AMBIGUOUS, MAX_INFRA_FAILURES, MAX_NOT_BEGUN, not_begun_delay, not_begun_error},
     steps::attempts::{LateReport, second_opinion},
-    tables::{Decision, ExecutionEvent, Timer},
+    tables::{Decision, ExecutionEvent},
     time::Timestamp,
 };
 use pvf_proto::{
@@ -226,15 +226,7 @@ fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String
         second_opinion::requeue(core, out, ended.at.job, now);
         return;
     }
-    let until = now.after(delay);
-    execution.context.since = now;
-    // It needs the artifact again soon, so that it is not pruned meanwhile.
-    if let Some(key) = execution.context.artifact {
-        core.artifacts.touch(key, now);
-    }
-    if out.checked(execution.transition(ExecutionEvent::Delayed(until))).is_some() {
-        core.timers.set(Timer::RetryExecution(ended.at.job), until);
-    }
+    executions::delay(core, out, ended.at.job, now.after(delay), now);
 }
 
 /// The back-off of an execution is over: it needs its artifact again, which may have been dropped meanwhile.

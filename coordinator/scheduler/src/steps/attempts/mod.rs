@@ -33,8 +33,8 @@ struct LateReport {
 }
 
 /// Whether a report is to be looked at. That of an attempt of an earlier coordinator which is unclaimed is kept for
-/// the job that adopts it, and one of an attempt that the worker has not described yet comes again when it has: neither is
-/// acknowledged.
+/// the job that adopts it, and one of an attempt that the worker has not described yet comes again when it has: neither
+/// is acknowledged.
 fn is_due(core: &mut Core, worker: WorkerId, report: &JobReport, now: Timestamp) -> bool {
     let own = core.config.token;
     let at = AttemptKey { job: report.job, attempt: report.attempt };

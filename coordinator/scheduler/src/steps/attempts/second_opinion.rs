@@ -3,7 +3,7 @@
 use crate::{
     core::{Core, FollowUp, Out},
     operations::{executions, opinions},
-    tables::{ArtifactState, Decision, ExecutionEvent, ExecutionState, Opinions, Timer},
+    tables::{ArtifactState, Decision, ExecutionState, Opinions, Timer},
     time::Timestamp,
 };
 use pvf_proto::{identity::WorkerId, ids::JobId, verdict::WireOutcome, wire::WorkerKind};
@@ -26,11 +26,11 @@ pub(super) fn on_decision(core: &mut Core, out: &mut Out, decision: Decision, no
     match &execution.opinions {
         Opinions::None if opinions::is_wanted(&core.config.policy.cross_check, execution, &decision.outcome) => {
             opinions::await_second(core, out, decision, now);
-            seek(core, out, job, now);
+            requeue(core, out, job, now);
         }
         Opinions::None => finish(out, job, (decision.outcome, Some(decision.site.worker))),
         // Its worker has registered as one of the first one's machine meanwhile.
-        Opinions::First(first) if first.decision.site.host() == decision.site.host() => seek(core, out, job, now),
+        Opinions::First(first) if first.decision.site.host() == decision.site.host() => requeue(core, out, job, now),
         Opinions::First(_) => {
             if let Some(end) = opinions::compare(core, out, decision) {
                 finish(out, job, end);
@@ -73,6 +73,7 @@ enum Way {
     Wait,
 }
 
+/// `None` if it awaits none.
 fn way(core: &Core, job: JobId) -> Option<Way> {
     let execution = core.executions.get(job)?;
     let host = execution.opinions.first()?.decision.site.host();
@@ -87,34 +88,13 @@ fn way(core: &Core, job: JobId) -> Option<Way> {
     })
 }
 
-/// Has an unplaced execution run on another machine than the one that decided it, now or once there is one.
-fn seek(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
-    match way(core, job) {
-        Some(Way::Queue) => executions::enqueue(core, out, job, now),
-        Some(Way::Place) => out.follow_up(FollowUp::PlaceExecution(job)),
-        Some(Way::Wait) => look_again(core, out, job, now),
-        None => out.inconsistent(format_args!("execution {job} awaits no second opinion")),
-    }
-}
-
-/// Queues an unplaced execution whose attempt is over without a decision. If it awaits its second opinion it does not
-/// stay in the queue while there is no other machine.
+/// Queues an unplaced execution. If it awaits its second opinion it stays out of the queue while there is no other
+/// machine than the one that decided it.
 pub(super) fn requeue(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
-    let awaits = core.executions.get(job).is_some_and(|execution| execution.opinions.first().is_some());
-    if awaits { seek(core, out, job, now) } else { executions::enqueue(core, out, job, now) }
-}
-
-/// An unplaced execution waits for a while, and looks for another machine then.
-fn look_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
-    let until = now.after(LOOK_AGAIN);
-    let Some(execution) = core.executions.get_mut(job) else { return };
-    execution.context.since = now;
-    // It needs the artifact again soon, so that it is not pruned meanwhile.
-    if let Some(key) = execution.context.artifact {
-        core.artifacts.touch(key, now);
-    }
-    if out.checked(execution.transition(ExecutionEvent::Delayed(until))).is_some() {
-        core.timers.set(Timer::RetryExecution(job), until);
+    match way(core, job) {
+        Some(Way::Queue) | None => executions::enqueue(core, out, job, now),
+        Some(Way::Place) => out.follow_up(FollowUp::PlaceExecution(job)),
+        Some(Way::Wait) => executions::delay(core, out, job, now.after(LOOK_AGAIN), now),
     }
 }
 
@@ -122,7 +102,7 @@ fn look_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
 /// there is none.
 pub(super) fn place_again(core: &mut Core, out: &mut Out, job: JobId, now: Timestamp) {
     match way(core, job) {
-        Some(Way::Wait) => look_again(core, out, job, now),
+        Some(Way::Wait) => executions::delay(core, out, job, now.after(LOOK_AGAIN), now),
         Some(Way::Queue | Way::Place) | None => out.follow_up(FollowUp::PlaceExecution(job)),
     }
 }

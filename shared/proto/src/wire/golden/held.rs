@@ -30,8 +30,8 @@ fn of(spec: JobSpec, validation: Option<ValidationKey>) -> Dispatch {
     Dispatch { validation, ..*dispatch }
 }
 
-fn hello(held: Vec<HeldAttempt>) -> FromWorker {
-    FromWorker::Hello(Box::new(WorkerHello {
+pub(super) fn registration(held: Vec<HeldAttempt>) -> WorkerHello {
+    WorkerHello {
         speaks: SPEAKS,
         slots: 4,
         engine: artifact().engine,
@@ -47,7 +47,11 @@ fn hello(held: Vec<HeldAttempt>) -> FromWorker {
         signs_with: None,
         trusts: vec![],
         held,
-    }))
+    }
+}
+
+fn hello(held: Vec<HeldAttempt>) -> FromWorker {
+    FromWorker::Hello(Box::new(registration(held)))
 }
 
 fn held(stage: HeldStage, dispatch: &Dispatch) -> HeldAttempt {

@@ -1,12 +1,12 @@
 //! Second opinions as verdicts carry them.
 
-use super::{GoldenMessages, artifact, verdict, worker};
+use super::{GoldenMessages, artifact, held::registration, verdict, worker};
 use crate::{
     host::HostIdentity,
     ids::BlobHash,
     job::AttemptEnd,
     verdict::Outcome,
-    wire::{FromWorker, Opinion, OpinionResult, SPEAKS, SecondOpinion, SecurityStatus, ToClient, Verdict, WorkerHello},
+    wire::{FromWorker, Opinion, OpinionResult, SecondOpinion, ToClient, Verdict, WorkerHello},
 };
 
 fn second_opinions() -> [(&'static str, SecondOpinion); 3] {
@@ -37,21 +37,10 @@ pub(super) fn add_golden(golden: &mut GoldenMessages) {
         golden.add(&format!("verdict with {name}"), &ToClient::Verdict(Box::new(verdict)));
     }
     let hello = WorkerHello {
-        speaks: SPEAKS,
-        slots: 4,
-        engine: artifact().engine,
-        host: "h".into(),
         identity: HostIdentity::new(Some("m"), Some("b")),
-        version: "v".into(),
         host_functions: "f".into(),
-        cpu_baseline: "x86_64-v3".into(),
-        security: SecurityStatus::default(),
-        holds: vec![],
         running: vec![],
-        also_compiles_for: vec![],
-        signs_with: None,
-        trusts: vec![],
-        held: vec![],
+        ..registration(vec![])
     };
     golden.add("hello identified", &FromWorker::Hello(Box::new(hello)));
 }
