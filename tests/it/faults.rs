@@ -51,6 +51,13 @@ async fn until_acknowledged(job: i32) {
     until("the job uses 0.4 s of CPU time", async || (cpu_ticks(job) >= 40).then_some(())).await;
 }
 
+/// Waits until a job has run for so long that the coordinator knows that it has begun: at least one of its worker's
+/// heartbeats, one each second, has not listed it among what is being fetched. Until then its end with its worker says
+/// nothing about the candidate.
+async fn until_known_to_run(job: i32) {
+    until("the job uses 3 s of CPU time", async || (cpu_ticks(job) >= 300).then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_execution_jobs_are_an_ambiguous_death_after_a_second_attempt() {
     let fleet = Fleet::start(1, 2).await;
@@ -146,9 +153,9 @@ async fn two_killed_execute_workers_are_an_ambiguous_death() {
     let mut fleet = Fleet::start(1, 2).await;
     let answer = execute(&fleet.host, endless(), limited(Duration::from_secs(60)));
     let (first, job) = fleet.any_job(Role::Execute).await;
-    until_acknowledged(job).await;
+    until_known_to_run(job).await;
     fleet.execute[first].kill();
-    until_acknowledged(fleet.job(Role::Execute, 1 - first).await).await;
+    until_known_to_run(fleet.job(Role::Execute, 1 - first).await).await;
     fleet.execute[1 - first].kill();
     let answer = answer.await.unwrap();
     assert_eq!(answer.outcome, Outcome::PossiblyInvalid(AmbiguousReason::WorkerDeath));
