@@ -15,13 +15,13 @@ pub mod opinions;
 pub mod pull;
 pub mod repeats;
 pub mod retry;
-#[cfg(feature = "executable")]
+#[cfg(feature = "program")]
 pub mod runtime;
-#[cfg(feature = "executable")]
+#[cfg(feature = "program")]
 pub mod signals;
 #[cfg(feature = "store")]
 pub mod store;
-#[cfg(feature = "executable")]
+#[cfg(feature = "program")]
 pub mod telemetry;
 pub mod terms;
 #[cfg(any(feature = "nats", feature = "cloud-client"))]

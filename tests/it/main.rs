@@ -22,6 +22,7 @@ mod inputs;
 mod limits;
 mod load;
 mod matrix;
+mod node;
 mod on_both;
 mod parameters;
 mod patience;

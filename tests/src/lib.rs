@@ -6,6 +6,7 @@ pub mod bench;
 pub mod faults;
 pub mod fleet;
 pub mod host;
+pub mod node;
 pub mod real;
 pub mod requests;
 pub mod s3;

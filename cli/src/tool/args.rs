@@ -3,6 +3,7 @@
 use super::{
     bundles::args::{BundleArgs, BundleCommand, Replay},
     failure::{EXIT_CODES, Failure},
+    node::args::NodeCommand,
 };
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use pvf_shared::{
@@ -119,6 +120,9 @@ pub(crate) enum Request {
     /// Make and change the users of a fleet's NATS server
     #[command(subcommand)]
     Nats(NatsCommand),
+    /// Put a fleet in the place of a node's own PVF workers
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Start a whole fleet on this machine, with one process for each role
     Up(Up),
     /// Make or show the keys that artifacts are signed with

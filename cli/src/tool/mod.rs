@@ -12,6 +12,7 @@ mod failure;
 mod input;
 mod keys;
 mod nats;
+mod node;
 mod output;
 mod replay;
 mod roles;
@@ -64,7 +65,11 @@ fn run_role(role: &args::RoleCommand, global: &Global, matches: &ArgMatches) -> 
 fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Result<Exit, Failure> {
     // What a command waits for is logged by default, a lost connection to the bus or a coordinator that does not
     // answer: otherwise it would wait without a word.
-    let filter = "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn";
+    let filter = match request {
+        // It runs as long as the node does.
+        Request::Node(node::args::NodeCommand::Serve(_)) => "info",
+        _ => "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn",
+    };
     pvf_shared::telemetry::init(global.verbose, filter, false);
     let runtime = pvf_shared::runtime::runtime_on_all_cores();
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
@@ -81,6 +86,7 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Drain(args) => drain::drain(global, args).await,
             Request::Events => events::events(global).await,
             Request::Nats(command) => nats::nats(global, command),
+            Request::Node(command) => node::run(command, global).await,
             Request::Doctor(args) => doctor::doctor(global, args).await,
             Request::Up(args) => up::up(global, args).await,
             Request::Replay(args) => replay::replay(global, args).await,

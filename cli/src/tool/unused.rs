@@ -27,7 +27,12 @@ pub(crate) fn warning(request: &Request, global: &Global, matches: &ArgMatches) 
         | Request::Status(_)
         | Request::Drain(_)
         | Request::Events => global.bus.is_some(),
-        Request::Doctor(_) | Request::Nats(_) | Request::Up(_) | Request::Keys(_) | Request::Bundle(_) => false,
+        Request::Doctor(_)
+        | Request::Nats(_)
+        | Request::Node(_)
+        | Request::Up(_)
+        | Request::Keys(_)
+        | Request::Bundle(_) => false,
     };
     let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let unused: Vec<_> = OF_HOSTS.iter().filter(|(id, _)| asks_a_fleet && typed(id)).map(|(_, name)| *name).collect();

@@ -283,9 +283,22 @@ impl fmt::Display for ArtifactId {
 }
 
 /// Name of a fleet; the first token of every subject.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct FleetName(String);
+
+impl TryFrom<String> for FleetName {
+    type Error = IdError;
+    fn try_from(s: String) -> Result<Self, IdError> {
+        Self::parse(&s)
+    }
+}
+
+impl From<FleetName> for String {
+    fn from(name: FleetName) -> Self {
+        name.0
+    }
+}
 
 impl FleetName {
     /// Parses a fleet name: 1 to 32 lower-case letters, digits, `-` or `_`, so that it is valid in a subject.

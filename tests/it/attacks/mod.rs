@@ -6,6 +6,7 @@ mod clients;
 mod escalation;
 mod jwt;
 mod legitimate;
+mod nodes;
 mod older;
 mod operators;
 pub(crate) mod raw;

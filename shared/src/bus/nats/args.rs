@@ -11,9 +11,10 @@ use super::{
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::{ffi::OsString, path::PathBuf};
 
-/// How to reach NATS.
-#[derive(Debug, Clone, Default, clap::Args)]
+/// How to reach NATS. In a configuration file the fields have the names of the options.
+#[derive(Debug, Clone, Default, clap::Args, serde::Deserialize)]
 #[command(next_help_heading = "Connection to NATS")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NatsArgs {
     /// NATS servers of the fleet, e.g. nats://host:4222 or tls://host1:4222,tls://host2:4222
     #[arg(long, global = true, env = "PVF_NATS", hide_env_values = true, value_name = "URL[,URL]")]
@@ -83,6 +84,14 @@ impl NatsArgs {
     pub fn required(&self) -> Result<NatsConnection, String> {
         let missing = "the NATS servers of the fleet are missing: --nats URL (or PVF_NATS, NATS_URL, --nats-context)";
         self.connection()?.ok_or_else(|| missing.into())
+    }
+
+    /// The connection that these settings alone describe, whatever the environment has: for settings from a file.
+    ///
+    /// # Errors
+    /// As for [`NatsArgs::required`].
+    pub fn without_environment(&self) -> Result<NatsConnection, String> {
+        self.resolve(&|_| None)?.ok_or_else(|| "the NATS servers of the fleet are missing: nats".into())
     }
 
     fn resolve(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<NatsConnection>, String> {

@@ -1,19 +1,19 @@
 //! The bus over NATS.
 
-#[cfg(feature = "executable")]
+#[cfg(feature = "program")]
 mod args;
 mod connection;
-#[cfg(feature = "executable")]
+#[cfg(feature = "program")]
 mod context;
 mod events;
-#[cfg(feature = "executable")]
+#[cfg(feature = "program")]
 mod files;
 #[cfg(feature = "lease")]
 mod lease;
 mod requests;
 mod url;
 
-#[cfg(feature = "executable")]
+#[cfg(feature = "program")]
 pub use args::NatsArgs;
 pub use connection::{Credentials, NatsConnection, Secret, Tls};
 #[cfg(feature = "lease")]

@@ -1,0 +1,165 @@
+//! `pvf node install`.
+
+use super::{
+    super::{
+        args::Global,
+        failure::{Exit, Failure},
+    },
+    args::Install,
+    check::{self, Checked},
+    settings,
+};
+use pvf_node::{
+    artifact::ArtifactKey,
+    config::{Config, FILE_NAME},
+};
+use serde_json::json;
+use std::{
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The names under which a node looks for its workers.
+const EXECUTABLES: [&str; 2] = ["polkadot-prepare-worker", "polkadot-execute-worker"];
+/// The program that answers to these names.
+const WORKER: &str = "pvf-node-worker";
+/// Of files with secrets: the node's user, and its group.
+const SECRET: u32 = 0o640;
+
+pub(super) async fn install(global: &Global, args: &Install) -> Result<Exit, Failure> {
+    let dir = std::path::absolute(&args.dir).map_err(|e| Failure::Input(format!("{}: {e}", args.dir.display())))?;
+    if args.node_version.trim().is_empty() {
+        return Err(Failure::Input("--node-version: is empty; `polkadot --version` says it".into()));
+    }
+    if global.bus.is_none() {
+        return Err(Failure::Input("--nats: is required, the NATS servers of the fleet".into()));
+    }
+    let text = settings::text(args, &global.fleet, &global.nats)?;
+    let worker = worker_executable(args)?;
+    let folder = Folder { dir: &dir, user: args.user.as_deref() };
+    folder.refuse_foreign()?;
+    std::fs::create_dir_all(&dir).map_err(|e| Failure::Input(format!("{}: {e}", dir.display())))?;
+    let kept = folder.write_settings(&text)?;
+    folder.write_key()?;
+    let config = Config::read(&dir.join(FILE_NAME)).map_err(Failure::Input)?;
+    // What the executables will do without an environment.
+    config.connection().map_err(|why| {
+        let hint = "secrets must be in files: the environment of a node's workers is empty";
+        Failure::Input(format!("{why} ({hint})"))
+    })?;
+    for name in EXECUTABLES {
+        folder.replace(name, &worker, 0o755)?;
+    }
+    let checked = if args.no_check { None } else { Some(check::check(&config).await?) };
+    report(global, &dir, &config, kept.as_deref(), checked.as_ref());
+    Ok(if checked.is_none_or(|checked| checked.is_enough()) { Exit::Success } else { Exit::Negative })
+}
+
+fn report(global: &Global, dir: &Path, config: &Config, kept: Option<&Path>, checked: Option<&Checked>) {
+    let workers_path = dir.display().to_string();
+    let settings = dir.join(FILE_NAME).display().to_string();
+    if global.json {
+        let done = json!({
+            "workers_path": workers_path, "settings": settings, "node_version": config.node.version,
+            "previous_settings": kept.map(|file| file.display().to_string()),
+            "node_arguments": ["--workers-path", workers_path],
+            "service": ["pvf", "node", "serve", "--config", settings],
+            "fleet": checked.map(Checked::to_json),
+        });
+        println!("{done}");
+        return;
+    }
+    println!("executables  {}", EXECUTABLES.map(|name| dir.join(name).display().to_string()).join(", "));
+    println!("settings     {settings}");
+    if let Some(kept) = kept {
+        println!("before       {}", kept.display());
+    }
+    match checked {
+        Some(checked) => {
+            for (at, line) in checked.lines().iter().enumerate() {
+                println!("{} {line}", if at == 0 { "fleet       " } else { "            " });
+            }
+            if !checked.is_enough() {
+                println!("A node in secure validator mode does not start with this fleet.");
+            }
+        }
+        None => println!("fleet        not checked"),
+    }
+    println!("\nStart on this machine, before the node:\n  pvf node serve --config {settings}");
+    println!("Add to the node's command line:\n  --workers-path {workers_path}");
+    println!("To go back, start the node without that option.");
+}
+
+/// The program to install.
+fn worker_executable(args: &Install) -> Result<Vec<u8>, Failure> {
+    let beside = || std::env::current_exe().ok().map(|path| path.with_file_name(WORKER));
+    let file: PathBuf = args.worker_executable.clone().or_else(beside).unwrap_or_else(|| WORKER.into());
+    std::fs::read(&file).map_err(|e| Failure::Input(format!("--worker-executable {}: {e}", file.display())))
+}
+
+/// The folder of an installation.
+struct Folder<'a> {
+    dir: &'a Path,
+    user: Option<&'a str>,
+}
+
+impl Folder<'_> {
+    /// Refuses a folder with workers of a node, which would be lost.
+    fn refuse_foreign(&self) -> Result<(), Failure> {
+        if self.dir.join(FILE_NAME).exists() {
+            return Ok(());
+        }
+        match EXECUTABLES.iter().map(|name| self.dir.join(name)).find(|path| path.exists()) {
+            None => Ok(()),
+            Some(path) => Err(Failure::Input(format!(
+                "{}: exists and was not written by `pvf node install` (no {FILE_NAME} beside it): give another folder",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Writes the settings. Others that are there are kept under another name, which is returned.
+    fn write_settings(&self, text: &str) -> Result<Option<PathBuf>, Failure> {
+        let file = self.dir.join(FILE_NAME);
+        let before = std::fs::read_to_string(&file).ok().filter(|before| before != text);
+        let kept = before.map(|_| file.with_extension("toml.before"));
+        if let Some(kept) = &kept {
+            std::fs::rename(&file, kept).map_err(|e| Failure::Input(format!("{}: {e}", kept.display())))?;
+        }
+        self.replace(FILE_NAME, text.as_bytes(), SECRET)?;
+        Ok(kept)
+    }
+
+    /// Makes the key, unless there is one: artifacts of a running node are authenticated with it.
+    fn write_key(&self) -> Result<(), Failure> {
+        let name = "pvf-node.key";
+        if self.dir.join(name).exists() {
+            return Ok(());
+        }
+        let key = ArtifactKey::generate().map_err(|e| Failure::no_result("randomness", e))?;
+        self.replace(name, key.to_text().as_bytes(), SECRET)
+    }
+
+    /// Replaces a file at once, so that one that runs or is read stays whole.
+    fn replace(&self, name: &str, content: &[u8], mode: u32) -> Result<(), Failure> {
+        let path = self.dir.join(name);
+        let failed = |e: &dyn std::fmt::Display| Failure::Input(format!("{}: {e}", path.display()));
+        let mut file = tempfile::NamedTempFile::new_in(self.dir).map_err(|e| failed(&e))?;
+        file.write_all(content).map_err(|e| failed(&e))?;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(file.path(), permissions).map_err(|e| failed(&e))?;
+        if let (Some(user), SECRET) = (self.user, mode) {
+            // The system's own program knows users of every kind.
+            let done = Command::new("chown").arg(format!("{user}:")).arg(file.path()).output();
+            let done = done.map_err(|e| failed(&e))?;
+            if !done.status.success() {
+                let why = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+                return Err(Failure::Input(format!("--user {user}: {why}")));
+            }
+        }
+        file.persist(&path).map_err(|e| failed(&e.error))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! What a worker executable asks of the fleet for a request of the node.
+
+use crate::{
+    artifact::NodeArtifact,
+    protocol::{DescriptorVersion, ExecuteRequest, PrepareJobKind, PrepareRequest},
+};
+use bytes::Bytes;
+use pvf_shared::{
+    candidate::{BlockDataForm, CandidateContext, ValidationParamsExtension},
+    ids::{CodeHash, StorageRoot},
+    params::{ExecutorParams, PvfExecKind},
+    priority::ExecuteKind,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The code of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeCall {
+    /// Its hash.
+    pub hash: CodeHash,
+    /// Limit of the decompressed code, bytes.
+    pub bomb_limit: u32,
+    /// The session's executor parameters.
+    pub executor_params: ExecutorParams,
+}
+
+/// A code to prepare.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareCall {
+    /// The code.
+    pub code: CodeCall,
+    /// CPU time limit.
+    pub timeout: Duration,
+    /// Whether it is pre-checked.
+    pub precheck: bool,
+    /// How long the caller waits for the answer.
+    pub answer_within: Duration,
+}
+
+/// A candidate to execute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecuteCall {
+    /// The code.
+    pub code: CodeCall,
+    /// The candidate without its block data.
+    pub candidate: CandidateContext,
+    /// Purpose, as far as the time limit tells it.
+    pub kind: ExecuteKind,
+    /// CPU time limit.
+    pub timeout: Duration,
+    /// How long the caller waits for the answer.
+    pub answer_within: Duration,
+    /// After this time the fallback begins, if there is one.
+    pub fallback_after: Duration,
+}
+
+impl PrepareCall {
+    /// The call of a request, and its code.
+    pub fn new(request: PrepareRequest, answer_within: Duration) -> (Self, Bytes) {
+        let code = CodeCall {
+            hash: CodeHash(request.code_hash),
+            bomb_limit: request.code_bomb_limit,
+            executor_params: request.executor_params,
+        };
+        let precheck = request.kind == PrepareJobKind::Prechecking;
+        (Self { code, timeout: request.timeout, precheck, answer_within }, request.code)
+    }
+}
+
+/// How long an execution may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until the worker gives up.
+    pub answer_within: Duration,
+    /// Until the fallback begins.
+    pub fallback_after: Duration,
+}
+
+impl ExecuteCall {
+    /// The call of a request for this artifact, and its block data.
+    pub fn new(
+        request: ExecuteRequest,
+        artifact: &NodeArtifact,
+        executor_params: ExecutorParams,
+        patience: Patience,
+    ) -> (Self, Bytes) {
+        let extension = match request.descriptor_version {
+            DescriptorVersion::V3 => Some(ValidationParamsExtension::V3 {
+                relay_parent: request.relay_parent,
+                scheduling_parent: request.scheduling_parent,
+            }),
+            DescriptorVersion::V1 | DescriptorVersion::V2 | DescriptorVersion::Unknown(_) => None,
+        };
+        let candidate = CandidateContext {
+            parent_head: request.parent_head,
+            relay_parent_number: request.relay_parent_number,
+            relay_parent_storage_root: StorageRoot(request.relay_parent_storage_root),
+            extension,
+            block_data_form: BlockDataForm::MaybeCompressed,
+        };
+        let kind = kind_of(request.timeout, &executor_params);
+        let code = CodeCall { hash: artifact.code_hash, bomb_limit: artifact.code_bomb_limit, executor_params };
+        let Patience { answer_within, fallback_after } = patience;
+        let call = Self { code, candidate, kind, timeout: request.timeout, answer_within, fallback_after };
+        (call, request.block_data)
+    }
+}
+
+/// The kind of an execution with this time limit: the node says no more of it. Approvals and disputes have the longer
+/// limit, and are told apart by nothing.
+fn kind_of(timeout: Duration, params: &ExecutorParams) -> ExecuteKind {
+    let [backing, approval] = [PvfExecKind::Backing, PvfExecKind::Approval].map(|kind| params.exec_timeout(kind));
+    if timeout <= backing && backing < approval { ExecuteKind::Backing } else { ExecuteKind::Approval }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvf_shared::params::ExecutorParam::PvfExecTimeout;
+
+    #[test]
+    fn the_time_limit_tells_backing_from_approvals() {
+        let live = ExecutorParams(vec![
+            PvfExecTimeout(PvfExecKind::Backing, 2500),
+            PvfExecTimeout(PvfExecKind::Approval, 15_000),
+        ]);
+        let equal = ExecutorParams(vec![
+            PvfExecTimeout(PvfExecKind::Backing, 3000),
+            PvfExecTimeout(PvfExecKind::Approval, 3000),
+        ]);
+        for (params, ms, kind) in [
+            (&live, 2500, ExecuteKind::Backing),
+            (&live, 15_000, ExecuteKind::Approval),
+            (&live, 12_000, ExecuteKind::Approval),
+            (&ExecutorParams::default(), 2000, ExecuteKind::Backing),
+            (&ExecutorParams::default(), 12_000, ExecuteKind::Approval),
+            // The more urgent one where nothing tells them apart.
+            (&equal, 3000, ExecuteKind::Approval),
+        ] {
+            assert_eq!(kind_of(Duration::from_millis(ms), params), kind, "{ms} ms");
+        }
+    }
+
+    fn request(descriptor_version: DescriptorVersion) -> ExecuteRequest {
+        ExecuteRequest {
+            parent_head: Bytes::from_static(b"head"),
+            relay_parent_number: 7,
+            relay_parent_storage_root: [1; 32],
+            max_pov_size: 10 << 20,
+            block_data: Bytes::from_static(b"block"),
+            timeout: Duration::from_secs(2),
+            artifact_checksum: [2; 32],
+            relay_parent: [3; 32],
+            scheduling_parent: [4; 32],
+            descriptor_version,
+        }
+    }
+
+    #[test]
+    fn only_version_3_has_the_extension() {
+        let code = Bytes::from_static(b"code");
+        let artifact = NodeArtifact {
+            code_hash: CodeHash::of(&code),
+            code,
+            code_bomb_limit: 5,
+            executor_params: ExecutorParams::default(),
+        };
+        let patience = Patience { answer_within: Duration::from_secs(6), fallback_after: Duration::from_secs(2) };
+        let v3 = ValidationParamsExtension::V3 { relay_parent: [3; 32], scheduling_parent: [4; 32] };
+        for (version, extension) in [
+            (DescriptorVersion::V1, None),
+            (DescriptorVersion::V2, None),
+            (DescriptorVersion::V3, Some(v3)),
+            (DescriptorVersion::Unknown(3), None),
+        ] {
+            let (call, block_data) = ExecuteCall::new(request(version), &artifact, ExecutorParams::default(), patience);
+            assert_eq!(call.candidate.extension, extension);
+            assert_eq!(block_data, &b"block"[..]);
+            assert_eq!((call.code.hash, call.code.bomb_limit), (artifact.code_hash, 5));
+        }
+    }
+}

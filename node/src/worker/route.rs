@@ -1,0 +1,160 @@
+//! The way of a call to the fleet: by the node service of this machine, or by a connection of this process where the
+//! service cannot be reached.
+
+use crate::{
+    calls::{ExecuteCall, PrepareCall},
+    config::Config,
+    fleet::Fleet,
+    protocol::{ExecuteAnswer, PrepareAnswer},
+    security::FleetSecurity,
+    service::{Lost, ServiceCaller},
+};
+use bytes::Bytes;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// The pause before another attempt where there is no way.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a question for the security of the fleet may take.
+const SECURITY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The ways of this process.
+pub(super) struct Route {
+    config: Arc<Config>,
+    ways: tokio::sync::Mutex<Ways>,
+    /// Why the last attempt failed.
+    trouble: Mutex<String>,
+}
+
+#[derive(Default)]
+struct Ways {
+    service: Option<ServiceCaller>,
+    direct: Option<Fleet>,
+}
+
+/// A way that is open.
+enum Way<'a> {
+    Service(&'a mut Option<ServiceCaller>),
+    Direct(Fleet),
+}
+
+impl Route {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self { config, ways: tokio::sync::Mutex::default(), trouble: Mutex::new("no answer yet".into()) }
+    }
+
+    /// Why there is no answer, as far as it is known.
+    pub(super) fn trouble(&self) -> String {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, why: String) {
+        tracing::warn!(%why, "the fleet cannot be reached, trying again");
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Opens a way before there is a call.
+    pub(super) async fn warm_up(&self) {
+        let mut ways = self.ways.lock().await;
+        if let Err(why) = self.open(&mut ways).await {
+            self.note(why);
+        }
+    }
+
+    /// A way: the service if it can be reached.
+    async fn open<'a>(&self, ways: &'a mut Ways) -> Result<Way<'a>, String> {
+        if ways.service.is_none() {
+            match ServiceCaller::connect(&self.config.service.socket).await {
+                Ok(caller) => ways.service = Some(caller),
+                Err(error) if !self.config.service.direct => return Err(error.to_string()),
+                Err(error) => return self.open_directly(ways, &error).await,
+            }
+        }
+        // It is needed no longer, and would be one more connection of this node.
+        ways.direct = None;
+        Ok(Way::Service(&mut ways.service))
+    }
+
+    async fn open_directly<'a>(&self, ways: &mut Ways, service: &Lost) -> Result<Way<'a>, String> {
+        if let Some(fleet) = &ways.direct {
+            return Ok(Way::Direct(fleet.clone()));
+        }
+        tracing::info!(why = %service, "connecting to the fleet without the node service");
+        let fleet = Fleet::connect(&self.config.connection()?, &self.config.fleet.name).await;
+        let fleet = fleet.map_err(|error| format!("{error}, and {service}"))?;
+        ways.direct = Some(fleet.clone());
+        Ok(Way::Direct(fleet))
+    }
+
+    /// Executes a candidate. Tries until there is an answer; the caller has a deadline, which `call` is told of.
+    pub(super) async fn execute(
+        &self,
+        mut call: ExecuteCall,
+        code: &Bytes,
+        block_data: &Bytes,
+        deadline: Instant,
+    ) -> ExecuteAnswer {
+        let mut ways = self.ways.lock().await;
+        loop {
+            call.answer_within = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            match self.open(&mut ways).await {
+                Ok(Way::Direct(fleet)) => return fleet.execute(&call, code.clone(), block_data.clone()).await,
+                Ok(Way::Service(service)) => {
+                    // Taken: a connection whose call is dropped is of no use.
+                    if let Some(mut caller) = service.take() {
+                        match caller.execute(&call, code, block_data).await {
+                            Ok(answer) => {
+                                *service = Some(caller);
+                                return answer;
+                            }
+                            Err(lost) => self.note(lost.to_string()),
+                        }
+                    }
+                }
+                Err(why) => self.note(why),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Prepares a code, as [`Self::execute`] executes.
+    pub(super) async fn prepare(&self, mut call: PrepareCall, code: &Bytes, deadline: Instant) -> PrepareAnswer {
+        let mut ways = self.ways.lock().await;
+        loop {
+            call.answer_within = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            match self.open(&mut ways).await {
+                Ok(Way::Direct(fleet)) => return fleet.prepare(&call, code).await,
+                Ok(Way::Service(service)) => {
+                    if let Some(mut caller) = service.take() {
+                        match caller.prepare(&call, code).await {
+                            Ok(answer) => {
+                                *service = Some(caller);
+                                return answer;
+                            }
+                            Err(lost) => self.note(lost.to_string()),
+                        }
+                    }
+                }
+                Err(why) => self.note(why),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// What is true of the security of the fleet's workers.
+    pub(super) async fn security(&self) -> Result<FleetSecurity, String> {
+        let mut ways = self.ways.lock().await;
+        match self.open(&mut ways).await? {
+            Way::Direct(fleet) => fleet.security(SECURITY_WITHIN).await,
+            Way::Service(service) => {
+                let Some(mut caller) = service.take() else { return Err("the node service is gone".into()) };
+                let security = caller.security().await.map_err(|lost| lost.to_string())?;
+                *service = Some(caller);
+                security
+            }
+        }
+    }
+}
