@@ -138,8 +138,7 @@ mod tests {
 
     fn execution(cpu: Duration, pov: Option<u64>) -> VerdictUsage {
         let usage = JobUsage { cpu, pov_decompressed: pov, ..JobUsage::default() };
-        let attempt =
-            AttemptUsage { attempt: 1, worker: worker(), end: AttemptEnd::Valid, usage };
+        let attempt = AttemptUsage { attempt: 1, worker: worker(), end: AttemptEnd::Valid, usage };
         VerdictUsage { preparation: None, executions: vec![attempt] }
     }
 

@@ -1,4 +1,4 @@
-//! A slow link to a server: connections through it share its bandwidth, for each direction.
+//! A slow link to a server, which can be cut: connections through it share its bandwidth, for each direction.
 
 use std::time::Duration;
 use tokio::{
@@ -7,6 +7,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
     task::JoinHandle,
     time::Instant,
 };
@@ -18,6 +19,7 @@ const CHUNK: usize = 32 * 1024;
 pub struct SlowLink {
     /// The URL to connect to instead of the server's.
     pub url: String,
+    cut: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
@@ -27,15 +29,22 @@ impl SlowLink {
         let server = url.trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("nats://{}", listener.local_addr().expect("its address"));
+        let (cut, is_cut) = watch::channel(false);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                tokio::spawn(pass(from_client, to_server, bytes_per_second));
-                tokio::spawn(pass(from_server, to_client, bytes_per_second));
+                for (from, to) in [(from_client, to_server), (from_server, to_client)] {
+                    tokio::spawn(pass(from, to, bytes_per_second, is_cut.clone()));
+                }
             }
         });
-        Self { url, accepting }
+        Self { url, cut, accepting }
+    }
+
+    /// Cuts the link, or mends it: while it is cut nothing passes, and no end is told.
+    pub fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
     }
 }
 
@@ -46,12 +55,15 @@ impl Drop for SlowLink {
 }
 
 /// Passes bytes on until one end closes, each chunk in the time that it takes on the link.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, bytes_per_second: u32) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, bytes_per_second: u32, mut cut: watch::Receiver<bool>) {
     let mut buffer = vec![0; CHUNK];
     let mut free_at = Instant::now();
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         free_at = free_at.max(Instant::now()) + Duration::from_secs(n as u64) / bytes_per_second;
         tokio::time::sleep_until(free_at).await;
+        if cut.wait_for(|cut| !cut).await.is_err() {
+            break;
+        }
         if to.write_all(&buffer[..n]).await.is_err() {
             break;
         }

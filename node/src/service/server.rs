@@ -101,7 +101,7 @@ impl Server {
             let server = server.clone();
             callers.spawn(async move {
                 if let Err(error) = server.serve(stream).await {
-                    tracing::warn!(%error, "a worker executable was left");
+                    tracing::info!(%error, "a worker executable was left");
                 }
                 drop(place);
             });

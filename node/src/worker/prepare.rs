@@ -46,10 +46,7 @@ pub(super) async fn run(mut session: Session, folder: &Path, key: ArtifactKey) -
         let answer = match session.ended(work, deadline).await {
             Ended::Answer(answer) => answer,
             Ended::Failed(why) => Err(io(why)),
-            Ended::TimeIsOver => {
-                let (waited, why) = (frame.began.elapsed(), worker.route.trouble());
-                Err(io(format_args!("no answer within {:.1} s: {why}", waited.as_secs_f64())))
-            }
+            Ended::TimeIsOver => Err(io(worker.route.no_answer(frame.began.elapsed()))),
             Ended::NodeIsGone => return Ok(()),
         };
         if let Err(error) = &answer {

@@ -25,8 +25,8 @@ const SECURITY_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Route {
     config: Arc<Config>,
     ways: tokio::sync::Mutex<Ways>,
-    /// Why the last attempt failed.
-    trouble: Mutex<String>,
+    /// Why the last attempt failed, since the last call that did not.
+    trouble: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -43,17 +43,27 @@ enum Way<'a> {
 
 impl Route {
     pub(super) fn new(config: Arc<Config>) -> Self {
-        Self { config, ways: tokio::sync::Mutex::default(), trouble: Mutex::new("no answer yet".into()) }
+        Self { config, ways: tokio::sync::Mutex::default(), trouble: Mutex::default() }
     }
 
-    /// Why there is no answer, as far as it is known.
-    pub(super) fn trouble(&self) -> String {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why a call has no answer within this time, as far as it is known.
+    pub(super) fn no_answer(&self, within: Duration) -> String {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let why = trouble.map(|why| format!(": {why}")).unwrap_or_default();
+        format!("no answer of the fleet within {:.1} s{why}", within.as_secs_f64())
     }
 
+    /// Notes why an attempt failed. It is logged once, not with each attempt.
     fn note(&self, why: String) {
-        tracing::warn!(%why, "the fleet cannot be reached, trying again");
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.as_ref() != Some(&why) {
+            tracing::warn!(%why, "the fleet cannot be reached, trying again");
+        }
+        *trouble = Some(why);
+    }
+
+    fn clear_trouble(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Opens a way before there is a call.
@@ -108,6 +118,7 @@ impl Route {
                         match caller.execute(&call, code, block_data).await {
                             Ok(answer) => {
                                 *service = Some(caller);
+                                self.clear_trouble();
                                 return answer;
                             }
                             Err(lost) => self.note(lost.to_string()),
@@ -132,6 +143,7 @@ impl Route {
                         match caller.prepare(&call, code).await {
                             Ok(answer) => {
                                 *service = Some(caller);
+                                self.clear_trouble();
                                 return answer;
                             }
                             Err(lost) => self.note(lost.to_string()),

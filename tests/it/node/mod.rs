@@ -7,7 +7,9 @@ mod trouble;
 
 use parity_scale_codec::Encode as _;
 use pvf_guests::adder::{ADDER, Block, Head};
-use pvf_node::protocol::{ExecuteAnswer, ExecuteRequest, JobResponse, PrepareError, PrepareJobKind, WorkerError};
+use pvf_node::protocol::{
+    DescriptorVersion, ExecuteAnswer, ExecuteRequest, JobResponse, PrepareError, PrepareJobKind, WorkerError,
+};
 use pvf_shared::{params::ExecutorParams, verdict::Outcome};
 use pvf_tests::{
     fleet::{Fleet, Role},
@@ -45,9 +47,8 @@ async fn answers(with_service: bool) {
     let workers = Workers::new(&fleet.nats.url, "", "");
     let _service = if with_service { Some(workers.serve().await) } else { None };
     let mut prepare = workers.prepare().await;
-    assert!(!prepare.worker.has_socket(), "the worker removes the socket");
-
     let (answer, artifact) = prepare.prepare(ADDER, PrepareJobKind::Prechecking).await;
+    assert!(!prepare.worker.has_socket(), "the worker removes the socket");
     let (stats, artifact) = (answer.unwrap(), artifact.unwrap());
     assert_eq!(stats.code_len as usize, ADDER.len());
     assert!(stats.cpu_time > Duration::ZERO && stats.memory.max_rss > Some(0), "{stats:?}");
@@ -87,6 +88,25 @@ async fn a_node_gets_the_answers_of_the_fleet_through_the_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_gets_the_answers_of_the_fleet_without_the_service() {
     answers(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_gets_the_extension_of_version_3_only() {
+    let fleet = Fleet::start(1, 1).await;
+    let workers = Workers::new(&fleet.nats.url, "", "");
+    let artifact = prepared(&workers, &pvf_guests::corpus::returns_end()).await;
+    let mut execute = workers.execute(&ExecutorParams::default()).await;
+    let of_version = |descriptor_version| ExecuteRequest { descriptor_version, ..good(&artifact) };
+    for (version, end) in [
+        (DescriptorVersion::V1, [1; 32]),
+        (DescriptorVersion::V2, [1; 32]),
+        (DescriptorVersion::V3, [3; 32]),
+        (DescriptorVersion::Unknown(9), [1; 32]),
+    ] {
+        let executed = execute.execute(&artifact, &of_version(version)).await.unwrap();
+        let JobResponse::Valid(result) = executed.response else { panic!("{executed:?}") };
+        assert_eq!(result.head_data, end, "{version:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,7 +31,10 @@ async fn without_a_coordinator_the_answer_is_internal() {
     let mut unseen = fresh.execute(&ExecutorParams::default()).await;
     for worker in [&mut seen, &mut unseen] {
         let answer = worker.execute(&artifact, &request).await;
-        assert!(is_internal(&answer) && format!("{answer:?}").contains("pvf-fleet: no answer within"), "{answer:?}");
+        assert!(
+            is_internal(&answer) && format!("{answer:?}").contains("pvf-fleet: no answer of the fleet within"),
+            "{answer:?}"
+        );
     }
     fleet.replace_coordinator();
     let mut again = workers.execute(&ExecutorParams::default()).await;

@@ -71,6 +71,31 @@ pub fn echo_like() -> Vec<u8> {
     ))
 }
 
+/// A guest that returns the last 32 bytes of its parameters as the new head, with watermark 0 and nothing else: the
+/// storage root of the relay parent, or the hash of the scheduling parent where the parameters have the extension of
+/// version 3. It builds the result in place, as [`echo_like`] does.
+pub fn returns_end() -> Vec<u8> {
+    module(&format!(
+        r#"(module {MEMORY} {HEAP_BASE}
+            (func (export "validate_block") (param $at i32) (param $len i32) (result i64)
+                (local $from i32) (local $n i32)
+                (local.set $from (i32.sub (i32.add (local.get $at) (local.get $len)) (i32.const 32)))
+                ;; The prefix of 32 bytes, then the bytes, which lie behind: they are copied forwards.
+                (loop $copy
+                    (i32.store8 offset=1
+                        (i32.add (local.get $at) (local.get $n))
+                        (i32.load8_u (i32.add (local.get $from) (local.get $n))))
+                    (br_if $copy (i32.lt_u
+                        (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 32))))
+                (i32.store8 (local.get $at) (i32.const 128))
+                (i64.store offset=33 (local.get $at) (i64.const 0))
+                (i64.store offset=36 (local.get $at) (i64.const 0))
+                (i64.or
+                    (i64.extend_i32_u (local.get $at))
+                    (i64.shl (i64.const 44) (i64.const 32)))))"#
+    ))
+}
+
 /// A guest that returns [`RESULT`] after `iterations` rounds of a loop, to use an adjustable amount of CPU time. A
 /// round is six dependent operations and takes a few nanoseconds. The guest stores their result, so that the compiler
 /// cannot remove them.

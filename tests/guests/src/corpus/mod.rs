@@ -25,7 +25,9 @@ mod traps;
 #[cfg(test)]
 mod tests;
 
-pub use helpers::{NAN_BITS, RESULT, busy, calls, echo_like, logs_and_traps, nan_bits, returns, wants_length};
+pub use helpers::{
+    NAN_BITS, RESULT, busy, calls, echo_like, logs_and_traps, nan_bits, returns, returns_end, wants_length,
+};
 pub use large::large;
 
 /// The outcome of a precheck or an execution.

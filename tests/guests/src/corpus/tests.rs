@@ -113,8 +113,16 @@ fn every_preparation_ends_at_the_stage_of_the_table() {
 
 #[test]
 fn guests_outside_the_table_prepare() {
-    for code in [returns(b""), returns(&vec![1; 200_000]), echo_like(), busy(u64::MAX), nan_bits(), large(0), large(50)]
-    {
+    for code in [
+        returns(b""),
+        returns(&vec![1; 200_000]),
+        echo_like(),
+        returns_end(),
+        busy(u64::MAX),
+        nan_bits(),
+        large(0),
+        large(50),
+    ] {
         prepare(&code).expect("helpers are valid");
     }
 }
