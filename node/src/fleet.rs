@@ -226,16 +226,18 @@ async fn execute_on(host: &ValidationHost, call: &ExecuteCall, code: Bytes, bloc
         ..ExecuteRequest::new(call.kind, call.candidate.clone(), block_data)
     };
     let pvf = pvf(&call.code, code);
-    verdicts::of_execution(host.execute_pvf(pvf, request).await, call.timeout, len)
+    // On the heap: it is large, and is part of several futures.
+    let answer = Box::pin(host.execute_pvf(pvf, request)).await;
+    verdicts::of_execution(answer, call.timeout, len)
 }
 
 async fn prepare_on(host: &ValidationHost, call: &PrepareCall, code: &Bytes) -> Preparation {
     let pvf = pvf(&call.code, code.clone()).with_prepare_timeout(call.timeout);
     let answer = if call.precheck {
-        host.precheck_pvf(pvf).await
+        Box::pin(host.precheck_pvf(pvf)).await
     } else {
         // One code has one answer.
-        let answers = host.heads_up(vec![pvf], true).await;
+        let answers = Box::pin(host.heads_up(vec![pvf], true)).await;
         answers.and_then(|mut answers| answers.pop().ok_or(ClientError::Ended))
     };
     verdicts::of_preparation(answer, call.timeout)

@@ -57,7 +57,10 @@ const TOO_HEAVY_FOR_A_NODE: [&str; 8] =
 /// Crates in the tree of the client with NATS, without proc macros: today's number and a few more.
 const CLIENT_CRATES: usize = 140;
 
-/// The same without NATS, for a program that brings a bus of its own.
+/// Crates in the tree of the executables that a node starts: today's number and a few more.
+const WORKER_EXECUTABLE_CRATES: usize = 175;
+
+/// The tree of the client without NATS, for a program that brings a bus of its own.
 const CLIENT_CRATES_WITHOUT_NATS: usize = 76;
 
 /// Limit of the size of a source file, lines.
@@ -155,6 +158,15 @@ fn a_node_links_the_client_cheaply() {
         }
         assert!(linked.len() <= most, "{packages:?} links {} crates, at most {most} allowed", linked.len());
     }
+}
+
+#[test]
+fn the_worker_executables_of_a_node_are_clients_only() {
+    let linked = linked_by(&["-p", "pvf-node"]);
+    for heavy in TOO_HEAVY_FOR_A_NODE.into_iter().chain(["pvf-worker", "pvf-coordinator", "object_store"]) {
+        assert!(!linked.contains(heavy), "pvf-node links {heavy}");
+    }
+    assert!(linked.len() <= WORKER_EXECUTABLE_CRATES, "pvf-node links {} crates", linked.len());
 }
 
 #[test]

@@ -8,13 +8,14 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Folders that contain no sources: build output, and what fuzzing leaves behind.
-const GENERATED: [&str; 7] = [
+const GENERATED: [&str; 8] = [
     ".git",
     "target",
     "tests/fuzz/artifacts",
     "tests/fuzz/corpus-work",
     "tests/fuzz/coverage",
     "tests/fuzz/target",
+    "tests/real-node/target",
     "tests/real-parachain/target",
 ];
 

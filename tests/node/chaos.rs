@@ -122,8 +122,10 @@ async fn inject(setup: &mut Setup, done: &AtomicU64, validations: u64) -> Vec<&'
             "coordinator killed" => setup.fleet.replace_coordinator(),
             "bus killed" => setup.fleet.nats.restart().await,
             "service killed" => {
-                setup.service.kill();
-                setup.service = setup.workers.serve().await;
+                if let Some(mut service) = setup.service.take() {
+                    service.kill();
+                    setup.service = Some(setup.workers.serve().await);
+                }
             }
             "worker killed" => {
                 // An idle worker or one with a job: one lost worker is tried elsewhere.
@@ -131,7 +133,11 @@ async fn inject(setup: &mut Setup, done: &AtomicU64, validations: u64) -> Vec<&'
                 setup.fleet.add(pvf_tests::fleet::Role::Execute);
             }
             "coordinator stopped" => stand_still(&setup.fleet.coordinator).await,
-            "service stopped" => stand_still(&setup.service).await,
+            "service stopped" => {
+                if let Some(service) = &setup.service {
+                    stand_still(service).await;
+                }
+            }
             "bus stopped" => {
                 let pid = setup.fleet.nats.pid();
                 signal(pid, libc::SIGSTOP);

@@ -7,7 +7,6 @@ use super::{
     table::Table,
 };
 use pvf_guests::{adder::Head, corpus};
-use pvf_shared::Bytes;
 use pvf_tests::{
     bench::{median, quantile},
     real::{Expect, Folder},
@@ -42,7 +41,7 @@ pub async fn run(setup: &Setup, folder: &Folder, calls: u64) -> Result<Table, St
     run.restart("19 MiB artifact", &large, &empty).await?;
     run.warm("19 MiB artifact", &large, &empty, 8.0).await?;
     let [compressed, _] = folder.codes()?;
-    let parachain = Code { prepare_timeout: Duration::from_secs(360), ..setup.driver.code(&Bytes::from(compressed)) };
+    let parachain = Code { prepare_timeout: Duration::from_secs(360), ..setup.driver.code(&compressed) };
     let valid = folder.cases().iter().find(|case| case.expect == Expect::Valid).ok_or("a valid candidate")?;
     // Decompressed: what is behind a compressed PoV would be an error.
     let block_data = folder.decompressed(valid)?.ok_or("a PoV that decompresses")?.block_data;

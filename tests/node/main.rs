@@ -44,6 +44,9 @@ struct Args {
     /// Validations for each time
     #[arg(long, value_name = "N", default_value = "200", value_parser = positive)]
     calls: u64,
+    /// Run without the node service: each worker executable connects to the bus
+    #[arg(long)]
+    no_service: bool,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -71,19 +74,20 @@ pub struct Setup {
     driver: Arc<Driver>,
     fleet: Fleet,
     workers: Arc<Workers>,
-    service: Process,
+    /// `None` with `--no-service`.
+    service: Option<Process>,
     /// Between this machine's worker executables and the bus.
     link: SlowLink,
     own: PathBuf,
 }
 
 impl Setup {
-    async fn start(folder: PathBuf) -> Result<Self, String> {
+    async fn start(folder: PathBuf, with_service: bool) -> Result<Self, String> {
         let driver = Arc::new(Driver::start(&folder.join("pvf-node-host"))?);
         let fleet = Fleet::with(FleetConfig { execute: 2, ..FleetConfig::default() }).await;
         let link = SlowLink::to(&fleet.nats.url, u32::MAX).await;
         let workers = Arc::new(Workers::new(&link.url, "", ""));
-        let service = workers.serve().await;
+        let service = if with_service { Some(workers.serve().await) } else { None };
         let setup = Self { driver, fleet, workers, service, link, own: folder };
         setup.start_host(FLEET_HOST).await?;
         setup.start_host(OWN_HOST).await?;
@@ -131,7 +135,7 @@ async fn run(args: &Args) -> Result<Vec<Table>, String> {
     } else {
         None
     };
-    let mut setup = Setup::start(host).await?;
+    let mut setup = Setup::start(host, !args.no_service).await?;
     let mut tables = Vec::new();
     if runs(Part::Behaviours) {
         tables.push(behaviours::run(&mut setup).await?);

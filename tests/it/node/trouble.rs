@@ -137,10 +137,8 @@ async fn while_everything_dies_in_turn_no_good_candidate_is_blamed() {
         let (before, _) = *answered.lock().await;
         faults.do_one(fault).await;
         // They recover from each.
-        pvf_tests::processes::until("validations go on", async || {
-            ((*answered.lock().await).0 > before + 4).then_some(())
-        })
-        .await;
+        pvf_tests::processes::until("validations go on", async || (answered.lock().await.0 > before + 4).then_some(()))
+            .await;
     }
     stop.notify_waiters();
     while let Some(node) = nodes.join_next().await {

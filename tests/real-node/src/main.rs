@@ -7,9 +7,7 @@ mod requests;
 use codec::Encode as _;
 use commands::{Answer, Command, Execute, Line, Pvf, Start};
 use futures::channel::oneshot;
-use polkadot_node_core_pvf::{
-    Config, Metrics, PrepareError, Priority, ValidationError, ValidationHost, start,
-};
+use polkadot_node_core_pvf::{Config, Metrics, PrepareError, Priority, ValidationError, ValidationHost, start};
 use polkadot_node_primitives::NODE_VERSION;
 use polkadot_parachain_primitives::primitives::ValidationResult;
 use std::{collections::HashMap, time::Instant};
