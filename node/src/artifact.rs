@@ -1,9 +1,8 @@
 //! What a node keeps in the place of a compiled artifact: a file that names the code, the executor parameters and the
 //! limits, and has the code, so that every execution can bring it to a fleet that does not have it any more.
 //!
-//! The file is authenticated with a key that only the worker executables of this machine have: whoever can write to the
-//! node's cache of artifacts cannot have another code executed. (The checksum that the node compares is no
-//! cryptographic hash.)
+//! The file is authenticated with a key of this installation: who can write to the node's cache of artifacts, and cannot
+//! read the key, cannot have another code executed. (The checksum that the node compares is no cryptographic hash.)
 //!
 //! Layout: [`MAGIC`], a keyed BLAKE3 hash of all that follows (32 bytes), the length of the header (u32, little
 //! endian), the header as MessagePack, the code.
@@ -96,20 +95,27 @@ pub enum ArtifactError {
         /// Why not.
         error: Error,
     },
-    /// It is not what the prepare worker wrote.
-    #[error("artifact: {0}")]
-    Corrupted(&'static str),
+    /// It has another checksum than the one that the node has for it.
+    #[error("artifact: its checksum is not the one that the node has for it")]
+    Corrupted,
+    /// It is what the node has, but not what an executable with this key wrote: another installation or version did, or
+    /// somebody else.
+    #[error("artifact: {0}; a node that is started again has all codes prepared again")]
+    Foreign(&'static str),
 }
 
 impl NodeArtifact {
     /// The content of the file.
-    pub fn encode(&self, key: &ArtifactKey) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// The parameters cannot be encoded.
+    pub fn encode(&self, key: &ArtifactKey) -> Result<Vec<u8>, String> {
         let header = Header {
             code: self.code_hash,
             code_bomb_limit: self.code_bomb_limit,
             executor_params: self.executor_params.clone(),
         };
-        let header = rmp_serde::to_vec_named(&header).unwrap_or_default();
+        let header = rmp_serde::to_vec_named(&header).map_err(|e| format!("header of the artifact: {e}"))?;
         let mut file = Vec::with_capacity(MAGIC.len() + 36 + header.len() + self.code.len());
         file.extend(MAGIC);
         file.extend([0; 32]);
@@ -118,7 +124,7 @@ impl NodeArtifact {
         file.extend(&self.code);
         let (before, authenticated) = file.split_at_mut(MAGIC.len() + 32);
         before[MAGIC.len()..].copy_from_slice(blake3::keyed_hash(&key.0, authenticated).as_bytes());
-        file
+        Ok(file)
     }
 
     /// Reads a file.
@@ -134,26 +140,25 @@ impl NodeArtifact {
             return Err(failed(Error::new(ErrorKind::InvalidData, format!("is over the limit of {MAX_FILE} bytes"))));
         }
         if checksum_of(&content) != *checksum {
-            return Err(ArtifactError::Corrupted("its checksum is not the one that the node has for it"));
+            return Err(ArtifactError::Corrupted);
         }
         Self::decode(content.into(), key)
     }
 
     fn decode(file: Bytes, key: &ArtifactKey) -> Result<Self, ArtifactError> {
-        use ArtifactError::Corrupted;
-        let rest =
-            file.strip_prefix(MAGIC).ok_or(Corrupted("it was not written by pvf-fleet, or by another version"))?;
-        let (mac, rest) = rest.split_at_checked(32).ok_or(Corrupted("it is too short"))?;
+        use ArtifactError::Foreign;
+        let rest = file.strip_prefix(MAGIC).ok_or(Foreign("it was not written by pvf-fleet, or by another version"))?;
+        let (mac, rest) = rest.split_at_checked(32).ok_or(Foreign("it is too short"))?;
         // The comparison of BLAKE3's hashes takes the same time wherever they differ.
-        let mac = blake3::Hash::from_slice(mac).map_err(|_| Corrupted("it is too short"))?;
+        let mac = blake3::Hash::from_slice(mac).map_err(|_| Foreign("it is too short"))?;
         if blake3::keyed_hash(&key.0, rest) != mac {
-            return Err(Corrupted("it is not authenticated by the key of this machine"));
+            return Err(Foreign("it is not authenticated by the key of this machine"));
         }
-        let (len, rest) = rest.split_first_chunk().ok_or(Corrupted("it has no header"))?;
+        let (len, rest) = rest.split_first_chunk().ok_or(Foreign("it has no header"))?;
         let len = u32::from_le_bytes(*len) as usize;
-        let header = rest.get(..len).filter(|_| len <= MAX_HEADER).ok_or(Corrupted("it has no whole header"))?;
+        let header = rest.get(..len).filter(|_| len <= MAX_HEADER).ok_or(Foreign("it has no whole header"))?;
         let Header { code, code_bomb_limit, executor_params } =
-            rmp_serde::from_slice(header).map_err(|_| Corrupted("its header does not decode"))?;
+            rmp_serde::from_slice(header).map_err(|_| Foreign("its header does not decode"))?;
         let bytes = file.slice(file.len() - rest.len() + len..);
         Ok(Self { code_hash: code, code: bytes, code_bomb_limit, executor_params })
     }
@@ -188,20 +193,19 @@ mod tests {
     #[test]
     fn a_file_round_trips_and_no_byte_of_it_can_be_changed() {
         let key = ArtifactKey::generate().unwrap();
-        let file = artifact().encode(&key);
+        let file = artifact().encode(&key).unwrap();
         assert_eq!(read(&file, &checksum_of(&file), &key).unwrap(), artifact());
         for at in 0..file.len() {
             let mut changed = file.clone();
             changed[at] ^= 1;
-            // What changes both the file and the checksum is found as well.
-            for checksum in [checksum_of(&file), checksum_of(&changed)] {
-                assert!(matches!(read(&changed, &checksum, &key), Err(ArtifactError::Corrupted(_))), "{at}");
-            }
+            assert!(matches!(read(&changed, &checksum_of(&file), &key), Err(ArtifactError::Corrupted)), "{at}");
+            // Whoever changes both the file and the checksum is found out by the key.
+            assert!(matches!(read(&changed, &checksum_of(&changed), &key), Err(ArtifactError::Foreign(_))), "{at}");
             let cut = &file[..at];
-            assert!(matches!(read(cut, &checksum_of(cut), &key), Err(ArtifactError::Corrupted(_))), "{at}");
+            assert!(matches!(read(cut, &checksum_of(cut), &key), Err(ArtifactError::Foreign(_))), "{at}");
         }
         let other = ArtifactKey::generate().unwrap();
-        assert!(matches!(read(&file, &checksum_of(&file), &other), Err(ArtifactError::Corrupted(_))));
+        assert!(matches!(read(&file, &checksum_of(&file), &other), Err(ArtifactError::Foreign(_))));
     }
 
     #[test]

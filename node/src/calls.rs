@@ -47,8 +47,10 @@ pub struct ExecuteCall {
     pub candidate: CandidateContext,
     /// Purpose, as far as the time limit tells it.
     pub kind: ExecuteKind,
-    /// CPU time limit.
+    /// CPU time limit of the execution.
     pub timeout: Duration,
+    /// The most CPU time that the node takes for one within its limit.
+    pub node_timeout: Duration,
     /// How long the caller waits for the answer.
     pub answer_within: Duration,
     /// After this time the fallback begins, if there is one.
@@ -56,35 +58,21 @@ pub struct ExecuteCall {
 }
 
 impl PrepareCall {
-    /// The call of a request, and its code.
-    pub fn new(request: PrepareRequest, answer_within: Duration) -> (Self, Bytes) {
+    /// The call of a request, and its code. It has no time for an answer yet.
+    pub fn new(request: PrepareRequest) -> (Self, Bytes) {
         let code = CodeCall {
             hash: CodeHash(request.code_hash),
             bomb_limit: request.code_bomb_limit,
             executor_params: request.executor_params,
         };
         let precheck = request.kind == PrepareJobKind::Prechecking;
-        (Self { code, timeout: request.timeout, precheck, answer_within }, request.code)
+        (Self { code, timeout: request.timeout, precheck, answer_within: Duration::ZERO }, request.code)
     }
 }
 
-/// How long an execution may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Until the worker gives up.
-    pub answer_within: Duration,
-    /// Until the fallback begins.
-    pub fallback_after: Duration,
-}
-
 impl ExecuteCall {
-    /// The call of a request for this artifact, and its block data.
-    pub fn new(
-        request: ExecuteRequest,
-        artifact: &NodeArtifact,
-        executor_params: ExecutorParams,
-        patience: Patience,
-    ) -> (Self, Bytes) {
+    /// The call of a request for this artifact, and its block data. It has no time for an answer yet.
+    pub fn new(request: ExecuteRequest, artifact: &NodeArtifact, executor_params: ExecutorParams) -> (Self, Bytes) {
         let extension = match request.descriptor_version {
             DescriptorVersion::V3 => Some(ValidationParamsExtension::V3 {
                 relay_parent: request.relay_parent,
@@ -99,19 +87,42 @@ impl ExecuteCall {
             extension,
             block_data_form: BlockDataForm::MaybeCompressed,
         };
-        let kind = kind_of(request.timeout, &executor_params);
+        let Purpose { kind, timeout } = Purpose::of(request.timeout, &executor_params);
         let code = CodeCall { hash: artifact.code_hash, bomb_limit: artifact.code_bomb_limit, executor_params };
-        let Patience { answer_within, fallback_after } = patience;
-        let call = Self { code, candidate, kind, timeout: request.timeout, answer_within, fallback_after };
+        let call = Self {
+            code,
+            candidate,
+            kind,
+            timeout,
+            node_timeout: request.timeout,
+            answer_within: Duration::ZERO,
+            fallback_after: Duration::ZERO,
+        };
         (call, request.block_data)
     }
 }
 
-/// The kind of an execution with this time limit: the node says no more of it. Approvals and disputes have the longer
-/// limit, and are told apart by nothing.
-fn kind_of(timeout: Duration, params: &ExecutorParams) -> ExecuteKind {
-    let [backing, approval] = [PvfExecKind::Backing, PvfExecKind::Approval].map(|kind| params.exec_timeout(kind));
-    if timeout <= backing && backing < approval { ExecuteKind::Backing } else { ExecuteKind::Approval }
+/// What an execution is for, as far as its time limit tells: the node says no more of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Purpose {
+    kind: ExecuteKind,
+    /// CPU time limit of the execution.
+    timeout: Duration,
+}
+
+impl Purpose {
+    /// Approvals and disputes have the longer limit, and are told apart by nothing.
+    ///
+    /// A limit that is neither of the session's is that of a second attempt: a node gives an approval that had no result
+    /// what is left of the limit by the wall clock. That time was the fleet's or the node's, not the candidate's, which
+    /// has the whole limit here; the node's wall clock ends the wait for it as ever.
+    fn of(timeout: Duration, params: &ExecutorParams) -> Self {
+        let [backing, approval] = [PvfExecKind::Backing, PvfExecKind::Approval].map(|kind| params.exec_timeout(kind));
+        if timeout == backing && backing != approval {
+            return Self { kind: ExecuteKind::Backing, timeout };
+        }
+        Self { kind: ExecuteKind::Approval, timeout: timeout.max(approval) }
+    }
 }
 
 #[cfg(test)]
@@ -129,16 +140,22 @@ mod tests {
             PvfExecTimeout(PvfExecKind::Backing, 3000),
             PvfExecTimeout(PvfExecKind::Approval, 3000),
         ]);
-        for (params, ms, kind) in [
-            (&live, 2500, ExecuteKind::Backing),
-            (&live, 15_000, ExecuteKind::Approval),
-            (&live, 12_000, ExecuteKind::Approval),
-            (&ExecutorParams::default(), 2000, ExecuteKind::Backing),
-            (&ExecutorParams::default(), 12_000, ExecuteKind::Approval),
+        for (params, ms, kind, limit_ms) in [
+            (&live, 2500, ExecuteKind::Backing, 2500),
+            (&live, 15_000, ExecuteKind::Approval, 15_000),
+            (&ExecutorParams::default(), 2000, ExecuteKind::Backing, 2000),
+            (&ExecutorParams::default(), 12_000, ExecuteKind::Approval, 12_000),
+            // Second attempts, with what was left of the time.
+            (&live, 12_000, ExecuteKind::Approval, 15_000),
+            (&live, 1, ExecuteKind::Approval, 15_000),
+            (&ExecutorParams::default(), 2001, ExecuteKind::Approval, 12_000),
+            (&ExecutorParams::default(), 1999, ExecuteKind::Approval, 12_000),
+            (&ExecutorParams::default(), 20_000, ExecuteKind::Approval, 20_000),
             // The more urgent one where nothing tells them apart.
-            (&equal, 3000, ExecuteKind::Approval),
+            (&equal, 3000, ExecuteKind::Approval, 3000),
         ] {
-            assert_eq!(kind_of(Duration::from_millis(ms), params), kind, "{ms} ms");
+            let expected = Purpose { kind, timeout: Duration::from_millis(limit_ms) };
+            assert_eq!(Purpose::of(Duration::from_millis(ms), params), expected, "{ms} ms");
         }
     }
 
@@ -166,7 +183,6 @@ mod tests {
             code_bomb_limit: 5,
             executor_params: ExecutorParams::default(),
         };
-        let patience = Patience { answer_within: Duration::from_secs(6), fallback_after: Duration::from_secs(2) };
         let v3 = ValidationParamsExtension::V3 { relay_parent: [3; 32], scheduling_parent: [4; 32] };
         for (version, extension) in [
             (DescriptorVersion::V1, None),
@@ -174,7 +190,7 @@ mod tests {
             (DescriptorVersion::V3, Some(v3)),
             (DescriptorVersion::Unknown(3), None),
         ] {
-            let (call, block_data) = ExecuteCall::new(request(version), &artifact, ExecutorParams::default(), patience);
+            let (call, block_data) = ExecuteCall::new(request(version), &artifact, ExecutorParams::default());
             assert_eq!(call.candidate.extension, extension);
             assert_eq!(block_data, &b"block"[..]);
             assert_eq!((call.code.hash, call.code.bomb_limit), (artifact.code_hash, 5));

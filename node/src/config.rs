@@ -14,6 +14,8 @@ use std::{
 
 /// Name of the file.
 pub const FILE_NAME: &str = "pvf-node.toml";
+/// Name of the key file beside it, unless the file says otherwise.
+pub const KEY_FILE: &str = "pvf-node.key";
 /// Where the file is, if it is not beside the executable.
 pub const SYSTEM_FILE: &str = "/etc/pvf/pvf-node.toml";
 /// Where the node service listens, unless the file says otherwise.
@@ -45,9 +47,6 @@ pub struct Config {
     /// Filter of the log, in the syntax of `RUST_LOG`.
     #[serde(default = "warn")]
     pub log: String,
-    /// Folder of the file that this was read from; relative paths are relative to it.
-    #[serde(skip)]
-    folder: PathBuf,
 }
 
 fn warn() -> String {
@@ -135,7 +134,7 @@ pub struct Artifacts {
 
 impl Default for Artifacts {
     fn default() -> Self {
-        Self { key_file: "pvf-node.key".into() }
+        Self { key_file: KEY_FILE.into() }
     }
 }
 
@@ -188,18 +187,25 @@ impl Config {
     pub fn read(file: &Path) -> Result<Self, String> {
         let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
         let text = std::fs::read_to_string(file).map_err(|e| wrong(&e))?;
-        let mut config = Self::parse(&text).map_err(|why| wrong(&why))?;
-        config.folder = file.parent().unwrap_or(Path::new(".")).to_owned();
-        config.service.socket = config.path(&config.service.socket);
-        config.artifacts.key_file = config.path(&config.artifacts.key_file);
-        config.local.store = config.path(&config.local.store);
-        let path = |path: &mut Option<PathBuf>| *path = path.take().map(|path| config.folder.join(path));
+        Self::of_text(&text, file.parent().unwrap_or(Path::new("."))).map_err(|why| wrong(&why))
+    }
+
+    /// The settings of a file in this folder, which its relative paths are relative to.
+    ///
+    /// # Errors
+    /// The setting that is wrong.
+    pub fn of_text(text: &str, folder: &Path) -> Result<Self, String> {
+        let mut config = Self::parse(text)?;
+        let Self { service, artifacts, local, bus, .. } = &mut config;
+        for path in [&mut service.socket, &mut artifacts.key_file, &mut local.store] {
+            *path = folder.join(&*path);
+        }
         let NatsArgs {
             nats_password_file, nats_token_file, nats_nkey, nats_creds, nats_ca, nats_cert, nats_key, ..
-        } = &mut config.bus;
-        [nats_password_file, nats_token_file, nats_nkey, nats_creds, nats_ca, nats_cert, nats_key]
-            .into_iter()
-            .for_each(path);
+        } = bus;
+        for path in [nats_password_file, nats_token_file, nats_nkey, nats_creds, nats_ca, nats_cert, nats_key] {
+            *path = path.take().map(|path| folder.join(path));
+        }
         Ok(config)
     }
 
@@ -216,11 +222,6 @@ impl Config {
             return Err("node.version: is empty; it is what `polkadot --version` says, for instance 1.25.1".into());
         }
         Ok(config)
-    }
-
-    /// A path of the file; a relative one is in its folder.
-    fn path(&self, path: &Path) -> PathBuf {
-        self.folder.join(path)
     }
 
     /// How to reach the bus.

@@ -2,7 +2,7 @@
 
 use crate::{
     calls::{CodeCall, ExecuteCall, PrepareCall},
-    protocol::{ExecuteAnswer, PrepareAnswer, PrepareError, WorkerError},
+    protocol::{ExecuteAnswer, JobResponse, PrepareAnswer, PrepareError, WorkerError},
     security::FleetSecurity,
     verdicts::{self, Preparation},
 };
@@ -24,8 +24,10 @@ use tokio::{
 
 /// How long the first connection to the bus may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client looks for a coordinator that it has never heard of. Each call has a time of its own.
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How long a client looks for a coordinator that it has never heard of; a call with more time looks again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The shortest wait that a request may ask for.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 /// The pause before another attempt to connect.
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// The pause before a preparation that nothing has decided is asked for again: the first, and the longest.
@@ -83,6 +85,9 @@ impl Fleet {
                     sleep(CONNECT_PAUSE).await;
                     match connect(&bus, &name).await {
                         Ok(client) => return client,
+                        Err(error @ ConnectError::Bus(BusError::Refused { .. })) => {
+                            tracing::warn!(%error, "the bus refuses this node, trying again");
+                        }
                         Err(error) => tracing::debug!(%error, "still cannot connect to the fleet"),
                     }
                 }
@@ -131,31 +136,27 @@ impl Fleet {
 
     /// Executes a candidate.
     pub async fn execute(&self, call: &ExecuteCall, code: Bytes, block_data: Bytes) -> ExecuteAnswer {
-        let of_fleet = async {
-            let begun = Instant::now();
-            let client = self.client().await;
-            let answer_within = call.answer_within.saturating_sub(begun.elapsed());
-            let call = ExecuteCall { answer_within, ..call.clone() };
-            execute_on(&client, &call, code.clone(), block_data.clone()).await
-        };
+        let deadline = Instant::now() + call.answer_within;
+        let job = Job { call, code, block_data, deadline };
+        let of_fleet = async { job.execute_on(&self.client().await).await };
         let Some(local) = &self.local else { return of_fleet.await };
         tokio::pin!(of_fleet);
-        let first = timeout(call.fallback_after, &mut of_fleet).await;
-        let why = match first {
+        let why = match timeout(call.fallback_after, &mut of_fleet).await {
             Ok(Err(WorkerError::Internal(why))) => Some(why),
             Ok(answer) => return answer,
             Err(_) => None,
         };
         tracing::warn!(code = %call.code.hash, ?why, "no answer of the fleet: executing the candidate here");
-        let of_local = execute_on(local, call, code.clone(), block_data.clone());
+        let of_local = job.execute_on(local);
         tokio::pin!(of_local);
         if why.is_some() {
             return of_local.await;
         }
-        // Whichever has an answer first; an internal error is none.
+        // Whichever has decided first.
         tokio::select! {
             answer = &mut of_fleet => if is_internal(&answer) { of_local.await } else { answer },
-            answer = &mut of_local => if is_internal(&answer) { of_fleet.await } else { answer },
+            // A death of the job on one machine is no answer while the fleet may have one.
+            answer = &mut of_local => if is_decided(&answer) { answer } else { of_fleet.await },
         }
     }
 
@@ -181,7 +182,10 @@ impl Fleet {
                         return Ok(prepared);
                     }
                     Ok(Preparation::Failed(error)) => return Err(error),
-                    Ok(Preparation::NotTaken(why)) => return Err(PrepareError::Io(format!("pvf-fleet: {why}"))),
+                    Ok(Preparation::NotTaken(why)) if local.is_some() || self.local.is_none() => {
+                        return Err(PrepareError::Io(format!("pvf-fleet: {why}")));
+                    }
+                    Ok(Preparation::NotTaken(why)) => last = why,
                     Ok(Preparation::NotDecided(why)) => {
                         tracing::warn!(code = %call.code.hash, %why, "the preparation is not decided, asking again");
                         last = why;
@@ -214,21 +218,48 @@ fn is_internal(answer: &ExecuteAnswer) -> bool {
     matches!(answer, Err(WorkerError::Internal(_)))
 }
 
-fn pvf(call: &CodeCall, code: Bytes) -> Pvf {
-    Pvf::new(code, call.executor_params.clone()).with_code_bomb_limit(call.bomb_limit)
+/// Whether an answer is the candidate's doing for certain.
+fn is_decided(answer: &ExecuteAnswer) -> bool {
+    match answer {
+        Ok(executed) => match executed.response {
+            JobResponse::Valid(_) | JobResponse::InvalidCandidate(_) | JobResponse::PovDecompression => true,
+            JobResponse::RuntimeConstruction(_) | JobResponse::CorruptedArtifact => false,
+        },
+        Err(WorkerError::JobTimedOut) => true,
+        Err(WorkerError::JobDied { .. } | WorkerError::JobError(_) | WorkerError::Internal(_)) => false,
+    }
 }
 
-async fn execute_on(host: &ValidationHost, call: &ExecuteCall, code: Bytes, block_data: Bytes) -> ExecuteAnswer {
-    let len = block_data.len();
-    let request = ExecuteRequest {
-        exec_timeout: Some(call.timeout),
-        answer_within: Some(call.answer_within),
-        ..ExecuteRequest::new(call.kind, call.candidate.clone(), block_data)
-    };
-    let pvf = pvf(&call.code, code);
-    // On the heap: it is large, and is part of several futures.
-    let answer = Box::pin(host.execute_pvf(pvf, request)).await;
-    verdicts::of_execution(answer, call.timeout, len)
+fn pvf(call: &CodeCall, code: Bytes) -> Pvf {
+    Pvf::with_known_hash(call.hash, code, call.executor_params.clone()).with_code_bomb_limit(call.bomb_limit)
+}
+
+/// An execution with its bytes.
+struct Job<'a> {
+    call: &'a ExecuteCall,
+    code: Bytes,
+    block_data: Bytes,
+    deadline: Instant,
+}
+
+impl Job<'_> {
+    async fn execute_on(&self, host: &ValidationHost) -> ExecuteAnswer {
+        let Self { call, block_data, deadline, .. } = self;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let request = ExecuteRequest {
+                exec_timeout: Some(call.timeout),
+                answer_within: Some(left.max(LEAST_WAIT)),
+                ..ExecuteRequest::new(call.kind, call.candidate.clone(), block_data.clone())
+            };
+            // On the heap: it is large, and is part of several futures.
+            let answer = Box::pin(host.execute_pvf(pvf(&call.code, self.code.clone()), request)).await;
+            if matches!(answer, Err(ClientError::NoCoordinator { .. })) && !left.is_zero() {
+                continue;
+            }
+            return verdicts::of_execution(answer, call.node_timeout, block_data.len());
+        }
+    }
 }
 
 async fn prepare_on(host: &ValidationHost, call: &PrepareCall, code: &Bytes) -> Preparation {
@@ -241,9 +272,4 @@ async fn prepare_on(host: &ValidationHost, call: &PrepareCall, code: &Bytes) -> 
         answers.and_then(|mut answers| answers.pop().ok_or(ClientError::Ended))
     };
     verdicts::of_preparation(answer, call.timeout)
-}
-
-/// The wall-clock limit that a node has for an execution: how long it waits for the answer.
-pub fn wall_clock_limit(timeout: Duration) -> Duration {
-    timeout.saturating_mul(pvf_shared::units::WALL_CLOCK_FACTOR)
 }

@@ -1,7 +1,7 @@
 //! What a node asks its worker executables about the security of the machine, answered for the fleet: a mechanism is
 //! there if no worker that runs untrusted code misses it.
 
-use pvf_shared::wire::{FleetStatus, WorkerKind};
+use pvf_shared::wire::{FleetStatus, MissingMechanism, SandboxSummary};
 use serde::{Deserialize, Serialize};
 
 /// A question of a node.
@@ -47,39 +47,33 @@ impl Probe {
 /// What the workers of a fleet miss.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetSecurity {
-    /// Each missing mechanism with a machine that misses it.
-    missing: Vec<(String, String)>,
-    /// Workers that run though their sandbox does not have every property, by their machines.
-    insecure: Vec<String>,
+    sandboxes: SandboxSummary,
     /// How many workers there are.
-    workers: usize,
+    workers: u64,
 }
 
 impl FleetSecurity {
     /// Of a fleet in this state.
     ///
     /// # Errors
-    /// It has no execute worker, so nothing is known.
+    /// It has no execute worker, or not all of its workers are known, so nothing is.
     pub fn of(status: &FleetStatus) -> Result<Self, String> {
-        if !status.workers.iter().any(|worker| worker.kind == WorkerKind::Execute) {
+        let workers = status.prepare.workers + status.execute.workers;
+        if status.execute.workers == 0 {
             return Err("the fleet has no execute worker at present".into());
         }
-        let mut security = Self { workers: status.workers.len(), ..Self::default() };
-        for worker in &status.workers {
-            if !worker.security.secure {
-                security.insecure.push(worker.host.clone());
+        let sandboxes = match &status.sandboxes {
+            Some(sandboxes) => sandboxes.clone(),
+            None => {
+                let (version, least) = (&status.version, env!("CARGO_PKG_VERSION"));
+                return Err(format!("the coordinator, of version {version}, does not say it; {least} does"));
             }
-            for mechanism in &worker.security.missing {
-                if !security.missing.iter().any(|(name, _)| name == mechanism) {
-                    security.missing.push((mechanism.clone(), worker.host.clone()));
-                }
-            }
-        }
-        Ok(security)
+        };
+        Ok(Self { sandboxes, workers })
     }
 
     /// How many workers there are.
-    pub fn workers(&self) -> usize {
+    pub fn workers(&self) -> u64 {
         self.workers
     }
 
@@ -89,27 +83,66 @@ impl FleetSecurity {
     /// What is missing, and where.
     pub fn answer(&self, probe: Probe) -> Result<(), String> {
         let missing: Vec<_> = self
+            .sandboxes
             .missing
             .iter()
-            .filter(|(name, _)| probe.mechanisms().contains(&name.as_str()))
-            .map(|(name, host)| format!("{name} is missing on {host}"))
+            .filter(|entry| probe.mechanisms().contains(&entry.mechanism.as_str()))
+            .map(|MissingMechanism { mechanism, host }| format!("{mechanism} is missing on {host}"))
             .collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("a worker of the fleet: {}", missing.join(", "))) }
     }
 
     /// The machines with a worker that does not enforce every property of the sandbox.
     pub fn insecure(&self) -> &[String] {
-        &self.insecure
+        &self.sandboxes.insecure
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pvf_shared::ids::FencingToken;
 
     fn security(missing: &[&str]) -> FleetSecurity {
-        let missing = missing.iter().map(|name| ((*name).to_owned(), "machine".to_owned())).collect();
-        FleetSecurity { missing, insecure: vec![], workers: 1 }
+        let missing =
+            missing.iter().map(|name| MissingMechanism { mechanism: (*name).into(), host: "machine".into() }).collect();
+        FleetSecurity { sandboxes: SandboxSummary { missing, insecure: vec![] }, workers: 1 }
+    }
+
+    fn status(execute: u64, sandboxes: Option<SandboxSummary>) -> FleetStatus {
+        FleetStatus {
+            token: FencingToken(1),
+            version: "0.0.9".into(),
+            workers: vec![],
+            prepare: (1, 1).into(),
+            execute: (execute, execute).into(),
+            requests: 0,
+            request_bytes: 0,
+            clients: 0,
+            prepare_queue: [0; 3],
+            execute_queue: [0; 4],
+            artifacts: 0,
+            artifact_bytes: 0,
+            prepared: 0,
+            executed: 0,
+            coalesced: 0,
+            overloaded: 0,
+            inconsistencies: 0,
+            not_compiled_for: vec![],
+            trusted_keys: vec![],
+            sandboxes,
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_fleet_that_does_not_say_it() {
+        let summary = security(&["seccomp"]).sandboxes;
+        let known = FleetSecurity::of(&status(300, Some(summary))).unwrap();
+        assert_eq!((known.workers(), known.answer(Probe::Seccomp).is_err()), (301, true));
+        assert!(
+            FleetSecurity::of(&status(0, Some(SandboxSummary::default()))).unwrap_err().contains("no execute worker")
+        );
+        assert!(FleetSecurity::of(&status(1, None)).unwrap_err().contains("0.0.9"));
     }
 
     #[test]

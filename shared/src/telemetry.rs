@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{IsTerminal as _, Write as _},
+    sync::mpsc::{SyncSender, sync_channel},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -27,6 +28,44 @@ pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
         .log_internal_errors(false);
     // A second initialisation in one process, as in tests, is not an error.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// Initialises log output that never blocks: where stderr takes no more, lines are dropped. For a process whose answers
+/// must not wait for the reader of its log. `filter` has the syntax of `RUST_LOG`.
+pub fn init_without_blocking(filter: &str) {
+    let (lines, written) = sync_channel::<Vec<u8>>(QUEUED_LINES);
+    let writer = std::thread::Builder::new().name("log".into()).spawn(move || {
+        while let Ok(line) = written.recv() {
+            // There is nowhere else to tell it.
+            let _ = std::io::stderr().write_all(&line);
+        }
+    });
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(move || QueuedLine(lines.clone()))
+        .with_ansi(false)
+        .with_target(false)
+        .log_internal_errors(false);
+    if writer.is_ok() {
+        let _ = builder.try_init();
+    }
+}
+
+/// Lines that wait for stderr.
+const QUEUED_LINES: usize = 256;
+
+/// Queues a line of the log, or drops it.
+struct QueuedLine(SyncSender<Vec<u8>>);
+
+impl std::io::Write for QueuedLine {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.try_send(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes a line to stderr. Unlike `eprintln!`, it does not panic where stderr cannot be written.

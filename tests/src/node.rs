@@ -3,7 +3,7 @@
 use crate::processes::{Process, binary};
 use parity_scale_codec::{Decode, Encode};
 use pvf_node::{
-    artifact::ArtifactKey,
+    artifact::{ArtifactKey, NodeArtifact, checksum_of},
     config::FILE_NAME,
     protocol::{
         DescriptorVersion, ExecuteAnswer, ExecuteRequest, Handshake, PrepareAnswer, PrepareJobKind, PrepareRequest,
@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{UnixListener, UnixStream},
+};
 
 /// A folder with worker executables and their settings.
 pub struct Workers {
@@ -88,7 +91,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    async fn start(workers: &Workers, kind: &str) -> Self {
+    /// Starts a worker of this kind, `prepare` or `execute`, and sends the handshake.
+    pub async fn start(workers: &Workers, kind: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -130,6 +134,11 @@ impl Worker {
         write_frame(&mut self.stream, message).await.unwrap();
     }
 
+    /// Sends bytes as they are.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
     /// Receives an answer; `None` if the worker has ended.
     pub async fn receive<T: Decode + Encode>(&mut self) -> Option<T> {
         let frame = tokio::time::timeout(pvf_testkit::DEADLINE, read_frame(&mut self.stream)).await;
@@ -145,6 +154,24 @@ pub struct Artifact {
     /// Its checksum.
     pub checksum: [u8; 32],
     _dir: TempDir,
+}
+
+impl Artifact {
+    /// What a prepare worker of this folder would write.
+    pub fn of_code(workers: &Workers, code: &'static [u8]) -> Self {
+        let key = ArtifactKey::read(&workers.path("pvf-node.key")).unwrap();
+        let artifact = NodeArtifact {
+            code_hash: CodeHash::of(code),
+            code: Bytes::from_static(code),
+            code_bomb_limit: 30 << 20,
+            executor_params: ExecutorParams::default(),
+        };
+        let content = artifact.encode(&key).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("artifact");
+        std::fs::write(&file, &content).unwrap();
+        Self { file, checksum: checksum_of(&content), _dir: dir }
+    }
 }
 
 /// A prepare worker.

@@ -2,7 +2,7 @@
 //! SCALE. Source of the layouts: the node's crates `polkadot-node-core-pvf` 36 and `polkadot-node-core-pvf-common` 29.
 //!
 //! The node speaks first: a handshake, to an execute worker also the executor parameters, then one request at a time.
-//! It waits [`WALL_CLOCK_FACTOR`](pvf_shared::units::WALL_CLOCK_FACTOR) times the time limit of a request for the
+//! It waits [`WALL_CLOCK_FACTOR`] times the time limit of a request for the
 //! answer.
 
 mod execute;
@@ -19,6 +19,13 @@ pub use prepare::{MemoryStats, PrepareAnswer, PrepareError, PrepareJobKind, Prep
 
 use bytes::Bytes;
 use parity_scale_codec::{Decode, Encode, decode_from_bytes};
+use pvf_shared::units::WALL_CLOCK_FACTOR;
+use std::time::Duration;
+
+/// How long a node waits for the answer to a request with this CPU time limit.
+pub fn wall_clock_limit(timeout: Duration) -> Duration {
+    timeout.saturating_mul(WALL_CLOCK_FACTOR)
+}
 
 /// The longest message of a node, bytes: a code or a PoV of the largest size that a fleet takes, and what is around it.
 pub const MAX_FRAME: u64 = pvf_shared::config::MAX_PULLED + (1 << 20);

@@ -71,6 +71,7 @@ fn execute_call(code: &[u8]) -> ExecuteCall {
         candidate,
         kind: ExecuteKind::Backing,
         timeout: SHORT,
+        node_timeout: SHORT,
         answer_within: SHORT,
         fallback_after: SHORT,
     }

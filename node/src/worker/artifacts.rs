@@ -78,7 +78,7 @@ mod tests {
                 code_bomb_limit: 1,
                 executor_params: ExecutorParams::default(),
             };
-            let content = artifact.encode(&key);
+            let content = artifact.encode(&key).unwrap();
             // As the node does it: another file under the same name.
             std::fs::write(folder.path().join("new"), &content).unwrap();
             std::fs::rename(folder.path().join("new"), folder.path().join("artifact")).unwrap();
@@ -88,7 +88,7 @@ mod tests {
         assert!(Arc::ptr_eq(&artifacts.read(first).unwrap(), &artifacts.read(first).unwrap()));
         let second = write(b"second one");
         assert_eq!(artifacts.read(second).unwrap().code, &b"second one"[..]);
-        assert!(matches!(artifacts.read(first), Err(ArtifactError::Corrupted(_))));
+        assert!(matches!(artifacts.read(first), Err(ArtifactError::Corrupted)));
         std::fs::remove_file(folder.path().join("artifact")).unwrap();
         assert!(matches!(artifacts.read(second), Err(ArtifactError::Io { .. })));
     }

@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
         // Only the reason goes to stderr: the node shows it.
         (Some(probe), _) => runtime.block_on(probe::answer(&config, probe)),
         (None, Some(command)) => {
-            pvf_shared::telemetry::init(0, &config.log, false);
+            pvf_shared::telemetry::init_without_blocking(&config.log);
             work(&runtime, config, command)
         }
         (None, None) => return fail(USAGE, "one of prepare-worker, execute-worker or an option is required"),
@@ -121,7 +121,7 @@ fn work(runtime: &Runtime, config: Config, command: &Command) -> Result<(), Stri
     runtime.block_on(async {
         let session = session::Session::open(config, args).await?;
         match command {
-            Command::PrepareWorker(args) => prepare::run(session, &args.worker_dir_path, key).await,
+            Command::PrepareWorker(args) => prepare::run(session, &args.worker_dir_path).await,
             Command::ExecuteWorker(args) => execute::run(session, &args.worker_dir_path, key).await,
         }
     })

@@ -6,12 +6,11 @@ use super::{
     session::{Ended, Session},
 };
 use crate::{
-    artifact::{ArtifactKey, NodeArtifact, checksum_of},
+    artifact::{NodeArtifact, checksum_of},
     calls::PrepareCall,
-    fleet::wall_clock_limit,
-    protocol::{PrepareAnswer, PrepareError, PrepareRequest, Prepared, decode},
+    config::Config,
+    protocol::{PrepareAnswer, PrepareError, PrepareRequest, Prepared, decode, wall_clock_limit},
 };
-use bytes::Bytes;
 use pvf_shared::ids::CodeHash;
 use std::{
     path::{Path, PathBuf},
@@ -22,37 +21,34 @@ use tokio::time::Instant;
 /// What all requests of a node have in common.
 struct Worker {
     route: Arc<Route>,
+    config: Arc<Config>,
     /// Where the node takes the artifact from.
     file: PathBuf,
-    key: ArtifactKey,
+}
+
+/// What a request leads to, besides the file.
+struct Done {
+    prepared: Prepared,
+    artifact: NodeArtifact,
 }
 
 /// Answers a node until it ends.
 ///
 /// # Errors
 /// The connection to the node fails.
-pub(super) async fn run(mut session: Session, folder: &Path, key: ArtifactKey) -> Result<(), String> {
-    let worker = Arc::new(Worker { route: session.route.clone(), file: folder.join("tmp-artifact"), key });
-    while let Some(frame) = session.next().await? {
-        let request = match decode::<PrepareRequest>("request", &frame.message) {
-            Ok(request) => request,
-            Err(error) => {
-                session.answer(&PrepareAnswer::Err(io(error))).await?;
-                continue;
-            }
+pub(super) async fn run(mut session: Session, folder: &Path) -> Result<(), String> {
+    let (route, config) = (session.route.clone(), session.config.clone());
+    let worker = Arc::new(Worker { route, config, file: folder.join("tmp-artifact") });
+    while let Some(frame) = session.next(&internal).await? {
+        let answer = match decode::<PrepareRequest>("request", &frame.message) {
+            Ok(request) => answer(&mut session, &worker, request, frame.began).await,
+            Err(error) => Some(Err(io(error))),
         };
-        let deadline = session.deadline(frame.began, wall_clock_limit(request.timeout));
-        let work = tokio::spawn(worker.clone().answer(request, deadline));
-        let answer = match session.ended(work, deadline).await {
-            Ended::Answer(answer) => answer,
-            Ended::Failed(why) => Err(io(why)),
-            Ended::TimeIsOver => Err(io(worker.route.no_answer(frame.began.elapsed()))),
-            Ended::NodeIsGone => return Ok(()),
-        };
+        let Some(answer) = answer else { return Ok(()) };
+        session.answer(&answer).await?;
         if let Err(error) = &answer {
             tracing::warn!(?error, took = ?frame.began.elapsed(), "a preparation has no artifact");
         }
-        session.answer(&answer).await?;
     }
     Ok(())
 }
@@ -62,9 +58,33 @@ fn io(why: impl std::fmt::Display) -> PrepareError {
     PrepareError::Io(format!("pvf-fleet: {why}"))
 }
 
+/// The answer to whatever cannot be answered otherwise.
+fn internal(why: String) -> PrepareAnswer {
+    Err(io(why))
+}
+
+/// The answer to a request; `None` if the node is gone.
+async fn answer(
+    session: &mut Session,
+    worker: &Arc<Worker>,
+    request: PrepareRequest,
+    began: Instant,
+) -> Option<PrepareAnswer> {
+    let deadline = session.deadline(began, wall_clock_limit(request.timeout));
+    let work = tokio::spawn(worker.clone().prepare(request, deadline));
+    Some(match session.ended(work, deadline).await {
+        // Written only here, and to its end: a file that is written after the answer would be that of the next request.
+        Ended::Answer(Ok(done)) => worker.clone().write(done).await,
+        Ended::Answer(Err(error)) => Err(error),
+        Ended::Failed(why) => internal(why),
+        Ended::TimeIsOver => internal(worker.route.no_answer(began.elapsed())),
+        Ended::NodeIsGone => return None,
+    })
+}
+
 impl Worker {
-    async fn answer(self: Arc<Self>, request: PrepareRequest, deadline: Instant) -> PrepareAnswer {
-        let (call, code) = PrepareCall::new(request, deadline.saturating_duration_since(Instant::now()));
+    async fn prepare(self: Arc<Self>, request: PrepareRequest, deadline: Instant) -> Result<Done, PrepareError> {
+        let (call, code) = PrepareCall::new(request);
         if CodeHash::of(&code) != call.code.hash {
             return Err(io("the hash of the code is not the one that the node says"));
         }
@@ -73,21 +93,26 @@ impl Worker {
             move || code_len::of(&code, limit)
         });
         let prepared = self.route.prepare(call.clone(), &code, deadline).await?;
-        let code_len = counted.await.map_err(io)?;
-        let checksum = tokio::task::spawn_blocking(move || self.write(call, code)).await.map_err(io)??;
-        Ok(Prepared { checksum, code_len, ..prepared })
-    }
-
-    /// Writes the file that the node keeps, and returns its checksum. Blocks.
-    fn write(&self, call: PrepareCall, code: Bytes) -> Result<[u8; 32], PrepareError> {
+        // It is shown only: an error of the decompressor is no reason to have no artifact.
+        let code_len = counted.await.unwrap_or(0);
         let artifact = NodeArtifact {
             code_hash: call.code.hash,
             code,
             code_bomb_limit: call.code.bomb_limit,
             executor_params: call.code.executor_params,
         };
-        let content = artifact.encode(&self.key);
-        std::fs::write(&self.file, &content).map_err(|e| io(format_args!("{}: {e}", self.file.display())))?;
-        Ok(checksum_of(&content))
+        Ok(Done { prepared: Prepared { code_len, ..prepared }, artifact })
+    }
+
+    /// Writes the file that the node keeps.
+    async fn write(self: Arc<Self>, Done { prepared, artifact }: Done) -> PrepareAnswer {
+        let written = tokio::task::spawn_blocking(move || {
+            // Read anew, because the key may have been replaced: execute workers that start now have the new one.
+            let content = artifact.encode(&self.config.artifact_key()?)?;
+            std::fs::write(&self.file, &content).map_err(|e| format!("{}: {e}", self.file.display()))?;
+            Ok::<_, String>(checksum_of(&content))
+        });
+        let checksum = written.await.map_err(io)?.map_err(io)?;
+        Ok(Prepared { checksum, ..prepared })
     }
 }

@@ -3,7 +3,7 @@
 use super::{Probes, route::Route};
 use crate::{config::Config, security::Probe};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long a fleet that does not answer is asked: it may start at the same time as the node.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,12 +30,15 @@ impl Probes {
 /// # Errors
 /// What is missing, or that the fleet does not answer.
 pub(super) async fn answer(config: &Config, probe: Probe) -> Result<(), String> {
+    // What the workers need; the node does not start without it, so it is found out here.
+    config.artifact_key()?;
     let route = Route::new(Arc::new(config.clone()));
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let why = match route.security().await {
-            Ok(security) => return security.answer(probe),
-            Err(why) => why,
+        let why = match timeout_at(deadline, route.security()).await {
+            Ok(Ok(security)) => return security.answer(probe),
+            Ok(Err(why)) => why,
+            Err(_) => "no answer".into(),
         };
         if Instant::now() + PAUSE > deadline {
             return Err(format!("not known, the fleet does not say: {why}"));

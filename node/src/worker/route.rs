@@ -21,6 +21,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long a question for the security of the fleet may take.
 const SECURITY_WITHIN: Duration = Duration::from_secs(5);
 
+/// The times of an execution.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// When its answer must be there.
+    pub(super) deadline: Instant,
+    /// When the fallback begins, if there is one.
+    pub(super) fallback_at: Instant,
+}
+
+/// What is left of the time until then; the least that a call can have if it is over.
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
 /// The ways of this process.
 pub(super) struct Route {
     config: Arc<Config>,
@@ -55,11 +69,11 @@ impl Route {
 
     /// Notes why an attempt failed. It is logged once, not with each attempt.
     fn note(&self, why: String) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if trouble.as_ref() != Some(&why) {
+        // A log that blocks must not be in the way of an answer that asks for the trouble.
+        let before = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).replace(why.clone());
+        if before.as_ref() != Some(&why) {
             tracing::warn!(%why, "the fleet cannot be reached, trying again");
         }
-        *trouble = Some(why);
     }
 
     fn clear_trouble(&self) {
@@ -90,38 +104,37 @@ impl Route {
 
     async fn open_directly<'a>(&self, ways: &mut Ways, service: &Lost) -> Result<Way<'a>, String> {
         if let Some(fleet) = &ways.direct {
+            self.clear_trouble();
             return Ok(Way::Direct(fleet.clone()));
         }
         tracing::info!(why = %service, "connecting to the fleet without the node service");
         let fleet = Fleet::connect(&self.config.connection()?, &self.config.fleet.name).await;
         let fleet = fleet.map_err(|error| format!("{error}, and {service}"))?;
         ways.direct = Some(fleet.clone());
+        self.clear_trouble();
         Ok(Way::Direct(fleet))
     }
 
-    /// Executes a candidate. Tries until there is an answer; the caller has a deadline, which `call` is told of.
+    /// Executes a candidate. Tries until there is an answer; the caller gives up at the deadline.
     pub(super) async fn execute(
         &self,
         mut call: ExecuteCall,
         code: &Bytes,
         block_data: &Bytes,
-        deadline: Instant,
+        times: Times,
     ) -> ExecuteAnswer {
         let mut ways = self.ways.lock().await;
         loop {
-            call.answer_within = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            match self.open(&mut ways).await {
+            let way = self.open(&mut ways).await;
+            (call.answer_within, call.fallback_after) = (left(times.deadline), left(times.fallback_at));
+            match way {
                 Ok(Way::Direct(fleet)) => return fleet.execute(&call, code.clone(), block_data.clone()).await,
                 Ok(Way::Service(service)) => {
                     // Taken: a connection whose call is dropped is of no use.
                     if let Some(mut caller) = service.take() {
-                        match caller.execute(&call, code, block_data).await {
-                            Ok(answer) => {
-                                *service = Some(caller);
-                                self.clear_trouble();
-                                return answer;
-                            }
-                            Err(lost) => self.note(lost.to_string()),
+                        let answer = caller.execute(&call, code, block_data).await;
+                        if let Some(answer) = self.answered(answer, service, caller) {
+                            return answer;
                         }
                     }
                 }
@@ -135,24 +148,41 @@ impl Route {
     pub(super) async fn prepare(&self, mut call: PrepareCall, code: &Bytes, deadline: Instant) -> PrepareAnswer {
         let mut ways = self.ways.lock().await;
         loop {
-            call.answer_within = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            match self.open(&mut ways).await {
+            let way = self.open(&mut ways).await;
+            call.answer_within = left(deadline);
+            match way {
                 Ok(Way::Direct(fleet)) => return fleet.prepare(&call, code).await,
                 Ok(Way::Service(service)) => {
                     if let Some(mut caller) = service.take() {
-                        match caller.prepare(&call, code).await {
-                            Ok(answer) => {
-                                *service = Some(caller);
-                                self.clear_trouble();
-                                return answer;
-                            }
-                            Err(lost) => self.note(lost.to_string()),
+                        let answer = caller.prepare(&call, code).await;
+                        if let Some(answer) = self.answered(answer, service, caller) {
+                            return answer;
                         }
                     }
                 }
                 Err(why) => self.note(why),
             }
             sleep(PAUSE).await;
+        }
+    }
+
+    /// An answer of the service, whose connection is kept then.
+    fn answered<A>(
+        &self,
+        answer: Result<A, Lost>,
+        service: &mut Option<ServiceCaller>,
+        caller: ServiceCaller,
+    ) -> Option<A> {
+        match answer {
+            Ok(answer) => {
+                *service = Some(caller);
+                self.clear_trouble();
+                Some(answer)
+            }
+            Err(lost) => {
+                self.note(lost.to_string());
+                None
+            }
         }
     }
 

@@ -29,9 +29,15 @@ impl Pvf {
     /// executor parameters of the session.
     pub fn new(code: impl Into<Bytes>, executor_params: ExecutorParams) -> Self {
         let code = code.into();
+        Self::with_known_hash(CodeHash::of(&code), code, executor_params)
+    }
+
+    /// As [`Pvf::new`], for code whose hash is known: to hash a code of some MiB takes milliseconds. Workers check what
+    /// they pull, so requests with another hash than that of the code end as internal errors.
+    pub fn with_known_hash(code_hash: CodeHash, code: impl Into<Bytes>, executor_params: ExecutorParams) -> Self {
         Self {
-            code_hash: CodeHash::of(&code),
-            code,
+            code_hash,
+            code: code.into(),
             executor_params,
             code_bomb_limit: DEFAULT_CODE_BOMB_LIMIT,
             prepare_timeout: None,

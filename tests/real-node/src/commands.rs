@@ -21,8 +21,6 @@ pub enum Command {
     Start(Start),
     /// Pre-check a code.
     Precheck(Pvf),
-    /// Announce a code.
-    HeadsUp(Pvf),
     /// Validate a candidate.
     Execute(Box<Execute>),
 }

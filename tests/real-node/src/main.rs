@@ -54,7 +54,6 @@ async fn obey(hosts: &mut Hosts, line: Line, answers: &mpsc::UnboundedSender<Ans
     let done = match line.command {
         Command::Start(config) => start_host(hosts, config).await.map(|()| None),
         Command::Precheck(pvf) => precheck(hosts, &pvf).await.map(Some),
-        Command::HeadsUp(pvf) => heads_up(hosts, &pvf).await.map(|()| None),
         Command::Execute(execute) => return spawn_execute(hosts, id, &execute, answers).await,
     };
     let answers = answers.clone();
@@ -108,11 +107,6 @@ async fn precheck(hosts: &mut Hosts, pvf: &Pvf) -> Result<oneshot::Receiver<Resu
     let data = requests::pvf(pvf, polkadot_node_core_pvf::PrepareJobKind::Prechecking)?;
     host(hosts, &pvf.host)?.precheck_pvf(data, sender).await?;
     Ok(receiver)
-}
-
-async fn heads_up(hosts: &mut Hosts, pvf: &Pvf) -> Result<(), String> {
-    let data = requests::pvf(pvf, polkadot_node_core_pvf::PrepareJobKind::Compilation)?;
-    host(hosts, &pvf.host)?.heads_up(vec![data]).await
 }
 
 async fn spawn_execute(hosts: &mut Hosts, id: u64, execute: &Execute, answers: &mpsc::UnboundedSender<Answer>) {

@@ -152,6 +152,7 @@ mod tests {
             inconsistencies: 0,
             not_compiled_for: vec![],
             trusted_keys: vec![],
+            sandboxes: None,
         }
     }
 

@@ -11,12 +11,12 @@ use super::{
 };
 use pvf_node::{
     artifact::ArtifactKey,
-    config::{Config, FILE_NAME},
+    config::{Config, FILE_NAME, KEY_FILE},
 };
 use serde_json::json;
 use std::{
-    io::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -25,6 +25,8 @@ use std::{
 const EXECUTABLES: [&str; 2] = ["polkadot-prepare-worker", "polkadot-execute-worker"];
 /// The program that answers to these names.
 const WORKER: &str = "pvf-node-worker";
+/// The settings before the last ones.
+const FILE_BEFORE: &str = "pvf-node.toml.before";
 /// Of files with secrets: the node's user, and its group.
 const SECRET: u32 = 0o640;
 
@@ -37,21 +39,21 @@ pub(super) async fn install(global: &Global, args: &Install) -> Result<Exit, Fai
         return Err(Failure::Input("--nats: is required, the NATS servers of the fleet".into()));
     }
     let text = settings::text(args, &global.fleet, &global.nats)?;
-    let worker = worker_executable(args)?;
-    let folder = Folder { dir: &dir, user: args.user.as_deref() };
-    folder.refuse_foreign()?;
-    std::fs::create_dir_all(&dir).map_err(|e| Failure::Input(format!("{}: {e}", dir.display())))?;
-    let kept = folder.write_settings(&text)?;
-    folder.write_key()?;
-    let config = Config::read(&dir.join(FILE_NAME)).map_err(Failure::Input)?;
+    let config = Config::of_text(&text, &dir).map_err(Failure::Input)?;
     // What the executables will do without an environment.
     config.connection().map_err(|why| {
         let hint = "secrets must be in files: the environment of a node's workers is empty";
         Failure::Input(format!("{why} ({hint})"))
     })?;
+    let worker = worker_executable(args)?;
+    let folder = Folder { dir: &dir, user: args.user.as_deref() };
+    folder.refuse_foreign()?;
+    std::fs::create_dir_all(&dir).map_err(|e| Failure::Input(format!("{}: {e}", dir.display())))?;
+    folder.write_key()?;
     for name in EXECUTABLES {
         folder.replace(name, &worker, 0o755)?;
     }
+    let kept = folder.write_settings(&text)?;
     let checked = if args.no_check { None } else { Some(check::check(&config).await?) };
     report(global, &dir, &config, kept.as_deref(), checked.as_ref());
     Ok(if checked.is_none_or(|checked| checked.is_enough()) { Exit::Success } else { Exit::Negative })
@@ -122,27 +124,32 @@ impl Folder<'_> {
 
     /// Writes the settings. Others that are there are kept under another name, which is returned.
     fn write_settings(&self, text: &str) -> Result<Option<PathBuf>, Failure> {
-        let file = self.dir.join(FILE_NAME);
-        let before = std::fs::read_to_string(&file).ok().filter(|before| before != text);
-        let kept = before.map(|_| file.with_extension("toml.before"));
-        if let Some(kept) = &kept {
-            std::fs::rename(&file, kept).map_err(|e| Failure::Input(format!("{}: {e}", kept.display())))?;
-        }
+        let before = std::fs::read_to_string(self.dir.join(FILE_NAME)).ok().filter(|before| before != text);
+        let kept = match before {
+            Some(before) => {
+                self.replace(FILE_BEFORE, before.as_bytes(), SECRET)?;
+                Some(self.dir.join(FILE_BEFORE))
+            }
+            None => None,
+        };
         self.replace(FILE_NAME, text.as_bytes(), SECRET)?;
         Ok(kept)
     }
 
-    /// Makes the key, unless there is one: artifacts of a running node are authenticated with it.
+    /// Makes the key. One that is there stays, because the artifacts of a running node are authenticated with it.
     fn write_key(&self) -> Result<(), Failure> {
-        let name = "pvf-node.key";
-        if self.dir.join(name).exists() {
-            return Ok(());
-        }
-        let key = ArtifactKey::generate().map_err(|e| Failure::no_result("randomness", e))?;
-        self.replace(name, key.to_text().as_bytes(), SECRET)
+        let key = match std::fs::read_to_string(self.dir.join(KEY_FILE)) {
+            Ok(key) => key,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                ArtifactKey::generate().map_err(|e| Failure::no_result("randomness", e))?.to_text()
+            }
+            Err(error) => return Err(Failure::Input(format!("{}: {error}", self.dir.join(KEY_FILE).display()))),
+        };
+        self.replace(KEY_FILE, key.as_bytes(), SECRET)
     }
 
-    /// Replaces a file at once, so that one that runs or is read stays whole.
+    /// Replaces a file at once, so that one that runs or is read stays whole. A secret belongs to the user that is
+    /// given, or else to the owner of the file before.
     fn replace(&self, name: &str, content: &[u8], mode: u32) -> Result<(), Failure> {
         let path = self.dir.join(name);
         let failed = |e: &dyn std::fmt::Display| Failure::Input(format!("{}: {e}", path.display()));
@@ -158,6 +165,9 @@ impl Folder<'_> {
                 let why = String::from_utf8_lossy(&done.stderr).trim().to_owned();
                 return Err(Failure::Input(format!("--user {user}: {why}")));
             }
+        }
+        if let (None, SECRET, Ok(before)) = (self.user, mode, std::fs::metadata(&path)) {
+            chown(file.path(), Some(before.uid()), Some(before.gid())).map_err(|e| failed(&e))?;
         }
         file.persist(&path).map_err(|e| failed(&e.error))?;
         Ok(())

@@ -8,7 +8,10 @@ use crate::{
 };
 use pvf_proto::{
     subjects::Subject,
-    wire::{FleetStatus, MAX_WORKERS_LISTED, WorkerKind, WorkerStatus},
+    wire::{
+        FleetStatus, MAX_SANDBOX_ENTRIES, MAX_WORKERS_LISTED, MissingMechanism, SandboxSummary, WorkerKind,
+        WorkerStatus,
+    },
 };
 
 /// Answers a status request, with the workers of one machine or of all.
@@ -33,17 +36,40 @@ pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: O
         inconsistencies: out.counts.inconsistencies,
         not_compiled_for: core.workers.not_compiled_for().map(|key| core.workers.engine(key).clone()).collect(),
         trusted_keys: core.config.trusted_keys.clone(),
+        sandboxes: Some(sandboxes(core)),
     };
     out.reply(reply, Answer::Status(Box::new(status)));
 }
 
-fn workers(core: &Core, host: Option<&str>, now: Timestamp) -> Vec<WorkerStatus> {
+fn all_workers(core: &Core) -> impl Iterator<Item = &Worker> {
     let pools = core
         .workers
         .engines()
         .flat_map(|engine| [WorkerKind::Prepare, WorkerKind::Execute].map(|kind| core.workers.pool(kind, engine)));
-    let all = pools.flat_map(Pool::members).filter_map(|id| core.workers.get(id));
-    all.filter(|worker| host.is_none_or(|host| worker.hello.host == host))
+    pools.flat_map(Pool::members).filter_map(|id| core.workers.get(id))
+}
+
+/// What the sandboxes of all workers miss.
+fn sandboxes(core: &Core) -> SandboxSummary {
+    let mut summary = SandboxSummary::default();
+    let SandboxSummary { missing, insecure } = &mut summary;
+    for hello in all_workers(core).map(|worker| &worker.hello) {
+        if !hello.security.secure && insecure.len() < MAX_SANDBOX_ENTRIES && !insecure.contains(&hello.host) {
+            insecure.push(hello.host.clone());
+        }
+        for mechanism in &hello.security.missing {
+            let known = missing.iter().any(|entry| entry.mechanism == *mechanism);
+            if missing.len() < MAX_SANDBOX_ENTRIES && !known {
+                missing.push(MissingMechanism { mechanism: mechanism.clone(), host: hello.host.clone() });
+            }
+        }
+    }
+    summary
+}
+
+fn workers(core: &Core, host: Option<&str>, now: Timestamp) -> Vec<WorkerStatus> {
+    all_workers(core)
+        .filter(|worker| host.is_none_or(|host| worker.hello.host == host))
         .take(MAX_WORKERS_LISTED)
         .map(|worker| status(worker, now))
         .collect()

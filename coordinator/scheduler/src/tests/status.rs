@@ -3,7 +3,7 @@
 use super::fixtures::*;
 use pvf_proto::{
     priority::ExecuteKind,
-    wire::{FleetStatus, SubmitReply, Work, WorkerHello, WorkerKind},
+    wire::{FleetStatus, MAX_WORKERS_LISTED, SecurityStatus, SubmitReply, Work, WorkerHello, WorkerKind},
 };
 
 #[test]
@@ -45,4 +45,26 @@ fn a_status_lists_the_workers_of_one_machine_or_of_all() {
     assert_eq!(listed(of_host), [(worker(4), WorkerKind::Prepare, 0), (worker(2), WorkerKind::Execute, 0)]);
     assert_eq!(listed(env.status()).len(), 4);
     assert_eq!(listed(env.status_of(Some("elsewhere"))), []);
+}
+
+#[test]
+fn a_status_says_what_the_sandboxes_of_all_workers_miss() {
+    let mut env = small_fleet();
+    let with = |host: &str, secure, missing: &[&str], n| WorkerHello {
+        host: host.into(),
+        security: SecurityStatus { secure, missing: missing.iter().map(|name| (*name).into()).collect() },
+        ..hello(n, WorkerKind::Execute)
+    };
+    env.register(5, with("host5", true, &["landlock"], 5));
+    env.register(6, with("host6", false, &["landlock", "seccomp"], 6));
+    // More workers than are listed.
+    for n in 0..MAX_WORKERS_LISTED as u64 {
+        env.register(100 + n, with("host7", true, &[], 100 + n));
+    }
+    let status = env.status();
+    assert_eq!(status.workers.len(), MAX_WORKERS_LISTED);
+    let summary = status.sandboxes.unwrap();
+    let missing: Vec<_> = summary.missing.iter().map(|entry| entry.mechanism.as_str()).collect();
+    assert_eq!((missing, summary.insecure.contains(&"host6".to_owned())), (vec!["landlock", "seccomp"], true));
+    assert!(!summary.insecure.contains(&"host7".to_owned()));
 }

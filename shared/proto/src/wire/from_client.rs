@@ -276,6 +276,31 @@ pub struct FleetStatus {
     /// The keys that artifacts of this fleet may be signed with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_keys: Vec<KeyFingerprint>,
+    /// What the sandboxes of the workers miss, of those that are not listed as well. Earlier coordinators do not send
+    /// it, and earlier receivers ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandboxes: Option<SandboxSummary>,
+}
+
+/// Most entries in each list of a [`SandboxSummary`].
+pub const MAX_SANDBOX_ENTRIES: usize = 64;
+
+/// What the sandboxes of a fleet's workers miss.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSummary {
+    /// Each mechanism that a worker misses, with the machine of one of them: at most [`MAX_SANDBOX_ENTRIES`].
+    pub missing: Vec<MissingMechanism>,
+    /// Machines of workers that do not enforce every property of the sandbox: at most [`MAX_SANDBOX_ENTRIES`].
+    pub insecure: Vec<String>,
+}
+
+/// A mechanism that a worker misses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingMechanism {
+    /// Its name, as in [`SecurityStatus::missing`].
+    pub mechanism: String,
+    /// The worker's machine.
+    pub host: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

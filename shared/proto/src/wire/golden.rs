@@ -173,6 +173,7 @@ fn status() -> FleetStatus {
         inconsistencies: 0,
         not_compiled_for: vec![],
         trusted_keys: vec![KeyFingerprint::Key([25; 8])],
+        sandboxes: None,
     }
 }
 

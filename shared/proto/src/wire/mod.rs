@@ -31,7 +31,8 @@ pub use crate::identity::WorkerKind;
 pub use announcement::Announcement;
 pub use from_client::{
     ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED,
-    MAX_WORKERS_LISTED, Refusal, StatusQuestion, Submission, SubmitReply, Work, WorkerStatus,
+    MAX_SANDBOX_ENTRIES, MAX_WORKERS_LISTED, MissingMechanism, Refusal, SandboxSummary, StatusQuestion, Submission,
+    SubmitReply, Work, WorkerStatus,
 };
 pub use from_operator::{DrainState, FromOperator, MAX_DRAINED, OperatorReply, WorkerDrain};
 pub use from_worker::{

@@ -28,6 +28,26 @@ fn inconsistencies_are_sent_only_if_there_are_some() {
 }
 
 #[test]
+fn what_sandboxes_miss_is_told_from_not_knowing_it() {
+    let unknown = status();
+    let nothing = FleetStatus { sandboxes: Some(SandboxSummary::default()), ..status() };
+    let missing = MissingMechanism { mechanism: "landlock".into(), host: "h".into() };
+    let summary = SandboxSummary { missing: vec![missing], insecure: vec!["i".into()] };
+    let some = FleetStatus { sandboxes: Some(summary), ..status() };
+    let sent = [unknown, nothing, some].map(|status| (encode(&status), status));
+    for (bytes, status) in &sent {
+        assert_eq!(&decode::<FleetStatus>(bytes).unwrap(), status);
+    }
+    let [without, nothing, some] = sent.map(|(bytes, _)| hex::encode(bytes));
+    let name = hex::encode(b"sandboxes");
+    let [missing, insecure] = ["missing", "insecure"].map(|name| hex::encode(name.as_bytes()));
+    assert!(!without.contains(&name));
+    assert!(nothing.contains(&format!("a9{name}82a7{missing}90a8{insecure}90")), "{nothing}");
+    let entry = format!("82a96d656368616e69736da8{}a4{}a168", hex::encode(b"landlock"), hex::encode(b"host"));
+    assert!(some.contains(&format!("a9{name}82a7{missing}91{entry}a8{insecure}91a169")), "{some}");
+}
+
+#[test]
 fn a_message_of_a_coordinator_says_its_term_and_earlier_receivers_ignore_it() {
     let term = Term { token: FencingToken(17), id: uuid(27) };
     let without = encode(&SubmitReply::Accepted);
