@@ -146,9 +146,10 @@ async fn inject(setup: &mut Setup, done: &AtomicU64, validations: u64) -> Vec<&'
             }
             // For longer than a silent connection is kept.
             "link cut" => {
-                setup.link.cut(true);
+                let link = setup.link.as_ref().expect("this part has a link");
+                link.cut(true);
                 tokio::time::sleep(STANDSTILL * 3).await;
-                setup.link.cut(false);
+                link.cut(false);
             }
             other => unreachable!("{other}"),
         }

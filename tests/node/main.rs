@@ -76,17 +76,18 @@ pub struct Setup {
     workers: Arc<Workers>,
     /// `None` with `--no-service`.
     service: Option<Process>,
-    /// Between this machine's worker executables and the bus.
-    link: SlowLink,
+    /// Between the worker executables and the bus, if it is to be cut.
+    link: Option<SlowLink>,
     own: PathBuf,
 }
 
 impl Setup {
-    async fn start(folder: PathBuf, with_service: bool) -> Result<Self, String> {
+    async fn start(folder: PathBuf, with_service: bool, with_link: bool) -> Result<Self, String> {
         let driver = Arc::new(Driver::start(&folder.join("pvf-node-host"))?);
         let fleet = Fleet::with(FleetConfig { execute: 2, ..FleetConfig::default() }).await;
-        let link = SlowLink::to(&fleet.nats.url, u32::MAX).await;
-        let workers = Arc::new(Workers::new(&link.url, "", ""));
+        let link = if with_link { Some(SlowLink::to(&fleet.nats.url, u32::MAX).await) } else { None };
+        let url = link.as_ref().map_or(&fleet.nats.url, |link| &link.url);
+        let workers = Arc::new(Workers::new(url, "", ""));
         let service = if with_service { Some(workers.serve().await) } else { None };
         let setup = Self { driver, fleet, workers, service, link, own: folder };
         setup.start_host(FLEET_HOST).await?;
@@ -135,7 +136,7 @@ async fn run(args: &Args) -> Result<Vec<Table>, String> {
     } else {
         None
     };
-    let mut setup = Setup::start(host, !args.no_service).await?;
+    let mut setup = Setup::start(host.clone(), !args.no_service, false).await?;
     let mut tables = Vec::new();
     if runs(Part::Behaviours) {
         tables.push(behaviours::run(&mut setup).await?);
@@ -146,7 +147,9 @@ async fn run(args: &Args) -> Result<Vec<Table>, String> {
     if let (true, Some(blocks)) = (runs(Part::Latency), &blocks) {
         tables.push(latency::run(&setup, blocks, args.calls).await?);
     }
+    drop(setup);
     if runs(Part::Chaos) {
+        let mut setup = Setup::start(host, !args.no_service, true).await?;
         tables.push(chaos::run(&mut setup, args.validations).await?);
     }
     Ok(tables)

@@ -33,6 +33,8 @@ impl SlowLink {
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
+                // What is sent at once must not wait for an acknowledgement.
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
                 for (from, to) in [(from_client, to_server), (from_server, to_client)] {
                     tokio::spawn(pass(from, to, bytes_per_second, is_cut.clone()));
