@@ -2,6 +2,7 @@
 
 use crate::{
     calls::{CodeCall, ExecuteCall, PrepareCall},
+    metrics::NodeMetrics,
     protocol::{ExecuteAnswer, JobResponse, PrepareAnswer, PrepareError, WorkerError},
     security::FleetSecurity,
     verdicts::{self, Preparation},
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use pvf_shared::{
     ValidationHost,
     bus::{
-        BusError,
+        BusError, SharedBus,
         nats::{NatsBus, NatsConnection},
     },
     client::{ClientConfig, ClientError, ExecuteRequest, Pvf},
@@ -37,9 +38,17 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1
 #[derive(Clone)]
 pub struct Fleet {
     /// The client, from the first connection on.
-    client: watch::Receiver<Option<ValidationHost>>,
+    client: watch::Receiver<Option<Connected>>,
     /// The host of this machine that stands in.
     local: Option<ValidationHost>,
+    metrics: Option<NodeMetrics>,
+}
+
+/// A client and its connection.
+#[derive(Clone)]
+struct Connected {
+    client: ValidationHost,
+    bus: SharedBus,
 }
 
 /// Why there is no connection to a fleet.
@@ -53,10 +62,11 @@ pub enum ConnectError {
     Client(#[from] ClientError),
 }
 
-async fn connect(bus: &NatsConnection, name: &FleetName) -> Result<ValidationHost, ConnectError> {
-    let bus = NatsBus::connect(bus, "pvf-node", CONNECT_TIMEOUT).await?;
+async fn connect(bus: &NatsConnection, name: &FleetName) -> Result<Connected, ConnectError> {
+    let bus: SharedBus = Arc::new(NatsBus::connect(bus, "pvf-node", CONNECT_TIMEOUT).await?);
     let config = ClientConfig { fleet: name.clone(), patience: PATIENCE, ..ClientConfig::default() };
-    Ok(ValidationHost::connect(Arc::new(bus), config).await?)
+    let client = ValidationHost::connect(bus.clone(), config).await?;
+    Ok(Connected { client, bus })
 }
 
 impl Fleet {
@@ -65,7 +75,7 @@ impl Fleet {
     /// # Errors
     /// As [`ConnectError`] says.
     pub async fn connect(bus: &NatsConnection, name: &FleetName) -> Result<Self, ConnectError> {
-        Ok(Self::of(connect(bus, name).await?))
+        Ok(Self::once(connect(bus, name).await?))
     }
 
     /// As [`Self::connect`], but goes on trying in the background while the bus cannot be reached.
@@ -74,7 +84,7 @@ impl Fleet {
     /// The bus refuses the credentials.
     pub async fn connect_in_time(bus: NatsConnection, name: FleetName) -> Result<Self, ConnectError> {
         match connect(&bus, &name).await {
-            Ok(client) => return Ok(Self::of(client)),
+            Ok(connected) => return Ok(Self::once(connected)),
             Err(error @ ConnectError::Bus(BusError::Refused { .. })) => return Err(error),
             Err(error) => tracing::warn!(%error, "cannot connect to the fleet yet, trying again"),
         }
@@ -100,12 +110,26 @@ impl Fleet {
                 () = connected.closed() => {}
             }
         });
-        Ok(Self { client, local: None })
+        Ok(Self { client, local: None, metrics: None })
     }
 
-    /// The fleet of this client.
-    pub fn of(client: ValidationHost) -> Self {
-        Self { client: watch::channel(Some(client)).1, local: None }
+    /// The fleet of this client, which uses this bus.
+    pub fn of(client: ValidationHost, bus: SharedBus) -> Self {
+        Self::once(Connected { client, bus })
+    }
+
+    fn once(connected: Connected) -> Self {
+        Self { client: watch::channel(Some(connected)).1, local: None, metrics: None }
+    }
+
+    /// Has these metrics count.
+    pub fn with_metrics(self, metrics: NodeMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// Whether the connection to the bus is up.
+    pub fn is_connected(&self) -> bool {
+        self.client.borrow().as_ref().is_some_and(|connected| connected.bus.is_connected())
     }
 
     /// With a host of this machine that stands in for the fleet.
@@ -118,7 +142,7 @@ impl Fleet {
         let mut client = self.client.clone();
         let connected = client.wait_for(Option::is_some).await.ok().and_then(|client| client.clone());
         match connected {
-            Some(client) => client,
+            Some(connected) => connected.client,
             // The process ends.
             None => std::future::pending().await,
         }
@@ -147,6 +171,9 @@ impl Fleet {
             Err(_) => None,
         };
         tracing::warn!(code = %call.code.hash, ?why, "no answer of the fleet: executing the candidate here");
+        if let Some(metrics) = &self.metrics {
+            metrics.fell_back();
+        }
         let of_local = job.execute_on(local);
         tokio::pin!(of_local);
         if why.is_some() {

@@ -15,6 +15,7 @@ pub mod artifact;
 pub mod calls;
 pub mod config;
 pub mod fleet;
+pub mod metrics;
 pub mod protocol;
 pub mod security;
 pub mod service;

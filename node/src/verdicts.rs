@@ -245,15 +245,7 @@ mod tests {
             let deterministic = error.is_deterministic();
             let outcome = answer(Outcome::PreparationFailed(error), VerdictUsage::default());
             let Preparation::Failed(error) = of_preparation(Ok(outcome), LIMIT) else { panic!("has not failed") };
-            let held_against_the_code = matches!(
-                error,
-                PrepareError::Prevalidation(_)
-                    | PrepareError::Preparation(_)
-                    | PrepareError::JobError(_)
-                    | PrepareError::OutOfMemory
-                    | PrepareError::CouldNotDecompress(_)
-            );
-            assert_eq!(held_against_the_code, deterministic, "{error:?}");
+            assert_eq!(error.is_held_against_the_code(), deterministic, "{error:?}");
         }
         for outcome in [Outcome::Expired, Outcome::Internal(InternalError::Kernel(why())), Outcome::HeadsUpTaken] {
             let preparation = of_preparation(Ok(answer(outcome, VerdictUsage::default())), LIMIT);

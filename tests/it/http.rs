@@ -35,7 +35,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-async fn until_ready(address: SocketAddr) {
+pub(crate) async fn until_ready(address: SocketAddr) {
     until("the role is ready", async || get(address, "/readyz").filter(|(status, _)| *status == 200)).await;
     assert_eq!(get(address, "/livez").map(|(status, _)| status), Some(200));
 }
@@ -50,7 +50,7 @@ fn metric(address: SocketAddr, name: &str) -> f64 {
 }
 
 /// Every metric has a help text and a type, and the names are those of this project or of the node.
-fn assert_well_formed(address: SocketAddr) {
+pub(crate) fn assert_well_formed(address: SocketAddr) {
     let (status, text) = get(address, "/metrics").expect("an answer");
     assert_eq!(status, 200);
     let described = |kind: &str| -> Vec<String> {

@@ -51,8 +51,13 @@ impl Workers {
 
     /// Starts the node service, and waits until it listens.
     pub async fn serve(&self) -> Process {
+        self.serve_with(&[]).await
+    }
+
+    /// As [`Self::serve`], with more arguments.
+    pub async fn serve_with(&self, arguments: &[&str]) -> Process {
         let mut command = Command::new(binary("pvf"));
-        command.args(["node", "serve", "--config"]).arg(self.path(FILE_NAME));
+        command.args(["node", "serve", "--config"]).arg(self.path(FILE_NAME)).args(arguments);
         let mut service = Process::start(&mut command);
         crate::processes::until("the node service listens", async || {
             assert!(service.0.try_wait().unwrap().is_none(), "the node service has ended");

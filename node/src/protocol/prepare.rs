@@ -100,3 +100,19 @@ pub enum PrepareError {
     #[codec(index = 12)]
     CouldNotDecompress(String),
 }
+
+impl PrepareError {
+    /// Whether a node takes the code for bad.
+    pub fn is_held_against_the_code(&self) -> bool {
+        match self {
+            Self::Prevalidation(_)
+            | Self::Preparation(_)
+            | Self::JobError(_)
+            | Self::OutOfMemory
+            | Self::CouldNotDecompress(_) => true,
+            Self::RuntimeConstruction(_) | Self::TimedOut | Self::Io(_) | Self::JobDied { .. } | Self::Kernel(_) => {
+                false
+            }
+        }
+    }
+}

@@ -33,8 +33,8 @@ impl Codes {
         Some(code)
     }
 
-    /// Keeps a code.
-    pub(super) fn keep(&self, hash: CodeHash, code: Bytes) {
+    /// Keeps a code. Returns how many bytes are kept.
+    pub(super) fn keep(&self, hash: CodeHash, code: Bytes) -> u64 {
         let mut kept = self.lock();
         kept.retain(|(of, _)| *of != hash);
         kept.push_back((hash, code));
@@ -42,6 +42,7 @@ impl Codes {
         while bytes > self.limit && kept.len() > 1 {
             bytes -= kept.pop_front().map_or(0, |(_, code)| code.len() as u64);
         }
+        bytes
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     codes::Codes,
     messages::{FromService, ToService, VERSION, read, write},
 };
-use crate::{calls::CodeCall, fleet::Fleet};
+use crate::{calls::CodeCall, fleet::Fleet, metrics::NodeMetrics};
 use bytes::Bytes;
 use parity_scale_codec::Encode as _;
 use pvf_shared::ids::CodeHash;
@@ -23,6 +23,7 @@ use tokio::{
     },
     sync::Semaphore,
     task::JoinSet,
+    time::Instant,
 };
 
 /// Worker executables that are served at the same time. A node has a few for each core.
@@ -67,12 +68,14 @@ impl Listening {
 pub struct Server {
     fleet: Fleet,
     codes: Codes,
+    metrics: NodeMetrics,
 }
 
 impl Server {
     /// A service of this fleet, which keeps at most so many bytes of codes.
-    pub fn new(fleet: Fleet, code_bytes: u64) -> Self {
-        Self { fleet, codes: Codes::new(code_bytes) }
+    pub fn new(fleet: Fleet, code_bytes: u64, metrics: NodeMetrics) -> Self {
+        let fleet = fleet.with_metrics(metrics.clone());
+        Self { fleet, codes: Codes::new(code_bytes), metrics }
     }
 
     /// Serves until `stop` completes. Then calls in progress are cancelled; their callers know other ways to the fleet.
@@ -83,7 +86,10 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => return,
-                Some(_) = callers.join_next() => continue,
+                Some(_) = callers.join_next() => {
+                    server.metrics.set_callers(callers.len());
+                    continue;
+                }
                 accepted = listening.listener.accept() => accepted,
             };
             let stream = match accepted {
@@ -98,13 +104,14 @@ impl Server {
                 tracing::warn!(limit = MAX_CALLERS, "a worker executable is refused: too many are connected");
                 continue;
             };
-            let server = server.clone();
+            let (server, metrics) = (server.clone(), server.metrics.clone());
             callers.spawn(async move {
                 if let Err(error) = server.serve(stream).await {
                     tracing::info!(%error, "a worker executable was left");
                 }
                 drop(place);
             });
+            metrics.set_callers(callers.len());
         }
     }
 
@@ -121,15 +128,19 @@ impl Server {
                     }
                 }
                 ToService::Execute(call) => {
+                    let began = Instant::now();
                     let Some(code) = self.code(&call.code, from, to).await? else { return Ok(()) };
                     let work = self.fleet.execute(&call, code, body);
-                    let Some(answer) = unless_gone(from, work).await else { return Ok(()) };
+                    let Some(answer) = self.unless_gone(from, work).await else { return Ok(()) };
+                    self.metrics.executed(&answer, began.elapsed());
                     write(to, &FromService::Executed, &answer.encode()).await?;
                 }
                 ToService::Prepare(call) => {
+                    let began = Instant::now();
                     let Some(code) = self.code(&call.code, from, to).await? else { return Ok(()) };
                     let work = self.fleet.prepare(&call, &code);
-                    let Some(answer) = unless_gone(from, work).await else { return Ok(()) };
+                    let Some(answer) = self.unless_gone(from, work).await else { return Ok(()) };
+                    self.metrics.prepared(&answer, began.elapsed());
                     write(to, &FromService::Prepared, &answer.encode()).await?;
                 }
                 ToService::Security => {
@@ -157,21 +168,25 @@ impl Server {
         if !matches!(message, ToService::Code) || CodeHash::of(&code) != call.hash {
             return Err(unexpected("another code than that of the call"));
         }
-        self.codes.keep(call.hash, code.clone());
+        self.metrics.code_brought(self.codes.keep(call.hash, code.clone()));
         Ok(Some(code))
+    }
+
+    /// The result of some work; `None` if the caller is gone before. The work is dropped then, which cancels its
+    /// request.
+    async fn unless_gone<T>(&self, from: &mut OwnedReadHalf, work: impl Future<Output = T>) -> Option<T> {
+        let mut byte = [0; 1];
+        tokio::select! {
+            done = work => Some(done),
+            // A caller sends nothing while it waits.
+            _ = from.read(&mut byte) => {
+                self.metrics.dropped();
+                None
+            }
+        }
     }
 }
 
 fn unexpected(what: &str) -> Error {
     Error::new(ErrorKind::InvalidData, format!("it sent {what}"))
-}
-
-/// The result of some work; `None` if the caller is gone before. The work is dropped then, which cancels its request.
-async fn unless_gone<T>(from: &mut OwnedReadHalf, work: impl Future<Output = T>) -> Option<T> {
-    let mut byte = [0; 1];
-    tokio::select! {
-        done = work => Some(done),
-        // A caller sends nothing while it waits.
-        _ = from.read(&mut byte) => None,
-    }
 }

@@ -5,12 +5,13 @@ use super::{
 use crate::{
     calls::{CodeCall, ExecuteCall, PrepareCall},
     fleet::Fleet,
+    metrics::NodeMetrics,
     protocol::{PrepareError, WorkerError},
 };
 use bytes::Bytes;
 use pvf_shared::{
     ValidationHost,
-    bus::local::LocalBus,
+    bus::{SharedBus, local::LocalBus},
     candidate::{BlockDataForm, CandidateContext},
     client::ClientConfig,
     config::ProtocolTimeouts,
@@ -40,11 +41,12 @@ impl Service {
     async fn start() -> Self {
         let timing = ProtocolTimeouts { ask_again: Duration::from_millis(10), ..ProtocolTimeouts::default() };
         let config = ClientConfig { timing, patience: Duration::from_secs(600), ..ClientConfig::default() };
-        let fleet = Fleet::of(ValidationHost::connect(Arc::new(LocalBus::new()), config).await.unwrap());
+        let bus: SharedBus = Arc::new(LocalBus::new());
+        let fleet = Fleet::of(ValidationHost::connect(bus.clone(), config).await.unwrap(), bus);
         let dir = tempfile::tempdir().unwrap();
         let listening = Listening::bind(&dir.path().join("socket")).unwrap();
         let task = tokio::spawn(async move {
-            Server::new(fleet, 1 << 20).run(&listening, std::future::pending()).await;
+            Server::new(fleet, 1 << 20, NodeMetrics::new().unwrap()).run(&listening, std::future::pending()).await;
         });
         Self { dir, task }
     }

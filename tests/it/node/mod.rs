@@ -5,6 +5,7 @@ mod install;
 mod shared_fleet;
 mod trouble;
 
+use crate::http::{assert_well_formed, free_address, get, until_ready};
 use parity_scale_codec::Encode as _;
 use pvf_guests::adder::{ADDER, Block, Head};
 use pvf_node::protocol::{
@@ -230,6 +231,35 @@ async fn another_version_ends_the_node_only_if_the_settings_say_so() {
     };
     assert_eq!(run("1.26.0"), (Some(7), "terminated\n".into()));
     assert_eq!(run("1.25.1"), (Some(0), "lives\n".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_shows_its_connection_and_counts_its_answers() {
+    let mut fleet = Fleet::start(1, 1).await;
+    let workers = Workers::new(&fleet.nats.url, "", "");
+    let address = free_address();
+    let _service = workers.serve_with(&["--http", &address.to_string()]).await;
+    until_ready(address).await;
+    assert_well_formed(address);
+    let artifact = prepared(&workers, ADDER).await;
+    let mut execute = workers.execute(&ExecutorParams::default()).await;
+    assert!(is_valid(&execute.execute(&artifact, &good(&artifact)).await));
+    assert!(!is_valid(&execute.execute(&artifact, &bad(&artifact)).await));
+    let (_, text) = get(address, "/metrics").unwrap();
+    for line in [
+        r#"pvf_node_preparations{answer="prepared"} 1"#,
+        r#"pvf_node_executions{answer="valid"} 1"#,
+        r#"pvf_node_executions{answer="invalid"} 1"#,
+        "pvf_node_codes_brought 1",
+        "pvf_node_bus_connected 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+    }
+    fleet.nats.kill();
+    until("the service is not ready without a bus", async || {
+        get(address, "/readyz").filter(|(status, why)| *status == 503 && why.contains("bus disconnected"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! The options of `pvf node`.
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// What `pvf node` does.
 #[derive(Debug, Subcommand)]
@@ -67,4 +67,7 @@ pub(crate) struct Serve {
     /// The settings that `pvf node install` has written
     #[arg(long, value_name = "FILE", default_value = pvf_node::config::SYSTEM_FILE)]
     pub(crate) config: PathBuf,
+    /// Serve /livez, /readyz and /metrics on this address
+    #[arg(long, env = "PVF_HTTP", value_name = "ADDR:PORT")]
+    pub(crate) http: Option<SocketAddr>,
 }

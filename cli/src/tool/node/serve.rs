@@ -8,9 +8,14 @@ use crate::{Config as HostConfig, Metrics};
 use pvf_node::{
     config::{Config, Fallback},
     fleet::Fleet,
+    metrics::NodeMetrics,
     service::{Listening, Server},
 };
-use pvf_shared::{signals::Shutdown, units::MIB};
+use pvf_shared::{http::Http, signals::Shutdown, units::MIB};
+use std::time::Duration;
+
+/// How old the readiness and the gauge of the connection may be.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(args: &Serve) -> Result<Exit, Failure> {
     let config = Config::read(&args.config).map_err(|why| Failure::Input(format!("--config {why}")))?;
@@ -32,15 +37,39 @@ pub(super) async fn serve(args: &Serve) -> Result<Exit, Failure> {
             (fleet.with_fallback(host), Some(tokio::spawn(run)))
         }
     };
-    let server = Server::new(fleet, config.service.code_cache_mib * MIB as u64);
+    let http = Http::new();
+    let metrics = NodeMetrics::new().map_err(|e| Failure::no_result("metrics", e))?;
+    metrics.register(&http.registry).map_err(|e| Failure::no_result("metrics", e))?;
+    let _serving = match args.http {
+        Some(addr) => Some(http.serve(addr).await.map_err(|e| Failure::Input(e.to_string()))?),
+        None => None,
+    };
+    let shown = tokio::spawn(show(http, fleet.clone(), metrics.clone()));
+    let server = Server::new(fleet, config.service.code_cache_mib * MIB as u64, metrics);
     tracing::info!(
         socket = %socket.display(), servers = %bus.shown(), fleet = %config.fleet.name,
         fallback = ?config.answers.fallback, "the node service is ready"
     );
     server.run(&listening, shutdown.asked()).await;
+    shown.abort();
     if let Some(driver) = driver {
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), driver).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), driver).await;
     }
     tracing::info!("the node service has ended");
     Ok(Exit::Success)
+}
+
+/// Keeps the endpoints up to date.
+async fn show(http: Http, fleet: Fleet, metrics: NodeMetrics) {
+    loop {
+        http.liveness.tick();
+        let connected = fleet.is_connected();
+        metrics.set_connected(connected);
+        if connected {
+            http.readiness.ready();
+        } else {
+            http.readiness.not_ready("bus disconnected");
+        }
+        tokio::time::sleep(SHOWN_EVERY).await;
+    }
 }
