@@ -218,9 +218,7 @@ impl Config {
         if !(0.0..=within).contains(&local_after) {
             return Err(format!("answers.local-after: {local_after} is outside 0 to answers.within, {within}"));
         }
-        if config.node.version.trim().is_empty() {
-            return Err("node.version: is empty; it is what `polkadot --version` says, for instance 1.25.1".into());
-        }
+        check_version(&config.node.version).map_err(|why| format!("node.version: {why}"))?;
         Ok(config)
     }
 
@@ -244,6 +242,20 @@ impl Config {
     pub fn answer_within(&self, limit: Duration) -> Duration {
         limit.mul_f64(self.answers.within)
     }
+}
+
+/// Checks a version of a node, as its own workers say it: without its name and its commit.
+///
+/// # Errors
+/// What it is instead.
+pub fn check_version(version: &str) -> Result<(), String> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if version.split('.').count() >= 2 && version.split('.').all(is_number) {
+        return Ok(());
+    }
+    let where_it_is =
+        "`polkadot-prepare-worker --version` of the node says it; `polkadot --version` adds name and commit";
+    Err(format!("{version:?} is not a version such as 1.25.1; {where_it_is}"))
 }
 
 #[cfg(test)]
@@ -277,9 +289,19 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
         }
         assert!(Config::parse("[bus]\nnats = \"x\"\n").unwrap_err().contains("node"));
-        assert!(Config::parse("[node]\nversion = \"1\"\n").unwrap_err().contains("bus"));
+        assert!(Config::parse("[node]\nversion = \"1.2\"\n").unwrap_err().contains("bus"));
         let unknown = LEAST.replace("nats =", "nats-servers =");
         assert!(Config::parse(&unknown).unwrap_err().contains("nats-servers"));
+    }
+
+    #[test]
+    fn a_version_is_that_of_the_nodes_own_workers() {
+        for fine in ["1.25.1", "0.9.43", "1.16"] {
+            assert_eq!(check_version(fine), Ok(()), "{fine}");
+        }
+        for wrong in ["", " ", "1", "1.25.", "1.25.1-96d5a3b", "polkadot 1.25.1", "v1.25.1"] {
+            assert!(check_version(wrong).unwrap_err().contains("1.25.1"), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use parity_scale_codec::Encode as _;
 use pvf_shared::ids::CodeHash;
 use std::{
     io::{self, Error, ErrorKind},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -55,7 +55,17 @@ impl Listening {
     pub fn bind(path: &Path) -> io::Result<Self> {
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => return Err(Error::new(ErrorKind::AddrInUse, "another node service listens there")),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                // A connection to an ordinary file is refused as well.
+                if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                    return Err(Error::new(ErrorKind::AlreadyExists, "exists and is not a socket; give another path"));
+                }
+                std::fs::remove_file(path)?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && path.parent().is_some_and(|dir| !dir.exists()) => {
+                let why = "its folder does not exist; RuntimeDirectory= of a systemd unit makes it";
+                return Err(Error::new(ErrorKind::NotFound, why));
+            }
             Err(_) => {}
         }
         let listener = UnixListener::bind(path)?;

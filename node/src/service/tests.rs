@@ -118,6 +118,14 @@ async fn one_service_listens_and_what_a_killed_one_left_is_replaced() {
     let again = Listening::bind(&left).unwrap();
     drop(again);
     assert!(!left.exists());
+    // Nothing but a socket is ever removed.
+    std::fs::write(&left, "precious").unwrap();
+    let error = Listening::bind(&left).unwrap_err();
+    assert!(error.to_string().contains("not a socket"), "{error}");
+    assert_eq!(std::fs::read(&left).unwrap(), b"precious");
+    let error = Listening::bind(&left.with_file_name("folder/socket")).unwrap_err();
+    assert!(error.to_string().contains("its folder does not exist"), "{error}");
+    std::fs::remove_file(&left).unwrap();
     let missing = ServiceCaller::connect(&left).await.map(drop);
     assert!(matches!(missing, Err(Lost::Io(_))), "{missing:?}");
 }

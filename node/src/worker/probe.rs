@@ -32,6 +32,7 @@ impl Probes {
 pub(super) async fn answer(config: &Config, probe: Probe) -> Result<(), String> {
     // What the workers need; the node does not start without it, so it is found out here.
     config.artifact_key()?;
+    config.connection()?;
     let route = Route::new(Arc::new(config.clone()));
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -41,7 +42,8 @@ pub(super) async fn answer(config: &Config, probe: Probe) -> Result<(), String> 
             Err(_) => "no answer".into(),
         };
         if Instant::now() + PAUSE > deadline {
-            return Err(format!("not known, the fleet does not say: {why}"));
+            let what_helps = "start the fleet, or the node without --workers-path";
+            return Err(format!("not known, the fleet does not say: {why}; {what_helps}"));
         }
         sleep(PAUSE).await;
     }

@@ -107,7 +107,7 @@ impl Route {
             self.clear_trouble();
             return Ok(Way::Direct(fleet.clone()));
         }
-        tracing::info!(why = %service, "connecting to the fleet without the node service");
+        tracing::warn!(why = %service, "connecting to the fleet without the node service");
         let fleet = Fleet::connect(&self.config.connection()?, &self.config.fleet.name).await;
         let fleet = fleet.map_err(|error| format!("{error}, and {service}"))?;
         ways.direct = Some(fleet.clone());

@@ -126,7 +126,7 @@ mod tests {
 
     /// A session, and the side of the node.
     fn session() -> (Session, UnixStream) {
-        let text = "[node]\nversion = \"1\"\n[bus]\nnats = \"nats://127.0.0.1:1\"\n";
+        let text = "[node]\nversion = \"1.2\"\n[bus]\nnats = \"nats://127.0.0.1:1\"\n";
         let config = Arc::new(Config::of_text(text, std::path::Path::new("/")).unwrap());
         let (own, node) = UnixStream::pair().unwrap();
         let (from_node, to_node) = own.into_split();

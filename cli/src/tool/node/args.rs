@@ -39,7 +39,7 @@ pub(crate) enum Fallback {
 pub(crate) struct Install {
     /// Folder to write to; it is made if it does not exist
     pub(crate) dir: PathBuf,
-    /// Version of the node, as `polkadot --version` prints it after the name, for instance 1.25.1
+    /// Version of the node without name and commit, for instance 1.25.1: what its own workers say to --version
     #[arg(long, value_name = "VERSION")]
     pub(crate) node_version: String,
     /// What a worker does if the node says another version when it starts it

@@ -11,11 +11,12 @@ use super::{
 };
 use pvf_node::{
     artifact::ArtifactKey,
-    config::{Config, FILE_NAME, KEY_FILE},
+    config::{Config, FILE_NAME, KEY_FILE, check_version},
 };
+use pvf_shared::telemetry::to_stderr;
 use serde_json::json;
 use std::{
-    io::{ErrorKind, Write as _},
+    io::Write as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::Command,
@@ -32,9 +33,7 @@ const SECRET: u32 = 0o640;
 
 pub(super) async fn install(global: &Global, args: &Install) -> Result<Exit, Failure> {
     let dir = std::path::absolute(&args.dir).map_err(|e| Failure::Input(format!("{}: {e}", args.dir.display())))?;
-    if args.node_version.trim().is_empty() {
-        return Err(Failure::Input("--node-version: is empty; `polkadot --version` says it".into()));
-    }
+    check_version(args.node_version.trim()).map_err(|why| Failure::Input(format!("--node-version: {why}")))?;
     if global.bus.is_none() {
         return Err(Failure::Input("--nats: is required, the NATS servers of the fleet".into()));
     }
@@ -48,15 +47,33 @@ pub(super) async fn install(global: &Global, args: &Install) -> Result<Exit, Fai
     let worker = worker_executable(args)?;
     let folder = Folder { dir: &dir, user: args.user.as_deref() };
     folder.refuse_foreign()?;
-    std::fs::create_dir_all(&dir).map_err(|e| Failure::Input(format!("{}: {e}", dir.display())))?;
+    if args.user.is_none() && rustix::process::geteuid().is_root() {
+        to_stderr("warning: the settings and the key are readable by root only: --user gives them to the node's user");
+    }
+    folder.make()?;
     folder.write_key()?;
     for name in EXECUTABLES {
         folder.replace(name, &worker, 0o755)?;
     }
     let kept = folder.write_settings(&text)?;
-    let checked = if args.no_check { None } else { Some(check::check(&config).await?) };
+    let checked = match args.no_check {
+        true => None,
+        false => Some(check::check(&config).await.map_err(|failure| not_checked(&dir, failure))?),
+    };
     report(global, &dir, &config, kept.as_deref(), checked.as_ref());
     Ok(if checked.is_none_or(|checked| checked.is_enough()) { Exit::Success } else { Exit::Negative })
+}
+
+/// Everything is written, and the fleet does not answer.
+fn not_checked(dir: &Path, failure: Failure) -> Failure {
+    let text = |why| {
+        let then = "do not restart the node before `pvf node install` ends with exit code 0";
+        format!("installed in {}, but the fleet does not answer: {why}; {then}", dir.display())
+    };
+    match failure {
+        Failure::Input(why) => Failure::Input(text(why)),
+        Failure::NoResult(why) => Failure::NoResult(text(why)),
+    }
 }
 
 fn report(global: &Global, dir: &Path, config: &Config, kept: Option<&Path>, checked: Option<&Checked>) {
@@ -122,6 +139,17 @@ impl Folder<'_> {
         }
     }
 
+    /// Makes the folder, which every user may enter whatever the umask is: a node's user has to.
+    fn make(&self) -> Result<(), Failure> {
+        if self.dir.is_dir() {
+            return Ok(());
+        }
+        let made = std::fs::create_dir_all(self.dir);
+        let permissions = std::fs::Permissions::from_mode(0o755);
+        made.and_then(|()| std::fs::set_permissions(self.dir, permissions))
+            .map_err(|e| Failure::Input(format!("{}: {e}", self.dir.display())))
+    }
+
     /// Writes the settings. Others that are there are kept under another name, which is returned.
     fn write_settings(&self, text: &str) -> Result<Option<PathBuf>, Failure> {
         let before = std::fs::read_to_string(self.dir.join(FILE_NAME)).ok().filter(|before| before != text);
@@ -138,14 +166,12 @@ impl Folder<'_> {
 
     /// Makes the key. One that is there stays, because the artifacts of a running node are authenticated with it.
     fn write_key(&self) -> Result<(), Failure> {
-        let key = match std::fs::read_to_string(self.dir.join(KEY_FILE)) {
-            Ok(key) => key,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                ArtifactKey::generate().map_err(|e| Failure::no_result("randomness", e))?.to_text()
-            }
-            Err(error) => return Err(Failure::Input(format!("{}: {error}", self.dir.join(KEY_FILE).display()))),
+        let file = self.dir.join(KEY_FILE);
+        let key = match file.exists() {
+            true => ArtifactKey::read(&file).map_err(Failure::Input)?,
+            false => ArtifactKey::generate().map_err(|e| Failure::no_result("randomness", e))?,
         };
-        self.replace(KEY_FILE, key.as_bytes(), SECRET)
+        self.replace(KEY_FILE, key.to_text().as_bytes(), SECRET)
     }
 
     /// Replaces a file at once, so that one that runs or is read stays whole. A secret belongs to the user that is
@@ -163,7 +189,7 @@ impl Folder<'_> {
             let done = done.map_err(|e| failed(&e))?;
             if !done.status.success() {
                 let why = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-                return Err(Failure::Input(format!("--user {user}: {why}")));
+                return Err(Failure::Input(format!("--user {user}: {why}; give the user that the node runs as")));
             }
         }
         if let (None, SECRET, Ok(before)) = (self.user, mode, std::fs::metadata(&path)) {

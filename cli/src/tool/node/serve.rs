@@ -19,6 +19,8 @@ const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(args: &Serve) -> Result<Exit, Failure> {
     let config = Config::read(&args.config).map_err(|why| Failure::Input(format!("--config {why}")))?;
+    // The service itself does not need it. Without it every worker executable would fail.
+    config.artifact_key().map_err(Failure::Input)?;
     let mut shutdown = Shutdown::catch().map_err(|e| Failure::no_result("signals", e))?;
     let socket = &config.service.socket;
     let listening =
@@ -45,10 +47,11 @@ pub(super) async fn serve(args: &Serve) -> Result<Exit, Failure> {
         None => None,
     };
     let shown = tokio::spawn(show(http, fleet.clone(), metrics.clone()));
+    let fleet_is_connected = fleet.is_connected();
     let server = Server::new(fleet, config.service.code_cache_mib * MIB as u64, metrics);
     tracing::info!(
         socket = %socket.display(), servers = %bus.shown(), fleet = %config.fleet.name,
-        fallback = ?config.answers.fallback, "the node service is ready"
+        fallback = ?config.answers.fallback, connected = fleet_is_connected, "the node service listens"
     );
     server.run(&listening, shutdown.asked()).await;
     shown.abort();
