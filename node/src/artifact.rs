@@ -7,9 +7,9 @@
 //! Layout: [`MAGIC`], a keyed BLAKE3 hash of all that follows (32 bytes), the length of the header (u32, little
 //! endian), the header as MessagePack, the code.
 
+use crate::calls::CodeCall;
 use bytes::Bytes;
-use pvf_shared::{config::MAX_PULLED, ids::CodeHash, params::ExecutorParams};
-use serde::{Deserialize, Serialize};
+use pvf_shared::config::MAX_PULLED;
 use std::{
     fmt,
     io::{Error, ErrorKind, Read as _},
@@ -63,25 +63,13 @@ impl ArtifactKey {
     }
 }
 
-/// The part of a file that is not the code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Header {
-    code: CodeHash,
-    code_bomb_limit: u32,
-    executor_params: ExecutorParams,
-}
-
 /// What a file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeArtifact {
-    /// Hash of the code.
-    pub code_hash: CodeHash,
+    /// What is asked of the code, with the executor parameters that it was prepared with: the header.
+    pub call: CodeCall,
     /// The validation code as submitted.
     pub code: Bytes,
-    /// Limit of the decompressed code, bytes.
-    pub code_bomb_limit: u32,
-    /// The executor parameters that it was prepared with.
-    pub executor_params: ExecutorParams,
 }
 
 /// Why a file is not used.
@@ -98,8 +86,8 @@ pub enum ArtifactError {
     /// It has another checksum than the one that the node has for it.
     #[error("artifact: its checksum is not the one that the node has for it")]
     Corrupted,
-    /// It is what the node has, but not what an executable with this key wrote: another installation or version did, or
-    /// somebody else.
+    /// It is what the node has, but not what an executable with this key wrote: another installation, another version or
+    /// another program did.
     #[error("artifact: {0}; a node that is started again has all codes prepared again")]
     Foreign(&'static str),
 }
@@ -110,12 +98,7 @@ impl NodeArtifact {
     /// # Errors
     /// The parameters cannot be encoded.
     pub fn encode(&self, key: &ArtifactKey) -> Result<Vec<u8>, String> {
-        let header = Header {
-            code: self.code_hash,
-            code_bomb_limit: self.code_bomb_limit,
-            executor_params: self.executor_params.clone(),
-        };
-        let header = rmp_serde::to_vec_named(&header).map_err(|e| format!("header of the artifact: {e}"))?;
+        let header = rmp_serde::to_vec_named(&self.call).map_err(|e| format!("header of the artifact: {e}"))?;
         let mut file = Vec::with_capacity(MAGIC.len() + 36 + header.len() + self.code.len());
         file.extend(MAGIC);
         file.extend([0; 32]);
@@ -157,10 +140,9 @@ impl NodeArtifact {
         let (len, rest) = rest.split_first_chunk().ok_or(Foreign("it has no header"))?;
         let len = u32::from_le_bytes(*len) as usize;
         let header = rest.get(..len).filter(|_| len <= MAX_HEADER).ok_or(Foreign("it has no whole header"))?;
-        let Header { code, code_bomb_limit, executor_params } =
-            rmp_serde::from_slice(header).map_err(|_| Foreign("its header does not decode"))?;
-        let bytes = file.slice(file.len() - rest.len() + len..);
-        Ok(Self { code_hash: code, code: bytes, code_bomb_limit, executor_params })
+        let call = rmp_serde::from_slice(header).map_err(|_| Foreign("its header does not decode"))?;
+        let code = file.slice(file.len() - rest.len() + len..);
+        Ok(Self { call, code })
     }
 }
 
@@ -172,16 +154,15 @@ pub fn checksum_of(file: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvf_shared::params::ExecutorParam;
+    use pvf_shared::{
+        ids::CodeHash,
+        params::{ExecutorParam, ExecutorParams},
+    };
 
     fn artifact() -> NodeArtifact {
         let code = Bytes::from_static(b"\0asm\x01\0\0\0");
-        NodeArtifact {
-            code_hash: CodeHash::of(&code),
-            code,
-            code_bomb_limit: 1 << 20,
-            executor_params: ExecutorParams(vec![ExecutorParam::StackLogicalMax(2048)]),
-        }
+        let executor_params = ExecutorParams(vec![ExecutorParam::StackLogicalMax(2048)]);
+        NodeArtifact { call: CodeCall { hash: CodeHash::of(&code), bomb_limit: 1 << 20, executor_params }, code }
     }
 
     fn read(content: &[u8], checksum: &[u8; 32], key: &ArtifactKey) -> Result<NodeArtifact, ArtifactError> {
@@ -199,7 +180,7 @@ mod tests {
             let mut changed = file.clone();
             changed[at] ^= 1;
             assert!(matches!(read(&changed, &checksum_of(&file), &key), Err(ArtifactError::Corrupted)), "{at}");
-            // Whoever changes both the file and the checksum is found out by the key.
+            // A change of both the file and the checksum is found out by the key.
             assert!(matches!(read(&changed, &checksum_of(&changed), &key), Err(ArtifactError::Foreign(_))), "{at}");
             let cut = &file[..at];
             assert!(matches!(read(cut, &checksum_of(cut), &key), Err(ArtifactError::Foreign(_))), "{at}");

@@ -88,7 +88,7 @@ impl ExecuteCall {
             block_data_form: BlockDataForm::MaybeCompressed,
         };
         let Purpose { kind, timeout } = Purpose::of(request.timeout, &executor_params);
-        let code = CodeCall { hash: artifact.code_hash, bomb_limit: artifact.code_bomb_limit, executor_params };
+        let code = CodeCall { executor_params, ..artifact.call.clone() };
         let call = Self {
             code,
             candidate,
@@ -177,12 +177,8 @@ mod tests {
     #[test]
     fn only_version_3_has_the_extension() {
         let code = Bytes::from_static(b"code");
-        let artifact = NodeArtifact {
-            code_hash: CodeHash::of(&code),
-            code,
-            code_bomb_limit: 5,
-            executor_params: ExecutorParams::default(),
-        };
+        let call = CodeCall { hash: CodeHash::of(&code), bomb_limit: 5, executor_params: ExecutorParams::default() };
+        let artifact = NodeArtifact { call, code };
         let v3 = ValidationParamsExtension::V3 { relay_parent: [3; 32], scheduling_parent: [4; 32] };
         for (version, extension) in [
             (DescriptorVersion::V1, None),
@@ -193,7 +189,7 @@ mod tests {
             let (call, block_data) = ExecuteCall::new(request(version), &artifact, ExecutorParams::default());
             assert_eq!(call.candidate.extension, extension);
             assert_eq!(block_data, &b"block"[..]);
-            assert_eq!((call.code.hash, call.code.bomb_limit), (artifact.code_hash, 5));
+            assert_eq!((call.code.hash, call.code.bomb_limit), (artifact.call.hash, 5));
         }
     }
 }

@@ -29,6 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The shortest wait that a request may ask for.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
+/// How long the question for the security of the fleet may take.
+const SECURITY_WITHIN: Duration = Duration::from_secs(10);
 /// The pause before another attempt to connect.
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// The pause before a preparation that nothing has decided is asked for again: the first, and the longest.
@@ -114,7 +116,8 @@ impl Fleet {
     }
 
     /// The fleet of this client, which uses this bus.
-    pub fn of(client: ValidationHost, bus: SharedBus) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of(client: ValidationHost, bus: SharedBus) -> Self {
         Self::once(Connected { client, bus })
     }
 
@@ -152,9 +155,9 @@ impl Fleet {
     ///
     /// # Errors
     /// No coordinator answers in time, or the fleet has no execute worker.
-    pub async fn security(&self, within: Duration) -> Result<FleetSecurity, String> {
-        let status = timeout(within, async { self.client().await.status().await }).await;
-        let status = status.map_err(|_| format!("no coordinator answers within {} s", within.as_secs()))?;
+    pub async fn security(&self) -> Result<FleetSecurity, String> {
+        let status = timeout(SECURITY_WITHIN, async { self.client().await.status().await }).await;
+        let status = status.map_err(|_| format!("no coordinator answers within {} s", SECURITY_WITHIN.as_secs()))?;
         FleetSecurity::of(&status.map_err(|e| e.to_string())?)
     }
 

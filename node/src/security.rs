@@ -32,7 +32,7 @@ impl Probe {
     }
 
     /// The mechanisms of a worker's sandbox that the question is about, by their names in a worker's status.
-    fn mechanisms(self) -> &'static [&'static str] {
+    pub fn mechanisms(self) -> &'static [&'static str] {
         match self {
             Self::Landlock => &["landlock"],
             Self::Seccomp => &["seccomp"],
@@ -82,13 +82,16 @@ impl FleetSecurity {
     /// # Errors
     /// What is missing, and where.
     pub fn answer(&self, probe: Probe) -> Result<(), String> {
-        let missing: Vec<_> = self
+        let missing = self
             .sandboxes
             .missing
             .iter()
             .filter(|entry| probe.mechanisms().contains(&entry.mechanism.as_str()))
-            .map(|MissingMechanism { mechanism, host }| format!("{mechanism} is missing on {host}"))
-            .collect();
+            .map(|MissingMechanism { mechanism, host }| format!("{mechanism} is missing on {host}"));
+        // No mechanism stands for the whole sandbox. Seccomp is the one that a node in secure mode never does without.
+        let incomplete = (probe == Probe::Seccomp && !self.insecure().is_empty())
+            .then(|| format!("the sandbox is not complete on {}", self.insecure().join(", ")));
+        let missing: Vec<_> = missing.into_iter().chain(incomplete).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("a worker of the fleet: {}", missing.join(", "))) }
     }
 
@@ -101,7 +104,7 @@ impl FleetSecurity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvf_shared::ids::FencingToken;
+    use pvf_testkit::fixtures::fleet_status;
 
     fn security(missing: &[&str]) -> FleetSecurity {
         let missing =
@@ -110,28 +113,7 @@ mod tests {
     }
 
     fn status(execute: u64, sandboxes: Option<SandboxSummary>) -> FleetStatus {
-        FleetStatus {
-            token: FencingToken(1),
-            version: "0.0.9".into(),
-            workers: vec![],
-            prepare: (1, 1).into(),
-            execute: (execute, execute).into(),
-            requests: 0,
-            request_bytes: 0,
-            clients: 0,
-            prepare_queue: [0; 3],
-            execute_queue: [0; 4],
-            artifacts: 0,
-            artifact_bytes: 0,
-            prepared: 0,
-            executed: 0,
-            coalesced: 0,
-            overloaded: 0,
-            inconsistencies: 0,
-            not_compiled_for: vec![],
-            trusted_keys: vec![],
-            sandboxes,
-        }
+        FleetStatus { prepare: (1, 1).into(), execute: (execute, execute).into(), sandboxes, ..fleet_status() }
     }
 
     #[test]
@@ -142,7 +124,7 @@ mod tests {
         assert!(
             FleetSecurity::of(&status(0, Some(SandboxSummary::default()))).unwrap_err().contains("no execute worker")
         );
-        assert!(FleetSecurity::of(&status(1, None)).unwrap_err().contains("0.0.9"));
+        assert!(FleetSecurity::of(&status(1, None)).unwrap_err().contains("version test"));
     }
 
     #[test]
@@ -150,6 +132,9 @@ mod tests {
         for probe in Probe::ALL {
             assert_eq!(security(&[]).answer(probe), Ok(()));
             assert_eq!(security(&["limits", "something new"]).answer(probe), Ok(()));
+            let insecure = SandboxSummary { missing: vec![], insecure: vec!["machine".into()] };
+            let incomplete = FleetSecurity { sandboxes: insecure, workers: 1 };
+            assert_eq!(incomplete.answer(probe).is_err(), probe == Probe::Seccomp);
             for mechanism in probe.mechanisms() {
                 let error = security(&[mechanism]).answer(probe).unwrap_err();
                 assert!(error.contains(mechanism) && error.contains("machine"), "{error}");

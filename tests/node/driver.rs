@@ -111,7 +111,7 @@ impl Driver {
                     let _ = sender.send(answer);
                 }
             }
-            // Whoever waits learns that there is no answer.
+            // Requests that wait learn that there is no answer.
             of_task.lock().unwrap_or_else(PoisonError::into_inner).clear();
         });
         let files = tempfile::tempdir().map_err(|e| e.to_string())?;

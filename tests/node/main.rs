@@ -15,7 +15,7 @@ use pvf_tests::{
     bench::{FLEET, Need, UNUSABLE, has_all, positive},
     fleet::{Fleet, FleetConfig},
     node::Workers,
-    real::Folder,
+    real::{Folder, cache_folder},
     slow_link::SlowLink,
 };
 use serde_json::json;
@@ -126,9 +126,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<Vec<Table>, String> {
-    let cache = std::env::var_os("PVF_CACHE").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/pvf-fleet")));
-    let host = args.host.clone().or_else(|| Some(cache?.join("real-node-target/debug")));
+    let host = args.host.clone().or_else(|| Some(cache_folder()?.join("real-node-target/debug")));
     let host = host.ok_or("--host: HOME is not set, so there is no default")?;
     let runs = |part| args.parts.is_empty() || args.parts.contains(&part);
     let blocks = if runs(Part::Real) || runs(Part::Latency) {

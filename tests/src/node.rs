@@ -4,6 +4,7 @@ use crate::processes::{Process, binary};
 use parity_scale_codec::{Decode, Encode};
 use pvf_node::{
     artifact::{ArtifactKey, NodeArtifact, checksum_of},
+    calls::CodeCall,
     config::FILE_NAME,
     protocol::{
         DescriptorVersion, ExecuteAnswer, ExecuteRequest, Handshake, PrepareAnswer, PrepareJobKind, PrepareRequest,
@@ -165,12 +166,9 @@ impl Artifact {
     /// What a prepare worker of this folder would write.
     pub fn of_code(workers: &Workers, code: &'static [u8]) -> Self {
         let key = ArtifactKey::read(&workers.path("pvf-node.key")).unwrap();
-        let artifact = NodeArtifact {
-            code_hash: CodeHash::of(code),
-            code: Bytes::from_static(code),
-            code_bomb_limit: 30 << 20,
-            executor_params: ExecutorParams::default(),
-        };
+        let executor_params = ExecutorParams::default();
+        let call = CodeCall { hash: CodeHash::of(code), bomb_limit: 30 << 20, executor_params };
+        let artifact = NodeArtifact { call, code: Bytes::from_static(code) };
         let content = artifact.encode(&key).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("artifact");

@@ -101,9 +101,7 @@ impl Folder {
 
     /// The folder that `tests/real-parachain/run` writes by default.
     pub fn default_path() -> PathBuf {
-        let var = |name| std::env::var_os(name).map(PathBuf::from);
-        let cache = var("PVF_CACHE").or_else(|| Some(var("HOME")?.join(".cache/pvf-fleet")));
-        cache.unwrap_or_default().join("real-parachain")
+        cache_folder().unwrap_or_default().join("real-parachain")
     }
 
     /// The parachain's runtime.
@@ -164,6 +162,12 @@ impl Folder {
         };
         Ok(ExecuteRequest::new(ExecuteKind::Backing, context, block_data))
     }
+}
+
+/// Where the opt-in recipes put what they build; `None` without a home folder.
+pub fn cache_folder() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).map(PathBuf::from);
+    var("PVF_CACHE").or_else(|| Some(var("HOME")?.join(".cache/pvf-fleet")))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

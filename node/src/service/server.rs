@@ -28,8 +28,6 @@ use tokio::{
 
 /// Worker executables that are served at the same time. A node has a few for each core.
 const MAX_CALLERS: usize = 512;
-/// How long a question for the security of the fleet may take.
-const SECURITY_WITHIN: Duration = Duration::from_secs(5);
 /// Who may connect: the user of the service and its group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -154,7 +152,7 @@ impl Server {
                     write(to, &FromService::Prepared, &answer.encode()).await?;
                 }
                 ToService::Security => {
-                    let security = self.fleet.security(SECURITY_WITHIN).await;
+                    let security = self.fleet.security().await;
                     write(to, &FromService::Security(security), &[]).await?;
                 }
                 ToService::Code => return Err(unexpected("a code that was not asked for")),

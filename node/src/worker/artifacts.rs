@@ -62,7 +62,7 @@ impl Artifacts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::checksum_of;
+    use crate::{artifact::checksum_of, calls::CodeCall};
     use pvf_shared::{Bytes, ids::CodeHash, params::ExecutorParams};
 
     #[test]
@@ -72,12 +72,9 @@ mod tests {
         let artifacts = Artifacts::new(folder.path(), key.clone());
         let write = |code: &'static [u8]| {
             let code = Bytes::from_static(code);
-            let artifact = NodeArtifact {
-                code_hash: CodeHash::of(&code),
-                code,
-                code_bomb_limit: 1,
-                executor_params: ExecutorParams::default(),
-            };
+            let executor_params = ExecutorParams::default();
+            let call = CodeCall { hash: CodeHash::of(&code), bomb_limit: 1, executor_params };
+            let artifact = NodeArtifact { call, code };
             let content = artifact.encode(&key).unwrap();
             // As the node does it: another file under the same name.
             std::fs::write(folder.path().join("new"), &content).unwrap();

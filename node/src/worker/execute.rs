@@ -89,7 +89,7 @@ impl Worker {
                 return Err(WorkerError::internal(error));
             }
         };
-        if artifact.executor_params.prep_hash() != params.prep_hash() {
+        if artifact.call.executor_params.prep_hash() != params.prep_hash() {
             return Err(WorkerError::internal("the artifact was prepared with other executor parameters"));
         }
         let (call, block_data): (_, Bytes) = ExecuteCall::new(request, &artifact, params);

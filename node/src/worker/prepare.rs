@@ -95,12 +95,7 @@ impl Worker {
         let prepared = self.route.prepare(call.clone(), &code, deadline).await?;
         // It is shown only: an error of the decompressor is no reason to have no artifact.
         let code_len = counted.await.unwrap_or(0);
-        let artifact = NodeArtifact {
-            code_hash: call.code.hash,
-            code,
-            code_bomb_limit: call.code.bomb_limit,
-            executor_params: call.code.executor_params,
-        };
+        let artifact = NodeArtifact { call: call.code, code };
         Ok(Done { prepared: Prepared { code_len, ..prepared }, artifact })
     }
 

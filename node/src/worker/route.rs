@@ -18,8 +18,6 @@ use tokio::time::{Instant, sleep};
 
 /// The pause before another attempt where there is no way.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a question for the security of the fleet may take.
-const SECURITY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The times of an execution.
 #[derive(Debug, Clone, Copy)]
@@ -190,7 +188,7 @@ impl Route {
     pub(super) async fn security(&self) -> Result<FleetSecurity, String> {
         let mut ways = self.ways.lock().await;
         match self.open(&mut ways).await? {
-            Way::Direct(fleet) => fleet.security(SECURITY_WITHIN).await,
+            Way::Direct(fleet) => fleet.security().await,
             Way::Service(service) => {
                 let Some(mut caller) = service.take() else { return Err("the node service is gone".into()) };
                 let security = caller.security().await.map_err(|lost| lost.to_string())?;

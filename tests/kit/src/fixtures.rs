@@ -7,13 +7,13 @@ use pvf_proto::{
     candidate::{BlockDataForm, CandidateContext},
     host::HostIdentity,
     identity::{ClientId, UserName, WorkerId},
-    ids::{ArtifactId, CodeHash, EngineId, RequestId, StorageRoot},
+    ids::{ArtifactId, CodeHash, EngineId, FencingToken, RequestId, StorageRoot},
     job::{ExecuteJob, PrepareJob},
     keys::KeyFingerprint,
     params::{ExecutorParams, PvfExecKind, PvfPrepKind},
     priority::ExecuteKind,
     units::{DEFAULT_CODE_BOMB_LIMIT, POV_BOMB_LIMIT},
-    wire::{ExecuteSubmission, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
+    wire::{ExecuteSubmission, FleetStatus, SPEAKS, SecurityStatus, Submission, Work, WorkerHello, WorkerKind},
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -72,6 +72,32 @@ pub fn hello() -> WorkerHello {
         signs_with: Some(KeyFingerprint::Unsigned),
         trusts: vec![KeyFingerprint::Unsigned],
         held: vec![],
+    }
+}
+
+/// The state of a fleet without workers and without work, of which the sandboxes are not known.
+pub fn fleet_status() -> FleetStatus {
+    FleetStatus {
+        token: FencingToken(1),
+        version: "test".into(),
+        workers: vec![],
+        prepare: (0, 0).into(),
+        execute: (0, 0).into(),
+        requests: 0,
+        request_bytes: 0,
+        clients: 0,
+        prepare_queue: [0; 3],
+        execute_queue: [0; 4],
+        artifacts: 0,
+        artifact_bytes: 0,
+        prepared: 0,
+        executed: 0,
+        coalesced: 0,
+        overloaded: 0,
+        inconsistencies: 0,
+        not_compiled_for: vec![],
+        trusted_keys: vec![],
+        sandboxes: None,
     }
 }
 

@@ -108,9 +108,10 @@ fn unknown(name: &str, host: Option<&str>) -> Failure {
 mod tests {
     use super::*;
     use pvf_shared::{
-        ids::{EngineId, FencingToken},
+        ids::EngineId,
         wire::{Capacity, SecurityStatus, WorkerKind},
     };
+    use pvf_testkit::fixtures::fleet_status;
 
     fn worker(id: &str, host: &str) -> WorkerStatus {
         let id: WorkerId = format!("{id}{}", "0".repeat(32 - id.rsplit('.').next().unwrap().len())).parse().unwrap();
@@ -132,28 +133,8 @@ mod tests {
 
     fn status(workers: Vec<WorkerStatus>) -> FleetStatus {
         let of = |kind| (workers.iter().filter(|worker| worker.kind == kind).count() as u64, 0);
-        FleetStatus {
-            token: FencingToken(1),
-            version: "v".into(),
-            prepare: of(WorkerKind::Prepare).into(),
-            execute: of(WorkerKind::Execute).into(),
-            workers,
-            requests: 0,
-            request_bytes: 0,
-            clients: 0,
-            prepare_queue: [0; 3],
-            execute_queue: [0; 4],
-            artifacts: 0,
-            artifact_bytes: 0,
-            prepared: 0,
-            executed: 0,
-            coalesced: 0,
-            overloaded: 0,
-            inconsistencies: 0,
-            not_compiled_for: vec![],
-            trusted_keys: vec![],
-            sandboxes: None,
-        }
+        let (prepare, execute) = (of(WorkerKind::Prepare).into(), of(WorkerKind::Execute).into());
+        FleetStatus { prepare, execute, workers, ..fleet_status() }
     }
 
     fn fleet() -> FleetStatus {

@@ -7,10 +7,6 @@ use pvf_node::{
     security::{FleetSecurity, Probe},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
-
-/// How long the fleet may take to answer.
-const WITHIN: Duration = Duration::from_secs(10);
 
 /// What the fleet answers to a node's questions.
 pub(super) struct Checked(FleetSecurity);
@@ -19,7 +15,7 @@ pub(super) struct Checked(FleetSecurity);
 pub(super) async fn check(config: &Config) -> Result<Checked, Failure> {
     let bus = config.connection().map_err(Failure::Input)?;
     let fleet = Fleet::connect(&bus, &config.fleet.name).await?;
-    let security = fleet.security(WITHIN).await;
+    let security = fleet.security().await;
     security.map(Checked).map_err(|why| Failure::no_result(&format!("fleet {}", config.fleet.name), why))
 }
 

@@ -47,7 +47,8 @@ pub(super) async fn install(global: &Global, args: &Install) -> Result<Exit, Fai
     let worker = worker_executable(args)?;
     let folder = Folder { dir: &dir, user: args.user.as_deref() };
     folder.refuse_foreign()?;
-    if args.user.is_none() && rustix::process::geteuid().is_root() {
+    // An installation that is there keeps its owner.
+    if args.user.is_none() && rustix::process::geteuid().is_root() && !dir.join(KEY_FILE).exists() {
         to_stderr("warning: the settings and the key are readable by root only: --user gives them to the node's user");
     }
     folder.make()?;
