@@ -25,7 +25,7 @@ pub mod store;
 pub mod telemetry;
 pub mod terms;
 #[cfg(any(feature = "nats", feature = "cloud-client"))]
-mod tls;
+pub mod tls;
 #[cfg(feature = "executable")]
 pub mod usage;
 

@@ -4,7 +4,7 @@
 ///
 /// Must be called before the first TLS client is made: without a selection, such a client panics if no implementation
 /// or more than one is compiled in, which any crate of an embedding program can cause.
-pub(crate) fn select_implementation() {
+pub fn select_implementation() {
     // An error means that one is selected.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod cli;
 mod exit_status;
+pub mod explanation;
 mod job;
 pub mod machine;
 pub mod metrics;

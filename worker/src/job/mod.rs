@@ -1,8 +1,9 @@
-//! What runs inside the processes that a worker starts: a preparation, a template, and a template's forks. Each
-//! preparation and each fork does one job, writes one reply and exits.
+//! What runs inside the processes that a worker starts: a preparation, a template, a template's forks, and a diagnostic
+//! run. All but the template do one job, write one reply and exit.
 
 mod allocator;
 pub(crate) mod execute;
+mod explain;
 mod failure;
 mod fork;
 mod guest_log;
@@ -20,7 +21,7 @@ pub use allocator::JobAllocator;
 use crate::sandbox::probe;
 use failure::Failure;
 use process::{begin, exit};
-use protocol::{PREPARE, TEMPLATE, name};
+use protocol::{EXPLAIN, PREPARE, TEMPLATE, name};
 use sp_wasm_interface::HostFunctions;
 use std::{fs::File, io::Write as _, os::fd::OwnedFd};
 
@@ -33,6 +34,7 @@ pub fn run_job_if_asked<H: HostFunctions>() {
     let result = match role.as_deref().and_then(|role| role.to_str()) {
         Some(PREPARE) => begin(name::PREPARE).and_then(|(request, to)| prepare::run::<H>(&request, to)),
         Some(TEMPLATE) => begin(name::TEMPLATE).and_then(|(setup, to)| template::run::<H>(&setup, to)),
+        Some(EXPLAIN) => begin(name::EXPLAIN).and_then(|(request, to)| explain::run::<H>(&request, to)),
         Some(probe::PROBE) => begin(name::PROBE).and_then(|(request, to)| answer_probe(&request, to)),
         _ => return,
     };

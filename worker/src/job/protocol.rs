@@ -1,6 +1,7 @@
 //! Messages between a worker and its job processes. Private to one build: both ends run the same executable.
 //!
 //! * A **preparation** is a process of its own. Its request is its stdin (a memory file), its reply its stdout.
+//! * A **diagnostic run** is like a preparation, with a reply of its own ([`ExplainReply`]) and nothing around it.
 //! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout. The first packet brings
 //!   the descriptor of its artifact, which it maps once it is sandboxed. It reports whether it is ready, forks on
 //!   [`TemplateCommand::Fork`] (two descriptors for the fork come along), and reaps a fork after the worker has seen
@@ -13,7 +14,12 @@
 //! A reply is a length of four bytes, little endian, the reply, and for a preparation the artifact behind it. A length
 //! of 0 means a valid candidate: a second length, the two numbers of [`Claims`] and the result follow.
 
-use crate::{exit_status::ExitStatus, sandbox::Plan, wasm::CpuBaseline};
+use crate::{
+    exit_status::ExitStatus,
+    explanation::{Explanation, LogLevel},
+    sandbox::Plan,
+    wasm::CpuBaseline,
+};
 use pvf_shared::{
     Bytes,
     params::ExecutorParams,
@@ -24,6 +30,8 @@ use serde::{Deserialize, Serialize};
 
 /// First argument of a preparation's process.
 pub(crate) const PREPARE: &str = "__pvf-prepare";
+/// First argument of a diagnostic run.
+pub(crate) const EXPLAIN: &str = "__pvf-explain";
 /// First argument of a template.
 pub(crate) const TEMPLATE: &str = "__pvf-template";
 /// Maximum size of a reply without the artifact or the result, bytes.
@@ -43,6 +51,8 @@ pub(crate) mod name {
     pub(crate) const PROBE: &std::ffi::CStr = c"pvf-probe";
     /// A preparation.
     pub(crate) const PREPARE: &std::ffi::CStr = c"pvf-prepare";
+    /// A diagnostic run.
+    pub(crate) const EXPLAIN: &std::ffi::CStr = c"pvf-explain";
     /// A template.
     pub(crate) const TEMPLATE: &std::ffi::CStr = c"pvf-template";
     /// A fork that waits for a job.
@@ -72,6 +82,44 @@ pub(crate) struct PrepareRequest {
     pub(crate) precheck: bool,
     /// Number of compiler threads.
     pub(crate) threads: u32,
+}
+
+/// Request of a diagnostic run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ExplainRequest {
+    /// Sandbox mechanisms to apply before the process looks at the code.
+    pub(crate) sandbox: Plan,
+    /// CPU features that compiled code may use.
+    pub(crate) baseline: CpuBaseline,
+    /// CPU time after which the kernel ends the process in any case, seconds.
+    pub(crate) cpu_seconds: u64,
+    /// Executor parameters.
+    pub(crate) params: ExecutorParams,
+    /// Validation code as submitted.
+    pub(crate) code: Bytes,
+    /// Maximum size of the decompressed code, bytes.
+    pub(crate) bomb_limit: u32,
+    /// Number of compiler threads.
+    pub(crate) threads: u32,
+    /// The guest's parameters before and after the block data.
+    pub(crate) around_block_data: [Bytes; 2],
+    /// Block data.
+    pub(crate) block_data: Bytes,
+    /// Maximum size of the decompressed PoV, bytes; `None` if the block data is not compressed.
+    pub(crate) pov_bomb_limit: Option<u32>,
+    /// Which messages of the guest are recorded.
+    pub(crate) log_level: LogLevel,
+}
+
+/// Reply of a diagnostic run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum ExplainReply {
+    /// The code cannot be prepared.
+    NotPrepared(PrepareError),
+    /// The guest could not be called.
+    NoCall(String),
+    /// The guest was called.
+    Called(Box<Explanation>),
 }
 
 /// Setup of a template.

@@ -62,6 +62,16 @@ impl Limits {
         Self { address_space: address_space().saturating_add(beyond), descriptors: DESCRIPTORS }
     }
 
+    /// Limits of a diagnostic run, which compiles like a preparation, and then executes like a fork of a template.
+    pub(crate) fn explanation(params: &ExecutorParams, threads: u32) -> Self {
+        let guest = u64::from(params.memory_page_limit()).saturating_mul(64 * 1024).saturating_mul(FACTOR);
+        let beyond = preparation_address_space(params, threads)
+            .saturating_add(LINKED)
+            .saturating_add(guest)
+            .saturating_add(params.stack_native_max().into());
+        Self { address_space: address_space().saturating_add(beyond), descriptors: 0 }
+    }
+
     /// Limits of the probe: those of a job, except that it can still open the descriptors that it tries others with.
     pub(super) fn probe() -> Self {
         Self { address_space: address_space().saturating_add(SLACK), descriptors: DESCRIPTORS }

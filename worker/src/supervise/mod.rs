@@ -6,8 +6,8 @@
 //! reaped when its future is dropped, at any await point.
 //!
 //! * `runner` is the interface of this module: preparations and executions; `self_test` runs one of each.
-//! * `preparation`, `template` and `forks` are the three kinds of processes; `process`, `launch` and `process_handle`
-//!   are what they have in common.
+//! * `preparation`, `template`, `forks` and `explain` are the kinds of processes; `process`, `launch` and
+//!   `process_handle` are what they have in common.
 //! * `artifact_file` verifies what a template is given to map; `block_data` has the file that a job maps.
 //! * `watch` enforces time limits; `job_memory` has the memory cgroup of a job.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
@@ -16,6 +16,7 @@
 mod artifact_file;
 mod block_data;
 mod core_pins;
+mod explain;
 mod finished;
 mod forks;
 mod job_memory;
@@ -39,6 +40,7 @@ mod watch;
 
 pub use artifact_file::ArtifactFile;
 pub use block_data::{BlockData, BlockDataFile, BlockDataWriter};
+pub use explain::{ExplainJob, Explained};
 pub use outcome::Prepared;
 pub use runner::{JobRunner, probe_sandbox, probe_sandbox_up_to, start_spawner};
 pub use slot_grant::{JobProgress, SlotGrant, StartSignal};

@@ -117,6 +117,21 @@ fn machine(why: &str) -> InternalError {
     InternalError::Kernel(clean_reason(why))
 }
 
+/// The reply of a diagnostic run, or how its process ended without one.
+pub(super) fn reply_or_end(process: &FinishedProcess, cpu_limit: Duration) -> Result<Bytes, String> {
+    match process_end(process, cpu_limit) {
+        ProcessEnd::Replied(bytes) => Ok(bytes),
+        ProcessEnd::TimedOut { limit_ms } => {
+            Err(format!("the diagnostic run took more than {limit_ms} ms of CPU time"))
+        }
+        ProcessEnd::Starved(why) => Err(why),
+        ProcessEnd::OutOfMemory => Err(OUT_OF_MEMORY.into()),
+        ProcessEnd::Killed(how) => Err(format!("the diagnostic run was killed: {how}")),
+        ProcessEnd::Exit(code) => Err(exit_text(code, &process.stderr)),
+        ProcessEnd::ReplyTooLarge => Err("the reply of the diagnostic run is larger than any reply can be".into()),
+    }
+}
+
 /// Outcome of an execution that got no process.
 pub(super) fn no_process(error: ForkError) -> ExecuteOutcome {
     match error {

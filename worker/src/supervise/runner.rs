@@ -120,6 +120,16 @@ impl JobRunner {
         self.rebuilt(settings, slots)
     }
 
+    /// The executable of job processes.
+    pub(super) fn exe(&self) -> &Path {
+        &self.settings.exe
+    }
+
+    /// Memory cgroups for jobs.
+    pub(super) fn cgroups(&self) -> Option<&Arc<JobCgroups>> {
+        self.cgroups.as_ref()
+    }
+
     /// CPU features that compiled code may use.
     pub(super) fn baseline(&self) -> CpuBaseline {
         self.settings.baseline

@@ -54,10 +54,30 @@ pub fn prepare(
 /// # Errors
 /// [`PrepareError::Preparation`] if the stack limiter or the conversion rejects the module.
 pub fn instrument(module: Module, params: &ExecutorParams, threads: u32) -> Result<Vec<u8>, PrepareError> {
-    let module = wasm_instrument::inject_stack_limiter(module, params.stack_logical_max())
-        .map_err(|e| preparation(format!("stack limiter: {e}")))?;
-    let module = own_memory(module)?;
+    module_codec::encode(own_memory(limit_stack(module, params)?)?, threads).map_err(preparation)
+}
+
+/// Name under which [`instrument_to_watch`] exports the height of the logical stack.
+pub(super) const STACK_HEIGHT: &str = "__pvf_stack_height";
+
+/// As [`instrument`], for a call that is watched: the global that holds the height of the logical stack is exported.
+pub(super) fn instrument_to_watch(
+    module: Module,
+    params: &ExecutorParams,
+    threads: u32,
+) -> Result<Vec<u8>, PrepareError> {
+    let mut module = own_memory(limit_stack(module, params)?)?;
+    // The limiter appends its global. A module that imports globals is not linked, so this is its index.
+    let height = module.global_section().map_or(0, |globals| globals.entries().len()).saturating_sub(1) as u32;
+    if let Some(exports) = module.export_section_mut() {
+        exports.entries_mut().push(ExportEntry::new(STACK_HEIGHT.into(), Internal::Global(height)));
+    }
     module_codec::encode(module, threads).map_err(preparation)
+}
+
+fn limit_stack(module: Module, params: &ExecutorParams) -> Result<Module, PrepareError> {
+    wasm_instrument::inject_stack_limiter(module, params.stack_logical_max())
+        .map_err(|e| preparation(format!("stack limiter: {e}")))
 }
 
 /// Compiles instrumented code.

@@ -152,6 +152,20 @@ pub(crate) fn engine(params: &ExecutorParams, baseline: CpuBaseline, threads: u3
     Engine::new(&config)
 }
 
+/// As [`engine`], for a call that is watched in the process that compiles: with frames whatever the limit of the stack,
+/// and without memory files, which the sandbox of that process does not allow.
+pub(super) fn engine_to_watch(
+    params: &ExecutorParams,
+    baseline: CpuBaseline,
+    threads: u32,
+) -> wasmtime::Result<Engine> {
+    let mut config = config(params, baseline)?;
+    config.parallel_compilation(threads > 1);
+    config.wasm_backtrace(true);
+    config.memory_init_cow(false);
+    Engine::new(&config)
+}
+
 /// The engines that a machine of this baseline can compile for: its own, and those of lower baselines.
 pub fn engines_up_to(baseline: CpuBaseline) -> Result<Vec<(EngineId, CpuBaseline)>, String> {
     #[cfg(target_arch = "x86_64")]

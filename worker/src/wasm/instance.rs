@@ -8,7 +8,8 @@ use super::{
     config::{CpuBaseline, engine},
     externalities::ValidationExternalities,
     guest_limits::{GuestLimits, os_error},
-    host_functions::{GuestMemory, PvfHostFunctions, Registry, Rfc163HostFunctions, State},
+    host_functions::{GuestMemory, State},
+    linking::linker,
 };
 use pvf_shared::{params::ExecutorParams, record::Backtrace, store::seal::Compiled, verdict::clean_reason};
 use sc_allocator::FreeingBumpHeapAllocator;
@@ -16,12 +17,11 @@ use sp_externalities::set_and_run_with_externalities;
 use sp_wasm_interface::HostFunctions;
 use std::{
     any::Any,
-    collections::HashMap,
     fs::File,
     mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
 };
-use wasmtime::{Engine, ExternType, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc, Val};
+use wasmtime::{Engine, Instance, InstancePre, Memory, Module, Store, TypedFunc};
 
 const PAGE: usize = 64 * 1024;
 
@@ -39,7 +39,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    fn construction(why: impl std::fmt::Display) -> Self {
+    pub(super) fn construction(why: impl std::fmt::Display) -> Self {
         Self::Construction(clean_reason(&why.to_string()))
     }
 
@@ -48,7 +48,7 @@ impl CallError {
     }
 
     /// A failure before the call.
-    fn before_call(what: &str, error: &wasmtime::Error) -> Self {
+    pub(super) fn before_call(what: &str, error: &wasmtime::Error) -> Self {
         let why = format!("{what}: {}", text_without_frames(error));
         if os_error(error).is_some() { Self::Machine(clean_reason(&why)) } else { Self::construction(why) }
     }
@@ -88,7 +88,7 @@ pub struct Ready {
 }
 
 /// The exports of an instance that a call uses.
-struct Exports {
+pub(super) struct Exports {
     memory: Memory,
     heap_base: u32,
     entry: TypedFunc<(i32, i32), i64>,
@@ -159,42 +159,9 @@ impl Runtime {
         params: &ExecutorParams,
         has_start: bool,
     ) -> Result<Self, CallError> {
-        let mut wanted = HashMap::new();
-        for import in module.imports() {
-            let (from, name) = (import.module(), import.name());
-            if from != "env" {
-                return Err(CallError::construction(format!(
-                    "import {from}.{name}: only module env can be imported from"
-                )));
-            }
-            match import.ty() {
-                ExternType::Func(ty) => wanted.insert(name.to_owned(), ty),
-                _ => {
-                    return Err(CallError::construction(format!(
-                        "import {from}.{name}: only functions can be imported"
-                    )));
-                }
-            };
-        }
-        let mut linker = Linker::new(&engine);
-        let mut registry = Registry { linker: &mut linker, wanted };
-        let mut add = || {
-            registry.add::<PvfHostFunctions>()?;
-            if params.ecc_rfc163() {
-                registry.add::<Rfc163HostFunctions>()?;
-            }
-            registry.add::<H>()
-        };
-        add().map_err(|e| CallError::construction(format!("{e:#}")))?;
-        let missing = registry.wanted;
-        for (name, ty) in missing {
-            let why = format!("call to a missing function env:{name}");
-            let stub =
-                move |_: wasmtime::Caller<'_, State>, _: &[Val], _: &mut [Val]| Err(wasmtime::Error::msg(why.clone()));
-            linker.func_new("env", &name, ty, stub).map_err(|e| CallError::construction(format!("{e:#}")))?;
-        }
+        let linker = linker::<H>(&engine, module, params)?;
         let linked = linker.instantiate_pre(module).map_err(|e| CallError::construction(format!("{e:#}")))?;
-        Ok(Self { engine, linked, memory_limit: params.memory_page_limit() as usize * PAGE, has_start })
+        Ok(Self { engine, linked, memory_limit: memory_limit(params), has_start })
     }
 
     /// Calls `validate_block` in a fresh instance. Must run on a thread whose stack is larger than the native stack
@@ -233,12 +200,7 @@ impl Runtime {
     fn instantiate(&self) -> Result<(Store<State>, Result<Exports, CallError>), CallError> {
         let instantiated = catch_unwind(AssertUnwindSafe(|| {
             retry_ebusy(|| {
-                let limits = GuestLimits::new(self.memory_limit);
-                let max_pages = (self.memory_limit / PAGE) as u32;
-                let backtrace = Backtrace::default();
-                let state = State { limits, max_pages, memory: None, allocator: None, panic_message: None, backtrace };
-                let mut store = Store::new(&self.engine, state);
-                store.limiter(|state| &mut state.limits);
+                let mut store = new_store(&self.engine, self.memory_limit);
                 let instance = self.linked.instantiate(&mut store)?;
                 Ok((store, instance))
             })
@@ -254,6 +216,22 @@ impl Runtime {
     }
 }
 
+/// Limit of a guest's memory, bytes.
+pub(super) fn memory_limit(params: &ExecutorParams) -> usize {
+    params.memory_page_limit() as usize * PAGE
+}
+
+/// The store of one instance, whose memory has at most so many bytes.
+pub(super) fn new_store(engine: &Engine, memory_limit: usize) -> Store<State> {
+    let limits = GuestLimits::new(memory_limit);
+    let max_pages = (memory_limit / PAGE) as u32;
+    let backtrace = Backtrace::default();
+    let state = State { limits, max_pages, memory: None, allocator: None, panic_message: None, backtrace };
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limits);
+    store
+}
+
 impl Ready {
     /// As [`Runtime::call`]. The instance is leaked, because the process exits after the call.
     pub fn call(self, params: &[&[u8]]) -> Call {
@@ -264,7 +242,7 @@ impl Ready {
 
 impl Exports {
     /// A missing or ill-typed export makes the candidate invalid once the guest is called.
-    fn of(store: &mut Store<State>, instance: &Instance) -> Result<Self, CallError> {
+    pub(super) fn of(store: &mut Store<State>, instance: &Instance) -> Result<Self, CallError> {
         let memory = instance
             .get_memory(&mut *store, "memory")
             .ok_or_else(|| CallError::invalid("memory is not exported under the name `memory`"))?;
@@ -274,7 +252,7 @@ impl Exports {
 }
 
 /// Calls the guest, and attributes a panic in a host function to it.
-fn guarded_call(store: &mut Store<State>, exports: Result<Exports, CallError>, params: &[&[u8]]) -> Call {
+pub(super) fn guarded_call(store: &mut Store<State>, exports: Result<Exports, CallError>, params: &[&[u8]]) -> Call {
     let exports = match exports {
         Ok(exports) => exports,
         Err(error) => return Call::failed(error),

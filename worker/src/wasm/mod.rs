@@ -10,9 +10,11 @@ mod guest_limits;
 mod hashed_bytes;
 mod host_functions;
 mod instance;
+mod linking;
 mod module_codec;
 mod runtime_version;
 mod start_section;
+mod watched;
 
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id, engines_up_to};
@@ -20,3 +22,5 @@ pub(crate) use host_functions::declare_extra;
 pub use host_functions::{host_functions, host_functions_version};
 pub use instance::{Call, CallError, ExecutionEngine, Ready, Runtime};
 pub use pvf_shared::store::seal::Compiled;
+pub use runtime_version::RuntimeVersion;
+pub(crate) use watched::{Watched, WatchedCall, function_names};

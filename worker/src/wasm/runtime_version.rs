@@ -22,8 +22,7 @@ impl ReadRuntimeVersion for EmbeddedVersion {
         let module: Module = elements::deserialize_buffer(&wasm).map_err(|e: elements::Error| e.to_string())?;
         let section = |name: &str| module.custom_sections().find(|s| s.name() == name).map(|s| s.payload());
         let version = section("runtime_version").ok_or("the runtime has no runtime_version section")?;
-        let apis = section("runtime_apis").map(decode_apis).transpose()?;
-        Version::read(version, apis).map(|v| v.encode())
+        RuntimeVersion::of_sections(version, section("runtime_apis")).map(|version| version.encode())
     }
 }
 
@@ -41,19 +40,36 @@ fn decode_apis(mut bytes: &[u8]) -> Result<Vec<Api>, String> {
 }
 
 /// A runtime's version in the latest layout.
-#[derive(Encode)]
-struct Version {
-    spec_name: String,
-    impl_name: String,
-    authoring_version: u32,
-    spec_version: u32,
-    impl_version: u32,
-    apis: Vec<Api>,
-    transaction_version: u32,
-    system_version: u8,
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
+pub struct RuntimeVersion {
+    /// Name of the runtime.
+    pub spec_name: String,
+    /// Name of the implementation.
+    pub impl_name: String,
+    /// Version of the authoring interface.
+    pub authoring_version: u32,
+    /// Version of the runtime; an upgrade raises it.
+    pub spec_version: u32,
+    /// Version of the implementation.
+    pub impl_version: u32,
+    /// Ids and versions of the runtime APIs.
+    pub apis: Vec<Api>,
+    /// Version of the extrinsics' encoding.
+    pub transaction_version: u32,
+    /// Version of the state and of the extrinsics' trie.
+    pub system_version: u8,
 }
 
-impl Version {
+impl RuntimeVersion {
+    /// The version in the custom sections `runtime_version` and `runtime_apis` of a runtime.
+    ///
+    /// # Errors
+    /// A section does not decode.
+    pub fn of_sections(version: &[u8], apis: Option<&[u8]>) -> Result<Self, String> {
+        let apis = apis.map(decode_apis).transpose()?;
+        Self::read(version, apis)
+    }
+
     /// Reads a version section. Older layouts lack the last fields: the transaction version exists since version 3 of
     /// the Core API, the system version since version 4.
     fn read(mut bytes: &[u8], apis: Option<Vec<Api>>) -> Result<Self, String> {

@@ -1,0 +1,142 @@
+//! Diagnostic runs: one candidate, executed in a process that compiles its code for this run and watches it. What it
+//! finds is for people; a verdict comes from [`JobRunner::execute`] only.
+
+use super::{
+    JobRunner,
+    finished::{FinishedProcess, Output},
+    job_memory::{JobMemory, MemoryUse},
+    memory_file::request_file,
+    outcome::reply_or_end,
+    pipes::{read_bounded, read_tail},
+    process::{Process, Start},
+    watch::{Limits, kernel_cpu_limit, watch},
+};
+use crate::{
+    explanation::{Explanation, LogLevel},
+    job::protocol::{EXPLAIN, ExplainReply, ExplainRequest},
+};
+use pvf_shared::{
+    Bytes,
+    candidate::{BlockDataForm, CandidateContext},
+    params::ExecutorParams,
+    verdict::clean_reason,
+};
+use std::{io::Result, time::Duration};
+use tokio::time::Instant;
+
+/// Largest reply, bytes.
+const MAX_REPLY: usize = 4 * 1024 * 1024;
+/// Stack of the first thread, bytes.
+const STACK: u64 = 8 << 20;
+
+/// What is to be explained.
+#[derive(Debug, Clone)]
+pub struct ExplainJob {
+    /// Executor parameters.
+    pub executor_params: ExecutorParams,
+    /// Validation code, compressed or not.
+    pub code: Bytes,
+    /// Limit of the decompressed code, bytes.
+    pub code_bomb_limit: u32,
+    /// The candidate without its block data.
+    pub context: CandidateContext,
+    /// The block data.
+    pub block_data: Bytes,
+    /// Limit of the decompressed PoV, bytes.
+    pub pov_bomb_limit: u32,
+    /// CPU time limit of the whole run: compiling and the call.
+    pub cpu_limit: Duration,
+    /// Which messages of the guest are recorded.
+    pub log_level: LogLevel,
+}
+
+/// What has become of a diagnostic run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Explained {
+    /// The guest was called.
+    Called(Box<Explanation>),
+    /// The code cannot be prepared, and why.
+    NotPrepared(String),
+    /// The guest was not called, or the run did not come to its end.
+    Ended {
+        /// Why.
+        why: String,
+        /// The end of what the run had logged, mostly the guest's words.
+        log: String,
+    },
+}
+
+impl JobRunner {
+    /// Executes a candidate in a diagnostic run, in the sandbox of a preparation.
+    pub async fn explain(&self, job: ExplainJob) -> Explained {
+        let cpu_limit = job.cpu_limit;
+        match self.explain_process(job).await {
+            Ok(process) => explained(&process, cpu_limit),
+            Err(error) => Explained::Ended { why: format!("no process for the run: {error}"), log: String::new() },
+        }
+    }
+
+    async fn explain_process(&self, job: ExplainJob) -> Result<FinishedProcess> {
+        let started = Instant::now();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(64) as u32;
+        let (prefix, suffix) = job.context.around_block_data();
+        let request = ExplainRequest {
+            sandbox: self.sandbox().plan(),
+            baseline: self.baseline(),
+            cpu_seconds: kernel_cpu_limit(job.cpu_limit),
+            params: job.executor_params.clone(),
+            code: job.code,
+            bomb_limit: job.code_bomb_limit,
+            threads,
+            around_block_data: [prefix.into(), suffix.into()],
+            block_data: job.block_data,
+            pov_bomb_limit: match job.context.block_data_form {
+                BlockDataForm::MaybeCompressed => Some(job.pov_bomb_limit),
+                BlockDataForm::Decompressed => None,
+            },
+            log_level: job.log_level,
+        };
+        let start = Start {
+            exe: self.exe().to_owned(),
+            args: vec![EXPLAIN.into()],
+            stdin: request_file(&request)?,
+            stdout: None,
+            stack: Some(STACK),
+            plan: request.sandbox,
+        };
+        drop(request);
+        let usage = MemoryUse::Preparation { params: &job.executor_params, threads };
+        let mut memory = JobMemory::new(self.cgroups(), usage);
+        let mut process = Process::start(start).await?;
+        let (mut stdout, stderr) = (process.stdout.take(), process.stderr.take());
+        let handle = &process.handle;
+        let reading = async {
+            let reply = read_bounded(stdout.as_mut(), MAX_REPLY, |_| false, handle.gone()).await;
+            if reply.is_none() {
+                handle.kill();
+            }
+            reply
+        };
+        let limits = Limits::of_job(job.cpu_limit, threads);
+        let (overrun, reply, stderr) =
+            tokio::join!(watch(handle, limits, &mut memory), reading, read_tail(stderr, handle.gone()));
+        let overrun = overrun?;
+        memory.settle().await;
+        let output = Output { overrun, reply, stderr, memory };
+        Ok(FinishedProcess::new(process.reap()?, output, started))
+    }
+}
+
+fn explained(process: &FinishedProcess, cpu_limit: Duration) -> Explained {
+    let ended = |why: String| Explained::Ended { why, log: process.stderr.clone() };
+    let reply = match reply_or_end(process, cpu_limit) {
+        Ok(reply) => reply,
+        Err(why) => return ended(why),
+    };
+    match rmp_serde::from_slice(&reply) {
+        Ok(ExplainReply::Called(explanation)) => Explained::Called(Box::new(explanation.bounded())),
+        Ok(ExplainReply::NotPrepared(error)) => Explained::NotPrepared(clean_reason(&error.to_string())),
+        Ok(ExplainReply::NoCall(why)) => ended(clean_reason(&why)),
+        Err(_) => ended("the run sent a malformed reply".into()),
+    }
+}
