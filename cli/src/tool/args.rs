@@ -1,9 +1,15 @@
 //! The commands and options of `pvf`.
 
 use super::{
-    bundles::args::{BundleArgs, BundleCommand, Replay},
+    bundles::args::{BundleCommand, Replay},
+    check::args::Check,
     failure::{EXIT_CODES, Failure},
+    follow::args::Follow,
+    network::args::NetworkCommand,
     node::args::NodeCommand,
+    request_args::{Execute, HeadsUp, Precheck},
+    sweep::args::Sweep,
+    watch::args::Watch,
 };
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use pvf_shared::{
@@ -12,8 +18,7 @@ use pvf_shared::{
     ids::FleetName,
     keys::KeyArgs,
     permissions,
-    priority::ExecuteKind,
-    units::{parse_duration, parse_timeout},
+    units::parse_duration,
 };
 use pvf_worker::sandbox::MechanismNames;
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
@@ -100,6 +105,17 @@ pub(crate) enum Request {
     Execute(Box<Execute>),
     /// Prepare validation code before it is needed
     HeadsUp(HeadsUp),
+    /// Check a parachain's runtime and PoVs against the limits of a network; exit code 1 if one is exceeded
+    Check(Box<Check>),
+    /// Validate each PoV that a collator exports to a folder, and keep those that fail
+    Watch(Box<Watch>),
+    /// Prepare many codes, for instance all of a network, and compare with an earlier run
+    Sweep(Box<Sweep>),
+    /// Prepare the codes that a relay chain is about to use, so that a fleet is ready for them
+    Follow(Box<Follow>),
+    /// Ask a node for the limits of its network, or show those that are known
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Run a replay bundle again, here or on a fleet, and compare; exit code 1 if the outcome is another one
     ///
     /// Without a fleet it runs in this process, and with an empty store unless --store or PVF_STORE names one: nothing
@@ -253,75 +269,6 @@ pub(crate) enum Role {
     Coordinator,
     PrepareWorker,
     ExecuteWorker,
-}
-
-/// Executor parameters.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Parameters {
-    /// File with executor parameters, JSON or SCALE
-    #[arg(long, value_name = "FILE")]
-    pub(crate) executor_params: Option<PathBuf>,
-    /// Refuse executor parameters that the relay chain would not accept; without this they are used, with a warning
-    #[arg(long)]
-    pub(crate) strict: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Precheck {
-    /// File with validation code (wasm), compressed or not
-    pub(crate) code: PathBuf,
-    #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    #[command(flatten)]
-    pub(crate) bundles: BundleArgs,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct HeadsUp {
-    /// Files with validation code (wasm), compressed or not
-    #[arg(required = true)]
-    pub(crate) code: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    /// Wait until the code is prepared; without this, until a worker has it
-    #[arg(long)]
-    pub(crate) wait_prepared: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-#[command(group = clap::ArgGroup::new("input").required(true).multiple(true).args(["params", "block_data"]))]
-pub(crate) struct Execute {
-    /// File with validation code (wasm), compressed or not
-    pub(crate) code: PathBuf,
-    /// File with SCALE-encoded ValidationParams; several files are a batch
-    #[arg(long, value_name = "FILE", num_args = 1..,
-        conflicts_with_all = ["parent_head", "block_data", "relay_parent_number", "relay_parent_storage_root"])]
-    pub(crate) params: Vec<PathBuf>,
-    /// Head data of the parent block
-    #[arg(long, value_name = "HEX|@FILE", required_unless_present = "params")]
-    pub(crate) parent_head: Option<String>,
-    /// Block data (the PoV), compressed or not; several are a batch
-    #[arg(long, value_name = "HEX|@FILE", num_args = 1..)]
-    pub(crate) block_data: Vec<String>,
-    /// Number of the relay parent
-    #[arg(long, value_name = "N", required_unless_present = "params")]
-    pub(crate) relay_parent_number: Option<u32>,
-    /// Storage root of the relay parent
-    #[arg(long, value_name = "HEX", required_unless_present = "params")]
-    pub(crate) relay_parent_storage_root: Option<String>,
-    /// Execution kind: backing, backing-system, approval or dispute; sets priority and time limit
-    #[arg(long, default_value = "backing")]
-    pub(crate) kind: ExecuteKind,
-    /// CPU time limit, 1ms to 1h [default: the limit of the executor parameters for the kind]
-    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
-    pub(crate) timeout: Option<Duration>,
-    /// Execute even if an identical validation is already queued or running
-    #[arg(long)]
-    pub(crate) fresh: bool,
-    #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    #[command(flatten)]
-    pub(crate) bundles: BundleArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,19 +1,25 @@
 //! The commands that send requests: precheck, execute, heads-up.
 
 use super::{
-    args::{Execute, Global, HeadsUp, Precheck},
+    args::Global,
     bundles::keep::{self as bundles, Asked, Keeper},
     differences,
+    explain::{self, Explainer},
     failure::{Exit, Failure},
-    input, output,
+    input,
+    network::limits::Network,
+    output,
+    progress::Progress,
+    request_args::{Execute, HeadsUp, Precheck},
     target::Target,
 };
 use crate::{Answer, ClientError, ExecuteRequest, Pvf, ValidationHost};
 use futures::{StreamExt as _, stream};
-use indicatif::{ProgressBar, ProgressStyle};
-use pvf_shared::{telemetry::to_stderr, verdict::WireOutcome};
+use indicatif::ProgressBar;
+use pvf_shared::{Bytes, candidate::BlockDataForm, job::pov_size, telemetry::to_stderr, verdict::WireOutcome};
+use pvf_worker::{supervise::Explained, wasm::decompress_code};
 use serde_json::{Value, json};
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
 /// Requests of a batch in flight at the same time.
 const BATCH_IN_FLIGHT: usize = 64;
@@ -21,7 +27,15 @@ const BATCH_IN_FLIGHT: usize = 64;
 /// An answer, and what has become of its replay bundle.
 type Answered = (Answer, bundles::Outcome);
 
-fn show(global: &Global, name: &str, answered: Result<Answered, ClientError>) -> Exit {
+/// A diagnostic run, and what it was made with.
+type Explanation<'a> = (&'a Explaining<'a>, Explained);
+
+fn show(
+    global: &Global,
+    name: &str,
+    answered: Result<Answered, ClientError>,
+    explained: Option<&Explanation<'_>>,
+) -> Exit {
     let (answer, bundle) = match answered {
         Ok(answered) => answered,
         Err(error) => return show_error(global, name, error),
@@ -32,79 +46,39 @@ fn show(global: &Global, name: &str, answered: Result<Answered, ClientError>) ->
     if global.json {
         let mut object = output::json(name, &answer);
         object["bundle"] = json!(bundle.path.map(|path| path.display().to_string()));
-        println!("{object}");
+        if let Some((with, explained)) = explained {
+            object["explanation"] = explain::to_json(explained, &with.network.executor_params);
+        }
+        outln!("{object}");
     } else {
-        println!("{}", output::text(name, &answer));
+        outln!("{}", output::text(name, &answer));
+        if let Some((with, explained)) = explained {
+            let lines = explain::text::lines(explained, &with.network.executor_params, with.explainer.level());
+            lines.iter().for_each(|line| outln!("    {line}"));
+        }
         if let Some(path) = bundle.path {
-            println!("    replay bundle {}", path.display());
+            outln!("    replay bundle {}", path.display());
         }
     }
     output::exit(&answer.outcome)
 }
 
-/// The progress of a command, on stderr where that is a terminal: how long it has waited, and what is in the way.
-struct Progress {
-    bar: ProgressBar,
-    what: String,
-}
-
-impl Progress {
-    /// Progress of one request.
-    fn spinner(what: String) -> Self {
-        let bar =
-            ProgressBar::new_spinner().with_style(style("{spinner} {msg} [{elapsed}]", ProgressStyle::default_spinner));
-        bar.enable_steady_tick(Duration::from_millis(120));
-        Self::new(bar, what)
-    }
-
-    /// Progress of a batch of this many requests.
-    fn of_batch(requests: usize) -> Self {
-        let style = style("{bar:30} {pos}/{len} {elapsed} {msg}", ProgressStyle::default_bar);
-        Self::new(ProgressBar::new(requests as u64).with_style(style), String::new())
-    }
-
-    fn new(bar: ProgressBar, what: String) -> Self {
-        bar.set_message(what.clone());
-        Self { bar, what }
-    }
-
-    /// Does the work, and shows meanwhile what is in the way of the host's requests.
-    async fn during<T>(&self, host: &ValidationHost, work: impl Future<Output = T>) -> T {
-        let mut trouble = host.trouble();
-        let mut work = pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                Ok(()) = trouble.changed() => {
-                    let why = trouble.borrow_and_update().clone();
-                    self.bar.set_message(match why {
-                        Some(why) => format!("{} (waiting: {why})", self.what),
-                        None => self.what.clone(),
-                    });
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-fn style(template: &str, default: fn() -> ProgressStyle) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| default())
-}
-
 pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, Failure> {
-    let params = input::executor_params(&args.parameters)?;
-    let code = input::read("CODE", &args.code)?;
+    let network = Network::of(&args.network, &args.parameters).await?;
+    let code = input::code(&args.code)?;
     let name = args.code.display().to_string();
-    for warning in differences::warnings(&code) {
+    warn_of_bomb(&network, &name, &code);
+    let max_size = network.snapshot.as_ref().and_then(|snapshot| snapshot.limits.max_code_size);
+    let too_large = max_size.filter(|max| code.len() as u64 > u64::from(*max)).map(|max| {
+        format!(
+            "{} bytes of code: the network accepts at most {max} (max_code_size), which a host does not check",
+            code.len()
+        )
+    });
+    for warning in differences::warnings(&code, network.code_bomb_limit).into_iter().chain(too_large) {
         to_stderr(format_args!("warning: {name}: {warning}"));
     }
-    let pvf = Pvf::new(code, params);
+    let pvf = network.pvf(code);
     let keeper = Keeper::new(&args.bundles, 1)?;
     let target = Target::open(global).await?;
     let progress = Progress::spinner(format!("prechecking {name}"));
@@ -117,14 +91,14 @@ pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, F
     let answered = progress.during(host, work).await;
     drop(progress);
     target.close().await;
-    Ok(show(global, &name, answered))
+    Ok(show(global, &name, answered, None))
 }
 
 pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Failure> {
-    let params = input::executor_params(&args.parameters)?;
+    let network = Network::of(&args.network, &args.parameters).await?;
     let mut pvfs = Vec::new();
     for code in &args.code {
-        pvfs.push((code.display().to_string(), Pvf::new(input::read("CODE", code)?, params.clone())));
+        pvfs.push((code.display().to_string(), network.pvf(input::code(code)?)));
     }
     let target = Target::open(global).await?;
     let host = &target.host;
@@ -140,23 +114,28 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Fa
     });
     let answers = progress.during(host, futures::future::join_all(announced)).await;
     drop(progress);
-    let shown = answers.into_iter().map(|(name, answer)| show(global, &name, answer));
+    let shown = answers.into_iter().map(|(name, answer)| show(global, &name, answer, None));
     let worst = shown.max().unwrap_or(Exit::Success);
     target.close().await;
     Ok(worst)
 }
 
 pub(crate) async fn execute(global: &Global, args: &Execute) -> Result<Exit, Failure> {
-    let params = input::executor_params(&args.parameters)?;
-    let pvf = Pvf::new(input::read("CODE", &args.code)?, params);
+    let network = Network::of(&args.network, &args.parameters).await?;
+    let code = input::code(&args.code)?;
+    warn_of_bomb(&network, &args.code.display().to_string(), &code);
     let requests = input::requests(args)?;
+    warn_of_size(&network, &requests);
+    let explainer = if args.explain.explain { Some(Explainer::new(args.explain.guest_log)?) } else { None };
+    let explaining = explainer.as_ref().map(|explainer| Explaining { explainer, network: &network, code: &code });
     let keeper = Keeper::new(&args.bundles, requests.len())?;
     let target = Target::open(global).await?;
     let progress = match &requests[..] {
         [(name, _)] => Progress::spinner(format!("validating {name}")),
         requests => Progress::of_batch(requests.len()),
     };
-    let batch = Batch { global, host: &target.host, pvf, keeper, bar: &progress.bar };
+    let pvf = network.pvf(code.clone());
+    let batch = Batch { global, host: &target.host, pvf, keeper, bar: &progress.bar, explaining };
     let worst = progress.during(&target.host, execute_all(batch, requests)).await;
     drop(progress);
     target.close().await;
@@ -170,11 +149,46 @@ struct Batch<'a> {
     pvf: Pvf,
     keeper: Keeper,
     bar: &'a ProgressBar,
+    explaining: Option<Explaining<'a>>,
+}
+
+/// How verdicts are explained.
+struct Explaining<'a> {
+    explainer: &'a Explainer,
+    network: &'a Network,
+    code: &'a Bytes,
+}
+
+/// Warns of code over the limit: a host that has an artifact of it, made under a higher limit, does not look at it again.
+fn warn_of_bomb(network: &Network, name: &str, code: &[u8]) {
+    if let Err(error) = decompress_code(code, network.code_bomb_limit) {
+        let limit = network.code_bomb_limit;
+        to_stderr(format_args!(
+            "warning: {name}: {error} (limit {limit} bytes): a host that has no artifact refuses it"
+        ));
+    }
+}
+
+/// Warns of PoVs that a node refuses before it asks a host.
+fn warn_of_size(network: &Network, requests: &[(String, ExecuteRequest)]) {
+    let limit = network.snapshot.as_ref().and_then(|snapshot| snapshot.limits.max_pov_size);
+    let Some(limit) = limit else { return };
+    for (name, request) in requests {
+        let size = pov_size(u32::try_from(request.block_data.len()).unwrap_or(u32::MAX));
+        let is_pov = matches!(request.context.block_data_form, BlockDataForm::MaybeCompressed);
+        if is_pov && size > limit.into() {
+            to_stderr(format_args!(
+                "warning: {name}: a PoV of {size} bytes is over the network's limit of {limit}: a node refuses it before \
+                 it asks a validation host, whose verdict follows"
+            ));
+        }
+    }
 }
 
 /// Executes the requests, shows each answer, and gives the greatest exit code.
 async fn execute_all(batch: Batch<'_>, requests: Vec<(String, ExecuteRequest)>) -> Exit {
-    let Batch { global, host, pvf, keeper, bar } = batch;
+    let Batch { global, host, pvf, keeper, bar, explaining } = batch;
+    let alone = requests.len() == 1;
     let (pvf, keeper) = (&pvf, &keeper);
     let one = async |request: ExecuteRequest| {
         let answer = host.execute_pvf(pvf.clone(), request.clone()).await?;
@@ -183,15 +197,30 @@ async fn execute_all(batch: Batch<'_>, requests: Vec<(String, ExecuteRequest)>) 
     };
     let one = &one;
     let answers = stream::iter(requests)
-        .map(|(name, request)| async move { (name, one(request).await) })
+        .map(|(name, request)| async move { (name, one(request.clone()).await, request) })
         .buffered(BATCH_IN_FLIGHT);
     let mut answers = pin!(answers);
     let mut worst = Exit::Success;
-    while let Some((name, answer)) = answers.next().await {
+    while let Some((name, answer, request)) = answers.next().await {
         bar.inc(1);
-        worst = worst.max(bar.suspend(|| show(global, &name, answer)));
+        let explained = match &explaining {
+            // Of several those that need it: each takes a compilation.
+            Some(with) if answer.as_ref().is_ok_and(|(answer, _)| alone || is_invalid(answer)) => {
+                Some((with, with.explainer.explain(with.network, with.code, &request).await))
+            }
+            _ => None,
+        };
+        worst = worst.max(bar.suspend(|| show(global, &name, answer, explained.as_ref())));
+    }
+    if explaining.is_none() && worst == Exit::Negative && !global.json {
+        to_stderr(format_args!("note: --explain shows what the guest logs, and where it traps"));
     }
     worst
+}
+
+/// Whether the candidate is not valid, whatever the reason.
+fn is_invalid(answer: &Answer) -> bool {
+    output::exit(&answer.outcome) != Exit::Success
 }
 
 /// Reports a request that has no answer: on stderr, and with `--json` on stdout too. One without a verdict at its
@@ -206,7 +235,7 @@ fn show_error(global: &Global, name: &str, error: ClientError) -> Exit {
     if global.json {
         let mut object = output::json_unanswered(name, verdict, &failure.to_string());
         object["bundle"] = Value::Null;
-        println!("{object}");
+        outln!("{object}");
     }
     failure.exit()
 }

@@ -34,15 +34,15 @@ fn request(number: u32, head: &Head, block: &Block) -> ExecuteRequest {
 
 fn say(global: &Global, text: &str) {
     if !global.json {
-        println!("{text}");
+        outln!("{text}");
     }
 }
 
 fn show(global: &Global, name: &str, answer: &Answer) {
     if global.json {
-        println!("{}", output::json(name, answer));
+        outln!("{}", output::json(name, answer));
     } else {
-        println!("  {}", output::text(name, answer));
+        outln!("  {}", output::text(name, answer));
     }
 }
 

@@ -36,21 +36,21 @@ fn new(out: &Path, as_json: bool) -> Result<Exit, Failure> {
             "fingerprint": fingerprint.to_string(), "private_key": private.to_string(),
             "public_key": public.to_string(),
         });
-        println!("{made}");
+        outln!("{made}");
         return Ok(Exit::Success);
     }
-    println!("private key  {private}  (mode 0600)\npublic key   {public}\nfingerprint  {fingerprint}\n");
-    println!("prepare workers               --signing-key {private}  (PVF_SIGNING_KEY)");
-    println!("coordinator, execute workers  --trusted-key {public}  (PVF_TRUSTED_KEYS)");
-    println!("The private key makes artifacts that execute workers run: give it to prepare workers only.");
+    outln!("private key  {private}  (mode 0600)\npublic key   {public}\nfingerprint  {fingerprint}\n");
+    outln!("prepare workers               --signing-key {private}  (PVF_SIGNING_KEY)");
+    outln!("coordinator, execute workers  --trusted-key {public}  (PVF_TRUSTED_KEYS)");
+    outln!("The private key makes artifacts that execute workers run: give it to prepare workers only.");
     Ok(Exit::Success)
 }
 
 fn show(file: &Path, as_json: bool) -> Result<Exit, Failure> {
     let fingerprint = read_public_of(file)?.fingerprint();
     match as_json {
-        true => println!("{}", json!({ "fingerprint": fingerprint.to_string() })),
-        false => println!("{fingerprint}"),
+        true => outln!("{}", json!({ "fingerprint": fingerprint.to_string() })),
+        false => outln!("{fingerprint}"),
     }
     Ok(Exit::Success)
 }

@@ -1,27 +1,39 @@
 //! The command line of `pvf`.
 
+#[macro_use]
+mod stdout;
+
 mod args;
 mod bundles;
+mod check;
 mod commands;
 mod demo;
 mod differences;
 mod doctor;
 mod drain;
 mod events;
+mod explain;
 mod failure;
+mod files;
+mod follow;
 mod input;
 mod keys;
 mod nats;
+mod network;
 mod node;
 mod output;
+mod progress;
 mod replay;
+mod request_args;
 mod roles;
 mod status;
+mod sweep;
 mod target;
 mod text;
 mod unused;
 mod up;
 mod usage;
+mod watch;
 
 use args::{Args, Command, Global, Request};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
@@ -45,7 +57,8 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    to_stderr(format_args!("error: {failure}"));
+    // It may quote a file or another machine.
+    to_stderr(format_args!("error: {}", text::escaped_lines(&failure.to_string())));
     failure.exit().into()
 }
 
@@ -82,6 +95,11 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Precheck(args) => commands::precheck(global, args).await,
             Request::Execute(args) => commands::execute(global, args).await,
             Request::HeadsUp(args) => commands::heads_up(global, args).await,
+            Request::Check(args) => Box::pin(check::check(global, args)).await,
+            Request::Watch(args) => Box::pin(watch::watch(global, args)).await,
+            Request::Sweep(args) => Box::pin(sweep::sweep(global, args)).await,
+            Request::Follow(args) => Box::pin(follow::follow(global, args)).await,
+            Request::Network(command) => Box::pin(network::show::network(command, global.json)).await,
             Request::Status(args) => status::status(global, args).await,
             Request::Drain(args) => drain::drain(global, args).await,
             Request::Events => events::events(global).await,

@@ -45,7 +45,7 @@ pub(crate) async fn replay(global: &Global, args: &Replay) -> Result<Exit, Failu
             "recorded": bundles::answer_json(&name, &recorded),
             "now": bundles::answer_json(&name, &now),
         });
-        println!("{object}");
+        outln!("{object}");
     } else {
         show(&recorded, &now, &differences);
     }
@@ -72,26 +72,26 @@ fn exit(differences: &[&str], now: &Outcome) -> Exit {
 }
 
 fn show(recorded: &Bundle, now: &Bundle, differences: &[&str]) {
-    println!("{}", bundles::asked(recorded));
-    println!("{:<16}{:<COLUMN$}now", "", "recorded");
+    outln!("{}", bundles::asked(recorded));
+    outln!("{:<16}{:<COLUMN$}now", "", "recorded");
     let times = [recorded, now].map(|bundle| time_text(Duration::from_millis(bundle.notes.recorded_ms)));
-    println!("{}", row("time", times));
+    outln!("{}", row("time", times));
     let [recorded_rows, now_rows] = [recorded, now].map(values);
     for ((label, before), (_, after)) in recorded_rows.into_iter().zip(now_rows) {
         if !(before.is_empty() && after.is_empty()) {
-            println!("{}", row(label, [before, after]));
+            outln!("{}", row(label, [before, after]));
         }
     }
     let [before, after] = [recorded, now].map(records::deciding);
     for (what, lines) in [("recorded", &before), ("now", &after)] {
         if !lines.is_empty() && (what == "now" || before != after) {
-            println!("{what}:");
-            lines.iter().for_each(|line| println!("{line}"));
+            outln!("{what}:");
+            lines.iter().for_each(|line| outln!("{line}"));
         }
     }
     match differences {
-        [] => println!("same outcome"),
-        differences => println!("other outcome: {} differs", differences.join(", ")),
+        [] => outln!("same outcome"),
+        differences => outln!("other outcome: {} differs", differences.join(", ")),
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failu
             let host = std::env::var("PVF_HOST").unwrap_or_else(|_| WorkerConfig::new(WorkerKind::Execute, 1).host);
             let is_present = is_present(&fleet_status(bus, &config, Some(&host)).await?, role, &host);
             let unhealthy = "unhealthy: no such worker on this machine is registered with the coordinator";
-            println!("{}", if is_present { "healthy" } else { unhealthy });
+            outln!("{}", if is_present { "healthy" } else { unhealthy });
             is_present
         }
         None => {
@@ -51,7 +51,7 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failu
 }
 
 fn show(global: &Global, status: &FleetStatus) {
-    if global.json { println!("{}", json_of(status)) } else { print(status) }
+    if global.json { outln!("{}", json_of(status)) } else { print(status) }
 }
 
 fn json_of(status: &FleetStatus) -> Value {
@@ -89,49 +89,60 @@ fn print(status: &FleetStatus) {
     let [background, normal, critical] = status.prepare_queue;
     let [dispute, approval, system, backing] = status.execute_queue;
     let (prepare, execute) = (status.prepare, status.execute);
-    println!("coordinator    version {}, fencing token {}", status.version, status.token.0);
-    println!(
+    outln!("coordinator    version {}, fencing token {}", status.version, status.token.0);
+    outln!(
         "requests       {} of {} clients, {} in memory",
         status.requests,
         status.clients,
         human_bytes(status.request_bytes)
     );
-    println!("artifacts      {}, {}", status.artifacts, human_bytes(status.artifact_bytes));
-    println!("trusted keys   {}", listed(&status.trusted_keys));
-    println!("prepare queue  {critical} critical, {normal} normal, {background} background");
-    println!("execute queue  {dispute} dispute, {approval} approval, {system} backing-system, {backing} backing");
-    println!(
+    outln!("artifacts      {}, {}", status.artifacts, human_bytes(status.artifact_bytes));
+    outln!("trusted keys   {}", listed(&status.trusted_keys));
+    outln!("prepare queue  {critical} critical, {normal} normal, {background} background");
+    outln!("execute queue  {dispute} dispute, {approval} approval, {system} backing-system, {backing} backing");
+    outln!(
         "since start    {} preparations, {} executions, {} requests coalesced, {} refused as overloaded",
-        status.prepared, status.executed, status.coalesced, status.overloaded
+        status.prepared,
+        status.executed,
+        status.coalesced,
+        status.overloaded
     );
     if status.inconsistencies > 0 {
-        println!("defects        {} inconsistencies in the coordinator's state: see its log", status.inconsistencies);
+        outln!("defects        {} inconsistencies in the coordinator's state: see its log", status.inconsistencies);
     }
     for engine in &status.not_compiled_for {
-        println!("engines        no prepare worker compiles for engine {engine}, which execute workers have");
+        outln!("engines        no prepare worker compiles for engine {engine}, which execute workers have");
     }
-    println!(
+    outln!(
         "workers        {} prepare workers with {} slots, {} execute workers with {} slots",
-        prepare.workers, prepare.slots, execute.workers, execute.slots
+        prepare.workers,
+        prepare.slots,
+        execute.workers,
+        execute.slots
     );
     for w in &status.workers {
         let draining = if w.draining { ", draining" } else { "" };
-        println!(
+        outln!(
             "{} worker {} on {}: {} of {} slots in use, engine {}{draining}",
-            w.kind, w.id, w.host, w.running, w.slots, w.engine
+            w.kind,
+            w.id,
+            w.host,
+            w.running,
+            w.slots,
+            w.engine
         );
         if let Some(trouble) = &w.trouble {
-            println!("  trouble: {trouble}");
+            outln!("  trouble: {trouble}");
         }
         match w.signs_with {
-            Some(key) => println!("  signs artifacts with key {key}"),
-            None => println!("  trusts artifacts of keys {}", listed(&w.trusts)),
+            Some(key) => outln!("  signs artifacts with key {key}"),
+            None => outln!("  trusts artifacts of keys {}", listed(&w.trusts)),
         }
         match w.security.missing.as_slice() {
-            [] if w.security.secure => println!("  sandbox: complete"),
-            [] => println!("  sandbox: not reported"),
-            missing if w.security.secure => println!("  sandbox: secure, without: {}", missing.join("; ")),
-            missing => println!("  sandbox: INSECURE, missing: {}", missing.join("; ")),
+            [] if w.security.secure => outln!("  sandbox: complete"),
+            [] => outln!("  sandbox: not reported"),
+            missing if w.security.secure => outln!("  sandbox: secure, without: {}", missing.join("; ")),
+            missing => outln!("  sandbox: INSECURE, missing: {}", missing.join("; ")),
         }
     }
 }

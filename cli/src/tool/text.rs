@@ -8,7 +8,8 @@ pub(crate) fn escaped_lines(text: &str) -> String {
 /// A text in which nothing can change how a terminal shows what is around it, and which stays on its line.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    // In a log of GitHub Actions this begins a command, wherever it stands.
+    for c in text.replace("##[", "#[").chars() {
         let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match c {
             c if c.is_control() || reorders => out.extend(c.escape_default()),

@@ -216,14 +216,14 @@ impl Plan<'_> {
             if let Some(addr) = self.args.http {
                 ready["http"] = addr.to_string().into();
             }
-            println!("{ready}");
+            outln!("{ready}");
         } else {
-            println!("The fleet is ready: 1 coordinator, {prepare} prepare worker(s), {execute} execute worker(s).");
-            println!("  bus    {nats}\n  store  {store}");
+            outln!("The fleet is ready: 1 coordinator, {prepare} prepare worker(s), {execute} execute worker(s).");
+            outln!("  bus    {nats}\n  store  {store}");
             if let Some(addr) = self.args.http {
-                println!("  http   {addr} (coordinator), the workers on the ports after it");
+                outln!("  http   {addr} (coordinator), the workers on the ports after it");
             }
-            println!("To use it:  pvf --nats {nats} demo\nCtrl-C stops the fleet.");
+            outln!("To use it:  pvf --nats {nats} demo\nCtrl-C stops the fleet.");
         }
         let _ = std::io::stdout().flush();
     }

@@ -66,6 +66,9 @@ fn close(used: f64, limit: f64) -> String {
 /// `1.21 s`, `12.3 ms`, and without digits that are zero: `2 s`.
 pub(super) fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
+    if (0.0..0.000_05).contains(&seconds) && !time.is_zero() {
+        return "< 0.1 ms".into();
+    }
     let (number, unit) =
         if seconds < 1.0 { (format!("{:.1}", seconds * 1e3), "ms") } else { (format!("{seconds:.2}"), "s") };
     format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
@@ -135,6 +138,7 @@ mod tests {
         let text = [0, 2, 10, 999, 1000, 1500, 60_000].map(|ms| time(Duration::from_millis(ms)));
         assert_eq!(text, ["0 ms", "2 ms", "10 ms", "999 ms", "1 s", "1.5 s", "60 s"]);
         assert_eq!(time(Duration::from_micros(12_340)), "12.3 ms");
+        assert_eq!(time(Duration::from_micros(49)), "< 0.1 ms");
     }
 
     #[test]

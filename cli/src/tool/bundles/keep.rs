@@ -3,10 +3,13 @@
 use super::args::BundleArgs;
 use crate::{Answer, ExecuteRequest, Pvf, ValidationHost, tool::failure::Failure};
 use pvf_shared::{
-    bundle::{Bundle, BundleError, BundleFolder, write_file},
+    bundle::{Bundle, BundleError, BundleFolder, Retention, write_file},
     client::BundleSettings,
 };
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The verdict is shown after this time, whatever the disk does.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -47,6 +50,11 @@ impl Keeper {
             ..BundleSettings::new(folder)
         });
         Ok(Self { folder, file: args.bundle.clone() })
+    }
+
+    /// Keeps the bundle of every request in this folder.
+    pub(crate) fn of_folder(folder: &Path, retention: Retention) -> Self {
+        Self { folder: Some(BundleSettings { all: true, retention, ..BundleSettings::new(folder) }), file: None }
     }
 
     /// Keeps the bundle of a request, if that is wanted.

@@ -119,20 +119,20 @@ fn show(path: &Path, json: bool) -> Result<Exit, Failure> {
             "asked": request_json(&bundle),
             "answer": answer_json(&path.display().to_string(), &bundle),
         });
-        println!("{object}");
+        outln!("{object}");
         return Ok(Exit::Success);
     }
     let version = text::escaped(&bundle.notes.client_version);
-    println!("bundle {}, format {FORMAT}, recorded {} by version {version}", bundle.id(), recorded(&bundle));
-    println!("{}", asked(&bundle));
+    outln!("bundle {}, format {FORMAT}, recorded {} by version {version}", bundle.id(), recorded(&bundle));
+    outln!("{}", asked(&bundle));
     if let Some(of) = &bundle.candidate {
         let context = &of.context;
         let (head, number) = (output::short_hex(&context.parent_head), context.relay_parent_number);
-        println!("parent head {head}, relay parent {number}, storage root 0x{}", context.relay_parent_storage_root);
+        outln!("parent head {head}, relay parent {number}, storage root 0x{}", context.relay_parent_storage_root);
     }
-    println!("executor parameters {}", params_json(&bundle));
-    println!("{}", output::text("verdict", &bundle.answer()));
-    records::lines(&bundle).iter().for_each(|line| println!("{line}"));
+    outln!("executor parameters {}", params_json(&bundle));
+    outln!("{}", output::text("verdict", &bundle.answer()));
+    records::lines(&bundle).iter().for_each(|line| outln!("{line}"));
     Ok(Exit::Success)
 }
 
@@ -161,8 +161,8 @@ fn list(dir: &Path, json: bool) -> Result<Exit, Failure> {
             }
         };
         match json {
-            true => println!("{object}"),
-            false => println!(
+            true => outln!("{object}"),
+            false => outln!(
                 "{} {} {}: {text}",
                 kept.path.display(),
                 object["written"].as_str().unwrap_or_default(),
@@ -177,8 +177,8 @@ fn prune(dir: &Path, retention: Retention, json: bool) -> Result<Exit, Failure> 
     let removed = folder(dir, retention)?.prune().map_err(unusable)?;
     for kept in &removed {
         match json {
-            true => println!("{}", kept_json(kept)),
-            false => println!("removed {}", kept.path.display()),
+            true => outln!("{}", kept_json(kept)),
+            false => outln!("removed {}", kept.path.display()),
         }
     }
     Ok(Exit::Success)
@@ -240,17 +240,17 @@ fn extract(path: &Path, out: &Path, json: bool) -> Result<Exit, Failure> {
         written.push(file.display().to_string());
     }
     if json {
-        println!("{}", json!({"files": written, "command": format!("pvf {options}")}));
+        outln!("{}", json!({"files": written, "command": format!("pvf {options}")}));
         return Ok(Exit::Success);
     }
-    written.iter().for_each(|file| println!("{file}"));
+    written.iter().for_each(|file| outln!("{file}"));
     let extension = bundle.candidate.as_ref().is_some_and(|of| {
         of.context.extension.is_some() && matches!(of.context.block_data_form, BlockDataForm::MaybeCompressed)
     });
     match extension {
         // Without the extension it would be another candidate.
-        true => println!("only `pvf replay` can run it: its parameters have an extension, and its PoV is as submitted"),
-        false => println!("run it with: pvf {options}"),
+        true => outln!("only `pvf replay` can run it: its parameters have an extension, and its PoV is as submitted"),
+        false => outln!("run it with: pvf {options}"),
     }
     Ok(Exit::Success)
 }

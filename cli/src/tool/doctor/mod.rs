@@ -41,9 +41,9 @@ impl Check {
 
     fn print(&self) {
         let state = if self.fix.is_none() { "green" } else { "RED  " };
-        println!("{state} {:19} {}", self.name, self.found);
+        outln!("{state} {:19} {}", self.name, self.found);
         if let Some(fix) = &self.fix {
-            println!("      {:19} fix: {fix}", "");
+            outln!("      {:19} fix: {fix}", "");
         }
     }
 }
@@ -64,12 +64,12 @@ pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failu
     let red = checks.iter().filter(|check| check.fix.is_some()).count();
     if global.json {
         let all: Vec<_> = checks.iter().map(Check::json).collect();
-        println!("{}", json!({"ok": red == 0, "red": red, "checks": all}));
+        outln!("{}", json!({"ok": red == 0, "red": red, "checks": all}));
     } else {
         checks.iter().for_each(Check::print);
         match red {
-            0 => println!("all {} checks green", checks.len()),
-            red => println!("{red} of {} checks red", checks.len()),
+            0 => outln!("all {} checks green", checks.len()),
+            red => outln!("{red} of {} checks red", checks.len()),
         }
     }
     Ok(if red == 0 { Exit::Success } else { Exit::Negative })

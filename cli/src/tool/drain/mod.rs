@@ -134,9 +134,9 @@ impl Wait<'_> {
         };
         if self.global.json {
             let worker = worker.to_string();
-            println!("{}", json!({ "worker": worker, "host": host, "state": name, "jobs": jobs, "error": error }));
+            outln!("{}", json!({ "worker": worker, "host": host, "state": name, "jobs": jobs, "error": error }));
         } else if error.is_none() {
-            println!("{worker}: {}", described(state));
+            outln!("{worker}: {}", described(state));
         }
     }
 

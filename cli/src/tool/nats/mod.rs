@@ -47,11 +47,11 @@ fn init(global: &Global, dir: &Path) -> Result<(), Failure> {
         }
     }
     if added.is_empty() {
-        println!("{}: complete, nothing was changed", dir.display());
+        outln!("{}: complete, nothing was changed", dir.display());
         return Ok(());
     }
     folder.save()?;
-    println!("{}: added the users {}", dir.display(), added.join(", "));
+    outln!("{}: added the users {}", dir.display(), added.join(", "));
     Ok(())
 }
 
@@ -62,10 +62,10 @@ fn show(global: &Global, role: Role, name: Option<&UserName>, nsc: bool) {
     };
     if nsc {
         // Single quotes: a shell would read `$JS` as a variable.
-        println!("--allow-pub '{}' --allow-sub '{}'", allowed.publish.join(","), allowed.subscribe.join(","));
+        outln!("--allow-pub '{}' --allow-sub '{}'", allowed.publish.join(","), allowed.subscribe.join(","));
     } else if global.json {
-        println!("{}", serde_json::json!({ "publish": allowed.publish, "subscribe": allowed.subscribe }));
+        outln!("{}", serde_json::json!({ "publish": allowed.publish, "subscribe": allowed.subscribe }));
     } else {
-        println!("{allowed}");
+        outln!("{allowed}");
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn render(global: &Global, dir: &Path, check: bool) -> Result<Exit, F
     }
     if global.json {
         let changes: Vec<_> = read.changes.iter().map(to_json).collect();
-        println!("{}", json!({ "file": file, "current": read.is_current, "changes": changes }));
+        outln!("{}", json!({ "file": file, "current": read.is_current, "changes": changes }));
     } else {
         read.changes.iter().for_each(show);
         let state = match (read.is_current, check) {
@@ -28,16 +28,16 @@ pub(super) fn render(global: &Global, dir: &Path, check: bool) -> Result<Exit, F
             (false, true) => "is not as this version writes it",
             (false, false) => "written; the server must be told to reload its configuration",
         };
-        println!("{file}: {state}");
+        outln!("{file}: {state}");
     }
     Ok(if check && !read.is_current { Exit::Negative } else { Exit::Success })
 }
 
 fn show(change: &Change) {
-    println!("{} {}", change.role, change.name);
+    outln!("{} {}", change.role, change.name);
     for (sign, subjects) in [('+', &change.missing), ('-', &change.surplus)] {
         for subject in subjects {
-            println!("  {sign} {subject}");
+            outln!("  {sign} {subject}");
         }
     }
 }

@@ -88,28 +88,28 @@ fn report(global: &Global, dir: &Path, config: &Config, kept: Option<&Path>, che
             "service": ["pvf", "node", "serve", "--config", settings],
             "fleet": checked.map(Checked::to_json),
         });
-        println!("{done}");
+        outln!("{done}");
         return;
     }
-    println!("executables  {}", EXECUTABLES.map(|name| dir.join(name).display().to_string()).join(", "));
-    println!("settings     {settings}");
+    outln!("executables  {}", EXECUTABLES.map(|name| dir.join(name).display().to_string()).join(", "));
+    outln!("settings     {settings}");
     if let Some(kept) = kept {
-        println!("before       {}", kept.display());
+        outln!("before       {}", kept.display());
     }
     match checked {
         Some(checked) => {
             for (at, line) in checked.lines().iter().enumerate() {
-                println!("{} {line}", if at == 0 { "fleet       " } else { "            " });
+                outln!("{} {line}", if at == 0 { "fleet       " } else { "            " });
             }
             if !checked.is_enough() {
-                println!("A node in secure validator mode does not start with this fleet.");
+                outln!("A node in secure validator mode does not start with this fleet.");
             }
         }
-        None => println!("fleet        not checked"),
+        None => outln!("fleet        not checked"),
     }
-    println!("\nStart on this machine, before the node:\n  pvf node serve --config {settings}");
-    println!("Add to the node's command line:\n  --workers-path {workers_path}");
-    println!("To go back, start the node without that option.");
+    outln!("\nStart on this machine, before the node:\n  pvf node serve --config {settings}");
+    outln!("Add to the node's command line:\n  --workers-path {workers_path}");
+    outln!("To go back, start the node without that option.");
 }
 
 /// The program to install.
