@@ -8,6 +8,7 @@ mod both;
 mod bus;
 mod cache;
 mod chaos;
+mod check;
 mod cloud;
 mod compose;
 mod connection;

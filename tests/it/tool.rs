@@ -197,12 +197,12 @@ fn executor_params_are_read_as_json_and_as_scale() {
 #[test]
 fn malformed_code_is_a_preparation_failure() {
     let cli = CliFixture::new();
-    cli.file("text", b"this is not wasm");
+    cli.file("text.wasm", b"\0asm and then text");
     cli.file("cut.wasm", &ADDER[..ADDER.len() / 2]);
     let bomb = compress_weakly(&vec![0; 31 * 1024 * 1024], 64 * 1024 * 1024).unwrap();
     cli.file("bomb.wasm", &bomb);
     for (file, reason) in
-        [("text", "prevalidation"), ("cut.wasm", "prevalidation"), ("bomb.wasm", "could not decompress")]
+        [("text.wasm", "prevalidation"), ("cut.wasm", "prevalidation"), ("bomb.wasm", "could not decompress")]
     {
         for args in [&["precheck", file][..], &["execute", file, "--params", "good"]] {
             let answer = &cli.json(args, 1)[0];

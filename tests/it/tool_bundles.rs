@@ -74,7 +74,7 @@ fn is_replayed(cli: &CliFixture, options: &[&str]) {
     assert_eq!(replay(&other, 1)["differences"], serde_json::json!(["verdict", "reason", "result"]));
 
     // Prechecks.
-    cli.file("bad.wasm", b"not wasm");
+    cli.file("bad.wasm", b"\0asm no module");
     let failed = json(&["precheck", "bad.wasm", "--bundles", "kept"], 1).remove(0);
     assert_eq!(replay(&cli.path().join(bundle_of(&failed)), 0)["now"]["verdict"], "preparation_failed");
     let passed = json(&["precheck", "code.wasm", "--bundles", "kept", "--bundle-all"], 0).remove(0);
@@ -132,7 +132,7 @@ fn a_folder_keeps_what_the_limits_allow() {
     let kept = || cli.json(&["bundle", "list", "kept"], 0);
     let bad = |n: usize, more: &[&str]| {
         let code = format!("bad-{n}.wasm");
-        cli.file(&code, format!("not wasm {n}").as_bytes());
+        cli.file(&code, format!("\0asm no module {n}").as_bytes());
         bundle_of(&cli.json(&[&["precheck", &code, "--bundles", "kept"], more].concat(), 1)[0])
     };
     (0..3).for_each(|n| drop(bad(n, &[])));
