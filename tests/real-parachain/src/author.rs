@@ -1,12 +1,17 @@
 //! Authors a block as a collator does: initialises it on the parent's state, applies inherents and extrinsics,
 //! finalises it, seals it, and records the trie nodes that are read as the proof. The runtime is linked natively.
 
-use crate::{Header, State, expected::Accumulated, keys::sign_sr25519, relay::RelayParent, version::EmbeddedVersion};
+use crate::{
+    Header, State,
+    expected::Accumulated,
+    keys::sign_sr25519,
+    linked::{BlockOf, ExtrinsicOf, Linked},
+    relay::{MAX_POV_SIZE, RelayParent},
+    version::EmbeddedVersion,
+};
 use codec::Encode;
 use cumulus_primitives_core::{PersistedValidationData, relay_chain::ApprovedPeerId};
 use cumulus_primitives_parachain_inherent::{INHERENT_IDENTIFIER, ParachainInherentData};
-use penpal_runtime::{AuraId, Block, Executive, Runtime, UncheckedExtrinsic, VERSION};
-use sp_block_builder::runtime_decl_for_block_builder::BlockBuilderV6;
 use sp_consensus_aura::{Slot, digests::CompatibleDigestItem, sr25519::AuthoritySignature};
 use sp_core::{sr25519, traits::ReadRuntimeVersionExt};
 use sp_externalities::{Extensions, set_and_run_with_externalities};
@@ -14,7 +19,7 @@ use sp_inherents::InherentData;
 use sp_keyring::Sr25519Keyring;
 use sp_runtime::{
     DigestItem,
-    traits::{BlakeTwo256, Header as _},
+    traits::{BlakeTwo256, Block as _, Header as _},
 };
 use sp_state_machine::{Backend, Ext, OverlayedChanges, TrieBackendBuilder};
 use sp_trie::{StorageProof, recorder::Recorder};
@@ -23,7 +28,7 @@ use sp_trie::{StorageProof, recorder::Recorder};
 const RELAY_SLOTS: u64 = 4;
 
 /// The inputs of a block.
-pub struct Draft {
+pub struct Draft<R: Linked> {
     /// The relay parent.
     pub relay: RelayParent,
     /// The parent head according to the relay chain: that of the first block in the PoV.
@@ -33,13 +38,13 @@ pub struct Draft {
     /// Digest items of the collator, besides the slot.
     pub digest: Vec<DigestItem>,
     /// The signed extrinsics.
-    pub extrinsics: Vec<UncheckedExtrinsic>,
+    pub extrinsics: Vec<ExtrinsicOf<R>>,
 }
 
 /// A finished block.
-pub struct Authored {
+pub struct Authored<R: Linked> {
     /// The block, sealed.
-    pub block: Block,
+    pub block: BlockOf<R>,
     /// All trie nodes that authoring the block read.
     pub proof: StorageProof,
     /// The state after the block.
@@ -64,9 +69,8 @@ pub fn parachain_slot(relay: &RelayParent) -> u64 {
 }
 
 /// The key of the collator that authors the parachain slot `later` slots after this one.
-pub fn collator(state: &State, relay: &RelayParent, later: u64) -> sr25519::Pair {
-    use sp_consensus_aura::runtime_decl_for_aura_api::AuraApiV1;
-    let authorities = with_state(state, &mut Default::default(), <Runtime as AuraApiV1<Block, AuraId>>::authorities);
+pub fn collator<R: Linked>(state: &State, relay: &RelayParent, later: u64) -> sr25519::Pair {
+    let authorities = with_state(state, &mut Default::default(), R::authorities);
     let turn = (parachain_slot(relay) + later) % authorities.len() as u64;
     let public: &sr25519::Public = authorities[turn as usize].as_ref();
     Sr25519Keyring::from_public(public).expect("one of the well-known keys").pair()
@@ -80,19 +84,19 @@ pub fn seal(header: &mut Header, collator: &sr25519::Pair) {
     header.digest_mut().push(item);
 }
 
-fn inherents(draft: &Draft) -> InherentData {
+fn inherents<R: Linked>(draft: &Draft<R>) -> InherentData {
     let relay = &draft.relay;
     let data = ParachainInherentData {
         validation_data: PersistedValidationData {
             parent_head: draft.known_head.clone().into(),
             relay_parent_number: relay.number,
             relay_parent_storage_root: relay.storage_root,
-            max_pov_size: 10 * 1024 * 1024,
+            max_pov_size: MAX_POV_SIZE,
         },
         relay_chain_state: relay.proof.clone(),
         downward_messages: relay.downward.clone(),
         horizontal_messages: [(crate::relay::SIBLING, relay.horizontal.clone())].into(),
-        relay_parent_descendants: Vec::new(),
+        relay_parent_descendants: relay.descendants.clone(),
         collator_peer_id: draft.peer.clone(),
     };
     let time = sp_timestamp::InherentType::new(relay.slot * crate::relay::SLOT_MS);
@@ -103,7 +107,7 @@ fn inherents(draft: &Draft) -> InherentData {
 }
 
 /// Authors the block. Panics if the runtime rejects an input.
-pub fn author(parent: &Header, state: &State, draft: Draft) -> Authored {
+pub fn author<R: Linked>(parent: &Header, state: &State, draft: Draft<R>) -> Authored<R> {
     let recorder = Recorder::<BlakeTwo256>::default();
     let backend = TrieBackendBuilder::wrap(state).with_recorder(recorder.clone()).build();
     let mut overlay = OverlayedChanges::default();
@@ -116,27 +120,27 @@ pub fn author(parent: &Header, state: &State, draft: Draft) -> Authored {
 
     let inherents = inherents(&draft);
     let (mut header, extrinsics) = with_state(&backend, &mut overlay, || {
-        Executive::initialize_block(&header);
-        let mut extrinsics = <Runtime as BlockBuilderV6<Block>>::inherent_extrinsics(inherents);
+        R::initialize(&header);
+        let mut extrinsics = R::inherent_extrinsics(inherents);
         extrinsics.extend(draft.extrinsics);
         for (index, extrinsic) in extrinsics.iter().enumerate() {
-            let outcome = Executive::apply_extrinsic(extrinsic.clone());
+            let outcome = R::apply_extrinsic(extrinsic.clone());
             outcome.unwrap_or_else(|e| panic!("extrinsic {index} of block {number}: {e:?}")).ok();
         }
-        (Executive::finalize_block(), extrinsics)
+        (R::finalize_block(), extrinsics)
     });
-    seal(&mut header, &collator(state, &draft.relay, 0));
+    seal(&mut header, &collator::<R>(state, &draft.relay, 0));
 
-    let changes = overlay.drain_storage_changes(&backend, VERSION.state_version()).expect("a trie in memory");
+    let changes = overlay.drain_storage_changes(&backend, R::state_version()).expect("a trie in memory");
     assert_eq!(changes.transaction_storage_root, *header.state_root());
     drop(backend);
     let state = state.update_backend(changes.transaction_storage_root, changes.transaction);
-    Authored { block: Block { header, extrinsics }, proof: recorder.drain_storage_proof(), state }
+    Authored { block: BlockOf::<R>::new(header, extrinsics), proof: recorder.drain_storage_proof(), state }
 }
 
-impl Authored {
+impl<R: Linked> Authored<R> {
     /// Adds the outputs of the block, which are in its state, to the expected result.
     pub fn add_to(&self, result: &mut Accumulated) {
-        with_state(&self.state, &mut Default::default(), || result.add_block(self.block.header.encode()));
+        with_state(&self.state, &mut Default::default(), || result.add_block::<R>(self.block.header().encode()));
     }
 }

@@ -1,11 +1,15 @@
 //! Candidates with their expected verdicts, valid and corrupted.
 
 use crate::{
-    chain::Valid,
+    chain::{Code, Valid},
     expected::{ValidationParams, ValidationResult},
+    export::Export,
+    linked::{BlockOf, Linked},
     pov::{Candidate, Layout, compress},
     reference,
 };
+use sp_runtime::traits::Block as _;
+use std::time::Duration;
 
 /// The intended verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +38,27 @@ pub struct Case {
     pub extrinsics: usize,
     /// The result; `None` if the candidate is invalid.
     pub result: Option<ValidationResult>,
+    /// The code that validates it.
+    pub code: Code,
+    /// Its files as those of a collator; `None` if it is not a block of the chain.
+    pub export: Option<Export>,
     /// Name of the case from which it was derived.
     pub of: Option<&'static str>,
     /// Outcome of the reference: `valid`, or the message of its panic.
     pub reference: String,
 }
 
-fn extrinsics(candidate: &Candidate) -> usize {
-    candidate.blocks.iter().map(|block| block.extrinsics.len()).sum()
+/// CPU time of this thread up to now; zero where the kernel does not tell.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or_default())
 }
 
-impl Valid {
+fn extrinsics<R: Linked>(candidate: &Candidate<BlockOf<R>>) -> usize {
+    candidate.blocks.iter().map(|block| block.extrinsics().len()).sum()
+}
+
+impl<R: Linked> Valid<R> {
     /// The unchanged block as a case.
     pub fn case(&self) -> Case {
         let params = self.candidate.params();
@@ -55,13 +69,17 @@ impl Valid {
             compressed: true,
             decompresses: true,
             params,
-            extrinsics: extrinsics(&self.candidate),
+            extrinsics: extrinsics::<R>(&self.candidate),
             result: Some(self.expected.clone()),
+            code: self.code,
+            export: Some(Export::new(self)),
             of: None,
             reference: String::new(),
         }
     }
+}
 
+impl Valid {
     /// A case derived from this block, with other parameters.
     pub fn with_params(&self, name: &str, about: &str, meant: Meant, params: ValidationParams) -> Case {
         Case {
@@ -70,6 +88,7 @@ impl Valid {
             pov: compress(&params.block_data),
             params,
             result: (meant == Meant::Valid).then(|| self.expected.clone()),
+            export: None,
             of: Some(self.name),
             ..self.case()
         }
@@ -80,7 +99,7 @@ impl Valid {
         let mut candidate = self.candidate.clone();
         change(&mut candidate);
         let case = self.with_params(name, about, meant, candidate.params());
-        Case { extrinsics: extrinsics(&candidate), ..case }
+        Case { extrinsics: extrinsics::<penpal_runtime::Runtime>(&candidate), ..case }
     }
 
     /// A case derived from this block by a change of its block data.
@@ -97,19 +116,22 @@ impl Valid {
 }
 
 impl Case {
-    /// Validates the case with the reference. Panics if the verdict is not the intended one, which is a bug of this
-    /// recipe.
-    pub fn check(&mut self) {
+    /// Validates the case with the reference, and returns the CPU time that it took. Panics if the verdict is not the
+    /// intended one, which is a bug of this recipe.
+    pub fn check<R: Linked>(&mut self) -> Duration {
         if !self.decompresses {
             self.reference = "does not decompress".into();
-            return;
+            return Duration::ZERO;
         }
-        let outcome = reference::validate(&self.params);
+        let begin = cpu_time();
+        let outcome = reference::validate::<R>(&self.params);
+        let took = cpu_time().saturating_sub(begin);
         match (&outcome, &self.result) {
             (Ok(result), Some(expected)) => assert_eq!(result, expected, "{}: another result", self.name),
             (Err(_), None) => {}
             _ => panic!("{}: unintended verdict of the reference: {outcome:?}", self.name),
         }
         self.reference = outcome.map_or_else(|panic| panic, |_| "valid".into());
+        took
     }
 }

@@ -4,7 +4,7 @@
 //! cases show that the seal covers the changed part.
 
 use crate::{
-    author::{collator, parachain_slot, seal},
+    author::{parachain_slot, seal},
     cases::{Case, Meant::Invalid},
     chain::Valid,
     pov::Candidate,
@@ -43,7 +43,7 @@ fn is_seal(item: &DigestItem) -> bool {
 
 /// Wrong headers with a valid seal, and some with the old one.
 pub fn headers(of: &Valid) -> Vec<Case> {
-    let key = collator(&of.state, &of.relay, 0);
+    let key = of.collator(0);
     let sealed = |name: &str, about: &str, change: &dyn Fn(&mut Candidate)| {
         of.changed(name, about, Invalid, |candidate| {
             change(candidate);
@@ -78,7 +78,7 @@ pub fn headers(of: &Valid) -> Vec<Case> {
 
 /// Wrong seals.
 pub fn seals(of: &Valid) -> Vec<Case> {
-    let other = collator(&of.state, &of.relay, 1);
+    let other = of.collator(1);
     let resealed = |candidate: &mut Candidate, key: &sr25519::Pair| seal(candidate.header(), key);
     let case = |name: &str, about: &str, change: &dyn Fn(&mut Candidate)| of.changed(name, about, Invalid, change);
     vec![
@@ -107,7 +107,7 @@ pub fn seals(of: &Valid) -> Vec<Case> {
 
 /// Wrong extrinsics in the block with one transfer, under a matching and sealed header unless the case says otherwise.
 pub fn extrinsics(of: &Valid) -> Vec<Case> {
-    let key = collator(&of.state, &of.relay, 0);
+    let key = of.collator(0);
     let fitting = |name: &str, about: &str, change: &dyn Fn(&mut Candidate)| {
         of.changed(name, about, Invalid, |candidate| {
             change(candidate);
@@ -187,7 +187,7 @@ pub fn extrinsics(of: &Valid) -> Vec<Case> {
 
 /// Errors that are found late, in the block with many transfers.
 pub fn late(of: &Valid) -> Vec<Case> {
-    let key = collator(&of.state, &of.relay, 0);
+    let key = of.collator(0);
     vec![
         of.changed("state-root", "a bit of the state root, sealed", Invalid, |c| {
             flip(&mut c.header().state_root);
@@ -219,7 +219,7 @@ pub fn late(of: &Valid) -> Vec<Case> {
 
 /// Wrong bundles of two blocks.
 pub fn bundles(of: &Valid) -> Vec<Case> {
-    let key = collator(&of.state, &of.relay, 0);
+    let key = of.collator(0);
     let case = |name: &str, about: &str, change: &dyn Fn(&mut Candidate)| of.changed(name, about, Invalid, change);
     vec![
         case("second-state-root", "a bit of the second block's state root, sealed", &|c| {

@@ -12,6 +12,7 @@ use crate::{
     pov::{Layout, block_data, compress},
 };
 use codec::{Decode, Encode};
+use penpal_runtime::Runtime;
 use sp_core::storage::well_known_keys;
 use sp_maybe_compressed_blob::decompress;
 use sp_runtime::traits::{BlakeTwo256, Hash};
@@ -106,7 +107,7 @@ pub fn contexts(of: &Valid, other: &Valid) -> Vec<Case> {
         // Without the inherents, which `author` creates.
         let extrinsics = candidate.extrinsics().split_off(2);
         let draft = Draft { relay: of.relay.clone(), known_head, peer: None, digest: Vec::new(), extrinsics };
-        let lying = author(&parent, &of.state, draft);
+        let lying = author::<Runtime>(&parent, &of.state, draft);
         (candidate.blocks, candidate.proof) = (vec![lying.block], lying.proof);
     });
     vec![

@@ -1,12 +1,12 @@
 //! The expected result of `validate_block`, from the runtime's storage after a block.
 
+use crate::linked::Linked;
 use codec::{Decode, Encode};
 use cumulus_pallet_parachain_system::{
     CustomValidationHeadData, HrmpOutboundMessages, HrmpWatermark, NewValidationCode, ProcessedDownwardMessages,
     UpwardMessages,
 };
 use cumulus_primitives_core::relay_chain::UMP_SEPARATOR;
-use penpal_runtime::Runtime;
 
 /// The layout of a PVF's argument.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -47,18 +47,18 @@ pub struct Accumulated {
 
 impl Accumulated {
     /// Adds the block whose state the current externalities contain.
-    pub fn add_block(&mut self, head: Vec<u8>) {
+    pub fn add_block<R: Linked>(&mut self, head: Vec<u8>) {
         let result = &mut self.result;
-        let mut upward = UpwardMessages::<Runtime>::get().into_iter();
+        let mut upward = UpwardMessages::<R>::get().into_iter();
         result.upward_messages.extend(upward.by_ref().take_while(|message| *message != UMP_SEPARATOR));
         self.signals.extend(upward);
-        let horizontal = HrmpOutboundMessages::<Runtime>::get().into_iter();
+        let horizontal = HrmpOutboundMessages::<R>::get().into_iter();
         result.horizontal_messages.extend(horizontal.map(|message| (message.recipient.into(), message.data)));
-        result.processed_downward_messages += ProcessedDownwardMessages::<Runtime>::get();
-        result.hrmp_watermark = HrmpWatermark::<Runtime>::get();
-        result.head_data = CustomValidationHeadData::<Runtime>::get().unwrap_or(head);
+        result.processed_downward_messages += ProcessedDownwardMessages::<R>::get();
+        result.hrmp_watermark = HrmpWatermark::<R>::get();
+        result.head_data = CustomValidationHeadData::<R>::get().unwrap_or(head);
         if result.new_validation_code.is_none() {
-            result.new_validation_code = NewValidationCode::<Runtime>::get();
+            result.new_validation_code = NewValidationCode::<R>::get();
         }
     }
 

@@ -3,9 +3,9 @@
 use crate::keys::Key;
 use codec::Encode;
 use cumulus_primitives_core::{Location, Xcm};
-use frame_support::{dispatch::Callable, traits::SignedTransactionBuilder};
+use frame_support::{dispatch::Callable, traits::SignedTransactionBuilder, weights::Weight};
 use frame_system as system;
-use penpal_runtime::{PolkadotXcm, Runtime, RuntimeCall, TxExtension, UncheckedExtrinsic, VERSION};
+use penpal_runtime::{PolkadotXcm, Revive, Runtime, RuntimeCall, TxExtension, UncheckedExtrinsic, Utility, VERSION};
 use sp_core::H256;
 use sp_runtime::{
     AccountId32, MultiAddress,
@@ -16,6 +16,10 @@ use std::collections::BTreeMap;
 /// The calls of the pallet that sends XCM, by way of the runtime's type: the pallet is under the GPL, so it must not be
 /// a direct dependency.
 type XcmCall = <PolkadotXcm as Callable<Runtime>>::RuntimeCall;
+/// The calls of the pallet with contracts.
+type ReviveCall = <Revive as Callable<Runtime>>::RuntimeCall;
+/// The calls of the pallet that combines calls.
+type UtilityCall = <Utility as Callable<Runtime>>::RuntimeCall;
 
 /// Signs extrinsics, and keeps the nonce of each account.
 pub struct Signer {
@@ -86,4 +90,25 @@ pub fn send_upward(message: Vec<u8>) -> RuntimeCall {
 /// Requests an upgrade of the runtime; the call reads the version of the new one.
 pub fn set_code(code: Vec<u8>) -> RuntimeCall {
     RuntimeCall::System(system::Call::set_code { code })
+}
+
+/// Makes the account that signs usable for contracts.
+pub fn map_account() -> RuntimeCall {
+    RuntimeCall::Revive(ReviveCall::map_account {})
+}
+
+/// Runs a contract's constructor for `account`, as root and without a limit of its weight.
+pub fn instantiate(account: AccountId32, code: Vec<u8>) -> RuntimeCall {
+    let call = RuntimeCall::Revive(ReviveCall::instantiate_with_code {
+        value: 0,
+        weight_limit: Weight::MAX,
+        storage_deposit_limit: u128::MAX,
+        code,
+        data: Vec::new(),
+        salt: None,
+    });
+    let origin = system::RawOrigin::Signed(account);
+    let call =
+        RuntimeCall::Utility(UtilityCall::dispatch_as { as_origin: Box::new(origin.into()), call: Box::new(call) });
+    RuntimeCall::Sudo(pallet_sudo::Call::sudo_unchecked_weight { call: Box::new(call), weight: Weight::zero() })
 }

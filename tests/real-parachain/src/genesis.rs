@@ -1,10 +1,9 @@
 //! State and header of the parachain's block 0, from the runtime's own preset.
 
-use crate::{Header, State};
-use penpal_runtime::{Block, Runtime, VERSION};
+use crate::{Header, State, linked::Linked};
 use serde_json::Value;
 use sp_core::{H256, storage::well_known_keys};
-use sp_genesis_builder::{LOCAL_TESTNET_RUNTIME_PRESET, PresetId, runtime_decl_for_genesis_builder::GenesisBuilderV1};
+use sp_genesis_builder::{LOCAL_TESTNET_RUNTIME_PRESET, PresetId};
 use sp_runtime::traits::{BlakeTwo256, Hash, Header as _};
 use sp_state_machine::BasicExternalities;
 
@@ -20,25 +19,29 @@ fn merge(base: &mut Value, patch: Value) {
     }
 }
 
-fn preset(id: Option<&str>) -> Value {
+fn preset<R: Linked>(id: Option<&str>) -> Value {
     let id: Option<PresetId> = id.map(Into::into);
-    let json = <Runtime as GenesisBuilderV1<Block>>::get_preset(&id).expect("a preset that the runtime has");
+    // A preset may read the storage: that before genesis is empty.
+    let json = BasicExternalities::execute_with_storage(&mut Default::default(), || R::get_preset(&id));
+    let json = json.expect("a preset that the runtime has");
     serde_json::from_slice(&json).expect("JSON")
 }
 
-/// State and header of block 0. There are two collators, Alice and Bob, so that the wrong one can seal a block.
-pub fn genesis(code: &[u8]) -> (State, Header) {
-    let mut config = preset(None);
-    merge(&mut config, preset(Some(LOCAL_TESTNET_RUNTIME_PRESET)));
+/// State and header of block 0, from the preset with changes. There are two collators, Alice and Bob, so that the wrong
+/// one can seal a block.
+pub fn genesis<R: Linked>(code: &[u8], changes: Value) -> (State, Header) {
+    let mut config = preset::<R>(None);
+    merge(&mut config, preset::<R>(Some(LOCAL_TESTNET_RUNTIME_PRESET)));
+    merge(&mut config, changes);
     let config = serde_json::to_vec(&config).expect("JSON");
 
     let mut storage = Default::default();
     BasicExternalities::execute_with_storage(&mut storage, || {
-        <Runtime as GenesisBuilderV1<Block>>::build_state(config).expect("a complete configuration");
+        R::build_state(config).expect("a complete configuration");
     });
     storage.top.insert(well_known_keys::CODE.to_vec(), code.to_vec());
 
-    let version = VERSION.state_version();
+    let version = R::state_version();
     let state = State::from((storage, version));
     let no_extrinsics = BlakeTwo256::ordered_trie_root(Vec::new(), version);
     let header = Header::new(0, no_extrinsics, *state.root(), H256::zero(), Default::default());

@@ -6,31 +6,44 @@
 //! on standard output.
 
 mod author;
+mod blocks;
 mod cases;
 mod chain;
 mod corrupt;
 mod corrupt_pov;
 mod expected;
+mod export;
 mod extrinsics;
 mod genesis;
 mod keys;
+mod linked;
 mod manifest;
+mod over_limits;
 mod pov;
 mod reference;
 mod relay;
+mod second;
 mod version;
 
 use cases::Case;
-use chain::Valid;
-use manifest::{Entry, Manifest};
+use chain::{Chain, Code, Valid};
+use linked::Linked;
+use manifest::{Contents, Entry, Manifest};
 use pov::Layout;
+use relay::Relay;
 use sp_runtime::traits::BlakeTwo256;
 use std::{
     error::Error,
     fs::File,
     io::{self, Write},
     path::PathBuf,
+    time::Duration,
 };
+
+/// The first parachain, as in its preset.
+const PARA: cumulus_primitives_core::ParaId = cumulus_primitives_core::ParaId::new(2000);
+/// Validations that take as much CPU time natively are reported.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A state of the parachain.
 type State = sp_state_machine::InMemoryBackend<BlakeTwo256>;
@@ -65,9 +78,21 @@ fn cases(blocks: &[Valid]) -> Vec<Case> {
     cases
 }
 
+/// Validates the cases with the reference.
+fn check<R: Linked>(mut cases: Vec<Case>) -> Vec<Case> {
+    eprintln!("validating {} candidates with the reference", cases.len());
+    for case in &mut cases {
+        let took = case.check::<R>();
+        if took >= SLOW {
+            eprintln!("{}: {:.1} s of CPU time", case.name, took.as_secs_f64());
+        }
+    }
+    cases
+}
+
 fn table(to: &mut File, manifest: &Manifest) -> io::Result<()> {
     writeln!(to, "{:<36} {:<8} {:>10} {:>10} {:>10}  reference", "case", "expect", "extrinsics", "PoV", "data")?;
-    for case in &manifest.cases {
+    for case in manifest.cases.iter().chain(&manifest.over_limits).chain(&manifest.second.cases) {
         let data = case.block_data_bytes.map_or_else(|| "-".into(), |bytes| bytes.to_string());
         let reference: String = case.reference.lines().next().unwrap_or_default().chars().take(90).collect();
         let Entry { name, expect, extrinsics, pov_bytes, .. } = case;
@@ -95,15 +120,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&folder)?;
     let mut stdout = own_stdout()?;
 
-    let code = penpal_runtime::WASM_BINARY.ok_or("built without the wasm: SKIP_WASM_BUILD was set")?;
-    let (state, header) = genesis::genesis(code);
-    eprintln!("genesis: {:?}", header.state_root);
-    let blocks = chain::chain(code, state, header);
-    let mut cases = cases(&blocks);
-    eprintln!("validating {} candidates with the reference", cases.len());
-    cases.iter_mut().for_each(Case::check);
+    let without = "built without the wasm: SKIP_WASM_BUILD was set";
+    let code = penpal_runtime::WASM_BINARY.ok_or(without)?;
+    let second_code = asset_hub_westend_runtime::WASM_BINARY.ok_or(without)?;
 
-    let manifest = manifest::write_all(&folder, code, cases)?;
+    let genesis = genesis::genesis::<penpal_runtime::Runtime>(code, serde_json::json!({}));
+    eprintln!("genesis: {:?}", genesis.1.state_root);
+    let blocks = blocks::blocks(code, Chain::new(genesis, Relay::new(PARA, 0), Code::Current));
+    let cases = check::<penpal_runtime::Runtime>(cases(&blocks.valid));
+    let over_limits = check::<penpal_runtime::Runtime>(blocks.over_limits.iter().map(Valid::case).collect());
+    let second = second::blocks(second_code).iter().map(Valid::case).collect();
+    let second = check::<asset_hub_westend_runtime::Runtime>(second);
+
+    let contents = Contents { code, next_code: &blocks.next_code, cases, over_limits, second_code, second };
+    let manifest = manifest::write_all(&folder, contents)?;
     eprintln!("written to {}", folder.display());
     if json {
         writeln!(stdout, "{}", serde_json::to_string_pretty(&manifest)?)?;

@@ -25,7 +25,7 @@ pub enum Layout {
 
 /// The parts of a PoV, and the parameters of its validation.
 #[derive(Clone)]
-pub struct Candidate {
+pub struct Candidate<B = Block> {
     /// Head data of the parent.
     pub parent_head: Vec<u8>,
     /// Root of the parent's state, to which the proof belongs.
@@ -35,32 +35,17 @@ pub struct Candidate {
     /// Storage root of the relay parent.
     pub relay_parent_storage_root: H256,
     /// The blocks.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<B>,
     /// Proof of the state that the blocks read.
     pub proof: StorageProof,
     /// The layout.
     pub layout: Layout,
 }
 
-impl Candidate {
+impl<B: Clone + Encode> Candidate<B> {
     /// The proof in compact form, as it is sent.
     pub fn compact(&self) -> CompactProof {
         self.proof.to_compact_proof::<BlakeTwo256>(self.parent_root).expect("at least the root")
-    }
-
-    /// The only block.
-    pub fn block(&mut self) -> &mut Block {
-        &mut self.blocks[0]
-    }
-
-    /// Its header.
-    pub fn header(&mut self) -> &mut Header {
-        &mut self.block().header
-    }
-
-    /// Its extrinsics.
-    pub fn extrinsics(&mut self) -> &mut Vec<UncheckedExtrinsic> {
-        &mut self.block().extrinsics
     }
 
     /// The argument of `validate_block`.
@@ -79,8 +64,25 @@ impl Candidate {
     }
 }
 
+impl Candidate {
+    /// The only block.
+    pub fn block(&mut self) -> &mut Block {
+        &mut self.blocks[0]
+    }
+
+    /// Its header.
+    pub fn header(&mut self) -> &mut Header {
+        &mut self.block().header
+    }
+
+    /// Its extrinsics.
+    pub fn extrinsics(&mut self) -> &mut Vec<UncheckedExtrinsic> {
+        &mut self.block().extrinsics
+    }
+}
+
 /// Encodes block data.
-pub fn block_data(layout: Layout, mut blocks: Vec<Block>, proof: CompactProof) -> Vec<u8> {
+pub fn block_data<B: Encode>(layout: Layout, mut blocks: Vec<B>, proof: CompactProof) -> Vec<u8> {
     match layout {
         Layout::V0 => ParachainBlockData::V0 { block: [blocks.remove(0)], proof },
         Layout::V1 => ParachainBlockData::V1 { blocks, proof },
