@@ -159,7 +159,8 @@ struct Explaining<'a> {
     code: &'a Bytes,
 }
 
-/// Warns of code over the limit: a host that has an artifact of it, made under a higher limit, does not look at it again.
+/// Warns of code over the limit: a host that has an artifact of it, made under a higher limit, does not look at it
+/// again.
 fn warn_of_bomb(network: &Network, name: &str, code: &[u8]) {
     if let Err(error) = decompress_code(code, network.code_bomb_limit) {
         let limit = network.code_bomb_limit;

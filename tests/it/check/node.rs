@@ -111,7 +111,12 @@ impl Chain {
             "state_call" => {
                 let argument = params[1].as_str().and_then(|text| hex::decode(text.strip_prefix("0x")?).ok());
                 let answer = self.call(params[0].as_str().unwrap_or_default(), &argument.unwrap_or_default());
-                answer.map(|bytes| hex0x(&bytes)).ok_or_else(|| "Execution failed: Exported method is not found".into())
+                // As a Polkadot node and as Chopsticks say it.
+                let unknown = match params[0].as_str() {
+                    Some("ParachainHost_para_ids") => "Function to start was not found.",
+                    _ => "Execution failed: Exported method ParachainHost is not found",
+                };
+                answer.map(|bytes| hex0x(&bytes)).ok_or_else(|| unknown.into())
             }
             "state_getStorage" => {
                 let key = params[0].as_str().and_then(|text| text.strip_prefix("0x")).unwrap_or_default();

@@ -81,7 +81,7 @@ fn executions(checking: &Checking<'_>, all: &[Executed]) -> Vec<Row> {
     let only_old = both.iter().filter(|(of, ..)| of.is_valid_on(0) && !of.is_valid_on(1)).count();
     let differ =
         both.iter().filter(|(of, old, new)| of.is_valid_on(0) && of.is_valid_on(1) && old.result() != new.result());
-    let differ: Vec<String> = differ.map(|(of, ..)| of.pov.name()).collect();
+    let differ: Vec<String> = differ.map(|(of, ..)| of.pov.short_name()).collect();
     let mut rows = Vec::new();
     let shown = format!("{} of {} PoVs have the same result on both", pairs.len(), both.len());
     let row = Row::fact("pairs", shown, State::Info);
@@ -96,7 +96,7 @@ fn executions(checking: &Checking<'_>, all: &[Executed]) -> Vec<Row> {
         let note = format!("both accept them, and their results differ: {}", differ.join(", "));
         rows.push(Row::fact("results", "differ", State::Warning).with_note(note));
     }
-    let medians = pairs.iter().map(|(of, old, new)| (of.pov.name(), old.median(), new.median()));
+    let medians = pairs.iter().map(|(of, old, new)| (of.pov.short_name(), old.median(), new.median()));
     let medians: Vec<_> = medians.filter(|(_, old, new)| !old.is_zero() && !new.is_zero()).collect();
     if !medians.is_empty() {
         let sum = |pick: fn(&(String, Duration, Duration)) -> Duration| medians.iter().map(pick).sum::<Duration>();
@@ -116,8 +116,14 @@ pub(super) fn notes([old, new]: [&Runtime; 2], all: &[Executed], report: &mut Re
     if old.pvf.code_hash() == new.pvf.code_hash() {
         report.notes.push("Both runtimes are the same code.".into());
     }
-    let roles: Vec<String> =
-        report.povs.iter().filter_map(|of| of.role.map(|role| format!("{} ({role})", of.name))).collect();
+    let mut roles: Vec<String> = Vec::new();
+    for (of, role) in report.povs.iter().filter_map(|of| Some((of, of.role?))) {
+        let shown = format!("{} ({role})", of.name);
+        // On both runtimes it has the same role.
+        if !roles.contains(&shown) {
+            roles.push(shown);
+        }
+    }
     report.notes.push(match &roles[..] {
         [] if all.iter().any(|of| of.is_valid_on(1)) => {
             "No PoV asks for the upgrade, and none is of the new runtime only: the blocks of the upgrade, which are the \

@@ -69,7 +69,7 @@ async fn levels_row(
         let file = local.file(&local.compile(0).await?.0, folder.path())?;
         for (of, expected) in povs {
             if local.execute(&file, of).await? != *expected {
-                differ.push(format!("{} on x86-64-{level}", of.pov.name()));
+                differ.push(format!("{} on x86-64-{level}", of.pov.short_name()));
             }
         }
     }

@@ -187,6 +187,8 @@ pub(crate) struct PovReport {
     /// Which of the PoVs it is, and on which of the runtimes.
     pub(crate) at: (usize, usize),
     /// Its file.
+    pub(crate) file: String,
+    /// The file's name, short.
     pub(crate) name: String,
     /// The runtime that it was executed on.
     pub(crate) runtime: String,
@@ -275,7 +277,7 @@ impl Report {
             "sections": self.sections.iter()
                 .map(|of| json!({"title": of.title, "rows": rows(&of.rows)})).collect::<Vec<_>>(),
             "povs": self.povs.iter().map(|of| json!({
-                "name": of.name, "runtime": of.runtime, "role": of.role, "state": of.worst().name(),
+                "name": of.name, "file": of.file, "runtime": of.runtime, "role": of.role, "state": of.worst().name(),
                 "rows": rows(&of.rows), "explanation": of.explanation,
             })).collect::<Vec<_>>(),
             "notes": self.notes,
@@ -305,6 +307,7 @@ pub(crate) mod tests {
             }],
             povs: vec![PovReport {
                 at: (0, 0),
+                file: "povs/0xab_7.pov".into(),
                 name: "0xab_7.pov".into(),
                 runtime: "a.wasm".into(),
                 role: Some("asks for the upgrade"),

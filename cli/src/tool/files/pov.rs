@@ -13,6 +13,7 @@
 use super::{
     COMPRESSED, WASM, bad,
     block_data::{BlockData, has_context},
+    folder::exported_name,
     hex_text, looks_like, read,
 };
 use crate::tool::failure::Failure;
@@ -160,6 +161,17 @@ impl Pov {
     /// The file's name.
     pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// The file's name for tables: the hash in the name of an exported PoV is cut.
+    pub(crate) fn short_name(&self) -> String {
+        match exported_name(&self.path) {
+            Some((hash, number)) => {
+                let hash = hex::encode(hash);
+                format!("0x{}…{}_{number}.pov", &hash[..6], &hash[hash.len() - 4..])
+            }
+            None => self.name(),
+        }
     }
 
     /// The candidate without its block data.

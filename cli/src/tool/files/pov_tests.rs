@@ -85,6 +85,14 @@ fn a_file_with_another_context_than_its_block_data_is_damaged() {
 }
 
 #[test]
+fn the_hash_in_a_file_s_name_is_cut() {
+    let path = format!("povs/0x{}_17.pov", "ab".repeat(32));
+    let pov = Pov::recognise(Path::new(&path), &newer().into()).unwrap();
+    assert_eq!((pov.short_name().as_str(), pov.name().len()), ("0xababab…abab_17.pov", 73));
+    assert_eq!(read(&newer()).unwrap().short_name(), "a.pov");
+}
+
+#[test]
 fn other_files_are_named() {
     let params = (header(41), b"block data".to_vec(), NUMBER, ROOT).encode();
     for (bytes, word) in [

@@ -29,9 +29,10 @@ pub(crate) enum RpcError {
 }
 
 impl RpcError {
-    /// Whether the node's runtime does not have what was asked for.
+    /// Whether the node's runtime does not have what was asked for. There is no code for it: a Polkadot node says that
+    /// the exported method is not found, Chopsticks that the function to start was not found.
     pub(crate) fn is_unknown_api(&self) -> bool {
-        matches!(self, Self::Refused { why, .. } if why.contains("is not found") || why.contains("not exist"))
+        matches!(self, Self::Refused { why, .. } if why.contains("not found") || why.contains("not exist"))
     }
 }
 

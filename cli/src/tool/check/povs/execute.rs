@@ -71,7 +71,7 @@ pub(in super::super) async fn execute_all(
         let mut on = Vec::new();
         for (at, runtime) in runtimes.iter().enumerate() {
             let skipped = !runtime.is_prepared() || (is_for_new && at == 0);
-            checking.now(format!("executing {} ({} of {count}) on {}", pov.name(), n + 1, runtime.name));
+            checking.now(format!("executing {} ({} of {count}) on {}", pov.short_name(), n + 1, runtime.name));
             on.push(if skipped { None } else { Some(execute(checking, runtime, pov).await?) });
         }
         all.push(Executed { pov: pov.clone(), is_for_new, on });

@@ -51,8 +51,9 @@ pub(super) async fn report(checking: &Checking<'_>, runtimes: &[Runtime], all: &
                 true => explanation(checking, runtime, executed).await,
                 false => vec![],
             };
-            let (name, runtime) = (executed.pov.name(), runtime.name.clone());
-            report.povs.push(PovReport { at: (n, at), name, runtime, role, rows, explanation });
+            let (file, name) = (executed.pov.path.display().to_string(), executed.pov.short_name());
+            let runtime = runtime.name.clone();
+            report.povs.push(PovReport { at: (n, at), file, name, runtime, role, rows, explanation });
         }
     }
     let skipped = all.iter().filter(|of| of.on.iter().all(Option::is_none)).count();
@@ -83,7 +84,7 @@ fn asked_for(execution: &Execution, runtimes: &[Runtime]) -> Option<Row> {
 }
 
 async fn explained(checking: &Checking<'_>, runtime: &Runtime, executed: &Executed) -> Explained {
-    checking.now(format!("diagnostic run of {} on {}", executed.pov.name(), runtime.name));
+    checking.now(format!("diagnostic run of {} on {}", executed.pov.short_name(), runtime.name));
     let request = execute::request(checking, &executed.pov);
     checking.explainer.explain(checking.network, &runtime.code, &request).await
 }
