@@ -140,7 +140,7 @@ fn together(povs: &[PovReport]) -> Vec<Row> {
             (None, Some(_)) => format!("most: {name}"),
             (None, None) => return row,
         };
-        row.with_note(note)
+        Row { note: Some(note), ..row }
     };
     rows.into_iter().filter(|(row, _)| row.check != "upgrade").map(named).collect()
 }
@@ -181,5 +181,24 @@ impl Execution {
         let mut sorted = self.cpu.clone();
         sorted.sort_unstable();
         sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tool::check::report::tests::example;
+
+    #[test]
+    fn of_all_povs_the_worst_rows_are_shown_with_the_names_of_their_povs() {
+        let [pov] = &example().povs[..] else { panic!("one PoV") };
+        let better = PovReport { at: (1, 0), name: "better.pov".into(), rows: pov.rows[..1].to_vec(), ..pov.clone() };
+        let rows = together(&[better.clone(), pov.clone()]);
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((row.check, row.state), ("execute-cpu", State::Failed));
+        assert_eq!(row.note.as_deref(), Some("0xab_7.pov: 2.1 s with the slowdown; look\u{1b}"));
+        let on_other = PovReport { at: (0, 1), runtime: "b.wasm".into(), ..better };
+        let rows = together(&[pov.clone(), on_other]);
+        assert!(rows[0].note.as_ref().is_some_and(|note| note.starts_with("0xab_7.pov on a.wasm: ")), "{rows:?}");
     }
 }
