@@ -7,7 +7,7 @@
 //! Layout: [`MAGIC`], a keyed BLAKE3 hash of all that follows (32 bytes), the length of the header (u32, little
 //! endian), the header as MessagePack, the code.
 
-use crate::calls::CodeCall;
+use crate::code_call::CodeCall;
 use bytes::Bytes;
 use pvf_shared::config::MAX_PULLED;
 use std::{

@@ -2,6 +2,7 @@
 
 use crate::{
     artifact::NodeArtifact,
+    code_call::CodeCall,
     protocol::{DescriptorVersion, ExecuteRequest, PrepareJobKind, PrepareRequest},
 };
 use bytes::Bytes;
@@ -13,17 +14,6 @@ use pvf_shared::{
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// The code of a call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CodeCall {
-    /// Its hash.
-    pub hash: CodeHash,
-    /// Limit of the decompressed code, bytes.
-    pub bomb_limit: u32,
-    /// The session's executor parameters.
-    pub executor_params: ExecutorParams,
-}
 
 /// A code to prepare.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! Runs the calls of worker executables on a fleet, and on a host of this machine where the fleet has no answer.
 
 use crate::{
-    calls::{CodeCall, ExecuteCall, PrepareCall},
+    calls::{ExecuteCall, PrepareCall},
+    code_call::CodeCall,
     metrics::NodeMetrics,
     protocol::{ExecuteAnswer, JobResponse, PrepareAnswer, PrepareError, WorkerError},
     security::FleetSecurity,

@@ -13,6 +13,7 @@
 
 pub mod artifact;
 pub mod calls;
+pub mod code_call;
 pub mod config;
 pub mod fleet;
 pub mod metrics;

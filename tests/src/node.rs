@@ -4,7 +4,7 @@ use crate::processes::{Process, binary};
 use parity_scale_codec::{Decode, Encode};
 use pvf_node::{
     artifact::{ArtifactKey, NodeArtifact, checksum_of},
-    calls::CodeCall,
+    code_call::CodeCall,
     config::FILE_NAME,
     protocol::{
         DescriptorVersion, ExecuteAnswer, ExecuteRequest, Handshake, PrepareAnswer, PrepareJobKind, PrepareRequest,

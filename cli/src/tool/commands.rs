@@ -6,6 +6,7 @@ use super::{
     differences,
     explain::{self, Explainer},
     failure::{Exit, Failure},
+    files::pov::size_of,
     input,
     network::limits::Network,
     output,
@@ -16,10 +17,15 @@ use super::{
 use crate::{Answer, ClientError, ExecuteRequest, Pvf, ValidationHost};
 use futures::{StreamExt as _, stream};
 use indicatif::ProgressBar;
-use pvf_shared::{Bytes, candidate::BlockDataForm, job::pov_size, telemetry::to_stderr, verdict::WireOutcome};
+use pvf_shared::{
+    Bytes,
+    candidate::BlockDataForm,
+    telemetry::to_stderr,
+    verdict::{PrepareError, WireOutcome},
+};
 use pvf_worker::{supervise::Explained, wasm::decompress_code};
 use serde_json::{Value, json};
-use std::pin::pin;
+use std::{borrow::Cow, pin::pin};
 
 /// Requests of a batch in flight at the same time.
 const BATCH_IN_FLIGHT: usize = 64;
@@ -64,19 +70,20 @@ fn show(
 }
 
 pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, Failure> {
-    let network = Network::of(&args.network, &args.parameters).await?;
+    let network = Network::of(&args.limits).await?;
     let code = input::code(&args.code)?;
     let name = args.code.display().to_string();
-    warn_of_bomb(&network, &name, &code);
-    let max_size = network.snapshot.as_ref().and_then(|snapshot| snapshot.limits.max_code_size);
-    let too_large = max_size.filter(|max| code.len() as u64 > u64::from(*max)).map(|max| {
-        format!(
-            "{} bytes of code: the network accepts at most {max} (max_code_size), which a host does not check",
+    if let Some(code) = decompressed(&network, &name, &code) {
+        for warning in differences::warnings(&code) {
+            to_stderr(format_args!("warning: {name}: {warning}"));
+        }
+    }
+    if let Some(max) = network.limits().max_code_size.filter(|max| code.len() as u64 > u64::from(*max)) {
+        to_stderr(format_args!(
+            "warning: {name}: {} bytes of code: the network accepts at most {max} (max_code_size), which a host does not \
+             check",
             code.len()
-        )
-    });
-    for warning in differences::warnings(&code, network.code_bomb_limit).into_iter().chain(too_large) {
-        to_stderr(format_args!("warning: {name}: {warning}"));
+        ));
     }
     let pvf = network.pvf(code);
     let keeper = Keeper::new(&args.bundles, 1)?;
@@ -95,7 +102,7 @@ pub(crate) async fn precheck(global: &Global, args: &Precheck) -> Result<Exit, F
 }
 
 pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Failure> {
-    let network = Network::of(&args.network, &args.parameters).await?;
+    let network = Network::of(&args.limits).await?;
     let mut pvfs = Vec::new();
     for code in &args.code {
         pvfs.push((code.display().to_string(), network.pvf(input::code(code)?)));
@@ -121,9 +128,9 @@ pub(crate) async fn heads_up(global: &Global, args: &HeadsUp) -> Result<Exit, Fa
 }
 
 pub(crate) async fn execute(global: &Global, args: &Execute) -> Result<Exit, Failure> {
-    let network = Network::of(&args.network, &args.parameters).await?;
+    let network = Network::of(&args.limits).await?;
     let code = input::code(&args.code)?;
-    warn_of_bomb(&network, &args.code.display().to_string(), &code);
+    decompressed(&network, &args.code.display().to_string(), &code);
     let requests = input::requests(args)?;
     warn_of_size(&network, &requests);
     let explainer = if args.explain.explain { Some(Explainer::new(args.explain.guest_log)?) } else { None };
@@ -159,23 +166,23 @@ struct Explaining<'a> {
     code: &'a Bytes,
 }
 
-/// Warns of code over the limit: a host that has an artifact of it, made under a higher limit, does not look at it
-/// again.
-fn warn_of_bomb(network: &Network, name: &str, code: &[u8]) {
-    if let Err(error) = decompress_code(code, network.code_bomb_limit) {
-        let limit = network.code_bomb_limit;
+/// The code, decompressed. Warns of code over the limit: a host that has an artifact of it, made under a higher limit,
+/// does not look at it again.
+fn decompressed<'a>(network: &Network, name: &str, code: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    let limit = network.code_bomb_limit;
+    let warn = |error: &PrepareError| {
         to_stderr(format_args!(
             "warning: {name}: {error} (limit {limit} bytes): a host that has no artifact refuses it"
         ));
-    }
+    };
+    decompress_code(code, limit).inspect_err(warn).ok()
 }
 
 /// Warns of PoVs that a node refuses before it asks a host.
 fn warn_of_size(network: &Network, requests: &[(String, ExecuteRequest)]) {
-    let limit = network.snapshot.as_ref().and_then(|snapshot| snapshot.limits.max_pov_size);
-    let Some(limit) = limit else { return };
+    let Some(limit) = network.limits().max_pov_size else { return };
     for (name, request) in requests {
-        let size = pov_size(u32::try_from(request.block_data.len()).unwrap_or(u32::MAX));
+        let size = size_of(&request.block_data);
         let is_pov = matches!(request.context.block_data_form, BlockDataForm::MaybeCompressed);
         if is_pov && size > limit.into() {
             to_stderr(format_args!(

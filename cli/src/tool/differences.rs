@@ -1,7 +1,6 @@
 //! What in a code makes hosts of other versions decide otherwise, so that nodes may disagree about it. `pvf precheck`
 //! warns of it; what this build itself decides is the verdict.
 
-use pvf_worker::wasm::decompress_code;
 use std::collections::BTreeMap;
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload, TypeRef};
 
@@ -10,11 +9,10 @@ const MAX_TARGETS: u32 = 65_520;
 /// Functions that are named one by one.
 const NAMED: usize = 10;
 
-/// A warning for each function that hosts of other versions may judge differently. What does not decompress or parse
-/// has none: no version accepts it.
-pub(crate) fn warnings(code: &[u8], limit: u32) -> Vec<String> {
-    let Ok(code) = decompress_code(code, limit) else { return vec![] };
-    let Ok(large) = large_tables(&code) else { return vec![] };
+/// A warning for each function of this wasm that hosts of other versions may judge differently. What does not parse has
+/// none: no version accepts it.
+pub(crate) fn warnings(code: &[u8]) -> Vec<String> {
+    let Ok(large) = large_tables(code) else { return vec![] };
     let mut warnings: Vec<_> = large
         .iter()
         .take(NAMED)
@@ -79,7 +77,7 @@ mod tests {
 
     fn warnings_of(functions: &str) -> Vec<String> {
         let text = format!(r#"(module (import "env" "a" (func)) (import "env" "m" (memory 1)) {functions})"#);
-        warnings(&wat::parse_str(text).unwrap(), 1 << 20)
+        warnings(&wat::parse_str(text).unwrap())
     }
 
     #[test]
@@ -97,9 +95,9 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_has_no_warning() {
-        assert_eq!(warnings(b"not wasm", 100), [""; 0]);
+        assert_eq!(warnings(b"not wasm"), [""; 0]);
         let code = wat::parse_str(format!("(module {})", function(70_000))).unwrap();
-        assert_eq!(warnings(&code, 1 << 20).len(), 1);
-        assert_eq!(warnings(&code[..code.len() - 1], 1 << 20), [""; 0]);
+        assert_eq!(warnings(&code).len(), 1);
+        assert_eq!(warnings(&code[..code.len() - 1]), [""; 0]);
     }
 }

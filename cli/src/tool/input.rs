@@ -3,7 +3,8 @@
 use super::{
     failure::Failure,
     files::{self, folder, pov::Extension},
-    request_args::{Execute, ExtensionArgs, Parameters},
+    network::args::LimitArgs,
+    request_args::{Execute, ExtensionArgs},
     text::escaped,
 };
 use pvf_shared::{
@@ -35,8 +36,8 @@ pub(crate) fn code(path: &Path) -> Result<Bytes, Failure> {
 
 /// Executor parameters: JSON if the file begins with a JSON list, SCALE otherwise. Whatever decodes is taken, as by
 /// every host; a rule of the relay chain that it breaks is a warning, or an error with `--strict`.
-pub(crate) fn executor_params(parameters: &Parameters) -> Result<ExecutorParams, Failure> {
-    let Some(path) = &parameters.executor_params else { return Ok(ExecutorParams::default()) };
+pub(crate) fn executor_params(args: &LimitArgs) -> Result<ExecutorParams, Failure> {
+    let Some(path) = &args.executor_params else { return Ok(ExecutorParams::default()) };
     let what = format!("--executor-params {}", path.display());
     let bytes = files::read("--executor-params", path)?;
     // Not ambiguous: a SCALE list that begins with '[' would have more than 2^30 entries.
@@ -45,7 +46,7 @@ pub(crate) fn executor_params(parameters: &Parameters) -> Result<ExecutorParams,
     } else {
         ExecutorParams::from_scale(&bytes).map_err(|e| bad(&what, e))?
     };
-    consistent(&what, params, parameters.strict)
+    consistent(&what, params, args.strict)
 }
 
 /// The parameters. A rule of the relay chain that they break is a warning, or an error if `strict`.

@@ -1,21 +1,9 @@
 //! The options of the commands that send requests: precheck, execute, heads-up.
 
-use super::{bundles::args::BundleArgs, explain::args::ExplainArgs, network::args::NetworkArgs};
+use super::{bundles::args::BundleArgs, explain::args::ExplainArgs, network::args::LimitArgs};
 use clap::Args as ClapArgs;
 use pvf_shared::{priority::ExecuteKind, units::parse_timeout};
 use std::{path::PathBuf, time::Duration};
-
-/// Executor parameters.
-#[derive(Debug, Clone, Default, ClapArgs)]
-pub(crate) struct Parameters {
-    /// File with executor parameters, JSON or SCALE
-    #[arg(long, value_name = "FILE")]
-    pub(crate) executor_params: Option<PathBuf>,
-    /// Refuse executor parameters that the relay chain would not accept; without this they are used, with a warning. In
-    /// `pvf check` a warning about the runtime or a PoV is exit code 1, too
-    #[arg(long)]
-    pub(crate) strict: bool,
-}
 
 /// The hashes that only candidates of version 3 need.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -33,9 +21,7 @@ pub(crate) struct Precheck {
     /// File with validation code: wasm, compressed or not, hex text of it, a chain specification; - for stdin
     pub(crate) code: PathBuf,
     #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) bundles: BundleArgs,
 }
@@ -46,9 +32,7 @@ pub(crate) struct HeadsUp {
     #[arg(required = true)]
     pub(crate) code: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) limits: LimitArgs,
     /// Wait until the code is prepared; without this, until a worker has it
     #[arg(long)]
     pub(crate) wait_prepared: bool,
@@ -92,9 +76,7 @@ pub(crate) struct Execute {
     #[arg(long)]
     pub(crate) fresh: bool,
     #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) explain: ExplainArgs,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use super::{
     codes::Codes,
     messages::{FromService, ToService, VERSION, read, write},
 };
-use crate::{calls::CodeCall, fleet::Fleet, metrics::NodeMetrics};
+use crate::{code_call::CodeCall, fleet::Fleet, metrics::NodeMetrics};
 use bytes::Bytes;
 use parity_scale_codec::Encode as _;
 use pvf_shared::ids::CodeHash;

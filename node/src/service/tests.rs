@@ -3,7 +3,8 @@ use super::{
     *,
 };
 use crate::{
-    calls::{CodeCall, ExecuteCall, PrepareCall},
+    calls::{ExecuteCall, PrepareCall},
+    code_call::CodeCall,
     fleet::Fleet,
     metrics::NodeMetrics,
     protocol::{PrepareError, WorkerError},

@@ -62,7 +62,7 @@ impl Artifacts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{artifact::checksum_of, calls::CodeCall};
+    use crate::{artifact::checksum_of, code_call::CodeCall};
     use pvf_shared::{Bytes, ids::CodeHash, params::ExecutorParams};
 
     #[test]

@@ -41,13 +41,19 @@ pub(super) fn run<H: HostFunctions>(request: &PrepareRequest, reply_to: OwnedFd)
     write_reply(&mut File::from(reply_to), &reply, &artifact)
 }
 
-fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Compiled, PrepareError> {
-    if request.threads > 1 {
+/// Starts the threads of the compiler, if there are to be several.
+pub(super) fn start_threads(threads: u32) -> Result<(), PrepareError> {
+    if threads > 1 {
         // wasmtime compiles on this pool. The default pool panics when a thread cannot be started, and a panic would
         // be attributed to the code.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(request.threads as usize).build_global();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
         pool.map_err(|e| PrepareError::Kernel(format!("threads for the compiler: {e}")))?;
     }
+    Ok(())
+}
+
+fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Compiled, PrepareError> {
+    start_threads(request.threads)?;
     if let Some(limit) = request.params.prechecking_max_memory()
         && !allocator::arm(limit)
     {

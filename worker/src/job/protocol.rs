@@ -87,20 +87,8 @@ pub(crate) struct PrepareRequest {
 /// Request of a diagnostic run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ExplainRequest {
-    /// Sandbox mechanisms to apply before the process looks at the code.
-    pub(crate) sandbox: Plan,
-    /// CPU features that compiled code may use.
-    pub(crate) baseline: CpuBaseline,
-    /// CPU time after which the kernel ends the process in any case, seconds.
-    pub(crate) cpu_seconds: u64,
-    /// Executor parameters.
-    pub(crate) params: ExecutorParams,
-    /// Validation code as submitted.
-    pub(crate) code: Bytes,
-    /// Maximum size of the decompressed code, bytes.
-    pub(crate) bomb_limit: u32,
-    /// Number of compiler threads.
-    pub(crate) threads: u32,
+    /// How its code is compiled, and in which sandbox.
+    pub(crate) preparation: PrepareRequest,
     /// The guest's parameters before and after the block data.
     pub(crate) around_block_data: [Bytes; 2],
     /// Block data.

@@ -3,17 +3,16 @@
 
 use super::{
     JobRunner,
-    finished::{FinishedProcess, Output},
+    finished::FinishedProcess,
     job_memory::{JobMemory, MemoryUse},
-    memory_file::request_file,
+    one_reply,
     outcome::reply_or_end,
-    pipes::{read_bounded, read_tail},
-    process::{Process, Start},
-    watch::{Limits, kernel_cpu_limit, watch},
+    runner::compiler_threads,
+    watch::{Limits, kernel_cpu_limit},
 };
 use crate::{
     explanation::{Explanation, LogLevel},
-    job::protocol::{EXPLAIN, ExplainReply, ExplainRequest},
+    job::protocol::{EXPLAIN, ExplainReply, ExplainRequest, PrepareRequest},
 };
 use pvf_shared::{
     Bytes,
@@ -21,13 +20,10 @@ use pvf_shared::{
     params::ExecutorParams,
     verdict::clean_reason,
 };
-use std::{io::Result, time::Duration};
-use tokio::time::Instant;
+use std::time::Duration;
 
 /// Largest reply, bytes.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
-/// Stack of the first thread, bytes.
-const STACK: u64 = 8 << 20;
 
 /// What is to be explained.
 #[derive(Debug, Clone)]
@@ -69,25 +65,21 @@ pub enum Explained {
 impl JobRunner {
     /// Executes a candidate in a diagnostic run, in the sandbox of a preparation.
     pub async fn explain(&self, job: ExplainJob) -> Explained {
-        let cpu_limit = job.cpu_limit;
-        match self.explain_process(job).await {
-            Ok(process) => explained(&process, cpu_limit),
-            Err(error) => Explained::Ended { why: format!("no process for the run: {error}"), log: String::new() },
-        }
-    }
-
-    async fn explain_process(&self, job: ExplainJob) -> Result<FinishedProcess> {
-        let started = Instant::now();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(64) as u32;
+        let threads = compiler_threads(0);
         let (prefix, suffix) = job.context.around_block_data();
-        let request = ExplainRequest {
+        let preparation = PrepareRequest {
             sandbox: self.sandbox().plan(),
             baseline: self.baseline(),
             cpu_seconds: kernel_cpu_limit(job.cpu_limit),
             params: job.executor_params.clone(),
             code: job.code,
             bomb_limit: job.code_bomb_limit,
+            precheck: false,
             threads,
+        };
+        let plan = preparation.sandbox;
+        let request = ExplainRequest {
+            preparation,
             around_block_data: [prefix.into(), suffix.into()],
             block_data: job.block_data,
             pov_bomb_limit: match job.context.block_data_form {
@@ -96,34 +88,14 @@ impl JobRunner {
             },
             log_level: job.log_level,
         };
-        let start = Start {
-            exe: self.exe().to_owned(),
-            args: vec![EXPLAIN.into()],
-            stdin: request_file(&request)?,
-            stdout: None,
-            stack: Some(STACK),
-            plan: request.sandbox,
-        };
-        drop(request);
         let usage = MemoryUse::Preparation { params: &job.executor_params, threads };
-        let mut memory = JobMemory::new(self.cgroups(), usage);
-        let mut process = Process::start(start).await?;
-        let (mut stdout, stderr) = (process.stdout.take(), process.stderr.take());
-        let handle = &process.handle;
-        let reading = async {
-            let reply = read_bounded(stdout.as_mut(), MAX_REPLY, |_| false, handle.gone()).await;
-            if reply.is_none() {
-                handle.kill();
-            }
-            reply
-        };
+        let memory = JobMemory::new(self.cgroups(), usage);
         let limits = Limits::of_job(job.cpu_limit, threads);
-        let (overrun, reply, stderr) =
-            tokio::join!(watch(handle, limits, &mut memory), reading, read_tail(stderr, handle.gone()));
-        let overrun = overrun?;
-        memory.settle().await;
-        let output = Output { overrun, reply, stderr, memory };
-        Ok(FinishedProcess::new(process.reap()?, output, started))
+        let run = one_reply::Job { exe: self.exe(), role: EXPLAIN, request, plan, limits, max_reply: MAX_REPLY };
+        match one_reply::run(run, memory).await {
+            Ok(process) => explained(&process, job.cpu_limit),
+            Err(error) => Explained::Ended { why: format!("no process for the run: {error}"), log: String::new() },
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 //! reaped when its future is dropped, at any await point.
 //!
 //! * `runner` is the interface of this module: preparations and executions; `self_test` runs one of each.
-//! * `preparation`, `template`, `forks` and `explain` are the kinds of processes; `process`, `launch` and
-//!   `process_handle` are what they have in common.
+//! * `one_reply`, `template` and `forks` are the kinds of processes; `process`, `launch` and `process_handle` are what
+//!   they have in common. `explain` is about diagnostic runs.
 //! * `artifact_file` verifies what a template is given to map; `block_data` has the file that a job maps.
 //! * `watch` enforces time limits; `job_memory` has the memory cgroup of a job.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
@@ -22,9 +22,9 @@ mod forks;
 mod job_memory;
 mod launch;
 mod memory_file;
+mod one_reply;
 mod outcome;
 mod pipes;
-mod preparation;
 mod probe;
 mod process;
 mod process_handle;

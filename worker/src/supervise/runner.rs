@@ -4,15 +4,16 @@ use super::{
     ArtifactFile, BlockData,
     forks::{Budget, ForkPool, JobInput, JobStarter, PoolSettings},
     job_memory::{JobMemory, MemoryUse},
+    one_reply,
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
-    preparation, probe, process,
+    probe, process,
     slot_grant::SlotGrant,
     trace::JobTrace,
     usage,
     watch::{Limits, kernel_cpu_limit},
 };
 use crate::{
-    job::protocol::{ExecuteRequest, PrepareRequest},
+    job::protocol::{ExecuteRequest, PREPARE, PrepareRequest, REPLY_SLACK},
     machine::{JobCgroups, job_cgroups, watch_oom_kills},
     sandbox::{LandlockAbi, Report},
     wasm::{CpuBaseline, engines_up_to},
@@ -23,6 +24,7 @@ use pvf_shared::{
     ids::EngineId,
     job::{ExecuteJob, ExecuteOutcome, JobUsage, PrepareJob},
     params::ExecutorParams,
+    units::MAX_ARTIFACT,
     verdict::InternalError,
 };
 use std::{
@@ -153,10 +155,7 @@ impl JobRunner {
 
     /// Compiles `code` in a process of its own.
     pub async fn prepare(&self, job: &PrepareJob, code: Bytes) -> (Prepared, JobUsage) {
-        let threads = match job.threads {
-            0 => std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1)),
-            n => n,
-        };
+        let threads = compiler_threads(job.threads);
         let wanted = &job.artifact.engine;
         let Some((_, baseline)) = self.engines.iter().find(|(engine, _)| engine == wanted) else {
             let why = format!("this worker does not compile for engine {wanted}");
@@ -174,7 +173,15 @@ impl JobRunner {
         };
         let usage = MemoryUse::Preparation { params: &job.executor_params, threads };
         let memory = JobMemory::new(self.cgroups.as_ref(), usage);
-        match preparation::run(&self.settings.exe, request, Limits::of_job(job.cpu_limit, threads), memory).await {
+        let job_process = one_reply::Job {
+            exe: &self.settings.exe,
+            role: PREPARE,
+            request,
+            plan: self.settings.sandbox,
+            limits: Limits::of_job(job.cpu_limit, threads),
+            max_reply: MAX_ARTIFACT + REPLY_SLACK,
+        };
+        match one_reply::run(job_process, memory).await {
             Ok(process) => (prepare_outcome(&process, job.cpu_limit), usage::of_process(&process, job.limits())),
             // The process did not start, or the worker lost sight of it: not attributable to the code.
             Err(error) => (Prepared::Internal(InternalError::Kernel(error.to_string())), job.limits()),
@@ -250,6 +257,14 @@ impl JobRunner {
                 (outcome::unknown_exit(&error, self.sandbox().plan()), usage, JobTrace::default())
             }
         }
+    }
+}
+
+/// Threads of the compiler: so many, or one for each core for 0.
+pub(super) fn compiler_threads(wanted: u32) -> u32 {
+    match wanted {
+        0 => std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1)),
+        n => n,
     }
 }
 

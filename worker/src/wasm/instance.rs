@@ -3,15 +3,16 @@
 //! invalid.
 
 use super::{
-    backtrace::{frames_of, text_without_frames},
+    backtrace::frames_of,
     busy_image::retry_ebusy,
+    call_error::CallError,
     config::{CpuBaseline, engine},
     externalities::ValidationExternalities,
-    guest_limits::{GuestLimits, os_error},
+    guest_limits::GuestLimits,
     host_functions::{GuestMemory, State},
     linking::linker,
 };
-use pvf_shared::{params::ExecutorParams, record::Backtrace, store::seal::Compiled, verdict::clean_reason};
+use pvf_shared::{params::ExecutorParams, record::Backtrace, store::seal::Compiled};
 use sc_allocator::FreeingBumpHeapAllocator;
 use sp_externalities::set_and_run_with_externalities;
 use sp_wasm_interface::HostFunctions;
@@ -24,35 +25,6 @@ use std::{
 use wasmtime::{Engine, Instance, InstancePre, Memory, Module, Store, TypedFunc};
 
 const PAGE: usize = 64 * 1024;
-
-/// Why a call has no result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallError {
-    /// The operating system refused what a call needs, before the call: nothing is said about artifact or candidate.
-    Machine(String),
-    /// The artifact cannot be mapped, linked or instantiated.
-    Construction(String),
-    /// The guest trapped, violated the calling convention, or returned a bad result.
-    Invalid(String),
-    /// A host function panicked during the call; who is to blame is for the caller to decide. The panic's message.
-    HostPanic(String),
-}
-
-impl CallError {
-    pub(super) fn construction(why: impl std::fmt::Display) -> Self {
-        Self::Construction(clean_reason(&why.to_string()))
-    }
-
-    fn invalid(why: impl std::fmt::Display) -> Self {
-        Self::Invalid(clean_reason(&why.to_string()))
-    }
-
-    /// A failure before the call.
-    pub(super) fn before_call(what: &str, error: &wasmtime::Error) -> Self {
-        let why = format!("{what}: {}", text_without_frames(error));
-        if os_error(error).is_some() { Self::Machine(clean_reason(&why)) } else { Self::construction(why) }
-    }
-}
 
 /// A call that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Which host functions a module gets.
 
 use super::{
+    call_error::CallError,
     host_functions::{PvfHostFunctions, Registry, Rfc163HostFunctions, State},
-    instance::CallError,
 };
 use pvf_shared::params::ExecutorParams;
 use sp_wasm_interface::HostFunctions;

@@ -3,6 +3,7 @@
 
 mod backtrace;
 mod busy_image;
+mod call_error;
 mod compile;
 mod config;
 mod externalities;
@@ -16,11 +17,12 @@ mod runtime_version;
 mod start_section;
 mod watched;
 
+pub use call_error::CallError;
 pub use compile::{compile, decompress_code, instrument, prepare, prevalidate};
 pub use config::{CpuBaseline, engine_id, engines_up_to};
 pub(crate) use host_functions::declare_extra;
 pub use host_functions::{host_functions, host_functions_version};
-pub use instance::{Call, CallError, ExecutionEngine, Ready, Runtime};
+pub use instance::{Call, ExecutionEngine, Ready, Runtime};
 pub use pvf_shared::store::seal::Compiled;
 pub use runtime_version::RuntimeVersion;
 pub(crate) use watched::{Watched, WatchedCall, function_names};

@@ -2,11 +2,12 @@
 //! how high its logical stack is. For people only: no verdict comes of such a call.
 
 use super::{
+    call_error::CallError,
     compile::{STACK_HEIGHT, instrument_to_watch},
     config::{CpuBaseline, engine_to_watch},
     externalities::ValidationExternalities,
     host_functions::State,
-    instance::{Call, CallError, Exports, guarded_call, memory_limit, new_store},
+    instance::{Call, Exports, guarded_call, memory_limit, new_store},
     linking::linker,
 };
 use pvf_shared::{params::ExecutorParams, verdict::PrepareError};

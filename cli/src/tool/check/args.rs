@@ -1,10 +1,6 @@
 //! Options of `pvf check`.
 
-use crate::tool::{
-    explain::args::ExplainArgs,
-    network::args::NetworkArgs,
-    request_args::{ExtensionArgs, Parameters},
-};
+use crate::tool::{explain::args::ExplainArgs, network::args::LimitArgs, request_args::ExtensionArgs};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
 
@@ -40,9 +36,7 @@ pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) extension: ExtensionArgs,
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    #[command(flatten)]
-    pub(crate) parameters: Parameters,
+    pub(crate) limits: LimitArgs,
     /// From which part of a limit on a value is a warning, percent, 1 to 100
     #[arg(long, default_value_t = 80, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) warn_at: u8,

@@ -1,7 +1,7 @@
 //! Two runtimes side by side.
 
 use super::{
-    Checking,
+    checking::Checking,
     povs::{Executed, Execution},
     report::{Report, Row, Section, State},
     runtime::Runtime,

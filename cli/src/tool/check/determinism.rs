@@ -2,7 +2,7 @@
 //! code for any CPU level. They run on this machine, with a fleet or without one.
 
 use super::{
-    Checking,
+    checking::Checking,
     local::Local,
     povs::Executed,
     report::{Row, Section, State},
@@ -29,19 +29,19 @@ async fn rows(checking: &Checking<'_>, runtime: &Runtime, executed: &[Executed])
     let mut rows = Vec::new();
     let baseline = CpuBaseline::of_this_machine();
     checking.now(format!("compiling {} with one thread and with all", runtime.name));
-    let local = Local::new(checking, runtime, baseline)?;
-    let (single, all) = (local.compile(1).await?.0, local.compile(0).await?.0);
+    let own = Local::new(checking, (&runtime.pvf, &runtime.code), baseline)?;
+    let (single, all) = (own.compile(1).await?.0, own.compile(0).await?.0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     rows.push(match single.code == all.code {
         true => Row::fact("threads", format!("the same artifact with 1 and {cores} compiler threads"), State::Ok),
         false => Row::fact("threads", "artifacts differ", State::Failed)
             .with_note("the compiler of this host is not deterministic: please report it"),
     });
-    let levels = [CpuBaseline::V1, CpuBaseline::V2, CpuBaseline::V3];
-    let levels: Vec<_> = levels.into_iter().filter(|level| *level <= baseline).collect();
+    let lower = [CpuBaseline::V1, CpuBaseline::V2, CpuBaseline::V3];
+    let lower: Vec<_> = lower.into_iter().filter(|level| *level < baseline).collect();
     let valid: Vec<_> = executed.iter().filter_map(|of| valid_on(of, runtime)).take(MAX_POVS).collect();
-    if !valid.is_empty() && levels.len() > 1 {
-        let row = levels_row(checking, runtime, &levels, &valid).await;
+    if !valid.is_empty() && !lower.is_empty() {
+        let row = levels_row(checking, runtime, (&own, &all, baseline), (&lower, &valid)).await;
         rows.push(row.unwrap_or_else(|failure| {
             Row::fact("cpu-levels", "no result", State::NoResult).with_note(failure.to_string())
         }));
@@ -55,25 +55,36 @@ fn valid_on<'a>(of: &'a Executed, runtime: &Runtime) -> Option<(&'a Executed, Ve
     Some((of, on.result()?.encode()))
 }
 
+/// A level, what compiles for it, and what that gave.
+type Compiled<'a> = (&'a Local<'a>, &'a pvf_worker::wasm::Compiled, CpuBaseline);
+
 async fn levels_row(
     checking: &Checking<'_>,
     runtime: &Runtime,
-    levels: &[CpuBaseline],
-    povs: &[(&Executed, Vec<u8>)],
+    own: Compiled<'_>,
+    (lower, povs): (&[CpuBaseline], &[(&Executed, Vec<u8>)]),
 ) -> Result<Row, Failure> {
     let folder = tempfile::tempdir().map_err(|e| Failure::no_result("temporary folder", e))?;
     let mut differ = Vec::new();
-    for level in levels {
+    let mut compare = async |(local, compiled, level): Compiled<'_>| -> Result<(), Failure> {
         checking.now(format!("executing {} compiled for x86-64-{level}", runtime.name));
-        let local = Local::new(checking, runtime, *level)?;
-        let file = local.file(&local.compile(0).await?.0, folder.path())?;
+        let file = local.file(compiled, folder.path())?;
         for (of, expected) in povs {
-            if local.execute(&file, of).await? != *expected {
+            if local.execute(&file, &of.pov).await? != *expected {
                 differ.push(format!("{} on x86-64-{level}", of.pov.short_name()));
             }
         }
+        Ok(())
+    };
+    for level in lower {
+        checking.now(format!("compiling {} for x86-64-{level}", runtime.name));
+        let local = Local::new(checking, (&runtime.pvf, &runtime.code), *level)?;
+        let compiled = local.compile(0).await?.0;
+        compare((&local, &compiled, *level)).await?;
     }
-    let names = levels.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    compare(own).await?;
+    let levels = lower.iter().chain([&own.2]);
+    let names = levels.map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Ok(match &differ[..] {
         [] => {
             Row::fact("cpu-levels", format!("{} PoVs have the same results on x86-64-{names}", povs.len()), State::Ok)

@@ -1,6 +1,6 @@
 //! What was checked with what.
 
-use super::{Checking, report::Report};
+use super::{checking::Checking, report::Report};
 use crate::tool::network::{show::changes, snapshot::Snapshot};
 use pvf_worker::wasm::{CpuBaseline, engine_id};
 use std::time::SystemTime;

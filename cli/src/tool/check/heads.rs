@@ -1,7 +1,10 @@
 //! Whether a result is the one that the PoV itself says: the head of the block that is in it.
 
 use super::report::{Row, State};
-use crate::tool::files::{block_data::Header, folder::exported_name, pov::Pov};
+use crate::tool::files::{
+    block_data::Header,
+    pov::{Pov, exported_name},
+};
 use pvf_shared::candidate::ValidationResult;
 
 /// The row about a result's head; none if nothing is known of it. `others` are parent heads of the other PoVs, without

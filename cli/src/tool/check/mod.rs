@@ -1,5 +1,6 @@
 //! `pvf check`: will a runtime and its blocks pass?
 //!
+//! * `checking` is what all parts work with.
 //! * `module` reads what a runtime's wasm says about itself, `runtime` measures the runtime, `povs` its blocks.
 //! * `outputs` holds results against the relay chain's configuration, `heads` against what the PoV itself says.
 //! * `pending` holds what was measured against configurations that are decided already.
@@ -7,6 +8,7 @@
 //! * `report` is what is found, `format` how it is written.
 
 pub(crate) mod args;
+mod checking;
 mod compare;
 mod determinism;
 mod facts;
@@ -22,44 +24,23 @@ mod runtime;
 
 use super::{
     args::Global,
-    explain::{Explainer, args::ExplainArgs},
+    explain::Explainer,
     failure::{Exit, Failure},
-    files::{
-        folder,
-        pov::{Extension, Pov},
-    },
+    files::folder,
     input,
     network::limits::Network,
     progress::Progress,
     target::Target,
 };
 use args::{Check, Format};
+use checking::Checking;
 use pvf_shared::telemetry::to_stderr;
 use report::{Report, State, Thresholds};
 use runtime::Runtime;
 use std::{io::Write as _, path::Path};
 
-/// What a check works with.
-pub(crate) struct Checking<'a> {
-    pub(crate) target: &'a Target,
-    pub(crate) network: &'a Network,
-    pub(crate) extension: Extension,
-    pub(crate) thresholds: Thresholds,
-    pub(crate) runs: u16,
-    pub(crate) explain: &'a ExplainArgs,
-    pub(crate) explainer: Explainer,
-    pub(crate) progress: &'a Progress,
-}
-
-impl Checking<'_> {
-    /// Says what is being done.
-    pub(crate) fn now(&self, what: String) {
-        self.progress.bar.set_message(what);
-    }
-}
-
 pub(crate) async fn check(global: &Global, args: &Check) -> Result<Exit, Failure> {
-    let network = Network::silently(&args.network, &args.parameters).await?;
+    let network = Network::silently(&args.limits).await?;
     let paths: Vec<_> =
         [Some(&args.code), args.new.as_ref()].into_iter().flatten().map(|path| path.as_path()).collect();
     let codes = names(&paths).into_iter().zip(&paths).map(|(name, path)| Ok((name, input::code(path)?)));
@@ -88,7 +69,7 @@ pub(crate) async fn check(global: &Global, args: &Check) -> Result<Exit, Failure
         explainer,
         progress: &progress,
     };
-    let report = run(&checking, args, codes, Blocks { povs, povs_new }).await;
+    let report = run(&checking, args, codes, povs::Blocks { povs, povs_new }).await;
     drop(progress);
     target.close().await;
     let report = report?;
@@ -96,27 +77,19 @@ pub(crate) async fn check(global: &Global, args: &Check) -> Result<Exit, Failure
     Ok(match report.worst() {
         State::NoResult => Exit::NoResult,
         State::Failed => Exit::Negative,
-        State::Warning if args.parameters.strict => Exit::Negative,
+        State::Warning if args.limits.strict => Exit::Negative,
         State::Info | State::Ok | State::Warning => Exit::Success,
     })
-}
-
-/// The PoVs of a check.
-pub(crate) struct Blocks {
-    /// Of `--pov`.
-    pub(crate) povs: Vec<Pov>,
-    /// Of `--pov-new`: the second runtime must accept them.
-    pub(crate) povs_new: Vec<Pov>,
 }
 
 async fn run(
     checking: &Checking<'_>,
     args: &Check,
     codes: Vec<(String, pvf_shared::Bytes)>,
-    blocks: Blocks,
+    blocks: povs::Blocks,
 ) -> Result<Report, Failure> {
     let assumed = checking.network.snapshot.as_ref().map_or(0, |snapshot| snapshot.assumed().len());
-    let strict = args.parameters.strict;
+    let strict = args.limits.strict;
     let mut report = Report { facts: vec![], sections: vec![], povs: vec![], notes: vec![], strict, assumed };
     facts::of_run(checking, &mut report);
     let mut runtimes = Vec::new();
@@ -166,30 +139,30 @@ impl Outputs {
     }
 
     fn write(&mut self, global: &Global, args: &Check, report: &Report) -> Result<(), Failure> {
-        let failed = |option: &str, path: &Option<std::path::PathBuf>, e: std::io::Error| {
-            let path = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-            Failure::NoResult(format!("{option}: cannot write {path}: {e}"))
-        };
-        // First: nothing is lost if another one cannot be written.
-        let text = match if global.json { Format::Json } else { args.format } {
-            Format::Text => format::text::text(report),
-            Format::Json => format!("{}\n", report.json()),
-            Format::Markdown => format::markdown::text(report),
-            Format::Junit => format::junit::text(report),
-            Format::Github => format::github::text(report),
-        };
-        out!("{text}");
-        if let Some(file) = &mut self.json {
-            writeln!(file, "{}", report.json()).map_err(|e| failed("--json-file", &args.json_file, e))?;
-        }
-        if let Some(file) = &mut self.html {
-            file.write_all(format::html::page(report).as_bytes()).map_err(|e| failed("--html", &args.html, e))?;
-        }
-        if let Some(file) = &mut self.summary {
-            file.write_all(format::markdown::text(report).as_bytes())
-                .map_err(|e| failed("--summary", &args.summary, e))?;
-        }
-        Ok(())
+        let files = [
+            ("--json-file", self.json.as_mut(), &args.json_file, format!("{}\n", report.json())),
+            ("--html", self.html.as_mut(), &args.html, format::html::page(report)),
+            ("--summary", self.summary.as_mut(), &args.summary, format::markdown::text(report)),
+        ];
+        // Before stdout, whose reader may be gone. One that cannot be written keeps none of the others back.
+        let failed: Vec<String> = files
+            .into_iter()
+            .filter_map(|(option, file, path, text)| {
+                let error = file?.write_all(text.as_bytes()).err()?;
+                Some(format!("{option}: cannot write {}: {error}", path.as_ref()?.display()))
+            })
+            .collect();
+        out!(
+            "{}",
+            match if global.json { Format::Json } else { args.format } {
+                Format::Text => format::text::text(report),
+                Format::Json => format!("{}\n", report.json()),
+                Format::Markdown => format::markdown::text(report),
+                Format::Junit => format::junit::text(report),
+                Format::Github => format::github::text(report),
+            }
+        );
+        if failed.is_empty() { Ok(()) } else { Err(Failure::NoResult(failed.join("; "))) }
     }
 }
 

@@ -36,8 +36,6 @@ pub(crate) struct ModuleFacts {
     pub(crate) data: u64,
     /// Initial size of the memory, pages of 64 KiB.
     pub(crate) memory_initial: Option<u64>,
-    /// Whether the module has names of its functions.
-    pub(crate) has_names: bool,
     /// The version that the runtime says it has.
     pub(crate) version: Option<RuntimeVersion>,
 }
@@ -142,7 +140,6 @@ impl ModuleFacts {
                 }
                 Payload::CodeSectionStart { count, .. } => self.functions = count.into(),
                 Payload::CustomSection(section) => match section.name() {
-                    "name" => self.has_names = true,
                     "runtime_version" => defined.version = Some(section.data().to_vec()),
                     "runtime_apis" => defined.apis = Some(section.data().to_vec()),
                     _ => {}
@@ -251,7 +248,7 @@ mod tests {
         let wasm = wat::parse_str(MODULE).unwrap();
         let facts = ModuleFacts::read(&wasm, 1 << 20).unwrap();
         assert_eq!((facts.size, facts.functions, facts.data), (wasm.len() as u64, 1, 12));
-        assert_eq!((facts.memory_initial, facts.has_names, facts.version.as_ref()), (Some(21), false, None));
+        assert_eq!((facts.memory_initial, facts.version.as_ref()), (Some(21), None));
         assert_eq!(
             facts.wrong_exports(),
             ["validate_block is not a function (i32, i32) -> i64", "__heap_base is missing"]

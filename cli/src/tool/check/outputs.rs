@@ -1,7 +1,7 @@
 //! A candidate's outputs, held against the relay chain's configuration.
 
 use super::{
-    Checking,
+    checking::Checking,
     report::{Quantity, Row},
 };
 use crate::tool::network::snapshot::Limits;
@@ -9,8 +9,7 @@ use pvf_shared::candidate::ValidationResult;
 
 /// The rows about a result. What the candidate does not have (messages, a new code) has no row.
 pub(super) fn rows(checking: &Checking<'_>, result: &ValidationResult) -> Vec<Row> {
-    let limits = checking.network.snapshot.as_ref().map(|snapshot| snapshot.limits.clone()).unwrap_or_default();
-    rows_under(&limits, result)
+    rows_under(&checking.network.limits(), result)
         .into_iter()
         .map(|(check, value, limit)| Row::limited(check, value, limit, checking.thresholds))
         .collect()

@@ -1,7 +1,7 @@
 //! Configurations that are decided already and hold from a later session on: what was measured, held against them.
 
 use super::{
-    Checking,
+    checking::Checking,
     report::{Quantity, Report, Row, Section, State},
     runtime::Runtime,
 };

@@ -1,7 +1,7 @@
 //! A runtime: its sizes, imports and exports, and what its preparation takes.
 
 use super::{
-    Checking,
+    checking::Checking,
     local::Local,
     module::ModuleFacts,
     report::{Quantity, Row, Section, State},
@@ -91,9 +91,8 @@ impl Runtime {
     }
 
     fn sizes(&mut self, checking: &Checking<'_>) {
-        let limits = checking.network.snapshot.as_ref().map(|snapshot| &snapshot.limits);
         let bytes = |n: u32| Quantity::Bytes(n.into());
-        let limit = limits.and_then(|limits| limits.max_code_size).map(bytes);
+        let limit = checking.network.limits().max_code_size.map(bytes);
         let size = Quantity::Bytes(self.code.len() as u64);
         self.rows.push(Row::limited("code-size", size, limit, checking.thresholds));
         let bomb_limit = bytes(checking.network.code_bomb_limit);
@@ -158,7 +157,7 @@ impl Runtime {
             None if self.prepared => {
                 // The artifact was in the store already.
                 checking.now(format!("compiling {}", self.name));
-                let local = Local::new(checking, self, CpuBaseline::of_this_machine())?;
+                let local = Local::new(checking, (&self.pvf, &self.code), CpuBaseline::of_this_machine())?;
                 match local.compile(0).await {
                     Ok((_, usage)) => {
                         let note = "measured on this machine: the host had the artifact already";

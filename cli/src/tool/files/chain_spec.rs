@@ -1,6 +1,6 @@
 //! Chain specifications: the code and the configuration of the relay chain in them, in the plain and the raw form.
 
-use super::{code::Code, hex_text};
+use super::{Code, hex_text};
 use serde_json::Value;
 
 /// Key of the code in the raw form: `:code`.

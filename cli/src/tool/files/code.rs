@@ -1,6 +1,6 @@
 //! Validation code in the files that people have.
 
-use super::{COMPRESSED, WASM, bad, chain_spec, hex_text, looks_like, pov, read};
+use super::{COMPRESSED, Code, WASM, bad, chain_spec, hex_text, looks_like, pov, read};
 use crate::tool::failure::Failure;
 use parity_scale_codec::{Compact, Decode as _};
 use pvf_shared::Bytes;
@@ -10,17 +10,6 @@ use std::path::Path;
 /// What validation code may be in, for errors.
 const EXPECTED: &str = "expected wasm, compressed wasm (as wasm-builder and srtool write it), either of them as hex \
                         text (0x…), a chain specification (plain or raw), or a node's JSON-RPC answer with code";
-
-/// Validation code, and what it was found in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Code {
-    /// The code as it would be submitted to the relay chain.
-    pub(crate) bytes: Bytes,
-    /// What the file is.
-    pub(crate) found: String,
-    /// What the user should know about it.
-    pub(crate) warnings: Vec<String>,
-}
 
 /// Reads the code in a file. `what` is the argument that names it.
 pub(crate) fn read_code(what: &str, path: &Path) -> Result<Code, Failure> {

@@ -1,6 +1,9 @@
 //! The PoVs of `--pov FILE|DIR`.
 
-use super::{bad, pov::Pov};
+use super::{
+    bad,
+    pov::{Pov, exported_name},
+};
 use crate::tool::failure::Failure;
 use pvf_shared::telemetry::to_stderr;
 use std::{
@@ -62,13 +65,6 @@ pub(crate) fn povs(what: &str, paths: &[PathBuf]) -> Result<Vec<Pov>, Failure> {
         to_stderr(format_args!("{what}: {count} of {} files: {kind}", povs.len()));
     }
     Ok(povs)
-}
-
-/// Block hash and number in the name that collators give a file: `0x<64 digits>_<number>.pov`.
-pub(crate) fn exported_name(path: &Path) -> Option<([u8; 32], u32)> {
-    let stem = path.file_stem()?.to_str()?;
-    let (hash, number) = stem.strip_prefix("0x")?.split_once('_')?;
-    Some((hex::decode(hash).ok()?.try_into().ok()?, number.parse().ok()?))
 }
 
 fn number(path: &Path) -> Option<u32> {

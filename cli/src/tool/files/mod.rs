@@ -24,6 +24,17 @@ pub(crate) const WASM: [u8; 4] = *b"\0asm";
 /// Largest file that is read, bytes: a chain specification has its code as hex, and much else.
 const MAX_FILE: u64 = 1 << 30;
 
+/// Validation code, and what it was found in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Code {
+    /// The code as it would be submitted to the relay chain.
+    pub(crate) bytes: Bytes,
+    /// What the file is.
+    pub(crate) found: String,
+    /// What the user should know about it.
+    pub(crate) warnings: Vec<String>,
+}
+
 fn bad(what: &str, why: impl std::fmt::Display) -> Failure {
     Failure::Input(format!("{what}: {why}"))
 }

@@ -13,7 +13,6 @@
 use super::{
     COMPRESSED, WASM, bad,
     block_data::{BlockData, has_context},
-    folder::exported_name,
     hex_text, looks_like, read,
 };
 use crate::tool::failure::Failure;
@@ -22,6 +21,7 @@ use pvf_shared::{
     Bytes,
     candidate::{BlockDataForm, CandidateContext, ValidationParamsExtension},
     ids::StorageRoot,
+    job::pov_size,
 };
 use std::path::{Path, PathBuf};
 
@@ -163,6 +163,11 @@ impl Pov {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
     }
 
+    /// Its size as a node counts it, bytes.
+    pub(crate) fn size(&self) -> u64 {
+        size_of(&self.block_data)
+    }
+
     /// The file's name for tables: the hash in the name of an exported PoV is cut.
     pub(crate) fn short_name(&self) -> String {
         match exported_name(&self.path) {
@@ -197,6 +202,18 @@ impl Pov {
         }
         warnings
     }
+}
+
+/// Size of a PoV with this block data as a node counts it, bytes. What does not fit 32 bits is over every limit.
+pub(crate) fn size_of(block_data: &[u8]) -> u64 {
+    pov_size(u32::try_from(block_data.len()).unwrap_or(u32::MAX))
+}
+
+/// Block hash and number in the name that collators give a file: `0x<64 digits>_<number>.pov`.
+pub(crate) fn exported_name(path: &Path) -> Option<([u8; 32], u32)> {
+    let stem = path.file_stem()?.to_str()?;
+    let (hash, number) = stem.strip_prefix("0x")?.split_once('_')?;
+    Some((hex::decode(hash).ok()?.try_into().ok()?, number.parse().ok()?))
 }
 
 /// Block data, parent head, and what is left.

@@ -20,7 +20,8 @@ use super::{
 use crate::Pvf;
 use args::Follow;
 use pvf_shared::{
-    ids::{CodeHash, blake2b_256},
+    Bytes,
+    ids::{CodeHash, PrepHash},
     params::ExecutorParams,
     signals::Shutdown,
     telemetry::to_stderr,
@@ -30,7 +31,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A code, and the executor parameters that decide about its artifact.
-type Prepared = (CodeHash, pvf_shared::ids::PrepHash);
+type Prepared = (CodeHash, PrepHash);
 
 pub(crate) async fn follow(global: &Global, args: &Follow) -> Result<Exit, Failure> {
     let node = Node::new("--rpc", &args.rpc)?;
@@ -83,28 +84,25 @@ impl Following<'_> {
         let limit = snapshot.limits.validation_code_bomb_limit;
         let limit = self.args.code_bomb_limit.or(limit).unwrap_or(DEFAULT_CODE_BOMB_LIMIT);
         for (hash, why) in wanted {
-            for params in sessions(&snapshot) {
-                let key = (CodeHash(hash), params.prep_hash());
-                if self.prepared.contains(&key) {
-                    continue;
-                }
-                let Some(code) = fetch::code(&self.node, &hash, &at).await? else {
-                    to_stderr(format_args!("warning: the node has no code 0x{} ({why})", CodeHash(hash)));
-                    continue;
-                };
-                if blake2b_256(&[&code]) != hash {
-                    to_stderr(format_args!(
-                        "error: {}: asked for 0x{}, it sent another code",
-                        self.node.shown(),
-                        key.0
-                    ));
+            let sessions =
+                sessions(&snapshot).into_iter().filter(|of| !self.prepared.contains(&(hash, of.prep_hash())));
+            let sessions: Vec<_> = sessions.collect();
+            if sessions.is_empty() {
+                continue;
+            }
+            let code = match fetch::code(&self.node, hash, &at).await {
+                Ok(code) => Bytes::from(code),
+                Err(error) => {
+                    to_stderr(format_args!("error: {error} ({why})"));
                     self.worst = self.worst.max(Exit::NoResult);
                     continue;
                 }
-                let pvf = Pvf::new(code, params.clone()).with_code_bomb_limit(limit);
+            };
+            for params in sessions {
+                let pvf = Pvf::with_known_hash(hash, code.clone(), params.clone()).with_code_bomb_limit(limit);
                 // What has no result is announced again at the next time.
                 if self.prepare(pvf, &why).await? {
-                    self.prepared.insert(key);
+                    self.prepared.insert((hash, params.prep_hash()));
                 }
             }
         }
@@ -112,18 +110,14 @@ impl Following<'_> {
     }
 
     /// The codes to prepare, each with the reason.
-    async fn wanted(&self, snapshot: &Snapshot, at: &str) -> Result<BTreeMap<[u8; 32], String>, Failure> {
+    async fn wanted(&self, snapshot: &Snapshot, at: &str) -> Result<BTreeMap<CodeHash, String>, Failure> {
         let mut wanted = BTreeMap::new();
         for para in &snapshot.parachains {
-            let mut add = |hash: &Option<String>, why: String| {
-                let bytes = hash.as_deref().and_then(|text| hex::decode(text.strip_prefix("0x")?).ok());
-                if let Some(hash) = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
-                    wanted.entry(hash).or_insert(why);
-                }
-            };
-            add(&para.future_code_hash, format!("parachain {} is about to upgrade to it", para.id));
-            if self.args.all {
-                add(&para.code_hash, format!("the current code of parachain {}", para.id));
+            if let Some(hash) = para.future_code_hash {
+                wanted.entry(hash).or_insert_with(|| format!("parachain {} is about to upgrade to it", para.id));
+            }
+            if let Some(hash) = para.code_hash.filter(|_| self.args.all) {
+                wanted.entry(hash).or_insert_with(|| format!("the current code of parachain {}", para.id));
             }
         }
         for hash in fetch::codes_to_precheck(&self.node, at).await? {

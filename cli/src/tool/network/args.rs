@@ -1,12 +1,19 @@
 //! Options and commands about networks.
 
 use clap::{Args as ClapArgs, Subcommand};
-use pvf_shared::units::parse_bytes;
+use pvf_shared::{ids::RelayHash, units::parse_bytes};
 use std::path::PathBuf;
 
-/// Which network's limits apply.
+/// Under which limits a command works.
 #[derive(Debug, Clone, Default, ClapArgs)]
-pub(crate) struct NetworkArgs {
+pub(crate) struct LimitArgs {
+    /// File with executor parameters, JSON or SCALE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) executor_params: Option<PathBuf>,
+    /// Refuse executor parameters that the relay chain would not accept; without this they are used, with a warning. In
+    /// `pvf check` a warning about the runtime or a PoV is exit code 1, too
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Use the executor parameters and limits of this network
     ///
     /// polkadot, kusama, westend or paseo: a snapshot that comes with this version. A file: a snapshot of `pvf network
@@ -35,7 +42,7 @@ pub(crate) enum NetworkCommand {
         rpc: String,
         /// Hash of a block [default: the last finalised one]
         #[arg(long, value_name = "HASH")]
-        at: Option<String>,
+        at: Option<RelayHash>,
         /// File for the snapshot [default: stdout]
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,

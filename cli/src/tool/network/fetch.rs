@@ -9,7 +9,10 @@ use super::{
 use crate::tool::failure::Failure;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use parity_scale_codec::{Decode, DecodeAll, Encode as _};
-use pvf_shared::params::ExecutorParams;
+use pvf_shared::{
+    ids::{CodeHash, RelayHash},
+    params::ExecutorParams,
+};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -26,9 +29,9 @@ pub(crate) enum What {
 }
 
 /// Asks a node, at this block or the last finalised one.
-pub(crate) async fn fetch(node: &Node, at: Option<&str>, what: What) -> Result<Snapshot, Failure> {
+pub(crate) async fn fetch(node: &Node, at: Option<RelayHash>, what: What) -> Result<Snapshot, Failure> {
     let hash = match at {
-        Some(hash) => hash.to_owned(),
+        Some(hash) => format!("0x{hash}"),
         None => node.text("chain_getFinalizedHead", json!([])).await?,
     };
     let number = number_of(node, &hash).await?;
@@ -118,10 +121,9 @@ async fn parachains(node: &Node, at: &str) -> Result<Vec<Parachain>, RpcError> {
         Err(error) => return Err(error),
     };
     let one = async |id: u32| {
-        let hash = async |key: Vec<u8>| -> Result<Option<String>, RpcError> {
+        let hash = async |key: Vec<u8>| -> Result<Option<CodeHash>, RpcError> {
             let Some(bytes) = node.storage(&key, at).await? else { return Ok(None) };
-            let hash: [u8; 32] = decode(node, "the hash of a code", &bytes)?;
-            Ok(Some(format!("0x{}", hex::encode(hash))))
+            decode(node, "the hash of a code", &bytes).map(|hash| Some(CodeHash(hash)))
         };
         let code_hash = hash(storage::current_code_hash(id)).await?;
         let future_code_hash = hash(storage::future_code_hash(id)).await?;
@@ -132,13 +134,17 @@ async fn parachains(node: &Node, at: &str) -> Result<Vec<Parachain>, RpcError> {
 }
 
 /// The code with this hash, as it was submitted to the relay chain.
-pub(crate) async fn code(node: &Node, hash: &[u8; 32], at: &str) -> Result<Option<Vec<u8>>, RpcError> {
-    let Some(bytes) = node.storage(&storage::code_by_hash(hash), at).await? else { return Ok(None) };
-    decode::<Vec<u8>>(node, "Paras.CodeByHash", &bytes).map(Some)
+pub(crate) async fn code(node: &Node, hash: CodeHash, at: &str) -> Result<Vec<u8>, RpcError> {
+    let unreadable = |why: &str| node.unreadable("Paras.CodeByHash", format!("0x{hash}: {why}"));
+    let bytes =
+        node.storage(&storage::code_by_hash(&hash.0), at).await?.ok_or_else(|| unreadable("it has no such code"))?;
+    let code: Vec<u8> = decode(node, "Paras.CodeByHash", &bytes)?;
+    if CodeHash::of(&code) == hash { Ok(code) } else { Err(unreadable("it sent another code")) }
 }
 
 /// The hashes of the codes that validators are asked to check now.
-pub(crate) async fn codes_to_precheck(node: &Node, at: &str) -> Result<Vec<[u8; 32]>, RpcError> {
+pub(crate) async fn codes_to_precheck(node: &Node, at: &str) -> Result<Vec<CodeHash>, RpcError> {
     let bytes = node.call("ParachainHost_pvfs_require_precheck", &[], at).await?;
-    decode(node, "ParachainHost_pvfs_require_precheck", &bytes)
+    let hashes: Vec<[u8; 32]> = decode(node, "ParachainHost_pvfs_require_precheck", &bytes)?;
+    Ok(hashes.into_iter().map(CodeHash).collect())
 }

@@ -1,9 +1,13 @@
 //! What the commands use of a network: executor parameters and limits, given by options or by a snapshot.
 
-use super::{args::NetworkArgs, resolve, snapshot::Snapshot};
+use super::{
+    args::LimitArgs,
+    resolve,
+    snapshot::{Limits, Snapshot},
+};
 use crate::{
     Pvf,
-    tool::{failure::Failure, input, request_args::Parameters, text::escaped},
+    tool::{failure::Failure, input, text::escaped},
 };
 use pvf_shared::{Bytes, params::ExecutorParams, telemetry::to_stderr, units::DEFAULT_CODE_BOMB_LIMIT};
 use std::time::SystemTime;
@@ -23,33 +27,33 @@ pub(crate) struct Network {
 
 impl Network {
     /// The limits that these options mean. Warns on stderr of what is old or assumed.
-    pub(crate) async fn of(args: &NetworkArgs, parameters: &Parameters) -> Result<Self, Failure> {
-        let network = Self::silently(args, parameters).await?;
+    pub(crate) async fn of(args: &LimitArgs) -> Result<Self, Failure> {
+        let network = Self::silently(args).await?;
         network.warn();
         Ok(network)
     }
 
     /// The same for a command that shows the warnings in its own way.
-    pub(crate) async fn silently(args: &NetworkArgs, parameters: &Parameters) -> Result<Self, Failure> {
+    pub(crate) async fn silently(args: &LimitArgs) -> Result<Self, Failure> {
         let snapshot = match &args.network {
             Some(network) => Some(resolve(network).await?),
             None => None,
         };
-        Self::with(snapshot, args, parameters)
+        Self::with(snapshot, args)
     }
 
-    fn with(snapshot: Option<Snapshot>, args: &NetworkArgs, parameters: &Parameters) -> Result<Self, Failure> {
-        let executor_params = match (&parameters.executor_params, &snapshot) {
+    fn with(snapshot: Option<Snapshot>, args: &LimitArgs) -> Result<Self, Failure> {
+        let executor_params = match (&args.executor_params, &snapshot) {
             (None, Some(snapshot)) => {
                 let what = format!("--network, {}", escaped(&snapshot.chain));
-                input::consistent(&what, snapshot.executor_params.clone(), parameters.strict)?
+                input::consistent(&what, snapshot.executor_params.clone(), args.strict)?
             }
-            _ => input::executor_params(parameters)?,
+            _ => input::executor_params(args)?,
         };
         let of_network = snapshot.as_ref().and_then(|snapshot| snapshot.limits.validation_code_bomb_limit);
         let code_bomb_limit = args.code_bomb_limit.or(of_network).unwrap_or(DEFAULT_CODE_BOMB_LIMIT);
         let options = [
-            ("executor parameters by --executor-params", parameters.executor_params.is_some()),
+            ("executor parameters by --executor-params", args.executor_params.is_some()),
             ("limit of decompressed code by --code-bomb-limit", args.code_bomb_limit.is_some()),
         ];
         let overridden = options.into_iter().filter(|(_, given)| *given).map(|(what, _)| what).collect();
@@ -63,10 +67,15 @@ impl Network {
     }
 
     /// The limits of a node that was asked, unless options say otherwise.
-    pub(crate) fn of_node(snapshot: Snapshot, args: &NetworkArgs, parameters: &Parameters) -> Result<Self, Failure> {
-        let network = Self::with(Some(snapshot), args, parameters)?;
+    pub(crate) fn of_node(snapshot: Snapshot, args: &LimitArgs) -> Result<Self, Failure> {
+        let network = Self::with(Some(snapshot), args)?;
         network.warn();
         Ok(network)
+    }
+
+    /// Sizes and counts that the network allows; none is known without a snapshot.
+    pub(crate) fn limits(&self) -> Limits {
+        self.snapshot.as_ref().map(|snapshot| snapshot.limits.clone()).unwrap_or_default()
     }
 
     /// Validation code under these limits.

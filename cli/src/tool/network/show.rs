@@ -22,11 +22,10 @@ use std::time::SystemTime;
 pub(crate) async fn network(command: &NetworkCommand, json: bool) -> Result<Exit, Failure> {
     match command {
         NetworkCommand::Fetch { rpc, at, out, no_parachains } => {
-            check_hash(at.as_deref())?;
             let node = Node::new("--rpc", rpc)?;
             to_stderr(format_args!("asking {}", node.shown()));
             let what = if *no_parachains { What::Limits } else { What::LimitsAndParachains };
-            let snapshot = fetch(&node, at.as_deref(), what).await?;
+            let snapshot = fetch(&node, *at, what).await?;
             let text = serde_json::to_string_pretty(&snapshot).map_err(|e| Failure::no_result("snapshot", e))?;
             match out {
                 None => outln!("{text}"),
@@ -50,18 +49,6 @@ pub(crate) async fn network(command: &NetworkCommand, json: bool) -> Result<Exit
         }
     }
     Ok(Exit::Success)
-}
-
-/// Checks the hash of `--at`.
-pub(crate) fn check_hash(at: Option<&str>) -> Result<(), Failure> {
-    match at.filter(|hash| !is_hash(hash)) {
-        Some(hash) => Err(Failure::Input(format!("--at {hash}: not a hash: expected 0x and 64 hex digits"))),
-        None => Ok(()),
-    }
-}
-
-fn is_hash(text: &str) -> bool {
-    text.strip_prefix("0x").is_some_and(|digits| digits.len() == 64 && digits.bytes().all(|c| c.is_ascii_hexdigit()))
 }
 
 fn text(snapshot: &Snapshot) -> String {
@@ -111,15 +98,4 @@ pub(crate) fn changes(snapshot: &Snapshot, pending: &super::snapshot::Pending) -
         changes.push("other executor parameters".into());
     }
     if changes.is_empty() { "no change that matters here".into() } else { changes.join(", ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_are_recognised() {
-        assert!(is_hash(&format!("0x{}", "aB".repeat(32))));
-        assert!(!is_hash("0x12") && !is_hash(&"ab".repeat(33)));
-    }
 }

@@ -1,6 +1,6 @@
 //! A snapshot of a relay chain's limits: the file that `pvf network fetch` writes, and its rules.
 
-use pvf_shared::params::ExecutorParams;
+use pvf_shared::{ids::CodeHash, params::ExecutorParams};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -108,10 +108,27 @@ pub(crate) struct Parachain {
     /// Its id.
     pub(crate) id: u32,
     /// Hash of its current code; `None` if it has none.
-    pub(crate) code_hash: Option<String>,
+    #[serde(with = "optional_hash")]
+    pub(crate) code_hash: Option<CodeHash>,
     /// Hash of the code to which it is about to upgrade.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) future_code_hash: Option<String>,
+    #[serde(default, with = "optional_hash", skip_serializing_if = "Option::is_none")]
+    pub(crate) future_code_hash: Option<CodeHash>,
+}
+
+/// A hash as text with `0x`, or null.
+mod optional_hash {
+    use pvf_shared::ids::CodeHash;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(hash: &Option<CodeHash>, to: S) -> Result<S::Ok, S::Error> {
+        hash.map(|hash| format!("0x{hash}")).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<CodeHash>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 /// Where a field of a snapshot comes from.
@@ -219,8 +236,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn parachains_are_read_and_written() {
+        let mut with = json();
+        let hash = format!("0x{}", "ab".repeat(32));
+        with["parachains"] =
+            json!([{"id": 1, "code_hash": hash, "future_code_hash": hash}, {"id": 2, "code_hash": null}]);
+        let snapshot = parse(&with).unwrap();
+        assert_eq!(snapshot.parachains[0].future_code_hash, Some(CodeHash([0xab; 32])));
+        assert_eq!(serde_json::to_value(&snapshot).unwrap()["parachains"], with["parachains"]);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (field, value, word) in [
+            ("parachains", json!([{"id": 1, "code_hash": "0x12"}]), "64 hex digits"),
             ("format", json!("pvf-network/2"), "pvf-network/1"),
             ("time", json!("yesterday"), "yesterday"),
             ("limits", json!({"max_kode_size": 1}), "max_kode_size"),

@@ -1,7 +1,8 @@
 //! Options of `pvf sweep`.
 
-use crate::tool::{network::args::NetworkArgs, request_args::Parameters};
+use crate::tool::network::args::LimitArgs;
 use clap::Args as ClapArgs;
+use pvf_shared::ids::RelayHash;
 use std::path::PathBuf;
 
 #[derive(Debug, ClapArgs)]
@@ -14,7 +15,7 @@ pub(crate) struct Sweep {
     pub(crate) code: Vec<PathBuf>,
     /// Hash of the relay chain's block [default: the last finalised one]
     #[arg(long, value_name = "HASH", requires = "network")]
-    pub(crate) at: Option<String>,
+    pub(crate) at: Option<RelayHash>,
     /// Also keep the codes of the node in this folder, one file for each hash
     #[arg(long, value_name = "DIR", requires = "network")]
     pub(crate) save: Option<PathBuf>,
@@ -28,7 +29,5 @@ pub(crate) struct Sweep {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) in_flight: u16,
     #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) limits: LimitArgs,
 }

@@ -1,6 +1,6 @@
 //! Two runs side by side, code by code.
 
-use super::result::{Entry, Sweep, change};
+use super::result::{Entry, Sweep};
 use crate::tool::text::escaped;
 use pvf_shared::units::human_bytes;
 use serde_json::{Value, json};
@@ -133,6 +133,11 @@ impl Compared {
             "other_executor_params": self.other_params,
         })
     }
+}
+
+/// A number and its change as JSON.
+fn change(before: f64, after: f64) -> Value {
+    json!({"before": before, "after": after})
 }
 
 fn is_shown(before: f64, after: f64) -> bool {

@@ -19,7 +19,7 @@ use super::{
 use crate::ValidationHost;
 use args::Sweep;
 use futures::{StreamExt as _, stream};
-use pvf_shared::{client::Answer, telemetry::to_stderr, units::human_bytes};
+use pvf_shared::telemetry::to_stderr;
 use result::{Entry, NewFile, Sweep as Swept};
 use sources::Source;
 use std::pin::pin;
@@ -36,8 +36,14 @@ pub(crate) async fn sweep(global: &Global, args: &Sweep) -> Result<Exit, Failure
     target.close().await;
     let swept = Swept::new(&network, entries);
     let compared = baseline.as_ref().map(|before| compare::compare(before, &swept));
+    // Before stdout, whose reader may be gone.
+    if let Some(file) = out {
+        file.write(&swept)?;
+    }
     if global.json {
-        outln!("{}", swept.json(compared.as_ref()));
+        let mut json = swept.json();
+        json["compared"] = compared.as_ref().map(compare::Compared::json).unwrap_or_default();
+        outln!("{json}");
     } else {
         out!("{}", swept.text());
         if let Some(compared) = &compared {
@@ -49,9 +55,6 @@ pub(crate) async fn sweep(global: &Global, args: &Sweep) -> Result<Exit, Failure
         Some(compared) => compared.is_worse(),
         None => swept.codes.iter().any(Entry::is_unpreparable),
     };
-    if let Some(file) = out {
-        file.write(&swept)?;
-    }
     let unknown = swept.codes.iter().any(|entry| entry.verdict == result::NO_RESULT);
     Ok(match (failed, unknown) {
         (_, true) => Exit::NoResult,
@@ -94,38 +97,4 @@ async fn prepare_all(
         entries.push(entry);
     }
     entries
-}
-
-impl Entry {
-    fn of(name: String, size: u64, answer: &Answer) -> Self {
-        let usage = answer.usage.preparation.as_ref().map(|of| of.usage);
-        Self {
-            name,
-            code_hash: format!("0x{}", answer.code_hash),
-            code_bytes: size,
-            verdict: verdict(answer),
-            reason: answer.outcome.reason(),
-            artifact_bytes: answer.artifact.as_ref().map(|of| of.bytes).filter(|bytes| *bytes > 0),
-            engine: answer.artifact.as_ref().map(|of| of.id.engine.to_string()),
-            cpu_ms: usage.map(|usage| pvf_shared::usage::ms(usage.cpu)),
-            max_rss_bytes: usage.map(|usage| usage.max_rss_kib.saturating_mul(1024)),
-        }
-    }
-
-    /// As one line.
-    fn line(&self, width: usize) -> String {
-        let cpu = self.cpu_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.0} ms"));
-        let artifact = self.artifact_bytes.map_or_else(|| "-".into(), human_bytes);
-        let why = self.reason.as_ref().map(|why| format!("  {}", escaped(why))).unwrap_or_default();
-        let (name, code) = (escaped(&self.name), human_bytes(self.code_bytes));
-        format!("{name:<width$} {:<20} {code:>10} {artifact:>10} {cpu:>10}{why}", self.verdict)
-    }
-}
-
-fn verdict(answer: &Answer) -> String {
-    use pvf_shared::verdict::{Blame, Outcome};
-    match (answer.outcome.blame(), &answer.outcome) {
-        (Blame::Ours, _) | (_, Outcome::Expired) => result::NO_RESULT.into(),
-        _ => answer.outcome.name().into(),
-    }
 }

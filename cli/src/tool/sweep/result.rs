@@ -1,11 +1,17 @@
 //! What a run found: the file that `--out` writes and `--baseline` reads.
 
-use super::compare::Compared;
-use crate::tool::{failure::Failure, files, network::limits::Network};
-use pvf_shared::{ids::CodeHash, params::ExecutorParams};
+use crate::tool::{failure::Failure, files, network::limits::Network, text::escaped};
+use pvf_shared::{
+    client::Answer,
+    ids::CodeHash,
+    params::ExecutorParams,
+    units::human_bytes,
+    usage::ms,
+    verdict::{Blame, Outcome},
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::path::Path;
+use serde_json::Value;
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 /// The format that this version writes and reads.
 const FORMAT: &str = "pvf-sweep/1";
@@ -77,6 +83,40 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// A code that was answered.
+    pub(super) fn of(name: String, size: u64, answer: &Answer) -> Self {
+        let usage = answer.usage.preparation.as_ref().map(|of| of.usage);
+        Self {
+            name,
+            code_hash: format!("0x{}", answer.code_hash),
+            code_bytes: size,
+            verdict: verdict(answer),
+            reason: answer.outcome.reason(),
+            artifact_bytes: answer.artifact.as_ref().map(|of| of.bytes).filter(|bytes| *bytes > 0),
+            engine: answer.artifact.as_ref().map(|of| of.id.engine.to_string()),
+            cpu_ms: usage.map(|usage| ms(usage.cpu)),
+            max_rss_bytes: usage.map(|usage| usage.max_rss_kib.saturating_mul(1024)),
+        }
+    }
+
+    /// As one line.
+    fn line(&self, width: usize) -> String {
+        let cpu = self.cpu_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.0} ms"));
+        let artifact = self.artifact_bytes.map_or_else(|| "-".into(), human_bytes);
+        let why = self.reason.as_ref().map(|why| format!("  {}", escaped(why))).unwrap_or_default();
+        let (name, code) = (escaped(&self.name), human_bytes(self.code_bytes));
+        format!("{name:<width$} {:<20} {code:>10} {artifact:>10} {cpu:>10}{why}", self.verdict)
+    }
+}
+
+fn verdict(answer: &Answer) -> String {
+    match (answer.outcome.blame(), &answer.outcome) {
+        (Blame::Ours, _) | (_, Outcome::Expired) => NO_RESULT.into(),
+        _ => answer.outcome.name().into(),
+    }
+}
+
 impl Sweep {
     /// A run with these codes.
     pub(super) fn new(network: &Network, codes: Vec<Entry>) -> Self {
@@ -105,10 +145,9 @@ impl Sweep {
         &self.executor_params
     }
 
-    pub(super) fn json(&self, compared: Option<&Compared>) -> Value {
-        let mut json = serde_json::to_value(self).unwrap_or_default();
-        json["compared"] = compared.map(Compared::json).unwrap_or_default();
-        json
+    /// The run as JSON.
+    pub(super) fn json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     pub(super) fn text(&self) -> String {
@@ -118,11 +157,6 @@ impl Sweep {
         let failed = self.codes.iter().filter(|entry| entry.failed()).count();
         format!("{header}{lines}{} codes, {failed} cannot be prepared or have no result\n", self.codes.len())
     }
-}
-
-/// A number and its change as JSON.
-pub(super) fn change(before: f64, after: f64) -> Value {
-    json!({"before": before, "after": after})
 }
 
 /// A file that takes the place of another one when it is complete.
@@ -139,7 +173,9 @@ impl<'a> NewFile<'a> {
         if path.is_dir() {
             return Err(failed(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
-        Ok(Self { path, file: tempfile::NamedTempFile::new_in(folder).map_err(failed)? })
+        // As of any other file: what the umask leaves.
+        let permissions = std::fs::Permissions::from_mode(0o666);
+        Ok(Self { path, file: tempfile::Builder::new().permissions(permissions).tempfile_in(folder).map_err(failed)? })
     }
 
     /// Writes the result, and gives the file its name.

@@ -4,13 +4,9 @@ use super::args::Sweep;
 use crate::tool::{
     failure::Failure,
     files::code::read_code,
-    network::{fetch, limits::Network, rpc::Node, show::check_hash},
+    network::{fetch, limits::Network, rpc::Node},
 };
-use pvf_shared::{
-    Bytes,
-    ids::{CodeHash, blake2b_256},
-    telemetry::to_stderr,
-};
+use pvf_shared::{Bytes, ids::CodeHash, telemetry::to_stderr};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -26,7 +22,7 @@ pub(super) struct Source {
 
 enum From {
     Code(Bytes),
-    Node { node: Arc<Node>, hash: [u8; 32], at: String, save: Option<PathBuf> },
+    Node { node: Arc<Node>, hash: CodeHash, at: String, save: Option<PathBuf> },
 }
 
 impl Source {
@@ -34,7 +30,7 @@ impl Source {
     pub(super) fn hash(&self) -> CodeHash {
         match &self.from {
             From::Code(code) => CodeHash::of(code),
-            From::Node { hash, .. } => CodeHash(*hash),
+            From::Node { hash, .. } => *hash,
         }
     }
 
@@ -43,13 +39,9 @@ impl Source {
         match &self.from {
             From::Code(code) => Ok(code.clone()),
             From::Node { node, hash, at, save } => {
-                let missing = || Failure::NoResult(format!("{}: the node has no code {}", self.name, shown(hash)));
-                let code = fetch::code(node, hash, at).await?.ok_or_else(missing)?;
-                if blake2b_256(&[&code]) != *hash {
-                    return Err(Failure::NoResult(format!("{}: the node sent another code", self.name)));
-                }
+                let code = fetch::code(node, *hash, at).await?;
                 if let Some(folder) = save {
-                    let path = folder.join(format!("{}.wasm", shown(hash)));
+                    let path = folder.join(format!("0x{hash}.wasm"));
                     let failed = |e| Failure::NoResult(format!("--save: {}: {e}", path.display()));
                     std::fs::write(&path, &code).map_err(failed)?;
                 }
@@ -59,33 +51,28 @@ impl Source {
     }
 }
 
-fn shown(hash: &[u8; 32]) -> String {
-    format!("0x{}", CodeHash(*hash))
-}
-
 /// All codes, and the limits under which they are prepared.
 pub(super) async fn all(args: &Sweep) -> Result<(Network, Vec<Source>), Failure> {
     let mut sources = files(&args.code)?;
-    let url = args.network.network.as_deref().filter(|network| network.contains("://"));
+    let url = args.limits.network.as_deref().filter(|network| network.contains("://"));
     let network = match url {
         Some(url) => {
-            check_hash(args.at.as_deref())?;
             let node = Arc::new(Node::new("--network", url)?);
             to_stderr(format_args!("asking {} for its parachains", node.shown()));
-            let snapshot = fetch::fetch(&node, args.at.as_deref(), fetch::What::LimitsAndParachains).await?;
+            let snapshot = fetch::fetch(&node, args.at, fetch::What::LimitsAndParachains).await?;
             if let Some(folder) = &args.save {
                 let failed = |e| Failure::Input(format!("--save {}: {e}", folder.display()));
                 std::fs::create_dir_all(folder).map_err(failed)?;
             }
             sources.extend(of_node(&node, &snapshot, args.save.as_ref()));
-            Network::of_node(snapshot, &args.network, &args.parameters)?
+            Network::of_node(snapshot, &args.limits)?
         }
         None if args.at.is_some() || args.save.is_some() => {
             return Err(Failure::Input(
                 "--at and --save are for the codes of a node: --network must be its URL".into(),
             ));
         }
-        None => Network::of(&args.network, &args.parameters).await?,
+        None => Network::of(&args.limits).await?,
     };
     if sources.is_empty() {
         let why = "no codes: name files or folders, or the URL of a node with --network";
@@ -132,16 +119,15 @@ fn of_node(
     save: Option<&PathBuf>,
 ) -> Vec<Source> {
     let at = snapshot.block.as_ref().map(|block| block.hash.clone()).unwrap_or_default();
-    let mut users = BTreeMap::<[u8; 32], Vec<String>>::new();
+    let mut users = BTreeMap::<CodeHash, Vec<String>>::new();
     for para in &snapshot.parachains {
-        for (hash, what) in [(&para.code_hash, ""), (&para.future_code_hash, " (next)")] {
-            let hash = hash.as_deref().and_then(|text| text.strip_prefix("0x")).and_then(|text| hex::decode(text).ok());
-            if let Some(hash) = hash.and_then(|bytes| bytes.try_into().ok()) {
+        for (hash, what) in [(para.code_hash, ""), (para.future_code_hash, " (next)")] {
+            if let Some(hash) = hash {
                 users.entry(hash).or_default().push(format!("{}{what}", para.id));
             }
         }
     }
-    let source = |(hash, ids): ([u8; 32], Vec<String>)| Source {
+    let source = |(hash, ids): (CodeHash, Vec<String>)| Source {
         name: format!("parachain {}", ids.join(", ")),
         from: From::Node { node: node.clone(), hash, at: at.clone(), save: save.cloned() },
     };

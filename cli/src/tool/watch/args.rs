@@ -1,10 +1,7 @@
 //! Options of `pvf watch`.
 
 use crate::tool::{
-    bundles::args::RetentionArgs,
-    explain::args::ExplainArgs,
-    network::args::NetworkArgs,
-    request_args::{ExtensionArgs, Parameters},
+    bundles::args::RetentionArgs, explain::args::ExplainArgs, network::args::LimitArgs, request_args::ExtensionArgs,
 };
 use clap::Args as ClapArgs;
 use pvf_shared::priority::ExecuteKind;
@@ -36,9 +33,7 @@ pub(crate) struct Watch {
     #[command(flatten)]
     pub(crate) extension: ExtensionArgs,
     #[command(flatten)]
-    pub(crate) parameters: Parameters,
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) explain: ExplainArgs,
 }

@@ -82,6 +82,8 @@ impl Watched {
         let Some(known) = self.known.get_mut(&found.path) else { return false };
         if known.tried_since.is_none() {
             let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+            // It may quote a guest.
+            let why = escaped(why);
             to_stderr(format_args!("{}: {why}; it is tried again for {} s", escaped(&name), patience.as_secs()));
         }
         let since = *known.tried_since.get_or_insert_with(Instant::now);

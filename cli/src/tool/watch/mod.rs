@@ -27,7 +27,7 @@ use crate::{ExecuteRequest, Pvf};
 use args::Watch;
 use code::Code;
 use files::{Found, WHILE_WRITTEN, WITHOUT_RESULT, Watched};
-use pvf_shared::{job::pov_size, signals::Shutdown, telemetry::to_stderr, verdict::Outcome};
+use pvf_shared::{signals::Shutdown, telemetry::to_stderr, verdict::Outcome};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -38,7 +38,7 @@ use std::{
 const EVERY: Duration = Duration::from_millis(300);
 
 pub(crate) async fn watch(global: &Global, args: &Watch) -> Result<Exit, Failure> {
-    let network = Network::of(&args.network, &args.parameters).await?;
+    let network = Network::of(&args.limits).await?;
     let keep = args.keep_failed.as_deref();
     if let Some(folder) = keep {
         let failed = |e| Failure::Input(format!("--keep-failed {}: {e}", folder.display()));
@@ -77,7 +77,7 @@ pub(crate) async fn watch(global: &Global, args: &Watch) -> Result<Exit, Failure
         for found in found {
             tokio::select! {
                 () = stop.asked() => return watching.end().await,
-                validated = watching.validate(&mut watched, found) => validated?,
+                () = watching.validate(&mut watched, found) => {}
             }
         }
         // A file that cannot be read may still be written; the last look says that none is.
@@ -113,13 +113,13 @@ impl Watching<'_> {
         Ok(self.worst)
     }
 
-    async fn validate(&mut self, watched: &mut Watched, found: Found) -> Result<(), Failure> {
+    async fn validate(&mut self, watched: &mut Watched, found: Found) {
         let pov = match Pov::read("PoV", &found.path) {
             Ok(pov) => pov,
-            Err(_) if watched.try_again(&found, WHILE_WRITTEN, "not a whole PoV yet") => return Ok(()),
+            Err(_) if watched.try_again(&found, WHILE_WRITTEN, "not a whole PoV yet") => return,
             Err(failure) => {
                 self.report_unreadable(&found.path, &failure);
-                return Ok(());
+                return;
             }
         };
         self.code.renew(&self.args.code);
@@ -139,12 +139,12 @@ impl Watching<'_> {
                     to_stderr(format_args!("error: {}: {failure}", escaped(&name)));
                     self.worst = self.worst.max(failure.exit());
                 }
-                return Ok(());
+                return;
             }
         };
         let no_result = output::exit(&answer.outcome) == Exit::NoResult;
         if no_result && watched.try_again(&found, WITHOUT_RESULT, &answer.outcome.reason().unwrap_or_default()) {
-            return Ok(());
+            return;
         }
         watched.done(&found);
         let exit = output::exit(&answer.outcome).max(if over.is_some() { Exit::Negative } else { Exit::Success });
@@ -175,7 +175,6 @@ impl Watching<'_> {
             }
             kept.iter().for_each(|path| outln!("    kept {}", path.display()));
         }
-        Ok(())
     }
 
     fn report_unreadable(&mut self, path: &Path, failure: &Failure) {
@@ -189,9 +188,8 @@ impl Watching<'_> {
 
     /// Why a node would refuse the PoV before it asks a host.
     fn over_size(&self, pov: &Pov) -> Option<String> {
-        let of_network = self.network.snapshot.as_ref().and_then(|snapshot| snapshot.limits.max_pov_size);
-        let limit = of_network.or(pov.max_pov_size)?;
-        let size = pov_size(u32::try_from(pov.block_data.len()).unwrap_or(u32::MAX));
+        let limit = self.network.limits().max_pov_size.or(pov.max_pov_size)?;
+        let size = pov.size();
         (size > limit.into()).then(|| format!("PoV of {size} bytes, over the limit of {limit}: a node refuses it"))
     }
 

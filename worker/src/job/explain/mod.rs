@@ -6,8 +6,9 @@ mod log;
 use super::{
     execute::HOST_STACK,
     failure::Failure,
+    prepare::start_threads,
     process::set_limit,
-    protocol::{ExplainReply, ExplainRequest},
+    protocol::{ExplainReply, ExplainRequest, PrepareRequest},
     reply::panic_text,
 };
 use crate::{
@@ -34,10 +35,11 @@ use std::{
 
 /// Runs and replies.
 pub(super) fn run<H: HostFunctions>(request: &ExplainRequest, reply_to: OwnedFd) -> Result<(), Failure> {
-    set_limit(libc::RLIMIT_CPU, request.cpu_seconds).map_err(Failure::system("CPU limit"))?;
+    let preparation = &request.preparation;
+    set_limit(libc::RLIMIT_CPU, preparation.cpu_seconds).map_err(Failure::system("CPU limit"))?;
     log::init();
-    let limits = Limits::explanation(&request.params, request.threads);
-    sandbox::lock_preparation(request.sandbox, &limits).map_err(|error| Failure::Sandbox(error.to_string()))?;
+    let limits = Limits::explanation(&preparation.params, preparation.threads);
+    sandbox::lock_preparation(preparation.sandbox, &limits).map_err(|error| Failure::Sandbox(error.to_string()))?;
     let reply = catch_unwind(AssertUnwindSafe(|| explain::<H>(request)))
         .unwrap_or_else(|panic| ExplainReply::NoCall(clean_reason(&panic_text(&*panic))));
     let bytes = rmp_serde::to_vec_named(&reply).map_err(|source| Failure::Encode { what: "explanation", source })?;
@@ -45,7 +47,7 @@ pub(super) fn run<H: HostFunctions>(request: &ExplainRequest, reply_to: OwnedFd)
 }
 
 fn explain<H: HostFunctions>(request: &ExplainRequest) -> ExplainReply {
-    let compiled = match compile(request) {
+    let compiled = match compile(&request.preparation) {
         Ok(compiled) => compiled,
         Err(error) => return ExplainReply::NotPrepared(error),
     };
@@ -62,7 +64,7 @@ fn explain<H: HostFunctions>(request: &ExplainRequest) -> ExplainReply {
     let length = Compact(block_data.len() as u32).encode();
     let [prefix, suffix] = &request.around_block_data;
     let parts = [&prefix[..], &length, &block_data, suffix];
-    let stack = u64::from(request.params.stack_native_max()) + HOST_STACK;
+    let stack = u64::from(request.preparation.params.stack_native_max()) + HOST_STACK;
     let on_large_stack = || {
         log::record(request.log_level);
         let before = thread_cpu();
@@ -90,11 +92,8 @@ struct CompiledCode {
     names: BTreeMap<u32, String>,
 }
 
-fn compile(request: &ExplainRequest) -> Result<CompiledCode, PrepareError> {
-    if request.threads > 1 {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(request.threads as usize).build_global();
-        pool.map_err(|e| PrepareError::Kernel(format!("threads for the compiler: {e}")))?;
-    }
+fn compile(request: &PrepareRequest) -> Result<CompiledCode, PrepareError> {
+    start_threads(request.threads)?;
     let code = decompress_code(&request.code, request.bomb_limit)?;
     let module = prevalidate(&code, request.threads)?;
     let names = function_names(&code);

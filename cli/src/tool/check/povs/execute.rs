@@ -1,22 +1,26 @@
 //! Executes the PoVs of a check, one at a time: runs beside each other would take more CPU time.
 
-use super::super::{Blocks, Checking, runtime::Runtime};
+use super::super::{checking::Checking, runtime::Runtime};
 use crate::{
     Answer, ExecuteRequest,
     tool::{failure::Failure, files::pov::Pov},
 };
 use pvf_shared::{
+    candidate::ValidationResult,
     ids::CodeHash,
     job::{AttemptEnd, JobUsage},
-    params::PvfExecKind,
     priority::ExecuteKind,
-    units::MAX_TIMEOUT,
     verdict::Outcome,
 };
 use std::time::Duration;
 
-/// A run may take this many times as long as the limit of backing: how far over the limit a block is, is worth knowing.
-const PATIENCE: u32 = 10;
+/// The PoVs of a check.
+pub(in super::super) struct Blocks {
+    /// Of `--pov`.
+    pub(in super::super) povs: Vec<Pov>,
+    /// Of `--pov-new`: the second runtime must accept them.
+    pub(in super::super) povs_new: Vec<Pov>,
+}
 
 /// A PoV and its runs.
 pub(in super::super) struct Executed {
@@ -42,13 +46,49 @@ pub(in super::super) struct Execution {
     pub(in super::super) same: bool,
 }
 
+impl Executed {
+    /// Whether this runtime accepts the PoV.
+    pub(in super::super) fn is_valid_on(&self, at: usize) -> bool {
+        self.on.get(at).and_then(Option::as_ref).is_some_and(|of| of.result().is_some())
+    }
+
+    /// On which runtimes the PoV is reported: those that accept it; if none does, the one that should.
+    pub(super) fn shown_on(&self) -> Vec<usize> {
+        let accepted: Vec<_> = (0..self.on.len()).filter(|at| self.is_valid_on(*at)).collect();
+        match accepted.is_empty() {
+            // One that does not prepare was not asked.
+            true => {
+                let wanted = usize::from(self.is_for_new);
+                (wanted..self.on.len()).find(|at| self.on[*at].is_some()).into_iter().collect()
+            }
+            false => accepted,
+        }
+    }
+}
+
+impl Execution {
+    /// The result, if the PoV is valid.
+    pub(in super::super) fn result(&self) -> Option<&ValidationResult> {
+        if let Outcome::Valid(result) = &self.outcome { Some(result) } else { None }
+    }
+
+    /// CPU time of the slowest run.
+    pub(in super::super) fn slowest(&self) -> Duration {
+        self.cpu.iter().copied().max().unwrap_or_default()
+    }
+
+    /// CPU time of the median run.
+    pub(in super::super) fn median(&self) -> Duration {
+        let mut sorted = self.cpu.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
 /// The request for one run.
 pub(super) fn request(checking: &Checking<'_>, pov: &Pov) -> ExecuteRequest {
-    let params = &checking.network.executor_params;
-    let limit = params.exec_timeout(PvfExecKind::Backing).saturating_mul(PATIENCE);
-    let limit = limit.max(params.exec_timeout(PvfExecKind::Approval)).min(MAX_TIMEOUT);
     ExecuteRequest {
-        exec_timeout: Some(limit),
+        exec_timeout: Some(checking.run_limit()),
         fresh: true,
         ..ExecuteRequest::new(ExecuteKind::Backing, pov.context(&checking.extension), pov.block_data.clone())
     }

@@ -5,17 +5,16 @@
 mod execute;
 mod rows;
 
-pub(super) use execute::{Executed, Execution, execute_all};
+pub(super) use execute::{Blocks, Executed, Execution, execute_all};
 
 use super::{
-    Checking,
+    checking::Checking,
     report::{OF_ALL_POVS, PovReport, Quantity, Report, Row, Section, State},
     runtime::Runtime,
 };
 use crate::tool::explain;
-use pvf_shared::{ids::CodeHash, verdict::Outcome};
+use pvf_shared::ids::CodeHash;
 use pvf_worker::supervise::Explained;
-use std::time::Duration;
 
 /// What the block that asks for a new code is called.
 const ASKS: &str = "asks for the upgrade";
@@ -143,45 +142,6 @@ fn together(povs: &[PovReport]) -> Vec<Row> {
         Row { note: Some(note), ..row }
     };
     rows.into_iter().filter(|(row, _)| row.check != "upgrade").map(named).collect()
-}
-
-impl Executed {
-    /// Whether this runtime accepts the PoV.
-    pub(super) fn is_valid_on(&self, at: usize) -> bool {
-        self.on.get(at).and_then(Option::as_ref).is_some_and(|of| of.result().is_some())
-    }
-
-    /// On which runtimes the PoV is reported: those that accept it; if none does, the one that should.
-    fn shown_on(&self) -> Vec<usize> {
-        let accepted: Vec<_> = (0..self.on.len()).filter(|at| self.is_valid_on(*at)).collect();
-        match accepted.is_empty() {
-            // One that does not prepare was not asked.
-            true => {
-                let wanted = usize::from(self.is_for_new);
-                (wanted..self.on.len()).find(|at| self.on[*at].is_some()).into_iter().collect()
-            }
-            false => accepted,
-        }
-    }
-}
-
-impl Execution {
-    /// The result, if the PoV is valid.
-    pub(super) fn result(&self) -> Option<&pvf_shared::candidate::ValidationResult> {
-        if let Outcome::Valid(result) = &self.outcome { Some(result) } else { None }
-    }
-
-    /// CPU time of the slowest run.
-    pub(super) fn slowest(&self) -> Duration {
-        self.cpu.iter().copied().max().unwrap_or_default()
-    }
-
-    /// CPU time of the median run.
-    pub(super) fn median(&self) -> Duration {
-        let mut sorted = self.cpu.clone();
-        sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use super::{
     super::{
-        Checking, heads, outputs,
+        checking::Checking,
+        heads, outputs,
         report::{Quantity, Row, State},
     },
-    Executed, Execution,
+    execute::{Executed, Execution},
 };
 use crate::tool::{files::pov::Pov, usage::time};
 use pvf_shared::{
-    job::pov_size,
     params::PvfExecKind,
     verdict::{Blame, Outcome},
 };
@@ -42,8 +42,8 @@ pub(super) fn rows(checking: &Checking<'_>, executed: &Executed, execution: &Exe
 
 fn sizes(checking: &Checking<'_>, pov: &Pov, execution: &Execution) -> Vec<Row> {
     let thresholds = checking.thresholds;
-    let size = pov_size(u32::try_from(pov.block_data.len()).unwrap_or(u32::MAX));
-    let of_network = checking.network.snapshot.as_ref().and_then(|snapshot| snapshot.limits.max_pov_size);
+    let size = pov.size();
+    let of_network = checking.network.limits().max_pov_size;
     let limit = of_network.or(pov.max_pov_size);
     let row = Row::limited("pov-size", Quantity::Bytes(size), limit.map(|n| Quantity::Bytes(n.into())), thresholds);
     let mut rows = vec![match (of_network, pov.max_pov_size) {

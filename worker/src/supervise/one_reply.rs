@@ -1,4 +1,5 @@
-//! Runs one preparation in a process of its own.
+//! A process that does one job from its stdin, writes one reply to its stdout, and exits: a preparation or a diagnostic
+//! run.
 
 use super::{
     finished::{FinishedProcess, Output},
@@ -8,8 +9,8 @@ use super::{
     process::{Process, Start},
     watch::{Limits, watch},
 };
-use crate::job::protocol::{PREPARE, PrepareRequest, REPLY_SLACK};
-use pvf_shared::units::MAX_ARTIFACT;
+use crate::sandbox::Plan;
+use serde::Serialize;
 use std::{io::Result, path::Path};
 use tokio::time::Instant;
 
@@ -17,21 +18,30 @@ use tokio::time::Instant;
 /// with.
 const STACK: u64 = 8 << 20;
 
-/// Runs a preparation until its process has exited.
-pub(super) async fn run(
-    exe: &Path,
-    request: PrepareRequest,
-    limits: Limits,
-    mut memory: JobMemory<'_>,
-) -> Result<FinishedProcess> {
+/// What to start.
+pub(super) struct Job<'a, R> {
+    pub(super) exe: &'a Path,
+    /// First argument: which job it is.
+    pub(super) role: &'static str,
+    pub(super) request: R,
+    /// Sandbox mechanisms; only namespaces apply at the start.
+    pub(super) plan: Plan,
+    pub(super) limits: Limits,
+    /// The largest reply, bytes.
+    pub(super) max_reply: usize,
+}
+
+/// Runs the job until its process has exited.
+pub(super) async fn run<R: Serialize>(job: Job<'_, R>, mut memory: JobMemory<'_>) -> Result<FinishedProcess> {
     let started = Instant::now();
+    let Job { exe, role, request, plan, limits, max_reply } = job;
     let start = Start {
         exe: exe.to_owned(),
-        args: vec![PREPARE.into()],
+        args: vec![role.into()],
         stdin: request_file(&request)?,
         stdout: None,
         stack: Some(STACK),
-        plan: request.sandbox,
+        plan,
     };
     // The code is in the memory file now.
     drop(request);
@@ -39,7 +49,7 @@ pub(super) async fn run(
     let (mut stdout, stderr) = (process.stdout.take(), process.stderr.take());
     let handle = &process.handle;
     let reading = async {
-        let reply = read_bounded(stdout.as_mut(), MAX_ARTIFACT + REPLY_SLACK, |_| false, handle.gone()).await;
+        let reply = read_bounded(stdout.as_mut(), max_reply, |_| false, handle.gone()).await;
         if reply.is_none() {
             handle.kill();
         }
