@@ -1,7 +1,7 @@
 //! The embedded host: coordinator and workers as tasks of one process.
 
 use crate::Metrics;
-use pvf_coordinator::{Coordinator, CoordinatorConfig, CoordinatorError};
+use pvf_coordinator::{Api, Coordinator, CoordinatorConfig, CoordinatorError};
 use pvf_shared::{
     ValidationHost,
     bus::{SharedBus, local::LocalBus},
@@ -143,6 +143,7 @@ pub async fn start(
         bus: bus.clone(),
         store: store.clone(),
         counters: metrics.counters,
+        api: Api::default(),
     };
     let listening = coordinator.listen().await?;
     // Templates and their forks take several descriptors each.

@@ -2,11 +2,12 @@
 //! is forgotten with the lease: clients and workers tell the next coordinator what they need.
 
 use crate::{
+    api,
     driver::{Coordinator, CoordinatorError},
     lease::{Keeper, Standing, Tenure},
     metrics::Sizes,
 };
-use pvf_shared::http::Http;
+use pvf_shared::http::{Condition, Http, connection};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -30,11 +31,15 @@ impl Candidate {
         let mut standing = self.keeper.standing();
         let mut stops = false;
         while !stops {
+            // Others find it on the bus. A server that does not permit that does not keep it from its work.
+            let service = api::standby(&self.coordinator.fleet);
+            let offered = self.coordinator.bus.offer(service).await.unwrap_or_default();
             let tenure = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 tenure = self.tenure(&mut standing) => tenure.ok_or(CoordinatorError::LeaseTask)?,
             };
+            drop(offered);
             let listening = match self.coordinator.clone().listen_during(tenure.clone()).await {
                 Ok(listening) => listening.reporting_to(&self.http),
                 Err(error) => {
@@ -74,6 +79,11 @@ impl Candidate {
     fn show(&self, reachable: bool) {
         self.http.liveness.tick();
         let connected = self.coordinator.bus.is_connected();
+        let lease = if reachable { "standby: another coordinator has it" } else { "JetStream does not answer" };
+        self.http.readiness.show(vec![
+            Condition { name: "bus", is_met: connected, detail: connection(connected).into() },
+            Condition { name: "lease", is_met: reachable, detail: lease.into() },
+        ]);
         match (connected, reachable) {
             (true, true) => self.http.readiness.ready(),
             (false, _) => self.http.readiness.not_ready("bus disconnected"),

@@ -1,8 +1,9 @@
 //! The command line of `pvf-coordinator`.
 
 use crate::{
-    Coordinator, CoordinatorConfig, CoordinatorError, Counters,
+    Api, Coordinator, CoordinatorConfig, CoordinatorError, Counters,
     candidate::Candidate,
+    http::{Prefix, routes},
     lease::{ANSWER_LIMIT, Beside, Keeper, beside},
 };
 use clap::Parser;
@@ -13,11 +14,13 @@ use pvf_shared::{
         nats::{LeaseError, NatsArgs, NatsBus, NatsConnection},
     },
     config::ProtocolTimeouts,
-    http::{Http, HttpError},
+    http::{Http, HttpError, LabelArgs},
     ids::FleetName,
     keys::{KeyArgs, listed},
     signals::Shutdown,
     store::{BlobStore, StoreError},
+    store_metrics,
+    telemetry::LogArgs,
 };
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, sync::Arc, time::Duration};
 
@@ -53,15 +56,17 @@ struct Args {
     /// 1.0. Repeated or in a list: dispute,invalid=0.1. If the two disagree the verdict is `internal`, with an alarm
     #[arg(long, env = "PVF_CROSS_CHECK", value_name = "dispute|invalid=RATE")]
     cross_check: Vec<CrossChecks>,
-    /// Serve /livez, /readyz and /metrics on this address, for instance 127.0.0.1:9616 (no authentication)
+    /// Serve the page, the read API, /livez, /readyz and /metrics on this address, for instance 127.0.0.1:9616 (no
+    /// authentication)
     #[arg(long, env = "PVF_HTTP", value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// Log as JSON
-    #[arg(long)]
-    json_logs: bool,
-    /// Log more (twice: debug)
-    #[arg(short, action = clap::ArgAction::Count)]
-    verbose: u8,
+    /// The page and the read API are below this path, for a proxy that keeps the path: /pvf
+    #[arg(long, env = "PVF_HTTP_PREFIX", default_value = "", value_name = "PATH")]
+    http_prefix: Prefix,
+    #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// What `--cross-check` asks for: some of its parts.
@@ -142,7 +147,7 @@ impl StartError {
 /// be parsed; `--help` documents the exit codes.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = Args::parse_from(args);
-    pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
+    args.log.init();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -169,16 +174,19 @@ async fn coordinate(
     store: BlobStore,
 ) -> Result<(), StartError> {
     let mut shutdown = Shutdown::catch()?;
-    let counters = Arc::<Counters>::default();
-    let http = Http { registry: counters.registry().clone(), ..Http::new() };
+    let api = Api::default();
+    let http = Http::with_labels(&args.labels).map_err(StartError::Settings)?;
+    let metrics = |error: prometheus::Error| StartError::Settings(format!("metrics: {error}"));
+    let counters = Arc::new(Counters::within(http.registry.clone()).map_err(metrics)?);
+    let store = store_metrics::measured(store, &http.registry).map_err(metrics)?;
     let _serving = match args.http {
-        Some(addr) => Some(http.serve(addr).await?),
+        Some(addr) => Some(http.serve_with(addr, routes(api.clone(), &args.http_prefix)).await?),
         None => None,
     };
     let bus = NatsBus::connect(nats, "pvf-coordinator", CONNECT_LIMIT).await.map_err(CoordinatorError::from)?;
     let (bus, fleet, timing) = (Arc::new(bus), args.fleet.clone(), ProtocolTimeouts::default());
     let (version, lease) = (env!("CARGO_PKG_VERSION"), config.lease);
-    let coordinator = Coordinator { fleet, timing, config, bus: bus.clone(), store: store.clone(), counters };
+    let coordinator = Coordinator { fleet, timing, config, bus: bus.clone(), store: store.clone(), counters, api };
     if args.single {
         match beside(&bus, &args.fleet, ANSWER_LIMIT).await {
             Beside::Nobody => {}

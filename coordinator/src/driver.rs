@@ -1,10 +1,12 @@
 //! The coordinator's only loop: one event, then all effects of it, then the next event.
 
 use crate::{
+    api::{self, Api, Asked},
     config::CoordinatorConfig,
     effects::Effects,
     guard::GuardedBus,
     hearing::Hearing,
+    history::History,
     inbound::{Inbound, Older},
     lease::Tenure,
     metrics::{Counters, Sizes},
@@ -15,9 +17,9 @@ use crate::{
 };
 use pvf_scheduler::{Event, Scheduler, SchedulerConfig, Timestamp};
 use pvf_shared::{
-    bus::{BusError, SharedBus},
+    bus::{BusError, Offered, SharedBus},
     config::ProtocolTimeouts,
-    http::{Http, Liveness, Readiness},
+    http::{Condition, Http, Liveness, Readiness, connection},
     ids::{FencingToken, FleetName, Term},
     store::{BlobStore, StoreError},
     subjects,
@@ -60,6 +62,8 @@ pub struct Coordinator {
     pub store: BlobStore,
     /// Metrics.
     pub counters: Arc<Counters>,
+    /// Questions about its state, and what it remembers for them.
+    pub api: Api,
 }
 
 /// Why a coordinator cannot run.
@@ -83,12 +87,21 @@ pub struct Listening {
     bus: SharedBus,
     hearing: Hearing,
     link_was_up: bool,
+    /// How long it heard nothing, in all.
+    deaf: Duration,
+    token: FencingToken,
     /// When the loop turned last.
     turned: Timestamp,
     metrics: Arc<Counters>,
     liveness: Liveness,
     readiness: Readiness,
     events: mpsc::UnboundedReceiver<Event>,
+    /// Questions about the state. There are few, and none takes long.
+    asked: mpsc::Receiver<Asked>,
+    history: History,
+    active_since: Timestamp,
+    /// Others find this coordinator on the bus while it is here.
+    _offered: Option<Offered>,
     effects: Effects,
     tasks: JoinSet<()>,
 }
@@ -105,7 +118,7 @@ impl Coordinator {
 
     /// Subscribes to the fleet's subjects, and acts only during this tenure.
     pub(crate) async fn listen_during(self, tenure: Tenure) -> Result<Listening, CoordinatorError> {
-        let Self { fleet, timing, config, bus, store, counters } = self;
+        let Self { fleet, timing, config, bus, store, counters, api } = self;
         let bus: SharedBus = Arc::new(GuardedBus { bus, tenure: tenure.clone() });
         let from_clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await?;
         let from_workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await?;
@@ -128,9 +141,14 @@ impl Coordinator {
         tasks.spawn(inbound.status(questions));
         tasks.spawn(outbound.publish(posted));
         let (told, queue) = Observers::open();
-        tasks.spawn(observers::publish(bus.clone(), fleet.clone(), queue));
-        let (hearing, echo) = Hearing::start(bus.clone(), &fleet, timing.worker_silence).await?;
+        tasks.spawn(observers::publish((bus.clone(), api.events.clone()), fleet.clone(), queue));
+        let heard = {
+            let metrics = counters.clone();
+            move |after| metrics.heard_itself(after)
+        };
+        let (hearing, echo) = Hearing::start((bus.clone(), heard), &fleet, timing.worker_silence).await?;
         tasks.spawn(echo);
+        let offered = bus.offer(api::active(&api, &fleet, bus.max_payload())).await?;
         let clock = Clock::start();
         let version = env!("CARGO_PKG_VERSION").into();
         let trusted_keys = store.artifact_keys().trusts();
@@ -143,15 +161,22 @@ impl Coordinator {
             commands: Commands::new(bus.clone(), fleet, &timing, term, sender.clone()),
             storage: Storage { store, events: sender, tenure },
             metrics: counters.clone(),
+            history: api.history.clone(),
             tasks: JoinSet::new(),
         };
         Ok(Listening {
             scheduler,
+            asked: api.open(),
+            history: api.history,
+            _offered: offered,
+            active_since: clock.now(),
             turned: clock.now(),
             clock,
             bus,
             hearing,
             link_was_up: true,
+            deaf: Duration::ZERO,
+            token: term.token,
             metrics: counters,
             liveness: Liveness::default(),
             readiness: Readiness::default(),
@@ -194,6 +219,10 @@ impl Listening {
                     }
                     None
                 }
+                Some(asked) = self.asked.recv() => {
+                    asked.answer(&self.scheduler, self.active_since, self.clock.now());
+                    continue;
+                }
                 Some(event) = self.events.recv() => Some(event),
                 () = self.clock.reach(due), if due.is_some() => None,
             };
@@ -223,6 +252,8 @@ impl Listening {
     fn notice_standstill(&mut self, now: Timestamp) {
         let stood_still = now.since(std::mem::replace(&mut self.turned, now));
         if stood_still > self.hearing.deaf_after() {
+            self.metrics.stood_still();
+            self.deaf += stood_still;
             tracing::warn!(ms = stood_still.as_millis() as u64, "the coordinator stood still");
             self.link_was_up = false;
             self.scheduler.handle(Event::Link { up: false }, now);
@@ -234,12 +265,29 @@ impl Listening {
         let (connected, hears) = (self.bus.is_connected(), self.hearing.hears());
         let up = connected && hears;
         self.liveness.tick();
+        self.readiness.show(vec![
+            Condition { name: "bus", is_met: connected, detail: connection(connected).into() },
+            Condition { name: "hearing", is_met: hears, detail: "messages to itself arrive".into() },
+            Condition { name: "lease", is_met: true, detail: format!("active with token {}", self.token.0) },
+        ]);
         match (connected, hears) {
             (true, true) => self.readiness.ready(),
             (false, _) => self.readiness.not_ready("bus disconnected"),
             (true, false) => self.readiness.not_ready("the bus carries no messages"),
         }
-        self.metrics.publish_sizes(Sizes { scheduler: self.scheduler.gauges(), bus_connected: up, active: true });
+        let gauges = self.scheduler.gauges(self.clock.now());
+        self.history.observe(&gauges);
+        self.metrics.publish_sizes(Sizes {
+            scheduler: gauges,
+            bus_connected: up,
+            active: true,
+            token: self.token.0,
+            bus: self.bus.stats(),
+            deaf: self.deaf,
+        });
+        if !up {
+            self.deaf += OBSERVATION;
+        }
         if up == std::mem::replace(&mut self.link_was_up, up) {
             return None;
         }

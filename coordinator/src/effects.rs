@@ -1,7 +1,11 @@
 //! Carries out the scheduler's effects: messages through [`crate::outbox`] and [`crate::outbound`], the rest in tasks.
 
-use crate::{metrics::Counters, notices, observers::Observers, outbound::Commands, outbox::Outbox, storage::Storage};
+use crate::{
+    history::History, metrics::Counters, notices, observers::Observers, outbound::Commands, outbox::Outbox,
+    storage::Storage,
+};
 use pvf_scheduler::{Effect, Notice};
+use pvf_shared::wire::ToWorker;
 use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 
@@ -12,6 +16,7 @@ pub(crate) struct Effects {
     pub(crate) commands: Commands,
     pub(crate) storage: Storage,
     pub(crate) metrics: Arc<Counters>,
+    pub(crate) history: History,
     pub(crate) tasks: JoinSet<()>,
 }
 
@@ -20,7 +25,7 @@ impl Effects {
     pub(crate) fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { to, answer } => self.outbox.answer(to, answer),
-            Effect::Verdict { client, verdict } => {
+            Effect::Verdict { client, verdict, about } => {
                 let artifact = verdict.artifact.as_ref().map(|artifact| tracing::field::display(&artifact.id));
                 tracing::info!(
                     request = %verdict.request, %client, artifact,
@@ -28,10 +33,18 @@ impl Effects {
                     worker = verdict.worker.map(tracing::field::display),
                     total_ms = verdict.timings.total.as_millis() as u64, "verdict"
                 );
-                self.observers.verdict(client, &verdict);
+                // One that is sent again is not told again.
+                if let Some(about) = about {
+                    self.history.ended(client, &verdict, about);
+                    self.metrics.answered(&verdict, about);
+                    self.observers.verdict(client, &verdict);
+                }
                 self.outbox.verdict(client, verdict);
             }
             Effect::ToWorker { worker, message } => {
+                if let ToWorker::Dispatch(_) = &message {
+                    self.metrics.dispatched(worker.kind);
+                }
                 if let Some(sending) = self.commands.queue(worker, message) {
                     self.tasks.spawn(sending);
                 }
@@ -46,6 +59,7 @@ impl Effects {
                 }
                 notices::log(&notice);
                 self.metrics.count(&notice);
+                self.history.noticed(&notice);
                 self.observers.notice(notice);
             }
         }

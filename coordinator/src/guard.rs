@@ -5,7 +5,7 @@ use crate::lease::Tenure;
 use async_trait::async_trait;
 use pvf_shared::{
     Bytes,
-    bus::{Bus, BusError, PendingAnswer, SharedBus, Subscription},
+    bus::{Bus, BusError, BusStats, Offered, PendingAnswer, Service, SharedBus, Subscription},
     identity::UserName,
     subjects::Subject,
 };
@@ -61,6 +61,14 @@ impl Bus for GuardedBus {
 
     fn is_connected(&self) -> bool {
         self.bus.is_connected()
+    }
+
+    fn stats(&self) -> BusStats {
+        self.bus.stats()
+    }
+
+    async fn offer(&self, service: Service) -> Result<Option<Offered>, BusError> {
+        self.bus.offer(service).await
     }
 }
 

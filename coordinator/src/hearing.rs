@@ -23,26 +23,38 @@ pub(crate) struct Hearing {
 
 impl Hearing {
     /// Begins to listen. The returned future sends and receives the messages, six in the time after which a silent
-    /// worker is lost; the coordinator counts as deaf after a third of that time.
-    pub(crate) async fn start(
-        bus: SharedBus,
+    /// worker is lost; the coordinator counts as deaf after a third of that time. `took` is told how long each was
+    /// on its way.
+    pub(crate) async fn start<F: Fn(Duration) + Send + Sync>(
+        (bus, took): (SharedBus, F),
         fleet: &FleetName,
         worker_silence: Duration,
-    ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), BusError> {
+    ) -> Result<(Self, impl Future<Output = ()> + Send + use<F>), BusError> {
         let subject = subjects::echo(fleet, &Uuid::now_v7());
         let mut echoes = bus.subscribe(&subject).await?;
         let (sender, heard) = watch::channel(Instant::now());
         let mut interval = tokio::time::interval(worker_silence / 6);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sent = None;
         let echo = async move {
             loop {
                 tokio::select! {
                     echo = echoes.next() => match echo {
-                        Some(_) => drop(sender.send_replace(Instant::now())),
+                        Some(_) => {
+                            let now = Instant::now();
+                            // One that comes when a later one was sent already says little.
+                            if let Some(sent) = sent.take() {
+                                took(now.duration_since(sent));
+                            }
+                            sender.send_replace(now);
+                        }
                         None => return,
                     },
-                    _ = interval.tick() => if let Err(error) = bus.publish(&subject, Bytes::new()).await {
-                        tracing::debug!(%error, "a message to the coordinator itself was not sent");
+                    _ = interval.tick() => {
+                        sent = Some(Instant::now());
+                        if let Err(error) = bus.publish(&subject, Bytes::new()).await {
+                            tracing::debug!(%error, "a message to the coordinator itself was not sent");
+                        }
                     },
                 }
             }
@@ -70,7 +82,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_coordinator_is_deaf_while_its_messages_do_not_arrive() {
-        let (hearing, echo) = Hearing::start(local_bus(1 << 20), &fleet(), SILENCE).await.unwrap();
+        let (hearing, echo) = Hearing::start((local_bus(1 << 20), |_| ()), &fleet(), SILENCE).await.unwrap();
         assert!(hearing.hears());
         tokio::time::advance(Duration::from_millis(2001)).await;
         assert!(!hearing.hears(), "nothing carries the messages");

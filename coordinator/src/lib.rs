@@ -4,16 +4,21 @@
 //! `inbound` decodes bytes from the bus into events and refuses what is over the operator's `ceilings`, the `scheduler`
 //! decides, `effects` carries out what it decided (`outbound` publishes, `storage` uses the store), and `driver` is the
 //! only loop. Of several coordinators one is active: it has the `lease`, `guard` keeps it from sending anything
-//! without, and `candidate` waits for it.
+//! without, and `candidate` waits for it. People read its state through the `api`, over `http` and on the bus; `history`
+//! and `events` are what it remembers for them.
 
+mod api;
 mod candidate;
 mod ceilings;
 pub mod cli;
 mod config;
 mod driver;
 mod effects;
+mod events;
 mod guard;
 mod hearing;
+mod history;
+mod http;
 mod inbound;
 mod lease;
 mod metrics;
@@ -25,6 +30,7 @@ mod storage;
 #[cfg(test)]
 mod testing;
 
+pub use api::Api;
 pub use ceilings::Ceilings;
 pub use config::CoordinatorConfig;
 pub use driver::{Coordinator, CoordinatorError, Listening};

@@ -26,17 +26,19 @@ pub(crate) fn log(notice: &Notice) {
         Notice::WorkerToldToDrain { worker, host, operator, jobs } => {
             tracing::info!(%operator, %worker, host, jobs, "an operator asks a worker to drain");
         }
-        Notice::JobRetried { job, attempt, kind, worker, why } => {
-            tracing::info!(%job, attempt, %kind, %worker, reason = why.name(), detail = detail(why), "job retried");
-        }
+        Notice::JobRetried { job, attempt, kind, worker, about, why } => tracing::info!(
+            %job, attempt, %kind, %worker, request = about.request().map(display),
+            artifact = about.artifact().map(display), reason = why.name(), detail = detail(why), "job retried"
+        ),
         Notice::JobAdopted { job, attempt, kind, worker } => {
             tracing::info!(%job, attempt, %kind, %worker, "job adopted: an earlier coordinator dispatched it");
         }
         Notice::AttemptNotAdopted { job, attempt, worker } => {
             tracing::info!(%job, attempt, %worker, "job of an earlier coordinator cancelled: no client requested it");
         }
-        Notice::JobReported { job, attempt, worker, kind, queued, usage } => tracing::debug!(
-            %job, attempt, %worker, kind = kind.map_or("prepare", |kind| kind.name()),
+        Notice::JobReported { job, attempt, worker, about, end, kind, queued, usage } => tracing::debug!(
+            %job, attempt, %worker, request = about.request().map(display), artifact = about.artifact().map(display),
+            end, kind = kind.map_or("prepare", |kind| kind.name()),
             queued_ms = queued.as_millis() as u64, cpu_ms = usage.cpu.as_millis() as u64,
             wall_ms = usage.wall.as_millis() as u64, max_rss_kib = usage.max_rss_kib, "job reported"
         ),
@@ -87,6 +89,7 @@ fn detail(why: &RetryReason) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::testing::{artifact, hello, new_client, new_worker, opinions};
+    use pvf_scheduler::JobSubject;
     use pvf_shared::{
         ids::{CodeHash, JobId, RequestId},
         job::JobUsage,
@@ -130,6 +133,7 @@ mod tests {
     fn each_notice_is_one_line_with_its_level_and_ids() {
         let (worker, host, job) = (new_worker(WorkerKind::Execute), String::from("rack1"), JobId(41));
         let (request, client) = (RequestId::new(), new_client());
+        let about = JobSubject::Execution(Some(request));
         let (id, code) = (Arc::new(artifact()), CodeHash([7; 32]));
         let (hello, silent) = (hello(), Duration::from_secs(6));
         let joined = worker.to_string();
@@ -157,9 +161,9 @@ mod tests {
                 &["asks a worker to drain", &user_text, &worker_text, "rack2", "jobs=4"],
             ),
             (
-                Notice::JobRetried { job, attempt: 2, kind: execute, worker, why: retried },
+                Notice::JobRetried { job, attempt: 2, kind: execute, worker, about: about.clone(), why: retried },
                 "INFO",
-                &["retried", "job=41", "attempt=2", "ambiguous", "out of memory", &worker_text],
+                &["retried", "job=41", "attempt=2", &request_text, "ambiguous", "out of memory", &worker_text],
             ),
             (
                 Notice::JobAdopted { job, attempt: 3, kind: execute, worker },
@@ -172,9 +176,18 @@ mod tests {
                 &["cancelled", "job=41", "attempt=3", &worker_text],
             ),
             (
-                Notice::JobReported { job, attempt: 1, worker, kind, queued: silent, usage },
+                Notice::JobReported {
+                    job,
+                    attempt: 1,
+                    worker,
+                    about,
+                    end: "valid",
+                    kind,
+                    queued: silent,
+                    usage: Box::new(usage),
+                },
                 "DEBUG",
-                &["reported", "job=41", "dispute", "queued_ms=6000"],
+                &["reported", "job=41", &request_text, "dispute", "queued_ms=6000"],
             ),
             (
                 Notice::ExecutionQuarantined { hosts: vec!["host7".into()], request, client, code },

@@ -4,8 +4,10 @@
 //! The coordinator never waits for observers: what finds no place in a bounded queue is dropped, and the next event
 //! says how many were. Events have no inputs, results or secrets.
 
+use crate::events::EventLog;
 use pvf_scheduler::{Notice, RetryReason};
 use pvf_shared::{
+    Bytes,
     bus::SharedBus,
     identity::{ClientId, WorkerId},
     ids::{ArtifactId, CodeHash, FleetName, RequestId},
@@ -91,21 +93,18 @@ impl Observers {
 }
 
 /// Publishes events until the queue is closed. What cannot be sent is lost.
-pub(crate) async fn publish(bus: SharedBus, fleet: FleetName, mut queue: Receiver<Queued>) {
+pub(crate) async fn publish((bus, log): (SharedBus, EventLog), fleet: FleetName, mut queue: Receiver<Queued>) {
     while let Some(first) = queue.recv().await {
         tokio::time::sleep(GATHERING).await;
         let mut next = Some(first);
         while let Some(queued) = next {
-            send(&bus, &fleet, queued).await;
+            send((&bus, &log), &fleet, queued).await;
             next = queue.try_recv().ok();
         }
     }
 }
 
-async fn send(bus: &SharedBus, fleet: &FleetName, queued: Queued) {
-    if !bus.is_connected() {
-        return;
-    }
+async fn send((bus, log): (&SharedBus, &EventLog), fleet: &FleetName, queued: Queued) {
     let Queued { event, at_ms, dropped } = queued;
     let (kind, encoded) = match &event {
         Event::Verdict(client, verdict) => {
@@ -124,8 +123,12 @@ async fn send(bus: &SharedBus, fleet: &FleetName, queued: Queued) {
         }
     };
     // Names are texts and numbers are finite: encoding cannot fail.
-    let Ok(encoded) = encoded else { return };
-    if let Err(error) = bus.publish(&subjects::event(fleet, kind), encoded.into()).await {
+    let Ok(encoded) = encoded.map(Bytes::from) else { return };
+    log.push(kind, encoded.clone());
+    if !bus.is_connected() {
+        return;
+    }
+    if let Err(error) = bus.publish(&subjects::event(fleet, kind), encoded).await {
         tracing::debug!(%error, kind, "an event could not be sent");
     }
 }
@@ -229,7 +232,7 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             "worker-told-to-drain",
             json!({ "worker": text(worker), "host": host, "operator": text(operator), "jobs": jobs }),
         ),
-        Notice::JobRetried { job, attempt, kind, worker, why } => {
+        Notice::JobRetried { job, attempt, kind, worker, about, why } => {
             let detail = match why {
                 RetryReason::NotBegun(why) | RetryReason::Ambiguous(why) | RetryReason::Internal(why) => Some(why),
                 RetryReason::WorkerLost => None,
@@ -237,8 +240,9 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             (
                 "job-retried",
                 json!({
-                    "job": job.0, "attempt": attempt, "kind": text(kind), "worker": text(worker), "reason": why.name(),
-                    "detail": detail,
+                    "job": job.0, "attempt": attempt, "kind": text(kind), "worker": text(worker),
+                    "request": about.request().map(text), "artifact": about.artifact().map(text),
+                    "reason": why.name(), "detail": detail,
                 }),
             )
         }
@@ -331,7 +335,7 @@ mod tests {
         let (host, silent) = ("rack1".into(), Duration::from_secs(6));
         observers.notice(Notice::WorkerLost { worker, host, jobs: 2, silent });
         drop(observers);
-        in_time(publish(bus.clone(), fleet(), queue)).await;
+        in_time(publish((bus.clone(), EventLog::default()), fleet(), queue)).await;
         let told = in_time(verdicts.next()).await.unwrap().payload;
         let told: Value = serde_json::from_slice(&told).unwrap();
         assert_eq!(

@@ -32,19 +32,19 @@ impl NodeMetrics {
     pub fn new() -> prometheus::Result<Self> {
         let counters = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["answer"]);
         Ok(Self {
-            executions: counters("pvf_node_executions", "Answers to executions of the node, by answer")?,
-            preparations: counters("pvf_node_preparations", "Answers to preparations of the node, by answer")?,
+            executions: counters("pvf_node_executions_total", "Answers to executions of the node, by answer")?,
+            preparations: counters("pvf_node_preparations_total", "Answers to preparations of the node, by answer")?,
             times: HistogramVec::new(
                 HistogramOpts::new("pvf_node_answer_seconds", "Time from a call to its answer, by kind, seconds")
                     .buckets(BUCKETS.to_vec()),
                 &["kind"],
             )?,
             fallbacks: IntCounter::new(
-                "pvf_node_fallbacks",
+                "pvf_node_fallbacks_total",
                 "Executions that began on the host of this machine, because the fleet had no answer",
             )?,
             dropped: IntCounter::new(
-                "pvf_node_calls_dropped",
+                "pvf_node_calls_dropped_total",
                 "Calls whose worker executable went before the answer: it gave up, or the node ended it",
             )?,
             callers: IntGauge::new("pvf_node_callers", "Worker executables that are connected")?,
@@ -167,17 +167,17 @@ mod tests {
         metrics.dropped();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
-            r#"pvf_node_executions{answer="internal"} 1"#,
-            r#"pvf_node_executions{answer="invalid"} 1"#,
-            r#"pvf_node_preparations{answer="failed"} 1"#,
-            r#"pvf_node_preparations{answer="not_decided"} 1"#,
+            r#"pvf_node_executions_total{answer="internal"} 1"#,
+            r#"pvf_node_executions_total{answer="invalid"} 1"#,
+            r#"pvf_node_preparations_total{answer="failed"} 1"#,
+            r#"pvf_node_preparations_total{answer="not_decided"} 1"#,
             r#"pvf_node_answer_seconds_count{kind="execute"} 2"#,
             "pvf_node_bus_connected 1",
             "pvf_node_callers 2",
             "pvf_node_codes_brought 1",
             "pvf_node_code_bytes 7",
-            "pvf_node_fallbacks 1",
-            "pvf_node_calls_dropped 1",
+            "pvf_node_fallbacks_total 1",
+            "pvf_node_calls_dropped_total 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
         }

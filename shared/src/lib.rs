@@ -8,6 +8,8 @@ pub mod bundle;
 pub mod bus;
 pub mod client;
 #[cfg(feature = "executable")]
+pub mod fleet_json;
+#[cfg(feature = "executable")]
 pub mod http;
 #[cfg(feature = "store")]
 pub mod keys;
@@ -21,6 +23,8 @@ pub mod runtime;
 pub mod signals;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "executable")]
+pub mod store_metrics;
 #[cfg(feature = "program")]
 pub mod telemetry;
 pub mod terms;

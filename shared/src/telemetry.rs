@@ -7,9 +7,43 @@ use std::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// How each line of the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+/// The options of a role's log.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct LogArgs {
+    /// Format of the log, which goes to stderr; auto: text on a terminal, JSON otherwise
+    #[arg(long, env = "PVF_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// The same as --log-format json
+    #[arg(long, hide = true, conflicts_with = "log_format")]
+    json_logs: bool,
+    /// Log more (twice: debug)
+    #[arg(short, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl LogArgs {
+    /// Initialises the log of a role.
+    pub fn init(&self) {
+        let format = if self.json_logs { LogFormat::Json } else { self.log_format };
+        init(self.verbose, "info", format);
+    }
+}
+
 /// Initialises log output. `PVF_LOG` (syntax of `RUST_LOG`) sets the filter; without it, `verbosity` counts `-v` flags
-/// and `quiet_level` is the filter for none. With `json` each line is a JSON object.
-pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
+/// and `quiet_level` is the filter for none.
+pub fn init(verbosity: u8, quiet_level: &str, format: LogFormat) {
     let level = match verbosity {
         0 => quiet_level.to_owned(),
         1 => "info".into(),
@@ -17,7 +51,14 @@ pub fn init(verbosity: u8, quiet_level: &str, json: bool) {
         _ => "debug".into(),
     };
     let filter = EnvFilter::try_from_env("PVF_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let colours = std::io::stderr().is_terminal();
+    let is_terminal = std::io::stderr().is_terminal();
+    // An empty variable stands for none: https://no-color.org
+    let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let json = match format {
+        LogFormat::Auto => !is_terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

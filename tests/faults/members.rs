@@ -351,7 +351,11 @@ impl Setting {
         let temporary = self.temporary(member);
         std::fs::create_dir_all(&temporary).expect("a folder");
         let mut command = Command::new(binary(name));
-        command.env("PVF_NATS", self.urls()).env("PVF_LOG", "info").env("TMPDIR", temporary);
+        command
+            .env("PVF_NATS", self.urls())
+            .env("PVF_LOG", "info")
+            .env("PVF_LOG_FORMAT", "text")
+            .env("TMPDIR", temporary);
         command.env_remove("PVF_UNSIGNED").env_remove("PVF_SIGNING_KEY").env_remove("PVF_TRUSTED_KEYS");
         command.env("PVF_CLOCK", self.clock_of(member)).env("LD_PRELOAD", &self.clock);
         if member.role.is_worker() {

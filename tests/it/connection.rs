@@ -256,7 +256,7 @@ async fn a_whole_fleet_works_on_a_server_with_users() {
     cli.file("password", SECRET.as_bytes());
     let options = ["--nats", &nats.url, "--nats-user", "alice", "--nats-password-file", "password"];
     let mut up = cli.command(&options);
-    up.args(["up", "--execute-workers", "1"]);
+    up.args(["up", "--execute-workers", "1", "--no-http"]);
     let fleet = Process::start(&mut up);
     until("the fleet is complete", async || {
         cli.pvf(&[&options[..], &["status", "--health", "execute-worker"]].concat()).status.success().then_some(())

@@ -61,7 +61,8 @@ pub(crate) fn assert_well_formed(address: SocketAddr) {
     assert!(!names.is_empty(), "no metric:\n{text}");
     assert_eq!(names, described("HELP"));
     for name in names {
-        assert!(name.starts_with("pvf_") || name.starts_with("polkadot_pvf_"), "{name}");
+        let known = ["pvf_", "polkadot_pvf_", "polkadot_parachain_candidate_validation_", "process_"];
+        assert!(known.iter().any(|prefix| name.starts_with(prefix)), "{name}");
     }
 }
 
@@ -77,7 +78,7 @@ async fn every_role_answers_probes_and_exports_metrics() {
     for address in [coordinator, prepare, execute] {
         until_ready(address).await;
         assert_well_formed(address);
-        assert_eq!(get(address, "/").map(|(status, _)| status), Some(404));
+        assert_eq!(get(address, "/nothing").map(|(status, _)| status), Some(404));
     }
     for name in NAMES_OF_THE_NODE {
         assert_eq!(metric(coordinator, name), 0.0, "{name}");

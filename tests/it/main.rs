@@ -1,6 +1,7 @@
 //! End to end: real processes, a real `nats-server`, a real store. Every test in `both` and `replay` runs on the
 //! embedded host and on a fleet.
 
+mod api;
 mod architecture;
 mod attacks;
 mod benches;
@@ -23,6 +24,7 @@ mod inputs;
 mod limits;
 mod load;
 mod matrix;
+mod metrics_page;
 mod node;
 mod on_both;
 mod parameters;

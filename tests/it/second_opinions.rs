@@ -100,7 +100,7 @@ async fn a_wrong_answer_of_one_machine_reaches_no_client_and_raises_an_alarm() {
     opinions.sort_unstable();
     assert_eq!(opinions, [("honest", "invalid"), ("lying", "valid")]);
     let (_, metrics) = get(http, "/metrics").unwrap();
-    assert!(metrics.contains("pvf_cross_checks{result=\"disagreed\"} 1"), "{metrics}");
+    assert!(metrics.contains("pvf_cross_checks_total{result=\"disagreed\"} 1"), "{metrics}");
     // What the two agree about is answered.
     let answer = fleet.host.execute_pvf(adder(), dispute(good_block())).await.unwrap();
     assert!(matches!(answer.outcome, Outcome::Valid(_)), "{answer:?}");

@@ -41,6 +41,7 @@ impl CliFixture {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary("pvf"));
         command.current_dir(self.path()).env("PVF_STORE", self.path().join("store")).args(args);
+        command.env("PVF_LOG_FORMAT", "text");
         let keys = ["PVF_SIGNING_KEY", "PVF_TRUSTED_KEYS", "PVF_UNSIGNED"];
         for variable in ["PVF_NATS", "NATS_URL", "NATS_CONTEXT"].into_iter().chain(keys) {
             command.env_remove(variable);

@@ -90,7 +90,7 @@ async fn each_role_starts_with_the_options_before_its_name() {
         start(&words, &["coordinator"]),
         start(&joined, &["prepare-worker", "--slots", "1", "--signing-key", "key"]),
         start(&joined, &["execute-worker"]),
-        start(&words, &["execute-worker", "--slots", "3", "--json-logs"]),
+        start(&words, &["execute-worker", "--slots", "3", "--log-format", "json"]),
     ];
     until("the workers are registered", async || {
         let status = cli.pvf(&[&words[..], &["status", "--json"]].concat());
@@ -109,13 +109,13 @@ fn an_option_that_a_role_does_not_have_is_refused() {
     let cli = CliFixture::new();
     for role in ["coordinator", "prepare-worker", "execute-worker"] {
         let refusal = |option: &str| format!("{option} is not an option of `pvf {role}`");
-        cli.fails(&["--json", role], 2, &[&refusal("--json"), "--json-logs"]);
+        cli.fails(&["--json", role], 2, &[&refusal("--json"), "--log-format json"]);
         cli.fails(&[role, "--json"], 2, &[&refusal("--json")]);
         cli.fails(&["--wait", "5s", role], 2, &[&refusal("--wait")]);
         cli.fails(&[role, "--no-such-option"], 2, &["--no-such-option"]);
         let help = cli.pvf(&["--store", "/x", role, "--help"]);
         let text = String::from_utf8(help.stdout).unwrap();
-        assert!(help.status.success() && text.contains("--json-logs"), "{text}");
+        assert!(help.status.success() && text.contains("--log-format"), "{text}");
     }
 }
 
@@ -174,7 +174,7 @@ async fn up_serves_the_http_endpoints_of_every_role() {
 #[test]
 fn up_starts_a_fleet_and_stops_it_on_sigint() {
     let (cli, port) = (CliFixture::new(), free_port());
-    let (mut up, ready) = start_up(&cli, &port, &[]);
+    let (mut up, ready) = start_up(&cli, &port, &["--no-http"]);
     let nats = ready["nats"].as_str().unwrap();
     let answer = &cli.json(&["execute", "code.wasm", "--params", "good", "--nats", nats], 0)[0];
     assert_eq!(answer["verdict"], "valid");
@@ -188,7 +188,7 @@ fn up_starts_a_fleet_and_stops_it_on_sigint() {
 #[tokio::test]
 async fn no_process_outlives_a_killed_up() {
     let (cli, port) = (CliFixture::new(), free_port());
-    let (mut up, _) = start_up(&cli, &port, &[]);
+    let (mut up, _) = start_up(&cli, &port, &["--no-http"]);
     let members = children_of(up.pid());
     // nats-server, the coordinator, one prepare worker and two execute workers.
     assert_eq!(members.len(), 5);

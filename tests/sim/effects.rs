@@ -56,7 +56,7 @@ impl World {
                 self.note_unknown(&to, &answer);
                 self.send_answer(to, answer);
             }
-            Effect::Verdict { client: from, verdict } => {
+            Effect::Verdict { client: from, verdict, .. } => {
                 self.checks.on_verdict(from, &verdict, self.now);
                 if !self.is_lost() {
                     let latency = self.latency();
@@ -101,7 +101,7 @@ impl World {
             Effect::ToWorker { worker, message: ToWorker::Dispatch(d) } => {
                 (worker, d.job, d.attempt, d.request).hash(&mut hasher)
             }
-            Effect::Verdict { client, verdict } => {
+            Effect::Verdict { client, verdict, .. } => {
                 (client, verdict.request, verdict.outcome.name(), verdict.worker).hash(&mut hasher)
             }
             other => discriminant(other).hash(&mut hasher),

@@ -268,7 +268,12 @@ fn coordinator(nats: &str, dir: &TempDir, keys: Option<&KeyPairFiles>) -> Comman
 /// The command line of a role, of an unsigned fleet.
 pub fn command(name: &str, nats: &str, store: &Path) -> Command {
     let mut command = Command::new(binary(name));
-    command.env("PVF_NATS", nats).env("PVF_STORE", store).env("PVF_LOG", "warn").env("PVF_UNSIGNED", "1");
+    command
+        .env("PVF_NATS", nats)
+        .env("PVF_STORE", store)
+        .env("PVF_LOG", "warn")
+        .env("PVF_LOG_FORMAT", "text")
+        .env("PVF_UNSIGNED", "1");
     command.env_remove("PVF_SIGNING_KEY").env_remove("PVF_TRUSTED_KEYS");
     command
 }

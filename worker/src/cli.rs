@@ -14,11 +14,13 @@ use pvf_shared::{
         nats::{NatsArgs, NatsBus, NatsConnection},
     },
     host::HostIdentity,
-    http::{Http, HttpError},
+    http::{Http, HttpError, LabelArgs},
     ids::FleetName,
     keys::{KeyArgs, listed},
     signals::Shutdown,
     store::{BlobStore, StoreError},
+    store_metrics,
+    telemetry::LogArgs,
     units::{parse_bytes, parse_duration},
     wire::WorkerKind,
 };
@@ -88,12 +90,10 @@ struct Args {
     /// Serve /livez, /readyz and /metrics over HTTP at this address, for instance 127.0.0.1:9617
     #[arg(long, env = "PVF_HTTP", value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// Write the log as JSON
-    #[arg(long)]
-    json_logs: bool,
-    /// Log more (twice: debug)
-    #[arg(short, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 impl Args {
@@ -167,7 +167,7 @@ pub fn worker_main() -> ExitCode {
 pub fn main(role: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let kind = if role == "prepare-worker" { WorkerKind::Prepare } else { WorkerKind::Execute };
     let args = Args::parse_from(std::iter::once(OsString::from(format!("pvf-{role}"))).chain(args));
-    pvf_shared::telemetry::init(args.verbose, "info", args.json_logs);
+    args.log.init();
     survive_file_size_limit();
     end(start(kind, args))
 }
@@ -210,7 +210,9 @@ fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
     start_spawner();
     raise_open_files();
     let runtime = pvf_shared::runtime::runtime().map_err(RoleError::Runtime)?;
-    let http = Http::new();
+    let http = Http::with_labels(&args.labels).map_err(RoleError::Settings)?;
+    let store = store_metrics::measured(store, &http.registry);
+    let store = store.map_err(|error| RoleError::Settings(format!("metrics: {error}")))?;
     runtime.block_on(async {
         let _serving = match args.http {
             Some(addr) => Some(http.serve(addr).await?),

@@ -1,13 +1,15 @@
 //! All metrics of a worker: name, unit, help and labels. This is the only file that names one.
 //!
-//! As in the Polkadot node's PVF host, counters have no `_total` suffix. That host has no metric for what is counted
+//! Counters end with `_total`. The Polkadot node's PVF host has no metric for what is counted
 //! here; the metrics that it does have (`polkadot_pvf_*`) are the coordinator's. Each metric has the label `kind`
 //! (`prepare`, `execute`); an id is never a label.
 
+use crate::supervise::Footprint;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector};
 use pvf_shared::{
-    job::{ExecuteOutcome, JobOutcome, PrepareOutcome},
-    wire::{CommandRefusal, WorkerKind},
+    bus::BusStats,
+    job::JobOutcome,
+    wire::{CommandRefusal, SecurityStatus, WorkerKind},
 };
 use pvf_worker_core::{Agent, Notice};
 
@@ -30,6 +32,56 @@ pub struct WorkerMetrics {
     draining: IntGauge,
     bus_connected: IntGauge,
     inconsistencies: IntCounter,
+    artifacts_refused: IntCounterVec,
+    pulls: IntCounterVec,
+    pull_bytes: IntCounter,
+    secure: IntGauge,
+    mechanisms_missing: IntGauge,
+    templates: IntGauge,
+    templates_limit: IntGauge,
+    spares: IntGauge,
+    template_bytes: IntGauge,
+    template_bytes_limit: IntGauge,
+    cache_bytes: IntGauge,
+    cache_bytes_limit: IntGauge,
+    cache_free_bytes: IntGauge,
+    bus_reconnects: IntCounter,
+    bus_slow_consumer: IntCounter,
+}
+
+/// What the copies of artifacts take up, and may take up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CacheFootprint {
+    pub(crate) bytes: u64,
+    pub(crate) bytes_limit: u64,
+    /// Free space of the file system.
+    pub(crate) free: u64,
+}
+
+/// Why an artifact of the store was not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The store does not have it.
+    Missing,
+    /// It is not signed with a trusted key, is damaged, or is too large.
+    Signature,
+    /// It is another version than the one that was prepared last.
+    OtherVersion,
+    /// The store failed.
+    Store,
+}
+
+impl Refused {
+    const ALL: [Self; 4] = [Self::Missing, Self::Signature, Self::OtherVersion, Self::Store];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Signature => "signature",
+            Self::OtherVersion => "other-version",
+            Self::Store => "store",
+        }
+    }
 }
 
 impl WorkerMetrics {
@@ -48,10 +100,10 @@ impl WorkerMetrics {
                 opts("pvf_worker_jobs", "Jobs that the worker has, by state (running: jobs that hold a slot)"),
                 &["state"],
             )?,
-            jobs_taken: counter("pvf_worker_jobs_taken", "Dispatches accepted as new jobs")?,
-            jobs_finished: counters("pvf_worker_jobs_finished", "Jobs that ended, by outcome", "outcome")?,
+            jobs_taken: counter("pvf_worker_jobs_taken_total", "Dispatches accepted as new jobs")?,
+            jobs_finished: counters("pvf_worker_jobs_finished_total", "Jobs that ended, by outcome", "outcome")?,
             jobs_displaced: counter(
-                "pvf_worker_jobs_displaced",
+                "pvf_worker_jobs_displaced_total",
                 "Staged jobs that gave way to a more urgent one before they began",
             )?,
             commands_refused: counters(
@@ -60,17 +112,17 @@ impl WorkerMetrics {
                 "reason",
             )?,
             reports_repeated: counter(
-                "pvf_worker_reports_repeated",
+                "pvf_worker_reports_repeated_total",
                 "Reports that were sent again because no acknowledgement came",
             )?,
-            reports_refused: counter("pvf_worker_reports_refused", "Reports that the coordinator refused")?,
-            cache_hits: counter("pvf_worker_artifact_cache_hits", "Artifacts that were on the worker's disk")?,
+            reports_refused: counter("pvf_worker_reports_refused_total", "Reports that the coordinator refused")?,
+            cache_hits: counter("pvf_worker_artifact_cache_hits_total", "Artifacts that were on the worker's disk")?,
             cache_misses: counter(
-                "pvf_worker_artifact_cache_misses",
+                "pvf_worker_artifact_cache_misses_total",
                 "Artifacts that were fetched from the store: absent, damaged or outdated on the worker's disk",
             )?,
             cache_evictions: counter(
-                "pvf_worker_artifact_cache_evictions",
+                "pvf_worker_artifact_cache_evictions_total",
                 "Artifacts that gave way to more recently used ones",
             )?,
             result_bytes: gauge("pvf_worker_result_bytes", "Bytes of large results that are kept for clients to pull")?,
@@ -78,15 +130,49 @@ impl WorkerMetrics {
             draining: gauge("pvf_worker_draining", "1 while the worker takes no new jobs because it ends")?,
             bus_connected: gauge("pvf_worker_bus_connected", "1 while the connection to the bus is up")?,
             inconsistencies: counter(
-                "pvf_worker_inconsistencies",
+                "pvf_worker_inconsistencies_total",
                 "Contradictions in the worker's state: each is a bug",
             )?,
+            artifacts_refused: counters(
+                "pvf_worker_artifacts_refused_total",
+                "Artifacts of the store that were not used, by reason",
+                "reason",
+            )?,
+            pulls: counters("pvf_worker_pulls_total", "Inputs that were pulled from clients, by result", "result")?,
+            pull_bytes: counter("pvf_worker_pull_bytes_total", "Bytes of inputs that were pulled from clients")?,
+            secure: gauge("pvf_worker_secure", "1 if the sandbox enforces each of its properties")?,
+            mechanisms_missing: gauge(
+                "pvf_worker_sandbox_mechanisms_missing",
+                "Mechanisms of the sandbox that this machine does not have",
+            )?,
+            templates: gauge("pvf_worker_templates", "Artifacts that are mapped and linked, ready to be forked")?,
+            templates_limit: gauge(
+                "pvf_worker_templates_limit",
+                "The most templates within the limits of open files and processes",
+            )?,
+            spares: gauge("pvf_worker_spares", "Forks that were made ahead of time")?,
+            template_bytes: gauge("pvf_worker_template_bytes", "Memory of templates and spares")?,
+            template_bytes_limit: gauge("pvf_worker_template_bytes_limit", "The most memory of these")?,
+            cache_bytes: gauge("pvf_worker_cache_bytes", "Bytes of copies of artifacts")?,
+            cache_bytes_limit: gauge("pvf_worker_cache_bytes_limit", "The most bytes of these (--cache-bytes)")?,
+            cache_free_bytes: gauge("pvf_worker_cache_free_bytes", "Free space of the file system of the copies")?,
+            bus_reconnects: counter("pvf_bus_reconnects_total", "The connection to the bus was made again (times)")?,
+            bus_slow_consumer: counter(
+                "pvf_bus_slow_consumer_total",
+                "Messages were lost because this process read too slowly (times)",
+            )?,
         };
+        for refused in Refused::ALL {
+            metrics.artifacts_refused.with_label_values(&[refused.name()]);
+        }
+        for result in ["ok", "failed"] {
+            metrics.pulls.with_label_values(&[result]);
+        }
         metrics.slots.set(slots.into());
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 16] {
+    fn collectors(&self) -> [Box<dyn Collector>; 31] {
         [
             Box::new(self.slots.clone()),
             Box::new(self.jobs.clone()),
@@ -104,6 +190,21 @@ impl WorkerMetrics {
             Box::new(self.draining.clone()),
             Box::new(self.bus_connected.clone()),
             Box::new(self.inconsistencies.clone()),
+            Box::new(self.artifacts_refused.clone()),
+            Box::new(self.pulls.clone()),
+            Box::new(self.pull_bytes.clone()),
+            Box::new(self.secure.clone()),
+            Box::new(self.mechanisms_missing.clone()),
+            Box::new(self.templates.clone()),
+            Box::new(self.templates_limit.clone()),
+            Box::new(self.spares.clone()),
+            Box::new(self.template_bytes.clone()),
+            Box::new(self.template_bytes_limit.clone()),
+            Box::new(self.cache_bytes.clone()),
+            Box::new(self.cache_bytes_limit.clone()),
+            Box::new(self.cache_free_bytes.clone()),
+            Box::new(self.bus_reconnects.clone()),
+            Box::new(self.bus_slow_consumer.clone()),
         ]
     }
 
@@ -135,7 +236,7 @@ impl WorkerMetrics {
 
     /// Counts a job that ended.
     pub(crate) fn job_finished(&self, outcome: &JobOutcome) {
-        self.jobs_finished.with_label_values(&[name(outcome)]).inc();
+        self.jobs_finished.with_label_values(&[outcome.name()]).inc();
     }
 
     /// Counts a request for an artifact; whether the cache had it.
@@ -146,6 +247,42 @@ impl WorkerMetrics {
     /// Counts an eviction from the artifact cache.
     pub(crate) fn artifact_evicted(&self) {
         self.cache_evictions.inc();
+    }
+
+    /// Counts an artifact of the store that was not used.
+    pub(crate) fn artifact_refused(&self, why: Refused) {
+        self.artifacts_refused.with_label_values(&[why.name()]).inc();
+    }
+
+    /// Counts an input that was pulled; `None` if that failed.
+    pub(crate) fn pulled(&self, bytes: Option<u64>) {
+        self.pulls.with_label_values(&[if bytes.is_some() { "ok" } else { "failed" }]).inc();
+        self.pull_bytes.inc_by(bytes.unwrap_or_default());
+    }
+
+    /// Sets what the sandbox has.
+    pub(crate) fn sandbox(&self, status: &SecurityStatus) {
+        self.secure.set(status.secure.into());
+        self.mechanisms_missing.set(status.missing.len() as i64);
+    }
+
+    /// Sets what templates and copies take up, and what happened to the connection.
+    pub(crate) fn footprint(&self, templates: Footprint, cache: CacheFootprint, bus: BusStats) {
+        for (gauge, value) in [
+            (&self.templates, templates.templates),
+            (&self.templates_limit, templates.templates_limit),
+            (&self.spares, templates.spares),
+            (&self.template_bytes, templates.bytes),
+            (&self.template_bytes_limit, templates.bytes_limit),
+            (&self.cache_bytes, cache.bytes),
+            (&self.cache_bytes_limit, cache.bytes_limit),
+            (&self.cache_free_bytes, cache.free),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for (counter, value) in [(&self.bus_reconnects, bus.reconnects), (&self.bus_slow_consumer, bus.slow_consumer)] {
+            counter.inc_by(value.saturating_sub(counter.get()));
+        }
     }
 
     /// Sets the size of the results that are kept.
@@ -180,20 +317,6 @@ impl WorkerMetrics {
     }
 }
 
-/// Label of an outcome.
-fn name(outcome: &JobOutcome) -> &'static str {
-    match outcome {
-        JobOutcome::Prepare(PrepareOutcome::Prepared(_)) => "prepared",
-        JobOutcome::Prepare(PrepareOutcome::Failed(_)) => "failed",
-        JobOutcome::Execute(ExecuteOutcome::Valid(_)) => "valid",
-        JobOutcome::Execute(ExecuteOutcome::Invalid(_)) => "invalid",
-        JobOutcome::Execute(ExecuteOutcome::Ambiguous(_)) => "ambiguous",
-        JobOutcome::Prepare(PrepareOutcome::Internal(_)) | JobOutcome::Execute(ExecuteOutcome::Internal(_)) => {
-            "internal"
-        }
-    }
-}
-
 /// Label of a refusal: its code on the wire.
 fn reason(why: &CommandRefusal) -> &'static str {
     match why {
@@ -211,7 +334,7 @@ fn reason(why: &CommandRefusal) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvf_shared::{blob::BlobRef, verdict::InternalError};
+    use pvf_shared::{blob::BlobRef, job::ExecuteOutcome, verdict::InternalError};
 
     #[test]
     fn every_metric_is_exported_with_its_labels() {
@@ -225,11 +348,11 @@ mod tests {
         for line in [
             r#"pvf_worker_slots{kind="execute"} 3"#,
             r#"pvf_worker_commands_refused{kind="execute",reason="no-free-slot"} 1"#,
-            r#"pvf_worker_inconsistencies{kind="execute"} 1"#,
-            r#"pvf_worker_jobs_finished{kind="execute",outcome="valid"} 1"#,
-            r#"pvf_worker_jobs_finished{kind="execute",outcome="internal"} 1"#,
-            r#"pvf_worker_artifact_cache_hits{kind="execute"} 1"#,
-            r#"pvf_worker_jobs_taken{kind="execute"} 0"#,
+            r#"pvf_worker_inconsistencies_total{kind="execute"} 1"#,
+            r#"pvf_worker_jobs_finished_total{kind="execute",outcome="valid"} 1"#,
+            r#"pvf_worker_jobs_finished_total{kind="execute",outcome="internal"} 1"#,
+            r#"pvf_worker_artifact_cache_hits_total{kind="execute"} 1"#,
+            r#"pvf_worker_jobs_taken_total{kind="execute"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -289,9 +289,13 @@ pub(crate) struct Up {
     /// Port of the NATS server that is started if --nats is not given
     #[arg(long, default_value_t = 4222, value_name = "PORT")]
     pub(crate) port: u16,
-    /// Serve /livez, /readyz and /metrics: the coordinator on this address, the workers on the ports after it
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Serve the page (of the coordinator), /livez, /readyz and /metrics: the coordinator on this address, the workers
+    /// on the ports after it [default: 127.0.0.1:9616, or higher ports if those are in use]
+    #[arg(long, env = "PVF_HTTP", value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
+    /// Serve nothing over HTTP
+    #[arg(long, conflicts_with = "http")]
+    pub(crate) no_http: bool,
     /// Run jobs even if this sandbox mechanism is missing on this machine, as in the worker's flag of this name
     #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "NAME")]
     pub(crate) allow_missing: Vec<MechanismNames>,

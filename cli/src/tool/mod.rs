@@ -38,7 +38,7 @@ mod watch;
 use args::{Args, Command, Global, Request};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use failure::{Exit, Failure};
-use pvf_shared::telemetry::to_stderr;
+use pvf_shared::telemetry::{LogFormat, to_stderr};
 use std::process::ExitCode;
 
 /// Runs the command line of this process. `failure::EXIT_CODES` has the exit codes.
@@ -83,7 +83,11 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
         Request::Node(node::args::NodeCommand::Serve(_)) => "info",
         _ => "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn",
     };
-    pvf_shared::telemetry::init(global.verbose, filter, false);
+    let format = match request {
+        Request::Node(node::args::NodeCommand::Serve(serve)) => serve.log_format,
+        _ => LogFormat::Text,
+    };
+    pvf_shared::telemetry::init(global.verbose, filter, format);
     let runtime = pvf_shared::runtime::runtime_on_all_cores();
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
     let global = &global.resolved()?;

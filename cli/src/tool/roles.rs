@@ -13,7 +13,7 @@ use std::ffi::OsString;
 
 /// Options of `pvf` that the roles do not have, and the option to use instead.
 const REFUSED: [(&str, &str); 2] = [
-    ("json", "a role writes its log as JSON with --json-logs"),
+    ("json", "a role writes its log as JSON with --log-format json"),
     ("wait", "it is for commands that wait for a verdict"),
 ];
 
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn options_of_the_role_reach_it_unchanged() {
-        let own = ["--slots", "2", "--nats", "nats://h:1", "--json-logs", "-vv", "--help"];
+        let own = ["--slots", "2", "--nats", "nats://h:1", "--log-format", "json", "-vv", "--help"];
         assert_eq!(arguments(&format!("pvf prepare-worker {}", own.join(" "))).unwrap(), own);
         let both = ["--store", "/s", "--config=c.toml", "--http", "127.0.0.1:9615"];
         assert_eq!(arguments("pvf --store /s coordinator --config=c.toml --http 127.0.0.1:9615").unwrap(), both);

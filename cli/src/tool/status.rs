@@ -7,13 +7,12 @@ use super::{
 use pvf_shared::{
     bus::nats::NatsBus,
     client::{ClientConfig, fleet_status},
-    ids::EngineId,
-    keys::{KeyFingerprint, listed},
+    fleet_json,
+    keys::listed,
     units::human_bytes,
-    wire::{FleetStatus, WorkerKind, WorkerStatus},
+    wire::{FleetStatus, WorkerKind},
 };
 use pvf_worker::agent::WorkerConfig;
-use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// Whether this role is present; a worker on this machine. The coordinator is: its status was just received.
@@ -51,38 +50,7 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failu
 }
 
 fn show(global: &Global, status: &FleetStatus) {
-    if global.json { outln!("{}", json_of(status)) } else { print(status) }
-}
-
-fn json_of(status: &FleetStatus) -> Value {
-    let [background, normal, critical] = status.prepare_queue;
-    let [dispute, approval, system, backing] = status.execute_queue;
-    let worker = |w: &WorkerStatus| {
-        json!({
-            "id": w.id.to_string(), "kind": w.kind.to_string(), "slots": w.slots, "running": w.running,
-            "engine": w.engine.as_str(), "host": w.host, "version": w.version, "draining": w.draining,
-            "secure": w.security.secure, "missing_security": w.security.missing, "trouble": w.trouble,
-            "signs_with": w.signs_with.map(|key| key.to_string()), "trusts": texts(&w.trusts),
-        })
-    };
-    json!({
-        "version": status.version, "token": status.token.0,
-        "workers": status.workers.iter().map(worker).collect::<Vec<_>>(),
-        "prepare_workers": status.prepare.workers, "prepare_slots": status.prepare.slots,
-        "execute_workers": status.execute.workers, "execute_slots": status.execute.slots,
-        "requests": status.requests, "request_bytes": status.request_bytes, "clients": status.clients,
-        "prepare_queue": {"background": background, "normal": normal, "critical": critical},
-        "execute_queue": {"dispute": dispute, "approval": approval, "backing_system": system, "backing": backing},
-        "artifacts": status.artifacts, "artifact_bytes": status.artifact_bytes,
-        "prepared": status.prepared, "executed": status.executed,
-        "coalesced": status.coalesced, "overloaded": status.overloaded, "inconsistencies": status.inconsistencies,
-        "trusted_keys": texts(&status.trusted_keys),
-        "not_compiled_for": status.not_compiled_for.iter().map(EngineId::as_str).collect::<Vec<_>>(),
-    })
-}
-
-fn texts(keys: &[KeyFingerprint]) -> Vec<String> {
-    keys.iter().map(KeyFingerprint::to_string).collect()
+    if global.json { outln!("{}", fleet_json::status(status)) } else { print(status) }
 }
 
 fn print(status: &FleetStatus) {

@@ -27,6 +27,10 @@ use tokio::{
 
 /// `max_payload` of the NATS server that `up` starts, bytes: enough for real validation code and PoVs.
 const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
+/// First HTTP port of a fleet, unless it is told another one.
+const HTTP_PORT: u16 = 9616;
+/// Where the next one is looked for if it is in use.
+const HTTP_STEP: u16 = 100;
 /// How long the fleet may take until all its workers are registered.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a process may take to end after SIGTERM: a worker finishes its jobs first.
@@ -44,6 +48,7 @@ struct Plan<'a> {
     /// Bus, store and name of the fleet; the bus and the store are set.
     fleet: Global,
     execute_workers: u32,
+    http: Option<SocketAddr>,
     keys: Keys,
 }
 
@@ -96,7 +101,7 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<Exit, Failure> {
     let execute_workers = args.execute_workers.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |n| u32::try_from(usize::from(n)).unwrap_or(1))
     });
-    check_http(args, execute_workers)?;
+    let http = http_of_fleet(args, execute_workers)?;
     let mut members = Vec::new();
     let bus = match &global.bus {
         Some(bus) => bus.clone(),
@@ -105,7 +110,7 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<Exit, Failure> {
     let store = store_url(global)?;
     let keys = Keys::new(global, &store, folder.path())?;
     let fleet = Global { bus: Some(bus), store: Some(store), ..global.clone() };
-    let plan = Plan { args, fleet, execute_workers, keys };
+    let plan = Plan { args, fleet, execute_workers, http, keys };
     let started = tokio::select! {
         started = plan.start(&mut members) => started,
         () = shutdown.asked() => Err(Failure::NoResult("stopped before the fleet was complete".into())),
@@ -126,16 +131,34 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<Exit, Failure> {
     }
 }
 
-/// The workers take the ports after that of the coordinator; all of them must exist.
-fn check_http(args: &Up, execute_workers: u32) -> Result<(), Failure> {
+/// The HTTP address of the coordinator; the workers take the ports after it, and all of them must exist.
+fn http_of_fleet(args: &Up, execute_workers: u32) -> Result<Option<SocketAddr>, Failure> {
     let workers = args.prepare_workers + execute_workers;
     match args.http {
         Some(addr) if addr.port() == 0 || http_address(addr, workers).is_none() => Err(Failure::Input(format!(
             "--http {addr}: the fleet needs the {} ports from this one on, within 1 to 65535",
             workers + 1
         ))),
-        _ => Ok(()),
+        Some(addr) => Ok(Some(addr)),
+        None if args.no_http => Ok(None),
+        None => {
+            let free = free_http(workers);
+            if free.is_none() {
+                to_stderr(format_args!(
+                    "the ports from {HTTP_PORT} on are in use: nothing is served over HTTP (--http)"
+                ));
+            }
+            Ok(free)
+        }
     }
+}
+
+/// An address whose port and those after it, one for each worker, are not in use.
+fn free_http(workers: u32) -> Option<SocketAddr> {
+    let is_free = |addr: SocketAddr| std::net::TcpListener::bind(addr).is_ok();
+    let all_free = |first: &SocketAddr| (0..=workers).all(|n| http_address(*first, n).is_some_and(is_free));
+    let firsts = (HTTP_PORT..HTTP_PORT + 10 * HTTP_STEP).step_by(usize::from(HTTP_STEP));
+    firsts.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).find(all_free)
 }
 
 /// The HTTP address of the n-th process of the fleet. The coordinator is number 0.
@@ -197,7 +220,7 @@ impl Plan<'_> {
                 command.arg("--insecure-best-effort");
             }
         }
-        if let Some(addr) = self.args.http.and_then(|first| http_address(first, n)) {
+        if let Some(addr) = self.http.and_then(|first| http_address(first, n)) {
             command.arg("--http").arg(addr.to_string());
         }
         command.args(self.keys.of_role(role));
@@ -213,15 +236,15 @@ impl Plan<'_> {
             let mut ready = serde_json::json!({
                 "ready": true, "nats": nats, "store": store, "prepare_workers": prepare, "execute_workers": execute,
             });
-            if let Some(addr) = self.args.http {
+            if let Some(addr) = self.http {
                 ready["http"] = addr.to_string().into();
             }
             outln!("{ready}");
         } else {
             outln!("The fleet is ready: 1 coordinator, {prepare} prepare worker(s), {execute} execute worker(s).");
             outln!("  bus    {nats}\n  store  {store}");
-            if let Some(addr) = self.args.http {
-                outln!("  http   {addr} (coordinator), the workers on the ports after it");
+            if let Some(addr) = self.http {
+                outln!("  page   http://{addr}/  (/metrics of the workers: on the ports after it)");
             }
             outln!("To use it:  pvf --nats {nats} demo\nCtrl-C stops the fleet.");
         }
@@ -311,21 +334,26 @@ mod tests {
     use super::*;
     use clap::Parser as _;
 
-    fn check(line: &str) -> Result<(), String> {
+    fn check(line: &str) -> Result<Option<SocketAddr>, String> {
         let args = super::super::args::Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?;
         let super::super::args::Command::Request(super::super::args::Request::Up(up)) = args.command else {
             panic!("{line} is `up`")
         };
-        check_http(&up, 2).map_err(|e| e.to_string())
+        http_of_fleet(&up, 2).map_err(|e| e.to_string())
     }
 
     #[test]
     fn the_http_ports_of_the_fleet_must_exist() {
         let first: SocketAddr = "127.0.0.1:9615".parse().unwrap();
         assert_eq!(http_address(first, 3), Some("127.0.0.1:9618".parse().unwrap()));
-        assert_eq!(check("pvf up"), Ok(()));
+        assert_eq!(check("pvf up --no-http"), Ok(None));
+        // Unless all of the ports that it tries are in use on this machine.
+        if let Some(first) = check("pvf up").unwrap() {
+            assert!(first.ip().is_loopback() && first.port() >= HTTP_PORT, "{first}");
+        }
         // A coordinator, one prepare worker and two execute workers.
-        assert_eq!(check("pvf up --http 127.0.0.1:65532"), Ok(()));
+        assert_eq!(check("pvf up --http 127.0.0.1:65532"), Ok(Some("127.0.0.1:65532".parse().unwrap())));
+        assert!(check("pvf up --no-http --http 127.0.0.1:65532").is_err());
         assert!(check("pvf up --http 127.0.0.1:65533").unwrap_err().contains("the 4 ports"));
         assert!(check("pvf up --http 127.0.0.1:0").is_err());
     }

@@ -7,7 +7,7 @@ use crate::{
     counts::Counts,
     effect::{Answer, Effect},
     keys::{ArtifactKey, ClientKey, EndedAttempt, EngineKey, RequestKey, Waiter},
-    notice::{Notice, RetryReason},
+    notice::{JobSubject, Notice, RetryReason},
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
     tables::{
@@ -22,7 +22,7 @@ use pvf_proto::{
     priority::PreparePriority,
     subjects::Subject,
     verdict::WireOutcome,
-    wire::{ArtifactSummary, JobReport, RunningJob, SecondOpinion, Timings, ToWorker, VerdictUsage, WorkerKind},
+    wire::{ArtifactSummary, JobReport, RunningJob, SecondOpinion, Timings, ToWorker, VerdictUsage},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -261,9 +261,10 @@ impl Out {
     }
 
     /// An attempt is over without a verdict, and the job is tried again.
-    pub(crate) fn notice_retry(&mut self, ended: &EndedAttempt, kind: WorkerKind, why: RetryReason) {
+    pub(crate) fn notice_retry(&mut self, ended: &EndedAttempt, about: JobSubject, why: RetryReason) {
         let EndedAttempt { at, site } = ended;
-        self.notice(Notice::JobRetried { job: at.job, attempt: at.attempt, kind, worker: site.worker, why });
+        let kind = about.worker_kind();
+        self.notice(Notice::JobRetried { job: at.job, attempt: at.attempt, kind, worker: site.worker, about, why });
     }
 
     /// Answers a bus request, if an answer is expected.

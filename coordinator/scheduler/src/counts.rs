@@ -1,5 +1,7 @@
 //! Counters and gauges of the scheduler.
 
+use std::time::Duration;
+
 /// What was counted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -72,8 +74,26 @@ pub struct Gauges {
     pub prepare_queue: [u64; 3],
     /// Queued executions: dispute, approval, backing of a system parachain, other backing.
     pub execute_queue: [u64; 4],
+    /// How long the oldest preparation has waited, by priority as above; zero if none is queued.
+    pub prepare_oldest: [Duration; 3],
+    /// How long ago the request for the oldest queued execution arrived, by kind as above; zero if none is queued.
+    pub execute_oldest: [Duration; 4],
     /// Workers, slots and taken slots of each kind, by `WorkerKind as usize`.
     pub workers: [(u64, u64, u64); 2],
+    /// Jobs that wait at workers for a slot, by kind of worker.
+    pub staged: [u64; 2],
+    /// Jobs that workers may have at once, by kind of worker.
+    pub credits: [u64; 2],
+    /// Workers by kind and by condition, in the order of [`WorkerCondition::ALL`](crate::WorkerCondition::ALL).
+    pub workers_by_condition: [[u64; 4]; 2],
+    /// Workers that do not enforce every property of the sandbox.
+    pub insecure_workers: u64,
+    /// Attempts that workers have.
+    pub attempts: u64,
+    /// Engines of registered workers.
+    pub engines: u64,
+    /// Of these, engines of execute workers that no prepare worker compiles for.
+    pub engines_not_compiled_for: u64,
     /// Requests without a verdict.
     pub requests: u64,
     /// Bytes that they hold in memory.

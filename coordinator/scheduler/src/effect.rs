@@ -1,10 +1,11 @@
 //! Effects: what the shell has to do for the scheduler. Effects on one receiver (a client, a worker, a reply subject)
 //! must take place in the order in which they come; others may overtake each other.
 
-use crate::notice::Notice;
+use crate::{notice::Notice, time::Timestamp};
 use pvf_proto::{
     identity::{ClientId, WorkerId},
-    ids::{ArtifactId, RequestId},
+    ids::{ArtifactId, JobId, RequestId},
+    priority::ExecuteKind,
     subjects::Subject,
     wire::{AskReply, FleetStatus, OperatorReply, SubmitReply, ToWorker, Verdict, WorkerReply},
 };
@@ -26,6 +27,8 @@ pub enum Effect {
         client: ClientId,
         /// The verdict.
         verdict: Arc<Verdict>,
+        /// What it answers; `None` if it was sent before and is sent again.
+        about: Option<Answered>,
     },
     /// Send a message to a worker. The result comes back as [`Event::Delivered`](crate::event::Event::Delivered), or as
     /// a [report](crate::event::Event::Report).
@@ -54,6 +57,47 @@ pub enum Effect {
     },
     /// Log and count a decision.
     Notice(Notice),
+}
+
+/// A request that has its verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// What it asked for.
+    pub work: WorkKind,
+    /// The execution that it waited for; `None` for a precheck or a heads-up.
+    pub job: Option<JobId>,
+    /// When it arrived.
+    pub arrived: Timestamp,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkKind {
+    /// An execution of this kind.
+    Execute(ExecuteKind),
+    /// Whether the code can be prepared.
+    Precheck,
+    /// To prepare the code ahead of time.
+    HeadsUp,
+}
+
+impl WorkKind {
+    /// Its name in JSON and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Execute(_) => "execute",
+            Self::Precheck => "precheck",
+            Self::HeadsUp => "heads-up",
+        }
+    }
+
+    /// The kind of an execution.
+    pub fn kind(self) -> Option<ExecuteKind> {
+        match self {
+            Self::Execute(kind) => Some(kind),
+            Self::Precheck | Self::HeadsUp => None,
+        }
+    }
 }
 
 /// An answer to a bus request.

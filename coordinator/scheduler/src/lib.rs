@@ -9,7 +9,7 @@
 //! end attempts, with retries by the blame table (`attempts`); the verdict is sent (`finish`). What may take long is
 //! done piece by piece (`background`).
 //!
-//! Layers, each using only those below it: this file; `steps` (what an event does); `operations` (changes of several
+//! Layers, each using only those below it: this file; `views` (what people see of the state); `steps` (what an event does); `operations` (changes of several
 //! tables); `core` (the state, and what a step leaves behind); `policies` (decisions and queues); `tables` (data with
 //! its indexes, and the four lifecycles); `collections`; `keys`, `time`, and the public types (`event`, `effect`,
 //! `notice`, `settings`, `counts`).
@@ -30,19 +30,25 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod time;
+mod views;
 
 pub use counts::{Counts, Gauges};
-pub use effect::{Answer, Effect};
+pub use effect::{Answer, Answered, Effect, WorkKind};
 pub use event::{Command, Delivery, Event, Listed};
-pub use notice::{DropReason, Notice, RetryReason};
+pub use notice::{DropReason, JobSubject, Notice, RetryReason};
 pub use policies::check;
 pub use settings::{Beyond, CrossCheck, Limit, Policy, Rate, SchedulerConfig, Shares, UserLimits};
+pub use tables::WorkerCondition;
 pub use time::Timestamp;
+pub use views::{
+    ArtifactCondition, ArtifactFilter, ArtifactOrder, ArtifactView, Page, RequestFilter, RequestView, Stage,
+    WorkerFilter, WorkerView,
+};
 
 use crate::core::{Core, FollowUp, Out};
 use keys::AttemptKey;
 use policies::DISPATCHES;
-use pvf_proto::{identity::ClientId, ids::RequestId, verdict::Outcome, wire::WorkerKind};
+use pvf_proto::{identity::ClientId, ids::RequestId, verdict::Outcome, wire::FleetStatus};
 use tables::Timer;
 
 /// Timers, and deadlines, that are handled with one event; more follow with the next.
@@ -230,23 +236,44 @@ impl Scheduler {
         self.out.counts
     }
 
-    /// What is here now. Cheap, but not for every event.
-    pub fn gauges(&self) -> Gauges {
-        let core = &self.core;
-        let of_kind = |kind| {
-            let (workers, slots) = core.workers.totals(kind);
-            (workers, slots, core.workers.pools(kind).map(tables::Pool::busy).sum())
-        };
-        Gauges {
-            prepare_queue: core.prepare_queue.depths(),
-            execute_queue: core.execute_queue.depths(),
-            workers: [of_kind(WorkerKind::Prepare), of_kind(WorkerKind::Execute)],
-            requests: core.requests.len() as u64,
-            request_bytes: core.clients.bytes(),
-            clients: core.clients.len() as u64,
-            artifacts: core.artifacts.len() as u64,
-            artifact_bytes: core.artifacts.bytes(),
-        }
+    /// What is here now. Looks at every worker: not for every event.
+    pub fn gauges(&self, now: Timestamp) -> Gauges {
+        steps::status::gauges(&self.core, now)
+    }
+
+    /// Registered workers, by id.
+    pub fn workers(&self, filter: &WorkerFilter, now: Timestamp) -> Page<WorkerView> {
+        views::workers::list(&self.core, filter, now)
+    }
+
+    /// Requests without a verdict, those that arrived last first.
+    pub fn requests(&self, filter: &RequestFilter) -> Page<RequestView> {
+        views::requests::list(&self.core, filter)
+    }
+
+    /// The requests without a verdict that have this id: clients choose ids, so several may.
+    pub fn requests_with_id(&self, id: RequestId) -> Vec<RequestView> {
+        views::requests::with_id(&self.core, id)
+    }
+
+    /// What a request waits for, or where it runs: sentences for people.
+    pub fn explain(&self, request: &RequestView, now: Timestamp) -> Vec<String> {
+        views::explain::request(&self.core, request, now)
+    }
+
+    /// Artifacts, and failures of preparations that are kept.
+    pub fn artifacts(&self, filter: &ArtifactFilter) -> Page<ArtifactView> {
+        views::artifacts::list(&self.core, filter)
+    }
+
+    /// The shares of the kinds of execution.
+    pub fn shares(&self) -> Shares {
+        self.core.config.policy.shares
+    }
+
+    /// The state of the fleet, as a client or an observer is told it.
+    pub fn status(&self, now: Timestamp) -> FleetStatus {
+        steps::status::fleet(&self.core, &self.out.counts, None, now)
     }
 
     /// Queued executions of each kind that were not dispatched before: retries may have to wait for a certain worker.

@@ -92,6 +92,8 @@ pub enum Notice {
         kind: WorkerKind,
         /// Where the attempt was.
         worker: WorkerId,
+        /// What the job is for.
+        about: JobSubject,
         /// Why there is another one.
         why: RetryReason,
     },
@@ -124,13 +126,17 @@ pub enum Notice {
         attempt: Attempt,
         /// Where it ran.
         worker: WorkerId,
+        /// What the job is for.
+        about: JobSubject,
+        /// [How](pvf_proto::job::JobOutcome::name) it ended.
+        end: &'static str,
         /// The kind of execution; `None` for a preparation.
         kind: Option<ExecuteKind>,
         /// Of a preparation, the time from its first queueing to this dispatch; of an execution, the time that it has
         /// spent in both queues so far.
         queued: Duration,
         /// What the job process used.
-        usage: JobUsage,
+        usage: Box<JobUsage>,
     },
     /// A validation lost workers on as many machines as it may: it is answered without another attempt.
     ExecutionQuarantined {
@@ -216,6 +222,41 @@ pub enum Notice {
         /// Which contradiction.
         what: String,
     },
+}
+
+/// What a job is for: a job has an id of its own, which its clients do not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobSubject {
+    /// An execution: the first of the requests that wait for it.
+    Execution(Option<RequestId>),
+    /// A preparation: the artifact that is to be made.
+    Preparation(Option<Arc<ArtifactId>>),
+}
+
+impl JobSubject {
+    /// The kind of worker that does it.
+    pub fn worker_kind(&self) -> WorkerKind {
+        match self {
+            Self::Execution(_) => WorkerKind::Execute,
+            Self::Preparation(_) => WorkerKind::Prepare,
+        }
+    }
+
+    /// The first request that waits for an execution.
+    pub fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::Execution(request) => request.as_ref(),
+            Self::Preparation(_) => None,
+        }
+    }
+
+    /// The artifact that a preparation makes.
+    pub fn artifact(&self) -> Option<&ArtifactId> {
+        match self {
+            Self::Execution(_) => None,
+            Self::Preparation(artifact) => artifact.as_deref(),
+        }
+    }
 }
 
 /// Why a job gets another attempt.

@@ -43,4 +43,5 @@ mod staging;
 mod status;
 mod usage;
 mod users;
+mod views;
 mod workers;

@@ -34,6 +34,7 @@ impl Running {
             bus: bus.clone(),
             store,
             counters: counters.clone(),
+            api: Api::default(),
         };
         let listening = coordinator.listen().await.unwrap().reporting_to(&http);
         let (stop, stopped) = oneshot::channel();

@@ -16,6 +16,7 @@ fn effects(store: &BlobStore) -> (Effects, UnboundedReceiver<Event>) {
         observers: Observers::open().0,
         commands: Commands::new(bus, fleet(), &ProtocolTimeouts::default(), term(), events.clone()),
         storage: Storage { store: store.clone(), events, tenure: Tenure::unlimited(term()) },
+        history: History::default(),
         metrics: Arc::default(),
         tasks: JoinSet::new(),
     };
@@ -97,7 +98,7 @@ async fn the_commands_to_a_lost_worker_are_dropped() {
     assert!(events.try_recv().is_err(), "the command was sent");
     effects.perform(Effect::Notice(Notice::WorkerRecovered { worker }));
     let rendered = effects.metrics.render();
-    assert!(rendered.contains("pvf_workers_recovered 1\n"), "{rendered}");
+    assert!(rendered.contains("pvf_workers_recovered_total 1\n"), "{rendered}");
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ impl ExecuteJob {
 /// Resources that a job used, and their limits. No verdict depends on it: it is for people, logs and metrics.
 ///
 /// The kernel and the worker measure the times and the resident set. What only the job process can know
-/// ([`Self::heap`], [`Self::memory_pages`] and, of a compressed PoV, [`Self::pov_decompressed`]) is its own claim, at
+/// ([`Self::heap`], [`Self::code_decompressed`], [`Self::memory_pages`] and, of a compressed PoV, [`Self::pov_decompressed`]) is its own claim, at
 /// most the limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobUsage {
@@ -101,6 +101,9 @@ pub struct JobUsage {
     /// `PrecheckingMaxMemory`, bytes, if the executor parameters have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heap_limit: Option<u64>,
+    /// Size of the decompressed code, bytes. Only successful preparations have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_decompressed: Option<u64>,
     /// Size of the guest's memory at the end of the call, pages of 64 KiB. It never shrinks, so this is also its peak.
     /// Unknown of a job that was not called, or did not reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,6 +217,18 @@ pub enum JobOutcome {
     Prepare(PrepareOutcome),
     /// Outcome of an execution.
     Execute(ExecuteOutcome),
+}
+
+impl JobOutcome {
+    /// Its name in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prepare(PrepareOutcome::Prepared(_)) => "prepared",
+            Self::Prepare(PrepareOutcome::Failed(_)) => "failed",
+            Self::Prepare(PrepareOutcome::Internal(_)) => "internal",
+            Self::Execute(outcome) => outcome.end().name(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use crate::{
     identity::{UserName, WorkerKind},
     ids::{FleetName, IdError},
-    subjects::{self, COORDINATOR, lease_bucket},
+    subjects::{self, COORDINATOR, SERVICES, lease_bucket},
 };
 use std::{fmt, str::FromStr};
 
@@ -90,7 +90,7 @@ pub fn template(role: Role, fleet: &FleetName) -> Permissions {
 fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
     let (f, bucket) = (format!("{fleet}.v4"), lease_bucket(fleet));
     let stream = format!("KV_{bucket}");
-    let (publish, mut subscribe) = match role {
+    let (mut publish, mut subscribe) = match role {
         Role::Client => (
             vec![
                 format!("{f}.client.{user}.*.req"),
@@ -140,6 +140,7 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
                 format!("{f}.worker.*.*.*.req"),
                 format!("{f}.operator.*.req"),
                 format!("{f}.status"),
+                format!("{f}.api.*"),
                 format!("{f}.coordinator.>"),
                 // To refuse programs of older versions, on a server without permissions: no role publishes there.
                 subjects::from_older_clients(fleet).to_string(),
@@ -148,14 +149,25 @@ fn of(role: Role, user: &str, fleet: &FleetName) -> Permissions {
             ],
         ),
         Role::Observer => (
-            vec![format!("{f}.status"), format!("_INBOX.{user}.{user}.>")],
+            vec![format!("{f}.status"), format!("{f}.api.*"), "$SRV.>".into(), format!("_INBOX.{user}.{user}.>")],
             vec![format!("{f}.event.>"), format!("{f}.coordinator.>")],
         ),
         Role::Operator => (
-            vec![format!("{f}.operator.{user}.req"), format!("{f}.status"), format!("_INBOX.{user}.{user}.>")],
+            vec![
+                format!("{f}.operator.{user}.req"),
+                format!("{f}.status"),
+                format!("{f}.api.*"),
+                "$SRV.>".into(),
+                format!("_INBOX.{user}.{user}.>"),
+            ],
             vec![format!("{f}.event.>"), format!("{f}.coordinator.>")],
         ),
     };
+    if matches!(role, Role::Worker(_) | Role::Coordinator) {
+        // To be found by `nats service`.
+        publish.push(format!("_INBOX.*.{SERVICES}.>"));
+        subscribe.push("$SRV.>".into());
+    }
     subscribe.push(format!("_INBOX.{user}.>"));
     Permissions { publish, subscribe }
 }
@@ -185,8 +197,10 @@ mod tests {
         let (user, fleet) = (UserName::parse("u").unwrap(), FleetName::default());
         let worker = |kind| {
             format!(
-                "pub pvf.v4.worker.{kind}.u.*.req pvf.v4.client.*.*.pull pvf.v4.status _INBOX.*.u.>\n\
-                 sub pvf.v4.worker.{kind}.u.*.cmd pvf.v4.worker.{kind}.u.*.pull pvf.v4.coordinator.announce _INBOX.u.>"
+                "pub pvf.v4.worker.{kind}.u.*.req pvf.v4.client.*.*.pull pvf.v4.status _INBOX.*.u.> \
+                 _INBOX.*.@services.>\n\
+                 sub pvf.v4.worker.{kind}.u.*.cmd pvf.v4.worker.{kind}.u.*.pull pvf.v4.coordinator.announce $SRV.> \
+                 _INBOX.u.>"
             )
         };
         let expected: [String; Role::ALL.len()] = [
@@ -199,12 +213,15 @@ mod tests {
              pvf.v4.status _INBOX.*.@coordinator.> _INBOX.u.u.> \
              $JS.API.STREAM.INFO.KV_pvf-coordinator $JS.API.STREAM.CREATE.KV_pvf-coordinator \
              $JS.API.STREAM.UPDATE.KV_pvf-coordinator $JS.API.STREAM.DELETE.KV_pvf-coordinator \
-             $JS.API.STREAM.MSG.GET.KV_pvf-coordinator $KV.pvf-coordinator.>\n\
-             sub pvf.v4.client.*.*.req pvf.v4.worker.*.*.*.req pvf.v4.operator.*.req pvf.v4.status \
-             pvf.v4.coordinator.> pvf.from-node pvf.from-worker $KV.pvf-coordinator.> _INBOX.u.>"
+             $JS.API.STREAM.MSG.GET.KV_pvf-coordinator $KV.pvf-coordinator.> \
+             _INBOX.*.@services.>\n\
+             sub pvf.v4.client.*.*.req pvf.v4.worker.*.*.*.req pvf.v4.operator.*.req pvf.v4.status pvf.v4.api.* \
+             pvf.v4.coordinator.> pvf.from-node pvf.from-worker $KV.pvf-coordinator.> $SRV.> _INBOX.u.>"
                 .into(),
-            "pub pvf.v4.status _INBOX.u.u.>\nsub pvf.v4.event.> pvf.v4.coordinator.> _INBOX.u.>".into(),
-            "pub pvf.v4.operator.u.req pvf.v4.status _INBOX.u.u.>\n\
+            "pub pvf.v4.status pvf.v4.api.* $SRV.> _INBOX.u.u.>\n\
+             sub pvf.v4.event.> pvf.v4.coordinator.> _INBOX.u.>"
+                .into(),
+            "pub pvf.v4.operator.u.req pvf.v4.status pvf.v4.api.* $SRV.> _INBOX.u.u.>\n\
              sub pvf.v4.event.> pvf.v4.coordinator.> _INBOX.u.>"
                 .into(),
         ];
@@ -223,7 +240,7 @@ mod tests {
         let user = UserName::parse("o").unwrap();
         assert_eq!(
             permissions(Role::Observer, &user, &fleet).to_string(),
-            "{ publish: { allow: [\"f.v4.status\", \"_INBOX.o.o.>\"] }, subscribe: { allow: [\"f.v4.event.>\", \
+            "{ publish: { allow: [\"f.v4.status\", \"f.v4.api.*\", \"$SRV.>\", \"_INBOX.o.o.>\"] }, subscribe: { allow: [\"f.v4.event.>\", \
              \"f.v4.coordinator.>\", \"_INBOX.o.>\"] } }"
         );
     }

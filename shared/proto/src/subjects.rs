@@ -10,11 +10,14 @@
 //! | `<fleet>.v4.worker.<kind>.<user>.<session>.pull` | clients | that worker |
 //! | `<fleet>.v4.operator.<user>.req` | that operator | coordinator |
 //! | `<fleet>.v4.status` | everybody | coordinator |
+//! | `<fleet>.v4.api.<name>` | observers, operators | coordinator, answers in JSON |
 //! | `<fleet>.v4.event.<kind>` | coordinator | observers |
 //! | `<fleet>.v4.coordinator.announce` | coordinator | everybody, to know that another one is active |
 //! | `<fleet>.v4.coordinator.echo.<random id>` | coordinator | the same coordinator, to know whether it hears |
 //! | `$KV.<fleet>-coordinator.lease` | coordinator | coordinators, to know who is active |
 //! | `_INBOX.<user>.@jetstream.>` | server | coordinator, answers of JetStream |
+//! | `$SRV.>` | observers, operators | every role, to say that it is there |
+//! | `_INBOX.<user>.@services.>` | every role | that user, for what it asks on `$SRV.>` |
 //! | `_INBOX.<user>.<other>.>` | the user `<other>`, who is asked | that user |
 //! | `_INBOX.<user>.@coordinator.>` | coordinator | that user |
 //! | `<fleet>.from-node`, `<fleet>.from-worker` | clients and workers of version 3 and before | coordinator, to refuse them |
@@ -98,6 +101,10 @@ fn of(fleet: &FleetName, rest: fmt::Arguments<'_>) -> Subject {
 
 /// Stands for the coordinator in the subject of an answer. No user has this name.
 pub(crate) const COORDINATOR: &str = "@coordinator";
+
+/// Stands for every role in the subject of an answer to a question on `$SRV.>`. No user has this name. A program that
+/// asks there has the inbox prefix `_INBOX.<its user>.@services`.
+pub const SERVICES: &str = "@services";
 
 /// The JetStream key-value bucket with the lease of a fleet's coordinator.
 pub fn lease_bucket(fleet: &FleetName) -> String {
@@ -211,6 +218,11 @@ pub fn status(fleet: &FleetName) -> Subject {
     of(fleet, format_args!("status"))
 }
 
+/// Questions about the state of the fleet, answered in JSON: one subject for each of them.
+pub fn api(fleet: &FleetName, name: &str) -> Subject {
+    of(fleet, format_args!("api.{name}"))
+}
+
 /// Events of one kind, for observers.
 pub fn event(fleet: &FleetName, kind: &str) -> Subject {
     of(fleet, format_args!("event.{kind}"))
@@ -279,6 +291,7 @@ mod tests {
             (operator_requests(&fleet, &user("o")), "pvf.v4.operator.o.req".into()),
             (all_operator_requests(&fleet), "pvf.v4.operator.*.req".into()),
             (status(&fleet), "pvf.v4.status".into()),
+            (api(&fleet, "requests"), "pvf.v4.api.requests".into()),
             (event(&fleet, "worker-lost"), "pvf.v4.event.worker-lost".into()),
             (all_events(&fleet), "pvf.v4.event.>".into()),
             (announcements(&fleet), "pvf.v4.coordinator.announce".into()),
@@ -322,7 +335,9 @@ mod tests {
         }
         assert_eq!(inboxes.to_itself(0).as_str(), "_INBOX.a.a.7f.0");
         assert_eq!(inboxes.all().as_str(), "_INBOX.a.*.7f.*");
-        assert!(UserName::parse(COORDINATOR).is_err() && UserName::parse("@jetstream").is_err());
+        for reserved in [COORDINATOR, SERVICES, "@jetstream"] {
+            assert!(UserName::parse(reserved).is_err(), "{reserved}");
+        }
         assert!(Subject::received(&jetstream_inbox_prefix(&user("a"))).is_inbox_of(&user("a")));
     }
 

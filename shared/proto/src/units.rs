@@ -14,6 +14,8 @@ pub const GIB: usize = 1024 * MIB;
 pub const DEFAULT_CODE_BOMB_LIMIT: u32 = (30 * MIB) as u32;
 /// Default limit of a decompressed PoV, bytes: four times the 10 MiB that a compressed PoV may have.
 pub const POV_BOMB_LIMIT: u32 = (40 * MIB) as u32;
+/// Largest limit of decompressed code or of a decompressed PoV that a request may ask for, bytes.
+pub const MAX_BOMB_LIMIT: u64 = GIB as u64;
 /// The largest artifact, bytes.
 pub const MAX_ARTIFACT: usize = GIB;
 /// A job's wall-clock limit is its CPU time limit times this factor.

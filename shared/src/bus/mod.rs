@@ -103,6 +103,72 @@ pub trait Bus: Send + Sync + 'static {
     async fn flush(&self) -> Result<(), BusError>;
     /// Whether the connection to the server is up.
     fn is_connected(&self) -> bool;
+    /// What happened to the connection so far.
+    fn stats(&self) -> BusStats {
+        BusStats::default()
+    }
+    /// Makes this process known to those who look for services on the bus, and answers its endpoints, until the result
+    /// is dropped. A bus without such a directory does nothing and returns `None`.
+    async fn offer(&self, _service: Service) -> Result<Option<Offered>, BusError> {
+        Ok(None)
+    }
+}
+
+/// What happened to a connection to the bus.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BusStats {
+    /// Times that it was made again after it was lost.
+    pub reconnects: u64,
+    /// Times that messages were lost because this process read too slowly.
+    pub slow_consumer: u64,
+}
+
+/// What a process says of itself to those who look for services, and the questions that it answers.
+pub struct Service {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub description: &'static str,
+    /// More about it.
+    pub metadata: Vec<(&'static str, String)>,
+    /// What it answers.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A subject on which a service answers questions.
+pub struct Endpoint {
+    /// Its name among the endpoints of the service.
+    pub name: &'static str,
+    /// The subject.
+    pub subject: Subject,
+    /// Answers one question.
+    pub answer: Arc<dyn Fn(Bytes) -> BoxFuture<'static, ServiceAnswer> + Send + Sync>,
+}
+
+/// The answer of an endpoint.
+#[derive(Debug, Clone)]
+pub struct ServiceAnswer {
+    /// The answer; an error has one as well.
+    pub body: Bytes,
+    /// The error, with a code as in HTTP.
+    pub error: Option<(u16, String)>,
+}
+
+/// A service that is offered. Dropping it ends that.
+pub struct Offered(tokio::task::JoinHandle<()>);
+
+impl Offered {
+    /// Ends with this task.
+    #[cfg(feature = "nats")]
+    pub(crate) fn by(task: tokio::task::JoinHandle<()>) -> Self {
+        Self(task)
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A shared handle of any implementation.

@@ -2,7 +2,7 @@
 
 use super::{
     ArtifactKeys, StoreError,
-    time_limit::{DELETE, LIST, STALLED, WRITE, write_limit},
+    time_limit::{DELETE, LIST, STALLED, StoreWatch, WRITE, write_limit},
 };
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -19,6 +19,8 @@ pub struct BlobStore {
     pub(super) artifact_keys: ArtifactKeys,
     /// The bucket of a cloud store.
     bucket: Option<Arc<Bucket>>,
+    /// Is told of each operation.
+    pub(super) watch: Option<StoreWatch>,
 }
 
 /// The bucket (or container) of a cloud store.
@@ -40,12 +42,17 @@ impl std::fmt::Debug for BlobStore {
 
 impl BlobStore {
     pub(super) fn over(inner: Arc<dyn ObjectStore>, prefix: Path, url: &str, artifact_keys: ArtifactKeys) -> Self {
-        Self { inner, prefix, url: url.into(), artifact_keys, bucket: None }
+        Self { inner, prefix, url: url.into(), artifact_keys, bucket: None, watch: None }
     }
 
     #[cfg(feature = "cloud-client")]
     pub(super) fn in_bucket(self, bucket: Bucket) -> Self {
         Self { bucket: Some(Arc::new(bucket)), ..self }
+    }
+
+    /// The same store, with each of its operations told to `watch`.
+    pub fn watched_by(self, watch: StoreWatch) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// The URL that the store was opened with.

@@ -2,7 +2,7 @@
 
 use super::{BlobStore, StoreError};
 use object_store::{Error, path::Path};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long the store may give neither an answer nor more bytes. It is longer than the time limit of one request to a
 /// cloud store (30 s), which is repeated.
@@ -16,6 +16,31 @@ pub(super) const WRITE: &str = "write";
 pub(super) const LOOK_UP: &str = "look up";
 pub(super) const LIST: &str = "list";
 pub(super) const DELETE: &str = "delete";
+
+/// How an operation of the store ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreResult {
+    /// The store did it, or said that there is no such object.
+    Ok,
+    /// The store failed.
+    Failed,
+    /// The store gave nothing for too long.
+    Stalled,
+}
+
+impl StoreResult {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// Is told of each operation of a store: what it was, how it ended and how long it took.
+pub type StoreWatch = Arc<dyn Fn(&'static str, StoreResult, Duration) + Send + Sync>;
 
 /// How long writing an object of this many bytes may take.
 pub(super) fn write_limit(len: u64) -> Duration {
@@ -31,7 +56,18 @@ impl BlobStore {
         limit: Duration,
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(limit, operation).await {
+        let started = tokio::time::Instant::now();
+        let result = tokio::time::timeout(limit, operation).await;
+        if let Some(watch) = &self.watch {
+            let result = match &result {
+                // That there is no such object is an answer.
+                Ok(Ok(_) | Err(Error::NotFound { .. })) => StoreResult::Ok,
+                Ok(Err(_)) => StoreResult::Failed,
+                Err(_) => StoreResult::Stalled,
+            };
+            watch(action, result, started.elapsed());
+        }
+        match result {
             Ok(result) => result.map_err(|e| self.error(action, key, e)),
             Err(_) => {
                 let (url, key, seconds) = (self.url.to_string(), key.to_string(), limit.as_secs());

@@ -7,6 +7,7 @@ mod escalation;
 mod jwt;
 mod legitimate;
 mod nodes;
+mod observing;
 mod older;
 mod operators;
 pub(crate) mod raw;

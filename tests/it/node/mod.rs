@@ -257,9 +257,9 @@ async fn the_service_shows_its_connection_and_counts_its_answers() {
     assert!(!is_valid(&execute.execute(&artifact, &bad(&artifact)).await));
     let (_, text) = get(address, "/metrics").unwrap();
     for line in [
-        r#"pvf_node_preparations{answer="prepared"} 1"#,
-        r#"pvf_node_executions{answer="valid"} 1"#,
-        r#"pvf_node_executions{answer="invalid"} 1"#,
+        r#"pvf_node_preparations_total{answer="prepared"} 1"#,
+        r#"pvf_node_executions_total{answer="valid"} 1"#,
+        r#"pvf_node_executions_total{answer="invalid"} 1"#,
         "pvf_node_codes_brought 1",
         "pvf_node_bus_connected 1",
     ] {

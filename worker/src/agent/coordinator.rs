@@ -1,7 +1,7 @@
 //! The worker's side of the bus: requests to the coordinator and answers to its commands.
 
 use pvf_shared::{
-    bus::{SharedBus, Subscription},
+    bus::{BusStats, SharedBus, Subscription},
     identity::WorkerId,
     ids::{FleetName, Term},
     subjects::{self, Subject},
@@ -70,6 +70,10 @@ impl CoordinatorClient {
             tracing::debug!(%error, "the deregistration was not acknowledged");
         }
         let _ = self.bus.flush().await;
+    }
+
+    pub(super) fn bus_stats(&self) -> BusStats {
+        self.bus.stats()
     }
 
     pub(super) fn is_connected(&self) -> bool {

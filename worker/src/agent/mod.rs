@@ -16,6 +16,7 @@ mod messages;
 mod records;
 mod runs;
 mod self_test;
+mod service;
 mod shell;
 mod transfers;
 
@@ -199,7 +200,8 @@ impl Worker {
             },
             held: vec![],
         };
-        let inputs = Inputs::new(config.fleet.clone(), bus.clone(), read_room);
+        metrics.sandbox(&registration.security);
+        let inputs = Inputs::new(config.fleet.clone(), bus.clone(), read_room, metrics.clone());
         let (results, inline_max) = (Results::new(ResultLimits::default()), inline_max_on(bus.max_payload()));
         let records = Records::new(registration.host.clone(), registration.version.clone());
         let jobs = Arc::new(JobContext { store, runner, cache, inputs, results, records, inline_max });

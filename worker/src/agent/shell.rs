@@ -9,11 +9,12 @@ use super::{
     messages::TaskMessage,
     runs::Runs,
     self_test::SelfTests,
+    service::{conditions, service},
 };
 use crate::metrics::WorkerMetrics;
 use futures::StreamExt as _;
 use pvf_shared::{
-    bus::{BusError, Message, Subscription},
+    bus::{BusError, Message, Offered, Subscription},
     content::Content,
     http::Http,
     identity::WorkerId,
@@ -24,7 +25,7 @@ use pvf_shared::{
 use pvf_worker_core::{Action, Agent, DrainReason, Event, FetchId, Notice, Request, RunId};
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -75,6 +76,9 @@ impl Drop for Holder {
     }
 }
 
+/// How often it is looked at what templates and copies take up.
+const FOOTPRINT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The shell of a worker's agent.
 pub(super) struct Shell {
     core: Agent,
@@ -93,7 +97,10 @@ pub(super) struct Shell {
     to_loop: UnboundedSender<TaskMessage>,
     from_tasks: UnboundedReceiver<TaskMessage>,
     left: bool,
+    footprint_shown: Option<Instant>,
     _holder: Holder,
+    /// Others find this worker on the bus while it is here.
+    _offered: Option<Offered>,
 }
 
 impl Shell {
@@ -106,6 +113,7 @@ impl Shell {
         let (results, records) = (jobs.results.clone(), jobs.records.clone());
         let find = move |content: &Content| results.find(content).or_else(|| records.find(content));
         let holder = tokio::spawn(pull::serve(bus.clone(), pulls, find));
+        let offered = bus.offer(service(&id, own, &fleet)).await?;
         let client = CoordinatorClient::new(bus, fleet, id, config.timing.ack);
         let commands = client.commands().await?;
         let announcements = client.announcements().await?;
@@ -133,6 +141,8 @@ impl Shell {
             to_loop,
             from_tasks,
             left,
+            footprint_shown: None,
+            _offered: offered,
             _holder: holder,
         })
     }
@@ -337,7 +347,22 @@ impl Shell {
         }
     }
 
-    fn show_status(&self) {
+    /// Looks at what costs system calls, once in a while.
+    fn show_footprint(&mut self) {
+        let now = Instant::now();
+        if self.footprint_shown.is_some_and(|at| now.duration_since(at) < FOOTPRINT_INTERVAL) {
+            return;
+        }
+        self.footprint_shown = Some(now);
+        let (templates, cache) = (self.jobs.runner.footprint(), self.jobs.cache.footprint());
+        self.status.metrics.footprint(templates, cache, self.client.bus_stats());
+        let (connected, registered, fit) = (self.client.is_connected(), self.core.is_registered(), self.core.is_fit());
+        let security = self.jobs.runner.sandbox().status();
+        self.status.http.readiness.show(conditions((connected, registered, fit), &security));
+    }
+
+    fn show_status(&mut self) {
+        self.show_footprint();
         // Frees those that are too old.
         self.status.metrics.result_bytes(self.jobs.results.bytes() as u64);
         self.status.metrics.show(&self.core, self.client.is_connected());

@@ -2,7 +2,10 @@
 //! are repeated when they fail. What is read is in memory until it is written to a file, or until its job begins, so
 //! there is a bound of what is read at once.
 
-use crate::supervise::{BlockData, BlockDataWriter};
+use crate::{
+    metrics::WorkerMetrics,
+    supervise::{BlockData, BlockDataWriter},
+};
 use pvf_shared::{
     Bytes,
     blob::BlobRef,
@@ -59,11 +62,12 @@ pub(super) struct Inputs {
     fleet: FleetName,
     puller: Puller,
     room: Arc<ReadRoom>,
+    metrics: WorkerMetrics,
 }
 
 impl Inputs {
-    pub(super) fn new(fleet: FleetName, bus: SharedBus, room: Arc<ReadRoom>) -> Self {
-        Self { fleet, puller: Puller::new(bus, PullSettings::default()), room }
+    pub(super) fn new(fleet: FleetName, bus: SharedBus, room: Arc<ReadRoom>, metrics: WorkerMetrics) -> Self {
+        Self { fleet, puller: Puller::new(bus, PullSettings::default()), room, metrics }
     }
 
     /// Validation code. How long it is, only its holders tell: the claim of one client must not decide for others.
@@ -83,7 +87,9 @@ impl Inputs {
                     return self.bytes(&wanted).await.map(BlockData::Bytes);
                 }
                 let writer = |_| BlockDataWriter::new();
-                let (written, _room) = self.puller.fetch_into(&wanted, |len| self.room.input(len), writer).await?;
+                let fetched = self.puller.fetch_into(&wanted, |len| self.room.input(len), writer).await;
+                self.metrics.pulled(fetched.is_ok().then_some(*len));
+                let (written, _room) = fetched?;
                 let file = written.finish();
                 file.map(BlockData::File).map_err(|error| PullError::NoRoom { content, error: error.into() })
             }
@@ -91,7 +97,9 @@ impl Inputs {
     }
 
     async fn bytes(&self, wanted: &Wanted) -> Result<Bytes, PullError> {
-        self.puller.fetch(wanted, |len| self.room.input(len)).await.map(|(bytes, _room)| bytes)
+        let fetched = self.puller.fetch(wanted, |len| self.room.input(len)).await.map(|(bytes, _room)| bytes);
+        self.metrics.pulled(fetched.as_ref().ok().map(|bytes| bytes.len() as u64));
+        fetched
     }
 
     fn wanted(&self, content: Content, expected_len: Option<u64>, holders: &[ClientId]) -> Wanted {

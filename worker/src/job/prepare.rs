@@ -33,8 +33,9 @@ pub(super) fn run<H: HostFunctions>(request: &PrepareRequest, reply_to: OwnedFd)
     let result = catch_unwind(AssertUnwindSafe(|| artifact::<H>(request)))
         .unwrap_or_else(|panic| Err(PrepareError::JobError(clean_reason(&panic_text(&*panic)))));
     let (reply, artifact) = match result {
-        Ok(Compiled { code, has_start }) => {
-            (JobReply::Prepared { len: code.len() as u64, has_start, heap: allocator::peak() }, code)
+        Ok((Compiled { code, has_start }, decompressed)) => {
+            let (len, heap) = (code.len() as u64, allocator::peak());
+            (JobReply::Prepared { len, has_start, heap, decompressed }, code)
         }
         Err(error) => (JobReply::PrepareFailed(error), Bytes::new()),
     };
@@ -52,7 +53,8 @@ pub(super) fn start_threads(threads: u32) -> Result<(), PrepareError> {
     Ok(())
 }
 
-fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Compiled, PrepareError> {
+/// The artifact, and the size of the decompressed code.
+fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<(Compiled, u64), PrepareError> {
     start_threads(request.threads)?;
     if let Some(limit) = request.params.prechecking_max_memory()
         && !allocator::arm(limit)
@@ -62,6 +64,7 @@ fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Compiled, Prep
     }
     let code = decompress_code(&request.code, request.bomb_limit)?;
     let module = prevalidate(&code, request.threads)?;
+    let decompressed = code.len() as u64;
     drop(code);
     let artifact = prepare(module, &request.params, request.baseline, request.threads)?;
     if request.precheck {
@@ -75,5 +78,5 @@ fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<Compiled, Prep
             },
         )?;
     }
-    Ok(artifact)
+    Ok((artifact, decompressed))
 }

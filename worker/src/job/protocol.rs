@@ -268,6 +268,8 @@ pub(crate) enum JobReply {
         heap: Option<u64>,
         /// Whether its module has a start function.
         has_start: bool,
+        /// Size of the decompressed code, bytes.
+        decompressed: u64,
     },
     /// The preparation failed.
     PrepareFailed(PrepareError),

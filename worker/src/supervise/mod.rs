@@ -41,6 +41,7 @@ mod watch;
 pub use artifact_file::ArtifactFile;
 pub use block_data::{BlockData, BlockDataFile, BlockDataWriter};
 pub use explain::{ExplainJob, Explained};
+pub(crate) use forks::Footprint;
 pub use outcome::Prepared;
 pub use runner::{JobRunner, probe_sandbox, probe_sandbox_up_to, start_spawner};
 pub use slot_grant::{JobProgress, SlotGrant, StartSignal};

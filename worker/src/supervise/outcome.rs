@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn outcomes_of_preparations() {
-        let good = framed(&JobReply::Prepared { len: 3, has_start: true, heap: None }, b"abc");
+        let good = framed(&JobReply::Prepared { len: 3, has_start: true, heap: None, decompressed: 9 }, b"abc");
         let expected = Compiled { code: Bytes::from_static(b"abc"), has_start: true };
         assert_eq!(prepare_outcome(&finished(0, &good), LIMIT), Prepared::Artifact(expected));
         assert!(matches!(

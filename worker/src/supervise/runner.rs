@@ -2,7 +2,7 @@
 
 use super::{
     ArtifactFile, BlockData,
-    forks::{Budget, ForkPool, JobInput, JobStarter, PoolSettings},
+    forks::{Budget, Footprint, ForkPool, JobInput, JobStarter, PoolSettings},
     job_memory::{JobMemory, MemoryUse},
     one_reply,
     outcome::{self, Prepared, execute_outcome, prepare_outcome},
@@ -191,6 +191,11 @@ impl JobRunner {
     /// Whether this artifact is mapped and linked for these parameters; an execution then does not read its file.
     pub fn is_warm(&self, artifact: &Path, params: &ExecutorParams) -> bool {
         self.starter.is_warm(artifact, params)
+    }
+
+    /// What the templates take up.
+    pub(crate) fn footprint(&self) -> Footprint {
+        self.starter.footprint()
     }
 
     /// Gives up the templates of this artifact: its file is about to be deleted, and takes space while it is mapped.

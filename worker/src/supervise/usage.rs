@@ -5,6 +5,7 @@ use crate::job::protocol::{Claims, JobReply};
 use pvf_shared::{
     candidate::COMPRESSED_PREFIX,
     job::{ExecuteJob, JobUsage, pov_size},
+    units::MAX_BOMB_LIMIT,
 };
 
 /// What is known of an execution's usage before it runs: its limits, and the size of its PoV.
@@ -33,7 +34,10 @@ pub(super) fn of_process(process: &FinishedProcess, limits: JobUsage) -> JobUsag
             usage.pov_decompressed =
                 limits.pov_decompressed.or_else(|| believed(block_data.map(u64::from), limits.pov_limit));
         }
-        JobReply::Prepared { heap, .. } => usage.heap = believed(heap, limits.heap_limit),
+        JobReply::Prepared { heap, decompressed, .. } => {
+            usage.heap = believed(heap, limits.heap_limit);
+            usage.code_decompressed = believed(Some(decompressed), Some(MAX_BOMB_LIMIT));
+        }
         JobReply::PrepareFailed(_) | JobReply::Construction(_) | JobReply::Machine(_) | JobReply::JobError(_) => {}
     }
     usage
@@ -100,8 +104,11 @@ mod tests {
         let usage = claimed(35, 1001, limits());
         assert_eq!((usage.memory_pages, usage.pov_decompressed), (None, None));
         let heap = |bytes| {
-            of_process(&replied(Some(&JobReply::Prepared { len: 0, has_start: false, heap: Some(bytes) })), limits())
-                .heap
+            of_process(
+                &replied(Some(&JobReply::Prepared { len: 0, has_start: false, heap: Some(bytes), decompressed: 9 })),
+                limits(),
+            )
+            .heap
         };
         assert_eq!([100, 101].map(heap), [Some(100), None]);
     }

@@ -1,6 +1,7 @@
 //! The options of `pvf node`.
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use pvf_shared::{http::LabelArgs, telemetry::LogFormat};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// What `pvf node` does.
@@ -70,4 +71,9 @@ pub(crate) struct Serve {
     /// Serve /livez, /readyz and /metrics on this address
     #[arg(long, env = "PVF_HTTP", value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) labels: LabelArgs,
+    /// Format of the log, which goes to stderr; auto: text on a terminal, JSON otherwise
+    #[arg(long, env = "PVF_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
 }

@@ -39,7 +39,7 @@ pub(super) async fn serve(args: &Serve) -> Result<Exit, Failure> {
             (fleet.with_fallback(host), Some(tokio::spawn(run)))
         }
     };
-    let http = Http::new();
+    let http = Http::with_labels(&args.labels).map_err(Failure::Input)?;
     let metrics = NodeMetrics::new().map_err(|e| Failure::no_result("metrics", e))?;
     metrics.register(&http.registry).map_err(|e| Failure::no_result("metrics", e))?;
     let _serving = match args.http {

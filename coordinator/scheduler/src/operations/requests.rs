@@ -2,7 +2,7 @@
 
 use crate::{
     core::{Completion, Core, Out},
-    effect::Effect,
+    effect::{Answered, Effect},
     keys::RequestKey,
     operations::clients::forget_if_empty,
     tables::{JobContext, RequestClass, RequestTarget},
@@ -51,8 +51,8 @@ pub(crate) fn completion(
 /// Sends the verdict of a request and removes it.
 pub(crate) fn answer(core: &mut Core, out: &mut Out, key: RequestKey, completion: &Completion, now: Timestamp) {
     // A request may have ended on its own while its verdict waited among the background tasks.
-    let Some((client, arrived, deadline)) = remove(core, key) else { return };
-    let total = now.since(arrived);
+    let Some(Removed { client, about, deadline }) = remove(core, key) else { return };
+    let total = now.since(about.arrived);
     // A request that joined an execution later did not wait for all of its stages.
     let own = |stage: Duration| stage.min(total);
     let timings = Timings {
@@ -75,12 +75,20 @@ pub(crate) fn answer(core: &mut Core, out: &mut Out, key: RequestKey, completion
     if let Some(client) = client {
         let end = deadline.max(now).after(ASKED_WITHIN);
         core.verdicts.insert(client, verdict.clone(), end, now);
-        out.effect(Effect::Verdict { client, verdict });
+        out.effect(Effect::Verdict { client, verdict, about: Some(about) });
     }
 }
 
-/// Removes a request without a verdict. Returns its client, if that is still known, its arrival and its deadline.
-pub(crate) fn remove(core: &mut Core, key: RequestKey) -> Option<(Option<ClientId>, Timestamp, Timestamp)> {
+/// A request that was removed.
+pub(crate) struct Removed {
+    /// Its client, if that is still known.
+    client: Option<ClientId>,
+    about: Answered,
+    deadline: Timestamp,
+}
+
+/// Removes a request without a verdict.
+pub(crate) fn remove(core: &mut Core, key: RequestKey) -> Option<Removed> {
     let request = core.requests.remove(&key)?;
     let class = RequestClass(request.target.kind());
     if let RequestTarget::Preparation(context) = &request.target {
@@ -89,5 +97,6 @@ pub(crate) fn remove(core: &mut Core, key: RequestKey) -> Option<(Option<ClientI
     core.clients.uncount_request(key, class, request.leaf);
     let client = core.clients.get(key.client).map(|client| client.id);
     forget_if_empty(core, key.client);
-    Some((client, request.arrived, request.deadline))
+    let about = Answered { work: request.target.work(), job: request.target.job(), arrived: request.arrived };
+    Some(Removed { client, about, deadline: request.deadline })
 }

@@ -7,13 +7,10 @@ use crate::{
 use pvf_proto::{
     config::{INLINE_MAX, MAX_PULLED},
     identity::ClientId,
-    units::{MAX_TIMEOUT, MAX_WAIT},
+    units::{MAX_BOMB_LIMIT, MAX_TIMEOUT, MAX_WAIT},
     wire::{ExecuteSubmission, Refusal, Submission, Work},
 };
 use std::time::Duration;
-
-/// Largest limit of decompressed code or PoV that a request may ask for, bytes.
-const MAX_BOMB_LIMIT: u64 = 1 << 30;
 
 /// Checks every rule for the fields of a submission. Executor parameters are taken as they are. A refusal names the
 /// field and the limit. The shell calls this before it makes an [`Event::Submit`](crate::Event::Submit); the scheduler

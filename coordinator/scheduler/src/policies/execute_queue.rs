@@ -6,7 +6,7 @@ use crate::{
     policies::{fair_queue::FairQueue, shares::ShareWindow},
     settings::Shares,
 };
-use pvf_proto::priority::ExecuteKind;
+use pvf_proto::{ids::JobId, priority::ExecuteKind};
 
 #[derive(Debug, Default)]
 struct Engine {
@@ -103,6 +103,11 @@ impl ExecuteQueue {
     /// How many are queued that were not dispatched before, by kind.
     pub(crate) fn depths_in_turn(&self) -> [u64; 4] {
         ExecuteKind::ALL.map(|kind| self.engines.iter().map(|e| e.kinds[kind as usize].len_in_turn() as u64).sum())
+    }
+
+    /// The job of a kind that arrived first.
+    pub(crate) fn oldest(&self, kind: ExecuteKind) -> Option<JobId> {
+        self.engines.iter().filter_map(|engine| engine.kinds[kind as usize].oldest()).min()
     }
 
     /// How many are queued, by kind.

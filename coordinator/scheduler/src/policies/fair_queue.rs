@@ -7,6 +7,7 @@
 //! deadline.
 
 use crate::keys::{DeadlineOrder, Spot, UserKey};
+use pvf_proto::ids::JobId;
 use slotmap::SecondaryMap;
 use std::collections::BTreeSet;
 
@@ -28,7 +29,8 @@ pub(crate) struct FairQueue {
     /// Users without jobs whose virtual time is ahead of the present: returning does not reset it.
     idle: BTreeSet<(u64, UserKey)>,
     present: u64,
-    len: usize,
+    /// Every job that is queued here: they are numbered as they arrive.
+    arrivals: BTreeSet<JobId>,
 }
 
 /// Removes an element that mostly is the first one, which needs no search.
@@ -38,7 +40,7 @@ fn remove<T: Ord>(set: &mut BTreeSet<T>, one: &T) -> bool {
 
 impl FairQueue {
     pub(crate) fn push(&mut self, spot: Spot) {
-        self.len += 1;
+        self.arrivals.insert(spot.place.1);
         let Some(id) = spot.user else {
             self.retries.insert(spot.place);
             return;
@@ -67,7 +69,9 @@ impl FairQueue {
             None => self.retries.remove(&spot.place),
             Some(id) => self.take(id, spot.place, 0),
         };
-        self.len -= usize::from(there);
+        if there {
+            remove(&mut self.arrivals, &spot.place.1);
+        }
         there
     }
 
@@ -77,7 +81,9 @@ impl FairQueue {
             None => self.retries.remove(&spot.place),
             Some(id) => self.take(id, spot.place, 1),
         };
-        self.len -= usize::from(there);
+        if there {
+            remove(&mut self.arrivals, &spot.place.1);
+        }
     }
 
     fn take(&mut self, id: UserKey, place: DeadlineOrder, cost: u64) -> bool {
@@ -134,13 +140,18 @@ impl FairQueue {
         self.retries().next().or_else(|| self.next(|_| true))
     }
 
+    /// The job that arrived first.
+    pub(crate) fn oldest(&self) -> Option<JobId> {
+        self.arrivals.first().copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.arrivals.len()
     }
 
     /// How many are queued that were not dispatched before.
     pub(crate) fn len_in_turn(&self) -> usize {
-        self.len - self.retries.len()
+        self.len() - self.retries.len()
     }
 }
 

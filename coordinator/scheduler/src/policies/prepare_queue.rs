@@ -59,6 +59,11 @@ impl PrepareQueue {
         self.0.get(engine.0 as usize).is_none_or(|e| e.iter().all(BTreeSet::is_empty))
     }
 
+    /// When the oldest one was queued, by priority: background, normal, critical.
+    pub(crate) fn oldest(&self) -> [Option<Timestamp>; 3] {
+        PRIORITIES.map(|priority| self.0.iter().filter_map(|e| Some(e[priority as usize].first()?.0)).min())
+    }
+
     /// How many are queued, by priority: background, normal, critical.
     pub(crate) fn depths(&self) -> [u64; 3] {
         PRIORITIES.map(|priority| self.0.iter().map(|e| e[priority as usize].len() as u64).sum())

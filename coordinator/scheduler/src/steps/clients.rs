@@ -50,7 +50,7 @@ pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Ques
     let mut unknown = Vec::new();
     for id in requests {
         if let Some(verdict) = core.verdicts.get(&id, client) {
-            out.effect(Effect::Verdict { client, verdict: verdict.clone() });
+            out.effect(Effect::Verdict { client, verdict: verdict.clone(), about: None });
         } else if find_request(core, client, id).is_none() {
             // A client that asks for it does not have it, whatever it said before.
             core.verdicts.remove(client, &id);

@@ -64,7 +64,7 @@ fn admit(
         }
     }
     if let Some(verdict) = core.verdicts.get(&id, from) {
-        out.effect(Effect::Verdict { client: from, verdict: verdict.clone() });
+        out.effect(Effect::Verdict { client: from, verdict: verdict.clone(), about: None });
         return Ok(false);
     }
     if core.verdicts.was_heard(&id, from) || core.cancellations.contains(id, from) {

@@ -3,6 +3,7 @@
 use crate::{
     collections::ShardedMap,
     keys::{ArtifactKey, EngineKey, Waiter},
+    notice::JobSubject,
     tables::{lifecycle::IllegalTransition, prechecks::Prechecks, specs::PvfSpec},
     time::Timestamp,
 };
@@ -188,6 +189,14 @@ impl Artifact {
     }
 
     /// A worker got it that did not have it.
+    /// The preparation that makes it.
+    pub(crate) fn preparing(&self) -> Option<JobId> {
+        match self.state {
+            ArtifactState::Preparing(job) => Some(job),
+            _ => None,
+        }
+    }
+
     pub(crate) fn note_holder(&mut self, worker: WorkerId) {
         self.holders.push_back(worker);
         if self.holders.len() > MAX_HOLDERS {
@@ -214,6 +223,11 @@ pub(crate) struct Artifacts {
 impl Artifacts {
     pub(crate) fn get(&self, key: ArtifactKey) -> Option<&Artifact> {
         self.by_key.get(key).map(|artifact| &**artifact)
+    }
+
+    /// What a preparation of an artifact is for.
+    pub(crate) fn subject(&self, key: ArtifactKey) -> JobSubject {
+        JobSubject::Preparation(self.get(key).map(|artifact| artifact.id.clone()))
     }
 
     pub(crate) fn get_mut(&mut self, key: ArtifactKey) -> Option<&mut Artifact> {

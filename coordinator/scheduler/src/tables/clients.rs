@@ -124,6 +124,11 @@ impl Clients {
         self.by_id.len() >= MAX_CLIENTS
     }
 
+    /// The keys of all clients.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = ClientKey> {
+        self.clients.keys()
+    }
+
     pub(crate) fn get(&self, key: ClientKey) -> Option<&Client> {
         self.clients.get(key).map(|client| &**client)
     }

@@ -3,6 +3,7 @@
 use crate::{
     collections::ShardedMap,
     keys::{AttemptSite, ExcludedWorkers, RequestKey, Spot, UserKey},
+    notice::JobSubject,
     tables::{lifecycle::IllegalTransition, opinions::Opinions, reported::ReportedAttempts, requests::JobContext},
     time::Timestamp,
 };
@@ -197,6 +198,10 @@ impl Execution {
     /// Where an attempt was that was lost at this worker.
     pub(crate) fn lost_at(&self, attempt: Attempt, worker: WorkerId) -> Option<&AttemptSite> {
         self.lost.iter().find(|(lost, site)| (*lost, site.worker) == (attempt, worker)).map(|(_, site)| site)
+    }
+
+    pub(crate) fn subject(&self) -> JobSubject {
+        JobSubject::Execution(self.waiters.first().map(|request| request.id))
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -44,5 +44,6 @@ pub(crate) use timers::{Timer, Timers};
 pub(crate) use unclaimed::{HeldAt, Unclaimed, UnclaimedAttempt};
 pub(crate) use users::MAX_USERS;
 pub(crate) use verdicts::{EarlyCancellations, UnheardVerdicts};
+pub use worker::WorkerCondition;
 pub(crate) use worker::{Worker, WorkerEvent, WorkerState};
 pub(crate) use workers::{MAX_WORKERS, Workers};

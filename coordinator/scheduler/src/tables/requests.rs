@@ -2,6 +2,7 @@
 
 use crate::{
     collections::{Deadlines, Position, ShardedMap},
+    effect::WorkKind,
     keys::{ArtifactKey, RequestKey},
     tables::{artifacts::Made, specs::PvfSpec},
     time::{CompactDuration, Timestamp},
@@ -37,6 +38,23 @@ impl RequestTarget {
     pub(crate) fn kind(&self) -> Option<ExecuteKind> {
         match self {
             Self::Execution { kind, .. } => Some(*kind),
+            Self::Preparation(_) => None,
+        }
+    }
+
+    /// What was asked for.
+    pub(crate) fn work(&self) -> WorkKind {
+        match self {
+            Self::Execution { kind, .. } => WorkKind::Execute(*kind),
+            Self::Preparation(context) if context.heads_up.is_some() => WorkKind::HeadsUp,
+            Self::Preparation(_) => WorkKind::Precheck,
+        }
+    }
+
+    /// The execution that the request waits for.
+    pub(crate) fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Execution { job, .. } => Some(*job),
             Self::Preparation(_) => None,
         }
     }

@@ -62,6 +62,34 @@ impl WorkerState {
     }
 }
 
+/// Whether a worker gets jobs, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerCondition {
+    /// It gets jobs.
+    Available,
+    /// It refused a job, or did not answer: it gets no jobs until it is heard from.
+    Suspect,
+    /// Jobs failed there: it gets none for a while.
+    Paused,
+    /// It finishes what it has.
+    Draining,
+}
+
+impl WorkerCondition {
+    /// All of them, in the order of [`Gauges::workers_by_condition`](crate::Gauges::workers_by_condition).
+    pub const ALL: [Self; 4] = [Self::Available, Self::Suspect, Self::Paused, Self::Draining];
+
+    /// Its name in JSON and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Suspect => "suspect",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// One worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -77,6 +105,8 @@ pub(crate) struct Worker {
     pub(super) state: WorkerState,
     /// An operator asks it to drain: it gets no more jobs, whatever its heartbeats say.
     pub(super) told_to_drain: bool,
+    /// When it registered.
+    pub(crate) joined: Timestamp,
     /// When it was heard from last, and when its silence timer fires.
     pub(crate) heard: Timestamp,
     pub(crate) silence_timer: Timestamp,
@@ -101,6 +131,17 @@ impl Worker {
     /// Whether its last heartbeat says that it takes no new jobs.
     pub(crate) fn is_draining(&self) -> bool {
         matches!(self.state, WorkerState::Draining | WorkerState::Suspect { draining: true })
+    }
+
+    /// Whether it gets jobs, and why not.
+    pub(crate) fn condition(&self) -> WorkerCondition {
+        match self.state {
+            WorkerState::Suspect { .. } => WorkerCondition::Suspect,
+            WorkerState::Draining => WorkerCondition::Draining,
+            WorkerState::Available if self.told_to_drain => WorkerCondition::Draining,
+            WorkerState::Available if self.health.paused_until().is_some() => WorkerCondition::Paused,
+            WorkerState::Available => WorkerCondition::Available,
+        }
     }
 
     /// Whether it gets jobs while it has room for them.

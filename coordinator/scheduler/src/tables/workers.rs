@@ -111,6 +111,11 @@ impl Workers {
         self.pools.iter().map(move |pools| &pools[kind as usize])
     }
 
+    /// Whether any worker is of this engine.
+    pub(crate) fn has_workers(&self, engine: EngineKey) -> bool {
+        self.pools[engine.0 as usize].iter().any(|pool| !pool.is_empty())
+    }
+
     /// Whether an engine has no workers of a kind while another has.
     pub(crate) fn is_stranded(&self, kind: WorkerKind, engine: EngineKey) -> bool {
         self.pool(kind, engine).is_empty() && self.pools(kind).any(|pool| !pool.is_empty())
@@ -162,6 +167,7 @@ impl Workers {
             jobs: SmallVec::new(),
             state: WorkerState::Available,
             told_to_drain: false,
+            joined: now,
             heard: now,
             silence_timer,
             held: HeldArtifacts::default(),

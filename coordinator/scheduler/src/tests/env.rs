@@ -9,7 +9,8 @@ mod messages;
 
 use super::fixtures::*;
 use crate::{
-    Answer, Command, Counts, Delivery, Effect, Event, Gauges, Notice, Policy, Scheduler, SchedulerConfig, Timestamp,
+    Answer, ArtifactFilter, ArtifactView, Command, Counts, Delivery, Effect, Event, Gauges, JobSubject, Notice, Page,
+    Policy, RequestFilter, RequestView, Scheduler, SchedulerConfig, Timestamp, WorkerFilter, WorkerView,
 };
 use pvf_proto::{
     config::ProtocolTimeouts,
@@ -21,6 +22,7 @@ use pvf_proto::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -50,6 +52,14 @@ impl Job {
     pub(super) fn execute(&self) -> &ExecuteJob {
         let JobSpec::Execute(job) = &self.spec else { panic!("an execution was expected: {self:?}") };
         job
+    }
+
+    /// What notices say that it is for.
+    pub(super) fn subject(&self) -> JobSubject {
+        match &self.spec {
+            JobSpec::Prepare(job) => JobSubject::Preparation(Some(Arc::new(job.artifact.clone()))),
+            JobSpec::Execute(_) => JobSubject::Execution(self.request),
+        }
     }
 
     /// The code that is prepared.
@@ -222,7 +232,26 @@ impl Env {
     }
 
     pub(super) fn gauges(&self) -> Gauges {
-        self.scheduler.gauges()
+        self.scheduler.gauges(self.now)
+    }
+
+    /// The only open request with this id, and what people are told about it.
+    pub(super) fn explained(&self, n: u64) -> (RequestView, String) {
+        let [view] = <[RequestView; 1]>::try_from(self.scheduler.requests_with_id(request(n))).unwrap();
+        let why = self.scheduler.explain(&view, self.now).join("\n");
+        (view, why)
+    }
+
+    pub(super) fn workers(&self, filter: &WorkerFilter) -> Page<WorkerView> {
+        self.scheduler.workers(filter, self.now)
+    }
+
+    pub(super) fn requests(&self, filter: &RequestFilter) -> Page<RequestView> {
+        self.scheduler.requests(filter)
+    }
+
+    pub(super) fn artifacts(&self, filter: &ArtifactFilter) -> Page<ArtifactView> {
+        self.scheduler.artifacts(filter)
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -289,9 +318,9 @@ fn through_the_wire(effect: Effect) -> Effect {
         Effect::ToWorker { worker, message } => {
             Effect::ToWorker { worker, message: decode(&encode(&message)).unwrap() }
         }
-        Effect::Verdict { client, verdict } => {
+        Effect::Verdict { client, verdict, about } => {
             let ToClient::Verdict(verdict) = decode(&encode(&ToClient::Verdict(Box::new((*verdict).clone())))).unwrap();
-            Effect::Verdict { client, verdict: (*verdict).into() }
+            Effect::Verdict { client, verdict: (*verdict).into(), about }
         }
         Effect::Reply { to, answer } => {
             let answer = match answer {

@@ -21,8 +21,18 @@ fn joined(n: u64, hello: WorkerHello) -> Notice {
 }
 
 fn reported(job: &Job, kind: Option<ExecuteKind>) -> Notice {
-    let (usage, queued) = (JobUsage::default(), Duration::ZERO);
-    Notice::JobReported { job: job.job, attempt: job.attempt, worker: job.worker, kind, queued, usage }
+    let (usage, queued) = (Box::default(), Duration::ZERO);
+    let (worker, about, end) = (job.worker, job.subject(), if kind.is_some() { "valid" } else { "prepared" });
+    Notice::JobReported { job: job.job, attempt: job.attempt, worker, about, end, kind, queued, usage }
+}
+
+fn ended_as(name: &'static str, reported: Notice) -> Notice {
+    match reported {
+        Notice::JobReported { job, attempt, worker, about, kind, queued, usage, .. } => {
+            Notice::JobReported { job, attempt, worker, about, end: name, kind, queued, usage }
+        }
+        other => panic!("a report was expected, not {other:?}"),
+    }
 }
 
 /// Worker 2 was lost after 6 s of silence with this first attempt of an execution, which is tried again.
@@ -33,6 +43,7 @@ fn lost_and_retried(run: &Job) -> [Notice; 2] {
         attempt: 1,
         kind: WorkerKind::Execute,
         worker: worker(2),
+        about: run.subject(),
         why: RetryReason::WorkerLost,
     };
     [Notice::WorkerLost { worker: worker(2), host: "host2".into(), jobs: 1, silent }, retried]
@@ -83,6 +94,7 @@ fn a_worker_leaves_once_with_its_jobs() {
         attempt: 1,
         kind: WorkerKind::Execute,
         worker: worker(2),
+        about: run.subject(),
         why: RetryReason::NotBegun("the worker deregistered".into()),
     };
     let left = Notice::WorkerLeft { worker: worker(2), host: "host2".into(), jobs: 2 };
@@ -118,6 +130,7 @@ fn a_worker_becomes_suspect_once_and_recovers_once() {
         attempt: 1,
         kind: WorkerKind::Execute,
         worker: worker(2),
+        about: job.subject(),
         why: RetryReason::NotBegun(why.into()),
     };
     assert_eq!(env.new_notices(), [suspect, not_begun(&first, &refusal)]);
@@ -187,9 +200,11 @@ fn a_report_that_counts_is_noticed_with_its_usage() {
         job: prepare.job,
         attempt: 1,
         worker: worker(1),
+        about: prepare.subject(),
+        end: "prepared",
         kind: None,
         queued: Duration::ZERO,
-        usage,
+        usage: Box::new(usage),
     };
     assert_eq!(env.new_notices(), [of_prepare]);
     env.prepared(&prepare, 1);
@@ -210,7 +225,7 @@ fn a_code_that_cannot_be_prepared_is_noticed_once() {
     let prepare = env.dispatched();
     env.new_notices();
     env.preparation_ended(&prepare, PrepareOutcome::Failed(error.clone()));
-    assert_eq!(env.new_notices(), [reported(&prepare, None), failed(1)]);
+    assert_eq!(env.new_notices(), [ended_as("failed", reported(&prepare, None)), failed(1)]);
     env.submit(2, 1, Work::Precheck);
     env.submit(3, 2, Work::Precheck);
     assert_eq!(env.new_notices(), []);

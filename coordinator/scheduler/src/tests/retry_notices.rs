@@ -14,7 +14,7 @@ use pvf_proto::{
 use std::time::Duration;
 
 fn retried(job: &Job, kind: WorkerKind, why: RetryReason) -> Notice {
-    Notice::JobRetried { job: job.job, attempt: job.attempt, kind, worker: job.worker, why }
+    Notice::JobRetried { job: job.job, attempt: job.attempt, kind, worker: job.worker, about: job.subject(), why }
 }
 
 /// The retries among the new notices.

@@ -2,10 +2,13 @@
 //! connection that it had taken before is logged at most once in [`AGAIN_AFTER`], with what helps: the client library
 //! tries again without end, and reads no file with credentials again.
 
-use crate::{identity::UserName, repeats::Repeats};
+use crate::{bus::BusStats, identity::UserName, repeats::Repeats};
 use async_nats::{Event, ServerError};
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -25,11 +28,29 @@ pub(super) struct EventLog {
     user: UserName,
     /// Refusals since the last connection.
     refusals: Mutex<Repeats>,
+    stats: Arc<Stats>,
+}
+
+/// What happened to the connection.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    connects: AtomicU64,
+    slow_consumer: AtomicU64,
+}
+
+impl Stats {
+    pub(super) fn get(&self) -> BusStats {
+        BusStats {
+            // The first connection is none that was made again.
+            reconnects: self.connects.load(Ordering::Relaxed).saturating_sub(1),
+            slow_consumer: self.slow_consumer.load(Ordering::Relaxed),
+        }
+    }
 }
 
 impl EventLog {
-    pub(super) fn new(url: String, user: UserName) -> Self {
-        Self { url, user, refusals: Mutex::new(Repeats::of(AGAIN_AFTER)) }
+    pub(super) fn new(url: String, user: UserName, stats: Arc<Stats>) -> Self {
+        Self { url, user, refusals: Mutex::new(Repeats::of(AGAIN_AFTER)), stats }
     }
 
     /// Logs an event.
@@ -40,11 +61,13 @@ impl EventLog {
         }
         match event {
             Event::Connected => {
+                self.stats.connects.fetch_add(1, Ordering::Relaxed);
                 self.refusals().end();
                 tracing::info!(%url, "bus: {event}");
             }
             Event::Draining | Event::Closed => tracing::info!(%url, "bus: {event}"),
             Event::SlowConsumer(_) => {
+                self.stats.slow_consumer.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%url, "bus: slow consumer, the client library dropped messages");
             }
             Event::Disconnected => tracing::warn!(%url, "bus: disconnected, reconnecting"),

@@ -11,6 +11,7 @@ mod files;
 #[cfg(feature = "lease")]
 mod lease;
 mod requests;
+mod services;
 mod url;
 
 #[cfg(feature = "program")]
@@ -20,7 +21,7 @@ pub use connection::{Credentials, NatsConnection, Secret, Tls};
 pub use lease::{LeaseBucket, LeaseEntry, LeaseError, LeaseSettings, Sighting};
 pub use url::{parse_servers, without_secrets};
 
-use super::{Bus, BusError, Message, PendingAnswer, Subscription};
+use super::{Bus, BusError, BusStats, Message, Offered, PendingAnswer, Service, Subscription};
 use crate::{
     identity::UserName,
     retry,
@@ -29,7 +30,7 @@ use crate::{
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, connection::State};
 use async_trait::async_trait;
 use bytes::Bytes;
-use events::EventLog;
+use events::{EventLog, Stats};
 use futures::StreamExt as _;
 use requests::Requests;
 use std::{
@@ -64,6 +65,7 @@ pub struct NatsBus {
     url: String,
     user: UserName,
     requests: Requests,
+    stats: Arc<Stats>,
 }
 
 impl NatsBus {
@@ -84,6 +86,7 @@ impl NatsBus {
         let of_each = timeout / (to.servers().len() as u32 + 1);
         let of_each = if to.servers().len() == 1 { timeout } else { of_each.clamp(LEAST_PATIENCE, MOST_PATIENCE) };
         let user = to.user().map_err(refused)?;
+        let stats = Arc::<Stats>::default();
         let options = ConnectOptions::new()
             .name(name)
             .custom_inbox_prefix(jetstream_inbox_prefix(&user))
@@ -93,7 +96,7 @@ impl NatsBus {
             .client_capacity(SEND_CAPACITY)
             .reconnect_delay_callback(delay)
             .event_callback({
-                let log = EventLog::new(shown.clone(), user);
+                let log = EventLog::new(shown.clone(), user, stats.clone());
                 move |event| {
                     log.log(&event);
                     futures::future::ready(())
@@ -118,7 +121,7 @@ impl NatsBus {
         connected.store(true, Ordering::Relaxed);
         let requests = Requests::open(client.clone(), shown.clone(), user).await;
         let requests = requests.map_err(|e| failed(with_sources(&e)))?;
-        Ok(Self { client, url: shown, user, requests })
+        Ok(Self { client, url: shown, user, requests, stats })
     }
 
     fn failed(&self, error: &dyn std::error::Error) -> BusError {
@@ -209,6 +212,15 @@ impl Bus for NatsBus {
 
     fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    fn stats(&self) -> BusStats {
+        self.stats.get()
+    }
+
+    async fn offer(&self, service: Service) -> Result<Option<Offered>, BusError> {
+        let offered = services::offer(&self.client, service).await;
+        offered.map(Some).map_err(|why| BusError::Connection { url: self.url.clone(), why })
     }
 }
 

@@ -36,6 +36,11 @@ impl Space {
         self.limit
     }
 
+    /// Bytes of all copies.
+    pub(super) fn used_bytes(&self) -> u64 {
+        *self.used()
+    }
+
     fn used(&self) -> MutexGuard<'_, u64> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }

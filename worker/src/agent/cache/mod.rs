@@ -14,7 +14,10 @@ pub(super) use copy::UsedCopy;
 pub use tried::TriedFolder;
 
 use super::transfers::{ReadRoom, download};
-use crate::{metrics::WorkerMetrics, supervise::ArtifactFile};
+use crate::{
+    metrics::{CacheFootprint, Refused, WorkerMetrics},
+    supervise::ArtifactFile,
+};
 use copy::{Copy, PrivateFile, Reservation, Space};
 use folder::CacheFolder;
 use lru::LruCache;
@@ -121,6 +124,12 @@ impl ArtifactCache {
         let (folder, space) = (Arc::new(folder), Arc::new(Space::new(limit)));
         let (cells, evicted) = (Mutex::new(LruCache::new(MAX_COPIES)), Mutex::default());
         Ok(Self { store, folder, space, read_room, cells, evicted, on_evict, metrics })
+    }
+
+    /// What the copies take up.
+    pub(super) fn footprint(&self) -> CacheFootprint {
+        let free = crate::machine::free_space(&self.folder.path()).unwrap_or_default();
+        CacheFootprint { bytes: self.space.used_bytes(), bytes_limit: self.space.limit(), free }
     }
 
     /// The folder of the copies, which is created again if it was removed.
@@ -256,15 +265,25 @@ impl ArtifactCache {
         // Until the artifact is in a file.
         let _room = self.read_room.artifact().await;
         let sealed = download(|| self.store.get_artifact(id)).await.map_err(|error| match error {
-            StoreError::NotFound { .. } => internal(InternalError::ArtifactMissing(error.to_string())),
-            StoreError::Seal { .. } | StoreError::TooLarge { .. } => corrupted(error.to_string()),
-            other => internal(InternalError::Store(other.to_string())),
+            StoreError::NotFound { .. } => {
+                self.metrics.artifact_refused(Refused::Missing);
+                internal(InternalError::ArtifactMissing(error.to_string()))
+            }
+            StoreError::Seal { .. } | StoreError::TooLarge { .. } => {
+                self.metrics.artifact_refused(Refused::Signature);
+                corrupted(error.to_string())
+            }
+            other => {
+                self.metrics.artifact_refused(Refused::Store);
+                internal(InternalError::Store(other.to_string()))
+            }
         })?;
         let Sealed::Artifact { compiled: Compiled { code, has_start }, content, digest: actual } = sealed else {
             let why = "the store has a preparation failure in its place";
             return Err(internal(InternalError::ArtifactMissing(why.into())));
         };
         if digest.is_some_and(|digest| digest != actual) {
+            self.metrics.artifact_refused(Refused::OtherVersion);
             return Err(corrupted("it is another version than the one that was prepared last".into()));
         }
         let room = self.room(id, code.len() as u64).await.map_err(internal)?;

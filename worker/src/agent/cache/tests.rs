@@ -206,9 +206,9 @@ async fn the_number_of_copies_is_bounded() {
     assert_eq!(f.kept(), expected);
     let text = f.cache.metrics.text();
     for line in [
-        "pvf_worker_artifact_cache_evictions{kind=\"execute\"} 1",
-        "pvf_worker_artifact_cache_hits{kind=\"execute\"} 1",
-        &format!("pvf_worker_artifact_cache_misses{{kind=\"execute\"}} {}", full + 1),
+        "pvf_worker_artifact_cache_evictions_total{kind=\"execute\"} 1",
+        "pvf_worker_artifact_cache_hits_total{kind=\"execute\"} 1",
+        &format!("pvf_worker_artifact_cache_misses_total{{kind=\"execute\"}} {}", full + 1),
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }

@@ -6,7 +6,7 @@
 
 use super::{
     fork::{Fork, JobLimits},
-    pool::{ForkPool, ForkSource},
+    pool::{Footprint, ForkPool, ForkSource},
     spares::Spares,
 };
 use crate::{
@@ -69,6 +69,11 @@ impl JobStarter {
     /// Jobs run on forks of `pool`, in so many slots.
     pub(in crate::supervise) fn new(pool: ForkPool, slots: usize) -> Self {
         Self { pool, cores: Cores::for_slots(slots) }
+    }
+
+    /// What the templates take up.
+    pub(in crate::supervise) fn footprint(&self) -> Footprint {
+        self.pool.footprint()
     }
 
     /// Whether there is a template of this artifact for these parameters.

@@ -14,4 +14,5 @@ mod spares;
 
 pub(super) use budget::Budget;
 pub(super) use handoff::{JobInput, JobStarter};
+pub(crate) use pool::Footprint;
 pub(super) use pool::{ForkPool, PoolSettings};

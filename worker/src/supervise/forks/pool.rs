@@ -28,6 +28,17 @@ use tokio::sync::Mutex as AsyncMutex;
 /// Default for [`PoolSettings::max_memory`], bytes.
 const DEFAULT_MAX_MEMORY: u64 = 1 << 30;
 
+/// What the templates of a worker and their spares take up, and may take up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    pub(crate) templates: u64,
+    pub(crate) templates_limit: u64,
+    /// Spare forks that are ready.
+    pub(crate) spares: u64,
+    pub(crate) bytes: u64,
+    pub(crate) bytes_limit: u64,
+}
+
 /// How templates are started and how many are kept.
 #[derive(Debug, Clone)]
 pub(in crate::supervise) struct PoolSettings {
@@ -90,6 +101,18 @@ impl ForkPool {
         let sources = self.sources();
         let Some(cached) = sources.cached.peek(&(artifact.to_owned(), params.hash())) else { return false };
         cached.source.template.try_lock().is_ok_and(|template| template.as_ref().is_some_and(Template::is_alive))
+    }
+
+    /// What the templates and their spares take up.
+    pub(in crate::supervise) fn footprint(&self) -> Footprint {
+        let sources = self.sources();
+        Footprint {
+            templates: sources.cached.len() as u64,
+            templates_limit: sources.max_templates as u64,
+            spares: sources.cached.iter().map(|(_, cached)| cached.source.spares.len() as u64).sum(),
+            bytes: sources.memory,
+            bytes_limit: sources.max_memory,
+        }
     }
 
     /// Where forks of this artifact for these parameters come from.

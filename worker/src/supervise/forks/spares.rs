@@ -26,6 +26,11 @@ impl Spares {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many are ready.
+    pub(super) fn len(&self) -> usize {
+        self.ready().len()
+    }
+
     /// A spare that has not exited.
     pub(super) fn take(&self) -> Option<Fork> {
         let mut ready = self.ready();

@@ -18,7 +18,7 @@ use pvf_proto::{
     ids::JobId,
     job::ExecuteOutcome,
     verdict::{AmbiguousReason, InternalError, Outcome},
-    wire::{AttemptUsage, WorkerKind},
+    wire::AttemptUsage,
 };
 
 /// Whether this is the attempt of an execution that its worker has.
@@ -130,7 +130,7 @@ fn on_ambiguous(core: &mut Core, out: &mut Out, ended: EndedAttempt, reason: Amb
         AmbiguousReason::WorkerDeath => RetryReason::WorkerLost,
         _ => RetryReason::Ambiguous(reason.to_string()),
     };
-    out.notice_retry(&ended, WorkerKind::Execute, why);
+    out.notice_retry(&ended, execution.subject(), why);
     execution.ambiguous_at = Some(Box::new(ended.site.clone()));
     execution.excluded.push(ended.site);
     if reason.suspects_artifact() {
@@ -159,7 +159,7 @@ fn on_infra_failure(
         return;
     }
     out.counts.retried += 1;
-    out.notice_retry(&ended, WorkerKind::Execute, RetryReason::Internal(error.to_string()));
+    out.notice_retry(&ended, execution.subject(), RetryReason::Internal(error.to_string()));
     if suspicion != Some(Suspicion::Missing) {
         execution.excluded.push(ended.site);
     }
@@ -220,7 +220,7 @@ fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String
         out.follow_up(FollowUp::FinishExecution { job: ended.at.job, outcome, worker: Some(ended.site.worker) });
         return;
     }
-    out.notice_retry(&ended, WorkerKind::Execute, RetryReason::NotBegun(why));
+    out.notice_retry(&ended, execution.subject(), RetryReason::NotBegun(why));
     let delay = not_begun_delay(failures);
     if delay.is_zero() {
         second_opinion::requeue(core, out, ended.at.job, now);

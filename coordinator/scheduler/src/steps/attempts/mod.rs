@@ -114,15 +114,16 @@ fn conclude(core: &mut Core, out: &mut Out, ended: EndedAttempt, report: JobRepo
 }
 
 fn notice_report(core: &Core, out: &mut Out, (worker, report): (WorkerId, &JobReport), at: AttemptKey) {
-    let (kind, queued) = if let Some(execution) = core.executions.get(at.job) {
-        (Some(execution.kind), Duration::from(execution.context.timings.queued))
+    let (about, kind, queued) = if let Some(execution) = core.executions.get(at.job) {
+        (execution.subject(), Some(execution.kind), Duration::from(execution.context.timings.queued))
     } else if let Some(task) = core.preparations.get(&at.job) {
-        (None, task.dispatched().map_or(Duration::ZERO, |dispatched| dispatched.since(task.enqueued)))
+        let queued = task.dispatched().map_or(Duration::ZERO, |dispatched| dispatched.since(task.enqueued));
+        (core.artifacts.subject(task.artifact), None, queued)
     } else {
         return;
     };
-    let usage = report.usage;
-    out.notice(Notice::JobReported { job: at.job, attempt: at.attempt, worker, kind, queued, usage });
+    let (job, attempt, end, usage) = (at.job, at.attempt, report.outcome.name(), Box::new(report.usage));
+    out.notice(Notice::JobReported { job, attempt, worker, about, end, kind, queued, usage });
 }
 
 /// An attempt ended without a report.

@@ -14,7 +14,7 @@ use pvf_proto::{
     ids::JobId,
     job::{JobUsage, PrepareOutcome},
     verdict::{InternalError, PrepareError},
-    wire::{PreparationUsage, WorkerKind},
+    wire::PreparationUsage,
 };
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ fn on_ambiguous(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: &Pre
         return out.inconsistent(format_args!("preparation {} failed and is not known", ended.at.job));
     };
     task.ambiguous_failures += 1;
-    out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::Ambiguous(error.to_string()));
+    out.notice_retry(&ended, core.artifacts.subject(task.artifact), RetryReason::Ambiguous(error.to_string()));
     task.excluded.push(ended.site);
     preparations::requeue(core, out, ended.at.job, now);
 }
@@ -108,7 +108,7 @@ fn on_infra_failure(core: &mut Core, out: &mut Out, ended: EndedAttempt, error: 
     };
     task.infra_failures += 1;
     if task.infra_failures < MAX_INFRA_FAILURES {
-        out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::Internal(error.to_string()));
+        out.notice_retry(&ended, core.artifacts.subject(task.artifact), RetryReason::Internal(error.to_string()));
         task.excluded.push(ended.site);
         preparations::requeue(core, out, ended.at.job, now);
         return;
@@ -132,7 +132,7 @@ fn on_worker_lost(core: &mut Core, out: &mut Out, ended: EndedAttempt, now: Time
     };
     task.deaths += 1;
     if task.deaths < max {
-        out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::WorkerLost);
+        out.notice_retry(&ended, core.artifacts.subject(task.artifact), RetryReason::WorkerLost);
         task.excluded.push(ended.site);
         preparations::requeue(core, out, ended.at.job, now);
         return;
@@ -158,7 +158,7 @@ fn on_not_begun(core: &mut Core, out: &mut Out, ended: EndedAttempt, why: String
         give_up(core, out, ended.at.job, not_begun_error(&why));
         return;
     }
-    out.notice_retry(&ended, WorkerKind::Prepare, RetryReason::NotBegun(why));
+    out.notice_retry(&ended, core.artifacts.subject(task.artifact), RetryReason::NotBegun(why));
     let delay = not_begun_delay(failures);
     if delay.is_zero() {
         preparations::requeue(core, out, ended.at.job, now);

@@ -69,7 +69,7 @@ impl Env {
     /// A verdict, with the client that it goes to.
     pub(crate) fn next_verdict(&mut self) -> (ClientId, Verdict) {
         match self.next() {
-            Effect::Verdict { client, verdict } => (client, (*verdict).clone()),
+            Effect::Verdict { client, verdict, .. } => (client, (*verdict).clone()),
             other => panic!("a verdict was expected, not {other:?}"),
         }
     }
