@@ -5,6 +5,7 @@ use super::{
     check::args::Check,
     failure::{EXIT_CODES, Failure},
     follow::args::Follow,
+    manual::args::ManualCommand,
     network::args::NetworkCommand,
     node::args::NodeCommand,
     request_args::{Execute, HeadsUp, Precheck},
@@ -90,6 +91,8 @@ pub(crate) enum Command {
     Request(Request),
     #[command(flatten)]
     Role(RoleCommand),
+    #[command(flatten)]
+    Manual(ManualCommand),
 }
 
 /// Commands that do something and end.

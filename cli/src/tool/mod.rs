@@ -18,6 +18,7 @@ mod files;
 mod follow;
 mod input;
 mod keys;
+mod manual;
 mod nats;
 mod network;
 mod node;
@@ -36,7 +37,7 @@ mod usage;
 mod watch;
 
 use args::{Args, Command, Global, Request};
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, FromArgMatches as _};
 use failure::{Exit, Failure};
 use pvf_shared::telemetry::{LogFormat, to_stderr};
 use std::process::ExitCode;
@@ -44,10 +45,11 @@ use std::process::ExitCode;
 /// Runs the command line of this process. `failure::EXIT_CODES` has the exit codes.
 pub fn main() -> ExitCode {
     pvf_worker::machine::survive_file_size_limit();
-    let matches = Args::command().get_matches();
+    let matches = manual::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &args.command {
         Command::Role(role) => return run_role(role, &args.global, &matches),
+        Command::Manual(command) => manual::run(command, &args.global),
         Command::Request(request) => run_request(request, &args.global, of_command(&matches)),
     };
     match result {
