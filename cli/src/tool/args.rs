@@ -1,6 +1,7 @@
 //! The commands and options of `pvf`.
 
 use super::{
+    bench::args::Bench,
     bundles::args::{BundleCommand, Replay},
     check::args::Check,
     failure::{EXIT_CODES, Failure},
@@ -108,6 +109,11 @@ pub(crate) enum Request {
     Execute(Box<Execute>),
     /// Prepare validation code before it is needed
     HeadsUp(HeadsUp),
+    /// Measure how many candidates a host validates, and how long each takes, with codes and candidates of your own
+    ///
+    /// A closed loop (--concurrency) finds how much a host can do. An open loop (--rate) shows how long requests take
+    /// that arrive whether or not earlier ones are answered, as those of a network do.
+    Bench(Box<Bench>),
     /// Check a parachain's runtime and PoVs against the limits of a network; exit code 1 if one is exceeded
     Check(Box<Check>),
     /// Validate each PoV that a collator exports to a folder, and keep those that fail

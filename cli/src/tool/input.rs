@@ -13,9 +13,10 @@ use pvf_shared::{
     client::ExecuteRequest,
     ids::StorageRoot,
     params::ExecutorParams,
+    priority::ExecuteKind,
     telemetry::to_stderr,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn bad(what: &str, why: impl std::fmt::Display) -> Failure {
     Failure::Input(format!("{what}: {why}"))
@@ -91,10 +92,11 @@ pub(crate) fn extension(args: &ExtensionArgs) -> Result<Extension, Failure> {
 
 /// The requests of an `execute` command, each with its name for the output.
 pub(crate) fn requests(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
+    let extension = || extension(&args.extension);
     let mut requests = if !args.pov.is_empty() {
-        from_povs(args)?
+        from_povs(&args.pov, args.kind, &extension()?)?
     } else if !args.params.is_empty() {
-        from_params(args)?
+        from_params(&args.params, args.kind, &extension()?)?
     } else {
         from_parts(args)?
     };
@@ -105,26 +107,34 @@ pub(crate) fn requests(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, 
     Ok(requests)
 }
 
-fn from_povs(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
-    let extension = extension(&args.extension)?;
+/// The candidates of `--pov`.
+pub(crate) fn from_povs(
+    paths: &[PathBuf],
+    kind: ExecuteKind,
+    extension: &Extension,
+) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
     let one = |pov: files::pov::Pov| {
         let name = pov.path.display().to_string();
-        for warning in pov.warnings(&extension) {
+        for warning in pov.warnings(extension) {
             to_stderr(format_args!("warning: {name}: {warning}"));
         }
-        let request = ExecuteRequest::new(args.kind, pov.context(&extension), pov.block_data);
+        let request = ExecuteRequest::new(kind, pov.context(extension), pov.block_data);
         (name, request)
     };
-    Ok(folder::povs("--pov", &args.pov)?.into_iter().map(one).collect())
+    Ok(folder::povs("--pov", paths)?.into_iter().map(one).collect())
 }
 
-fn from_params(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
-    let given = extension(&args.extension)?;
-    let one = |path: &std::path::PathBuf| {
+/// The candidates of `--params`. `given` is the extension of those that have none.
+pub(crate) fn from_params(
+    paths: &[PathBuf],
+    kind: ExecuteKind,
+    given: &Extension,
+) -> Result<Vec<(String, ExecuteRequest)>, Failure> {
+    let one = |path: PathBuf| {
         let what = format!("--params {}", path.display());
-        let bytes = files::read_maybe_hex("--params", path)?;
+        let bytes = files::read_maybe_hex("--params", &path)?;
         let (params, extension) = decode_params(&bytes).map_err(|e| bad(&what, e))?;
-        if extension.is_some() && given.is_some() && extension != given {
+        if extension.is_some() && given.is_some() && extension != *given {
             return Err(bad(&what, "its extension has other hashes than --relay-parent and --scheduling-parent"));
         }
         let context = CandidateContext {
@@ -134,9 +144,9 @@ fn from_params(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure>
             extension: extension.or(given.clone()),
             block_data_form: BlockDataForm::Decompressed,
         };
-        Ok((path.display().to_string(), ExecuteRequest::new(args.kind, context, params.block_data)))
+        Ok((path.display().to_string(), ExecuteRequest::new(kind, context, params.block_data)))
     };
-    args.params.iter().map(one).collect()
+    folder::params("--params", paths)?.into_iter().map(one).collect()
 }
 
 fn from_parts(args: &Execute) -> Result<Vec<(String, ExecuteRequest)>, Failure> {

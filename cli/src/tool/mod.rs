@@ -4,6 +4,7 @@
 mod stdout;
 
 mod args;
+mod bench;
 mod bundles;
 mod check;
 mod commands;
@@ -101,6 +102,7 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Precheck(args) => commands::precheck(global, args).await,
             Request::Execute(args) => commands::execute(global, args).await,
             Request::HeadsUp(args) => commands::heads_up(global, args).await,
+            Request::Bench(args) => Box::pin(bench::bench(global, args, matches)).await,
             Request::Check(args) => Box::pin(check::check(global, args)).await,
             Request::Watch(args) => Box::pin(watch::watch(global, args)).await,
             Request::Sweep(args) => Box::pin(sweep::sweep(global, args)).await,

@@ -25,6 +25,12 @@ impl Progress {
         Self::new(ProgressBar::new(requests as u64).with_style(style), String::new())
     }
 
+    /// Progress of a load test, which is over when this number is reached.
+    pub(crate) fn of_load(end: u64) -> Self {
+        let style = style("{bar:20} {elapsed} {prefix} {msg}", ProgressStyle::default_bar);
+        Self::new(ProgressBar::new(end).with_style(style), String::new())
+    }
+
     fn new(bar: ProgressBar, what: String) -> Self {
         bar.set_message(what.clone());
         Self { bar, what }

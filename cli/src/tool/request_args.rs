@@ -48,8 +48,8 @@ pub(crate) struct Execute {
     #[arg(long, value_name = "FILE|DIR", num_args = 1..,
         conflicts_with_all = ["params", "parent_head", "block_data", "relay_parent_number", "relay_parent_storage_root"])]
     pub(crate) pov: Vec<PathBuf>,
-    /// File with SCALE-encoded ValidationParams; several files are a batch
-    #[arg(long, value_name = "FILE", num_args = 1..,
+    /// File with SCALE-encoded ValidationParams; of a folder all *.params; several are a batch
+    #[arg(long, value_name = "FILE|DIR", num_args = 1..,
         conflicts_with_all = ["parent_head", "block_data", "relay_parent_number", "relay_parent_storage_root"])]
     pub(crate) params: Vec<PathBuf>,
     /// Head data of the parent block; a file may be hex text (0x…)

@@ -22,6 +22,7 @@ pub(crate) fn warning(request: &Request, global: &Global, matches: &ArgMatches) 
         Request::Precheck(_)
         | Request::Execute(_)
         | Request::HeadsUp(_)
+        | Request::Bench(_)
         | Request::Check(_)
         | Request::Watch(_)
         | Request::Sweep(_)
@@ -75,6 +76,7 @@ mod tests {
             "pvf --store=/s demo --nats h:1",
             "pvf --nats h:1 status --store /s",
             "pvf --nats h:1 drain a --store /s",
+            "pvf --nats h:1 bench --code a --params b --store /s",
         ] {
             assert!(warning_of(line).is_some_and(|text| text.starts_with("--store is not used: ")), "{line}");
         }

@@ -64,7 +64,7 @@ fn close(used: f64, limit: f64) -> String {
 }
 
 /// `1.21 s`, `12.3 ms`, and without digits that are zero: `2 s`.
-pub(super) fn time(time: Duration) -> String {
+pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if (0.0..0.000_05).contains(&seconds) && !time.is_zero() {
         return "< 0.1 ms".into();

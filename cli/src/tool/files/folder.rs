@@ -1,4 +1,4 @@
-//! The PoVs of `--pov FILE|DIR`.
+//! The files of `--pov FILE|DIR` and `--params FILE|DIR`.
 
 use super::{
     bad,
@@ -18,17 +18,30 @@ const MAX_BYTES: u64 = 2 << 30;
 /// The name's ending of files that collators export.
 const EXTENSION: &str = "pov";
 
+/// The ending of files with parameters, as `pvf demo --files` writes them.
+const PARAMS: &str = "params";
+
 /// The files that these arguments name: a file as it is, of a folder those that end in `.pov`, by block number.
 pub(crate) fn files(what: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    named(what, paths, EXTENSION)
+}
+
+/// The same for parameters: of a folder those that end in `.params`, by name.
+pub(crate) fn params(what: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    named(what, paths, PARAMS)
+}
+
+fn named(what: &str, paths: &[PathBuf], ending: &str) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
     for path in paths {
         if !path.is_dir() {
             all.push(path.clone());
             continue;
         }
-        let mut inside = list(path).map_err(|e| bad(what, format!("cannot read {}: {e}", path.display())))?;
+        let mut inside =
+            list_with(path, ending).map_err(|e| bad(what, format!("cannot read {}: {e}", path.display())))?;
         if inside.is_empty() {
-            return Err(bad(what, format!("{} has no file that ends in .{EXTENSION}", path.display())));
+            return Err(bad(what, format!("{} has no file that ends in .{ending}", path.display())));
         }
         if inside.len() > MAX_FILES {
             return Err(bad(what, format!("{} has more than {MAX_FILES} files", path.display())));
@@ -41,10 +54,14 @@ pub(crate) fn files(what: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failu
 
 /// The files of a folder that may be PoVs.
 pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    list_with(folder, EXTENSION)
+}
+
+fn list_with(folder: &Path, ending: &str) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) && path.is_file() {
+        if path.extension().is_some_and(|extension| extension == ending) && path.is_file() {
             files.push(path);
         }
     }
@@ -86,6 +103,9 @@ mod tests {
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, [name(9), name(10)]);
         assert_eq!(exported_name(&found[0]), Some(([0xab; 32], 9)));
+        assert!(params("--params", &[folder.path().to_owned()]).unwrap_err().to_string().contains(".params"));
+        std::fs::write(folder.path().join("block-1.params"), "x").unwrap();
+        assert_eq!(params("--params", &[folder.path().to_owned()]).unwrap().len(), 1);
         let empty = tempfile::tempdir().unwrap();
         assert!(files("--pov", &[empty.path().to_owned()]).unwrap_err().to_string().contains(".pov"));
     }
