@@ -49,7 +49,7 @@ impl NodeMetrics {
             )?,
             callers: IntGauge::new("pvf_node_callers", "Worker executables that are connected")?,
             codes_brought: IntCounter::new(
-                "pvf_node_codes_brought",
+                "pvf_node_codes_brought_total",
                 "Codes that a worker executable had to bring, because the service did not have them",
             )?,
             code_bytes: IntGauge::new("pvf_node_code_bytes", "Codes that the service keeps, bytes")?,
@@ -174,7 +174,7 @@ mod tests {
             r#"pvf_node_answer_seconds_count{kind="execute"} 2"#,
             "pvf_node_bus_connected 1",
             "pvf_node_callers 2",
-            "pvf_node_codes_brought 1",
+            "pvf_node_codes_brought_total 1",
             "pvf_node_code_bytes 7",
             "pvf_node_fallbacks_total 1",
             "pvf_node_calls_dropped_total 1",

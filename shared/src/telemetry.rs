@@ -68,7 +68,7 @@ pub fn init(verbosity: u8, quiet_level: &str, format: LogFormat) {
         // instance. A log that cannot be written must not end a process.
         .log_internal_errors(false);
     // A second initialisation in one process, as in tests, is not an error.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
 }
 
 /// Initialises log output that never blocks: where stderr takes no more, lines are dropped. For a process whose answers

@@ -107,7 +107,7 @@ impl WorkerMetrics {
                 "Staged jobs that gave way to a more urgent one before they began",
             )?,
             commands_refused: counters(
-                "pvf_worker_commands_refused",
+                "pvf_worker_commands_refused_total",
                 "Commands of the coordinator that were refused, by reason",
                 "reason",
             )?,
@@ -164,6 +164,9 @@ impl WorkerMetrics {
         };
         for refused in Refused::ALL {
             metrics.artifacts_refused.with_label_values(&[refused.name()]);
+        }
+        for why in REFUSALS {
+            metrics.commands_refused.with_label_values(&[why]);
         }
         for result in ["ok", "failed"] {
             metrics.pulls.with_label_values(&[result]);
@@ -317,6 +320,10 @@ impl WorkerMetrics {
     }
 }
 
+/// The labels of refusals.
+const REFUSALS: [&str; 8] =
+    ["stale-token", "wrong-kind", "wrong-engine", "no-free-slot", "draining", "not-staged", "not-understood", "other"];
+
 /// Label of a refusal: its code on the wire.
 fn reason(why: &CommandRefusal) -> &'static str {
     match why {
@@ -347,7 +354,7 @@ mod tests {
         let text = metrics.text();
         for line in [
             r#"pvf_worker_slots{kind="execute"} 3"#,
-            r#"pvf_worker_commands_refused{kind="execute",reason="no-free-slot"} 1"#,
+            r#"pvf_worker_commands_refused_total{kind="execute",reason="no-free-slot"} 1"#,
             r#"pvf_worker_inconsistencies_total{kind="execute"} 1"#,
             r#"pvf_worker_jobs_finished_total{kind="execute",outcome="valid"} 1"#,
             r#"pvf_worker_jobs_finished_total{kind="execute",outcome="internal"} 1"#,

@@ -260,7 +260,7 @@ async fn the_service_shows_its_connection_and_counts_its_answers() {
         r#"pvf_node_preparations_total{answer="prepared"} 1"#,
         r#"pvf_node_executions_total{answer="valid"} 1"#,
         r#"pvf_node_executions_total{answer="invalid"} 1"#,
-        "pvf_node_codes_brought 1",
+        "pvf_node_codes_brought_total 1",
         "pvf_node_bus_connected 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in {text}");

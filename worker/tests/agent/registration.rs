@@ -150,7 +150,7 @@ async fn the_worker_is_ready_while_it_is_registered_and_does_not_drain() {
         r#"pvf_worker_jobs_taken_total{kind="execute"} 2"#,
         r#"pvf_worker_jobs_finished_total{kind="execute",outcome="valid"} 1"#,
         r#"pvf_worker_jobs{kind="execute",state="running"} 1"#,
-        r#"pvf_worker_commands_refused{kind="execute",reason="stale-token"} 1"#,
+        r#"pvf_worker_commands_refused_total{kind="execute",reason="stale-token"} 1"#,
         r#"pvf_worker_artifact_cache_misses_total{kind="execute"} "#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
