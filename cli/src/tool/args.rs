@@ -1,6 +1,7 @@
 //! The commands and options of `pvf`.
 
 use super::{
+    api::args::{ArtifactsCommand, RequestsCommand, Why, WorkersCommand},
     bench::args::Bench,
     bundles::args::{BundleCommand, Replay},
     check::args::Check,
@@ -140,6 +141,26 @@ pub(crate) enum Request {
     /// As SIGTERM does on their machines. The user of the NATS connection needs the role operator. Without --no-wait
     /// this waits until the workers have left, at most for the time of --wait, and asks again meanwhile.
     Drain(Drain),
+    /// List the workers of a fleet, or have some drain
+    ///
+    /// The user of the NATS connection needs the role observer or operator, as for `pvf requests`, `artifacts` and
+    /// `why`.
+    Workers {
+        #[command(subcommand)]
+        command: Option<WorkersCommand>,
+    },
+    /// List the requests of a fleet, open ones and those that ended last, or show one
+    Requests {
+        #[command(subcommand)]
+        command: Option<RequestsCommand>,
+    },
+    /// List the compiled artifacts of a fleet, or show one
+    Artifacts {
+        #[command(subcommand)]
+        command: Option<ArtifactsCommand>,
+    },
+    /// Say what a request of a fleet waits for, or why it ended as it did
+    Why(Why),
     /// Print the events of a fleet: verdicts, workers that come and go, retries, refusals
     Events,
     /// Make and change the users of a fleet's NATS server

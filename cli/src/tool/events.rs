@@ -3,6 +3,7 @@
 use super::{
     args::Global,
     failure::{Exit, Failure},
+    target::fleet_of,
 };
 use futures::StreamExt as _;
 use pvf_shared::{
@@ -14,8 +15,7 @@ use std::{io::Write as _, time::Duration};
 
 /// Prints events until the process is ended.
 pub(crate) async fn events(global: &Global) -> Result<Exit, Failure> {
-    let why = "events: --nats is required: the embedded host exists only while its command runs";
-    let nats = global.bus.as_ref().ok_or_else(|| Failure::Input(why.into()))?;
+    let nats = fleet_of(global, "events")?;
     let bus = NatsBus::connect(nats, "pvf events", Duration::from_secs(5)).await?;
     let mut events = bus.subscribe(&subjects::all_events(&global.fleet)).await?;
     while let Some(event) = events.next().await {

@@ -3,6 +3,8 @@
 #[macro_use]
 mod stdout;
 
+mod ago;
+mod api;
 mod args;
 mod bench;
 mod bundles;
@@ -30,6 +32,7 @@ mod request_args;
 mod roles;
 mod status;
 mod sweep;
+mod table;
 mod target;
 mod text;
 mod unused;
@@ -110,6 +113,10 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Network(command) => Box::pin(network::show::network(command, global.json)).await,
             Request::Status(args) => status::status(global, args).await,
             Request::Drain(args) => drain::drain(global, args).await,
+            Request::Workers { command } => api::workers(global, command.as_ref()).await,
+            Request::Requests { command } => api::requests(global, command.as_ref()).await,
+            Request::Artifacts { command } => api::artifacts(global, command.as_ref()).await,
+            Request::Why(args) => api::why(global, args).await,
             Request::Events => events::events(global).await,
             Request::Nats(command) => nats::nats(global, command),
             Request::Node(command) => node::run(command, global).await,

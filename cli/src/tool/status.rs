@@ -3,6 +3,7 @@
 use super::{
     args::{Global, Role, Status},
     failure::{Exit, Failure},
+    target::fleet_of,
 };
 use pvf_shared::{
     bus::nats::NatsBus,
@@ -27,8 +28,7 @@ fn is_present(status: &FleetStatus, role: Role, host: &str) -> bool {
 
 /// Exit code 3 if the fleet has no workers, or the role of `--health` is not present.
 pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failure> {
-    let why = "status: --nats is required: the embedded host exists only while its command runs";
-    let nats = global.bus.as_ref().ok_or_else(|| Failure::Input(why.into()))?;
+    let nats = fleet_of(global, "status")?;
     let bus = Arc::new(NatsBus::connect(nats, "pvf status", Duration::from_secs(5)).await?);
     let config = ClientConfig { fleet: global.fleet.clone(), ..ClientConfig::default() };
     let is_well = match args.health {

@@ -56,6 +56,12 @@ fn embedded_keys(global: &Global, store: &str) -> Result<Option<ArtifactKeys>, F
     }
 }
 
+/// The connection to a fleet's bus, for a command that only makes sense with a fleet.
+pub(crate) fn fleet_of<'a>(global: &'a Global, command: &str) -> Result<&'a NatsConnection, Failure> {
+    let why = "--nats is required: the embedded host exists only while its command runs";
+    global.bus.as_ref().ok_or_else(|| Failure::Input(format!("{command}: {why}")))
+}
+
 /// A host, and the task that drives it if it is embedded.
 pub(crate) struct Target {
     pub(crate) host: ValidationHost,

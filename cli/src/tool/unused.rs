@@ -29,6 +29,10 @@ pub(crate) fn warning(request: &Request, global: &Global, matches: &ArgMatches) 
         | Request::Follow(_)
         | Request::Demo(_)
         | Request::Replay(_)
+        | Request::Workers { .. }
+        | Request::Requests { .. }
+        | Request::Artifacts { .. }
+        | Request::Why(_)
         | Request::Status(_)
         | Request::Drain(_)
         | Request::Events => global.bus.is_some(),
@@ -76,6 +80,8 @@ mod tests {
             "pvf --store=/s demo --nats h:1",
             "pvf --nats h:1 status --store /s",
             "pvf --nats h:1 drain a --store /s",
+            "pvf --nats h:1 workers ls --store /s",
+            "pvf --nats h:1 --store /s why a",
             "pvf --nats h:1 bench --code a --params b --store /s",
         ] {
             assert!(warning_of(line).is_some_and(|text| text.starts_with("--store is not used: ")), "{line}");

@@ -5,6 +5,7 @@ mod names;
 use super::{
     args::{Drain, Global},
     failure::{Exit, Failure},
+    target::fleet_of,
 };
 use names::Target;
 use pvf_shared::{
@@ -25,8 +26,7 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// Exit code 2 if a worker is not there or not named clearly, 3 if one was lost or does not leave in time.
 pub(crate) async fn drain(global: &Global, args: &Drain) -> Result<Exit, Failure> {
-    let why = "drain: --nats is required: the embedded host exists only while its command runs";
-    let nats = global.bus.as_ref().ok_or_else(|| Failure::Input(why.into()))?;
+    let nats = fleet_of(global, "drain")?;
     let bus = Arc::new(NatsBus::connect(nats, "pvf drain", Duration::from_secs(5)).await?);
     let user = bus.user();
     let config = ClientConfig { fleet: global.fleet.clone(), ..ClientConfig::default() };
