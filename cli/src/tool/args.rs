@@ -1,5 +1,7 @@
 //! The commands and options of `pvf`.
 
+#[cfg(feature = "top")]
+use super::top::args::Top;
 use super::{
     api::args::{ArtifactsCommand, RequestsCommand, Why, WorkersCommand},
     bench::args::Bench,
@@ -161,6 +163,12 @@ pub(crate) enum Request {
     },
     /// Say what a request of a fleet waits for, or why it ended as it did
     Why(Why),
+    /// Show the state of a fleet live: slots, queues, workers, requests
+    ///
+    /// Keys: q quits, tab turns pages, arrows select, enter says why a request waits, ? shows all. The user of the NATS
+    /// connection needs the role observer or operator.
+    #[cfg(feature = "top")]
+    Top(Top),
     /// Print the events of a fleet: verdicts, workers that come and go, retries, refusals
     Events,
     /// Make and change the users of a fleet's NATS server

@@ -35,6 +35,8 @@ mod sweep;
 mod table;
 mod target;
 mod text;
+#[cfg(feature = "top")]
+mod top;
 mod unused;
 mod up;
 mod usage;
@@ -117,6 +119,8 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Requests { command } => api::requests(global, command.as_ref()).await,
             Request::Artifacts { command } => api::artifacts(global, command.as_ref()).await,
             Request::Why(args) => api::why(global, args).await,
+            #[cfg(feature = "top")]
+            Request::Top(args) => Box::pin(top::top(global, args)).await,
             Request::Events => events::events(global).await,
             Request::Nats(command) => nats::nats(global, command),
             Request::Node(command) => node::run(command, global).await,

@@ -36,6 +36,8 @@ pub(crate) fn warning(request: &Request, global: &Global, matches: &ArgMatches) 
         | Request::Status(_)
         | Request::Drain(_)
         | Request::Events => global.bus.is_some(),
+        #[cfg(feature = "top")]
+        Request::Top(_) => global.bus.is_some(),
         Request::Doctor(_)
         | Request::Nats(_)
         | Request::Network(_)
