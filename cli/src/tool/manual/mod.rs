@@ -1,6 +1,7 @@
 //! What is made of the command line's own description: completions of shells, and pages of the manual.
 
 pub(crate) mod args;
+mod examples;
 mod pages;
 
 use super::{
@@ -15,7 +16,7 @@ use std::path::Path;
 
 /// The command line of `pvf` as users see it.
 pub(crate) fn command() -> clap::Command {
-    Args::command()
+    examples::with_examples(Args::command())
 }
 
 /// Needs neither a fleet nor settings, so none of them is read.
@@ -25,7 +26,13 @@ pub(crate) fn run(manual: &ManualCommand, global: &Global) -> Result<Exit, Failu
             not_json(global, "completions", "its result is a script")?;
             out!("{}", completions(*shell)?);
         }
-        ManualCommand::Man { dir: Some(dir) } => write(dir, global.json)?,
+        ManualCommand::Man { dir: Some(dir) } => {
+            let files = write(dir)?;
+            match global.json {
+                true => outln!("{}", json!({ "files": files })),
+                false => files.iter().for_each(|file| outln!("{file}")),
+            }
+        }
         ManualCommand::Man { dir: None } => {
             not_json(global, "man", "its result is a page, unless --dir names a folder")?;
             out!("{}", text(pages::page(&whole()))?);
@@ -64,8 +71,8 @@ fn text(bytes: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| Failure::no_result("text", error))
 }
 
-/// Writes a page for each command.
-fn write(dir: &Path, as_json: bool) -> Result<(), Failure> {
+/// Writes a page for each command, and gives the files.
+fn write(dir: &Path) -> Result<Vec<String>, Failure> {
     let failed = |path: &Path, error: std::io::Error| Failure::Input(format!("--dir {}: {error}", path.display()));
     std::fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
     let mut files = Vec::new();
@@ -74,11 +81,7 @@ fn write(dir: &Path, as_json: bool) -> Result<(), Failure> {
         std::fs::write(&file, page).map_err(|error| failed(&file, error))?;
         files.push(file.display().to_string());
     }
-    match as_json {
-        true => outln!("{}", json!({ "files": files })),
-        false => files.iter().for_each(|file| outln!("{file}")),
-    }
-    Ok(())
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -87,7 +90,7 @@ mod tests {
     use clap::ValueEnum as _;
 
     /// The names of all commands, as a user types them without `pvf`.
-    fn names(command: &clap::Command, before: &str) -> Vec<String> {
+    pub(super) fn names(command: &clap::Command, before: &str) -> Vec<String> {
         let each = |sub: &clap::Command| {
             let name = format!("{before}{}", sub.get_name());
             let below = names(sub, &format!("{name} "));
@@ -118,12 +121,13 @@ mod tests {
     fn every_command_has_a_page_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("made");
-        write(&dir, false).unwrap();
+        assert_eq!(write(&dir).unwrap().len(), names(&command(), "").len() + 1);
         for name in names(&command(), "").into_iter().chain([String::new()]) {
             let whole = format!("pvf {name}").trim_end().replace(' ', "-");
             let page =
                 std::fs::read_to_string(dir.join(format!("{whole}.1"))).unwrap_or_else(|e| panic!("{whole}: {e}"));
             assert!(page.contains(&format!(".TH {whole} 1")), "{whole}: {page}");
+            assert!(page.contains(".SH EXAMPLES\n.nf\n"), "{whole}: {page}");
             assert!(page.contains(".SH SYNOPSIS") && page.contains(".SH DESCRIPTION"), "{whole}: {page}");
         }
     }
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = write(file.path(), false).unwrap_err();
+        let error = write(file.path()).unwrap_err();
         assert!(error.to_string().starts_with(&format!("--dir {}: ", file.path().display())), "{error}");
     }
 }
