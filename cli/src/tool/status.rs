@@ -37,7 +37,10 @@ pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failu
             let host = std::env::var("PVF_HOST").unwrap_or_else(|_| WorkerConfig::new(WorkerKind::Execute, 1).host);
             let is_present = is_present(&fleet_status(bus, &config, Some(&host)).await?, role, &host);
             let unhealthy = "unhealthy: no such worker on this machine is registered with the coordinator";
-            outln!("{}", if is_present { "healthy" } else { unhealthy });
+            match global.json {
+                true => outln!("{}", json!({"healthy": is_present, "host": host})),
+                false => outln!("{}", if is_present { "healthy" } else { unhealthy }),
+            }
             is_present
         }
         None => {

@@ -63,12 +63,15 @@ fn new_password() -> Result<(String, String), Failure> {
     Ok((password, hash.format_for_version(bcrypt::Version::TwoA)))
 }
 
+/// The files with the password of one user: for an option, and for an environment.
+pub(super) fn files_of(dir: &Path, name: &UserName) -> [PathBuf; 2] {
+    [dir.join(format!("{name}.password")), dir.join(format!("{name}.env"))]
+}
+
 /// The files for one user: their paths and what belongs into them.
 fn files(dir: &Path, name: &UserName, password: &str) -> [(PathBuf, String); 2] {
-    [
-        (dir.join(format!("{name}.password")), format!("{password}\n")),
-        (dir.join(format!("{name}.env")), format!("NATS_USER={name}\nNATS_PASSWORD={password}\n")),
-    ]
+    let [file, environment] = files_of(dir, name);
+    [(file, format!("{password}\n")), (environment, format!("NATS_USER={name}\nNATS_PASSWORD={password}\n"))]
 }
 
 /// Reads the users of a folder, with whatever permissions.

@@ -11,11 +11,12 @@ use super::{
     args::{Global, NatsCommand},
     failure::{Exit, Failure},
 };
-use folder::{Folder, make_folder, users_file};
+use folder::{Folder, files_of, make_folder, users_file};
 use pvf_shared::{
     identity::UserName,
     permissions::{Role, permissions, template},
 };
+use serde_json::json;
 use std::path::Path;
 
 pub(crate) fn nats(global: &Global, command: &NatsCommand) -> Result<Exit, Failure> {
@@ -25,12 +26,28 @@ pub(crate) fn nats(global: &Global, command: &NatsCommand) -> Result<Exit, Failu
             let mut folder = Folder::open(global, dir)?;
             folder.add(*role, *name)?;
             folder.save()?;
+            tell(global, dir, name);
         }
-        NatsCommand::Rotate { name, dir } => Folder::open(global, dir)?.rotate(name)?,
+        NatsCommand::Rotate { name, dir } => {
+            Folder::open(global, dir)?.rotate(name)?;
+            tell(global, dir, name);
+        }
         NatsCommand::Render { dir, check } => return render::render(global, dir, *check),
         NatsCommand::Permissions { role, name, nsc } => show(global, *role, name.as_ref(), *nsc),
     }
     Ok(Exit::Success)
+}
+
+/// Which files have a user's new password. As text that is known: the folder was named.
+fn tell(global: &Global, dir: &Path, name: &UserName) {
+    if global.json {
+        let [password, environment] = files_of(dir, name).map(|file| file.display().to_string());
+        let users = users_file(dir).display().to_string();
+        outln!(
+            "{}",
+            json!({"user": name.as_str(), "password_file": password, "env_file": environment, "users": users})
+        );
+    }
 }
 
 /// Makes one user of each role, unless there is one of that name.
@@ -46,12 +63,16 @@ fn init(global: &Global, dir: &Path) -> Result<(), Failure> {
             added.push(role.name());
         }
     }
-    if added.is_empty() {
-        outln!("{}: complete, nothing was changed", dir.display());
-        return Ok(());
+    if !added.is_empty() {
+        folder.save()?;
     }
-    folder.save()?;
-    outln!("{}: added the users {}", dir.display(), added.join(", "));
+    if global.json {
+        outln!("{}", json!({"dir": dir.display().to_string(), "added": added}));
+    } else if added.is_empty() {
+        outln!("{}: complete, nothing was changed", dir.display());
+    } else {
+        outln!("{}: added the users {}", dir.display(), added.join(", "));
+    }
     Ok(())
 }
 
@@ -64,7 +85,7 @@ fn show(global: &Global, role: Role, name: Option<&UserName>, nsc: bool) {
         // Single quotes: a shell would read `$JS` as a variable.
         outln!("--allow-pub '{}' --allow-sub '{}'", allowed.publish.join(","), allowed.subscribe.join(","));
     } else if global.json {
-        outln!("{}", serde_json::json!({ "publish": allowed.publish, "subscribe": allowed.subscribe }));
+        outln!("{}", json!({ "publish": allowed.publish, "subscribe": allowed.subscribe }));
     } else {
         outln!("{allowed}");
     }
