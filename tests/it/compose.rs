@@ -23,6 +23,7 @@ fn read(name: &str) -> String {
 #[derive(Debug, Deserialize)]
 struct Service {
     image: String,
+    #[serde(default)]
     command: Vec<String>,
     #[serde(default)]
     environment: BTreeMap<String, String>,
@@ -79,7 +80,7 @@ fn accepted(command: &[String]) -> Result<String, String> {
 #[test]
 fn commands_and_environment_of_the_roles_are_accepted() {
     let compose = compose();
-    let roles: Vec<_> = compose.services.iter().filter(|(name, _)| *name != "nats").collect();
+    let roles: Vec<_> = compose.services.iter().filter(|(_, service)| service.image.starts_with("pvf-fleet")).collect();
     let names: Vec<_> = roles.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["coordinator", "execute-worker", "prepare-worker"]);
     for (name, service) in roles {
@@ -95,8 +96,11 @@ fn commands_and_environment_of_the_roles_are_accepted() {
         assert_eq!(service.env_file, [format!("./secrets/{name}.env")]);
         let secrets = service.volumes.iter().filter_map(|volume| volume.strip_prefix("./secrets/"));
         let secrets: Vec<_> = secrets.filter_map(|volume| volume.split(':').next()).collect();
-        let keys: &[&str] = if name == "prepare-worker" { &["signing.pub", "signing.key"] } else { &["signing.pub"] };
-        assert_eq!(secrets, keys, "{name}");
+        let expected: &[&str] = match name.as_str() {
+            "prepare-worker" => &["signing.pub", "signing.key", "tls/ca.pem"],
+            _ => &["signing.pub", "tls/ca.pem"],
+        };
+        assert_eq!(secrets, expected, "{name}");
         let (kind, health) = service.healthcheck.test.split_first().unwrap();
         assert_eq!(kind, "CMD");
         let mut health = health.to_vec();
@@ -122,7 +126,7 @@ fn with_secrets() -> tempfile::TempDir {
 
 #[test]
 fn files_dependencies_and_ports_of_the_services_are_right() {
-    let (compose, folder) = (compose(), with_secrets());
+    let (compose, made) = (compose(), with_secrets());
     let ignored = |file: &str| std::fs::read_to_string(crate::repository::root().join(file)).unwrap();
     assert!(ignored(".gitignore").contains("\n/compose/secrets\n"), "secrets are not committed");
     assert!(ignored(".dockerignore").contains("\ncompose/secrets\n"), "secrets are in no image");
@@ -130,10 +134,13 @@ fn files_dependencies_and_ports_of_the_services_are_right() {
         let mounted = service.volumes.iter().filter_map(|volume| volume.strip_prefix("./")?.split(':').next());
         let profiles = service.security_opt.iter().filter_map(|option| option.strip_prefix("seccomp=./"));
         let environment = service.env_file.iter().filter_map(|file| file.strip_prefix("./"));
-        // The operator makes the keys.
-        let made_here = |file: &&str| !file.starts_with("secrets/signing");
+        // The operator makes the keys, certificates and passwords; tests/deploy/check tries the scripts for these.
+        let made_here = |file: &&str| {
+            !["secrets/signing", "secrets/tls/", "secrets/grafana.env"].iter().any(|start| file.starts_with(start))
+        };
         for file in mounted.chain(profiles).chain(environment).filter(made_here) {
-            assert!(folder.path().join(file).exists(), "{name}: no compose/{file}");
+            let place = if file.starts_with("secrets/") { made.path().to_owned() } else { folder() };
+            assert!(place.join(file).exists(), "{name}: no compose/{file}");
         }
         let has_private_key = service.environment.contains_key("PVF_SIGNING_KEY")
             || service.volumes.iter().any(|volume| volume.starts_with("./secrets:"));
@@ -197,7 +204,9 @@ async fn nats_listens_on_this_machine_only_unless_told_otherwise() {
         assert!(address.contains("://127.0.0.1:"), "{by_hand:?}");
     }
     let command = &compose().services["nats"].command;
-    assert_eq!(command[..2], ["-c", "/etc/nats/nats.conf"]);
+    // It includes nats.conf, and adds TLS.
+    assert_eq!(command[..2], ["-c", "/etc/nats/nats-tls.conf"]);
+    assert!(read("nats-tls.conf").contains("\ninclude \"nats.conf\"\n"));
     let more: Vec<_> = command[2..].iter().map(String::as_str).collect();
     assert_eq!(more, ["--addr", "0.0.0.0", "--store_dir", "/data"]);
     let more = &more[..2];
