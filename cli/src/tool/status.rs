@@ -14,6 +14,7 @@ use pvf_shared::{
     wire::{FleetStatus, WorkerKind},
 };
 use pvf_worker::agent::WorkerConfig;
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// Whether this role is present; a worker on this machine. The coordinator is: its status was just received.
