@@ -100,9 +100,9 @@ async fn a_request_that_waits_says_why() {
     let why = one["why"].to_string();
     assert!(why.contains("The request arrived") && why.contains("expires in"), "{why}");
     let (_, metrics) = get(address, "/metrics").unwrap();
-    let labelled = r#"pvf_verdicts_total{blame="none",chain="polkadot",kind="",verdict="ok",work="precheck"} 1"#;
+    let labelled = r#"pvf_verdicts_total{blame="none",kind="",verdict="ok",work="precheck",chain="polkadot"} 1"#;
     assert!(metrics.contains(labelled), "{metrics}");
-    assert!(metrics.contains("pvf_store_seconds_count{chain=\"polkadot\",op=\"write\",result=\"ok\"}"), "{metrics}");
+    assert!(metrics.contains("pvf_store_seconds_count{op=\"write\",result=\"ok\",chain=\"polkadot\"}"), "{metrics}");
     for worker in &fleet.execute {
         pvf_tests::processes::signal(worker.pid(), libc::SIGCONT);
     }

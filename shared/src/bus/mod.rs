@@ -155,19 +155,21 @@ pub struct ServiceAnswer {
 }
 
 /// A service that is offered. Dropping it ends that.
-pub struct Offered(tokio::task::JoinHandle<()>);
+pub struct Offered(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Offered {
-    /// Ends with this task.
+    /// Ends by this call.
     #[cfg(feature = "nats")]
-    pub(crate) fn by(task: tokio::task::JoinHandle<()>) -> Self {
-        Self(task)
+    pub(crate) fn until(end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(end)))
     }
 }
 
 impl Drop for Offered {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(end) = self.0.take() {
+            end();
+        }
     }
 }
 

@@ -75,7 +75,7 @@ export function plot({ title, series, format, axisFormat = format, log = false, 
       }
     }
     if (log) {
-      low = 10 ** Math.floor(Math.log10(Number.isFinite(low) ? low : 1));
+      low = 10 ** Math.floor(Math.log10(Number.isFinite(low) ? Math.max(low, least / 1000) : 1));
       // An even number of decades, so that the value in the middle is a power of ten as well.
       const decades = Math.max(2, Math.ceil(Math.log10(high / low) - 1e-9));
       scale = { from, to, low, high: low * 10 ** (decades + (decades % 2)) };
@@ -93,8 +93,8 @@ export function plot({ title, series, format, axisFormat = format, log = false, 
       const flush = () => {
         if (run.length) {
           const points = run.map(([px, py]) => `${px.toFixed(1)} ${py.toFixed(1)}`).join('L');
-          // A single sample is a point, which a path without length does not show.
-          path += run.length === 1 ? `M${points}h0.1` : `M${points}`;
+          // A single sample is a short line: a path without length is not to be seen.
+          path += run.length === 1 ? `M${points}m-3 0h6` : `M${points}`;
           fill += `M${run[0][0].toFixed(1)} ${HEIGHT}L${points}L${run.at(-1)[0].toFixed(1)} ${HEIGHT}Z`;
         }
         run = [];

@@ -60,9 +60,13 @@ export function artifactTone(artifact) {
   return { prepared: 'good', failed: 'bad', abandoned: 'bad', preparing: 'info', 'looking-up': 'info', dropping: 'warn' }[artifact.state] ?? 'plain';
 }
 
-/** What a job has used of its CPU limit, over all jobs of a request: the one that was nearest to its limit. */
+/**
+ * What the job of a request has used of its CPU limit: of its executions the one that was nearest to it. The preparation
+ * counts where there is no execution, because otherwise it may have been made long before the request.
+ */
 export function nearest(usage) {
-  const jobs = [usage?.preparation, ...(Array.isArray(usage?.executions) ? usage.executions : [])];
+  const executions = Array.isArray(usage?.executions) ? usage.executions : [];
+  const jobs = executions.length ? executions : [usage?.preparation];
   let most = null;
   for (const job of jobs) {
     if (!job || !Number.isFinite(job.cpu_ms)) continue;
@@ -121,7 +125,7 @@ export function describe({ kind, data }) {
 
 /** The code of an artifact's id, shortened. */
 export function shortArtifact(id) {
-  const [code] = String(id ?? '').split('/');
+  const [code] = /[0-9a-f]{64}/.exec(String(id ?? '')) ?? [id];
   return `artifact of ${shortId(code)}`;
 }
 

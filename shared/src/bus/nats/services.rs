@@ -20,12 +20,12 @@ pub(super) async fn offer(client: &Client, service: Service) -> Result<Offered, 
         let questions = questions.map_err(|error| error.to_string())?;
         answering.push(answer(questions, endpoint).boxed());
     }
-    Ok(Offered::by(tokio::spawn(async move {
-        // The library stops to answer when this is dropped.
-        let _service = service;
-        join_all(answering).await;
-        futures::future::pending::<()>().await;
-    })))
+    let answering = tokio::spawn(async move { drop(join_all(answering).await) }).abort_handle();
+    Ok(Offered::until(move || {
+        answering.abort();
+        // Dropping a service does not end it; this does, without waiting for anything.
+        let _ = service.stop().now_or_never();
+    }))
 }
 
 /// Answers questions, one after the other.

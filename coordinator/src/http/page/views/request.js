@@ -33,11 +33,12 @@ export function mount(root, parameters, id) {
     data(answer) {
       request = answer.request && typeof answer.request === 'object' ? { ...answer.request, ...answer } : answer;
       // An ended request does not change any more.
-      if (request.state === 'ended') poller.every(Infinity);
+      poller.every(request.state === 'ended' ? Infinity : 2000);
       message.update('');
       changed();
     },
     failed(error) {
+      poller.every(10_000);
       message.update(error.status === 404
         ? `The coordinator does not know request ${id}: it is not open, and not among the last 1,000 that have ended. Its client has the verdict, and logs of the workers have its id.`
         : `The request could not be read: ${error.message}`);
