@@ -50,8 +50,8 @@ impl ApiError {
     /// As JSON.
     pub(crate) fn json(&self) -> Value {
         match self.is_standby {
-            true => json!({ "error": self.message, "standby": true }),
-            false => json!({ "error": self.message }),
+            true => json!({ "error": self.message, "code": self.code, "standby": true }),
+            false => json!({ "error": self.message, "code": self.code }),
         }
     }
 }

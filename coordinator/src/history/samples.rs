@@ -84,8 +84,10 @@ impl Samples {
             "invalid" => verdicts.invalid += 1,
             _ => verdicts.failed += 1,
         }
-        total.saturating_record(micros(ended.timings.total));
-        queued.saturating_record(micros(ended.timings.queued));
+        // Histograms grow to what is recorded; only a time that 64 bits cannot hold would be an error.
+        for (histogram, time) in [(total, ended.timings.total), (queued, ended.timings.queued)] {
+            let _ = histogram.record(micros(time));
+        }
     }
 
     pub(super) fn used(&mut self, usage: &JobUsage) {
@@ -138,6 +140,18 @@ fn micros(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentiles_are_of_what_was_recorded() {
+        let mut histogram = Interval::default().total;
+        for ms in 1..=1000 {
+            histogram.record(micros(Duration::from_millis(ms))).unwrap();
+        }
+        histogram.record(micros(Duration::from_secs(24 * 3600))).unwrap();
+        let Percentiles { p50, p99, max } = percentiles(&histogram);
+        assert!((490.0..=510.0).contains(&p50) && (980.0..=1010.0).contains(&p99), "{p50} {p99}");
+        assert!((86_000_000.0..=87_500_000.0).contains(&max), "{max}");
+    }
 
     #[test]
     fn an_interval_becomes_a_sample_when_it_is_over() {
