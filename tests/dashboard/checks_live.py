@@ -196,6 +196,8 @@ def a_hidden_page_does_not_poll(c):
     c.page.until("the stream of a hidden page", lambda: heard() > first + 6500)
     require(polls() <= before + 1, f"a hidden page has polled {polls() - before} times")
     require(shown(), "a hidden page is drawn")
+    c.site.fleet.inconsistencies = 2
+    c.page.until("the number of problems in the title", lambda: c.page.run("return document.title").startswith("(1) "))
     hide(False)
     c.page.until_text("No request is open", "main")
     require(polls() > before, "the page does not poll when it is seen again")

@@ -4,7 +4,7 @@ import { attention } from './attention.js';
 import { el, setAttr, setHidden, setText } from './dom.js';
 import { start } from './fleet.js';
 import { clock, plural } from './format.js';
-import { now, run, state, subscribe, tryNow } from './live.js';
+import { now, run, state, subscribe, tryNow, whileHidden } from './live.js';
 import * as artifacts from './views/artifacts.js';
 import * as events from './views/events.js';
 import * as overview from './views/overview.js';
@@ -91,6 +91,16 @@ const standbyCard = el('section', { class: 'card empty', id: 'standby' },
     el('li', {}, 'What it sees, from anywhere on the bus: ', el('code', {}, 'pvf status'), '.'),
     el('li', {}, 'How a takeover works: ', el('code', {}, 'docs/operate/failover.md'), '.')));
 
+/** The title says how many problems there are, also while the page is hidden. Returns them. */
+function retitle() {
+  const { status, link } = state;
+  const problems = status && link !== 'standby' ? attention(now()).filter((item) => item.tone !== 'info') : [];
+  const mark = link === 'down' ? '(disconnected) ' : problems.length ? `(${problems.length}) ` : '';
+  const title = `${mark}${shownTitle} – ${status?.fleet ?? 'pvf-fleet'}`;
+  if (document.title !== title) document.title = title;
+  return problems;
+}
+
 function update() {
   const { status, link } = state;
   setAttr(byId('link'), 'data-link', link);
@@ -104,14 +114,11 @@ function update() {
     if (!standbyCard.isConnected) main.append(standbyCard);
   } else standbyCard.remove();
 
-  const problems = status && !standby ? attention(now()).filter((item) => item.tone !== 'info') : [];
+  const problems = retitle();
   const pill = byId('problems');
   setText(pill, plural(problems.length, 'problem'));
   setAttr(pill, 'data-tone', problems.some((item) => item.tone === 'bad') ? 'bad' : 'warn');
   setHidden(pill, problems.length === 0);
-  const name = `${shownTitle} – ${status?.fleet ?? 'pvf-fleet'}`;
-  const mark = link === 'down' ? '(disconnected) ' : problems.length ? `(${problems.length}) ` : '';
-  if (document.title !== mark + name) document.title = mark + name;
   if (!standby) view?.update();
 }
 
@@ -138,5 +145,6 @@ document.querySelector('.skip').addEventListener('click', (event) => {
 });
 show(false);
 subscribe(update);
+whileHidden(retitle);
 start();
 run();

@@ -1,6 +1,6 @@
 // What needs attention, the worst first. Everything is computed from what the API says; nothing here draws.
 
-import { age, ago, clip, clock, count, decimal, duration, percent, plural, shortWorker, word } from './format.js';
+import { age, clip, clock, count, decimal, duration, percent, plural, shortWorker, word } from './format.js';
 import { growth, state, total } from './live.js';
 
 /** How long a dispute may wait: one that waits longer endangers the finality of the relay chain. */
@@ -94,8 +94,7 @@ function capacity(status) {
   if (status.execute_slots > 0 && waiting > 0 && status.execute_busy >= status.execute_slots) {
     items.push({
       key: 'no-slot', tone: 'warn', title: 'No execute slot is free',
-      detail: `${count(status.execute_slots)} of ${count(status.execute_slots)} slots are busy, and ${plural(waiting, 'execution')} wait${drained(waiting)}.`,
-      hint: 'more execute workers, or more slots where cores are idle',
+      detail: `${count(status.execute_slots)} of ${count(status.execute_slots)} slots are busy, and ${plural(waiting, 'execution')} wait${drained(waiting)}. More execute workers help, or more slots where cores are idle.`,
     });
   }
   if (status.prepare_slots > 0 && preparing > 0 && status.prepare_busy >= status.prepare_slots) {
@@ -165,7 +164,7 @@ function workers(status, now) {
     const newest = Math.max(...lost.map((event) => event.at_ms));
     items.push({
       key: 'lost', tone: 'bad', title: `${plural(lost.length, 'worker')} lost and not back`,
-      detail: `${named(lost)}. The last one: ${ago(now - newest)}; ${plural(jobs, 'job')} ${jobs === 1 ? 'was' : 'were'} there and ${jobs === 1 ? 'is' : 'are'} tried elsewhere.`,
+      detail: `${named(lost)}. ${lost.length > 1 ? 'The last one was lost' : 'Lost'} at ${clock(newest)}, ${jobs === 0 ? 'without jobs.' : `with ${plural(jobs, 'job')}, which ${jobs === 1 ? 'is' : 'are'} tried elsewhere.`}`,
       hint: 'docs/operate/troubleshooting.md', href: '#/events?show=workers', link: 'Events',
     });
   }

@@ -36,6 +36,7 @@ const LAST_RETRY_MS = 8_000;
 
 const listeners = new Set();
 const connected = new Set();
+const hidden = new Set();
 let due = false;
 let heardAt = 0;
 let skew = 0;
@@ -53,6 +54,11 @@ export function subscribe(listener) {
 /** Calls the function each time the page is connected (again). */
 export function onConnected(listener) {
   connected.add(listener);
+}
+
+/** Calls the function once a second while the page is hidden: the title of its tab is seen then. */
+export function whileHidden(listener) {
+  hidden.add(listener);
 }
 
 /** The time by the coordinator's clock, which all its times are by. */
@@ -235,6 +241,7 @@ function standby(why) {
 
 /** A connection can be dead without an end: the coordinator sends something every second. */
 function watch() {
+  if (document.hidden) for (const listener of hidden) listener();
   const silent = Date.now() - heardAt;
   if (stop && silent > GIVEN_UP_MS) stop(null);
   else if (state.link === 'live' && silent > SILENT_MS) down('nothing is heard of the coordinator');
