@@ -83,12 +83,12 @@ def run(given, chromium, driver, cannot_run):
     import checks_access, checks_live, checks_size, checks_views  # noqa: F401, E401 (they register their checks)
     import shots
 
-    if given.url:
+    for option, url in [("--url", given.url), ("--standby", given.standby)]:
         try:
-            with urllib.request.urlopen(given.url, timeout=30) as answer:
-                answer.read()
-        except OSError as error:
-            print(f"--url {given.url}: {error}", file=sys.stderr)
+            if url:
+                urllib.request.urlopen(url, timeout=30).close()
+        except (OSError, ValueError) as error:
+            print(f"{option} {url}: {error}", file=sys.stderr)
             return cannot_run
     chosen = [one for one in CHECKS if given.filter in one[0] and (one[2] if given.url else one[2] != "only")]
     if not chosen:
