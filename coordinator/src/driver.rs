@@ -1,7 +1,7 @@
 //! The coordinator's only loop: one event, then all effects of it, then the next event.
 
 use crate::{
-    api::{self, Api, Asked},
+    api::{self, Api, Asked, Moment},
     config::CoordinatorConfig,
     effects::Effects,
     guard::GuardedBus,
@@ -10,6 +10,7 @@ use crate::{
     inbound::{Inbound, Older},
     lease::Tenure,
     metrics::{Counters, Sizes},
+    millis::millis,
     observers::{self, Observers},
     outbound::{Commands, Outbound},
     outbox::Outbox,
@@ -99,7 +100,8 @@ pub struct Listening {
     /// Questions about the state. There are few, and none takes long.
     asked: mpsc::Receiver<Asked>,
     history: History,
-    active_since: Timestamp,
+    /// What a question is told of this coordinator, but for the time.
+    moment: Moment,
     /// Others find this coordinator on the bus while it is here.
     _offered: Option<Offered>,
     effects: Effects,
@@ -149,6 +151,7 @@ impl Coordinator {
         let (hearing, echo) = Hearing::start((bus.clone(), heard), &fleet, timing.worker_silence).await?;
         tasks.spawn(echo);
         let offered = bus.offer(api::active(&api, &fleet, bus.max_payload())).await?;
+        let served = fleet.clone();
         let clock = Clock::start();
         let version = env!("CARGO_PKG_VERSION").into();
         let trusted_keys = store.artifact_keys().trusts();
@@ -169,7 +172,7 @@ impl Coordinator {
             asked: api.open(),
             history: api.history,
             _offered: offered,
-            active_since: clock.now(),
+            moment: Moment { now: clock.now(), active_since: clock.now(), fleet: served },
             turned: clock.now(),
             clock,
             bus,
@@ -220,7 +223,7 @@ impl Listening {
                     None
                 }
                 Some(asked) = self.asked.recv() => {
-                    asked.answer(&self.scheduler, self.active_since, self.clock.now());
+                    asked.answer(&self.scheduler, &Moment { now: self.clock.now(), ..self.moment.clone() });
                     continue;
                 }
                 Some(event) = self.events.recv() => Some(event),
@@ -325,7 +328,7 @@ impl Clock {
 
     /// When the clock started, milliseconds since the Unix epoch.
     fn millis(&self) -> u64 {
-        u64::try_from(self.started.as_millis()).unwrap_or(u64::MAX)
+        millis(self.started)
     }
 }
 

@@ -8,10 +8,13 @@ use std::{
 };
 use tokio::sync::broadcast;
 
-/// Events that are kept.
+/// Verdicts that are kept, and as many events of other kinds: in a busy fleet verdicts would push those out at once.
 const KEPT: usize = 1000;
 /// Events that a slow listener may be behind.
 const BEHIND: usize = 1024;
+
+/// The kind of the events of verdicts.
+pub(crate) const VERDICT: &str = "verdict";
 
 /// An event.
 #[derive(Debug, Clone)]
@@ -30,14 +33,25 @@ pub(crate) struct EventLog(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     last: u64,
-    kept: VecDeque<LoggedEvent>,
+    verdicts: VecDeque<LoggedEvent>,
+    others: VecDeque<LoggedEvent>,
     listeners: broadcast::Sender<LoggedEvent>,
+}
+
+impl State {
+    /// The kept events after this number, by number.
+    fn after(&self, number: u64) -> Vec<LoggedEvent> {
+        let kept = self.verdicts.iter().chain(&self.others);
+        let mut events: Vec<_> = kept.filter(|event| event.number > number).cloned().collect();
+        events.sort_unstable_by_key(|event| event.number);
+        events
+    }
 }
 
 impl Default for EventLog {
     fn default() -> Self {
         let (listeners, _) = broadcast::channel(BEHIND);
-        Self(Arc::new(Mutex::new(State { last: 0, kept: VecDeque::new(), listeners })))
+        Self(Arc::new(Mutex::new(State { last: 0, verdicts: VecDeque::new(), others: VecDeque::new(), listeners })))
     }
 }
 
@@ -47,9 +61,10 @@ impl EventLog {
         let mut state = self.state();
         state.last += 1;
         let event = LoggedEvent { number: state.last, kind, body };
-        state.kept.push_back(event.clone());
-        if state.kept.len() > KEPT {
-            state.kept.pop_front();
+        let kept = if kind == VERDICT { &mut state.verdicts } else { &mut state.others };
+        kept.push_back(event.clone());
+        if kept.len() > KEPT {
+            kept.pop_front();
         }
         // There may be no listener.
         let _ = state.listeners.send(event);
@@ -59,13 +74,16 @@ impl EventLog {
     pub(crate) fn listen(&self, after: Option<u64>) -> (Vec<LoggedEvent>, broadcast::Receiver<LoggedEvent>) {
         let state = self.state();
         let after = after.unwrap_or(state.last);
-        let missed = state.kept.iter().filter(|event| event.number > after).cloned().collect();
+        let missed = state.after(after);
         (missed, state.listeners.subscribe())
     }
 
     /// The last events, the last one first.
     pub(crate) fn last(&self, most: usize) -> Vec<LoggedEvent> {
-        self.state().kept.iter().rev().take(most).cloned().collect()
+        let mut events = self.state().after(0);
+        events.reverse();
+        events.truncate(most);
+        events
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,5 +108,8 @@ mod tests {
         log.push("worker-lost", body(7));
         let next = listener.recv().await.unwrap();
         assert_eq!((next.number, next.kind, next.body), (KEPT as u64 + 6, "worker-lost", body(7)));
+        (1..=KEPT as u64).for_each(|n| log.push(VERDICT, body(n)));
+        let numbers: Vec<u64> = log.last(KEPT + 1).iter().map(|event| event.number).collect();
+        assert_eq!((numbers[0], numbers[KEPT]), (2 * KEPT as u64 + 6, KEPT as u64 + 6), "the loss is still there");
     }
 }

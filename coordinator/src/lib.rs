@@ -22,6 +22,7 @@ mod http;
 mod inbound;
 mod lease;
 mod metrics;
+mod millis;
 mod notices;
 mod observers;
 mod outbound;

@@ -1,6 +1,6 @@
 //! One log line for each notice of the scheduler, with the ids that it is about.
 
-use pvf_scheduler::{DropReason, Notice, RetryReason};
+use pvf_scheduler::{DropReason, Notice};
 use tracing::field::display;
 
 /// Logs a notice. Errors are bugs, warnings call for an operator, `info` is the fleet's normal life; what happens with
@@ -28,7 +28,7 @@ pub(crate) fn log(notice: &Notice) {
         }
         Notice::JobRetried { job, attempt, kind, worker, about, why } => tracing::info!(
             %job, attempt, %kind, %worker, request = about.request().map(display),
-            artifact = about.artifact().map(display), reason = why.name(), detail = detail(why), "job retried"
+            artifact = about.artifact().map(display), reason = why.name(), detail = why.detail(), "job retried"
         ),
         Notice::JobAdopted { job, attempt, kind, worker } => {
             tracing::info!(%job, attempt, %kind, %worker, "job adopted: an earlier coordinator dispatched it");
@@ -78,18 +78,11 @@ pub(crate) fn log(notice: &Notice) {
     }
 }
 
-fn detail(why: &RetryReason) -> Option<&str> {
-    match why {
-        RetryReason::NotBegun(why) | RetryReason::Ambiguous(why) | RetryReason::Internal(why) => Some(why),
-        RetryReason::WorkerLost => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{artifact, hello, new_client, new_worker, opinions};
-    use pvf_scheduler::JobSubject;
+    use pvf_scheduler::{JobSubject, RetryReason};
     use pvf_shared::{
         ids::{CodeHash, JobId, RequestId},
         job::JobUsage,

@@ -4,8 +4,11 @@
 //! The coordinator never waits for observers: what finds no place in a bounded queue is dropped, and the next event
 //! says how many were. Events have no inputs, results or secrets.
 
-use crate::events::EventLog;
-use pvf_scheduler::{Notice, RetryReason};
+use crate::{
+    events::{EventLog, VERDICT},
+    millis::{millis, now_ms},
+};
+use pvf_scheduler::Notice;
 use pvf_shared::{
     Bytes,
     bus::SharedBus,
@@ -20,7 +23,7 @@ use serde_json::{Value, json};
 use std::{
     fmt::Display,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -84,8 +87,7 @@ impl Observers {
     }
 
     fn push(&mut self, event: Event) {
-        let at_ms = millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        match self.queue.try_send(Queued { event, at_ms, dropped: self.dropped }) {
+        match self.queue.try_send(Queued { event, at_ms: now_ms(), dropped: self.dropped }) {
             Ok(()) => self.dropped = 0,
             Err(_) => self.dropped += 1,
         }
@@ -133,16 +135,10 @@ async fn send((bus, log): (&SharedBus, &EventLog), fleet: &FleetName, queued: Qu
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn text(value: &impl ToString) -> Value {
     Value::String(value.to_string())
 }
 
-/// The kind of the event of a verdict.
-const VERDICT: &str = "verdict";
 /// Length of such an event with one execution, bytes; some are longer.
 const VERDICT_LEN: usize = 1024;
 
@@ -232,20 +228,14 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             "worker-told-to-drain",
             json!({ "worker": text(worker), "host": host, "operator": text(operator), "jobs": jobs }),
         ),
-        Notice::JobRetried { job, attempt, kind, worker, about, why } => {
-            let detail = match why {
-                RetryReason::NotBegun(why) | RetryReason::Ambiguous(why) | RetryReason::Internal(why) => Some(why),
-                RetryReason::WorkerLost => None,
-            };
-            (
-                "job-retried",
-                json!({
-                    "job": job.0, "attempt": attempt, "kind": text(kind), "worker": text(worker),
-                    "request": about.request().map(text), "artifact": about.artifact().map(text),
-                    "reason": why.name(), "detail": detail,
-                }),
-            )
-        }
+        Notice::JobRetried { job, attempt, kind, worker, about, why } => (
+            "job-retried",
+            json!({
+                "job": job.0, "attempt": attempt, "kind": text(kind), "worker": text(worker),
+                "request": about.request().map(text), "artifact": about.artifact().map(text),
+                "reason": why.name(), "detail": why.detail(),
+            }),
+        ),
         Notice::JobAdopted { job, attempt, kind, worker } => {
             ("job-adopted", json!({ "job": job.0, "attempt": attempt, "kind": text(kind), "worker": text(worker) }))
         }

@@ -188,7 +188,7 @@ mod tests {
     fn blame_at_the_node(answer: &ExecuteAnswer) -> Blame {
         match answer {
             Ok(executed) => match executed.response {
-                JobResponse::Valid(_) => Blame::Nobody,
+                JobResponse::Valid(_) => Blame::NoParty,
                 JobResponse::InvalidCandidate(_) | JobResponse::PovDecompression => Blame::Candidate,
                 JobResponse::RuntimeConstruction(_) | JobResponse::CorruptedArtifact => Blame::Ambiguous,
             },

@@ -1,6 +1,6 @@
 //! The metrics of the store, which every role has that uses one.
 
-use crate::store::{BlobStore, StoreResult};
+use crate::store::{BlobStore, OPERATIONS, StoreResult};
 use prometheus::{HistogramOpts, HistogramVec, Registry};
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ const SECONDS: &[f64] =
 pub fn measured(store: BlobStore, registry: &Registry) -> prometheus::Result<BlobStore> {
     let opts = HistogramOpts::new("pvf_store_seconds", "Operations of the object store, by how they ended (s)");
     let seconds = HistogramVec::new(opts.buckets(SECONDS.to_vec()), &["op", "result"])?;
-    for op in ["read", "write", "look up", "list", "delete"] {
+    for op in OPERATIONS {
         for result in [StoreResult::Ok, StoreResult::Failed, StoreResult::Stalled] {
             seconds.get_metric_with_label_values(&[&label(op), result.name()])?;
         }

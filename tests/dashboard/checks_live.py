@@ -1,4 +1,4 @@
-"""That the page follows the fleet: events, a connection that ends, a standby, a page that nobody sees."""
+"""That the page follows the fleet: events, a connection that ends, a standby, a page in a tab that is hidden."""
 
 import runner
 from browser import require

@@ -40,6 +40,22 @@ pub(crate) async fn until_ready(address: SocketAddr) {
     assert_eq!(get(address, "/livez").map(|(status, _)| status), Some(200));
 }
 
+/// A fleet that is ready, with the endpoints of its coordinator, its prepare worker and its execute worker.
+pub(crate) async fn fleet_with_endpoints() -> (Fleet, [SocketAddr; 3]) {
+    let addresses = [free_address(), free_address(), free_address()];
+    let [coordinator, prepare, execute] = addresses.map(|address| address.to_string());
+    let arguments = vec!["--http".to_owned(), coordinator];
+    let config = FleetConfig { prepare: 0, execute: 0, coordinator_arguments: arguments, ..FleetConfig::default() };
+    let mut fleet = Fleet::with(config).await;
+    fleet.add_with(Role::Prepare, &["--http", &prepare]);
+    fleet.add_with(Role::Execute, &["--http", &execute]);
+    fleet.complete(1, 1).await;
+    for address in addresses {
+        until_ready(address).await;
+    }
+    (fleet, addresses)
+}
+
 /// The value of a metric without labels.
 fn metric(address: SocketAddr, name: &str) -> f64 {
     let (status, text) = get(address, "/metrics").expect("an answer");
@@ -68,15 +84,8 @@ pub(crate) fn assert_well_formed(address: SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_role_answers_probes_and_exports_metrics() {
-    let (coordinator, prepare, execute) = (free_address(), free_address(), free_address());
-    let arguments = vec!["--http".to_owned(), coordinator.to_string()];
-    let config = FleetConfig { prepare: 0, execute: 0, coordinator_arguments: arguments, ..FleetConfig::default() };
-    let mut fleet = Fleet::with(config).await;
-    fleet.add_with(Role::Prepare, &["--http", &prepare.to_string()]);
-    fleet.add_with(Role::Execute, &["--http", &execute.to_string()]);
-    fleet.complete(1, 1).await;
+    let (fleet, [coordinator, prepare, execute]) = fleet_with_endpoints().await;
     for address in [coordinator, prepare, execute] {
-        until_ready(address).await;
         assert_well_formed(address);
         assert_eq!(get(address, "/nothing").map(|(status, _)| status), Some(404));
     }

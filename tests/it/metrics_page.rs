@@ -2,13 +2,11 @@
 //! the page.
 
 use crate::{
-    http::{free_address, get, until_ready},
+    http::{fleet_with_endpoints, get},
     repository::root,
 };
-use pvf_tests::{
-    fleet::{Fleet, FleetConfig, Role},
-    requests::{adder, good_block},
-};
+use pvf_shared::http::OWN_LABELS;
+use pvf_tests::requests::{adder, good_block};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -57,18 +55,13 @@ fn table(of: &BTreeMap<String, Family>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_about_metrics_has_every_metric_as_its_role_describes_it() {
-    let (coordinator, prepare, execute) = (free_address(), free_address(), free_address());
-    let arguments = vec!["--http".to_owned(), coordinator.to_string()];
-    let config = FleetConfig { prepare: 0, execute: 0, coordinator_arguments: arguments, ..FleetConfig::default() };
-    let mut fleet = Fleet::with(config).await;
-    fleet.add_with(Role::Prepare, &["--http", &prepare.to_string()]);
-    fleet.add_with(Role::Execute, &["--http", &execute.to_string()]);
-    fleet.complete(1, 1).await;
-    for address in [coordinator, prepare, execute] {
-        until_ready(address).await;
-    }
+    let (fleet, [coordinator, prepare, execute]) = fleet_with_endpoints().await;
     fleet.host.execute_pvf(adder(), good_block()).await.unwrap();
     let [mut coordinator, mut worker] = [coordinator, execute].map(families);
+    for (name, family) in coordinator.iter().chain(&worker) {
+        let label = family.labels.iter().find(|label| !OWN_LABELS.contains(&label.as_str()));
+        assert_eq!(label, None, "{name}: --metrics-label must not take the place of this label");
+    }
     let of_worker: BTreeSet<_> = worker.keys().cloned().collect();
     assert_eq!(of_worker, families(prepare).into_keys().collect(), "both kinds of workers have the same metrics");
     let common: BTreeSet<_> = of_worker.into_iter().filter(|name| coordinator.contains_key(name)).collect();

@@ -7,6 +7,7 @@ use super::{
     bench::args::Bench,
     bundles::args::{BundleCommand, Replay},
     check::args::Check,
+    drain::args::Drain,
     failure::{EXIT_CODES, Failure},
     follow::args::Follow,
     manual::args::ManualCommand,
@@ -272,20 +273,6 @@ pub(crate) struct Status {
     /// Only check that this role is present (a worker: on this machine); for health checks, exit code 3 if not
     #[arg(long, value_name = "ROLE")]
     pub(crate) health: Option<Role>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Drain {
-    /// Ids of workers as `pvf status` prints them, or as much of the beginning as no other worker's id has
-    #[arg(value_name = "WORKER", required_unless_present = "host")]
-    pub(crate) workers: Vec<String>,
-    /// All workers of this machine; with WORKER only these of them
-    #[arg(long, value_name = "HOST")]
-    pub(crate) host: Option<String>,
-    /// Return when the coordinator has taken the request. If that one is replaced before the workers have heard of it,
-    /// within a second or two, nothing drains
-    #[arg(long)]
-    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub(crate) fn exit(outcome: &Outcome) -> Exit {
     match (outcome.blame(), outcome) {
         (_, Outcome::Expired) | (Blame::Ours, _) => Exit::NoResult,
-        (Blame::Nobody, _) => Exit::Success,
+        (Blame::NoParty, _) => Exit::Success,
         (Blame::Candidate | Blame::Ambiguous | Blame::Code, _) => Exit::Negative,
     }
 }

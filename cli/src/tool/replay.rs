@@ -67,7 +67,7 @@ fn exit(differences: &[&str], now: &Outcome) -> Exit {
     match (differences, now.blame(), now) {
         ([], ..) => Exit::Success,
         (_, Blame::Ours, _) | (_, _, Outcome::Expired) => Exit::NoResult,
-        (_, Blame::Nobody | Blame::Candidate | Blame::Ambiguous | Blame::Code, _) => Exit::Negative,
+        (_, Blame::NoParty | Blame::Candidate | Blame::Ambiguous | Blame::Code, _) => Exit::Negative,
     }
 }
 

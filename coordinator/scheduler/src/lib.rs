@@ -271,9 +271,14 @@ impl Scheduler {
         self.core.config.policy.shares
     }
 
-    /// The state of the fleet, as a client or an observer is told it.
-    pub fn status(&self, now: Timestamp) -> FleetStatus {
-        steps::status::fleet(&self.core, &self.out.counts, None, now)
+    /// The size of all artifacts in the store, bytes.
+    pub fn artifact_bytes(&self) -> u64 {
+        self.core.artifacts.bytes()
+    }
+
+    /// The state of the fleet as a client is told it, without its workers.
+    pub fn status(&self) -> FleetStatus {
+        steps::status::fleet(&self.core, &self.out.counts, Vec::new())
     }
 
     /// Queued executions of each kind that were not dispatched before: retries may have to wait for a certain worker.

@@ -273,6 +273,14 @@ pub enum RetryReason {
 }
 
 impl RetryReason {
+    /// More about it, for people.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::NotBegun(why) | Self::Ambiguous(why) | Self::Internal(why) => Some(why),
+            Self::WorkerLost => None,
+        }
+    }
+
     /// A short name, for metric labels.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,14 +1,15 @@
 //! The answers as JSON.
 
-use super::query::{Found, Overview};
+use super::overview::Overview;
 use crate::{
     events::LoggedEvent,
     history::{Ended, Retry, SAMPLE_INTERVAL, Sample},
+    millis::millis,
 };
 use pvf_scheduler::{ArtifactView, Counts, Page, RequestView, Timestamp, WorkerView};
 use pvf_shared::{
     fleet_json,
-    priority::ExecuteKind,
+    priority::{ExecuteKind, PreparePriority},
     usage::{self, ms},
     wire::WorkerKind,
 };
@@ -20,17 +21,15 @@ fn at(time: Timestamp) -> u64 {
     millis(time.since(Timestamp::default()))
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+/// Values by kind of execution, under the names that they have in the status.
+fn by_kind<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
+    let names = ExecuteKind::ALL.into_iter().map(|kind| kind.name().replace('-', "_"));
+    Value::Object(names.zip(values.into_iter().map(Into::into)).collect::<Map<_, _>>())
 }
 
-/// The names of the kinds of execution in the status.
-const EXECUTE_KINDS: [&str; 4] = ["dispute", "approval", "backing_system", "backing"];
-const PRIORITIES: [&str; 3] = ["background", "normal", "critical"];
-
-fn by_name<T: Into<Value>>(names: &[&str], values: impl IntoIterator<Item = T>) -> Value {
-    let pairs = names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value.into()));
-    Value::Object(pairs.collect::<Map<_, _>>())
+fn by_priority<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
+    let names = PreparePriority::ALL.into_iter().map(|priority| priority.name().to_owned());
+    Value::Object(names.zip(values.into_iter().map(Into::into)).collect::<Map<_, _>>())
 }
 
 /// How long the oldest one has waited; null if none waits.
@@ -38,19 +37,18 @@ fn oldest(depths: &[u64], ages: &[Duration]) -> Vec<Option<u64>> {
     depths.iter().zip(ages).map(|(depth, age)| (*depth > 0).then(|| millis(*age))).collect()
 }
 
-pub(super) fn status(found: &Found) -> Value {
-    let Found::Status(overview) = found else { return Value::Null };
-    let Overview { status, gauges, counts, shares, workers, active_since } = &**overview;
+pub(super) fn status(overview: &Overview) -> Value {
+    let Overview { status, gauges, counts, shares, workers, moment } = overview;
     let mut answer = fleet_json::status(status);
     let busy = |kind: WorkerKind| gauges.workers[kind as usize].2;
     let more = json!({
-        "started_ms": at(*active_since),
+        "fleet": moment.fleet.as_str(), "started_ms": at(moment.active_since),
         "workers_total": workers.matching,
         "prepare_busy": busy(WorkerKind::Prepare), "execute_busy": busy(WorkerKind::Execute),
-        "prepare_oldest_ms": by_name(&PRIORITIES, oldest(&gauges.prepare_queue, &gauges.prepare_oldest)),
-        "execute_oldest_ms": by_name(&EXECUTE_KINDS, oldest(&gauges.execute_queue, &gauges.execute_oldest)),
-        "execute_selected": by_name(&EXECUTE_KINDS, counts.execute_selected),
-        "shares": { "window": shares.window, "percent": by_name(&EXECUTE_KINDS, shares.percent) },
+        "prepare_oldest_ms": by_priority(oldest(&gauges.prepare_queue, &gauges.prepare_oldest)),
+        "execute_oldest_ms": by_kind(oldest(&gauges.execute_queue, &gauges.execute_oldest)),
+        "execute_selected": by_kind(counts.execute_selected),
+        "shares": { "window": shares.window, "percent": by_kind(shares.percent) },
         "insecure_workers": gauges.insecure_workers,
         "workers": workers.entries.iter().map(worker).collect::<Vec<_>>(),
         "counts": self::counts(counts),
@@ -89,13 +87,11 @@ fn worker(view: &WorkerView) -> Value {
     answer
 }
 
-pub(super) fn workers(found: &Found) -> Value {
-    let Found::Workers(page) = found else { return Value::Null };
+pub(super) fn workers(page: &Page<WorkerView>) -> Value {
     json!({ "total": page.matching, "workers": page.entries.iter().map(worker).collect::<Vec<_>>() })
 }
 
-pub(super) fn artifacts(found: &Found) -> Value {
-    let Found::Artifacts(page, bytes) = found else { return Value::Null };
+pub(super) fn artifacts(page: &Page<ArtifactView>, bytes: u64) -> Value {
     let artifact = |view: &ArtifactView| {
         json!({
             "id": view.id.to_string(), "code": view.id.code_hash.to_string(), "prep": view.id.prep_hash.to_string(),
@@ -123,8 +119,12 @@ pub(super) fn events(last: &[LoggedEvent]) -> Value {
     json!({ "events": last.iter().map(event).collect::<Vec<_>>() })
 }
 
-pub(super) fn requests(open: &Page<RequestView>, ended: &[&Arc<Ended>], limit: usize) -> Value {
-    let requests = open.entries.iter().map(open_one).chain(ended.iter().map(|ended| ended_one(ended)));
+pub(super) fn requests<'a>(
+    open: &Page<RequestView>,
+    ended: impl Iterator<Item = &'a Arc<Ended>>,
+    limit: usize,
+) -> Value {
+    let requests = open.entries.iter().map(open_one).chain(ended.map(|ended| ended_one(ended)));
     json!({
         "open_total": open.matching, "complete": open.complete,
         "requests": requests.take(limit).collect::<Vec<_>>(),

@@ -4,19 +4,22 @@
 //! The driver answers a question from the scheduler's state between two events. So that questions never hold up the
 //! requests of clients, one is answered at a time, at most one every [`PAUSE`], and lists are bounded.
 
+mod asked;
 mod bus;
 mod error;
 mod json;
+mod overview;
 mod params;
-mod query;
+mod requests;
 
+pub(crate) use asked::{Asked, Moment};
 pub(crate) use bus::{active, standby};
 pub(crate) use error::ApiError;
 pub(crate) use params::Params;
-pub(crate) use query::{Asked, Found, Query};
 
-use crate::{events::EventLog, history::History};
-use query::Queries;
+use crate::{events::EventLog, history::History, millis::now_ms};
+use overview::Overview;
+use pvf_scheduler::Scheduler;
 use serde_json::{Value, json};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -33,7 +36,7 @@ const WAITING: usize = 64;
 /// How long a question may take, with the wait for its turn.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The questions that there are, apart from single requests.
+/// The questions that there are.
 pub(crate) const NAMES: [&str; 7] = ["status", "workers", "requests", "request", "artifacts", "history", "events"];
 
 /// Answers questions. Clones share all state.
@@ -83,24 +86,32 @@ impl Api {
                 params.end()?;
                 self.status().await?
             }
-            "workers" => json::workers(&self.ask(Query::Workers(params.workers()?)).await?),
-            "artifacts" => json::artifacts(&self.ask(Query::Artifacts(params.artifacts()?)).await?),
-            "requests" => Queries(self).requests(params).await?,
-            "request" => Queries(self).request(params).await?,
+            "workers" => {
+                let filter = params.workers()?;
+                json::workers(&self.ask(move |scheduler, moment| scheduler.workers(&filter, moment.now)).await?)
+            }
+            "artifacts" => {
+                let filter = params.artifacts()?;
+                let list =
+                    move |scheduler: &Scheduler, _: &_| (scheduler.artifacts(&filter), scheduler.artifact_bytes());
+                let (page, bytes) = self.ask(list).await?;
+                json::artifacts(&page, bytes)
+            }
+            "requests" => self.requests(params).await?,
+            "request" => self.request(params).await?,
             "history" => {
                 params.end()?;
-                // A standby has none.
-                self.ask(Query::Nothing).await?;
+                self.ask_whether_active().await?;
                 json::history(&self.history.samples())
             }
             "events" => {
                 let limit = params.events()?;
-                self.ask(Query::Nothing).await?;
+                self.ask_whether_active().await?;
                 json::events(&self.events.last(limit))
             }
             other => return Err(ApiError::unknown(other)),
         };
-        answer["at_ms"] = json!(crate::history::now_ms());
+        answer["at_ms"] = json!(now_ms());
         Ok(answer)
     }
 
@@ -113,23 +124,31 @@ impl Api {
             return Ok(status.clone());
         }
         *last = None;
-        let status = json::status(&self.ask(Query::Status).await?);
+        let status = json::status(&self.ask(Overview::of).await?);
         *last = Some((Instant::now(), status.clone()));
         Ok(status)
     }
 
+    /// A standby answers nothing, also of what it remembers from the time when it was active.
+    async fn ask_whether_active(&self) -> Result<(), ApiError> {
+        self.ask(|_, _| ()).await
+    }
+
     /// Asks the scheduler.
-    async fn ask(&self, query: Query) -> Result<Found, ApiError> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Scheduler, &Moment) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let _place = self.places.try_acquire().map_err(|_| ApiError::busy())?;
         let asking = async {
             let _turn = self.turn.lock().await;
             let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let driver = driver.ok_or_else(ApiError::standby)?;
-            let (asked, found) = Asked::new(query);
+            let (asked, answered) = Asked::new(question);
             driver.send(asked).await.map_err(|_| ApiError::standby())?;
-            let found = found.await.map_err(|_| ApiError::standby());
+            let answer = answered.await.map_err(|_| ApiError::standby());
             tokio::time::sleep(PAUSE).await;
-            found
+            answer
         };
         tokio::time::timeout(LIMIT, asking).await.map_err(|_| ApiError::late())?
     }

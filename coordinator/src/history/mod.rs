@@ -7,6 +7,7 @@ mod samples;
 pub(crate) use ended::{Ended, Retry};
 pub(crate) use samples::{SAMPLE_INTERVAL, Sample};
 
+use crate::millis::now_ms;
 use ended::EndedRequests;
 use lru::LruCache;
 use pvf_scheduler::{Answered, Gauges, Notice};
@@ -19,7 +20,6 @@ use samples::Samples;
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Jobs whose retries are remembered.
@@ -27,7 +27,7 @@ const JOBS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Retries that are remembered of one job.
 const RETRIES: usize = 32;
 /// Workers whose machines are remembered.
-const WORKERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+const WORKERS: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 
 /// The memory of one coordinator. Clones share it.
 #[derive(Clone)]
@@ -106,8 +106,8 @@ impl History {
         self.state().requests.slowest(now_ms())
     }
 
-    /// The requests with this id that are remembered, the last one first.
-    pub(crate) fn with_id(&self, id: RequestId) -> Vec<Arc<Ended>> {
+    /// The last request with this id, if it is remembered.
+    pub(crate) fn with_id(&self, id: RequestId) -> Option<Arc<Ended>> {
         self.state().requests.with_id(id)
     }
 
@@ -119,10 +119,4 @@ impl History {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

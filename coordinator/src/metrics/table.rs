@@ -112,7 +112,7 @@ pub(super) const TABLE: &[Family] = &[
         .starting_with(&["flavor"], flavors),
     event("pvf_verdicts_total", "requests", "Requests that ended, by what was asked for and how they ended", Verdicts)
         .starting_with(&["work", "kind", "verdict", "blame"], verdicts),
-    event("pvf_attempts_total", "attempts", "Attempts that ended", Attempts)
+    event("pvf_attempts_total", "attempts", "Attempts that were reported, or tried again without a report", Attempts)
         .starting_with(&["kind", "end"], attempt_ends),
     event(
         "pvf_artifact_requests_total",

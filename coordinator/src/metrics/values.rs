@@ -1,8 +1,12 @@
 //! Values of the coordinator's metrics, with their labels.
 
 use super::Sizes;
-use pvf_scheduler::{Counts, DropReason, RetryReason, WorkKind, WorkerCondition};
-use pvf_shared::{priority::ExecuteKind, verdict::Blame, wire::WorkerKind};
+use pvf_scheduler::{Counts, DropReason, Gauges, RetryReason, WorkKind, WorkerCondition};
+use pvf_shared::{
+    priority::{ExecuteKind, PreparePriority},
+    verdict::Blame,
+    wire::WorkerKind,
+};
 
 /// Label values in the order of the family's label names.
 pub(super) type Labels = Vec<&'static str>;
@@ -25,18 +29,21 @@ pub(super) fn opinions(counts: &Counts) -> Values {
     values.into_iter().map(|(result, value)| (vec![result], value)).collect()
 }
 
+/// Values of both queues, by priority and by kind.
+fn of_queues<T>(prepare: [T; 3], execute: [T; 4]) -> Vec<(Labels, T)> {
+    let priorities = PreparePriority::ALL.into_iter().zip(prepare);
+    let kinds = ExecuteKind::ALL.into_iter().zip(execute);
+    let prepare = priorities.map(|(priority, value)| (vec!["prepare", priority.name()], value));
+    prepare.chain(kinds.map(|(kind, value)| (vec!["execute", kind.name()], value))).collect()
+}
+
 pub(super) fn queue_depth(sizes: &Sizes) -> Values {
-    let priorities = ["background", "normal", "critical"].into_iter().zip(sizes.scheduler.prepare_queue);
-    let kinds = ExecuteKind::ALL.into_iter().map(ExecuteKind::name).zip(sizes.scheduler.execute_queue);
-    let prepare = priorities.map(|(priority, depth)| (vec!["prepare", priority], depth));
-    prepare.chain(kinds.map(|(kind, depth)| (vec!["execute", kind], depth))).collect()
+    of_queues(sizes.scheduler.prepare_queue, sizes.scheduler.execute_queue)
 }
 
 pub(super) fn queue_oldest(sizes: &Sizes) -> Ages {
-    let priorities = ["background", "normal", "critical"].into_iter().zip(sizes.scheduler.prepare_oldest);
-    let kinds = ExecuteKind::ALL.into_iter().map(ExecuteKind::name).zip(sizes.scheduler.execute_oldest);
-    let prepare = priorities.map(|(priority, age)| (vec!["prepare", priority], age.as_secs_f64()));
-    prepare.chain(kinds.map(|(kind, age)| (vec!["execute", kind], age.as_secs_f64()))).collect()
+    let Gauges { prepare_oldest, execute_oldest, .. } = sizes.scheduler;
+    of_queues(prepare_oldest.map(|age| age.as_secs_f64()), execute_oldest.map(|age| age.as_secs_f64()))
 }
 
 pub(super) fn workers_by_state(sizes: &Sizes) -> Values {
@@ -102,7 +109,7 @@ pub(super) fn attempt_ends() -> Vec<Labels> {
 /// The names of the parties that are to blame.
 pub(super) fn blame(blame: Blame) -> &'static str {
     match blame {
-        Blame::Nobody => "none",
+        Blame::NoParty => "none",
         Blame::Candidate => "candidate",
         Blame::Ambiguous => "ambiguous",
         Blame::Code => "code",

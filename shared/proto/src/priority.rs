@@ -15,6 +15,20 @@ pub enum PreparePriority {
     Critical,
 }
 
+impl PreparePriority {
+    /// All priorities, least urgent first.
+    pub const ALL: [Self; 3] = [Self::Background, Self::Normal, Self::Critical];
+
+    /// Name in JSON and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Background => "background",
+            Self::Normal => "normal",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// Purpose of an execution, most urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

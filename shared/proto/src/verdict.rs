@@ -193,7 +193,7 @@ pub enum Outcome<R = Box<ValidationResult>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// No party: the request succeeded or expired.
-    Nobody,
+    NoParty,
     /// The candidate.
     Candidate,
     /// The candidate or the infrastructure: executed once more, on another worker.
@@ -212,7 +212,7 @@ impl<R> Outcome<R> {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Valid(_) | Self::PrecheckOk | Self::HeadsUpTaken | Self::HeadsUpPrepared | Self::Expired => {
-                Blame::Nobody
+                Blame::NoParty
             }
             Self::Invalid(_) => Blame::Candidate,
             Self::PossiblyInvalid(_) => Blame::Ambiguous,

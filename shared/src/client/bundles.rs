@@ -52,7 +52,7 @@ impl BundleSettings {
     pub fn wants(&self, outcome: &Outcome) -> bool {
         match (outcome.blame(), outcome) {
             (_, Outcome::Expired) => false,
-            (Blame::Nobody, _) => self.all,
+            (Blame::NoParty, _) => self.all,
             (Blame::Candidate | Blame::Ambiguous | Blame::Code | Blame::Ours, _) => true,
         }
     }

@@ -15,9 +15,10 @@ pub struct LabelArgs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label(String, String);
 
-/// Labels that metrics have for themselves.
-const OWN_LABELS: [&str; 14] = [
-    "artifact",
+/// Labels that metrics of this project have for themselves.
+pub const OWN_LABELS: [&str; 18] = [
+    "answer",
+    "blame",
     "compressed",
     "end",
     "flavor",
@@ -30,6 +31,9 @@ const OWN_LABELS: [&str; 14] = [
     "result",
     "stage",
     "state",
+    "verdict",
+    "version",
+    "wire",
     "work",
 ];
 

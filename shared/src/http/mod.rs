@@ -12,7 +12,7 @@
 mod labels;
 mod state;
 
-pub use labels::LabelArgs;
+pub use labels::{LabelArgs, OWN_LABELS};
 pub use state::{Condition, Liveness, Readiness, STALL_LIMIT, connection};
 
 use axum::{

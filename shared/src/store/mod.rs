@@ -23,4 +23,4 @@ pub use blobs::BlobStore;
 pub use error::StoreError;
 pub use inventory::StoredArtifact;
 pub use probe::Probe;
-pub use time_limit::{StoreResult, StoreWatch};
+pub use time_limit::{OPERATIONS, StoreResult, StoreWatch};

@@ -16,6 +16,8 @@ pub(super) const WRITE: &str = "write";
 pub(super) const LOOK_UP: &str = "look up";
 pub(super) const LIST: &str = "list";
 pub(super) const DELETE: &str = "delete";
+/// All of them.
+pub const OPERATIONS: [&str; 5] = [READ, WRITE, LOOK_UP, LIST, DELETE];
 
 /// How an operation of the store ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,14 +14,14 @@ async fn only_observers_and_operators_read_the_state_of_all() {
     let fleet = SecuredFleet::start().await;
     let mut witness = fleet.server.witness();
     for name in ["client", "prepare-worker", "execute-worker", "mallory", "mallory-prepares", "mallory-executes"] {
-        let mut stranger = fleet.server.raw(name);
+        let mut other = fleet.server.raw(name);
         for question in ["requests", "request", "artifacts", "workers"] {
             let subject = subjects::api(&self::fleet(), question);
-            assert_refused(&mut stranger, &mut witness, &subject, b"{}");
-            assert_unheard(&mut stranger, subject.as_str());
+            assert_refused(&mut other, &mut witness, &subject, b"{}");
+            assert_unheard(&mut other, subject.as_str());
         }
         for subject in ["$SRV.PING", "$SRV.INFO.pvf-coordinator"] {
-            assert_refused(&mut stranger, &mut witness, &Subject::received(subject), b"");
+            assert_refused(&mut other, &mut witness, &Subject::received(subject), b"");
         }
     }
     for name in ["observer", "operator"] {
@@ -29,7 +29,7 @@ async fn only_observers_and_operators_read_the_state_of_all() {
         assert_eq!(ask(&mut reader, "workers", "{}")["total"], 2);
         let error = ask(&mut reader, "workers", r#"{"kind": "both"}"#);
         assert!(error["error"].as_str().unwrap().contains("kind"), "{error}");
-        // Another one's answers are not for it, and it answers nobody.
+        // It neither sees the questions of others nor answers them.
         assert_unheard(&mut reader, "pvf.v4.api.*");
         assert_unheard(&mut reader, "$SRV.>");
         assert_refused(&mut reader, &mut witness, &Subject::received("_INBOX.client.@services.x"), b"{}");

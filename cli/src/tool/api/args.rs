@@ -1,6 +1,6 @@
 //! Commands that show what a fleet's coordinator knows.
 
-use crate::tool::args::Drain;
+use crate::tool::drain::args::Drain;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use pvf_shared::{identity::UserName, ids::CodeHash, priority::ExecuteKind};
 

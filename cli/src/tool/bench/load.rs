@@ -3,10 +3,10 @@
 use super::{
     args::{LoadArgs, Rate},
     inputs::Candidate,
-    measured::Measured,
-    pace,
+    measured::{Ended, Measured},
+    pace::{self, Until},
 };
-use crate::{Answer, ClientError, ValidationHost, tool::failure::Failure};
+use crate::{ValidationHost, tool::failure::Failure};
 use pvf_shared::priority::ExecuteKind;
 use std::time::{Duration, Instant};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
@@ -21,13 +21,6 @@ pub(super) enum Pace {
     Open { rate: Rate, most: usize },
     /// So many in flight.
     Closed { concurrency: usize },
-}
-
-/// When no more are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Until {
-    Elapsed(Duration),
-    Sent(u64),
 }
 
 /// Which requests are sent, and when.
@@ -56,14 +49,6 @@ impl Pace {
             Self::Closed { concurrency } => concurrency,
         }
     }
-}
-
-/// A request that has ended.
-pub(super) struct Ended {
-    pub(super) kind: ExecuteKind,
-    /// From the time that it was due.
-    pub(super) latency: Duration,
-    pub(super) answer: Result<Answer, ClientError>,
 }
 
 /// How far a load is.

@@ -1,8 +1,8 @@
 //! What a load test measures.
 
-use super::{load::Ended, times::Times};
+use super::times::Times;
 use crate::{
-    Answer,
+    Answer, ClientError,
     tool::{
         failure::{Exit, Failure},
         output,
@@ -16,6 +16,14 @@ use std::{collections::BTreeMap, time::Duration};
 const REASONS: usize = 10;
 /// Stands for all reasons after these.
 const OTHER: &str = "other reasons";
+
+/// A request that has ended.
+pub(super) struct Ended {
+    pub(super) kind: ExecuteKind,
+    /// From the time that it was due.
+    pub(super) latency: Duration,
+    pub(super) answer: Result<Answer, ClientError>,
+}
 
 /// The result of a load.
 pub(super) struct Measured {

@@ -25,8 +25,9 @@ use super::{
 use crate::ValidationHost;
 use args::{Bench, WarmUp};
 use clap::ArgMatches;
-use load::{Load, Pace, Position, Until};
+use load::{Load, Pace, Position};
 use measured::Measured;
+use pace::Until;
 use pvf_shared::{signals::Shutdown, telemetry::to_stderr};
 use report::{Counters, Report};
 use rustix::time::{ClockId, clock_gettime};

@@ -1,10 +1,17 @@
 //! The times at which requests of an open loop are due. A thread of its own waits for each: the timers of the runtime
 //! are accurate to a millisecond only, which is as long as a short execution.
 
-use super::{args::Rate, load::Until};
+use super::args::Rate;
 use rustix::{io::Errno, thread::NanosleepRelativeResult, time::Timespec};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// When no more are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    Elapsed(Duration),
+    Sent(u64),
+}
 
 /// The longest sleep: the thread ends this long after its receiver, at the latest.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);

@@ -2,8 +2,9 @@
 
 use super::{
     args::WarmUp,
-    load::{Load, Pace, Until},
+    load::{Load, Pace},
     measured::Measured,
+    pace::Until,
     times::Times,
 };
 use crate::tool::usage::time;

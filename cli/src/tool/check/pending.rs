@@ -89,7 +89,7 @@ async fn precheck(checking: &Checking<'_>, of: &Pending, runtime: &Runtime) -> O
     match answer {
         Err(error) => row("no result", State::NoResult, Some(error.to_string())),
         Ok(answer) => match (answer.outcome.blame(), &answer.outcome) {
-            (Blame::Nobody, Outcome::PrecheckOk) => row("passes", State::Ok, None),
+            (Blame::NoParty, Outcome::PrecheckOk) => row("passes", State::Ok, None),
             (Blame::Code, _) => row("fails", State::Failed, answer.outcome.reason()),
             _ => row("no result", State::NoResult, answer.outcome.reason()),
         },

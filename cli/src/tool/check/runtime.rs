@@ -137,7 +137,7 @@ impl Runtime {
 
     async fn preparation(&mut self, checking: &Checking<'_>, answer: &Answer) -> Result<(), Failure> {
         match answer.outcome.blame() {
-            Blame::Nobody if matches!(answer.outcome, Outcome::PrecheckOk) => {
+            Blame::NoParty if matches!(answer.outcome, Outcome::PrecheckOk) => {
                 self.prepared = true;
                 self.rows.push(Row::fact("precheck", "passes", State::Ok));
             }
@@ -218,7 +218,7 @@ impl Runtime {
             (Blame::Ours, _) | (_, Outcome::Expired) => {
                 Row::fact("instantiation", "no result", State::NoResult).with_note(why)
             }
-            (Blame::Nobody | Blame::Candidate, _) => Row::fact("instantiation", "works", State::Ok),
+            (Blame::NoParty | Blame::Candidate, _) => Row::fact("instantiation", "works", State::Ok),
             (Blame::Code | Blame::Ambiguous, _) => Row::fact("instantiation", "fails", State::Failed).with_note(why),
         });
         Ok(())

@@ -1,12 +1,14 @@
 //! `pvf drain`: has workers of a fleet drain, and waits until they have left.
 
+pub(crate) mod args;
 mod names;
 
 use super::{
-    args::{Drain, Global},
+    args::Global,
     failure::{Exit, Failure},
     target::fleet_of,
 };
+use args::Drain;
 use names::Target;
 use pvf_shared::{
     bus::{Bus as _, BusError, nats::NatsBus},

@@ -1,7 +1,8 @@
 //! Which workers are meant: by ids, by what ids begin with, and by their machine. Nothing is told to any worker unless
 //! each name means exactly one.
 
-use super::super::{args::Drain, failure::Failure};
+use super::args::Drain;
+use crate::tool::failure::Failure;
 use pvf_shared::{
     identity::WorkerId,
     wire::{DrainState, FleetStatus, MAX_WORKERS_LISTED, WorkerStatus},

@@ -1,8 +1,8 @@
 //! What the coordinator answers, asked for again and again.
 
 use super::{
+    filter::Filter,
     model::{Sample, Status},
-    state::Filter,
 };
 use crate::tool::{
     api::{

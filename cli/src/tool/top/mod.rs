@@ -7,6 +7,7 @@
 mod answers;
 pub(crate) mod args;
 mod draw;
+mod filter;
 mod model;
 mod screen;
 mod state;
@@ -38,7 +39,7 @@ pub(crate) async fn top(global: &Global, args: &Top) -> Result<Exit, Failure> {
     }
     let api = Arc::new(Api::connect(global, "top").await?);
     // Before the terminal is changed: an error is shown as of every other command.
-    let (raw, answers) = Answers::ask(&api, state::Filter::default()).await?;
+    let (raw, answers) = Answers::ask(&api, filter::Filter::default()).await?;
     let mut state = State::new(args.page, global.fleet.to_string(), answers);
     if args.once {
         match global.json {

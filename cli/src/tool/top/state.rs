@@ -3,6 +3,7 @@
 use super::{
     answers::{Answers, Heard},
     args::Page,
+    filter::Filter,
 };
 use crate::tool::api::{model::Request, requests::described};
 use ratatui::{
@@ -12,40 +13,6 @@ use ratatui::{
 
 /// Rows that a page key moves.
 const ROWS_OF_A_PAGE: u16 = 10;
-
-/// Which requests are listed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Filter {
-    #[default]
-    All,
-    Open,
-    Ended,
-    Failed,
-    Slow,
-}
-
-impl Filter {
-    /// Its name in the API; `None` for all.
-    pub(super) fn name(self) -> Option<&'static str> {
-        match self {
-            Self::All => None,
-            Self::Open => Some("open"),
-            Self::Ended => Some("ended"),
-            Self::Failed => Some("failed"),
-            Self::Slow => Some("slow"),
-        }
-    }
-
-    fn next(self) -> Self {
-        match self {
-            Self::All => Self::Open,
-            Self::Open => Self::Ended,
-            Self::Ended => Self::Failed,
-            Self::Failed => Self::Slow,
-            Self::Slow => Self::All,
-        }
-    }
-}
 
 /// What lies over the page.
 #[derive(Debug, Clone, PartialEq, Eq)]

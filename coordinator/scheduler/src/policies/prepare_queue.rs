@@ -8,9 +8,6 @@ use crate::{
 use pvf_proto::priority::PreparePriority;
 use std::{collections::BTreeSet, time::Duration};
 
-const PRIORITIES: [PreparePriority; 3] =
-    [PreparePriority::Background, PreparePriority::Normal, PreparePriority::Critical];
-
 /// The queued preparations of all engines.
 #[derive(Debug, Default)]
 pub(crate) struct PrepareQueue(Vec<[BTreeSet<ArrivalOrder>; 3]>);
@@ -39,7 +36,7 @@ impl PrepareQueue {
         aging: Option<Duration>,
     ) -> Vec<PrepareSpot> {
         let Some(queues) = self.0.get(engine.0 as usize) else { return Vec::new() };
-        let mut spots: Vec<_> = PRIORITIES
+        let mut spots: Vec<_> = PreparePriority::ALL
             .into_iter()
             .flat_map(|priority| {
                 queues[priority as usize].iter().take(each).map(move |place| PrepareSpot { priority, place: *place })
@@ -61,12 +58,12 @@ impl PrepareQueue {
 
     /// When the oldest one was queued, by priority: background, normal, critical.
     pub(crate) fn oldest(&self) -> [Option<Timestamp>; 3] {
-        PRIORITIES.map(|priority| self.0.iter().filter_map(|e| Some(e[priority as usize].first()?.0)).min())
+        PreparePriority::ALL.map(|priority| self.0.iter().filter_map(|e| Some(e[priority as usize].first()?.0)).min())
     }
 
     /// How many are queued, by priority: background, normal, critical.
     pub(crate) fn depths(&self) -> [u64; 3] {
-        PRIORITIES.map(|priority| self.0.iter().map(|e| e[priority as usize].len() as u64).sum())
+        PreparePriority::ALL.map(|priority| self.0.iter().map(|e| e[priority as usize].len() as u64).sum())
     }
 }
 

@@ -19,16 +19,16 @@ use std::time::Duration;
 
 /// Answers a status request, with the workers of one machine or of all.
 pub(crate) fn on_status(core: &Core, out: &mut Out, host: Option<&str>, reply: Option<Subject>, now: Timestamp) {
-    let status = fleet(core, &out.counts, host, now);
+    let status = fleet(core, &out.counts, workers(core, host, now));
     out.reply(reply, Answer::Status(Box::new(status)));
 }
 
-/// The state of the fleet, with the workers of one machine or of all.
-pub(crate) fn fleet(core: &Core, counts: &Counts, host: Option<&str>, now: Timestamp) -> FleetStatus {
+/// The state of the fleet, with these workers.
+pub(crate) fn fleet(core: &Core, counts: &Counts, workers: Vec<WorkerStatus>) -> FleetStatus {
     FleetStatus {
         token: core.config.token,
         version: core.config.version.clone(),
-        workers: workers(core, host, now),
+        workers,
         prepare: core.workers.totals(WorkerKind::Prepare).into(),
         execute: core.workers.totals(WorkerKind::Execute).into(),
         requests: core.requests.len() as u64,

@@ -155,7 +155,7 @@ fn of_artifact(core: &Core, key: ArtifactKey, why: &mut Vec<String>, now: Timest
         PreparationState::Queued(spot) => {
             why.push(format!(
                 "Its artifact is to be prepared; the preparation has been queued with {} priority for {}.",
-                priority(spot.priority as usize),
+                spot.priority.name(),
                 shown(now.since(task.enqueued))
             ));
             let mut pools = core.workers.prepare_pools(artifact.engine).filter(|pool| !pool.is_empty()).peekable();
@@ -184,10 +184,6 @@ fn of_artifact(core: &Core, key: ArtifactKey, why: &mut Vec<String>, now: Timest
             why.push(format!("Attempts of the preparation that {text}: {n}."));
         }
     }
-}
-
-fn priority(n: usize) -> &'static str {
-    ["background", "normal", "critical"][n.min(2)]
 }
 
 fn named(core: &Core, worker: WorkerId) -> String {

@@ -10,3 +10,10 @@ pub struct Page<T> {
     /// Whether all were looked at.
     pub complete: bool,
 }
+
+impl<T> Page<T> {
+    /// Nothing matches.
+    pub fn empty() -> Self {
+        Self { entries: Vec::new(), matching: 0, complete: true }
+    }
+}

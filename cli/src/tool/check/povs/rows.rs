@@ -19,7 +19,7 @@ pub(super) fn rows(checking: &Checking<'_>, executed: &Executed, execution: &Exe
     let verdict = execution.outcome.name().replace('_', " ");
     let state = match (execution.outcome.blame(), &execution.outcome) {
         (Blame::Ours, _) | (_, Outcome::Expired) => State::NoResult,
-        (Blame::Nobody, _) => State::Ok,
+        (Blame::NoParty, _) => State::Ok,
         (Blame::Candidate | Blame::Code | Blame::Ambiguous, _) => State::Failed,
     };
     let row = Row::fact("validation", verdict, state);
