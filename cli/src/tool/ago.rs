@@ -1,4 +1,4 @@
-//! Times of a coordinator for people: how long ago, how long.
+//! Durations and ages as text for people.
 
 use super::usage::time;
 use std::time::Duration;

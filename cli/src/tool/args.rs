@@ -318,8 +318,8 @@ pub(crate) struct Up {
     /// on the ports after it [default: 127.0.0.1:9616, or higher ports if those are in use]
     #[arg(long, env = "PVF_HTTP", value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
-    /// Serve nothing over HTTP
-    #[arg(long, conflicts_with = "http")]
+    /// Serve nothing over HTTP, also if --http or PVF_HTTP is given
+    #[arg(long)]
     pub(crate) no_http: bool,
     /// Run jobs even if this sandbox mechanism is missing on this machine, as in the worker's flag of this name
     #[arg(long, env = "PVF_ALLOW_MISSING", value_name = "NAME")]

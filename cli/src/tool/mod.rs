@@ -89,6 +89,9 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
     let filter = match request {
         // It runs as long as the node does.
         Request::Node(node::args::NodeCommand::Serve(_)) => "info",
+        // Lines of a log would be written over the display, which says itself what is wrong.
+        #[cfg(feature = "top")]
+        Request::Top(args) if !args.once => "off",
         _ => "error,pvf_shared::bus=warn,pvf_shared::client=warn,pvf_worker::sandbox=warn",
     };
     let format = match request {

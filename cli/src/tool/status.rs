@@ -4,6 +4,7 @@ use super::{
     args::{Global, Role, Status},
     failure::{Exit, Failure},
     target::fleet_of,
+    text::escaped,
 };
 use pvf_shared::{
     bus::nats::NatsBus,
@@ -61,7 +62,7 @@ fn print(status: &FleetStatus) {
     let [background, normal, critical] = status.prepare_queue;
     let [dispute, approval, system, backing] = status.execute_queue;
     let (prepare, execute) = (status.prepare, status.execute);
-    outln!("coordinator    version {}, fencing token {}", status.version, status.token.0);
+    outln!("coordinator    version {}, fencing token {}", escaped(&status.version), status.token.0);
     outln!(
         "requests       {} of {} clients, {} in memory",
         status.requests,
@@ -98,13 +99,13 @@ fn print(status: &FleetStatus) {
             "{} worker {} on {}: {} of {} slots in use, engine {}{draining}",
             w.kind,
             w.id,
-            w.host,
+            escaped(&w.host),
             w.running,
             w.slots,
             w.engine
         );
         if let Some(trouble) = &w.trouble {
-            outln!("  trouble: {trouble}");
+            outln!("  trouble: {}", escaped(trouble));
         }
         match w.signs_with {
             Some(key) => outln!("  signs artifacts with key {key}"),
@@ -113,8 +114,8 @@ fn print(status: &FleetStatus) {
         match w.security.missing.as_slice() {
             [] if w.security.secure => outln!("  sandbox: complete"),
             [] => outln!("  sandbox: not reported"),
-            missing if w.security.secure => outln!("  sandbox: secure, without: {}", missing.join("; ")),
-            missing => outln!("  sandbox: INSECURE, missing: {}", missing.join("; ")),
+            missing if w.security.secure => outln!("  sandbox: secure, without: {}", escaped(&missing.join("; "))),
+            missing => outln!("  sandbox: INSECURE, missing: {}", escaped(&missing.join("; "))),
         }
     }
 }

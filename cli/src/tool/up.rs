@@ -134,7 +134,7 @@ pub(crate) async fn up(global: &Global, args: &Up) -> Result<Exit, Failure> {
 /// The HTTP address of the coordinator; the workers take the ports after it, and all of them must exist.
 fn http_of_fleet(args: &Up, execute_workers: u32) -> Result<Option<SocketAddr>, Failure> {
     let workers = args.prepare_workers + execute_workers;
-    match args.http {
+    match args.http.filter(|_| !args.no_http) {
         Some(addr) if addr.port() == 0 || http_address(addr, workers).is_none() => Err(Failure::Input(format!(
             "--http {addr}: the fleet needs the {} ports from this one on, within 1 to 65535",
             workers + 1
@@ -204,6 +204,7 @@ impl Plan<'_> {
         command.arg(role).arg("--fleet").arg(self.fleet.fleet.as_str());
         // What is not given on its command line: the private key is for prepare workers only.
         command.env_remove("PVF_SIGNING_KEY").env_remove("PVF_TRUSTED_KEYS").env_remove("PVF_UNSIGNED");
+        command.env_remove("PVF_HTTP");
         // In the environment, because the URLs may contain passwords, which a command line would show.
         command.env("PVF_NATS", self.fleet.bus.as_ref().map(NatsConnection::joined).unwrap_or_default());
         command.args(self.fleet.nats.forwarded(&|option| option != "nats"));

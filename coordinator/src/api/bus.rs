@@ -48,7 +48,7 @@ async fn answer(api: &Api, name: &str, question: &[u8], max_payload: usize) -> S
                 "the answer has {} bytes, and a message of this bus at most {max_payload}: ask with a lower limit",
                 body.len()
             );
-            failed(413, &why, &serde_json::json!({ "error": why }))
+            failed(413, &why, &serde_json::json!({ "error": why, "code": 413 }))
         }
         Err(error) => failed(error.code, &error.message, &error.json()),
     }

@@ -91,7 +91,8 @@ impl Samples {
     }
 
     pub(super) fn used(&mut self, usage: &JobUsage) {
-        self.now.cpu += usage.cpu;
+        // A worker may report any time.
+        self.now.cpu = self.now.cpu.saturating_add(usage.cpu);
         self.now.ratio = self.now.ratio.max(ratio(usage.cpu, usage.cpu_limit));
     }
 

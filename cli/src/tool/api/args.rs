@@ -26,7 +26,7 @@ pub(crate) struct WorkersLs {
     #[arg(long, value_name = "STATE",
         value_parser = PossibleValuesParser::new(["available", "suspect", "paused", "draining"]))]
     pub(crate) state: Option<String>,
-    /// Most workers, 1 to 10000 [default: 1000]
+    /// List at most this many, 1 to 10000 [default: 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: Option<u32>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct RequestsLs {
     /// Only requests of this user of the bus
     #[arg(long, value_name = "USER")]
     pub(crate) client: Option<UserName>,
-    /// Most requests, 1 to 1000 [default: 100]
+    /// List at most this many, 1 to 1000 [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: Option<u32>,
 }
@@ -93,7 +93,7 @@ pub(crate) struct ArtifactsLs {
     /// Which come first: those used last, or the largest [default: last-used]
     #[arg(long, value_name = "ORDER")]
     pub(crate) sort: Option<ArtifactOrder>,
-    /// Most artifacts, 1 to 10000 [default: 1000]
+    /// List at most this many, 1 to 10000 [default: 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: Option<u32>,
 }

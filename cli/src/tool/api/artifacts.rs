@@ -5,6 +5,7 @@ use super::{
     args::{ArtifactsCommand, ArtifactsLs},
     model::Artifact,
     part,
+    prefix::Among,
 };
 use crate::tool::{
     ago::{self, short_hash},
@@ -19,8 +20,6 @@ use serde_json::{Value, json};
 /// Artifacts among which the beginning of an id is looked for: those that were used last. More may not fit into one
 /// message.
 const MOST: u32 = 2000;
-/// Artifacts that an error lists.
-const LISTED: usize = 10;
 
 /// Without a command all artifacts are listed.
 pub(crate) async fn run(global: &Global, command: Option<&ArtifactsCommand>) -> Result<Exit, Failure> {
@@ -86,34 +85,9 @@ async fn inspect(global: &Global, named: &str) -> Result<Exit, Failure> {
 
 /// The artifact that is meant: by its id, by its code hash, or by the beginning of either.
 fn meant(all: &[Value], named: &str) -> Result<Value, Failure> {
-    let shown = escaped(named);
-    let beginning = named.trim_end_matches('…');
-    let digits = beginning.strip_prefix("0x").unwrap_or(beginning);
-    let has = |value: &&Value| {
-        let Ok(Artifact { id, code, .. }) = part(value) else { return false };
-        id.starts_with(beginning) || code.trim_start_matches("0x").starts_with(digits)
-    };
-    let found: Vec<_> = all.iter().filter(has).collect();
-    match found[..] {
-        [artifact] => Ok(artifact.clone()),
-        [] => Err(Failure::Input(format!(
-            "{shown}: none of the {} artifacts that were used last has an id or a code hash that begins so (`pvf artifacts` \
-             lists them)",
-            all.len()
-        ))),
-        _ => {
-            let ids = found.iter().take(LISTED);
-            let ids = ids.map(|value| format!("\n  {}", escaped(value["id"].as_str().unwrap_or_default())));
-            let more = match found.len().saturating_sub(LISTED) {
-                0 => String::new(),
-                more => format!("\n  and {more} more"),
-            };
-            Err(Failure::Input(format!(
-                "{shown} means several artifacts, name one by its id:{}{more}",
-                ids.collect::<String>()
-            )))
-        }
-    }
+    let artifacts = Among { what: "artifact", command: "pvf artifacts", is_cut: all.len() >= MOST as usize, all };
+    let text = |value: &'_ Value, name| value[name].as_str().unwrap_or_default();
+    artifacts.meant(named, |value| vec![text(value, "id"), text(value, "code")]).cloned()
 }
 
 fn described(artifact: &Artifact, now: f64) -> Vec<String> {

@@ -9,6 +9,7 @@
 pub(crate) mod args;
 mod artifacts;
 pub(crate) mod model;
+mod prefix;
 pub(crate) mod requests;
 mod why;
 pub(crate) mod workers;
@@ -30,8 +31,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// How long a question waits for its answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question waits for its answer: longer than the coordinator takes for any answer.
+const TIMEOUT: Duration = Duration::from_secs(12);
+/// How long connecting takes at most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the coordinator of a fleet.
 pub(crate) struct Api {
@@ -43,7 +46,7 @@ impl Api {
     /// Connects to the fleet's bus for this command.
     pub(crate) async fn connect(global: &Global, command: &str) -> Result<Self, Failure> {
         let nats = fleet_of(global, command)?;
-        let bus = NatsBus::connect(nats, &format!("pvf {command}"), TIMEOUT).await?;
+        let bus = NatsBus::connect(nats, &format!("pvf {command}"), CONNECT_TIMEOUT).await?;
         Ok(Self { bus: Arc::new(bus), fleet: global.fleet.clone() })
     }
 

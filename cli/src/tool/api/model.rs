@@ -89,8 +89,7 @@ pub(crate) struct Usage {
 pub(crate) struct Job {
     pub(crate) attempt: Option<u64>,
     pub(crate) worker: String,
-    #[serde(alias = "outcome")]
-    pub(crate) end: Option<String>,
+    pub(crate) outcome: Option<String>,
     pub(crate) cpu_ms: Option<f64>,
     pub(crate) cpu_limit_ms: Option<f64>,
     pub(crate) max_rss_bytes: Option<f64>,

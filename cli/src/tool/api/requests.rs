@@ -5,6 +5,7 @@ use super::{
     args::{RequestsCommand, RequestsLs},
     model::{Job, Request},
     part,
+    prefix::Among,
 };
 use crate::tool::{
     ago::{self, short_hash},
@@ -18,8 +19,6 @@ use serde_json::{Value, json};
 
 /// Requests among which the beginning of an id is looked for. More may not fit into one message.
 const MOST: u32 = 400;
-/// Requests that an error lists.
-const LISTED: usize = 10;
 
 /// Without a command the newest requests are listed.
 pub(crate) async fn run(global: &Global, command: Option<&RequestsCommand>) -> Result<Exit, Failure> {
@@ -38,7 +37,13 @@ async fn ls(global: &Global, args: &RequestsLs) -> Result<Exit, Failure> {
     }
     let requests: Vec<Request> = part(&answer["requests"])?;
     lines(&requests, answer["at_ms"].as_f64().unwrap_or_default()).iter().for_each(|line| outln!("{line}"));
-    outln!("{} requests; {} are open in all", requests.len(), answer["open_total"].as_u64().unwrap_or_default());
+    let listed = requests.len();
+    match args.state.as_deref() {
+        None | Some("open") => {
+            outln!("{listed} listed; {} open requests match", answer["open_total"].as_u64().unwrap_or_default());
+        }
+        Some(_) => outln!("{listed} listed"),
+    }
     Ok(Exit::Success)
 }
 
@@ -88,31 +93,11 @@ pub(super) async fn one(api: &Api, id: &str) -> Result<Value, Failure> {
     if id.parse::<RequestId>().is_ok() {
         return api.ask("request", json!({ "id": id })).await;
     }
-    let all: Vec<Request> = part(&api.ask("requests", json!({ "limit": MOST })).await?["requests"])?;
-    let id = meant(&all, id)?;
-    api.ask("request", json!({ "id": id })).await
-}
-
-/// The id of the request that this beginning of one means.
-fn meant<'a>(all: &'a [Request], beginning: &str) -> Result<&'a str, Failure> {
-    let beginning = beginning.trim_end_matches('…');
-    let found: Vec<_> = all.iter().filter(|request| request.request.starts_with(beginning)).collect();
-    let shown = escaped(beginning);
-    match found[..] {
-        [request] => Ok(&request.request),
-        [] => Err(Failure::Input(format!(
-            "{shown}: no open request, and none of those that ended last, has an id that begins so (`pvf requests` lists \
-             them)"
-        ))),
-        _ => {
-            let ids = found.iter().take(LISTED).map(|request| format!("\n  {}", escaped(&request.request)));
-            let more = match found.len().saturating_sub(LISTED) {
-                0 => String::new(),
-                more => format!("\n  and {more} more"),
-            };
-            Err(Failure::Input(format!("{shown} is the beginning of several ids:{}{more}", ids.collect::<String>())))
-        }
-    }
+    let answer = api.ask("requests", json!({ "limit": MOST })).await?;
+    let all: Vec<Request> = part(&answer["requests"])?;
+    let among = Among { what: "request", command: "pvf requests", is_cut: all.len() >= MOST as usize, all: &all };
+    let request = among.meant(id, |request| vec![&request.request])?;
+    api.ask("request", json!({ "id": request.request })).await
 }
 
 /// All that is known of a request, in lines.
@@ -169,7 +154,7 @@ fn times(request: &Request) -> String {
 
 fn job(what: &str, used: &Job) -> String {
     let number = used.attempt.map(|attempt| format!("attempt {attempt}, ")).unwrap_or_default();
-    let end = used.end.as_ref().map(|end| format!("{end}, ")).unwrap_or_default();
+    let end = used.outcome.as_ref().map(|outcome| format!("{outcome}, ")).unwrap_or_default();
     let limit = used.cpu_limit_ms.map(|ms| format!(" of {}", ago::millis(ms))).unwrap_or_default();
     let cpu = format!("{}{limit} CPU", ago::millis(used.cpu_ms));
     let memory =
@@ -187,23 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_means_the_only_request_that_has_it() {
-        let all = [named("0190aa"), named("0190ab"), named("02")];
-        assert_eq!(meant(&all, "0190ab").unwrap(), "0190ab");
-        assert_eq!(meant(&all, "02…").unwrap(), "02");
-        let several = meant(&all, "01").unwrap_err().to_string();
-        assert!(several.contains("\n  0190aa\n  0190ab"), "{several}");
-        assert!(meant(&all, "3").unwrap_err().to_string().starts_with("3: no open request"));
-    }
-
-    #[test]
     fn a_request_is_described_with_its_jobs_and_reasons() {
         let request: Request = part(&json!({
             "request": "r", "client": "c.s", "work": "execute", "kind": "approval", "code": "0xab", "state": "ended", "worker": null,
             "ended_ms": 1000, "outcome": "invalid", "reason": "trap\u{1b}[2J", "attempts": 2, "host": "h",
             "queued_ms": 1.5, "execute_ms": 20, "total_ms": 70_000,
             "usage": {"preparation": null, "executions": [
-                {"attempt": 2, "worker": "w", "end": "invalid", "cpu_ms": 12, "cpu_limit_ms": 2000, "max_rss_bytes": 1_048_576}
+                {"attempt": 2, "worker": "w", "outcome": "invalid", "cpu_ms": 12, "cpu_limit_ms": 2000, "max_rss_bytes": 1_048_576}
             ]},
             "retries": [{"at_ms": 900, "attempt": 1, "worker": "v", "host": null, "reason": "worker-lost", "detail": null}],
             "why": ["One.", "Two."],

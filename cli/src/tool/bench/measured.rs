@@ -113,7 +113,9 @@ impl Measured {
         ] {
             times.add(time);
         }
-        self.execute_cpu += answer.usage.executions.iter().map(|of| of.usage.cpu).sum::<Duration>();
+        // A worker may report any time.
+        let executions = answer.usage.executions.iter().map(|of| of.usage.cpu);
+        self.execute_cpu = executions.fold(self.execute_cpu, Duration::saturating_add);
         // Several requests may have waited for one preparation.
         if let (Some(of), Some(artifact)) = (&answer.usage.preparation, &answer.artifact)
             && !artifact.cached
@@ -132,7 +134,7 @@ impl Measured {
     }
 
     pub(super) fn prepare_cpu(&self) -> Duration {
-        self.prepare_cpu.values().sum()
+        self.prepare_cpu.values().copied().fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// Verdicts in each second.

@@ -11,6 +11,7 @@ use crate::tool::{
         part,
     },
     failure::Failure,
+    text::escaped,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -70,7 +71,13 @@ pub(super) enum Heard {
     Answers(Box<Answers>),
     /// One request with why it is where it is.
     Request(Box<Request>),
+    /// Why there are no newer answers.
     Failed(String),
+    /// Why there is no answer for one request.
+    RequestFailed {
+        request: String,
+        why: String,
+    },
 }
 
 /// Asks in a task, which ends with this.
@@ -127,7 +134,7 @@ async fn ask_again(api: Arc<Api>, interval: Duration, mut filter: watch::Receive
         let filter = *filter.borrow_and_update();
         let answer = match Answers::ask(&api, filter).await {
             Ok((_, answers)) => Heard::Answers(Box::new(answers)),
-            Err(failure) => Heard::Failed(failure.to_string()),
+            Err(failure) => Heard::Failed(escaped(&failure.to_string())),
         };
         if heard.send(answer).await.is_err() {
             return;
@@ -140,7 +147,7 @@ async fn ask_for_requests(api: Arc<Api>, mut ids: mpsc::UnboundedReceiver<String
         let answer = api.ask("request", json!({ "id": id })).await.and_then(|answer| part::<Request>(&answer));
         let answer = match answer {
             Ok(request) => Heard::Request(Box::new(request)),
-            Err(failure) => Heard::Failed(failure.to_string()),
+            Err(failure) => Heard::RequestFailed { request: id, why: escaped(&failure.to_string()) },
         };
         if heard.send(answer).await.is_err() {
             return;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Top {
-    /// How often the coordinator is asked, 1ms to 24h
-    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_duration)]
+    /// How often the coordinator is asked, 100ms to 24h
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = interval)]
     pub(crate) interval: Duration,
     /// The page that is shown first
     #[arg(long, default_value = "overview", value_name = "PAGE")]
@@ -15,6 +15,15 @@ pub(crate) struct Top {
     /// Print the page once, as text for 80 columns, and end; with --json print what the coordinator answers
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+/// Four questions are asked each time, and a coordinator answers at most 50 in a second.
+fn interval(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    match parse_duration(text)? {
+        interval if interval >= SHORTEST => Ok(interval),
+        _ => Err("shorter than 100ms".into()),
+    }
 }
 
 /// A page of the display.

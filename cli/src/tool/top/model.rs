@@ -57,9 +57,14 @@ impl Sample {
     pub(super) fn all_verdicts(&self) -> u64 {
         self.verdicts.values().sum()
     }
+
+    /// `None` if no request ended: the API says 0 then.
+    pub(super) fn p99_ms(&self) -> Option<f64> {
+        self.total_ms.p99.filter(|_| self.all_verdicts() > 0)
+    }
 }
 
-/// Quantiles of times, milliseconds; none if nothing was measured.
+/// Quantiles of times, milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(super) struct Quantiles {

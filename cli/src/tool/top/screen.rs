@@ -18,7 +18,8 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
+        // A terminal that was changed in part is put back.
+        let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
         let (sender, events) = mpsc::unbounded_channel();
         let screen = Self { terminal, events };
         std::thread::Builder::new().name("keys".into()).spawn(move || read(&sender))?;

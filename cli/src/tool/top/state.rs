@@ -5,7 +5,7 @@ use super::{
     args::Page,
     filter::Filter,
 };
-use crate::tool::api::{model::Request, requests::described};
+use crate::tool::api::requests::described;
 use ratatui::{
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
     widgets::TableState,
@@ -71,18 +71,18 @@ impl State {
                 clamp(&mut self.workers, self.answers.workers.len());
                 clamp(&mut self.requests, self.answers.requests.len());
             }
-            Heard::Request(request) => self.hear_request(&request),
-            Heard::Failed(why) => match &self.overlay {
-                Some(Overlay::Waiting(_)) => self.overlay = Some(Overlay::Lines(vec![why])),
-                _ => self.trouble = Some(why),
-            },
+            Heard::Request(request) => {
+                self.hear_of(&request.request, described(&request, self.answers.status.at_ms));
+            }
+            Heard::RequestFailed { request, why } => self.hear_of(&request, vec![why]),
+            Heard::Failed(why) => self.trouble = Some(why),
         }
     }
 
     /// Another one may have been asked for meanwhile, or none.
-    fn hear_request(&mut self, request: &Request) {
-        if matches!(&self.overlay, Some(Overlay::Waiting(id)) if *id == request.request) {
-            self.overlay = Some(Overlay::Lines(described(request, self.answers.status.at_ms)));
+    fn hear_of(&mut self, request: &str, lines: Vec<String>) {
+        if matches!(&self.overlay, Some(Overlay::Waiting(id)) if id == request) {
+            self.overlay = Some(Overlay::Lines(lines));
         }
     }
 
@@ -120,6 +120,9 @@ impl State {
             KeyCode::PageDown => self.scrolled = self.scrolled.saturating_add(ROWS_OF_A_PAGE),
             KeyCode::PageUp => self.scrolled = self.scrolled.saturating_sub(ROWS_OF_A_PAGE),
             _ => self.overlay = None,
+        }
+        if let Some(Overlay::Lines(lines)) = &self.overlay {
+            self.scrolled = self.scrolled.min(u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(1));
         }
     }
 
@@ -166,6 +169,7 @@ fn clamp(table: &mut TableState, rows: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tool::api::model::Request;
 
     fn state(page: Page) -> State {
         let request = |id: &str| Request { request: id.into(), ..Request::default() };
@@ -211,6 +215,24 @@ mod tests {
         assert_eq!(state.overlay, None);
         state.hear(answer("b"));
         assert_eq!(state.overlay, None);
+    }
+
+    #[test]
+    fn a_request_that_is_not_answered_is_no_trouble_of_the_page() {
+        let mut state = state(Page::Requests);
+        let failed = |id: &str| Heard::RequestFailed { request: id.into(), why: "no such request".into() };
+        press(&mut state, KeyCode::Down);
+        press(&mut state, KeyCode::Enter);
+        state.hear(Heard::Failed("no coordinator".into()));
+        assert_eq!(state.overlay, Some(Overlay::Waiting("a".into())));
+        state.hear(failed("b"));
+        assert_eq!(state.overlay, Some(Overlay::Waiting("a".into())));
+        state.hear(failed("a"));
+        assert_eq!(state.overlay, Some(Overlay::Lines(vec!["no such request".into()])));
+        for _ in 0..5 {
+            press(&mut state, KeyCode::Down);
+        }
+        assert_eq!(state.scrolled, 0, "one line");
     }
 
     #[test]

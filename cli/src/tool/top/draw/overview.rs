@@ -75,7 +75,7 @@ fn history(answers: &Answers) -> Vec<Line<'static>> {
     let samples = &answers.samples[answers.samples.len().saturating_sub(INTERVALS)..];
     let seconds = (answers.sample_ms / 1e3).max(0.001);
     let rates: Vec<_> = samples.iter().map(|sample| sample.all_verdicts() as f64 / seconds).collect();
-    let p99: Vec<_> = samples.iter().map(|sample| sample.total_ms.p99.unwrap_or_default()).collect();
+    let p99: Vec<_> = samples.iter().map(|sample| sample.p99_ms().unwrap_or_default()).collect();
     let cores: Vec<_> = samples.iter().map(|sample| sample.cpu_ms / 1e3 / seconds).collect();
     let row = |name: &str, values: &[f64], last: Option<String>| {
         let last = last.unwrap_or_else(|| UNKNOWN.into());
@@ -83,7 +83,7 @@ fn history(answers: &Answers) -> Vec<Line<'static>> {
     };
     vec![
         row("verdicts", &rates, rates.last().map(|rate| format!("{rate:.1}/s"))),
-        row("p99 of total", &p99, samples.last().map(|sample| ago::millis(sample.total_ms.p99))),
+        row("p99 of total", &p99, samples.last().map(|sample| ago::millis(sample.p99_ms()))),
         row("CPU of jobs", &cores, cores.last().map(|cores| format!("{cores:.1} cores"))),
     ]
 }
