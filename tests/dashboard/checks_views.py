@@ -88,9 +88,9 @@ def failures_have_their_reasons(c):
     c.page.until_text(PREPARE_ERROR, "main")
     require(c.page.run("return document.querySelectorAll('main tbody tr').length") == 3, "three artifacts have failed")
     c.page.go("#/requests?show=failed")
-    c.page.until_text("possibly-invalid", "main")
+    c.page.until_text("possibly_invalid", "main")
     text = c.page.text("main")
-    for part in ["preparation-failed", "internal", "deadline", TRAP, "2.00 s of 2 s (100 %)", "398 ms of 6 min (<1 %, preparation)"]:
+    for part in ["preparation_failed", "internal", "deadline", TRAP, "2.00 s of 2 s (100 %)", "398 ms of 6 min (<1 %, preparation)"]:
         require(part in text, f"the failed requests lack {part!r}")
     c.page.go("#/requests?show=slow")
     c.page.until_text("1.71 s of 2 s (86 %)", "main")
@@ -102,7 +102,7 @@ def a_request_has_its_timeline_attempts_and_why(c):
     c.open(f"#/requests/{request['request']}")
     c.page.until_text(request["request"], "main")
     text = c.page.text("main")
-    for part in ["possibly-invalid", request["reason"], *request["why"], request["client"], request["code"], "Attempt 1", "Attempt 2", "tried again", "ambiguous",
+    for part in ["possibly_invalid", request["reason"], *request["why"], request["client"], request["code"], "Attempt 1", "Attempt 2", "tried again", "ambiguous",
                  "2.00 s of 2 s (100 %)", "84 of 2,080 pages", "41.0 MiB", "The coordinator accepted it", "pvf replay", "pvf bundle list", "docs/operate/bundles.md",
                  "request=" + request["request"], request["retries"][0]["host"]]:
         require(part in text, f"the request lacks {part!r}")
@@ -205,7 +205,7 @@ def events_are_listed_paused_and_found(c):
     c.page.until("only what matches", lambda: c.page.run("return document.querySelectorAll('main tbody tr').length") == 1)
     c.site.server.publish("verdict", {"request": "r-1", "client": "c", "code": "0x1", "outcome": "possibly_invalid", "reason": "why it is", "attempts": 2, "total_ms": 41})
     c.page.go("#/events?show=verdicts")
-    c.page.until_text("possibly-invalid after 41 ms, 2 attempts: why it is", "main")
+    c.page.until_text("possibly_invalid after 41 ms, 2 attempts: why it is", "main")
 
 
 @check(fleet="loaded")

@@ -1,6 +1,6 @@
 // What needs attention, the worst first. Everything is computed from what the API says; nothing here draws.
 
-import { age, clip, clock, count, decimal, duration, percent, plural, shortWorker, word } from './format.js';
+import { age, clip, clock, count, decimal, duration, percent, plural, shortWorker } from './format.js';
 import { growth, state, total } from './live.js';
 
 /** How long a dispute may wait: one that waits longer endangers the finality of the relay chain. */
@@ -212,7 +212,7 @@ function verdicts(now) {
     const all = failed + sum('valid') + sum('invalid');
     items.push({
       key: 'verdicts', tone: failed / all > 0.01 ? 'bad' : 'warn', title: `${plural(failed, 'request')} without a clear verdict in 5 minutes`,
-      detail: `${percent(failed / all)} of ${count(all)} ended as ${word('possibly_invalid')}, preparation-failed, internal or expired.`,
+      detail: `${percent(failed / all)} of ${count(all)} ended as possibly_invalid, preparation_failed, internal or deadline.`,
       href: '#/requests?show=failed', link: 'Failed requests',
     });
   }

@@ -111,11 +111,6 @@ export function shortEngine(engine) {
   return name === undefined ? text : `${name}-${hash.slice(0, 4)}…`;
 }
 
-/** `possibly_invalid` of the events and `possibly-invalid` of the lists are one word. */
-export function word(text) {
-  return String(text ?? '').replaceAll('_', '-');
-}
-
 /** The beginning of a text that may be long. */
 export function clip(text, most = 200) {
   const whole = String(text ?? '');

@@ -1,33 +1,29 @@
 // What the words of the API mean: outcomes, states, kinds, events.
 
-import { clip, count, duration, plural, shortEngine, shortId, shortWorker, word } from './format.js';
+import { clip, count, duration, plural, shortEngine, shortId, shortWorker } from './format.js';
 
-/** Outcomes: the tone, and what a caller may do with them (docs/integrate/verdicts.md). */
+/** Outcomes as the API names them: the tone, and what a caller may do with them (docs/integrate/verdicts.md). */
 const OUTCOMES = {
   valid: ['good', 'The call returned and its result decoded.'],
-  ok: ['good', 'It succeeded.'],
-  'precheck-ok': ['good', 'The code can be prepared under the limits of pre-checking.'],
-  'heads-up-taken': ['good', 'A worker has the code and prepares it.'],
-  'heads-up-prepared': ['good', 'The artifact is there.'],
+  ok: ['good', 'A precheck: the code can be prepared. A heads-up: a worker has the code, or the artifact is there.'],
   invalid: ['warn', 'The candidate is invalid by its own doing: the caller may vote against it.'],
-  'possibly-invalid': ['bad', 'Two attempts ended the same, and either the candidate or the machines may be the cause. The caller follows its own rules for ambiguous failures; a Polkadot node does not vote against the candidate in backing.'],
-  'preparation-failed': ['bad', 'The code cannot be prepared. The caller follows its own rules for such code.'],
+  possibly_invalid: ['bad', 'Two attempts ended the same, and either the candidate or the machines may be the cause. The caller follows its own rules for ambiguous failures; a Polkadot node does not vote against the candidate in backing.'],
+  preparation_failed: ['bad', 'The code cannot be prepared. The caller follows its own rules for such code.'],
   internal: ['bad', 'The fleet failed, not the candidate: the caller must not vote against it.'],
-  'execution-deadline': ['bad', 'The wait of the request ran out, or its relay leaf was retired. That says nothing about the candidate.'],
   deadline: ['bad', 'The wait of the request ran out, or its relay leaf was retired. That says nothing about the candidate.'],
 };
 
 export function outcomeTone(outcome) {
-  return OUTCOMES[word(outcome)]?.[0] ?? 'bad';
+  return OUTCOMES[outcome]?.[0] ?? 'bad';
 }
 
 export function outcomeMeaning(outcome) {
-  return OUTCOMES[word(outcome)]?.[1] ?? '';
+  return OUTCOMES[outcome]?.[1] ?? '';
 }
 
 /** What a request is: the kind of its execution, or that it is a precheck or a heads-up. */
 export function workOf(request) {
-  return word(request.kind ?? request.work ?? '–');
+  return request.kind ?? request.work ?? '–';
 }
 
 const REQUEST_STATES = {
@@ -80,17 +76,12 @@ export function ratioTone(ratio) {
   return ratio >= 1 ? 'bad' : ratio > 0.8 ? 'warn' : 'plain';
 }
 
-/** The largest resident set of a job, in bytes. */
-export function rss(job) {
-  return job.max_rss_bytes ?? (Number.isFinite(job.max_rss_kib) ? job.max_rss_kib * 1024 : null);
-}
-
 const at = (data) => `${shortWorker(data.worker)}${data.host ? ` on ${clip(data.host, 60)}` : ''}`;
 const jobs = (data) => (Number.isFinite(data.jobs) ? ` with ${plural(data.jobs, 'job')}` : '');
 const because = (why) => (why ? `: ${clip(why)}` : '');
 
 const EVENTS = {
-  verdict: (d) => `${word(d.outcome)} after ${duration(d.total_ms)}${d.attempts > 1 ? `, ${plural(d.attempts, 'attempt')}` : ''}${d.second_opinion ? `, second opinion ${d.second_opinion}` : ''}${because(d.reason)}`,
+  verdict: (d) => `${d.outcome} after ${duration(d.total_ms)}${d.attempts > 1 ? `, ${plural(d.attempts, 'attempt')}` : ''}${d.second_opinion ? `, second opinion ${d.second_opinion}` : ''}${because(d.reason)}`,
   'worker-joined': (d) => `${at(d)}, ${plural(d.slots, 'slot')}, ${shortEngine(d.engine)}, version ${d.version}${d.secure === false ? ', INSECURE' : ''}`,
   'worker-left': (d) => `${at(d)}${jobs(d)}`,
   'worker-lost': (d) => `${at(d)}${jobs(d)}, silent for ${duration(d.silent_ms)}`,
@@ -99,11 +90,11 @@ const EVENTS = {
   'worker-told-to-drain': (d) => `${at(d)}${jobs(d)}, by ${d.operator}`,
   'worker-paused': (d) => `${at(d)} for ${duration(d.pause_ms)}${because(d.why)}`,
   'worker-resumed': at,
-  'job-retried': (d) => `job ${d.job}, attempt ${d.attempt} at ${shortWorker(d.worker)}: ${word(d.reason)}${because(d.detail)}`,
+  'job-retried': (d) => `job ${d.job}, attempt ${d.attempt} at ${shortWorker(d.worker)}: ${d.reason}${because(d.detail)}`,
   'job-adopted': (d) => `job ${d.job} at ${shortWorker(d.worker)} goes on`,
   'job-not-adopted': (d) => `job ${d.job} at ${shortWorker(d.worker)} is cancelled`,
   'execution-quarantined': (d) => `workers of ${(Array.isArray(d.hosts) ? d.hosts.join(', ') : d.hosts) || 'several hosts'} were lost with it, code ${shortId(d.code)}`,
-  'opinions-differ': (d) => (Array.isArray(d.opinions) ? d.opinions : []).map((o) => `${o?.host} says ${word(o?.verdict)}`).join(', '),
+  'opinions-differ': (d) => (Array.isArray(d.opinions) ? d.opinions : []).map((o) => `${o?.host} says ${o?.verdict}`).join(', '),
   'no-second-opinion': (d) => `job ${d.job}${because(d.why)}`,
   'preparation-quarantined': (d) => shortArtifact(d.artifact),
   'preparation-failed': (d) => `${shortArtifact(d.artifact)}${because(d.error)}`,
@@ -124,7 +115,7 @@ export function describe({ kind, data }) {
 }
 
 /** The code of an artifact's id, shortened. */
-export function shortArtifact(id) {
+function shortArtifact(id) {
   const [code] = /[0-9a-f]{64}/.exec(String(id ?? '')) ?? [id];
   return `artifact of ${shortId(code)}`;
 }

@@ -1,7 +1,6 @@
 // How to get a replay bundle of a request. The coordinator has none: the client has code, candidate and verdict.
 
 import { card, el, setHidden, setText } from '../dom.js';
-import { word } from '../format.js';
 
 const code = (text) => el('code', {}, text);
 
@@ -19,16 +18,16 @@ export function bundles(id) {
   return {
     node,
     update(r) {
-      const outcome = word(r.outcome);
+      const expired = r.outcome === 'deadline';
       const client = `its client, ${r.client}`;
       setText(lead, r.state !== 'ended'
         ? `A replay bundle is written by ${client}, after the verdict.`
-        : outcome.includes('deadline')
+        : expired
           ? 'A request that expired has no verdict and no bundle.'
-          : outcome === 'valid' || outcome.endsWith('ok')
+          : r.outcome === 'valid' || r.outcome === 'ok'
             ? `A replay bundle has everything that it takes to run the request again. It is written by ${client}, of a valid verdict only with --bundle-all.`
             : `A replay bundle has everything that it takes to run the request again, with the log of the guest and where it trapped. It is written by ${client}, if it was started with --bundles.`);
-      setHidden(command, outcome.includes('deadline'));
+      setHidden(command, expired);
     },
   };
 }

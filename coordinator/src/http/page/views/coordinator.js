@@ -28,7 +28,7 @@ export function coordinator() {
       if (details.open) poller.start();
       else poller.stop();
     },
-  }, el('summary', {}, 'All counters since the start'), counters);
+  }, el('summary', {}, 'All counters since it is active'), counters);
 
   function showCounts(status) {
     show(Object.entries(status?.counts ?? {}));
@@ -43,7 +43,7 @@ export function coordinator() {
       if (!status) return;
       const since = Number.isFinite(status.started_ms) ? `${clock(status.started_ms)} (${age(now() - status.started_ms)})` : null;
       list.update([
-        status.coordinator ?? location.host, since, status.token, status.version, count(status.clients),
+        location.host, since, status.token, status.version, count(status.clients),
         `${count(status.requests)}, ${bytes(status.request_bytes)}`, count(status.coalesced), count(status.prepared), count(status.executed),
         (status.trusted_keys ?? []).join(', ') || 'none: artifacts are not signed', (status.not_compiled_for ?? []).join(', '),
       ]);

@@ -2,7 +2,7 @@
 
 import { badge, card, el, keyedList, setAttr, setHidden, setText } from '../dom.js';
 import { eventTone } from '../eventlog.js';
-import { clip, duration, shortId, word } from '../format.js';
+import { clip, duration, shortId } from '../format.js';
 import { changed, now, state } from '../live.js';
 import { Poller } from '../poll.js';
 import { describe, nearest, outcomeTone, workOf } from '../words.js';
@@ -23,7 +23,7 @@ function requestItem() {
   return {
     node,
     update(request) {
-      outcome.update(word(request.outcome), outcomeTone(request.outcome));
+      outcome.update(request.outcome, outcomeTone(request.outcome));
       setText(link, shortId(request.request));
       setAttr(link, 'href', `#/requests/${encodeURIComponent(request.request)}`);
       setAttr(link, 'title', request.request);

@@ -2,10 +2,10 @@
 
 import { badge, card, el, facts, keyedList, setAttr, setHidden, setText } from '../dom.js';
 import { need } from '../fleet.js';
-import { bytes, clock, count, duration, iso, word } from '../format.js';
+import { bytes, clock, count, duration, iso } from '../format.js';
 import { changed, now } from '../live.js';
 import { Poller } from '../poll.js';
-import { outcomeMeaning, outcomeTone, rss, stateMeaning, workOf } from '../words.js';
+import { outcomeMeaning, outcomeTone, stateMeaning, workOf } from '../words.js';
 import { bundles } from './bundle.js';
 import { cpuMeter, notice } from './parts.js';
 
@@ -31,7 +31,7 @@ export function mount(root, parameters, id) {
     path: () => `api/requests/${encodeURIComponent(id)}`,
     everyMs: 2000,
     data(answer) {
-      request = answer.request && typeof answer.request === 'object' ? { ...answer.request, ...answer } : answer;
+      request = answer;
       // An ended request does not change any more.
       poller.every(request.state === 'ended' ? Infinity : 2000);
       message.update('');
@@ -68,7 +68,7 @@ function summary(id) {
     node,
     update(r) {
       const open = r.state !== 'ended';
-      state.update(open ? r.state : word(r.outcome), open ? 'info' : outcomeTone(r.outcome));
+      state.update(open ? r.state : r.outcome, open ? 'info' : outcomeTone(r.outcome));
       setText(reason, r.reason);
       setHidden(reason, !r.reason);
       setText(meaning, open ? stateMeaning(r.state) : outcomeMeaning(r.outcome));
@@ -76,9 +76,9 @@ function summary(id) {
       setAttr(code, 'href', `#/artifacts?code=${encodeURIComponent(r.code)}`);
       const left = r.deadline_ms - now();
       list.update([
-        r.work === 'execute' || !r.work ? `execution, ${workOf(r)}` : workOf(r), r.client, code, r.artifact, r.worker, r.host, count(r.attempts),
+        r.work === 'execute' ? `execution, ${workOf(r)}` : workOf(r), r.client, code, r.artifact, r.worker, r.host, count(r.attempts),
         open && r.waiters > 1 ? count(r.waiters) : null,
-        open ? duration(r.waited_ms ?? now() - r.arrived_ms) : null,
+        open ? duration(now() - r.arrived_ms) : null,
         open && Number.isFinite(r.deadline_ms) ? `${clock(r.deadline_ms)} (${left > 0 ? `in ${duration(left)}` : 'now'})` : null,
         open ? null : clock(r.ended_ms), open ? null : duration(r.total_ms), OPINIONS[r.second_opinion] ?? null,
       ]);
@@ -153,14 +153,14 @@ function moments(r) {
   (Array.isArray(r.retries) ? r.retries : []).forEach((retry, n) => {
     entries.push({
       key: `retry ${n}`, at_ms: retry.at_ms, tone: 'warn',
-      text: `Attempt ${retry.attempt} at ${retry.worker ?? 'a worker'}${retry.host ? ` on ${retry.host}` : ''} ended, and it is tried again: ${REASONS[retry.reason] ?? word(retry.reason)}${retry.detail ? `: ${retry.detail}` : ''}`,
+      text: `Attempt ${retry.attempt} at ${retry.worker ?? 'a worker'}${retry.host ? ` on ${retry.host}` : ''} ended, and it is tried again: ${REASONS[retry.reason] ?? retry.reason}${retry.detail ? `: ${retry.detail}` : ''}`,
     });
   });
   if (open) {
-    entries.push({ key: 'now', at_ms: now(), tone: 'info', text: `${word(r.state)}${r.worker ? ` at ${r.worker}${r.host ? ` on ${r.host}` : ''}` : ''}. ${stateMeaning(r.state)}` });
+    entries.push({ key: 'now', at_ms: now(), tone: 'info', text: `${r.state}${r.worker ? ` at ${r.worker}${r.host ? ` on ${r.host}` : ''}` : ''}. ${stateMeaning(r.state)}` });
     if (Number.isFinite(r.deadline_ms)) entries.push({ key: 'deadline', at_ms: r.deadline_ms, text: 'It expires if it has no verdict by then.' });
   } else {
-    entries.push({ key: 'ended', at_ms: r.ended_ms, tone: outcomeTone(r.outcome), text: `It ended as ${word(r.outcome)}${r.worker ? `, decided by ${r.worker}${r.host ? ` on ${r.host}` : ''}` : ''}.` });
+    entries.push({ key: 'ended', at_ms: r.ended_ms, tone: outcomeTone(r.outcome), text: `It ended as ${r.outcome}${r.worker ? `, decided by ${r.worker}${r.host ? ` on ${r.host}` : ''}` : ''}.` });
   }
   return entries.sort((a, b) => (a.at_ms ?? 0) - (b.at_ms ?? 0));
 }
@@ -189,12 +189,12 @@ function attempts() {
 /** The preparation, the attempts that were reported, and those that are only known from their retry. */
 function jobsOf(r) {
   const executions = Array.isArray(r.usage?.executions) ? r.usage.executions : [];
-  const jobs = executions.map((job) => ({ ...job, key: `attempt ${job.attempt}`, name: `Attempt ${job.attempt}`, end: word(job.end ?? job.outcome ?? '') }));
+  const jobs = executions.map((job) => ({ ...job, key: `attempt ${job.attempt}`, name: `Attempt ${job.attempt}`, end: job.outcome }));
   (Array.isArray(r.retries) ? r.retries : []).forEach((retry, n) => {
     const same = jobs.find((job) => job.attempt === retry.attempt);
-    const why = [REASONS[retry.reason] ?? word(retry.reason), retry.detail].filter(Boolean).join(': ');
+    const why = [REASONS[retry.reason] ?? retry.reason, retry.detail].filter(Boolean).join(': ');
     if (same) Object.assign(same, { retried: why, host: same.host ?? retry.host });
-    else jobs.push({ key: `retry ${n}`, name: `Attempt ${retry.attempt}`, attempt: retry.attempt, worker: retry.worker, host: retry.host, end: word(retry.reason), retried: why });
+    else jobs.push({ key: `retry ${n}`, name: `Attempt ${retry.attempt}`, attempt: retry.attempt, worker: retry.worker, host: retry.host, end: retry.reason, retried: why });
   });
   jobs.sort((a, b) => (a.attempt ?? 0) - (b.attempt ?? 0));
   const preparation = r.usage?.preparation;
@@ -221,7 +221,7 @@ function jobRow() {
       meter.update(job);
       setText(wall, Number.isFinite(job.wall_ms) ? duration(job.wall_ms) : '–');
       const pages = Number.isFinite(job.memory_pages) ? `${count(job.memory_pages)}${job.memory_pages_limit ? ` of ${count(job.memory_pages_limit)}` : ''} pages` : null;
-      setText(memory, [rss(job) === null ? null : bytes(rss(job)), pages].filter(Boolean).join(', ') || '–');
+      setText(memory, [Number.isFinite(job.max_rss_bytes) ? bytes(job.max_rss_bytes) : null, pages].filter(Boolean).join(', ') || '–');
       setText(worker, `${job.worker ?? '–'}${job.host ? ` on ${job.host}` : ''}`);
     },
   };

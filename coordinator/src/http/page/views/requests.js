@@ -2,7 +2,7 @@
 
 import { card, el, setAttr, setText } from '../dom.js';
 import { need } from '../fleet.js';
-import { age, clip, count, duration, plural, shortId, shortWorker, word } from '../format.js';
+import { age, clip, count, duration, plural, shortId, shortWorker } from '../format.js';
 import { changed, now } from '../live.js';
 import { query } from '../net.js';
 import { Poller } from '../poll.js';
@@ -71,12 +71,12 @@ const state = {
     const set = badgeCell(cell);
     return (r) => {
       if (isOpen(r)) set(r.state, r.state === 'running' || r.state === 'preparing' ? 'info' : 'plain', '');
-      else set(word(r.outcome), outcomeTone(r.outcome), clip(r.reason, 240));
+      else set(r.outcome, outcomeTone(r.outcome), clip(r.reason, 240));
       setAttr(cell, 'title', isOpen(r) ? stateMeaning(r.state) : r.reason);
     };
   },
 };
-const outcome = { ...state, id: 'outcome', label: 'Outcome and reason', sort: (r) => word(r.outcome ?? r.state) };
+const outcome = { ...state, id: 'outcome', label: 'Outcome and reason', sort: (r) => r.outcome ?? r.state };
 const cpu = {
   id: 'cpu', label: 'CPU of limit', numeric: true, sort: (r) => nearest(r.usage)?.ratio ?? null,
   make(cell) {
@@ -93,7 +93,7 @@ const ended = {
     return (r) => time.update(r.ended_ms, now());
   },
 };
-const waited = number('waited', 'Waited', (r) => r.waited_ms ?? now() - r.arrived_ms, duration, undefined);
+const waited = number('waited', 'Waited', (r) => now() - r.arrived_ms, duration);
 const left = number('left', 'Expires in', (r) => (Number.isFinite(r.deadline_ms) ? r.deadline_ms - now() : null), (n) => (n === null ? '–' : n <= 0 ? 'expired' : age(n)), 3);
 const waiters = number('waiters', 'Clients', (r) => r.waiters, count, 2);
 
@@ -112,7 +112,7 @@ function user(client) {
 export function mount(root, parameters) {
   need({});
   const given = parameters.get('show') ?? '';
-  const show = Object.hasOwn(TABLES, given) ? given : given === 'all' ? 'latest' : 'open';
+  const show = Object.hasOwn(TABLES, given) ? given : 'open';
   const filter = { kind: parameters.get('kind') ?? '', code: parameters.get('code') ?? '', client: parameters.get('client') ?? '' };
   let limit = FEW;
   let answer = null;
