@@ -6,7 +6,7 @@ use crate::{
     http::{Prefix, routes},
     lease::{ANSWER_LIMIT, Beside, Keeper, beside},
 };
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use pvf_scheduler::{CrossCheck, Rate};
 use pvf_shared::{
     bus::{
@@ -141,6 +141,11 @@ impl StartError {
             Self::Lease(_) | Self::Occupied(_) | Self::Runtime(_) => 3,
         }
     }
+}
+
+/// The command line of `pvf-coordinator`, for what is made of its description.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the coordinator with these arguments until SIGTERM or SIGINT. Ends the process with exit code 2 if they cannot

@@ -12,6 +12,7 @@ mod chaos;
 mod check;
 mod cloud;
 mod compose;
+mod configuration_page;
 mod connection;
 mod coordinators;
 mod docs;

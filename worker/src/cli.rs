@@ -7,7 +7,7 @@ use crate::{
     supervise::{probe_sandbox, start_spawner},
     wasm::CpuBaseline,
 };
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use pvf_shared::{
     bus::{
         BusError,
@@ -157,6 +157,11 @@ pub fn worker_main() -> ExitCode {
             "missing role: run `{stem} prepare-worker …` or `{stem} execute-worker …`"
         )))),
     }
+}
+
+/// The command line of both worker roles, for what is made of its description.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs a worker of this role with these arguments, which do not include the program's name, until SIGTERM or SIGINT,

@@ -48,6 +48,11 @@ use failure::{Exit, Failure};
 use pvf_shared::telemetry::{LogFormat, to_stderr};
 use std::process::ExitCode;
 
+/// The command line of `pvf`, for what is made of its description.
+pub fn command() -> clap::Command {
+    manual::command()
+}
+
 /// Runs the command line of this process. `failure::EXIT_CODES` has the exit codes.
 pub fn main() -> ExitCode {
     pvf_worker::machine::survive_file_size_limit();
