@@ -21,6 +21,7 @@ use pvf_shared::{
     store::{BlobStore, StoreError},
     store_metrics,
     telemetry::LogArgs,
+    traces::TraceArgs,
 };
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, sync::Arc, time::Duration};
 
@@ -67,6 +68,8 @@ struct Args {
     labels: LabelArgs,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
 }
 
 /// What `--cross-check` asks for: some of its parts.
@@ -163,6 +166,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), StartError> {
+    let _traced = args.traces.init("pvf-coordinator").map_err(StartError::Settings)?;
     let keys = args.keys.of_verifier("the coordinator").map_err(|error| StartError::Settings(error.to_string()))?;
     tracing::info!(trusts = listed(&keys.trusts()), "keys of artifacts");
     let mut config = CoordinatorConfig::load(args.config.as_deref()).map_err(StartError::Settings)?;

@@ -15,6 +15,7 @@ use crate::{
     outbound::{Commands, Outbound},
     outbox::Outbox,
     storage::Storage,
+    traces::Traces,
 };
 use pvf_scheduler::{Event, Scheduler, SchedulerConfig, Timestamp};
 use pvf_shared::{
@@ -130,8 +131,14 @@ impl Coordinator {
         let from_older_workers = bus.subscribe(&subjects::from_older_workers(&fleet)).await?;
         let (sender, events) = mpsc::unbounded_channel();
         let (outbox, posted) = Outbox::open();
-        let inbound =
-            Inbound { fleet: fleet.clone(), events: sender.clone(), outbox: outbox.clone(), ceilings: config.ceilings };
+        let traces = Traces::default();
+        let inbound = Inbound {
+            fleet: fleet.clone(),
+            events: sender.clone(),
+            outbox: outbox.clone(),
+            ceilings: config.ceilings,
+            traces: traces.clone(),
+        };
         let term = tenure.term();
         let outbound = Outbound { bus: bus.clone(), fleet: fleet.clone(), timing, term };
         let mut tasks = JoinSet::new();
@@ -161,10 +168,11 @@ impl Coordinator {
         let effects = Effects {
             outbox,
             observers: told,
-            commands: Commands::new(bus.clone(), fleet, &timing, term, sender.clone()),
+            commands: Commands::new((bus.clone(), traces.clone()), fleet, &timing, term, sender.clone()),
             storage: Storage { store, events: sender, tenure },
             metrics: counters.clone(),
             history: api.history.clone(),
+            traces,
             tasks: JoinSet::new(),
         };
         Ok(Listening {

@@ -2,9 +2,9 @@
 
 use crate::{
     history::History, metrics::Counters, notices, observers::Observers, outbound::Commands, outbox::Outbox,
-    storage::Storage,
+    storage::Storage, traces::Traces,
 };
-use pvf_scheduler::{Effect, Notice};
+use pvf_scheduler::{Answer, Effect, Notice};
 use pvf_shared::wire::ToWorker;
 use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
@@ -17,6 +17,7 @@ pub(crate) struct Effects {
     pub(crate) storage: Storage,
     pub(crate) metrics: Arc<Counters>,
     pub(crate) history: History,
+    pub(crate) traces: Traces,
     pub(crate) tasks: JoinSet<()>,
 }
 
@@ -24,11 +25,17 @@ impl Effects {
     /// Starts an effect; never waits. What can fail comes back to the scheduler as an event.
     pub(crate) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Reply { to, answer } => self.outbox.answer(to, answer),
+            Effect::Reply { to, answer } => {
+                if let Answer::Accepted { client, request } = &answer {
+                    self.traces.accepted(*client, *request);
+                }
+                self.outbox.answer(to, answer);
+            }
             Effect::Verdict { client, verdict, about } => {
+                let trace = self.traces.of_request(client, verdict.request).map(|context| context.trace_id());
                 let artifact = verdict.artifact.as_ref().map(|artifact| tracing::field::display(&artifact.id));
                 tracing::info!(
-                    request = %verdict.request, %client, artifact,
+                    request = %verdict.request, %client, artifact, trace,
                     verdict = verdict.outcome.name(), reason = verdict.outcome.reason(), attempts = verdict.attempts,
                     worker = verdict.worker.map(tracing::field::display),
                     total_ms = verdict.timings.total.as_millis() as u64, "verdict"
@@ -38,11 +45,13 @@ impl Effects {
                     self.history.ended(client, &verdict, about);
                     self.metrics.answered(&verdict, about);
                     self.observers.verdict(client, &verdict);
+                    self.traces.ended(client, &verdict);
                 }
                 self.outbox.verdict(client, verdict);
             }
             Effect::ToWorker { worker, message } => {
-                if let ToWorker::Dispatch(_) = &message {
+                if let ToWorker::Dispatch(dispatch) = &message {
+                    self.traces.dispatched(worker, dispatch);
                     self.metrics.dispatched(worker.kind);
                 }
                 if let Some(sending) = self.commands.queue(worker, message) {
@@ -60,6 +69,7 @@ impl Effects {
                 notices::log(&notice);
                 self.metrics.count(&notice);
                 self.history.noticed(&notice);
+                self.traces.noticed(&notice);
                 self.observers.notice(notice);
             }
         }

@@ -9,7 +9,7 @@ mod older;
 
 pub(crate) use older::Older;
 
-use crate::{ceilings::Ceilings, outbox::Outbox};
+use crate::{ceilings::Ceilings, outbox::Outbox, traces::Traces};
 use futures::StreamExt as _;
 use pvf_scheduler::{Answer, Command, Delivery, Event, check};
 use pvf_shared::{
@@ -33,6 +33,7 @@ pub(crate) struct Inbound {
     pub(crate) outbox: Outbox,
     /// The most that a request may ask for.
     pub(crate) ceilings: Ceilings,
+    pub(crate) traces: Traces,
 }
 
 impl Inbound {
@@ -46,6 +47,7 @@ impl Inbound {
             let (payload, reply) = (message.payload, own_inbox(message.reply, &client.user));
             let event = match wire::decode::<FromClient>(&payload) {
                 Ok(FromClient::Submit(submission)) => {
+                    self.traces.arrived(client, &submission, message.trace);
                     self.submit(client, submission, reply);
                     continue;
                 }

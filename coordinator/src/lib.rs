@@ -30,6 +30,7 @@ mod outbox;
 mod storage;
 #[cfg(test)]
 mod testing;
+mod traces;
 
 pub use api::Api;
 pub use ceilings::Ceilings;

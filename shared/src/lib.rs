@@ -28,8 +28,9 @@ pub mod store_metrics;
 #[cfg(feature = "program")]
 pub mod telemetry;
 pub mod terms;
-#[cfg(any(feature = "nats", feature = "cloud-client"))]
+#[cfg(any(feature = "nats", feature = "cloud-client", feature = "otlp"))]
 pub mod tls;
+pub mod traces;
 #[cfg(feature = "executable")]
 pub mod usage;
 

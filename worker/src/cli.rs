@@ -21,6 +21,7 @@ use pvf_shared::{
     store::{BlobStore, StoreError},
     store_metrics,
     telemetry::LogArgs,
+    traces::TraceArgs,
     units::{parse_bytes, parse_duration},
     wire::WorkerKind,
 };
@@ -94,6 +95,8 @@ struct Args {
     labels: LabelArgs,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
 }
 
 impl Args {
@@ -214,6 +217,12 @@ fn start(kind: WorkerKind, args: Args) -> Result<(), RoleError> {
     tracing::info!(target: "pvf_worker::sandbox", "sandbox: {}", sandbox.summary());
     start_spawner();
     raise_open_files();
+    // It has threads, so it comes after what is started by a fork.
+    let service = match kind {
+        WorkerKind::Prepare => "pvf-prepare-worker",
+        WorkerKind::Execute => "pvf-execute-worker",
+    };
+    let _traced = args.traces.init(service).map_err(RoleError::Settings)?;
     let runtime = pvf_shared::runtime::runtime().map_err(RoleError::Runtime)?;
     let http = Http::with_labels(&args.labels).map_err(RoleError::Settings)?;
     let store = store_metrics::measured(store, &http.registry);

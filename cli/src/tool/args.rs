@@ -24,6 +24,7 @@ use pvf_shared::{
     ids::FleetName,
     keys::KeyArgs,
     permissions,
+    traces::TraceArgs,
     units::parse_duration,
 };
 use pvf_worker::sandbox::MechanismNames;
@@ -77,6 +78,8 @@ pub(crate) struct Global {
     pub(crate) keys: KeyArgs,
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) traces: TraceArgs,
     /// The connection to the fleet's bus, once the options are resolved; `None` for the embedded host.
     #[arg(skip)]
     pub(crate) bus: Option<NatsConnection>,

@@ -45,13 +45,19 @@ mod watch;
 use args::{Args, Command, Global, Request};
 use clap::{ArgMatches, FromArgMatches as _};
 use failure::{Exit, Failure};
-use pvf_shared::telemetry::{LogFormat, to_stderr};
+use pvf_shared::{
+    telemetry::{LogFormat, to_stderr},
+    traces,
+};
 use std::process::ExitCode;
 
 /// The command line of `pvf`, for what is made of its description.
 pub fn command() -> clap::Command {
     manual::command()
 }
+
+/// The variable that names the span which this process works for.
+const TRACEPARENT: &str = "TRACEPARENT";
 
 /// Runs the command line of this process. `failure::EXIT_CODES` has the exit codes.
 pub fn main() -> ExitCode {
@@ -104,13 +110,16 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
         _ => LogFormat::Text,
     };
     pvf_shared::telemetry::init(global.verbose, filter, format);
+    let traced = global.traces.init("pvf").map_err(Failure::Input)?;
     let runtime = pvf_shared::runtime::runtime_on_all_cores();
     let runtime = runtime.map_err(|error| Failure::no_result("async runtime", error))?;
     let global = &global.resolved()?;
     if let Some(unused) = unused::warning(request, global, matches) {
         to_stderr(format_args!("warning: {unused}"));
     }
-    let result = runtime.block_on(async {
+    // Set by a program that traces its own work: <https://opentelemetry.io/docs/specs/otel/context/env-carriers/>.
+    let parent = std::env::var(TRACEPARENT).ok().and_then(|text| text.parse().ok());
+    let result = runtime.block_on(traces::within(parent, async {
         match request {
             Request::Precheck(args) => commands::precheck(global, args).await,
             Request::Execute(args) => commands::execute(global, args).await,
@@ -139,7 +148,8 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Keys(command) => keys::run(command, global.json),
             Request::Demo(args) => demo::demo(global, args).await,
         }
-    });
+    }));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    drop(traced);
     result
 }

@@ -55,6 +55,9 @@ impl RoleCommand {
         if let (true, Some(path)) = (typed("cache_dir"), &global.cache_dir) {
             forward("cache-dir", path.into());
         }
+        if let (true, Some(url)) = (typed("otlp_endpoint"), &global.traces.otlp_endpoint) {
+            forward("otlp-endpoint", url.into());
+        }
         arguments.extend(global.keys.forwarded(&typed));
         arguments.extend((0..global.verbose).map(|_| OsString::from("-v")));
         arguments.extend_from_slice(&args.rest);

@@ -224,6 +224,9 @@ impl Plan<'_> {
         if let Some(addr) = self.http.and_then(|first| http_address(first, n)) {
             command.arg("--http").arg(addr.to_string());
         }
+        if let Some(url) = &self.fleet.traces.otlp_endpoint {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url);
+        }
         command.args(self.keys.of_role(role));
         command.args((0..self.fleet.verbose).map(|_| "-v"));
         spawn(name, command)

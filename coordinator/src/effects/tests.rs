@@ -14,10 +14,17 @@ fn effects(store: &BlobStore) -> (Effects, UnboundedReceiver<Event>) {
     let effects = Effects {
         outbox: Outbox::open().0,
         observers: Observers::open().0,
-        commands: Commands::new(bus, fleet(), &ProtocolTimeouts::default(), term(), events.clone()),
+        commands: Commands::new(
+            (bus, Traces::default()),
+            fleet(),
+            &ProtocolTimeouts::default(),
+            term(),
+            events.clone(),
+        ),
         storage: Storage { store: store.clone(), events, tenure: Tenure::unlimited(term()) },
         history: History::default(),
         metrics: Arc::default(),
+        traces: Traces::default(),
         tasks: JoinSet::new(),
     };
     (effects, received)

@@ -101,6 +101,7 @@ mod tests {
                 subject: subject.clone(),
                 payload: Bytes::from_static(FRAME),
                 reply: reply.cloned(),
+                trace: None,
             };
             let messages = vec![message(Some(&victim)), message(None), message(Some(&inbox))];
             in_time(older.refuse(futures::stream::iter(messages).boxed(), outbox)).await;

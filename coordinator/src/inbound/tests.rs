@@ -40,6 +40,7 @@ impl Shell {
             events: sender,
             outbox,
             ceilings: Ceilings { memory_pages: 4096, ..Ceilings::default() },
+            traces: Traces::default(),
         };
         let clients = bus.subscribe(&subjects::all_client_requests(&fleet)).await.unwrap();
         let workers = bus.subscribe(&subjects::all_worker_requests(&fleet)).await.unwrap();
@@ -106,8 +107,12 @@ async fn answers_go_only_to_inboxes_of_the_sender() {
     let user = |name: &str| UserName::parse(name).unwrap();
     let mallory = ClientId::new(user("mallory"));
     let victim = subjects::client_verdicts(&fleet(), &ClientId::new(user("alice")));
-    let message =
-        |subject: Subject, payload: Bytes, reply: &Subject| Message { subject, payload, reply: Some(reply.clone()) };
+    let message = |subject: Subject, payload: Bytes, reply: &Subject| Message {
+        subject,
+        payload,
+        reply: Some(reply.clone()),
+        trace: None,
+    };
     let ask = wire::encode(&FromClient::Ask { requests: vec![], heard: vec![] });
     for reply in [&victim, &Subject::received("_INBOX.alice.1")] {
         let messages = vec![message(subjects::client_requests(&fleet(), &mallory), ask.clone(), reply)];

@@ -1,7 +1,7 @@
 //! Commands to workers. Those to one worker go out in the order in which the scheduler decided them; none waits for the
 //! answer to the one before it. Workers do not delay each other.
 
-use crate::inbound::SentCommand;
+use crate::{inbound::SentCommand, traces::Traces};
 use futures::{
     FutureExt as _, StreamExt as _,
     future::{BoxFuture, ready},
@@ -13,7 +13,7 @@ use pvf_shared::{
     config::ProtocolTimeouts,
     identity::WorkerId,
     ids::{FleetName, Term},
-    subjects,
+    subjects, traces,
     wire::{self, ToWorker},
 };
 use std::{
@@ -36,6 +36,7 @@ pub(crate) struct Commands {
     events: UnboundedSender<Event>,
     /// What every message says.
     term: Term,
+    traces: Traces,
     /// Commands that are not sent yet. A worker has an entry only while one of its commands is being sent, so the
     /// queues hold no more than what the scheduler has under way.
     queues: Arc<Mutex<Queues>>,
@@ -43,13 +44,13 @@ pub(crate) struct Commands {
 
 impl Commands {
     pub(crate) fn new(
-        bus: SharedBus,
+        (bus, traces): (SharedBus, Traces),
         fleet: FleetName,
         timing: &ProtocolTimeouts,
         term: Term,
         events: UnboundedSender<Event>,
     ) -> Self {
-        Self { bus, fleet, ack: timing.ack, events, term, queues: Arc::default() }
+        Self { bus, fleet, ack: timing.ack, events, term, traces, queues: Arc::default() }
     }
 
     /// Queues a command. The returned future sends the worker's queue and must be run as a task; it is absent if an
@@ -114,7 +115,9 @@ impl Commands {
             }
             return None;
         };
-        Some(match self.bus.send_request(&to, wire::encode_by(self.term, &message), self.ack).await {
+        let sending = self.bus.send_request(&to, wire::encode_by(self.term, &message), self.ack);
+        let trace = self.traces.of_attempt(command.job, command.attempt);
+        Some(match traces::within(trace, sending).await {
             Ok(answer) => async move { command.answered(answer.await.map_err(undelivered)) }.boxed(),
             Err(error) => ready(command.answered(Err(undelivered(error)))).boxed(),
         })

@@ -6,6 +6,7 @@ use crate::{
     identity::ClientId,
     ids::FleetName,
     subjects::{self, Subject},
+    traces::{self, TraceContext},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -44,6 +45,7 @@ pub async fn check(client: SharedBus, server: SharedBus) {
     assert_eq!(responder.await.expect("the responder ends"), [0, 1, 2]);
 
     subjects_say_who_speaks(&client, &server).await;
+    messages_carry_their_trace(&client, &server, &subject).await;
     requests_keep_their_order(&client, &server, &subject).await;
 
     let limit = client.max_payload();
@@ -55,6 +57,25 @@ pub async fn check(client: SharedBus, server: SharedBus) {
     }
     client.flush().await.expect("flushed");
     assert!(client.is_connected());
+}
+
+/// What is sent for a span says so, up to the largest message.
+async fn messages_carry_their_trace(client: &SharedBus, server: &SharedBus, subject: &Subject) {
+    let context: TraceContext = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().expect("a context");
+    let mut listener = server.subscribe(subject).await.expect("a subscription");
+    let largest = Bytes::from(vec![0; client.max_payload()]);
+    traces::within(Some(context), async {
+        client.publish(subject, Bytes::new()).await.expect("published");
+        let _unanswered = client.send_request(subject, Bytes::new(), TIMEOUT).await.expect("sent");
+        client.publish(subject, largest).await.expect("published");
+    })
+    .await;
+    client.publish(subject, Bytes::new()).await.expect("published");
+    for expected in [Some(context), Some(context)] {
+        assert_eq!(listener.next().await.expect("a message").trace, expected);
+    }
+    assert_eq!(listener.next().await.expect("the largest message").payload.len(), client.max_payload());
+    assert_eq!(listener.next().await.expect("a message").trace, None);
 }
 
 /// A subscription for all clients gets the messages of each with its own subject, and answers go to the inboxes of the

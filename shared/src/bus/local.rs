@@ -4,6 +4,7 @@ use super::{Bus, BusError, Message, PendingAnswer, Subscription};
 use crate::{
     identity::UserName,
     subjects::{Subject, inbox_prefix},
+    traces,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -139,7 +140,12 @@ impl Drop for Inbox {
 impl Bus for LocalBus {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
         self.check_size(&payload)?;
-        lock(&self.subscribers).deliver(&Message { subject: subject.clone(), payload, reply: None });
+        lock(&self.subscribers).deliver(&Message {
+            subject: subject.clone(),
+            payload,
+            reply: None,
+            trace: traces::current(),
+        });
         Ok(())
     }
 
@@ -151,7 +157,8 @@ impl Bus for LocalBus {
     ) -> Result<PendingAnswer, BusError> {
         self.check_size(&payload)?;
         let name = format!("{}.{}", inbox_prefix(&self.user), self.next_inbox.fetch_add(1, Ordering::Relaxed));
-        let message = Message { subject: subject.clone(), payload, reply: Some(Subject::received(&name)) };
+        let (reply, trace) = (Some(Subject::received(&name)), traces::current());
+        let message = Message { subject: subject.clone(), payload, reply, trace };
         let (mut answers, reached) = {
             let mut subscribers = lock(&self.subscribers);
             (subscribers.add(&name), subscribers.deliver(&message))

@@ -8,6 +8,7 @@
 //! * A subject of a subscription may have `*` for one token of what it matches.
 //! * The subject of a received message is the one that it was published on: where a server enforces who may publish on
 //!   which subject, it says who speaks.
+//! * A message carries the span that its sender [works for](crate::traces::current), if there is room for it.
 //! * Messages of one publisher on one subject arrive in order: a message arrives before every other one whose
 //!   [`Bus::publish`] or [`Bus::send_request`] was called after its own had returned.
 
@@ -17,7 +18,7 @@ pub mod local;
 #[cfg(feature = "nats")]
 pub mod nats;
 
-use crate::{identity::UserName, subjects::Subject};
+use crate::{identity::UserName, subjects::Subject, traces::TraceContext};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -67,6 +68,8 @@ pub struct Message {
     pub payload: Bytes,
     /// Subject for the answer, if the sender expects one.
     pub reply: Option<Subject>,
+    /// The span that the sender worked for.
+    pub trace: Option<TraceContext>,
 }
 
 /// The answer to a request that was sent.

@@ -6,6 +6,7 @@ use crate::{
     candidate::ValidationResult,
     ids::RequestId,
     retry,
+    traces::{self, Span, SpanKind},
     verdict::{InternalError, Outcome},
     wire::{FromClient, SPEAKS, Submission, SubmitReply, Verdict, Work},
 };
@@ -41,10 +42,30 @@ pub(super) async fn run(
         answer_within,
         work,
     };
-    match timeout_at(deadline, request.obtain_answer(submission, deadline)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(request.not_answered(answer_within)),
+    let mut span = span_of(&submission);
+    let answer = timeout_at(deadline, traces::within(span.context(), request.obtain_answer(submission, deadline)));
+    let answer = answer.await.unwrap_or_else(|_| Err(request.not_answered(answer_within)));
+    match &answer {
+        Ok(answer) => span.text("pvf.outcome", answer.outcome.name()),
+        Err(error) => span.failed(&error.to_string()),
     }
+    answer
+}
+
+/// The span of a request, from its submission to its answer.
+fn span_of(submission: &Submission) -> Span {
+    let name = match submission.work {
+        Work::Execute(_) => "request execute",
+        Work::Precheck => "request precheck",
+        Work::HeadsUp { .. } => "request heads-up",
+    };
+    let mut span = traces::start(name, SpanKind::Client, traces::current());
+    span.text("pvf.request", &submission.id.to_string());
+    span.text("pvf.code", &submission.code.to_string());
+    if let Work::Execute(execute) = &submission.work {
+        span.text("pvf.kind", execute.kind.name());
+    }
+    span
 }
 
 /// A request in flight. It is cancelled if it is dropped before it ended.

@@ -1,6 +1,6 @@
 //! What the tasks of a worker work with.
 
-use super::{cache::ArtifactCache, records::Records, transfers::Inputs};
+use super::{cache::ArtifactCache, records::Records, traces::Traces, transfers::Inputs};
 use crate::supervise::JobRunner;
 use pvf_shared::{pull::Results, store::BlobStore};
 
@@ -14,6 +14,8 @@ pub(super) struct JobContext {
     pub(super) results: Results,
     /// What is kept of jobs for whoever looks into their outcomes.
     pub(super) records: Records,
+    /// Spans of the jobs.
+    pub(super) traces: Traces,
     /// Larger results are kept here, bytes.
     pub(super) inline_max: usize,
 }

@@ -51,7 +51,10 @@ pub(super) async fn run(context: Arc<JobContext>, task: JobTask) {
         let progress = to_loop.clone();
         // The loop may be gone when this ends.
         let grant = grant.on_release(move || drop(progress.send(TaskMessage::Progress)));
+        let took = fetched.as_ref().map_or(Duration::ZERO, |fetched| fetched.took);
+        let span = context.traces.started(&dispatch, took);
         let (outcome, usage) = context.outcome(spec, fetched, grant).await;
+        span.end(&outcome, &usage);
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
             max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
         let _ = to_loop.send(TaskMessage::Ended { run, outcome, usage });

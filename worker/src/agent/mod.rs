@@ -18,6 +18,7 @@ mod runs;
 mod self_test;
 mod service;
 mod shell;
+mod traces;
 mod transfers;
 
 use crate::{
@@ -49,6 +50,7 @@ use std::{
     sync::{Arc, Once},
     time::Duration,
 };
+use traces::Traces;
 use transfers::{Inputs, ReadRoom};
 
 /// Default limit of spare forks of one template, which are made one after another.
@@ -204,7 +206,16 @@ impl Worker {
         let inputs = Inputs::new(config.fleet.clone(), bus.clone(), read_room, metrics.clone());
         let (results, inline_max) = (Results::new(ResultLimits::default()), inline_max_on(bus.max_payload()));
         let records = Records::new(registration.host.clone(), registration.version.clone());
-        let jobs = Arc::new(JobContext { store, runner, cache, inputs, results, records, inline_max });
+        let jobs = Arc::new(JobContext {
+            store,
+            runner,
+            cache,
+            inputs,
+            results,
+            records,
+            traces: Traces::default(),
+            inline_max,
+        });
         let agent = AgentConfig { kind: config.kind, registration, timing: config.timing, drain: config.drain };
         let status = Status { metrics, http: Http::new() };
         Ok(Self { config: agent, fleet: config.fleet, bus, jobs, status, self_test: config.self_test })

@@ -183,11 +183,16 @@ impl Shell {
     /// A message on the worker's subject, or its end. The core refuses commands of a coordinator that was replaced;
     /// acknowledgements say no token.
     fn command(&self, message: Option<Message>) -> Option<Event> {
-        let Some(Message { payload, reply, .. }) = message else { return Some(Event::BusClosed) };
+        let Some(Message { payload, reply, trace, .. }) = message else { return Some(Event::BusClosed) };
         let obeyed = self.client.obeys(&payload);
         Some(match wire::decode::<ToWorker>(&payload) {
             Ok(ToWorker::Acknowledge { .. }) if !obeyed => return None,
-            Ok(message) => Event::Command { message, reply },
+            Ok(message) => {
+                if let ToWorker::Dispatch(dispatch) = &message {
+                    self.jobs.traces.arrived((&**dispatch).into(), trace);
+                }
+                Event::Command { message, reply }
+            }
             Err(error) => Event::MalformedCommand { why: error.to_string(), reply },
         })
     }
@@ -218,6 +223,7 @@ impl Shell {
                     }
                     Err((outcome, usage)) => {
                         tracing::info!(%attempt, outcome = %jobs::summary(&outcome), "job ended before it began");
+                        self.jobs.traces.not_fetched(attempt, &outcome);
                         Event::FetchFailed { fetch, outcome, usage }
                     }
                 })

@@ -86,8 +86,8 @@ async fn inspect(global: &Global, named: &str) -> Result<Exit, Failure> {
 /// The artifact that is meant: by its id, by its code hash, or by the beginning of either.
 fn meant(all: &[Value], named: &str) -> Result<Value, Failure> {
     let artifacts = Among { what: "artifact", command: "pvf artifacts", is_cut: all.len() >= MOST as usize, all };
-    let text = |value: &'_ Value, name| value[name].as_str().unwrap_or_default();
-    artifacts.meant(named, |value| vec![text(value, "id"), text(value, "code")]).cloned()
+    let ids = |value: &'_ Value| ["id", "code"].map(|name| value[name].as_str().unwrap_or_default().to_owned());
+    artifacts.meant(named, |value| ids(value).to_vec()).cloned()
 }
 
 fn described(artifact: &Artifact, now: f64) -> Vec<String> {

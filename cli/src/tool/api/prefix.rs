@@ -18,10 +18,7 @@ pub(super) struct Among<'a, T> {
 
 impl<'a, T> Among<'a, T> {
     /// The only one that the beginning means. `ids` has the texts of one that may begin so; the first one is shown.
-    pub(super) fn meant<'t>(&self, named: &str, ids: impl Fn(&'a T) -> Vec<&'t str>) -> Result<&'a T, Failure>
-    where
-        'a: 't,
-    {
+    pub(super) fn meant(&self, named: &str, ids: impl Fn(&T) -> Vec<String>) -> Result<&'a T, Failure> {
         let (what, command, shown) = (self.what, self.command, escaped(named));
         let wanted = digits(named);
         if wanted.is_empty() {
@@ -63,7 +60,7 @@ mod tests {
 
     fn meant(all: &[&str], named: &str, is_cut: bool) -> Result<String, String> {
         let among = Among { what: "request", command: "pvf requests", all, is_cut };
-        among.meant(named, |id| vec![*id]).map(|id| (*id).to_owned()).map_err(|error| error.to_string())
+        among.meant(named, |id| vec![(*id).to_owned()]).map(|id| (*id).to_owned()).map_err(|error| error.to_string())
     }
 
     #[test]

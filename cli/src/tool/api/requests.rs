@@ -96,7 +96,7 @@ pub(super) async fn one(api: &Api, id: &str) -> Result<Value, Failure> {
     let answer = api.ask("requests", json!({ "limit": MOST })).await?;
     let all: Vec<Request> = part(&answer["requests"])?;
     let among = Among { what: "request", command: "pvf requests", is_cut: all.len() >= MOST as usize, all: &all };
-    let request = among.meant(id, |request| vec![&request.request])?;
+    let request = among.meant(id, |request| vec![request.request.clone()])?;
     api.ask("request", json!({ "id": request.request })).await
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn doctor(global: &Global, args: &Doctor) -> Result<Exit, Failu
         checks.push(machine::cache_folder(&tried));
         checks.push(machine::self_test(args.cpu_baseline.as_deref(), &tried).await);
     }
-    checks.extend(reach::checks(global).await);
+    checks.extend(reach::checks(global, args.role).await);
     let red = checks.iter().filter(|check| check.fix.is_some()).count();
     if global.json {
         let all: Vec<_> = checks.iter().map(Check::json).collect();

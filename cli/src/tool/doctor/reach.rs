@@ -1,7 +1,11 @@
 //! Checks of what the machine must reach: the store, the bus, the coordinator.
 
 use super::{
-    super::{args::Global, failure::Failure, target::store_url},
+    super::{
+        args::{Global, Role},
+        failure::Failure,
+        target::store_url,
+    },
     Check,
 };
 use pvf_shared::{
@@ -20,14 +24,19 @@ const MOST_SKEW: Duration = Duration::from_secs(5);
 const LEAST_PAYLOAD: usize = 64 * 1024;
 
 /// The store and its clock; with `--nats` also the bus and the coordinator.
-pub(super) async fn checks(global: &Global) -> Vec<Check> {
-    let mut checks = store(global).await;
+pub(super) async fn checks(global: &Global, role: Option<Role>) -> Vec<Check> {
+    let mut checks = store(global, role).await;
     checks.extend(bus(global).await);
     checks
 }
 
-async fn store(global: &Global) -> Vec<Check> {
-    let fix = "--store (PVF_STORE): the store must exist, and its credentials must permit to read, write and delete";
+async fn store(global: &Global, role: Option<Role>) -> Vec<Check> {
+    // An execute worker may be where it may not write.
+    let only_reads = role == Some(Role::ExecuteWorker);
+    let fix = match only_reads {
+        true => "--store (PVF_STORE): the store must exist, and its credentials must permit to read",
+        false => "--store (PVF_STORE): the store must exist, and its credentials must permit to read, write and delete",
+    };
     let opened = async {
         let url = store_url(global)?;
         let keys = ArtifactKeys::none();
@@ -39,13 +48,18 @@ async fn store(global: &Global) -> Vec<Check> {
         Ok(store) => store,
         Err(failure) => return vec![Check::red("store", failure.to_string(), fix)],
     };
+    let silent = || format!("{}: no answer within {} s", store.url(), PATIENCE.as_secs());
+    if only_reads {
+        return vec![match tokio::time::timeout(PATIENCE, store.check_readable()).await {
+            Ok(Ok(())) => Check::green("store", format!("{}: readable", store.url())),
+            Ok(Err(error)) => Check::red("store", error.to_string(), fix),
+            Err(_) => Check::red("store", silent(), fix),
+        }];
+    }
     let probe = match tokio::time::timeout(PATIENCE, store.probe()).await {
         Ok(Ok(probe)) => probe,
         Ok(Err(error)) => return vec![Check::red("store", error.to_string(), fix)],
-        Err(_) => {
-            let why = format!("{}: no answer within {} s", store.url(), PATIENCE.as_secs());
-            return vec![Check::red("store", why, fix)];
-        }
+        Err(_) => return vec![Check::red("store", silent(), fix)],
     };
     let found = format!("{}: written, read and deleted in {:.1} ms", store.url(), probe.took.as_secs_f64() * 1e3);
     let ahead = if probe.ahead { "ahead of" } else { "behind" };

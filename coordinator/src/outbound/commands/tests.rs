@@ -13,7 +13,7 @@ const PAYLOAD: usize = 4096;
 
 fn commands(bus: &Arc<LocalBus>) -> (Commands, UnboundedReceiver<Event>) {
     let (events, received) = unbounded_channel();
-    (Commands::new(bus.clone(), fleet(), &ProtocolTimeouts::default(), term(), events), received)
+    (Commands::new((bus.clone(), Traces::default()), fleet(), &ProtocolTimeouts::default(), term(), events), received)
 }
 
 fn send(commands: &Commands, worker: WorkerId, messages: impl IntoIterator<Item = ToWorker>) {

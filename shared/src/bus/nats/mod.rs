@@ -12,6 +12,7 @@ mod files;
 mod lease;
 mod requests;
 mod services;
+mod trace;
 mod url;
 
 #[cfg(feature = "program")]
@@ -173,7 +174,12 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 impl Bus for NatsBus {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
         self.check_size(&payload)?;
-        self.client.publish(subject.as_str().to_owned(), payload).await.map_err(|e| self.failed(&e))
+        let to = subject.as_str().to_owned();
+        let published = match trace::headers(payload.len(), self.max_payload()) {
+            Some(headers) => self.client.publish_with_headers(to, headers, payload).await,
+            None => self.client.publish(to, payload).await,
+        };
+        published.map_err(|e| self.failed(&e))
     }
 
     async fn send_request(
@@ -193,6 +199,7 @@ impl Bus for NatsBus {
             subject: Subject::received(m.subject.as_str()),
             payload: m.payload,
             reply: m.reply.map(|reply| Subject::received(reply.as_str())),
+            trace: m.headers.as_ref().and_then(trace::of),
         });
         Ok(messages.boxed())
     }

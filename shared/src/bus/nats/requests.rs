@@ -3,7 +3,7 @@
 //! The client library's own requests all have one kind of reply subject. Here the subject of an answer names who may
 //! answer (see [`crate::subjects`]), and only an answer on exactly that subject counts.
 
-use super::with_sources;
+use super::{trace, with_sources};
 use crate::{
     bus::{BusError, PendingAnswer},
     identity::UserName,
@@ -100,10 +100,15 @@ impl Requests {
 
     async fn exchange(&self, to: &Subject, reply: Subject, payload: Bytes, limit: Duration) -> PendingAnswer {
         let (client, url, to) = (self.client.clone(), self.url.clone(), to.to_string());
+        let headers = trace::headers(payload.len(), client.server_info().max_payload);
         let answer = self.waiting.add(&reply);
         let forget = Forget { waiting: self.waiting.clone(), reply };
         let exchange = async move {
-            let sent = client.publish_with_reply(to.clone(), forget.reply.as_str().to_owned(), payload).await;
+            let reply = forget.reply.as_str().to_owned();
+            let sent = match headers {
+                Some(headers) => client.publish_with_reply_and_headers(to.clone(), reply, headers, payload).await,
+                None => client.publish_with_reply(to.clone(), reply, payload).await,
+            };
             sent.map_err(|e| BusError::Connection { url: url.clone(), why: with_sources(&e) })?;
             match tokio::time::timeout(limit, answer).await {
                 Ok(Ok(Some(answer))) => Ok(answer),

@@ -53,7 +53,8 @@ async fn answers_go_to_inboxes_only() {
     let mut elsewhere = bus.subscribe(&subject("coordinator")).await.unwrap();
     let mut inbox = bus.subscribe(&Subject::received("_INBOX.x")).await.unwrap();
     let replies = [None, Some(subject("coordinator")), Some(Subject::received("_INBOX.x"))];
-    let requests = replies.map(|reply| Message { subject: subject("holder"), payload: request.clone(), reply });
+    let requests =
+        replies.map(|reply| Message { subject: subject("holder"), payload: request.clone(), reply, trace: None });
     serve(bus.clone(), stream::iter(requests).boxed(), move |_| Some(held.clone())).await;
     assert!(inbox.next().await.is_some());
     assert!(tokio::time::timeout(PATIENCE, elsewhere.next()).await.is_err());
@@ -105,7 +106,7 @@ async fn answers_that_the_bus_does_not_write_are_bounded() {
     let bus = Arc::new(Stuck { local: LocalBus::new(), flushes: Semaphore::new(0), published: AtomicUsize::new(0) });
     let request = wire::encode(&Pull { content: Content::of_blob(&held), offset: 0, len: u32::MAX });
     let reply = Some(Subject::received("_INBOX.x"));
-    let requests = vec![Message { subject: subject("holder"), payload: request, reply }; requested];
+    let requests = vec![Message { subject: subject("holder"), payload: request, reply, trace: None }; requested];
     let serving = tokio::spawn(serve(bus.clone(), stream::iter(requests).boxed(), move |_| Some(held.clone())));
     let idle = async || tokio::time::sleep(Duration::from_secs(1)).await;
     idle().await;
