@@ -37,16 +37,12 @@ answers.";
 #[derive(Debug, Parser)]
 #[command(name = "pvf-coordinator", version, after_help = EXIT_CODES)]
 struct Args {
-    #[command(flatten)]
-    nats: NatsArgs,
     /// Object store that all roles of the fleet share: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]
     store: String,
     /// Name of the fleet; several fleets may share one NATS server
     #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     fleet: FleetName,
-    #[command(flatten)]
-    keys: KeyArgs,
     /// TOML file with the settings of the queues; compose/coordinator.toml is a sample with every key
     #[arg(long, env = "PVF_COORDINATOR_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
@@ -68,6 +64,10 @@ struct Args {
     labels: LabelArgs,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    nats: NatsArgs,
     #[command(flatten)]
     traces: TraceArgs,
 }

@@ -41,8 +41,6 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Args {
-    #[command(flatten)]
-    nats: NatsArgs,
     /// The object store of the fleet: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, env = "PVF_STORE", value_name = "URL")]
     store: String,
@@ -53,8 +51,6 @@ struct Args {
     /// Name of the fleet; several fleets can share one NATS server
     #[arg(long, env = "PVF_FLEET", default_value_t, value_name = "NAME")]
     fleet: FleetName,
-    #[command(flatten)]
-    keys: KeyArgs,
     /// CPU features that compiled code may use: v1, v2 or v3 (x86-64 levels) [default: the highest of this machine]
     #[arg(long, env = "PVF_CPU_BASELINE", value_name = "LEVEL")]
     cpu_baseline: Option<CpuBaseline>,
@@ -95,6 +91,10 @@ struct Args {
     labels: LabelArgs,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    nats: NatsArgs,
     #[command(flatten)]
     traces: TraceArgs,
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 /// Where a program exports its traces.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Traces")]
 pub struct TraceArgs {
     /// Export traces to this collector, by OTLP over HTTP: the URL without /v1/traces, for instance
     /// http://127.0.0.1:4318. The other variables of OpenTelemetry (OTEL_*) hold too, OTEL_TRACES_SAMPLER for instance
