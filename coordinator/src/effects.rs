@@ -62,6 +62,8 @@ impl Effects {
             Effect::Drop { artifact } => self.start(self.storage.clone().drop_artifact(artifact)),
             Effect::ListArtifacts => self.start(self.storage.clone().list_artifacts()),
             Effect::SaveNeeded { idle } => self.start(self.storage.clone().save_idle_times(idle)),
+            Effect::ReadPins => self.start(self.storage.clone().read_pins()),
+            Effect::SavePins { codes } => self.start(self.storage.clone().save_pins(codes)),
             Effect::Notice(notice) => {
                 if let Notice::WorkerLeft { worker, .. } | Notice::WorkerLost { worker, .. } = &notice {
                     self.commands.drop_queue(worker);

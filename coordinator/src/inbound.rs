@@ -109,9 +109,11 @@ impl Inbound {
             };
             let reply = own_inbox(message.reply, &operator);
             match wire::decode::<FromOperator>(&message.payload) {
-                Ok(FromOperator::Drain { mut workers }) => {
-                    workers.truncate(MAX_DRAINED);
-                    let _ = self.events.send(Event::Drain { operator, workers, reply });
+                Ok(mut message) => {
+                    if let FromOperator::Drain { workers } = &mut message {
+                        workers.truncate(MAX_DRAINED);
+                    }
+                    let _ = self.events.send(Event::Operator { operator, message, reply });
                 }
                 Err(error) => {
                     tracing::warn!(%error, %operator, "cannot decode an operator's message");

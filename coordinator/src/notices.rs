@@ -23,6 +23,15 @@ pub(crate) fn log(notice: &Notice) {
         ),
         Notice::WorkerResumed { worker } => tracing::info!(%worker, "worker resumed: it gets jobs again"),
         Notice::WorkerRecovered { worker } => tracing::info!(%worker, "worker recovered"),
+        Notice::RequestCancelled { request, client, operator } => {
+            tracing::info!(%operator, %request, %client, "an operator cancels a request");
+        }
+        Notice::CodePinned { code, pinned: true, operator } => {
+            tracing::info!(%operator, %code, "an operator pins a code")
+        }
+        Notice::CodePinned { code, pinned: false, operator } => {
+            tracing::info!(%operator, %code, "an operator unpins a code");
+        }
         Notice::WorkerToldToDrain { worker, host, operator, jobs } => {
             tracing::info!(%operator, %worker, host, jobs, "an operator asks a worker to drain");
         }
@@ -61,8 +70,11 @@ pub(crate) fn log(notice: &Notice) {
         Notice::ArtifactDropped { artifact, why: DropReason::Damaged } => {
             tracing::warn!(%artifact, reason = DropReason::Damaged.name(), "artifact dropped");
         }
-        Notice::ArtifactDropped { artifact, why: DropReason::Unused } => {
-            tracing::info!(%artifact, reason = DropReason::Unused.name(), "artifact dropped");
+        Notice::ArtifactDropped { artifact, why: why @ DropReason::Unused } => {
+            tracing::info!(%artifact, reason = why.name(), "artifact dropped");
+        }
+        Notice::ArtifactDropped { artifact, why: why @ DropReason::Operator(operator) } => {
+            tracing::info!(%artifact, reason = why.name(), %operator, "artifact dropped");
         }
         Notice::RequestShed { request, client, limit } => {
             tracing::debug!(%request, %client, limit, "request refused: overloaded");
@@ -154,6 +166,17 @@ mod tests {
                 &["asks a worker to drain", &user_text, &worker_text, "rack2", "jobs=4"],
             ),
             (
+                Notice::RequestCancelled { request, client, operator: client.user },
+                "INFO",
+                &["cancels a request", &user_text, &request_text, &client_text],
+            ),
+            (
+                Notice::CodePinned { code, pinned: true, operator: client.user },
+                "INFO",
+                &[" pins", &user_text, &code_text],
+            ),
+            (Notice::CodePinned { code, pinned: false, operator: client.user }, "INFO", &[" unpins", &code_text]),
+            (
                 Notice::JobRetried { job, attempt: 2, kind: execute, worker, about: about.clone(), why: retried },
                 "INFO",
                 &["retried", "job=41", "attempt=2", &request_text, "ambiguous", "out of memory", &worker_text],
@@ -210,7 +233,12 @@ mod tests {
                 "WARN",
                 &["damaged", &id_text],
             ),
-            (Notice::ArtifactDropped { artifact: id, why: DropReason::Unused }, "INFO", &["unused", &id_text]),
+            (Notice::ArtifactDropped { artifact: id.clone(), why: DropReason::Unused }, "INFO", &["unused", &id_text]),
+            (
+                Notice::ArtifactDropped { artifact: id, why: DropReason::Operator(client.user) },
+                "INFO",
+                &["reason=\"operator\"", &user_text, &id_text],
+            ),
             (
                 Notice::RequestShed { request, client, limit: "1 request".into() },
                 "DEBUG",

@@ -8,7 +8,7 @@ use crate::{
     events::{EventLog, VERDICT},
     millis::{millis, now_ms},
 };
-use pvf_scheduler::Notice;
+use pvf_scheduler::{DropReason, Notice};
 use pvf_shared::{
     Bytes,
     bus::SharedBus,
@@ -228,6 +228,14 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             "worker-told-to-drain",
             json!({ "worker": text(worker), "host": host, "operator": text(operator), "jobs": jobs }),
         ),
+        Notice::RequestCancelled { request, client, operator } => (
+            "request-cancelled",
+            json!({ "request": text(request), "client": text(client), "operator": text(operator) }),
+        ),
+        Notice::CodePinned { code, pinned, operator } => {
+            let kind = if *pinned { "code-pinned" } else { "code-unpinned" };
+            (kind, json!({ "code": text(code), "operator": text(operator) }))
+        }
         Notice::JobRetried { job, attempt, kind, worker, about, why } => (
             "job-retried",
             json!({
@@ -266,7 +274,11 @@ fn of_notice(notice: &Notice) -> (&'static str, Value) {
             ("preparation-failed", json!({ "artifact": text(artifact), "error": text(error) }))
         }
         Notice::ArtifactDropped { artifact, why } => {
-            ("artifact-dropped", json!({ "artifact": text(artifact), "reason": why.name() }))
+            let mut object = json!({ "artifact": text(artifact), "reason": why.name() });
+            if let DropReason::Operator(operator) = why {
+                object["operator"] = text(operator);
+            }
+            ("artifact-dropped", object)
         }
         Notice::RequestShed { request, client, limit } => {
             ("request-refused", json!({ "request": text(request), "client": text(client), "limit": limit }))

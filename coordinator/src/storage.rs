@@ -1,11 +1,11 @@
-//! What the scheduler wants from the object store: artifacts looked up, listed and dropped, and when each was last
-//! used. No operation begins after the coordinator's
+//! What the scheduler wants from the object store: artifacts looked up, listed and dropped, when each was last used,
+//! and which codes are pinned. No operation begins after the coordinator's
 //! tenure; one that began in it may end later.
 
 use crate::lease::Tenure;
 use pvf_scheduler::{Event, Listed};
 use pvf_shared::{
-    ids::ArtifactId,
+    ids::{ArtifactId, CodeHash},
     retry::{self, Retryable as _},
     store::BlobStore,
 };
@@ -39,10 +39,39 @@ impl Storage {
         if !self.tenure.holds() {
             return;
         }
-        if let Err(error) = self.store.delete_artifact(&artifact).await {
-            tracing::error!(%error, %artifact, "artifact could not be deleted from the store");
+        let deleted = self.store.delete_artifact(&artifact).await;
+        let error = deleted.err().map(|error| error.to_string());
+        if let Some(error) = &error {
+            tracing::error!(error, %artifact, "artifact could not be deleted from the store");
         }
-        let _ = self.events.send(Event::Dropped { artifact });
+        let _ = self.events.send(Event::Dropped { artifact, error });
+    }
+
+    /// Tells the scheduler which codes are pinned; asks until the store answers.
+    pub(crate) async fn read_pins(self) {
+        let codes = (|| self.store.read_pins())
+            .retry(retry::PINS)
+            .when(|_| self.tenure.holds())
+            .notify(
+                |error, _| tracing::warn!(%error, "pinned codes could not be read: no artifact is removed until then"),
+            )
+            .await;
+        if let Ok(codes) = codes {
+            let _ = self.events.send(Event::PinsRead { codes });
+        }
+    }
+
+    /// Saves which codes are pinned.
+    pub(crate) async fn save_pins(self, codes: Vec<CodeHash>) {
+        if !self.tenure.holds() {
+            return;
+        }
+        let saved = self.store.save_pins(&codes).await;
+        let error = saved.err().map(|error| error.to_string());
+        if let Some(error) = &error {
+            tracing::error!(error, "pinned codes could not be saved");
+        }
+        let _ = self.events.send(Event::PinsSaved { error });
     }
 
     /// Tells the scheduler which artifacts the store has.

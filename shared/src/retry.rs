@@ -33,6 +33,9 @@ pub const ARTIFACT_UPLOAD: ExponentialBuilder = times(Duration::from_millis(500)
 /// Failed read of what a job needs from the store: repeated after 0.5, 1 and 2 s. The job has no slot meanwhile.
 pub const INPUT_FETCH: ExponentialBuilder = times(Duration::from_millis(500), 3);
 
+/// Failed read of the codes that are pinned: repeated after 0.5 s, doubling up to 10 s, without a bound.
+pub const PINS: ExponentialBuilder = unbounded(Duration::from_millis(500), Duration::from_secs(10));
+
 /// A random duration up to `limit`, so that clients do not repeat at the same time.
 pub fn jitter(limit: Duration) -> Duration {
     // A schedule with jitter yields its delay plus a random part below it.
@@ -63,6 +66,7 @@ mod tests {
         assert_eq!(millis(STORE_LOOK_UP, 9), [100, 200]);
         assert_eq!(millis(INPUT_FETCH, 9), [500, 1000, 2000]);
         assert_eq!(millis(ARTIFACT_UPLOAD, 9), [500, 1000, 2000, 4000, 8000]);
+        assert_eq!(millis(PINS, 7), [500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
         assert_eq!(millis(SUBMISSION, 9), [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 

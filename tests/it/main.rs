@@ -28,6 +28,7 @@ mod matrix;
 mod metrics_page;
 mod node;
 mod on_both;
+mod operator_actions;
 mod parameters;
 mod patience;
 mod pull;

@@ -78,7 +78,7 @@ impl World {
                 self.checks.on_drop(&artifact, self.now);
                 self.store.delete(&artifact);
                 let latency = self.latency();
-                self.after(latency, Scheduled::CoordinatorShell(token, Event::Dropped { artifact }));
+                self.after(latency, Scheduled::CoordinatorShell(token, Event::Dropped { artifact, error: None }));
             }
             Effect::ListArtifacts => {
                 let listed = self.store.list();
@@ -90,6 +90,14 @@ impl World {
                 self.checks.on_notice(&notice);
             }
             Effect::SaveNeeded { .. } => {}
+            Effect::ReadPins => {
+                let read = Event::PinsRead { codes: Vec::new() };
+                self.after(Duration::from_millis(5), Scheduled::CoordinatorShell(token, read));
+            }
+            Effect::SavePins { .. } => {
+                let latency = self.latency();
+                self.after(latency, Scheduled::CoordinatorShell(token, Event::PinsSaved { error: None }));
+            }
         }
     }
 

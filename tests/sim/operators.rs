@@ -4,7 +4,7 @@ use super::{network::Requester, scheduled::Scheduled, world::World};
 use pvf_scheduler::Event;
 use pvf_shared::{
     identity::{UserName, WorkerId},
-    wire::{DrainState, OperatorReply},
+    wire::{DrainState, FromOperator, OperatorReply},
 };
 use std::time::Duration;
 
@@ -27,14 +27,17 @@ impl World {
             return;
         }
         let operator = UserName::parse("ops").expect("a name");
-        self.send(Some(Requester::Operator), |reply| Event::Drain { operator, workers: vec![worker], reply });
+        self.send(Some(Requester::Operator), |reply| {
+            let message = FromOperator::Drain { workers: vec![worker] };
+            Event::Operator { operator, message, reply }
+        });
         self.after(INTERVAL, Scheduled::OperatorTick(worker));
     }
 
     /// The coordinator says what has become of workers. One that has failed, and is not there any more, is waited for
     /// no longer.
     pub(super) fn operator_hears(&mut self, reply: &OperatorReply) {
-        let OperatorReply::Drains(drains) = reply;
+        let OperatorReply::Drains(drains) = reply else { panic!("it asks for nothing else: {reply:?}") };
         for drain in drains {
             let is_here = self.workers.contains_key(&drain.worker);
             match drain.state {

@@ -155,12 +155,12 @@ pub(crate) enum Request {
         #[command(subcommand)]
         command: Option<WorkersCommand>,
     },
-    /// List the requests of a fleet, open ones and those that ended last, or show one
+    /// List the requests of a fleet, open ones and those that ended last, show one, or end one
     Requests {
         #[command(subcommand)]
         command: Option<RequestsCommand>,
     },
-    /// List the compiled artifacts of a fleet, or show one
+    /// List the compiled artifacts of a fleet, show one, pin or remove some
     Artifacts {
         #[command(subcommand)]
         command: Option<ArtifactsCommand>,

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// The candidate is valid, the code can be prepared, the checks passed, the workers have left.
+    /// The candidate is valid, the code can be prepared, the checks passed, the workers have left, what an operator
+    /// asked for is done.
     Success = 0,
     /// The candidate is invalid, the code cannot be prepared, a check failed.
     Negative = 1,
@@ -23,10 +24,11 @@ pub(crate) enum Exit {
 /// The exit codes for `pvf --help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  the candidate is valid, the code can be prepared, all checks passed, the workers have left;
-     a replay had the same outcome
+  0  the candidate is valid, the code can be prepared, all checks passed, the workers have left, what an
+     operator asked for is done; a replay had the same outcome
   1  the candidate is invalid, the code cannot be prepared, a check failed; a replay had another outcome
-  2  wrong usage, input or credentials; the message names the option or file
+  2  wrong usage, input or credentials; the message names the option or file, or the request that is not open,
+     or the artifact that is not there or is pinned
   3  no result: internal error, expired, a worker was lost or still drains, or the fleet, bus or store cannot be
      reached
 A batch exits with the greatest code of its requests.";

@@ -25,6 +25,7 @@ mod manual;
 mod nats;
 mod network;
 mod node;
+mod operate;
 mod output;
 mod progress;
 mod replay;

@@ -11,8 +11,9 @@ use crate::{
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
     tables::{
-        Artifacts, Clients, Departures, EarlyCancellations, Execution, Executions, IllegalTransition, Made,
-        Preparations, PvfSpec, PvfSpecs, Quarantine, Requests, Timer, Timers, Unclaimed, UnheardVerdicts, Workers,
+        Artifacts, Clients, Departures, EarlyCancellations, Execution, Executions, IllegalTransition, Made, Pins,
+        Preparations, PvfSpec, PvfSpecs, Quarantine, Removals, Requests, Timer, Timers, Unclaimed, UnheardVerdicts,
+        Workers,
     },
     time::Timestamp,
 };
@@ -38,6 +39,10 @@ pub(crate) struct Core {
     pub(crate) executions: Executions,
     pub(crate) preparations: Preparations,
     pub(crate) artifacts: Artifacts,
+    /// Codes whose artifacts are not pruned.
+    pub(crate) pins: Pins,
+    /// Operators that wait until artifacts are removed.
+    pub(crate) removals: Removals,
     pub(crate) specs: PvfSpecs,
     pub(crate) clients: Clients,
     pub(crate) workers: Workers,
@@ -75,6 +80,8 @@ impl Core {
             executions: Executions::default(),
             preparations: Preparations::default(),
             artifacts: Artifacts::default(),
+            pins: Pins::default(),
+            removals: Removals::default(),
             specs: PvfSpecs::default(),
             clients: Clients::default(),
             workers: Workers::new(config.policy.ahead),

@@ -4,7 +4,7 @@
 use crate::{notice::Notice, time::Timestamp};
 use pvf_proto::{
     identity::{ClientId, WorkerId},
-    ids::{ArtifactId, JobId, RequestId},
+    ids::{ArtifactId, CodeHash, JobId, RequestId},
     priority::ExecuteKind,
     subjects::Subject,
     wire::{AskReply, FleetStatus, OperatorReply, SubmitReply, ToWorker, Verdict, WorkerReply},
@@ -54,6 +54,15 @@ pub enum Effect {
     SaveNeeded {
         /// Each artifact and its idle time.
         idle: Vec<(Arc<ArtifactId>, Duration)>,
+    },
+    /// Read from the store which codes are pinned, however often it fails. They come back as
+    /// [`Event::PinsRead`](crate::event::Event::PinsRead).
+    ReadPins,
+    /// Save in the store which codes are pinned. The result comes back as
+    /// [`Event::PinsSaved`](crate::event::Event::PinsSaved); until then there is no other such effect.
+    SavePins {
+        /// All of them.
+        codes: Vec<CodeHash>,
     },
     /// Log and count a decision.
     Notice(Notice),

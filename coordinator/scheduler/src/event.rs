@@ -4,9 +4,9 @@
 use pvf_proto::{
     artifact::StoredArtifact,
     identity::{ClientId, UserName, WorkerId},
-    ids::{ArtifactId, Attempt, JobId, RequestId, ValidationKey},
+    ids::{ArtifactId, Attempt, CodeHash, JobId, RequestId, ValidationKey},
     subjects::Subject,
-    wire::{ActiveLeavesUpdate, CommandRefusal, Heartbeat, JobReport, Submission, WorkerHello},
+    wire::{ActiveLeavesUpdate, CommandRefusal, FromOperator, Heartbeat, JobReport, Submission, WorkerHello},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -60,12 +60,12 @@ pub enum Event {
         /// Where the answer goes.
         reply: Option<Subject>,
     },
-    /// An operator asks workers to drain, or what has become of them since it did.
-    Drain {
+    /// An operator asks for something.
+    Operator {
         /// The operator.
         operator: UserName,
-        /// The workers, at most [`MAX_DRAINED`](pvf_proto::wire::MAX_DRAINED).
-        workers: Vec<WorkerId>,
+        /// What it asks for.
+        message: FromOperator,
         /// Where the answer goes.
         reply: Option<Subject>,
     },
@@ -128,6 +128,18 @@ pub enum Event {
     Dropped {
         /// The artifact.
         artifact: Arc<ArtifactId>,
+        /// Why it could not be removed.
+        error: Option<String>,
+    },
+    /// The store said which codes are pinned.
+    PinsRead {
+        /// The codes.
+        codes: Vec<CodeHash>,
+    },
+    /// The store has the codes that are pinned, or does not.
+    PinsSaved {
+        /// Why it does not.
+        error: Option<String>,
     },
     /// The store listed artifacts; a long list comes in several events.
     Listed(Vec<Listed>),

@@ -137,7 +137,10 @@ fn check_artifacts(core: &Core, background: &[&BackgroundTask]) {
     }
     let mut specs = core.executions.len() as u64;
     specs += core.requests.iter().filter(|(_, r)| matches!(r.target, RequestTarget::Preparation(_))).count() as u64;
+    assert_eq!(core.artifacts.by_code_len(), core.artifacts.len(), "artifacts are not found by their code");
     for (key, artifact) in core.artifacts.iter() {
+        let found = artifact.precheck_of.is_some() || core.artifacts.of_code(artifact.id.code_hash).any(|of| of == key);
+        assert!(found, "{key:?} is not found by its code");
         for waiter in &artifact.waiters {
             assert!(waits_for(core, *waiter, Some(key)), "{key:?} has a waiter {waiter:?} that does not wait for it");
         }

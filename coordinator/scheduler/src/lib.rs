@@ -65,10 +65,11 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler that knows nothing yet. Its first effect asks what the store has.
+    /// A scheduler that knows nothing yet. Its first effects ask what the store has, and which codes are pinned.
     pub fn new(config: SchedulerConfig, now: Timestamp) -> Self {
         let mut out = Out::default();
         out.effect(Effect::ListArtifacts);
+        out.effect(Effect::ReadPins);
         Self { core: Core::new(config, now), out, more_to_dispatch: false }
     }
 
@@ -107,10 +108,11 @@ impl Scheduler {
     }
 
     fn on_event(&mut self, event: Event, now: Timestamp) {
-        use steps::{artifacts, attempts, clients, delivery, drain, status, submit, workers};
+        use steps::{artifacts, attempts, clients, delivery, operators, status, submit, workers};
         use {
             clients::{ClientMessage, Question},
             delivery::CommandResult,
+            operators::Asked,
             submit::Submitted,
         };
         let (core, out) = (&mut self.core, &mut self.out);
@@ -129,7 +131,9 @@ impl Scheduler {
                 clients::on_leaves(core, out, ClientMessage { client, body, reply }, now);
             }
             Event::Status { host, reply } => status::on_status(core, out, host.as_deref(), reply, now),
-            Event::Drain { operator, workers, reply } => drain::on_drain(core, out, (operator, workers), reply),
+            Event::Operator { operator, message, reply } => {
+                operators::on_message(core, out, Asked { operator, message, reply }, now);
+            }
             Event::Hello { worker, hello, reply } => workers::on_hello(core, out, (worker, hello), reply, now),
             Event::Heartbeat { worker, heartbeat, reply } => {
                 workers::on_heartbeat(core, out, (worker, heartbeat), reply, now);
@@ -141,7 +145,9 @@ impl Scheduler {
                 delivery::on_delivered(core, out, CommandResult { worker, at, command, delivery }, now);
             }
             Event::LookedUp { artifact, found } => artifacts::on_looked_up(core, out, &artifact, found, now),
-            Event::Dropped { artifact } => artifacts::on_dropped(core, out, &artifact, now),
+            Event::Dropped { artifact, error } => artifacts::on_dropped(core, out, &artifact, error, now),
+            Event::PinsRead { codes } => core.pins.read(codes),
+            Event::PinsSaved { error } => operators::on_pins_saved(core, out, error.as_deref()),
             Event::Listed(listed) => artifacts::on_listed(core, out, listed, now),
             // Handled before the timers.
             Event::Link { .. } => {}

@@ -81,6 +81,24 @@ pub enum Notice {
         /// Jobs that it has.
         jobs: u32,
     },
+    /// An operator ends a request.
+    RequestCancelled {
+        /// The request.
+        request: RequestId,
+        /// Its client.
+        client: ClientId,
+        /// The operator.
+        operator: UserName,
+    },
+    /// An operator pins a code, or unpins it.
+    CodePinned {
+        /// The code.
+        code: CodeHash,
+        /// Whether it is pinned now.
+        pinned: bool,
+        /// The operator.
+        operator: UserName,
+    },
     /// An attempt is over without a verdict, and the job is tried again. Jobs that were recalled, or staged at a
     /// worker that deregistered, have not had an attempt.
     JobRetried {
@@ -299,6 +317,8 @@ pub enum DropReason {
     Damaged,
     /// No request needed it for long.
     Unused,
+    /// This operator has it removed.
+    Operator(UserName),
 }
 
 impl DropReason {
@@ -307,6 +327,7 @@ impl DropReason {
         match self {
             Self::Damaged => "damaged",
             Self::Unused => "unused",
+            Self::Operator(_) => "operator",
         }
     }
 }

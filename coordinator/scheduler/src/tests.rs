@@ -25,6 +25,8 @@ mod inconsistency;
 mod leases;
 mod not_begun;
 mod notices;
+mod operator_artifacts;
+mod operator_cancellation;
 mod placement;
 mod prechecks;
 mod preparation_failures;

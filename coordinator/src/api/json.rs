@@ -96,7 +96,7 @@ pub(super) fn artifacts(page: &Page<ArtifactView>, bytes: u64) -> Value {
         json!({
             "id": view.id.to_string(), "code": view.id.code_hash.to_string(), "prep": view.id.prep_hash.to_string(),
             "engine": view.id.engine.as_str(), "state": view.condition.name(), "bytes": view.bytes,
-            "users": view.users, "waiters": view.waiters, "holders": view.holders,
+            "users": view.users, "pinned": view.pinned, "waiters": view.waiters, "holders": view.holders,
             "last_used_ms": at(view.last_needed), "error": view.error,
         })
     };

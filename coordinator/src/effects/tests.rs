@@ -4,7 +4,9 @@ use crate::{
     testing::{artifact, cancel, fleet, folder_store, in_time, local_bus, memory_store, new_worker, term},
 };
 use pvf_scheduler::{Event, Listed};
-use pvf_shared::{artifact::StoredArtifact, config::ProtocolTimeouts, store::BlobStore, wire::WorkerKind};
+use pvf_shared::{
+    artifact::StoredArtifact, config::ProtocolTimeouts, ids::CodeHash, store::BlobStore, wire::WorkerKind,
+};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -72,10 +74,48 @@ async fn artifacts_are_looked_up_listed_and_dropped() {
     }
     effects.perform(Effect::Drop { artifact: id.clone() });
     match in_time(events.recv()).await.unwrap() {
-        Event::Dropped { artifact } => assert_eq!(artifact, id),
+        Event::Dropped { artifact, error } => assert_eq!((artifact, error), (id.clone(), None)),
         event => panic!("{event:?}"),
     }
     assert_eq!(store.look_up(&id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn pinned_codes_are_saved_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut effects, mut events) = effects(&folder_store(&folder));
+    let codes = vec![CodeHash([1; 32]), CodeHash([2; 32])];
+    for saved in [vec![], codes] {
+        effects.perform(Effect::SavePins { codes: saved.clone() });
+        assert!(matches!(in_time(events.recv()).await, Some(Event::PinsSaved { error: None })));
+        effects.perform(Effect::ReadPins);
+        match in_time(events.recv()).await.unwrap() {
+            Event::PinsRead { codes } => assert_eq!(codes, saved),
+            event => panic!("{event:?}"),
+        }
+    }
+    // A coordinator that is replaced saves nothing, and says nothing of it.
+    effects.storage.tenure.end();
+    effects.perform(Effect::SavePins { codes: vec![] });
+    finish(&mut effects).await;
+    assert!(events.try_recv().is_err());
+    assert!(std::fs::read_to_string(folder.path().join("meta/pinned")).unwrap().contains(&"01".repeat(32)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pinned_codes_are_read_until_the_store_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut effects, mut events) = effects(&folder_store(&folder));
+    // A file where the store has a folder.
+    let meta = folder.path().join("meta");
+    std::fs::write(&meta, "").unwrap();
+    effects.perform(Effect::SavePins { codes: vec![CodeHash([1; 32])] });
+    assert!(matches!(in_time(events.recv()).await, Some(Event::PinsSaved { error: Some(_) })));
+    effects.perform(Effect::ReadPins);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert!(events.try_recv().is_err());
+    std::fs::remove_file(&meta).unwrap();
+    assert!(matches!(in_time(events.recv()).await, Some(Event::PinsRead { codes }) if codes.is_empty()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -149,8 +149,11 @@ impl Counters {
             | Notice::PreparationQuarantined { .. }
             | Notice::RequestShed { .. }
             | Notice::Inconsistent { .. } => {}
-            // Logged, and shown in the status.
-            Notice::WorkerToldToDrain { .. } | Notice::NoPrepareWorker { .. } => {}
+            // Logged, and shown in the status or in lists.
+            Notice::WorkerToldToDrain { .. }
+            | Notice::RequestCancelled { .. }
+            | Notice::CodePinned { .. }
+            | Notice::NoPrepareWorker { .. } => {}
         }
     }
 

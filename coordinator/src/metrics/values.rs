@@ -3,6 +3,7 @@
 use super::Sizes;
 use pvf_scheduler::{Counts, DropReason, Gauges, RetryReason, WorkKind, WorkerCondition};
 use pvf_shared::{
+    identity::UserName,
     priority::{ExecuteKind, PreparePriority},
     verdict::Blame,
     wire::WorkerKind,
@@ -139,5 +140,6 @@ pub(super) fn artifact_results() -> Vec<Labels> {
 }
 
 pub(super) fn drop_reasons() -> Vec<Labels> {
-    [DropReason::Damaged, DropReason::Unused].map(|reason| vec![reason.name()]).into()
+    let of_operators = DropReason::Operator(UserName::default());
+    [DropReason::Damaged, DropReason::Unused, of_operators].map(|reason| vec![reason.name()]).into()
 }

@@ -152,7 +152,8 @@ pub enum InternalError {
     /// The artifact is not in the store.
     #[error("artifact is missing: {0}")]
     ArtifactMissing(String),
-    /// No worker ran the job to its end: workers returned it, were lost before it began, or did not take it.
+    /// No worker ran the job to its end: workers returned it, were lost before it began, or did not take it, or an
+    /// operator has cancelled the request.
     #[error("worker: {0}")]
     WorkerDraining(String),
     /// No holder delivered an input of the job, which therefore did not begin.

@@ -83,7 +83,17 @@ impl Coordinator {
 
     /// Sends an encoded message once, waits this long for its answer, and decodes that.
     pub(super) async fn ask_once<R: WireMessage>(&self, message: &Bytes, wait: Duration) -> Result<R, ClientError> {
-        self.decoded(self.exchange(&self.requests, message.clone(), wait).await)
+        self.ask_once_at(&self.requests, message, wait).await
+    }
+
+    /// The same with a message on this subject.
+    pub(super) async fn ask_once_at<R: WireMessage>(
+        &self,
+        subject: &Subject,
+        message: &Bytes,
+        wait: Duration,
+    ) -> Result<R, ClientError> {
+        self.decoded(self.exchange(subject, message.clone(), wait).await)
     }
 
     /// Whether a coordinator has ever answered this client.

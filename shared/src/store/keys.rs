@@ -16,6 +16,11 @@ pub fn last_needed() -> Path {
     Path::from("meta/last-needed")
 }
 
+/// The codes that operators have pinned: a code hash a line.
+pub fn pinned() -> Path {
+    Path::from("meta/pinned")
+}
+
 /// The last fencing token, as decimal text.
 pub fn fencing_token() -> Path {
     Path::from("meta/fencing-token")

@@ -11,6 +11,7 @@ pub(crate) mod hanging;
 mod inventory;
 pub mod keys;
 mod open;
+mod pins;
 mod probe;
 mod read;
 pub mod seal;

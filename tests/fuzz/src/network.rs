@@ -19,7 +19,7 @@ use pvf_shared::{
     keys::KeyFingerprint,
     subjects::Subject,
     wire::{
-        self, FromClient, FromOperator, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker,
+        self, FromClient, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker,
         WireMessage,
     },
 };
@@ -39,6 +39,7 @@ struct Network {
     sent: Vec<(WorkerId, ToWorker)>,
     looked_up: Vec<Arc<ArtifactId>>,
     dropped: Vec<Arc<ArtifactId>>,
+    pins_to_save: u32,
 }
 
 /// A message as its receiver decodes it.
@@ -75,8 +76,9 @@ impl Network {
             trusted_keys: vec![KeyFingerprint::Unsigned],
         };
         let scheduler = Scheduler::new(config, now);
-        let mut this = Self { scheduler, now, sent: vec![], looked_up: vec![], dropped: vec![] };
+        let mut this = Self { scheduler, now, sent: vec![], looked_up: vec![], dropped: vec![], pins_to_save: 0 };
         this.settle();
+        this.handle(Event::PinsRead { codes: vec![] });
         Ok(this)
     }
 
@@ -117,7 +119,8 @@ impl Network {
             }
             Effect::LookUp { artifact } => self.looked_up.push(artifact),
             Effect::Drop { artifact } => self.dropped.push(artifact),
-            Effect::ListArtifacts | Effect::SaveNeeded { .. } | Effect::Notice(_) => {}
+            Effect::SavePins { .. } => self.pins_to_save += 1,
+            Effect::ListArtifacts | Effect::ReadPins | Effect::SaveNeeded { .. } | Effect::Notice(_) => {}
         }
     }
 
@@ -181,10 +184,8 @@ impl Network {
             }
             5 => {
                 if u.ratio(1, 4)? {
-                    let FromOperator::Drain { workers } =
-                        received(&FromOperator::Drain { workers: vec![messages::worker(u)?] });
-                    let operator = UserName::default();
-                    self.handle(Event::Drain { operator, workers, reply: Some(reply_subject()) });
+                    let (operator, message) = (UserName::default(), received(&messages::from_operator(u)?));
+                    self.handle(Event::Operator { operator, message, reply: Some(reply_subject()) });
                     let StatusQuestion { host } = received(&messages::question(u)?);
                     self.handle(Event::Status { host, reply: Some(reply_subject()) });
                 } else {
@@ -208,10 +209,17 @@ impl Network {
             13 => self.looked_up(u)?,
             14 => match u.int_in_range(0..=4)? {
                 0 => self.on_worker_message(messages::worker(u)?, &FromWorker::Goodbye, false),
-                1 => self.handle(Event::Link { up: u.arbitrary()? }),
+                1 => {
+                    self.handle(Event::Link { up: u.arbitrary()? });
+                    while self.pins_to_save > 0 {
+                        self.pins_to_save -= 1;
+                        self.handle(Event::PinsSaved { error: u.ratio(1, 4)?.then(|| "full".to_owned()) });
+                    }
+                }
                 2 | 3 => {
                     if let Some(artifact) = self.dropped.pop() {
-                        self.handle(Event::Dropped { artifact });
+                        let error = u.ratio(1, 8)?.then(|| "full".to_owned());
+                        self.handle(Event::Dropped { artifact, error });
                     }
                 }
                 _ => {

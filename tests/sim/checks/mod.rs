@@ -20,7 +20,7 @@ use pvf_shared::{
     identity::{ClientId, WorkerId},
     ids::{ArtifactId, Attempt, CodeHash, FencingToken, JobId, RequestId},
     time::Timestamp,
-    wire::{Heartbeat, Verdict, Work, WorkerHello, WorkerKind},
+    wire::{FromOperator, Heartbeat, Verdict, Work, WorkerHello, WorkerKind},
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -246,7 +246,7 @@ impl Checks {
                 known.heard = now;
             }
             Event::Heartbeat { worker, heartbeat, .. } => self.on_heartbeat(*worker, heartbeat, now),
-            Event::Drain { workers, .. } => {
+            Event::Operator { message: FromOperator::Drain { workers }, .. } => {
                 let registered = workers.iter().filter(|worker| self.fleet.contains_key(worker));
                 self.told.extend(registered);
             }

@@ -2,7 +2,13 @@
 
 use crate::tool::drain::args::Drain;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, builder::PossibleValuesParser};
-use pvf_shared::{identity::UserName, ids::CodeHash, priority::ExecuteKind};
+use pvf_shared::{
+    identity::{ClientId, UserName},
+    ids::CodeHash,
+    priority::ExecuteKind,
+    units::parse_age,
+};
+use std::time::Duration;
 
 /// What `pvf workers` does; without a command it lists them.
 #[derive(Debug, Subcommand)]
@@ -43,6 +49,21 @@ pub(crate) enum RequestsCommand {
         #[arg(value_name = "REQUEST")]
         request: String,
     },
+    /// End an open request of any client, which is answered with `internal` and the operator's name as the reason
+    ///
+    /// What runs for it is stopped, unless other requests wait for the same execution. The user of the NATS connection
+    /// needs the role operator.
+    Cancel(RequestsCancel),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RequestsCancel {
+    /// Id of the request, or as much of the beginning as no other one has
+    #[arg(value_name = "REQUEST")]
+    pub(crate) request: String,
+    /// Its client, as `pvf requests` shows it; needed only if several clients have chosen the same id
+    #[arg(long, value_name = "CLIENT")]
+    pub(crate) client: Option<ClientId>,
 }
 
 #[derive(Debug, Default, ClapArgs)]
@@ -76,6 +97,44 @@ pub(crate) enum ArtifactsCommand {
         #[arg(value_name = "ARTIFACT")]
         artifact: String,
     },
+    /// Keep the artifacts of a code, however long they are not needed, until it is unpinned
+    ///
+    /// Also after a restart and with another coordinator; the code need not have been prepared yet. The user of the
+    /// NATS connection needs the role operator, as for `unpin`, `rm` and `prune`.
+    Pin(ArtifactsPin),
+    /// Let the artifacts of a code be removed again when they are not needed
+    Unpin(ArtifactsPin),
+    /// Remove the artifacts of a code, so that the next request has it prepared anew; jobs that run go on
+    Rm(ArtifactsRm),
+    /// Remove now what was not needed for long; what is pinned or in use stays
+    Prune(ArtifactsPrune),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ArtifactsPin {
+    /// Hash of the code: 64 hex digits
+    #[arg(value_name = "CODE_HASH")]
+    pub(crate) code: CodeHash,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ArtifactsRm {
+    /// Hash of the code: its artifacts for all engines and parameters
+    #[arg(value_name = "CODE_HASH", required_unless_present = "artifact", conflicts_with = "artifact")]
+    pub(crate) code: Option<CodeHash>,
+    /// Only this one: its id as --json shows it, or as much of the beginning as no other one has
+    #[arg(long, value_name = "ARTIFACT")]
+    pub(crate) artifact: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ArtifactsPrune {
+    /// What was needed last longer ago than this, 1s to 3650d [default: artifact_ttl of the coordinator]
+    #[arg(long, value_name = "TIME", value_parser = parse_age)]
+    pub(crate) older_than: Option<Duration>,
+    /// Remove nothing: show what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Default, ClapArgs)]

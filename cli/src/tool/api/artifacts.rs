@@ -11,6 +11,7 @@ use crate::tool::{
     ago::{self, short_hash},
     args::Global,
     failure::{Exit, Failure},
+    operate,
     table::Table,
     text::escaped,
 };
@@ -26,6 +27,10 @@ pub(crate) async fn run(global: &Global, command: Option<&ArtifactsCommand>) -> 
     match command {
         Some(ArtifactsCommand::Inspect { artifact }) => inspect(global, artifact).await,
         Some(ArtifactsCommand::Ls(args)) => ls(global, args).await,
+        Some(ArtifactsCommand::Pin(args)) => Box::pin(operate::pin(global, args.code, true)).await,
+        Some(ArtifactsCommand::Unpin(args)) => Box::pin(operate::pin(global, args.code, false)).await,
+        Some(ArtifactsCommand::Rm(args)) => Box::pin(operate::rm(global, args)).await,
+        Some(ArtifactsCommand::Prune(args)) => Box::pin(operate::prune(global, args)).await,
         None => ls(global, &ArtifactsLs::default()).await,
     }
 }
@@ -72,15 +77,21 @@ fn lines(artifacts: &[Artifact], now: f64) -> Vec<String> {
 
 async fn inspect(global: &Global, named: &str) -> Result<Exit, Failure> {
     let api = Api::connect(global, "artifacts").await?;
+    let (found, now) = one(&api, named).await?;
+    match global.json {
+        true => outln!("{found}"),
+        false => described(&part(&found)?, now).iter().for_each(|line| outln!("{line}")),
+    }
+    Ok(Exit::Success)
+}
+
+/// The artifact that is meant, and the time of the answer, milliseconds since 1970.
+pub(in crate::tool) async fn one(api: &Api, named: &str) -> Result<(Value, f64), Failure> {
     // All of one code are few.
     let code = named.parse::<CodeHash>().ok().map(|code| format!("0x{code}"));
     let answer = api.ask("artifacts", json!({ "limit": MOST, "code": code })).await?;
     let found = meant(answer["artifacts"].as_array().map_or(&[], Vec::as_slice), named)?;
-    match global.json {
-        true => outln!("{found}"),
-        false => described(&part(&found)?, now(&answer)).iter().for_each(|line| outln!("{line}")),
-    }
-    Ok(Exit::Success)
+    Ok((found, now(&answer)))
 }
 
 /// The artifact that is meant: by its id, by its code hash, or by the beginning of either.
@@ -102,7 +113,7 @@ fn described(artifact: &Artifact, now: f64) -> Vec<String> {
         ("executions", format!("{} that use it", artifact.users)),
         ("copies", format!("at {} workers", artifact.holders)),
         ("last used", format!("{} ago", ago::between(artifact.last_used_ms, now))),
-        ("pinned", if artifact.pinned { "yes: it is not removed to make room".into() } else { "no".into() }),
+        ("pinned", if artifact.pinned { "yes: it stays however long it is not needed".into() } else { "no".into() }),
     ];
     let known = facts.iter().filter(|(_, value)| !value.is_empty());
     known.map(|(name, value)| format!("{name:<14}{}", escaped(value))).collect()

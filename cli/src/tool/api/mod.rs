@@ -7,7 +7,7 @@
 //! * `model` has the parts of answers that are shown as text; `--json` shows answers as they are.
 
 pub(crate) mod args;
-mod artifacts;
+pub(in crate::tool) mod artifacts;
 pub(crate) mod model;
 mod prefix;
 pub(crate) mod requests;
@@ -48,6 +48,11 @@ impl Api {
         let nats = fleet_of(global, command)?;
         let bus = NatsBus::connect(nats, &format!("pvf {command}"), CONNECT_TIMEOUT).await?;
         Ok(Self { bus: Arc::new(bus), fleet: global.fleet.clone() })
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) fn on(bus: SharedBus, fleet: FleetName) -> Self {
+        Self { bus, fleet }
     }
 
     /// The answer to a question. `parameters` is a JSON object; those that are null are not given.

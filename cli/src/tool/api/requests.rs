@@ -11,6 +11,7 @@ use crate::tool::{
     ago::{self, short_hash},
     args::Global,
     failure::{Exit, Failure},
+    operate,
     table::Table,
     text::escaped,
 };
@@ -24,6 +25,7 @@ const MOST: u32 = 400;
 pub(crate) async fn run(global: &Global, command: Option<&RequestsCommand>) -> Result<Exit, Failure> {
     match command {
         Some(RequestsCommand::Show { request }) => show(global, request).await,
+        Some(RequestsCommand::Cancel(args)) => Box::pin(operate::cancel(global, args)).await,
         Some(RequestsCommand::Ls(args)) => ls(global, args).await,
         None => ls(global, &RequestsLs::default()).await,
     }
@@ -90,14 +92,20 @@ async fn show(global: &Global, id: &str) -> Result<Exit, Failure> {
 
 /// The request with this id, or with one that begins so.
 pub(super) async fn one(api: &Api, id: &str) -> Result<Value, Failure> {
-    if id.parse::<RequestId>().is_ok() {
-        return api.ask("request", json!({ "id": id })).await;
+    let id = whole(api, id).await?;
+    api.ask("request", json!({ "id": id.to_string() })).await
+}
+
+/// The id that this is, or is the beginning of.
+pub(in crate::tool) async fn whole(api: &Api, id: &str) -> Result<RequestId, Failure> {
+    if let Ok(id) = id.parse() {
+        return Ok(id);
     }
     let answer = api.ask("requests", json!({ "limit": MOST })).await?;
     let all: Vec<Request> = part(&answer["requests"])?;
     let among = Among { what: "request", command: "pvf requests", is_cut: all.len() >= MOST as usize, all: &all };
     let request = among.meant(id, |request| vec![request.request.clone()])?;
-    api.ask("request", json!({ "id": request.request })).await
+    request.request.parse().map_err(|error| Failure::no_result("answer of the coordinator", error))
 }
 
 /// All that is known of a request, in lines.

@@ -6,19 +6,17 @@ mod names;
 use super::{
     args::Global,
     failure::{Exit, Failure},
-    target::fleet_of,
+    operate::Operating,
 };
 use args::Drain;
 use names::Target;
 use pvf_shared::{
-    bus::{Bus as _, BusError, nats::NatsBus},
-    client::{ClientConfig, ClientError, Operator},
-    identity::UserName,
+    client::{ClientError, Operator},
     telemetry::to_stderr,
     wire::{DrainState, WorkerDrain},
 };
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often the coordinator is asked.
@@ -28,20 +26,17 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// Exit code 2 if a worker is not there or not named clearly, 3 if one was lost or does not leave in time.
 pub(crate) async fn drain(global: &Global, args: &Drain) -> Result<Exit, Failure> {
-    let nats = fleet_of(global, "drain")?;
-    let bus = Arc::new(NatsBus::connect(nats, "pvf drain", Duration::from_secs(5)).await?);
-    let user = bus.user();
-    let config = ClientConfig { fleet: global.fleet.clone(), ..ClientConfig::default() };
-    let operator = Operator::new(bus, &config);
+    let operating = Operating::connect(global, "drain").await?;
+    let operator = &operating.operator;
     let status = operator.status(args.host.as_deref()).await?;
     let targets = names::resolve(&status, args)?;
-    let first = ask(&operator, &targets).await.map_err(|error| not_taken(error, &user))?;
+    let first = ask(operator, &targets).await.map_err(|error| operating.not_taken(error))?;
     let mut wait = Wait { global, no_wait: args.no_wait, waiting: targets, worst: Exit::Success };
     wait.hear(&first);
     let give_up = Instant::now() + global.wait;
     while !wait.waiting.is_empty() && Instant::now() < give_up {
         tokio::time::sleep(INTERVAL).await;
-        match ask(&operator, &wait.waiting).await {
+        match ask(operator, &wait.waiting).await {
             Ok(drains) => wait.hear(&drains),
             // Another coordinator may take over.
             Err(ClientError::NoCoordinator { .. } | ClientError::Bus(_)) => {
@@ -56,19 +51,6 @@ pub(crate) async fn drain(global: &Global, args: &Drain) -> Result<Exit, Failure
 async fn ask(operator: &Operator, targets: &[Target]) -> Result<Vec<WorkerDrain>, ClientError> {
     let workers: Vec<_> = targets.iter().map(|target| target.worker).collect();
     operator.drain(&workers).await
-}
-
-/// The coordinator has just told its status, and does not answer an operator.
-fn not_taken(error: ClientError, user: &UserName) -> Failure {
-    match error {
-        ClientError::NoCoordinator { .. } | ClientError::Bus(BusError::TimedOut(_)) => {
-            let roles = "on a server with permissions it must have the role operator (`pvf nats add-user operator`)";
-            let older = "and the coordinator must be of a version that knows operators, with its permissions \
-                         (`pvf nats render`)";
-            Failure::NoResult(format!("the coordinator does not answer requests of user {user}: {roles}, {older}"))
-        }
-        error => error.into(),
-    }
 }
 
 /// The workers that have not left.

@@ -91,11 +91,43 @@ const EXAMPLES: &[Example] = &[
     ("requests ls", &["pvf --nats nats://127.0.0.1:4222 requests ls --state slow --kind approval"]),
     ("requests show", &["pvf --nats nats://127.0.0.1:4222 requests show 0198c2f3"]),
     (
+        "requests cancel",
+        &[
+            "pvf --nats nats://127.0.0.1:4222 requests cancel 0198c2f3",
+            "pvf --nats nats://127.0.0.1:4222 --nats-user ops --nats-password-file ops.password requests cancel 0198c2f3",
+        ],
+    ),
+    (
         "artifacts",
         &["pvf --nats nats://127.0.0.1:4222 artifacts", "pvf --nats nats://127.0.0.1:4222 artifacts inspect 5d1f8a"],
     ),
     ("artifacts ls", &["pvf --nats nats://127.0.0.1:4222 artifacts ls --sort bytes --limit 20"]),
     ("artifacts inspect", &["pvf --nats nats://127.0.0.1:4222 artifacts inspect 5d1f8a --json"]),
+    (
+        "artifacts pin",
+        &["pvf --nats nats://127.0.0.1:4222 artifacts pin \
+           5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b"],
+    ),
+    (
+        "artifacts unpin",
+        &["pvf --nats nats://127.0.0.1:4222 artifacts unpin \
+           5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b"],
+    ),
+    (
+        "artifacts rm",
+        &[
+            "pvf --nats nats://127.0.0.1:4222 artifacts rm \
+             5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b5d1f8a0b",
+            "pvf --nats nats://127.0.0.1:4222 artifacts rm --artifact wt36.0.20-x86_64-v3-0011223344556677/5d1f8a0b",
+        ],
+    ),
+    (
+        "artifacts prune",
+        &[
+            "pvf --nats nats://127.0.0.1:4222 artifacts prune --older-than 7d --dry-run",
+            "pvf --nats nats://127.0.0.1:4222 artifacts prune",
+        ],
+    ),
     ("why", &["pvf --nats nats://127.0.0.1:4222 why 0198c2f3"]),
     ("top", &["pvf --nats nats://127.0.0.1:4222 top", "pvf --nats nats://127.0.0.1:4222 top --once --page workers"]),
     ("events", &["pvf --nats nats://127.0.0.1:4222 events --json"]),

@@ -8,5 +8,6 @@ pub(crate) mod health;
 pub(crate) mod leases;
 pub(crate) mod opinions;
 pub(crate) mod preparations;
+pub(crate) mod removals;
 pub(crate) mod requests;
 pub(crate) mod workers;

@@ -6,7 +6,7 @@ use crate::{
     event::Listed,
     keys::{ArtifactKey, RequestKey, Waiter},
     notice::{DropReason, Notice},
-    operations::{adoption, artifacts, executions, preparations},
+    operations::{adoption, artifacts, executions, preparations, removals},
     policies::{death_pause, may_pass},
     tables::{Artifact, ArtifactEvent, ArtifactState, PrecheckAnswer, PrecheckTerms, PvfSpec},
     time::Timestamp,
@@ -214,8 +214,9 @@ pub(crate) fn on_looked_up(
     }
 }
 
-/// The store has removed an artifact.
-pub(crate) fn on_dropped(core: &mut Core, out: &mut Out, id: &ArtifactId, now: Timestamp) {
+/// The store has removed an artifact, or could not for this reason.
+pub(crate) fn on_dropped(core: &mut Core, out: &mut Out, id: &ArtifactId, error: Option<String>, now: Timestamp) {
+    removals::note_dropped(core, out, id, error.as_deref());
     let Some(key) = artifacts::find(core, id) else { return };
     let Some(artifact) = core.artifacts.get(key) else { return };
     if !matches!(artifact.state(), ArtifactState::Dropping) {
@@ -223,10 +224,10 @@ pub(crate) fn on_dropped(core: &mut Core, out: &mut Out, id: &ArtifactId, now: T
     }
     if !artifact.waiters.is_empty() {
         preparations::enqueue(core, out, key, now);
-    } else if !artifact.is_used() {
+    } else if !artifact.is_used() && error.is_none() {
         artifacts::forget(core, key);
     } else {
-        // Queued executions use it: when one is to be dispatched it asks for the artifact again.
+        // The store has it still, or queued executions use it: when one is to be dispatched it asks for it again.
         artifacts::relist(core, out, key);
     }
 }

@@ -185,8 +185,8 @@ fn prune(
     after: Option<(Timestamp, ArtifactKey)>,
     now: Timestamp,
 ) -> Option<(Timestamp, ArtifactKey)> {
-    if !core.unassigned.is_empty() {
-        // Which artifacts these jobs need is not known yet.
+    if !core.unassigned.is_empty() || !core.pins.are_known() {
+        // Which artifacts these jobs need is not known yet, or which ones are pinned.
         return None;
     }
     let (at, key) = core.artifacts.least_needed(after).next()?;
@@ -199,7 +199,8 @@ fn prune(
         return None;
     }
     let expired = artifact.age(now) > policy.artifact_ttl;
-    if artifact.is_idle() && (expired || core.artifacts.bytes() > policy.prune_above) {
+    let may_go = artifact.is_idle() && !core.pins.contains(&artifact.id.code_hash);
+    if may_go && (expired || core.artifacts.bytes() > policy.prune_above) {
         out.counts.artifacts_pruned += 1;
         artifacts::drop_artifact(core, out, key, DropReason::Unused);
     }

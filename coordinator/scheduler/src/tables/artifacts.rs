@@ -17,7 +17,7 @@ use pvf_proto::{
 };
 use slotmap::SlotMap;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -215,6 +215,7 @@ impl Artifact {
 pub(crate) struct Artifacts {
     by_key: SlotMap<ArtifactKey, Box<Artifact>>,
     by_name: ShardedMap<(CodeHash, PrepHash, EngineKey), ArtifactKey>,
+    by_code: BTreeMap<CodeHash, BTreeSet<ArtifactKey>>,
     /// Least recently needed first.
     by_need: BTreeSet<(Timestamp, ArtifactKey)>,
     bytes: u64,
@@ -238,12 +239,18 @@ impl Artifacts {
         self.by_name.get(&(code, prep, engine)).copied()
     }
 
+    /// The artifacts of a code, for all engines and parameters.
+    pub(crate) fn of_code(&self, code: CodeHash) -> impl Iterator<Item = ArtifactKey> + '_ {
+        self.by_code.get(&code).into_iter().flatten().copied()
+    }
+
     /// Adds an artifact that is not in the table, as [`ArtifactState::Listed`].
     pub(crate) fn add(&mut self, id: ArtifactId, engine: EngineKey, last_needed: Timestamp) -> ArtifactKey {
-        let name = (id.code_hash, id.prep_hash, engine);
+        let (code, name) = (id.code_hash, (id.code_hash, id.prep_hash, engine));
         let artifact = Artifact::new(Arc::new(id), engine, last_needed);
         let key = self.by_key.insert(Box::new(artifact));
         self.by_name.insert(name, key);
+        self.by_code.entry(code).or_default().insert(key);
         self.by_need.insert((last_needed, key));
         key
     }
@@ -265,6 +272,12 @@ impl Artifacts {
             return Some(*artifact);
         }
         self.by_name.remove(&(artifact.id.code_hash, artifact.id.prep_hash, artifact.engine));
+        if let Some(of_code) = self.by_code.get_mut(&artifact.id.code_hash) {
+            of_code.remove(&key);
+            if of_code.is_empty() {
+                self.by_code.remove(&artifact.id.code_hash);
+            }
+        }
         self.by_need.remove(&(artifact.last_needed, key));
         self.bytes -= artifact.bytes;
         Some(*artifact)
@@ -307,6 +320,11 @@ impl Artifacts {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         self.by_need.range((from, Unbounded)).copied()
+    }
+
+    /// How many artifacts are found by their code: for checks.
+    pub(crate) fn by_code_len(&self) -> usize {
+        self.by_code.values().map(BTreeSet::len).sum()
     }
 
     /// Every artifact, in no particular order: for checks.

@@ -189,8 +189,8 @@ fn only_the_awaited_answer_of_the_store_counts() {
     let mut env = warm_fleet();
     env.found(1, None);
     env.found(7, None);
-    env.event(Event::Dropped { artifact: artifact(1) });
-    env.event(Event::Dropped { artifact: artifact(7) });
+    env.event(Event::Dropped { artifact: artifact(1), error: None });
+    env.event(Event::Dropped { artifact: artifact(7), error: None });
     env.submit(1, 1, execute(ExecuteKind::Backing));
     assert_eq!(env.dispatched().execute().digest, Some(info(1).digest));
 }

@@ -97,8 +97,19 @@ impl Env {
         Self::of_token(TOKEN, Policy { dispatch_delay: Duration::ZERO, ..policy })
     }
 
+    /// A coordinator that has not heard yet which codes are pinned.
+    pub(super) fn before_pins(policy: Policy) -> Self {
+        Self::starting(TOKEN, Policy { dispatch_delay: Duration::ZERO, ..policy })
+    }
+
     /// A coordinator with this token.
     pub(super) fn of_token(token: FencingToken, policy: Policy) -> Self {
+        let mut env = Self::starting(token, policy);
+        env.event(Event::PinsRead { codes: vec![] });
+        env
+    }
+
+    fn starting(token: FencingToken, policy: Policy) -> Self {
         let config = SchedulerConfig {
             token,
             timing: ProtocolTimeouts::default(),
@@ -119,6 +130,7 @@ impl Env {
         };
         env.settle();
         env.expect(Effect::ListArtifacts);
+        env.expect(Effect::ReadPins);
         env
     }
 

@@ -194,7 +194,7 @@ fn an_artifact_that_is_dropped_while_the_code_is_linked_is_prepared_again_by_its
     end(&mut env, &link, 2, Ok(()));
     env.prepared(&prepare, 1);
     execute_well(&mut env, None, 3);
-    env.event(Event::Dropped { artifact: artifact(1) });
+    env.event(Event::Dropped { artifact: artifact(1), error: None });
 }
 
 #[test]

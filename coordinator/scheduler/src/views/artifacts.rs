@@ -101,6 +101,8 @@ pub struct ArtifactView {
     pub last_needed: Timestamp,
     /// Queued and running executions that use it.
     pub users: u32,
+    /// Whether its code is pinned: then it is not removed for want of need.
+    pub pinned: bool,
     /// Requests that wait for it.
     pub waiters: usize,
     /// Workers that have a copy, as far as is known; at most 16.
@@ -122,17 +124,18 @@ pub(crate) fn list(core: &Core, filter: &ArtifactFilter) -> Page<ArtifactView> {
         ArtifactOrder::LastNeeded => found.sort_unstable_by_key(|(key, a)| (Reverse(a.last_needed), *key)),
         ArtifactOrder::Bytes => found.sort_unstable_by_key(|(key, a)| (Reverse(a.bytes), *key)),
     }
-    let entries = found.iter().take(filter.limit).map(|(_, artifact)| view(artifact)).collect();
+    let entries = found.iter().take(filter.limit).map(|(_, artifact)| view(core, artifact)).collect();
     Page { entries, matching: found.len(), complete: core.artifacts.len() <= MOST_LOOKED_AT }
 }
 
-fn view(artifact: &Artifact) -> ArtifactView {
+fn view(core: &Core, artifact: &Artifact) -> ArtifactView {
     ArtifactView {
         id: artifact.id.clone(),
         condition: ArtifactCondition::of(artifact.state()),
         bytes: artifact.bytes,
         last_needed: artifact.last_needed,
         users: artifact.users,
+        pinned: core.pins.contains(&artifact.id.code_hash),
         waiters: artifact.waiters.len(),
         holders: artifact.holders.len(),
         error: match artifact.state() {

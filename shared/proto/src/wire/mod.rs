@@ -34,7 +34,10 @@ pub use from_client::{
     MAX_SANDBOX_ENTRIES, MAX_WORKERS_LISTED, MissingMechanism, Refusal, SandboxSummary, StatusQuestion, Submission,
     SubmitReply, Work, WorkerStatus,
 };
-pub use from_operator::{DrainState, FromOperator, MAX_DRAINED, OperatorReply, WorkerDrain};
+pub use from_operator::{
+    ArtifactChoice, Cancellation, DrainState, Fate, FromOperator, MAX_DRAINED, MAX_PINNED, MAX_REMOVED, MAX_SAME_ID,
+    OperatorReply, Pinning, Removal, Removed, RemovedArtifact, WorkerDrain,
+};
 pub use from_worker::{
     FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS, RunningJob, SecurityStatus,
     WorkerHello, WorkerReply,

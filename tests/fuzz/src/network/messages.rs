@@ -15,8 +15,8 @@ use pvf_shared::{
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, ExecuteSubmission, FromClient, Heartbeat, HeldAttempt, HeldPreparation,
-        HeldStage, HeldWork, Holding, JobReport, RunningJob, SPEAKS, SecurityStatus, StatusQuestion, Submission,
+        ActiveLeaf, ActiveLeavesUpdate, ArtifactChoice, ExecuteSubmission, FromClient, FromOperator, Heartbeat,
+        HeldAttempt, HeldPreparation, HeldStage, HeldWork, Holding, JobReport, RunningJob, SPEAKS, SecurityStatus, StatusQuestion, Submission,
         ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
@@ -196,6 +196,20 @@ fn held(u: In<'_, '_>) -> Result<HeldAttempt> {
     };
     let stage = *u.choose(&[HeldStage::Running, HeldStage::Staged, HeldStage::Fetching, HeldStage::Ended])?;
     Ok(HeldAttempt { attempt: running(u)?, urgency: u.arbitrary()?, stage, work })
+}
+
+pub(super) fn from_operator(u: In<'_, '_>) -> Result<FromOperator> {
+    let code = artifact(u)?.code_hash;
+    Ok(match u.int_in_range(0..=6)? {
+        0 | 1 => FromOperator::Drain { workers: vec![worker(u)?] },
+        2 => FromOperator::Cancel { request: request(u)?, client: maybe(u, client)? },
+        3 => FromOperator::Pin { code },
+        4 => FromOperator::Unpin { code },
+        5 => FromOperator::Remove {
+            artifacts: if u.arbitrary()? { ArtifactChoice::Code(code) } else { ArtifactChoice::One(artifact(u)?) },
+        },
+        _ => FromOperator::Prune { older_than: maybe(u, duration)?, dry_run: u.arbitrary()? },
+    })
 }
 
 pub(super) fn hello(u: In<'_, '_>) -> Result<WorkerHello> {

@@ -115,7 +115,7 @@ impl Env {
     /// The removal of a code's artifact from the store, which is done.
     pub(crate) fn dropped(&mut self, code: u8) {
         self.expect(Effect::Drop { artifact: artifact(code) });
-        self.event(Event::Dropped { artifact: artifact(code) });
+        self.event(Event::Dropped { artifact: artifact(code), error: None });
     }
 
     /// Idle times that are saved, by code.

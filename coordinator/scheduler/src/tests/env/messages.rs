@@ -19,6 +19,12 @@ fn decoded_from_client(message: FromClient) -> FromClient {
     decode(&encode(&message)).unwrap()
 }
 
+/// A message of the operator `ops`.
+fn operator_asks(message: &FromOperator, reply: Option<Subject>) -> Event {
+    let operator = UserName::parse("ops").unwrap();
+    Event::Operator { operator, message: decode(&encode(message)).unwrap(), reply }
+}
+
 impl Env {
     /// The answer to a bus request.
     fn answer_to(&mut self, event: impl FnOnce(Option<Subject>) -> Event) -> Answer {
@@ -246,15 +252,34 @@ impl Env {
 
     /// An operator asks a worker to drain, or what has become of it.
     pub(crate) fn drain(&mut self, n: u64) -> DrainState {
-        let FromOperator::Drain { workers } =
-            decode(&encode(&FromOperator::Drain { workers: vec![worker(n)] })).unwrap();
-        let operator = UserName::parse("ops").unwrap();
-        match self.answer_to(|reply| Event::Drain { operator, workers, reply }) {
-            Answer::Operator(OperatorReply::Drains(drains)) => {
+        match self.operator(FromOperator::Drain { workers: vec![worker(n)] }) {
+            OperatorReply::Drains(drains) => {
                 let [drain] = drains[..] else { panic!("one worker was asked for: {drains:?}") };
                 assert_eq!(drain.worker, worker(n));
                 drain.state
             }
+            other => panic!("what has become of a worker was expected, not {other:?}"),
+        }
+    }
+
+    /// An operator asks for something, and is answered at once.
+    pub(crate) fn operator(&mut self, message: FromOperator) -> OperatorReply {
+        match self.answer_to(|reply| operator_asks(&message, reply)) {
+            Answer::Operator(answer) => answer,
+            other => panic!("an answer to an operator was expected, not {other:?}"),
+        }
+    }
+
+    /// An operator asks for something, and is answered later.
+    pub(crate) fn operator_waits(&mut self, message: FromOperator) {
+        self.event(operator_asks(&message, Some(reply_subject())));
+        assert!(!self.effects.iter().any(|effect| matches!(effect, Effect::Reply { .. })), "{:?}", self.effects);
+    }
+
+    /// The answer to an operator, which is the next effect.
+    pub(crate) fn operator_reply(&mut self) -> OperatorReply {
+        match self.next() {
+            Effect::Reply { answer: Answer::Operator(answer), .. } => answer,
             other => panic!("an answer to an operator was expected, not {other:?}"),
         }
     }

@@ -15,7 +15,7 @@ use pvf_proto::{
 };
 
 /// An operator asks workers to drain, or what has become of them since it did.
-pub(crate) fn on_drain(
+pub(super) fn on_drain(
     core: &mut Core,
     out: &mut Out,
     (operator, workers): (UserName, Vec<WorkerId>),

@@ -1,0 +1,31 @@
+//! The codes that operators have pinned, for the next coordinator.
+
+use super::{BlobStore, StoreError, keys};
+use crate::{ids::CodeHash, wire::MAX_PINNED};
+use bytes::Bytes;
+
+/// Bound of the list, bytes: twice what a coordinator writes.
+const MAX_BYTES: u64 = (MAX_PINNED * 65 * 2) as u64;
+
+impl BlobStore {
+    /// Saves which codes are pinned; they replace those that were.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn save_pins(&self, codes: &[CodeHash]) -> Result<(), StoreError> {
+        let text: String = codes.iter().map(|code| format!("{code}\n")).collect();
+        self.put(&keys::pinned(), Bytes::from(text)).await
+    }
+
+    /// The codes that are pinned. Malformed lines are ignored.
+    ///
+    /// # Errors
+    /// Those of the store; it is none that nothing was ever pinned.
+    pub async fn read_pins(&self) -> Result<Vec<CodeHash>, StoreError> {
+        match self.get(&keys::pinned(), MAX_BYTES).await {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect()),
+            Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
