@@ -43,7 +43,8 @@ pub(super) async fn run(
         work,
     };
     let mut span = span_of(&submission);
-    let answer = timeout_at(deadline, traces::within(span.context(), request.obtain_answer(submission, deadline)));
+    let answer =
+        timeout_at(deadline, traces::within(span.context(), Box::pin(request.obtain_answer(submission, deadline))));
     let answer = answer.await.unwrap_or_else(|_| Err(request.not_answered(answer_within)));
     match &answer {
         Ok(answer) => span.text("pvf.outcome", answer.outcome.name()),

@@ -21,21 +21,18 @@ use std::time::SystemTime;
 pub const HEADER: &str = "traceparent";
 
 tokio::task_local! {
-    static CURRENT: TraceContext;
+    static CURRENT: Option<TraceContext>;
 }
 
 /// The span that this task works for.
 pub fn current() -> Option<TraceContext> {
-    CURRENT.try_with(|context| *context).ok()
+    CURRENT.try_with(|context| *context).ok().flatten()
 }
 
 /// Runs a future for a span: what it publishes carries it, and spans that it starts below [`current`] are its children.
 /// Tasks that it spawns are not within it.
-pub async fn within<F: Future>(context: Option<TraceContext>, work: F) -> F::Output {
-    match context {
-        Some(context) => CURRENT.scope(context, work).await,
-        None => work.await,
-    }
+pub fn within<F: Future>(context: Option<TraceContext>, work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(context, work)
 }
 
 /// What a span is of.
