@@ -305,7 +305,7 @@ impl Listening {
         if up {
             tracing::info!("the coordinator hears again: workers have their time to be heard from now on");
         } else {
-            tracing::warn!(connected, "the coordinator hears nothing over the bus: no silent worker is lost meanwhile");
+            tracing::warn!(connected, "the bus is silent: workers that are silent meanwhile are not counted as lost");
         }
         Some(Event::Link { up })
     }

@@ -33,13 +33,7 @@ impl Effects {
             }
             Effect::Verdict { client, verdict, about } => {
                 let trace = self.traces.of_request(client, verdict.request).map(|context| context.trace_id());
-                let artifact = verdict.artifact.as_ref().map(|artifact| tracing::field::display(&artifact.id));
-                tracing::info!(
-                    request = %verdict.request, %client, artifact, trace,
-                    verdict = verdict.outcome.name(), reason = verdict.outcome.reason(), attempts = verdict.attempts,
-                    worker = verdict.worker.map(tracing::field::display),
-                    total_ms = verdict.timings.total.as_millis() as u64, "verdict"
-                );
+                notices::log_verdict(client, &verdict, trace);
                 // One that is sent again is not told again.
                 if let Some(about) = about {
                     self.history.ended(client, &verdict, about);

@@ -1,7 +1,26 @@
 //! One log line for each notice of the scheduler, with the ids that it is about.
 
-use pvf_scheduler::{DropReason, Notice};
+use pvf_scheduler::{DropReason, Notice, RetryReason};
+use pvf_shared::{identity::ClientId, verdict::Blame, wire::Verdict};
 use tracing::field::display;
+
+/// A warning if the condition holds, and `info` otherwise.
+macro_rules! warn_if {
+    ($condition:expr, $($line:tt)+) => {
+        if $condition { tracing::warn!($($line)+) } else { tracing::info!($($line)+) }
+    };
+}
+
+/// Logs a verdict, with the id of its trace. One that is the fleet's own failure is a warning.
+pub(crate) fn log_verdict(client: ClientId, verdict: &Verdict, trace: Option<String>) {
+    let artifact = verdict.artifact.as_ref().map(|artifact| display(&artifact.id));
+    warn_if!(
+        verdict.outcome.blame() == Blame::Ours,
+        request = %verdict.request, %client, artifact, trace,
+        verdict = verdict.outcome.name(), reason = verdict.outcome.reason(), attempts = verdict.attempts,
+        worker = verdict.worker.map(display), total_ms = verdict.timings.total.as_millis() as u64, "verdict"
+    );
+}
 
 /// Logs a notice. Errors are bugs, warnings call for an operator, `info` is the fleet's normal life; what happens with
 /// every job, or with every request of an overload, is `debug` and shows in the metrics.
@@ -35,7 +54,8 @@ pub(crate) fn log(notice: &Notice) {
         Notice::WorkerToldToDrain { worker, host, operator, jobs } => {
             tracing::info!(%operator, %worker, host, jobs, "an operator asks a worker to drain");
         }
-        Notice::JobRetried { job, attempt, kind, worker, about, why } => tracing::info!(
+        Notice::JobRetried { job, attempt, kind, worker, about, why } => warn_if!(
+            matches!(why, RetryReason::Internal(_)),
             %job, attempt, %kind, %worker, request = about.request().map(display),
             artifact = about.artifact().map(display), reason = why.name(), detail = why.detail(), "job retried"
         ),
@@ -94,7 +114,7 @@ pub(crate) fn log(notice: &Notice) {
 mod tests {
     use super::*;
     use crate::testing::{artifact, hello, new_client, new_worker, opinions};
-    use pvf_scheduler::{JobSubject, RetryReason};
+    use pvf_scheduler::JobSubject;
     use pvf_shared::{
         ids::{CodeHash, JobId, RequestId},
         job::JobUsage,
@@ -180,6 +200,18 @@ mod tests {
                 Notice::JobRetried { job, attempt: 2, kind: execute, worker, about: about.clone(), why: retried },
                 "INFO",
                 &["retried", "job=41", "attempt=2", &request_text, "ambiguous", "out of memory", &worker_text],
+            ),
+            (
+                Notice::JobRetried {
+                    job,
+                    attempt: 2,
+                    kind: execute,
+                    worker,
+                    about: about.clone(),
+                    why: RetryReason::Internal("disk full".into()),
+                },
+                "WARN",
+                &["retried", "internal", "disk full"],
             ),
             (
                 Notice::JobAdopted { job, attempt: 3, kind: execute, worker },

@@ -124,7 +124,7 @@ async fn what_cannot_be_done_says_why() {
     let operator = Operator::of(&fleet);
     let unknown = "0".repeat(31) + "1";
     operator.fails(&["requests", "cancel", &unknown], 2, &[&unknown, "it is not open"]);
-    operator.fails(&["requests", "cancel", "ffff"], 2, &["ffff", "no open request"]);
+    operator.fails(&["requests", "cancel", "ffff"], 2, &["ffff", "no request has an id that begins so"]);
     operator.fails(&["requests", "cancel", &unknown, "--client", "me"], 2, &["--client", "<user>.<session>"]);
     for command in ["pin", "unpin", "rm"] {
         operator.fails(&["artifacts", command, "5d1f"], 2, &["CODE_HASH", "64 hex digits"]);

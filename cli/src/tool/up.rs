@@ -357,7 +357,7 @@ mod tests {
         }
         // A coordinator, one prepare worker and two execute workers.
         assert_eq!(check("pvf up --http 127.0.0.1:65532"), Ok(Some("127.0.0.1:65532".parse().unwrap())));
-        assert!(check("pvf up --no-http --http 127.0.0.1:65532").is_err());
+        assert!(check("pvf up --no-http --http 127.0.0.1:65532").is_ok());
         assert!(check("pvf up --http 127.0.0.1:65533").unwrap_err().contains("the 4 ports"));
         assert!(check("pvf up --http 127.0.0.1:0").is_err());
     }

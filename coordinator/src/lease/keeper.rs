@@ -205,7 +205,7 @@ impl Shell {
             self.bucket = Some(bucket);
         }
         match &why {
-            Some(why) if self.trouble.as_ref() != Some(why) => tracing::warn!(%why, "the lease cannot be looked after"),
+            Some(why) if self.trouble.as_ref() != Some(why) => tracing::warn!(%why, "the lease cannot be renewed"),
             _ => {}
         }
         let reachable = why.is_none();
@@ -304,8 +304,10 @@ impl Shell {
         tenure.end();
         match why {
             Loss::Resigned => tracing::info!("this coordinator gives the lease up"),
-            Loss::Expired => tracing::error!("the lease ran out: this coordinator acts no longer"),
-            Loss::Taken | Loss::Useless => tracing::error!(?why, "the lease was lost: this coordinator acts no longer"),
+            Loss::Expired => tracing::error!("the lease ran out: this coordinator is not active any more"),
+            Loss::Taken | Loss::Useless => {
+                tracing::error!(?why, "the lease was lost: this coordinator is not active any more")
+            }
         }
         self.standing.send_replace(Standing::Standby { reachable: true });
     }

@@ -101,8 +101,10 @@ impl JobRunner {
     /// A runner without templates that has so many slots, and so many spare forks of each template, or fewer if the
     /// machine's limits of open files and processes allow fewer. The default is one of both.
     pub fn with_slots(self, slots: usize, spares: usize) -> Self {
-        let kept = Budget::of_this_machine().keep(slots, spares);
+        let budget = Budget::of_this_machine();
+        let kept = budget.keep(slots, spares);
         tracing::debug!(?kept, "templates and spares within the limits of open files and processes");
+        budget.warn_of_few(kept);
         let settings = PoolSettings { kept, ..self.settings.clone() };
         self.rebuilt(settings, slots)
     }

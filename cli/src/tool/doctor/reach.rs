@@ -31,6 +31,10 @@ pub(super) async fn checks(global: &Global, role: Option<Role>) -> Vec<Check> {
 }
 
 async fn store(global: &Global, role: Option<Role>) -> Vec<Check> {
+    if global.bus.is_some() && global.store.is_none() {
+        let why = "not checked: --store (PVF_STORE) does not say which store the fleet uses";
+        return vec![Check::green("store", why)];
+    }
     // An execute worker may be where it may not write.
     let only_reads = role == Some(Role::ExecuteWorker);
     let fix = match only_reads {

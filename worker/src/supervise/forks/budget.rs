@@ -56,6 +56,20 @@ impl Budget {
         let templates = (forks / (1 + spares)).clamp(1, MAX_TEMPLATES);
         Kept { templates: templates as usize, spares: spares as usize }
     }
+
+    /// Warns if the limits leave room for fewer templates than a worker keeps otherwise.
+    pub(in crate::supervise) fn warn_of_few(&self, kept: Kept) {
+        if (kept.templates as u64) < MAX_TEMPLATES {
+            let Self { open_files, processes } = self;
+            tracing::warn!(
+                open_files,
+                processes,
+                templates = kept.templates,
+                otherwise = MAX_TEMPLATES,
+                "few open files or processes: the worker keeps fewer templates, and executions of other codes take longer"
+            );
+        }
+    }
 }
 
 #[cfg(test)]
