@@ -18,10 +18,7 @@ use pvf_shared::{
     ids::{ArtifactId, FencingToken},
     keys::KeyFingerprint,
     subjects::Subject,
-    wire::{
-        self, FromClient, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker,
-        WireMessage,
-    },
+    wire::{self, FromClient, FromWorker, MAX_ASKED, StatusQuestion, SubmitReply, ToClient, ToWorker, WireMessage},
 };
 use std::{sync::Arc, time::Duration};
 
