@@ -78,7 +78,8 @@ impl Operator {
     /// Ends a request, of this client if several have chosen the same id.
     ///
     /// # Errors
-    /// Those of every action: see [`act`](Self::act).
+    /// No coordinator answers in time, and then it is not known whether it was done; the coordinator refuses the request,
+    /// because it is of a version that does not know it; or its answer cannot be decoded.
     pub async fn cancel(&self, request: RequestId, client: Option<ClientId>) -> Result<Cancellation, ClientError> {
         match self.act(&FromOperator::Cancel { request, client }).await? {
             OperatorReply::Cancel(cancellation) => Ok(cancellation),
@@ -89,7 +90,7 @@ impl Operator {
     /// Pins a code, or unpins it.
     ///
     /// # Errors
-    /// Those of every action: see [`act`](Self::act).
+    /// As of [`cancel`](Self::cancel).
     pub async fn pin(&self, code: CodeHash, pinned: bool) -> Result<Pinning, ClientError> {
         let message = if pinned { FromOperator::Pin { code } } else { FromOperator::Unpin { code } };
         match self.act(&message).await? {
@@ -101,7 +102,7 @@ impl Operator {
     /// Removes artifacts: what [`FromOperator::Remove`] or [`FromOperator::Prune`] names, a bounded number.
     ///
     /// # Errors
-    /// Those of every action: see [`act`](Self::act).
+    /// As of [`cancel`](Self::cancel).
     pub async fn remove(&self, message: &FromOperator) -> Result<Removal, ClientError> {
         match self.act(message).await? {
             OperatorReply::Removal(removal) => Ok(removal),
@@ -112,8 +113,7 @@ impl Operator {
     /// Sends a request once: without an answer it is not known whether it was done.
     ///
     /// # Errors
-    /// No coordinator answers in time; it refuses the request, because it is of a version that does not know it; or the
-    /// answer cannot be decoded.
+    /// As of [`cancel`](Self::cancel).
     async fn act(&self, message: &FromOperator) -> Result<OperatorReply, ClientError> {
         self.coordinator.ask_once_at(&self.requests, &wire::encode(message), ACTION).await
     }
