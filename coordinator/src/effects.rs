@@ -32,15 +32,15 @@ impl Effects {
                 self.outbox.answer(to, answer);
             }
             Effect::Verdict { client, verdict, about } => {
-                let trace = self.traces.of_request(client, verdict.request).map(|context| context.trace_id());
+                let trace = self.traces.of_request(verdict.request).map(|context| context.trace_id());
                 notices::log_verdict(client, &verdict, trace);
                 // One that is sent again is not told again.
                 if let Some(about) = about {
                     self.history.ended(client, &verdict, about);
                     self.metrics.answered(&verdict, about);
                     self.observers.verdict(client, &verdict);
-                    self.traces.ended(client, &verdict);
                 }
+                self.traces.ended(client, &verdict);
                 self.outbox.verdict(client, verdict);
             }
             Effect::ToWorker { worker, message } => {

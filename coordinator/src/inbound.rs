@@ -56,7 +56,10 @@ impl Inbound {
                     heard.truncate(MAX_ASKED);
                     Event::Ask { client, requests, heard, reply }
                 }
-                Ok(FromClient::Cancel { request }) => Event::Cancel { client, request, reply },
+                Ok(FromClient::Cancel { request }) => {
+                    self.traces.cancelled(client, request);
+                    Event::Cancel { client, request, reply }
+                }
                 Ok(FromClient::Leaves { update }) => Event::Leaves { client, update, reply },
                 Err(error) => {
                     tracing::warn!(%error, %client, "cannot decode a client's message");

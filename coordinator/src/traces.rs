@@ -32,14 +32,31 @@ struct Arrived {
 
 /// A request without a verdict.
 struct Open {
+    client: ClientId,
     span: Span,
     code: CodeHash,
+    /// Attempts whose spans are below it.
+    attempts: Vec<(JobId, Attempt)>,
 }
 
 struct Spans {
     arrived: LruCache<(ClientId, RequestId), Arrived>,
-    open: LruCache<(ClientId, RequestId), Open>,
+    /// By the id alone, as a dispatch names a request. Of several clients with one id, the first has a span.
+    open: LruCache<RequestId, Open>,
     attempts: LruCache<(JobId, Attempt), Span>,
+}
+
+impl Spans {
+    /// Takes the span of a request, after those of attempts that have not ended.
+    fn close(&mut self, client: ClientId, request: RequestId) -> Option<Span> {
+        self.arrived.pop(&(client, request));
+        if self.open.peek(&request)?.client != client {
+            return None;
+        }
+        let Open { span, attempts, .. } = self.open.pop(&request)?;
+        attempts.iter().for_each(|attempt| drop(self.attempts.pop(attempt)));
+        Some(span)
+    }
 }
 
 /// The spans of one coordinator. Clones share them.
@@ -70,7 +87,7 @@ impl Traces {
         };
         let arrived = Arrived { name, parent, code: submission.code, at: SystemTime::now() };
         let mut spans = self.lock();
-        if !spans.open.contains(&(client, submission.id)) {
+        if !spans.open.contains(&submission.id) {
             spans.arrived.put((client, submission.id), arrived);
         }
     }
@@ -80,15 +97,15 @@ impl Traces {
         let mut spans = self.lock();
         let Some(Arrived { name, parent, code, at }) = spans.arrived.pop(&(client, request)) else { return };
         let mut span = traces::start_at(name, SpanKind::Server, parent, at);
-        span.text("pvf.request", &request.to_string());
-        span.text("pvf.client", &client.to_string());
-        span.text("pvf.code", &code.to_string());
-        spans.open.put((client, request), Open { span, code });
+        span.text("pvf.request", request);
+        span.text("pvf.client", client);
+        span.text("pvf.code", code);
+        spans.open.get_or_insert(request, || Open { client, span, code, attempts: Vec::new() });
     }
 
-    /// A request has its verdict.
+    /// A request has its verdict. One that is sent again ends what its repeated submission began.
     pub(crate) fn ended(&self, client: ClientId, verdict: &Verdict) {
-        let Some(Open { mut span, .. }) = self.lock().open.pop(&(client, verdict.request)) else { return };
+        let Some(mut span) = self.lock().close(client, verdict.request) else { return };
         span.text("pvf.outcome", verdict.outcome.name());
         span.number("pvf.attempts", verdict.attempts.into());
         let of = verdict.timings;
@@ -98,36 +115,45 @@ impl Traces {
             span.number(name, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         }
         if let Some(reason) = verdict.outcome.reason() {
-            span.text("pvf.reason", &reason);
+            span.text("pvf.reason", reason);
         }
         if verdict.outcome.blame() == Blame::Ours {
             span.failed(verdict.outcome.name());
         }
     }
 
+    /// A client cancels a request, which gets no verdict then.
+    pub(crate) fn cancelled(&self, client: ClientId, request: RequestId) {
+        if let Some(mut span) = self.lock().close(client, request) {
+            span.text("pvf.outcome", "cancelled");
+        }
+    }
+
     /// The trace of an open request, for its log lines.
-    pub(crate) fn of_request(&self, client: ClientId, request: RequestId) -> Option<TraceContext> {
-        self.lock().open.peek(&(client, request)).and_then(|open| open.span.context())
+    pub(crate) fn of_request(&self, request: RequestId) -> Option<TraceContext> {
+        self.lock().open.peek(&request).and_then(|open| open.span.context())
     }
 
     /// An attempt is sent to a worker.
     pub(crate) fn dispatched(&self, worker: WorkerId, dispatch: &Dispatch) {
         let mut spans = self.lock();
-        let is_for = |(_, request): &(ClientId, RequestId), open: &Open| match &dispatch.spec {
-            JobSpec::Execute(_) => dispatch.request == Some(*request),
-            JobSpec::Prepare(job) => open.code == job.artifact.code_hash,
-        };
-        let (name, found) = match &dispatch.spec {
-            JobSpec::Execute(_) => ("attempt execute", spans.open.iter().find(|(key, open)| is_for(key, open))),
+        let (name, request) = match &dispatch.spec {
+            JobSpec::Execute(_) => ("attempt execute", dispatch.request),
             // The one that has waited for longest: new ones come first.
-            JobSpec::Prepare(_) => ("attempt prepare", spans.open.iter().rev().find(|(key, open)| is_for(key, open))),
+            JobSpec::Prepare(job) => {
+                let mut waiting = spans.open.iter().rev().filter(|(_, open)| open.code == job.artifact.code_hash);
+                ("attempt prepare", waiting.next().map(|(request, _)| *request))
+            }
         };
-        let Some(parent) = found.and_then(|(_, open)| open.span.context()) else { return };
+        let Some(open) = request.and_then(|request| spans.open.peek_mut(&request)) else { return };
+        let Some(parent) = open.span.context() else { return };
+        let attempt = (dispatch.job, dispatch.attempt);
+        open.attempts.push(attempt);
         let mut span = traces::start(name, SpanKind::Client, Some(parent));
         span.number("pvf.job", dispatch.job.0);
         span.number("pvf.attempt", dispatch.attempt.into());
-        span.text("pvf.worker", &worker.to_string());
-        spans.attempts.put((dispatch.job, dispatch.attempt), span);
+        span.text("pvf.worker", worker);
+        spans.attempts.put(attempt, span);
     }
 
     /// The span of an attempt that is under way.
@@ -171,10 +197,10 @@ mod tests {
         let (traces, client, parent) = (Traces::default(), new_client(), PARENT.parse().ok());
         let submission = execution(b"block");
         traces.arrived(client, &submission, parent);
-        assert_eq!(traces.of_request(client, submission.id), None, "it may still be refused");
+        assert_eq!(traces.of_request(submission.id), None, "it may still be refused");
         traces.accepted(client, submission.id);
         // Without a collector it is the parent's own.
-        assert_eq!(traces.of_request(client, submission.id), parent);
+        assert_eq!(traces.of_request(submission.id), parent);
         let ToWorker::Dispatch(mut job) = dispatch(7, Bytes::new()) else { unreachable!() };
         let worker = new_worker(WorkerKind::Execute);
         job.request = Some(RequestId::new());
@@ -196,12 +222,29 @@ mod tests {
         assert_eq!(traces.of_attempt(job.job, job.attempt), None);
     }
 
+    /// A request that is cancelled gets no verdict, and its attempt no report.
+    #[test]
+    fn a_cancelled_request_takes_its_spans_with_it() {
+        let (traces, client, parent) = (Traces::default(), new_client(), PARENT.parse().ok());
+        let submission = execution(b"block");
+        traces.arrived(client, &submission, parent);
+        traces.accepted(client, submission.id);
+        let ToWorker::Dispatch(mut job) = dispatch(7, Bytes::new()) else { unreachable!() };
+        job.request = Some(submission.id);
+        traces.dispatched(new_worker(WorkerKind::Execute), &job);
+        traces.cancelled(new_client(), submission.id);
+        assert_eq!(traces.of_attempt(job.job, job.attempt), parent, "another client's request has this id");
+        traces.cancelled(client, submission.id);
+        assert_eq!((traces.of_request(submission.id), traces.of_attempt(job.job, job.attempt)), (None, None));
+        assert!(traces.lock().open.is_empty() && traces.lock().attempts.is_empty());
+    }
+
     #[test]
     fn a_submission_without_a_span_is_not_kept_while_none_are_exported() {
         let (traces, client, submission) = (Traces::default(), new_client(), execution(b"block"));
         traces.arrived(client, &submission, None);
         traces.accepted(client, submission.id);
-        assert_eq!(traces.of_request(client, submission.id), None);
+        assert_eq!(traces.of_request(submission.id), None);
         assert!(traces.lock().arrived.is_empty());
     }
 }

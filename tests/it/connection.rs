@@ -137,15 +137,15 @@ pub(crate) fn named_jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: &
 #[tokio::test]
 async fn nkeys_and_credentials_files_are_taken() {
     let cli = CliFixture::new();
-    let (user, stranger) = (KeyPair::new_user(), KeyPair::new_user());
-    for (name, key) in [("seed", &user), ("stranger", &stranger)] {
+    let (user, unknown) = (KeyPair::new_user(), KeyPair::new_user());
+    for (name, key) in [("seed", &user), ("unknown", &unknown)] {
         cli.file(name, key.seed().unwrap().as_bytes());
     }
     let users = format!("authorization {{ users: [{{ nkey: {} }}] }}", user.public_key());
     let nats = NatsServer::start_with(DEFAULT_PAYLOAD, &users).await;
     assert_connected(&status(&cli, &nats.url, &["--nats-nkey", "seed"], &[]));
     assert_connected(&status(&cli, &nats.url, &[], &[("NATS_SEED", &user.seed().unwrap())]));
-    assert_refused(&status(&cli, &nats.url, &["--nats-nkey", "stranger"], &[]), "refused");
+    assert_refused(&status(&cli, &nats.url, &["--nats-nkey", "unknown"], &[]), "refused");
     assert_refused(&status(&cli, &nats.url, &["--nats-nkey", "code.wasm"], &[]), "code.wasm");
 
     let (operator, account) = (KeyPair::new_operator(), KeyPair::new_account());
@@ -167,7 +167,7 @@ async fn nkeys_and_credentials_files_are_taken() {
          {seed}\n------END USER NKEY SEED------\n"
     );
     cli.file("user.creds", creds.as_bytes());
-    cli.file("other.creds", creds.replace(&seed, &stranger.seed().unwrap()).as_bytes());
+    cli.file("other.creds", creds.replace(&seed, &unknown.seed().unwrap()).as_bytes());
     assert_connected(&status(&cli, &nats.url, &["--nats-creds", "user.creds"], &[]));
     assert_connected(&status(&cli, &nats.url, &[], &[("NATS_JWT", &of_user), ("NATS_SEED", &seed)]));
     assert_refused(&status(&cli, &nats.url, &["--nats-creds", "other.creds"], &[]), "refused");

@@ -44,7 +44,7 @@ fn the_embedded_host_keeps_its_keys_in_its_store() {
     let again = &cli.json(&ask, 0)[0];
     assert_eq!(again["verdict"], "valid");
     assert_eq!(std::fs::read(&key).unwrap(), before);
-    // With another key the artifact is a stranger's, and prepared again.
+    // With another key the artifact is not valid, and is prepared again.
     assert!(cli.pvf(&["keys", "new", "--out", "mine.key"]).status.success());
     let mine = &cli.json(&[&ask[..], &["--signing-key", "mine.key"]].concat(), 0)[0];
     assert_eq!(mine["verdict"], "valid");

@@ -3,20 +3,16 @@
 use super::{
     args::Global,
     failure::{Exit, Failure},
-    target::fleet_of,
+    target::bus_of,
 };
 use futures::StreamExt as _;
-use pvf_shared::{
-    bus::{Bus as _, nats::NatsBus},
-    subjects,
-};
+use pvf_shared::{bus::Bus as _, subjects};
 use serde_json::Value;
-use std::{io::Write as _, time::Duration};
+use std::io::Write as _;
 
 /// Prints events until the process is ended.
 pub(crate) async fn events(global: &Global) -> Result<Exit, Failure> {
-    let nats = fleet_of(global, "events")?;
-    let bus = NatsBus::connect(nats, "pvf events", Duration::from_secs(5)).await?;
+    let bus = bus_of(global, "events").await?;
     let mut events = bus.subscribe(&subjects::all_events(&global.fleet)).await?;
     while let Some(event) = events.next().await {
         let Ok(event) = serde_json::from_slice::<Value>(&event.payload) else { continue };

@@ -18,6 +18,7 @@ mod events;
 mod explain;
 mod failure;
 mod files;
+mod fleet;
 mod follow;
 mod input;
 mod keys;
@@ -133,9 +134,9 @@ fn run_request(request: &Request, global: &Global, matches: &ArgMatches) -> Resu
             Request::Network(command) => Box::pin(network::show::network(command, global.json)).await,
             Request::Status(args) => status::status(global, args).await,
             Request::Drain(args) => drain::drain(global, args).await,
-            Request::Workers { command } => api::workers(global, command.as_ref()).await,
-            Request::Requests { command } => api::requests(global, command.as_ref()).await,
-            Request::Artifacts { command } => api::artifacts(global, command.as_ref()).await,
+            Request::Workers { command } => fleet::workers(global, command.as_ref()).await,
+            Request::Requests { command } => fleet::requests(global, command.as_ref()).await,
+            Request::Artifacts { command } => fleet::artifacts(global, command.as_ref()).await,
             Request::Why(args) => api::why(global, args).await,
             #[cfg(feature = "top")]
             Request::Top(args) => Box::pin(top::top(global, args)).await,

@@ -3,11 +3,10 @@
 use super::{
     args::{Global, Role, Status},
     failure::{Exit, Failure},
-    target::fleet_of,
+    target::bus_of,
     text::escaped,
 };
 use pvf_shared::{
-    bus::nats::NatsBus,
     client::{ClientConfig, fleet_status},
     fleet_json,
     keys::listed,
@@ -16,7 +15,6 @@ use pvf_shared::{
 };
 use pvf_worker::agent::WorkerConfig;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
 
 /// Whether this role is present; a worker on this machine. The coordinator is: its status was just received.
 fn is_present(status: &FleetStatus, role: Role, host: &str) -> bool {
@@ -30,8 +28,7 @@ fn is_present(status: &FleetStatus, role: Role, host: &str) -> bool {
 
 /// Exit code 3 if the fleet has no workers, or the role of `--health` is not present.
 pub(crate) async fn status(global: &Global, args: &Status) -> Result<Exit, Failure> {
-    let nats = fleet_of(global, "status")?;
-    let bus = Arc::new(NatsBus::connect(nats, "pvf status", Duration::from_secs(5)).await?);
+    let bus = bus_of(global, "status").await?;
     let config = ClientConfig { fleet: global.fleet.clone(), ..ClientConfig::default() };
     let is_well = match args.health {
         Some(role) => {

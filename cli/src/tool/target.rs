@@ -62,6 +62,15 @@ pub(crate) fn fleet_of<'a>(global: &'a Global, command: &str) -> Result<&'a Nats
     global.bus.as_ref().ok_or_else(|| Failure::Input(format!("{command}: {why}")))
 }
 
+/// How long connecting to the bus takes at most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to the bus of the fleet that a command is about.
+pub(crate) async fn bus_of(global: &Global, command: &str) -> Result<Arc<NatsBus>, Failure> {
+    let nats = fleet_of(global, command)?;
+    Ok(Arc::new(NatsBus::connect(nats, &format!("pvf {command}"), CONNECT_TIMEOUT).await?))
+}
+
 /// A host, and the task that drives it if it is embedded.
 pub(crate) struct Target {
     pub(crate) host: ValidationHost,
@@ -78,7 +87,7 @@ impl Target {
     }
 
     async fn fleet(global: &Global, nats: &NatsConnection) -> Result<Self, Failure> {
-        let bus = NatsBus::connect(nats, "pvf", Duration::from_secs(5)).await?;
+        let bus = NatsBus::connect(nats, "pvf", CONNECT_TIMEOUT).await?;
         let config =
             ClientConfig { fleet: global.fleet.clone(), answer_within: global.wait, ..ClientConfig::default() };
         let host = ValidationHost::connect(Arc::new(bus), config).await?;

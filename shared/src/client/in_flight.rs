@@ -61,8 +61,8 @@ fn span_of(submission: &Submission) -> Span {
         Work::HeadsUp { .. } => "request heads-up",
     };
     let mut span = traces::start(name, SpanKind::Client, traces::current());
-    span.text("pvf.request", &submission.id.to_string());
-    span.text("pvf.code", &submission.code.to_string());
+    span.text("pvf.request", submission.id);
+    span.text("pvf.code", submission.code);
     if let Work::Execute(execute) = &submission.work {
         span.text("pvf.kind", execute.kind.name());
     }

@@ -15,7 +15,7 @@ pub struct KeyArgs {
     #[arg(long = "trusted-key", global = true, env = "PVF_TRUSTED_KEYS", value_name = "FILE", value_delimiter = ',',
         value_parser = path())]
     pub trusted_keys: Vec<PathBuf>,
-    /// Work without keys: whoever can write to the store can run code on execute workers
+    /// Work without keys: every process that can write to the store can run code on execute workers
     #[arg(long, global = true, env = "PVF_UNSIGNED", value_parser = FalseyValueParser::new())]
     pub unsigned: bool,
 }

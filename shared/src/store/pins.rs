@@ -17,13 +17,21 @@ impl BlobStore {
         self.put(&keys::pinned(), Bytes::from(text)).await
     }
 
-    /// The codes that are pinned. Malformed lines are ignored.
+    /// The codes that are pinned. Lines that name no code are left out, with a warning.
     ///
     /// # Errors
     /// Those of the store; it is none that nothing was ever pinned.
     pub async fn read_pins(&self) -> Result<Vec<CodeHash>, StoreError> {
         match self.get(&keys::pinned(), MAX_BYTES).await {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect()),
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                let codes: Vec<_> = text.lines().filter_map(|line| line.parse().ok()).collect();
+                let left_out = text.lines().count() - codes.len();
+                if left_out > 0 {
+                    tracing::warn!(key = %keys::pinned(), left_out, "lines of the pinned codes name no code");
+                }
+                Ok(codes)
+            }
             Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -15,7 +15,7 @@ mod otlp;
 pub use args::{TraceArgs, Traced};
 pub use context::{NotATraceparent, TraceContext};
 
-use std::time::SystemTime;
+use std::{fmt::Display, time::SystemTime};
 
 /// Name of the header.
 pub const HEADER: &str = "traceparent";
@@ -86,10 +86,10 @@ impl Span {
     }
 
     /// Adds a text to the span. Texts over 1,024 bytes are cut.
-    pub fn text(&mut self, key: &'static str, value: &str) {
+    pub fn text(&mut self, key: &'static str, value: impl Display) {
         #[cfg(feature = "otlp")]
         if let Some(recorded) = &mut self.recorded {
-            recorded.text(key, value);
+            recorded.text(key, &value.to_string());
         }
     }
 

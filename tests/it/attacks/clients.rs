@@ -77,9 +77,9 @@ async fn nobody_speaks_in_a_clients_name() {
         }),
         submission(request, &GOOD),
     ];
-    for (_, mut stranger) in server.strangers() {
+    for (_, mut other_user) in server.other_users() {
         for message in &messages {
-            assert_refused(&mut stranger, &mut witness, &to, message);
+            assert_refused(&mut other_user, &mut witness, &to, message);
         }
     }
     for name in ["prepare-worker", "execute-worker", "observer", "operator", "coordinator"] {
@@ -92,10 +92,10 @@ async fn one_who_may_not_submit_cannot() {
     let fleet_of_roles = SecuredFleet::start().await;
     let server = &fleet_of_roles.server;
     let mut witness = server.witness();
-    for (role, mut stranger) in server.strangers() {
+    for (role, mut other_user) in server.other_users() {
         if role != Role::Client {
-            let own = subjects::client_requests(&fleet(), &session(&stranger.user));
-            assert_refused(&mut stranger, &mut witness, &own, &submission(RequestId::new(), &GOOD));
+            let own = subjects::client_requests(&fleet(), &session(&other_user.user));
+            assert_refused(&mut other_user, &mut witness, &own, &submission(RequestId::new(), &GOOD));
         }
     }
     let output = server.pvf("observer", &["--wait", "3s", "execute", "code.wasm", "--params", "good"]);
@@ -167,15 +167,15 @@ async fn answers_go_to_nobody_else() {
     let mut witness = server.witness();
     let worker = fleet_of_roles.worker(WorkerKind::Execute).await;
     let ask = wire::encode(&FromClient::Ask { requests: vec![], heard: vec![] });
-    for (role, mut stranger) in server.strangers() {
+    for (role, mut other_user) in server.other_users() {
         let (to, message) = match role {
-            Role::Client => (subjects::client_requests(&fleet(), &session(&stranger.user)), ask.clone()),
+            Role::Client => (subjects::client_requests(&fleet(), &session(&other_user.user)), ask.clone()),
             Role::Worker(kind) => {
-                let own = run(kind, &stranger.user);
+                let own = run(kind, &other_user.user);
                 (subjects::worker_requests(&fleet(), &own), wire::encode(&FromWorker::Goodbye))
             }
             Role::Operator => {
-                let own = UserName::parse(&stranger.user).unwrap();
+                let own = UserName::parse(&other_user.user).unwrap();
                 let nothing = FromOperator::Drain { workers: vec![] };
                 (subjects::operator_requests(&fleet(), &own), wire::encode(&nothing))
             }
@@ -191,9 +191,9 @@ async fn answers_go_to_nobody_else() {
         // Whoever may ask for the status may be answered in any inbox. The owner waits for no such answer.
         let inboxes = (to != subjects::status(&fleet())).then_some(of_client);
         for reply in inboxes.into_iter().chain(of_fleet) {
-            assert_eq!(stranger.publish(to.as_str(), Some(&reply), &message), [""; 0]);
+            assert_eq!(other_user.publish(to.as_str(), Some(&reply), &message), [""; 0]);
             // The coordinator reads the messages on one subject in their order, so it has read that one before this.
-            stranger.ask(to.as_str(), &message);
+            other_user.ask(to.as_str(), &message);
             let seen = witness.received();
             assert!(seen.iter().any(|message| message.reply.as_deref() == Some(&reply)), "{reply}: {seen:?}");
             assert!(!seen.iter().any(|message| message.subject == reply), "{reply}: {seen:?}");

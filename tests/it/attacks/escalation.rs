@@ -16,13 +16,13 @@ async fn a_message_to_oneself_opens_no_subject() {
         subjects::worker_requests(&fleet(), &run(WorkerKind::Execute, "victim")),
         subjects::event(&fleet(), "verdict"),
     ];
-    for (_, mut stranger) in server.strangers() {
-        let own = format!("_INBOX.{0}.{0}.x.1", stranger.user);
-        assert_eq!(stranger.subscribe(&own), [""; 0]);
+    for (_, mut other_user) in server.other_users() {
+        let own = format!("_INBOX.{0}.{0}.x.1", other_user.user);
+        assert_eq!(other_user.subscribe(&own), [""; 0]);
         for target in &targets {
-            assert_eq!(stranger.publish(&own, Some(target.as_str()), b"unlock"), [""; 0]);
-            assert_eq!(stranger.received().len(), 1, "it has the message with that reply subject");
-            assert_refused(&mut stranger, &mut witness, target, b"forged");
+            assert_eq!(other_user.publish(&own, Some(target.as_str()), b"unlock"), [""; 0]);
+            assert_eq!(other_user.received().len(), 1, "it has the message with that reply subject");
+            assert_refused(&mut other_user, &mut witness, target, b"forged");
         }
     }
 }
@@ -53,7 +53,7 @@ async fn a_message_of_an_accomplice_opens_no_subject() {
 async fn nobody_answers_for_another() {
     let server = Server::start().await;
     let mut witness = server.witness();
-    for (_, mut stranger) in server.strangers() {
+    for (_, mut other_user) in server.other_users() {
         for reply in [
             "_INBOX.coordinator.execute-worker.x.1",
             "_INBOX.client.@coordinator.x.1",
@@ -62,7 +62,7 @@ async fn nobody_answers_for_another() {
             // It would tell a worker to drain.
             "_INBOX.execute-worker.@coordinator.x.1",
         ] {
-            assert_refused(&mut stranger, &mut witness, &Subject::received(reply), b"forged");
+            assert_refused(&mut other_user, &mut witness, &Subject::received(reply), b"forged");
         }
     }
 }

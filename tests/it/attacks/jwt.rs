@@ -65,8 +65,8 @@ async fn scoped_signing_keys_give_the_same_permissions() {
 
     assert_unheard(&mut mallory, verdict.as_str());
     for (role, name) in [(Role::Client, "mallory"), (Role::Observer, "eve"), (Role::Worker(WorkerKind::Execute), "w")] {
-        let mut stranger = connect(role, name);
-        assert_refused(&mut stranger, &mut coordinator, &request, b"hello");
-        assert_refused(&mut stranger, &mut coordinator, &verdict, b"verdict");
+        let mut other_user = connect(role, name);
+        assert_refused(&mut other_user, &mut coordinator, &request, b"hello");
+        assert_refused(&mut other_user, &mut coordinator, &verdict, b"verdict");
     }
 }

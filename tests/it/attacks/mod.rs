@@ -41,7 +41,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio::task::JoinHandle;
 
 /// One more user of each role, besides those of `pvf nats init`; the attacks are theirs.
-const STRANGERS: [(Role, &str); 5] = [
+const OTHER_USERS: [(Role, &str); 5] = [
     (Role::Client, "mallory"),
     (Role::Worker(WorkerKind::Prepare), "mallory-prepares"),
     (Role::Worker(WorkerKind::Execute), "mallory-executes"),
@@ -59,7 +59,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts a server with the users of `pvf nats init`, [`STRANGERS`] and [`WITNESS`].
+    /// Starts a server with the users of `pvf nats init`, [`OTHER_USERS`] and [`WITNESS`].
     async fn start() -> Self {
         let cli = CliFixture::new();
         let done = |args: &[&str]| {
@@ -67,7 +67,7 @@ impl Server {
             assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         };
         done(&["nats", "init", "secrets"]);
-        for (role, name) in STRANGERS {
+        for (role, name) in OTHER_USERS {
             done(&["nats", "add-user", role.name(), name, "secrets"]);
         }
         let users = std::fs::read_to_string(cli.path().join("secrets/nats/users.conf")).unwrap();
@@ -95,8 +95,8 @@ impl Server {
         Raw::connect(&self.nats.url, user, &self.password(user)).unwrap()
     }
 
-    fn strangers(&self) -> Vec<(Role, Raw)> {
-        STRANGERS.iter().map(|(role, name)| (*role, self.raw(name))).collect()
+    fn other_users(&self) -> Vec<(Role, Raw)> {
+        OTHER_USERS.iter().map(|(role, name)| (*role, self.raw(name))).collect()
     }
 
     /// Sees all messages from now on.

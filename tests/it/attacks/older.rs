@@ -42,10 +42,10 @@ async fn without_permissions_they_are_told_to_be_upgraded_and_logged_once() {
 async fn with_permissions_the_server_refuses_them() {
     let server = Server::start().await;
     let mut witness = server.witness();
-    for (_, mut stranger) in server.strangers() {
+    for (_, mut other_user) in server.other_users() {
         for subject in [subjects::from_older_clients(&fleet()), subjects::from_older_workers(&fleet())] {
-            assert_refused(&mut stranger, &mut witness, &subject, FRAME);
-            assert_unheard(&mut stranger, subject.as_str());
+            assert_refused(&mut other_user, &mut witness, &subject, FRAME);
+            assert_unheard(&mut other_user, subject.as_str());
         }
     }
     let mut coordinator = server.raw("coordinator");

@@ -13,6 +13,28 @@ fn drained(server: &Server, user: &str, workers: &[&str]) -> (Option<i32>, Strin
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// A message of an operator is refused from every other user: in an operator's name, not even as another operator, and
+/// in its own. On a subject on which that user may speak it is no message of an operator.
+fn assert_for_operators_only(server: &Server, witness: &mut Raw, message: &[u8]) {
+    let of_operator = subjects::operator_requests(&fleet(), &user("operator"));
+    for (role, mut other_user) in server.other_users() {
+        assert_refused(&mut other_user, witness, &of_operator, message);
+        let own = subjects::operator_requests(&fleet(), &user(&other_user.user));
+        if role != Role::Operator {
+            assert_refused(&mut other_user, witness, &own, message);
+        }
+        let elsewhere = match role {
+            Role::Client => subjects::client_requests(&fleet(), &session(&other_user.user)),
+            Role::Worker(kind) => subjects::worker_requests(&fleet(), &run(kind, &other_user.user)),
+            Role::Coordinator | Role::Observer | Role::Operator => subjects::status(&fleet()),
+        };
+        other_user.ask(elsewhere.as_str(), message);
+    }
+    for name in ["client", "prepare-worker", "execute-worker", "observer", "coordinator"] {
+        assert_refused(&mut server.raw(name), witness, &of_operator, message);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_operator_has_workers_drain() {
     let mut fleet_of_roles = SecuredFleet::start().await;
@@ -20,30 +42,14 @@ async fn only_an_operator_has_workers_drain() {
     let mut witness = server.witness();
     let workers = [fleet_of_roles.worker(WorkerKind::Prepare).await, fleet_of_roles.worker(WorkerKind::Execute).await];
     let drain = wire::encode(&FromOperator::Drain { workers: workers.to_vec() });
-    let of_operator = subjects::operator_requests(&fleet(), &user("operator"));
-    for (role, mut stranger) in server.strangers() {
-        // Not in an operator's name, not even as another operator.
-        assert_refused(&mut stranger, &mut witness, &of_operator, &drain);
-        let own = subjects::operator_requests(&fleet(), &user(&stranger.user));
-        if role != Role::Operator {
-            assert_refused(&mut stranger, &mut witness, &own, &drain);
-        }
-        // The answer that tells a worker to drain.
-        let told = wire::encode(&WorkerReply::Drain);
+    assert_for_operators_only(server, &mut witness, &drain);
+    // The answer that tells a worker to drain.
+    let told = wire::encode(&WorkerReply::Drain);
+    for (_, mut other_user) in server.other_users() {
         for worker in &workers {
             let inbox = Subject::received(&format!("_INBOX.{}.@coordinator.x.1", worker.user));
-            assert_refused(&mut stranger, &mut witness, &inbox, &told);
+            assert_refused(&mut other_user, &mut witness, &inbox, &told);
         }
-        // The message on a subject on which it may speak.
-        let elsewhere = match role {
-            Role::Client => subjects::client_requests(&fleet(), &session(&stranger.user)),
-            Role::Worker(kind) => subjects::worker_requests(&fleet(), &run(kind, &stranger.user)),
-            Role::Coordinator | Role::Observer | Role::Operator => subjects::status(&fleet()),
-        };
-        stranger.ask(elsewhere.as_str(), &drain);
-    }
-    for name in ["client", "prepare-worker", "execute-worker", "observer", "coordinator"] {
-        assert_refused(&mut server.raw(name), &mut witness, &of_operator, &drain);
     }
     let (code, text) = drained(server, "observer", &["execute"]);
     assert!(code == Some(3) && text.contains("must have the role operator"), "{text}");
@@ -78,26 +84,7 @@ async fn only_an_operator_cancels_pins_and_removes() {
         FromOperator::Prune { older_than: Some(Duration::ZERO), dry_run: false },
     ]
     .map(|message| wire::encode(&message));
-    let of_operator = subjects::operator_requests(&fleet(), &user("operator"));
-    for message in &messages {
-        for (role, mut stranger) in server.strangers() {
-            assert_refused(&mut stranger, &mut witness, &of_operator, message);
-            let own = subjects::operator_requests(&fleet(), &user(&stranger.user));
-            if role != Role::Operator {
-                assert_refused(&mut stranger, &mut witness, &own, message);
-            }
-            // On a subject on which it may speak it is no message of an operator.
-            let elsewhere = match role {
-                Role::Client => subjects::client_requests(&fleet(), &session(&stranger.user)),
-                Role::Worker(kind) => subjects::worker_requests(&fleet(), &run(kind, &stranger.user)),
-                Role::Coordinator | Role::Observer | Role::Operator => subjects::status(&fleet()),
-            };
-            stranger.ask(elsewhere.as_str(), message);
-        }
-        for name in ["client", "prepare-worker", "execute-worker", "observer", "coordinator"] {
-            assert_refused(&mut server.raw(name), &mut witness, &of_operator, message);
-        }
-    }
+    messages.iter().for_each(|message| assert_for_operators_only(server, &mut witness, message));
     let (id, hash) = (request.to_string(), code.to_string());
     let refused = [
         &["requests", "cancel", &id][..],

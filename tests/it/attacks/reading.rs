@@ -34,7 +34,7 @@ async fn nobody_reads_what_is_for_others() {
         subjects::worker_pulls(&fleet(), &run(WorkerKind::Prepare, "victim")),
     ];
     let names = ["client", "prepare-worker", "execute-worker", "observer", "operator", "coordinator"];
-    for name in names.into_iter().chain(STRANGERS.map(|(_, name)| name)) {
+    for name in names.into_iter().chain(OTHER_USERS.map(|(_, name)| name)) {
         let mut reader = server.raw(name);
         for subject in OF_OTHERS.into_iter().chain(of_victims.iter().map(|subject| subject.as_str())) {
             assert_unheard(&mut reader, subject);
@@ -74,9 +74,9 @@ async fn nobody_reads_what_is_for_others() {
 async fn nobody_but_the_coordinator_tells_observers() {
     let server = Server::start().await;
     let mut witness = server.witness();
-    for (_, mut stranger) in server.strangers() {
+    for (_, mut other_user) in server.other_users() {
         for subject in [subjects::event(&fleet(), "verdict"), Subject::received("pvf.v4.coordinator.announce")] {
-            assert_refused(&mut stranger, &mut witness, &subject, b"{}");
+            assert_refused(&mut other_user, &mut witness, &subject, b"{}");
         }
     }
 }
@@ -104,14 +104,14 @@ async fn nobody_but_the_coordinator_reads_or_writes_the_lease() {
     ];
     let others =
         ["client", "prepare-worker", "execute-worker", "observer", "operator"].map(|name| fleet.server.raw(name));
-    let strangers = fleet.server.strangers().into_iter().map(|(_, stranger)| stranger);
-    for mut stranger in others.into_iter().chain(strangers) {
+    let other_users = fleet.server.other_users().into_iter().map(|(_, other_user)| other_user);
+    for mut other_user in others.into_iter().chain(other_users) {
         for subject in &subjects {
-            assert_refused(&mut stranger, &mut witness, &Subject::received(subject), b"{}");
+            assert_refused(&mut other_user, &mut witness, &Subject::received(subject), b"{}");
         }
         // The server's answers to the coordinator.
         let answer = Subject::received("_INBOX.coordinator.@jetstream.x");
-        assert_refused(&mut stranger, &mut witness, &answer, b"{}");
+        assert_refused(&mut other_user, &mut witness, &answer, b"{}");
     }
     // The coordinator uses nothing but this stream.
     let mut coordinator = fleet.server.raw("coordinator");

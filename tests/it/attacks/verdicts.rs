@@ -45,8 +45,8 @@ async fn a_forged_verdict_does_not_reach_a_client() {
         usage: VerdictUsage::default(),
         second_opinion: None,
     })));
-    for (_, mut stranger) in server.strangers() {
-        assert_refused(&mut stranger, &mut witness, &subjects::client_verdicts(&fleet(), &victim), &verdict);
+    for (_, mut other_user) in server.other_users() {
+        assert_refused(&mut other_user, &mut witness, &subjects::client_verdicts(&fleet(), &victim), &verdict);
     }
     // Nor by a worker of this fleet, and a client may not even send one to itself.
     for name in ["execute-worker", "prepare-worker", "client", "observer", "operator"] {
@@ -63,12 +63,12 @@ async fn a_forged_report_ends_no_job() {
     let worker = fleet_of_roles.worker(WorkerKind::Execute).await;
     let EndlessJob { mut witness, waits, dispatch } = fleet_of_roles.run_endless();
     let report = forged(&dispatch);
-    for (role, mut stranger) in server.strangers() {
-        assert_refused(&mut stranger, &mut witness, &subjects::worker_requests(&fleet(), &worker), &report);
+    for (role, mut other_user) in server.other_users() {
+        assert_refused(&mut other_user, &mut witness, &subjects::worker_requests(&fleet(), &worker), &report);
         // On its own subject a worker may report what it likes: it has not got this job.
         if let Role::Worker(kind) = role {
-            let own = run(kind, &stranger.user);
-            let answer = stranger.ask(subjects::worker_requests(&fleet(), &own).as_str(), &report);
+            let own = run(kind, &other_user.user);
+            let answer = other_user.ask(subjects::worker_requests(&fleet(), &own).as_str(), &report);
             assert!(matches!(wire::decode(&answer).unwrap(), WorkerReply::SayHello | WorkerReply::Ack), "{answer:?}");
         }
     }
@@ -97,17 +97,17 @@ async fn who_is_no_worker_gets_no_job() {
         holdings: vec![Holding::Warm(warm)],
         fetching: vec![],
     }));
-    for (role, mut stranger) in server.strangers() {
+    for (role, mut other_user) in server.other_users() {
         // Also a prepare worker cannot say that it executes, nor the other way round.
         for kind in [WorkerKind::Prepare, WorkerKind::Execute] {
             if role == Role::Worker(kind) {
                 continue;
             }
-            let own = run(kind, &stranger.user);
+            let own = run(kind, &other_user.user);
             for message in [fake_hello(engine.clone()), heartbeat.clone()] {
-                assert_refused(&mut stranger, &mut witness, &subjects::worker_requests(&fleet(), &own), &message);
+                assert_refused(&mut other_user, &mut witness, &subjects::worker_requests(&fleet(), &own), &message);
             }
-            assert_unheard(&mut stranger, subjects::worker_commands(&fleet(), &own).as_str());
+            assert_unheard(&mut other_user, subjects::worker_commands(&fleet(), &own).as_str());
         }
     }
     assert_eq!(fleet_of_roles.workers().await.len(), 2);

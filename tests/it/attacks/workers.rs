@@ -22,8 +22,8 @@ async fn no_one_but_the_coordinator_commands_workers() {
             ToWorker::Cancel { token, job: JobId(1), attempt: 1 },
             ToWorker::Acknowledge { reports: vec![RunningJob { token, job: JobId(1), attempt: 1 }] },
         ] {
-            for (_, mut stranger) in server.strangers() {
-                assert_refused(&mut stranger, &mut witness, &to, &wire::encode(&message));
+            for (_, mut other_user) in server.other_users() {
+                assert_refused(&mut other_user, &mut witness, &to, &wire::encode(&message));
             }
             for name in ["client", "prepare-worker", "execute-worker", "observer", "operator"] {
                 assert_refused(&mut server.raw(name), &mut witness, &to, &wire::encode(&message));
@@ -44,12 +44,12 @@ async fn nobody_speaks_in_a_workers_name() {
     let heartbeat =
         |draining| FromWorker::Heartbeat(Heartbeat { running: vec![], draining, holdings: vec![], fetching: vec![] });
     for message in [FromWorker::Goodbye, heartbeat(false), heartbeat(true)] {
-        for (role, mut stranger) in server.strangers() {
+        for (role, mut other_user) in server.other_users() {
             let message = wire::encode(&message);
-            assert_refused(&mut stranger, &mut witness, &subjects::worker_requests(&fleet(), &worker), &message);
+            assert_refused(&mut other_user, &mut witness, &subjects::worker_requests(&fleet(), &worker), &message);
             // Its own goodbye is nobody else's.
             if let Role::Worker(kind) = role {
-                stranger.ask(subjects::worker_requests(&fleet(), &run(kind, &stranger.user)).as_str(), &message);
+                other_user.ask(subjects::worker_requests(&fleet(), &run(kind, &other_user.user)).as_str(), &message);
             }
         }
     }

@@ -222,8 +222,9 @@ impl Shell {
                         Event::Fetched { fetch }
                     }
                     Err((outcome, usage)) => {
-                        tracing::info!(%attempt, outcome = %jobs::summary(&outcome), "job ended before it began");
-                        self.jobs.traces.not_fetched(attempt, &outcome);
+                        let why = jobs::summary(&outcome);
+                        tracing::info!(%attempt, outcome = %why, "job ended before it began");
+                        self.jobs.traces.not_fetched(attempt, &why);
                         Event::FetchFailed { fetch, outcome, usage }
                     }
                 })

@@ -53,7 +53,7 @@ impl Traces {
         job.number("pvf.job", dispatch.job.0);
         job.number("pvf.attempt", dispatch.attempt.into());
         if let Some(request) = dispatch.request {
-            job.text("pvf.request", &request.to_string());
+            job.text("pvf.request", request);
         }
         if !fetched.is_zero() {
             traces::start_at("fetch", SpanKind::Internal, job.context(), at).end_at(at + fetched);
@@ -63,10 +63,10 @@ impl Traces {
     }
 
     /// A job ended because its inputs could not be fetched.
-    pub(super) fn not_fetched(&self, attempt: AttemptKey, outcome: &JobOutcome) {
+    pub(super) fn not_fetched(&self, attempt: AttemptKey, why: &str) {
         if let Some(Arrived { parent, at }) = self.lock().pop(&attempt) {
             let mut span = traces::start_at("fetch", SpanKind::Server, Some(parent), at);
-            span.failed(&super::jobs::summary(outcome));
+            span.failed(why);
         }
     }
 }

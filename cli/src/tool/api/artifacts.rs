@@ -1,17 +1,10 @@
 //! `pvf artifacts`: the compiled artifacts that a fleet's coordinator knows.
 
-use super::{
-    Api,
-    args::{ArtifactsCommand, ArtifactsLs},
-    model::Artifact,
-    part,
-    prefix::Among,
-};
+use super::{Api, args::ArtifactsLs, model::Artifact, part, prefix::Among};
 use crate::tool::{
     ago::{self, short_hash},
     args::Global,
     failure::{Exit, Failure},
-    operate,
     table::Table,
     text::escaped,
 };
@@ -22,20 +15,7 @@ use serde_json::{Value, json};
 /// message.
 const MOST: u32 = 2000;
 
-/// Without a command all artifacts are listed.
-pub(crate) async fn run(global: &Global, command: Option<&ArtifactsCommand>) -> Result<Exit, Failure> {
-    match command {
-        Some(ArtifactsCommand::Inspect { artifact }) => inspect(global, artifact).await,
-        Some(ArtifactsCommand::Ls(args)) => ls(global, args).await,
-        Some(ArtifactsCommand::Pin(args)) => Box::pin(operate::pin(global, args.code, true)).await,
-        Some(ArtifactsCommand::Unpin(args)) => Box::pin(operate::pin(global, args.code, false)).await,
-        Some(ArtifactsCommand::Rm(args)) => Box::pin(operate::rm(global, args)).await,
-        Some(ArtifactsCommand::Prune(args)) => Box::pin(operate::prune(global, args)).await,
-        None => ls(global, &ArtifactsLs::default()).await,
-    }
-}
-
-async fn ls(global: &Global, args: &ArtifactsLs) -> Result<Exit, Failure> {
+pub(crate) async fn ls(global: &Global, args: &ArtifactsLs) -> Result<Exit, Failure> {
     let ArtifactsLs { state, engine, code, sort, limit } = args;
     let (code, sort) = (code.map(|code| format!("0x{code}")), sort.map(|sort| sort.name()));
     let parameters = json!({"state": state, "engine": engine, "code": code, "sort": sort, "limit": limit});
@@ -75,7 +55,7 @@ fn lines(artifacts: &[Artifact], now: f64) -> Vec<String> {
     table.lines()
 }
 
-async fn inspect(global: &Global, named: &str) -> Result<Exit, Failure> {
+pub(crate) async fn inspect(global: &Global, named: &str) -> Result<Exit, Failure> {
     let api = Api::connect(global, "artifacts").await?;
     let (found, now) = one(&api, named).await?;
     match global.json {
@@ -86,7 +66,7 @@ async fn inspect(global: &Global, named: &str) -> Result<Exit, Failure> {
 }
 
 /// The artifact that is meant, and the time of the answer, milliseconds since 1970.
-pub(in crate::tool) async fn one(api: &Api, named: &str) -> Result<(Value, f64), Failure> {
+pub(crate) async fn one(api: &Api, named: &str) -> Result<(Value, f64), Failure> {
     // All of one code are few.
     let code = named.parse::<CodeHash>().ok().map(|code| format!("0x{code}"));
     let answer = api.ask("artifacts", json!({ "limit": MOST, "code": code })).await?;

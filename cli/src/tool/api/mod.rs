@@ -7,34 +7,29 @@
 //! * `model` has the parts of answers that are shown as text; `--json` shows answers as they are.
 
 pub(crate) mod args;
-pub(in crate::tool) mod artifacts;
+pub(crate) mod artifacts;
 pub(crate) mod model;
 mod prefix;
 pub(crate) mod requests;
 mod why;
 pub(crate) mod workers;
 
-pub(crate) use artifacts::run as artifacts;
-pub(crate) use requests::run as requests;
 pub(crate) use why::why;
-pub(crate) use workers::run as workers;
 
-use super::{args::Global, failure::Failure, target::fleet_of, text::escaped};
+use super::{args::Global, failure::Failure, target::bus_of, text::escaped};
 use pvf_shared::{
     Bytes,
-    bus::{BusError, SharedBus, nats::NatsBus},
+    bus::{BusError, SharedBus},
     client::{ClientConfig, fleet_status},
     ids::FleetName,
     subjects,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// How long a question waits for its answer: longer than the coordinator takes for any answer.
 const TIMEOUT: Duration = Duration::from_secs(12);
-/// How long connecting takes at most.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the coordinator of a fleet.
 pub(crate) struct Api {
@@ -45,9 +40,7 @@ pub(crate) struct Api {
 impl Api {
     /// Connects to the fleet's bus for this command.
     pub(crate) async fn connect(global: &Global, command: &str) -> Result<Self, Failure> {
-        let nats = fleet_of(global, command)?;
-        let bus = NatsBus::connect(nats, &format!("pvf {command}"), CONNECT_TIMEOUT).await?;
-        Ok(Self { bus: Arc::new(bus), fleet: global.fleet.clone() })
+        Ok(Self { bus: bus_of(global, command).await?, fleet: global.fleet.clone() })
     }
 
     /// The same on a connection that is there.
@@ -137,6 +130,7 @@ mod tests {
     };
     use pvf_testkit::fixtures::fleet_status;
     use serde_json::json;
+    use std::sync::Arc;
 
     fn api(bus: &Arc<LocalBus>) -> Api {
         Api { bus: bus.clone(), fleet: FleetName::default() }

@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    args::{RequestsCommand, RequestsLs},
+    args::RequestsLs,
     model::{Job, Request},
     part,
     prefix::Among,
@@ -11,7 +11,6 @@ use crate::tool::{
     ago::{self, short_hash},
     args::Global,
     failure::{Exit, Failure},
-    operate,
     table::Table,
     text::escaped,
 };
@@ -21,17 +20,7 @@ use serde_json::{Value, json};
 /// Requests among which the beginning of an id is looked for. More may not fit into one message.
 const MOST: u32 = 400;
 
-/// Without a command the newest requests are listed.
-pub(crate) async fn run(global: &Global, command: Option<&RequestsCommand>) -> Result<Exit, Failure> {
-    match command {
-        Some(RequestsCommand::Show { request }) => show(global, request).await,
-        Some(RequestsCommand::Cancel(args)) => Box::pin(operate::cancel(global, args)).await,
-        Some(RequestsCommand::Ls(args)) => ls(global, args).await,
-        None => ls(global, &RequestsLs::default()).await,
-    }
-}
-
-async fn ls(global: &Global, args: &RequestsLs) -> Result<Exit, Failure> {
+pub(crate) async fn ls(global: &Global, args: &RequestsLs) -> Result<Exit, Failure> {
     let answer = Api::connect(global, "requests").await?.ask("requests", parameters(args)).await?;
     if global.json {
         outln!("{answer}");
@@ -77,7 +66,7 @@ fn lines(requests: &[Request], now: f64) -> Vec<String> {
     table.lines()
 }
 
-async fn show(global: &Global, id: &str) -> Result<Exit, Failure> {
+pub(crate) async fn show(global: &Global, id: &str) -> Result<Exit, Failure> {
     let api = Api::connect(global, "requests").await?;
     let answer = one(&api, id).await?;
     match global.json {
@@ -91,13 +80,13 @@ async fn show(global: &Global, id: &str) -> Result<Exit, Failure> {
 }
 
 /// The request with this id, or with one that begins so.
-pub(super) async fn one(api: &Api, id: &str) -> Result<Value, Failure> {
+pub(crate) async fn one(api: &Api, id: &str) -> Result<Value, Failure> {
     let id = whole(api, id).await?;
     api.ask("request", json!({ "id": id.to_string() })).await
 }
 
 /// The id that this is, or is the beginning of.
-pub(in crate::tool) async fn whole(api: &Api, id: &str) -> Result<RequestId, Failure> {
+pub(crate) async fn whole(api: &Api, id: &str) -> Result<RequestId, Failure> {
     if let Ok(id) = id.parse() {
         return Ok(id);
     }

@@ -1,30 +1,15 @@
 //! `pvf workers`: the workers of a fleet.
 
-use super::{
-    Api,
-    args::{WorkersCommand, WorkersLs},
-    model::Worker,
-    part,
-};
+use super::{Api, args::WorkersLs, model::Worker, part};
 use crate::tool::{
     ago,
     args::Global,
-    drain,
     failure::{Exit, Failure},
     table::Table,
 };
 use serde_json::json;
 
-/// Without a command all workers are listed.
-pub(crate) async fn run(global: &Global, command: Option<&WorkersCommand>) -> Result<Exit, Failure> {
-    match command {
-        Some(WorkersCommand::Drain(args)) => Box::pin(drain::drain(global, args)).await,
-        Some(WorkersCommand::Ls(args)) => ls(global, args).await,
-        None => ls(global, &WorkersLs::default()).await,
-    }
-}
-
-async fn ls(global: &Global, args: &WorkersLs) -> Result<Exit, Failure> {
+pub(crate) async fn ls(global: &Global, args: &WorkersLs) -> Result<Exit, Failure> {
     let WorkersLs { host, kind, state, limit } = args;
     let parameters = json!({"host": host, "kind": kind, "state": state, "limit": limit});
     let answer = Api::connect(global, "workers").await?.ask("workers", parameters).await?;

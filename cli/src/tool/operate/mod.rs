@@ -11,15 +11,14 @@ pub(crate) use cancel::cancel;
 pub(crate) use pins::pin;
 pub(crate) use removals::{prune, rm};
 
-use super::{api::Api, args::Global, failure::Failure, target::fleet_of, text::escaped};
+use super::{api::Api, args::Global, failure::Failure, target::bus_of, text::escaped};
 use pvf_shared::{
-    bus::{Bus as _, BusError, SharedBus, nats::NatsBus},
+    bus::{Bus as _, BusError, SharedBus},
     client::{ClientConfig, ClientError, Operator},
     identity::UserName,
     ids::FleetName,
     wire::Refusal,
 };
-use std::{sync::Arc, time::Duration};
 
 /// An operator of a fleet.
 pub(crate) struct Operating {
@@ -32,8 +31,7 @@ pub(crate) struct Operating {
 impl Operating {
     /// Connects to the fleet's bus for this command.
     pub(crate) async fn connect(global: &Global, command: &str) -> Result<Self, Failure> {
-        let nats = fleet_of(global, command)?;
-        let bus = Arc::new(NatsBus::connect(nats, &format!("pvf {command}"), Duration::from_secs(5)).await?);
+        let bus = bus_of(global, command).await?;
         let (user, fleet) = (bus.user(), global.fleet.clone());
         let config = ClientConfig { fleet: fleet.clone(), ..ClientConfig::default() };
         Ok(Self { operator: Operator::new(bus.clone(), &config), bus, fleet, user })
