@@ -13,6 +13,8 @@ pub mod fleet_json;
 pub mod http;
 #[cfg(feature = "store")]
 pub mod keys;
+#[cfg(feature = "executable")]
+pub mod machine;
 pub mod opinions;
 pub mod pull;
 pub mod repeats;

@@ -15,6 +15,7 @@ mod state;
 pub use labels::{LabelArgs, OWN_LABELS};
 pub use state::{Condition, Liveness, Readiness, STALL_LIMIT, connection};
 
+use crate::machine::BudgetCollector;
 use axum::{
     Router,
     extract::RawQuery,
@@ -70,6 +71,8 @@ impl Http {
         let registry = registry.map_err(|error| error.to_string())?;
         // Open descriptors and their limit, memory, threads, CPU time of this process.
         registry.register(Box::new(ProcessCollector::for_self())).map_err(|error| error.to_string())?;
+        let budgets = BudgetCollector::new().map_err(|error| error.to_string())?;
+        registry.register(Box::new(budgets)).map_err(|error| error.to_string())?;
         Ok(Self { registry, ..Self::default() })
     }
 

@@ -1,14 +1,12 @@
-//! Which machine this is, and what it lets this process have: limits of its cgroups, resource limits, mount options,
+//! Which machine this is, and what it lets this process have: resource limits, mount options,
 //! out-of-memory kills, and memory cgroups for jobs.
 
-mod cgroup;
 mod host_identity;
 mod job_cgroups;
 mod oom;
 mod resources;
 mod signals;
 
-pub use cgroup::CgroupLimits;
 pub use host_identity::{boot_id_is_the_containers, host_identity};
 pub use job_cgroups::{Caller, MemoryIsolation};
 pub(crate) use job_cgroups::{CgroupKill, JobCgroups, Membership, job_cgroups, leave_own_cgroup};

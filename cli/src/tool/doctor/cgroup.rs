@@ -1,7 +1,7 @@
 //! Whether the limits of the cgroups of this process are high enough.
 
 use super::Check;
-use pvf_worker::machine::CgroupLimits;
+use pvf_shared::machine::CgroupLimits;
 
 /// Memory that preparing a large runtime takes on two threads, bytes (measured).
 const LEAST_MEMORY: u64 = 1 << 30;

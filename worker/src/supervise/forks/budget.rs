@@ -2,7 +2,8 @@
 //!
 //! Without a budget a worker meets `EMFILE` or `EAGAIN` at some number of warm artifacts, and then for every job.
 
-use crate::machine::{CgroupLimits, LimitedResource, applied_limit, limit};
+use crate::machine::{LimitedResource, applied_limit, limit};
+use pvf_shared::machine::CgroupLimits;
 
 /// Templates that are kept at most.
 const MAX_TEMPLATES: u64 = 64;
