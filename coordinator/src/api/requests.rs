@@ -7,7 +7,11 @@ use super::{
 use crate::history::Ended;
 use pvf_scheduler::Page;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// A coordinator that is active for less than this says so where it is asked about a request: it does not know what
+/// happened to it before.
+const SHORT_MEMORY: Duration = Duration::from_secs(600);
 
 impl Api {
     /// A list of requests.
@@ -42,18 +46,26 @@ impl Api {
         let id = params.id()?;
         let open = self.ask(move |scheduler, moment| {
             let view = scheduler.requests_with_id(id).into_iter().next()?;
-            let why = scheduler.explain(&view, moment.now);
+            let mut why = scheduler.explain(&view, moment.now);
+            let active = moment.now.since(moment.active_since);
+            if active < SHORT_MEMORY {
+                let seconds = active.as_secs();
+                why.push(format!("This coordinator is active for {seconds} s and does not know of attempts before."));
+            }
             Some((view, why))
         });
         if let Some((view, why)) = open.await? {
-            let retries = view.job.map(|job| self.history.retries(job)).unwrap_or_default();
+            let jobs = [view.preparation, view.job].into_iter().flatten();
+            let retries: Vec<_> = jobs.flat_map(|job| self.history.retries(job)).collect();
             return Ok(json::open_request(&view, &why, &retries));
         }
-        match self.history.with_id(id) {
-            Some(ended) => Ok(json::ended_request_explained(&ended)),
-            None => Err(ApiError::not_found(format!(
-                "request {id}: it is not open, and not among the last that ended with this coordinator"
-            ))),
+        if let Some(ended) = self.history.with_id(id) {
+            return Ok(json::ended_request_explained(&ended));
         }
+        let active = self.ask(|_, moment| moment.now.since(moment.active_since)).await?.as_secs();
+        Err(ApiError::not_found(format!(
+            "request {id}: it is not open, and not among the last that ended with this coordinator, which is active \
+             for {active} s"
+        )))
     }
 }

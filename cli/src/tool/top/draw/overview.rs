@@ -30,7 +30,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, (answers, look): (&Answers
     lines.extend(history(answers));
     lines.extend(facts(answers));
     let room = usize::from(area.height).saturating_sub(lines.len());
-    lines.extend(fitting(problems(answers), room).into_iter().map(|problem| Line::styled(problem, look.warning())));
+    let problems = fitting(problems(answers), room).into_iter();
+    let width = usize::from(area.width);
+    lines.extend(problems.map(|problem| Line::styled(shortened(&problem, width), look.warning())));
     for (row, text) in area.rows().zip(lines) {
         line(frame, row, text);
     }
@@ -144,6 +146,17 @@ fn fitting(mut problems: Vec<String>, room: usize) -> Vec<String> {
     problems
 }
 
+/// A text in at most so many columns. What is cut is in the middle: the cause is at the end.
+fn shortened(text: &str, width: usize) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= width {
+        return text.into();
+    }
+    let kept = width.saturating_sub(1);
+    let (start, end) = (kept - kept / 2, kept / 2);
+    chars[..start].iter().chain(&['…']).chain(&chars[chars.len() - end..]).collect()
+}
+
 /// `1,203`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -166,6 +179,9 @@ mod tests {
         assert_eq!([0, 999, 1203, 1_000_000].map(grouped), ["0", "999", "1,203", "1,000,000"]);
         assert_eq!(spark(&[0.0, 1.0, 4.0, 8.0, 0.1]), " ▁▄█▁");
         assert_eq!(spark(&[0.0, f64::NAN]), "  ");
+        let text = "cannot store the artifact: No space left on device (os error 28)";
+        assert_eq!(shortened(text, 30), "cannot store th… (os error 28)");
+        assert_eq!((shortened(text, 80), shortened(text, 0)), (text.into(), "…".into()));
         let problems = |count: usize, room| fitting(vec!["a".into(); count], room);
         assert_eq!(problems(3, 3), ["a", "a", "a"]);
         assert_eq!(problems(4, 3), ["a", "a", "and 2 more problems"]);

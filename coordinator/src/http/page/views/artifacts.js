@@ -33,7 +33,7 @@ const COLUMNS = [
     make(cell) {
       const set = badgeCell(cell);
       return (a) => {
-        set(a.state, artifactTone(a), clip(a.error, 300));
+        set(a.state, artifactTone(a), [a.pinned ? 'pinned: it is kept' : '', clip(a.error, 300)].filter(Boolean).join('; '));
         setAttr(cell, 'title', a.error);
       };
     },
