@@ -75,7 +75,7 @@ class Fleet:
         artifact = {
             "id": f"{code}/{prep}/{engine}", "code": code, "prep": prep, "engine": engine, "state": "prepared",
             "bytes": self.random.randrange(2 << 20, 24 << 20), "users": 0, "waiters": 0, "holders": self.random.randrange(1, 6),
-            "last_used_ms": now_ms() - int(self.random.expovariate(1 / 900_000)), "error": None,
+            "last_used_ms": now_ms() - int(self.random.expovariate(1 / 900_000)), "error": None, "pinned": False,
         }
         artifact.update(given)
         self.artifacts.append(artifact)
@@ -92,7 +92,7 @@ class Fleet:
         request = {
             "request": self.uuid(), "client": f"validator-{self.random.randrange(1, 9)}.01938a7c{self.hex(24)}", "work": "execute", "kind": kind, "code": self.hex(64),
             "state": state, "arrived_ms": at - waited, "deadline_ms": at - waited + 12_000, "attempts": 1 if worker else 0,
-            "worker": worker and worker["id"], "host": worker and worker["host"], "waiters": 1, "artifact": None,
+            "worker": worker and worker["id"], "host": worker and worker["host"], "waiters": 1, "artifact": None, "compiling": None,
             "why": ["It waits in the queue of its kind.", "Two more urgent jobs are before it.", "All 8 slots of its engine are busy."],
         }
         request.update(given)

@@ -35,10 +35,12 @@ def loaded(fleet):
     fleet.prepare_queue["normal"], fleet.prepare_oldest["normal"] = 1, 2400
     for _ in range(60):
         fleet.artifact()
+    fleet.artifact(pinned=True)
     fleet.artifact(state="preparing", bytes=0, holders=0, users=3, waiters=1)
     for n in range(16):
         fleet.open_request(fleet.random.choice(["approval", "backing", "backing-system"]), "running" if n < 9 else "queued", 40 * n + 15)
-    fleet.open_request("approval", "awaiting-artifact", 2400, why=["Its artifact is being prepared at prepare.alice.01938a7c for 2.1 s.", "Two other requests wait for the same artifact."])
+    fleet.open_request("approval", "preparing", 2400, compiling={"compiled": 812, "functions": 3456},
+                       why=["Its artifact is being prepared: attempt 1 has been at prepare.alice.01938a7c on rack1 for 2.1 s, 812 of 3456 functions compiled.", "Two other requests wait for the same artifact."])
     for n in range(300):
         fleet.ended_request("valid", fleet.random.choice(["approval", "backing", "dispute"]), 400 * n + 300, fleet.random.uniform(3, 900))
     fleet.ended_request("valid", "backing", 90_000, 1712.4, second_opinion="agreed", prepare_ms=3900)

@@ -1,7 +1,13 @@
 //! The commands that show a fleet: `pvf workers`, `requests`, `why`, `artifacts`, `top` and `bench`, as a user runs them.
 
 use crate::tool::CliFixture;
-use pvf_tests::{fleet::Fleet, processes::until};
+use pvf_guests::corpus::large;
+use pvf_testkit::DEADLINE;
+use pvf_tests::{
+    fleet::{Fleet, Role},
+    processes::{signal, until},
+    requests::pvf_of,
+};
 use serde_json::Value;
 
 /// These arguments, for the fleet behind this bus.
@@ -88,4 +94,43 @@ async fn a_request_that_waits_says_for_what() {
     assert!(sentence.contains("No execute worker"), "{sentence}");
     waiting.kill().unwrap();
     waiting.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preparation_shows_how_many_functions_are_compiled() {
+    let fleet = Fleet::start(1, 1).await;
+    let cli = CliFixture::new();
+    let nats = fleet.nats.url.as_str();
+    let code = large(30_000);
+    let announced = {
+        let (host, pvf) = (fleet.host.clone(), pvf_of(code));
+        tokio::spawn(async move { host.heads_up(vec![pvf], true).await })
+    };
+    let job = fleet.job(Role::Prepare, 0).await;
+    let open = async || cli.json(&of(nats, &["requests", "ls", "--state", "open"]), 0)[0]["requests"][0].clone();
+    let request = until("some functions are compiled", async || {
+        let request = open().await;
+        (request["compiling"]["compiled"].as_u64()? > 0).then_some(request)
+    })
+    .await;
+    signal(job, libc::SIGSTOP);
+    let (compiled, all) = (&request["compiling"]["compiled"], &request["compiling"]["functions"]);
+    assert!(all.as_u64() > Some(30_000) && compiled.as_u64() < all.as_u64(), "{request}");
+    assert_eq!(request["state"], "preparing");
+    let sentence = format!("of {all} functions compiled");
+    for command in [&["why"][..], &["requests", "show"]] {
+        let id = request["request"].as_str().unwrap();
+        let shown = text(&cli, &of(nats, &[command, &[id]].concat()));
+        assert!(shown.contains(&sentence), "{command:?}: {shown}");
+    }
+    let listed = text(&cli, &of(nats, &["requests", "ls", "--state", "open"]));
+    assert!(listed.contains("preparing ") && listed.contains(" %"), "{listed}");
+    // A client learns it when it asks for its verdict.
+    let mut compiling = fleet.host.compiling();
+    let shown = tokio::time::timeout(DEADLINE, compiling.wait_for(Option::is_some)).await;
+    let shown = shown.expect("the client asks").unwrap().expect("the client is told");
+    assert_eq!(Some(u64::from(shown.functions)), all.as_u64());
+    announced.abort();
+    // The preparation is given up, and the process with it.
+    until("nothing is open", async || open().await.is_null().then_some(())).await;
 }

@@ -11,8 +11,12 @@ use pvf_shared::{
     params::{EXTRA_MEMORY_PAGES, ExecutorParam, ExecutorParams},
     store::seal::content_hash,
     verdict::{AmbiguousReason, InvalidReason, PrepareError},
+    wire::CompileProgress,
 };
-use pvf_worker::supervise::{ArtifactFile, Prepared};
+use pvf_worker::{
+    supervise::{ArtifactFile, CompileMeter, Prepared},
+    wasm::functions,
+};
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
@@ -149,4 +153,29 @@ async fn a_job_that_got_no_instance_has_its_limits() {
     assert!(matches!(outcome, ExecuteOutcome::Ambiguous(AmbiguousReason::RuntimeConstruction(_))), "{outcome:?}");
     let expected = JobUsage { pov: Some(1), pov_decompressed: Some(0), pov_limit: None, ..job.limits() };
     assert_eq!(usage, expected);
+}
+
+#[tokio::test]
+async fn every_function_of_a_code_is_counted_when_it_is_compiled() {
+    let code = large(60);
+    for threads in [1, 2] {
+        let job = PrepareJob { threads, ..prepare_job(&code, ExecutorParams::default()) };
+        let meter = CompileMeter::default();
+        assert_eq!(meter.read(), None, "no process has begun");
+        let (prepared, _) = worker().prepare_with_meter(&job, code.clone().into(), meter.clone()).await;
+        assert!(matches!(prepared, Prepared::Artifact(_)), "{prepared:?}");
+        let CompileProgress { compiled, functions: all } = meter.read().expect("the compiler has begun");
+        // The stack limiter adds some for the exports and the table.
+        assert!(all >= functions(&code) && functions(&code) > 60, "{all} functions");
+        assert_eq!(compiled, all, "with {threads} threads");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_counted_for_code_that_is_not_compiled() {
+    let meter = CompileMeter::default();
+    let job = prepare_job(b"no wasm", ExecutorParams::default());
+    let (prepared, _) = worker().prepare_with_meter(&job, Bytes::from_static(b"no wasm"), meter.clone()).await;
+    assert!(matches!(prepared, Prepared::Failed(PrepareError::Prevalidation(_))), "{prepared:?}");
+    assert_eq!(meter.read(), None);
 }

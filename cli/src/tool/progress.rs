@@ -2,6 +2,7 @@
 
 use crate::ValidationHost;
 use indicatif::{ProgressBar, ProgressStyle};
+use pvf_shared::wire::CompileProgress;
 use std::{pin::pin, time::Duration};
 
 /// The progress of a command, on stderr where that is a terminal: how long it has waited, and what is in the way.
@@ -36,22 +37,28 @@ impl Progress {
         Self { bar, what }
     }
 
-    /// Does the work, and shows meanwhile what is in the way of the host's requests.
+    /// Does the work, and shows meanwhile how far the compiler has come with the codes that the host's requests need,
+    /// and what is in the way of the requests.
     pub(crate) async fn during<T>(&self, host: &ValidationHost, work: impl Future<Output = T>) -> T {
-        let mut trouble = host.trouble();
+        let (mut trouble, mut compiling) = (host.trouble(), host.compiling());
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                Ok(()) = trouble.changed() => {
-                    let why = trouble.borrow_and_update().clone();
-                    self.bar.set_message(match why {
-                        Some(why) => format!("{} (waiting: {why})", self.what),
-                        None => self.what.clone(),
-                    });
-                }
+                Ok(()) = trouble.changed() => {}
+                Ok(()) = compiling.changed() => {}
             }
+            let (why, progress) = (trouble.borrow_and_update().clone(), *compiling.borrow_and_update());
+            self.bar.set_message(message(&self.what, why.as_deref(), progress));
         }
+    }
+}
+
+fn message(what: &str, trouble: Option<&str>, compiling: Option<CompileProgress>) -> String {
+    match (trouble, compiling) {
+        (Some(why), _) => format!("{what} (waiting: {why})"),
+        (None, Some(progress)) => format!("{what} ({progress})"),
+        (None, None) => what.into(),
     }
 }
 
@@ -63,4 +70,17 @@ impl Drop for Progress {
 
 fn style(template: &str, default: fn() -> ProgressStyle) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_shown_before_what_goes_well() {
+        let progress = Some(CompileProgress { compiled: 2, functions: 7 });
+        assert_eq!(message("preparing", None, None), "preparing");
+        assert_eq!(message("preparing", None, progress), "preparing (2 of 7 functions compiled)");
+        assert_eq!(message("preparing", Some("overloaded"), progress), "preparing (waiting: overloaded)");
+    }
 }

@@ -6,14 +6,14 @@
 use crate::{
     counts::Counts,
     effect::{Answer, Effect},
-    keys::{ArtifactKey, ClientKey, EndedAttempt, EngineKey, RequestKey, Waiter},
+    keys::{ArtifactKey, AttemptKey, ClientKey, EndedAttempt, EngineKey, RequestKey, Waiter},
     notice::{JobSubject, Notice, RetryReason},
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
     tables::{
         Artifacts, Clients, Departures, EarlyCancellations, Execution, Executions, IllegalTransition, Made, Pins,
-        Preparations, PvfSpec, PvfSpecs, Quarantine, Removals, Requests, Timer, Timers, Unclaimed, UnheardVerdicts,
-        Workers,
+        PreparationState, Preparations, PvfSpec, PvfSpecs, Quarantine, Removals, RequestTarget, Requests, Timer,
+        Timers, Unclaimed, UnheardVerdicts, Workers,
     },
     time::Timestamp,
 };
@@ -23,7 +23,7 @@ use pvf_proto::{
     priority::PreparePriority,
     subjects::Subject,
     verdict::WireOutcome,
-    wire::{ArtifactSummary, JobReport, RunningJob, SecondOpinion, Timings, ToWorker, VerdictUsage},
+    wire::{ArtifactSummary, CompileProgress, JobReport, RunningJob, SecondOpinion, Timings, ToWorker, VerdictUsage},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -99,6 +99,25 @@ impl Core {
             dispatch_begins,
             last_job: first_job(config.token),
             config,
+        }
+    }
+
+    /// The artifact that a request needs.
+    pub(crate) fn artifact_of(&self, request: &RequestKey) -> Option<ArtifactKey> {
+        match &self.requests.get(request)?.target {
+            RequestTarget::Execution { job, .. } => self.executions.get(*job)?.context.artifact,
+            RequestTarget::Preparation(context) => context.artifact,
+        }
+    }
+
+    /// How far the preparation of an artifact has come, if a worker has said so.
+    pub(crate) fn compile_progress(&self, artifact: ArtifactKey) -> Option<CompileProgress> {
+        let job = self.artifacts.get(artifact)?.preparing()?;
+        match self.preparations.get(&job)?.state() {
+            PreparationState::Dispatched { attempt, worker, .. } => {
+                self.workers.get(worker)?.slot(AttemptKey { job, attempt: *attempt })?.compiled
+            }
+            PreparationState::Queued(_) | PreparationState::BackingOff(_) => None,
         }
     }
 

@@ -139,6 +139,7 @@ fn open_one(view: &RequestView) -> Value {
         "attempts": view.attempt, "worker": view.worker.as_ref().map(|(worker, _)| worker.to_string()),
         "host": view.worker.as_ref().map(|(_, host)| host), "waiters": view.waiters,
         "artifact": view.artifact.as_ref().map(ToString::to_string),
+        "compiling": view.compiling.map(|of| json!({ "compiled": of.compiled, "functions": of.functions })),
     })
 }
 

@@ -101,7 +101,7 @@ async fn sizes_and_readiness_are_published_twice_a_second() {
     let _: WorkerReply = running.ask(to_coordinator.clone(), &FromWorker::Hello(Box::new(hello()))).await;
     tokio::time::advance(OBSERVATION).await;
     // Answered after the observation that is due.
-    let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] };
+    let heartbeat = Heartbeat::default();
     let _: WorkerReply = running.ask(to_coordinator, &FromWorker::Heartbeat(heartbeat)).await;
     let rendered = running.counters.render();
     for line in ["pvf_workers{kind=\"prepare\"} 1\n", "pvf_bus_connected 1\n"] {

@@ -75,7 +75,7 @@ async fn answers_go_out_in_order() {
     let bus = local_bus(PAYLOAD);
     let outbox = start(&bus);
     let (to, mut replies) = reply_subject(&bus, "answers").await;
-    let answers = [1, 2, 3].map(|n| wire::AskReply { unknown: vec![RequestId::new(); n] });
+    let answers = [1, 2, 3].map(|n| wire::AskReply { unknown: vec![RequestId::new(); n], ..wire::AskReply::default() });
     for answer in &answers {
         outbox.answer(to.clone(), Answer::Ask(answer.clone()));
     }

@@ -46,7 +46,9 @@ use crate::{
     pull::{self, Holdings},
     subjects,
     terms::Terms,
-    wire::{self, ActiveLeavesUpdate, FleetStatus, FromClient, Refusal, StatusQuestion, SubmitReply, Work},
+    wire::{
+        self, ActiveLeavesUpdate, CompileProgress, FleetStatus, FromClient, Refusal, StatusQuestion, SubmitReply, Work,
+    },
 };
 use announcements::Announcements;
 use bundles::{Answered, BundleWriter};
@@ -145,6 +147,7 @@ struct Inner {
     bundles: Option<BundleWriter>,
     pending: Arc<Pending>,
     trouble: Arc<Trouble>,
+    compiling: Arc<watch::Sender<Option<CompileProgress>>>,
     leaves: Arc<Leaves>,
     /// The highest token that a coordinator announced.
     announced: Arc<watch::Sender<u64>>,
@@ -179,7 +182,9 @@ impl ValidationHost {
         let coordinator = Arc::new(Coordinator::new(bus.clone(), id, &config, terms.clone()));
         let verdicts = bus.subscribe(&subjects::client_verdicts(&config.fleet, &id)).await?;
         let receiver = tokio::spawn(pending::receive_verdicts(verdicts, pending.clone(), terms.clone()));
-        let questions = Questions { coordinator: coordinator.clone(), trouble: trouble.clone() };
+        let compiling = Arc::new(watch::Sender::new(None));
+        let (asks, shows) = (coordinator.clone(), compiling.clone());
+        let questions = Questions { coordinator: asks, trouble: trouble.clone(), compiling: shows };
         let poller = tokio::spawn(questions.ask_for_verdicts(pending.clone()));
         let holdings = Holdings::default();
         let pulls = bus.subscribe(&subjects::client_pulls(&config.fleet, &id)).await?;
@@ -203,6 +208,7 @@ impl ValidationHost {
             bundles,
             pending,
             trouble,
+            compiling,
             leaves,
             announced,
             tasks: [receiver, poller, holder, follower].map(|task| task.abort_handle()),
@@ -226,6 +232,13 @@ impl ValidationHost {
     /// trouble.
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.inner.trouble.subscribe()
+    }
+
+    /// How far the compiler has come with the codes that this client's requests wait for, all of them together, for
+    /// showing to people; `None` while none is being compiled. It changes as often as the client asks for verdicts
+    /// ([`ProtocolTimeouts::ask_again`]).
+    pub fn compiling(&self) -> watch::Receiver<Option<CompileProgress>> {
+        self.inner.compiling.subscribe()
     }
 
     /// Pre-checks code: prepares it under the strict limits of pre-checking.

@@ -5,7 +5,7 @@ use crate::{
     bus::Subscription,
     ids::RequestId,
     terms::Terms,
-    wire::{self, AskReply, FromClient, ToClient, Verdict},
+    wire::{self, AskReply, CompileProgress, CompilingRequest, FromClient, ToClient, Verdict},
 };
 use futures::StreamExt as _;
 use std::{
@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
+    },
     time::Instant,
 };
 
@@ -135,6 +138,8 @@ pub(super) async fn receive_verdicts(mut verdicts: Subscription, pending: Arc<Pe
 pub(super) struct Questions {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) trouble: Arc<Trouble>,
+    /// How far the preparations are that requests wait for.
+    pub(super) compiling: Arc<watch::Sender<Option<CompileProgress>>>,
 }
 
 impl Questions {
@@ -144,10 +149,14 @@ impl Questions {
         let interval = self.coordinator.ask_interval();
         loop {
             tokio::time::sleep(interval).await;
+            let mut all: Option<CompileProgress> = None;
             for question in pending.questions(interval) {
                 match self.coordinator.ask::<AskReply>(&question).await {
-                    Ok(AskReply { unknown }) => {
+                    Ok(AskReply { unknown, compiling }) => {
                         self.trouble.clear();
+                        for CompilingRequest { progress, .. } in compiling {
+                            all = Some(all.unwrap_or_default().and(progress));
+                        }
                         unknown.iter().for_each(|id| pending.on_unknown(id));
                     }
                     // Logged once, not with each question.
@@ -157,6 +166,7 @@ impl Questions {
                     Err(error) => tracing::debug!(%error, "still cannot ask for verdicts, retrying"),
                 }
             }
+            self.compiling.send_if_modified(|shown| std::mem::replace(shown, all) != all);
         }
     }
 }

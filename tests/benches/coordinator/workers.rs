@@ -59,7 +59,7 @@ impl Worker {
 
     /// Sends a heartbeat; whether it is answered does not matter.
     async fn beat(&mut self) {
-        let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] };
+        let heartbeat = Heartbeat::default();
         let requests = subjects::worker_requests(&self.fleet, &self.id);
         let message = wire::encode(&FromWorker::Heartbeat(heartbeat));
         let sent = self.bus.send_request(&requests, message, ProtocolTimeouts::default().ack).await;

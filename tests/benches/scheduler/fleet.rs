@@ -163,7 +163,7 @@ impl Fleet {
             self.finish_one();
             if n % 2 == 0 {
                 let worker = worker_id(n % self.size.workers);
-                let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] };
+                let heartbeat = Heartbeat::default();
                 self.inbox.push_back(Event::Heartbeat { worker, heartbeat, reply: None });
             }
             if n % 20 == 0 {

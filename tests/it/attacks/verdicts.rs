@@ -93,9 +93,8 @@ async fn who_is_no_worker_gets_no_job() {
     };
     let heartbeat = wire::encode(&FromWorker::Heartbeat(Heartbeat {
         running: vec![],
-        draining: false,
         holdings: vec![Holding::Warm(warm)],
-        fetching: vec![],
+        ..Heartbeat::default()
     }));
     for (role, mut other_user) in server.other_users() {
         // Also a prepare worker cannot say that it executes, nor the other way round.

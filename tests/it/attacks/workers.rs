@@ -41,8 +41,7 @@ async fn nobody_speaks_in_a_workers_name() {
     let server = &fleet_of_roles.server;
     let worker = fleet_of_roles.worker(WorkerKind::Execute).await;
     let EndlessJob { mut witness, waits, .. } = fleet_of_roles.run_endless();
-    let heartbeat =
-        |draining| FromWorker::Heartbeat(Heartbeat { running: vec![], draining, holdings: vec![], fetching: vec![] });
+    let heartbeat = |draining| FromWorker::Heartbeat(Heartbeat { running: vec![], draining, ..Heartbeat::default() });
     for message in [FromWorker::Goodbye, heartbeat(false), heartbeat(true)] {
         for (role, mut other_user) in server.other_users() {
             let message = wire::encode(&message);

@@ -46,7 +46,7 @@ impl WorkerState {
             let fetching =
                 self.jobs.values().filter(is_being_fetched).map(|job| AttemptKey::from(&*job.dispatch).into());
             let fetching = fetching.collect();
-            let heartbeat = Heartbeat { running, draining, holdings: vec![], fetching };
+            let heartbeat = Heartbeat { running, draining, fetching, ..Heartbeat::default() };
             self.registration.in_flight = Some(Request::Heartbeat);
             self.push(Action::Heartbeat(Box::new(heartbeat)));
         } else {

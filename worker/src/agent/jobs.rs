@@ -6,7 +6,7 @@ use super::{
     messages::TaskMessage,
     transfers::upload,
 };
-use crate::supervise::{JobTrace, Prepared, SlotGrant};
+use crate::supervise::{CompileMeter, JobTrace, Prepared, SlotGrant};
 use futures::FutureExt as _;
 use pvf_shared::{
     Bytes,
@@ -35,12 +35,14 @@ pub(super) struct JobTask {
     pub(super) fetched: Option<Fetched>,
     /// The slot that it has or waits for.
     pub(super) grant: SlotGrant,
+    /// Shows how far a preparation has come.
+    pub(super) meter: CompileMeter,
     pub(super) to_loop: UnboundedSender<TaskMessage>,
 }
 
 /// Runs a job to its end. Dropping the future kills and reaps its process.
 pub(super) async fn run(context: Arc<JobContext>, task: JobTask) {
-    let JobTask { run, dispatch, fetched, grant, to_loop } = task;
+    let JobTask { run, dispatch, fetched, grant, meter, to_loop } = task;
     let Dispatch { job, attempt, request, ref spec, .. } = *dispatch;
     let artifact = match spec {
         JobSpec::Prepare(spec) => spec.artifact.to_string(),
@@ -53,7 +55,7 @@ pub(super) async fn run(context: Arc<JobContext>, task: JobTask) {
         let grant = grant.on_release(move || drop(progress.send(TaskMessage::Progress)));
         let took = fetched.as_ref().map_or(Duration::ZERO, |fetched| fetched.took);
         let span = context.traces.started(&dispatch, took);
-        let (outcome, usage) = context.outcome(spec, fetched, grant).await;
+        let (outcome, usage) = context.outcome(spec, fetched, (grant, meter)).await;
         span.end(&outcome, &usage);
         tracing::info!(cpu_ms = usage.cpu.as_millis() as u64, wall_ms = usage.wall.as_millis() as u64,
             max_rss_kib = usage.max_rss_kib, outcome = %summary(&outcome), "job ended");
@@ -90,12 +92,17 @@ async fn guarded<T>(
 
 impl JobContext {
     /// There is an outcome even if the worker's own code panics: without one the job would never end.
-    async fn outcome(&self, spec: &JobSpec, fetched: Option<Fetched>, grant: SlotGrant) -> (JobOutcome, JobUsage) {
+    async fn outcome(
+        &self,
+        spec: &JobSpec,
+        fetched: Option<Fetched>,
+        (grant, meter): (SlotGrant, CompileMeter),
+    ) -> (JobOutcome, JobUsage) {
         let (started, fetching) = (Instant::now(), fetched.as_ref().map_or(Duration::ZERO, |fetched| fetched.took));
         match (spec, fetched.map(|fetched| fetched.inputs)) {
             (JobSpec::Prepare(job), Some(Inputs::Prepare { code })) => {
                 let (outcome, mut usage) =
-                    guarded(self.prepare(job, code), PrepareOutcome::Internal, job.limits()).await;
+                    guarded(self.prepare(job, code, meter), PrepareOutcome::Internal, job.limits()).await;
                 usage.io = fetching + started.elapsed().saturating_sub(usage.wall);
                 usage.record = self.records.keep(&job.artifact.engine, JobTrace::default());
                 (JobOutcome::Prepare(outcome), usage)
@@ -120,8 +127,8 @@ impl JobContext {
         }
     }
 
-    async fn prepare(&self, job: &PrepareJob, code: Bytes) -> (PrepareOutcome, JobUsage) {
-        let (prepared, usage) = self.runner.prepare(job, code).await;
+    async fn prepare(&self, job: &PrepareJob, code: Bytes, meter: CompileMeter) -> (PrepareOutcome, JobUsage) {
+        let (prepared, usage) = self.runner.prepare_with_meter(job, code, meter).await;
         let store = |e: StoreError| PrepareOutcome::Internal(InternalError::Store(e.to_string()));
         // Stored before it is reported, so that a worker that is told of it finds it.
         let outcome = match prepared {

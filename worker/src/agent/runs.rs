@@ -3,7 +3,8 @@
 //! The progress of a process is looked at before each event of the core, so that the core never decides on older facts
 //! than the shell can have. Facts of a run that was stopped are not reported: the run is not here any more.
 
-use crate::supervise::{JobProgress, SlotGrant, StartSignal};
+use crate::supervise::{CompileMeter, JobProgress, SlotGrant, StartSignal};
+use pvf_shared::wire::{Compiling, RunningJob};
 use pvf_worker_core::{Event, RunId};
 use std::collections::BTreeMap;
 use tokio::task::AbortHandle;
@@ -17,6 +18,8 @@ struct Run {
     start: Option<StartSignal>,
     /// What the core knows.
     reported: Reported,
+    /// Its attempt, and how far that has come if it is a preparation.
+    compiling: (RunningJob, CompileMeter),
 }
 
 /// Facts about a run that the core knows.
@@ -59,9 +62,24 @@ impl Runs {
     }
 
     /// Adds a run that was started.
-    pub(super) fn insert(&mut self, run: RunId, NewRun { progress, start }: NewRun, task: AbortHandle) {
+    pub(super) fn insert(
+        &mut self,
+        run: RunId,
+        NewRun { progress, start }: NewRun,
+        compiling: (RunningJob, CompileMeter),
+        task: AbortHandle,
+    ) {
         let reported = if start.is_some() { Reported::Nothing } else { Reported::Began };
-        self.0.insert(run, Run { task, progress, start, reported });
+        self.0.insert(run, Run { task, progress, start, reported, compiling });
+    }
+
+    /// The preparations whose compiler has begun, and how far they have come.
+    pub(super) fn compiling(&self) -> Vec<Compiling> {
+        let compiling = |run: &Run| {
+            let (attempt, meter) = &run.compiling;
+            meter.read().map(|progress| Compiling { attempt: *attempt, progress })
+        };
+        self.0.values().filter_map(compiling).collect()
     }
 
     /// A staged run may begin at once.
@@ -99,11 +117,17 @@ impl Runs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pvf_shared::ids::{FencingToken, JobId};
+
+    fn no_preparation() -> (RunningJob, CompileMeter) {
+        let attempt = RunningJob { token: FencingToken(1), job: JobId(1), attempt: 1 };
+        (attempt, CompileMeter::default())
+    }
 
     fn add(runs: &mut Runs, run: u64, behind: Option<u64>) -> SlotGrant {
         let (grant, new) = runs.prepare(behind.map(RunId));
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
-        runs.insert(RunId(run), new, task);
+        runs.insert(RunId(run), new, no_preparation(), task);
         grant
     }
 
@@ -130,7 +154,7 @@ mod tests {
             let _turn = grant;
             std::future::pending::<()>().await
         });
-        runs.insert(RunId(1), new, task.abort_handle());
+        runs.insert(RunId(1), new, no_preparation(), task.abort_handle());
         assert!(runs.remove(RunId(1)) && !runs.remove(RunId(1)));
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!(runs.next_fact(), None);

@@ -7,11 +7,12 @@ use super::{
     fetches::Fetches,
     jobs::{self, JobTask},
     messages::TaskMessage,
+    notices,
     runs::Runs,
     self_test::SelfTests,
     service::{conditions, service},
 };
-use crate::metrics::WorkerMetrics;
+use crate::{metrics::WorkerMetrics, supervise::CompileMeter};
 use futures::StreamExt as _;
 use pvf_shared::{
     bus::{BusError, Message, Offered, Subscription},
@@ -22,7 +23,7 @@ use pvf_shared::{
     time::Timestamp,
     wire::{self, Dispatch, FromWorker, Holding, ToWorker},
 };
-use pvf_worker_core::{Action, Agent, DrainReason, Event, FetchId, Notice, Request, RunId};
+use pvf_worker_core::{Action, Agent, AttemptKey, Event, FetchId, Request, RunId};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -267,6 +268,7 @@ impl Shell {
                 }
                 Action::Heartbeat(mut heartbeat) => {
                     heartbeat.holdings = self.jobs.cache.take_evicted().into_iter().map(Holding::Gone).collect();
+                    heartbeat.compiling = self.runs.compiling();
                     self.request(Request::Heartbeat, FromWorker::Heartbeat(*heartbeat));
                 }
                 Action::Report(report) => {
@@ -281,7 +283,10 @@ impl Shell {
                     self.left = true;
                     self.client.deregister().await;
                 }
-                Action::Notice(notice) => self.note(&notice),
+                Action::Notice(notice) => {
+                    self.status.metrics.noticed(&notice);
+                    notices::log(&notice);
+                }
             }
         }
     }
@@ -319,39 +324,11 @@ impl Shell {
     fn start(&mut self, run: RunId, dispatch: Arc<Dispatch>, behind: Option<RunId>) {
         let (grant, new) = self.runs.prepare(behind);
         let fetched = self.fetches.of((&*dispatch).into());
-        let task = JobTask { run, dispatch, fetched, grant, to_loop: self.to_loop.clone() };
+        let meter = CompileMeter::default();
+        let compiling = (AttemptKey::from(&*dispatch).into(), meter.clone());
+        let task = JobTask { run, dispatch, fetched, grant, meter, to_loop: self.to_loop.clone() };
         let task = tokio::spawn(jobs::run(self.jobs.clone(), task));
-        self.runs.insert(run, new, task.abort_handle());
-    }
-
-    fn note(&self, notice: &Notice) {
-        self.status.metrics.noticed(notice);
-        match notice {
-            Notice::Registered { token } => tracing::info!(token = token.0, "registered with the coordinator"),
-            Notice::CoordinatorReplaced { token } => {
-                tracing::info!(token = token.0, "another coordinator is active: registering with it");
-            }
-            Notice::RegistrationLost => tracing::warn!("the coordinator does not know this worker: registering again"),
-            Notice::RegistrationRefused { why } => tracing::error!(%why, "the coordinator refuses this worker"),
-            Notice::CoordinatorSilent { why } => tracing::warn!(error = %why, "the coordinator does not answer"),
-            Notice::JobTaken { attempt } => tracing::debug!(%attempt, "job taken"),
-            Notice::CommandRefused { why } => tracing::info!(%why, "command refused"),
-            Notice::JobDisplaced { attempt } => tracing::debug!(%attempt, "staged job displaced by a more urgent one"),
-            Notice::ReportUnacknowledged { attempt, why } => {
-                tracing::warn!(%attempt, error = %why, "report not acknowledged, sending it again");
-            }
-            Notice::ReportRefused { attempt, why } => {
-                tracing::error!(%attempt, %why, "the coordinator refuses a report");
-            }
-            Notice::Draining { jobs, why } => {
-                let why = match why {
-                    DrainReason::Shutdown => "this process is asked to end",
-                    DrainReason::Asked => "an operator asks for it",
-                };
-                tracing::info!(jobs, why, "worker drains");
-            }
-            Notice::Inconsistent { what } => tracing::error!(%what, "the worker's state is inconsistent: a bug"),
-        }
+        self.runs.insert(run, new, compiling, task.abort_handle());
     }
 
     /// Looks at what costs system calls, once in a while.

@@ -10,6 +10,7 @@ mod guest_log;
 pub(crate) mod packet;
 mod prepare;
 mod process;
+mod progress;
 pub(crate) mod protocol;
 mod reply;
 mod stderr_limit;

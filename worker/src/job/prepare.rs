@@ -4,13 +4,14 @@ use super::{
     allocator,
     failure::Failure,
     process::set_limit,
+    progress,
     protocol::{JobReply, PrepareRequest},
     reply::{panic_text, write_reply},
     time_slice,
 };
 use crate::{
     sandbox::{self, Limits},
-    wasm::{CallError, Compiled, Runtime, decompress_code, prepare, prevalidate},
+    wasm::{CallError, Compiled, Runtime, compile, decompress_code, functions, instrument, prevalidate},
 };
 use pvf_shared::{
     Bytes,
@@ -47,7 +48,10 @@ pub(super) fn start_threads(threads: u32) -> Result<(), PrepareError> {
     if threads > 1 {
         // wasmtime compiles on this pool. The default pool panics when a thread cannot be started, and a panic would
         // be attributed to the code.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads as usize)
+            .start_handler(|_| progress::count_on_this_thread())
+            .build_global();
         pool.map_err(|e| PrepareError::Kernel(format!("threads for the compiler: {e}")))?;
     }
     Ok(())
@@ -55,6 +59,7 @@ pub(super) fn start_threads(threads: u32) -> Result<(), PrepareError> {
 
 /// The artifact, and the size of the decompressed code.
 fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<(Compiled, u64), PrepareError> {
+    progress::count_on_this_thread();
     start_threads(request.threads)?;
     if let Some(limit) = request.params.prechecking_max_memory()
         && !allocator::arm(limit)
@@ -66,7 +71,10 @@ fn artifact<H: HostFunctions>(request: &PrepareRequest) -> Result<(Compiled, u64
     let module = prevalidate(&code, request.threads)?;
     let decompressed = code.len() as u64;
     drop(code);
-    let artifact = prepare(module, &request.params, request.baseline, request.threads)?;
+    let instrumented = instrument(module, &request.params, request.threads)?;
+    progress::begin(functions(&instrumented));
+    let artifact = compile(&instrumented, &request.params, request.baseline, request.threads)?;
+    drop(instrumented);
     if request.precheck {
         // SAFETY: the compiler in this process has just made it.
         unsafe { Runtime::from_bytes::<H>(&artifact, &request.params, request.baseline) }.map_err(

@@ -1,6 +1,7 @@
 //! Messages between a worker and its job processes. Private to one build: both ends run the same executable.
 //!
-//! * A **preparation** is a process of its own. Its request is its stdin (a memory file), its reply its stdout.
+//! * A **preparation** is a process of its own. Its request is its stdin (a memory file, behind a [`ProgressCell`]), its
+//!   reply its stdout.
 //! * A **diagnostic run** is like a preparation, with a reply of its own ([`ExplainReply`]) and nothing around it.
 //! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout. The first packet brings
 //!   the descriptor of its artifact, which it maps once it is sandboxed. It reports whether it is ready, forks on
@@ -27,6 +28,7 @@ use pvf_shared::{
     verdict::{InvalidReason, PrepareError},
 };
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::AtomicU32;
 
 /// First argument of a preparation's process.
 pub(crate) const PREPARE: &str = "__pvf-prepare";
@@ -61,6 +63,17 @@ pub(crate) mod name {
     pub(crate) const NEXT: &std::ffi::CStr = c"pvf-next";
     /// A fork that executes.
     pub(crate) const EXECUTE: &std::ffi::CStr = c"pvf-execute";
+}
+
+/// The first bytes of the memory file that a process with one reply gets its request in: how far a preparation has
+/// come. Its process maps them; the worker reads them.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct ProgressCell {
+    /// Functions of the instrumented code; 0 until the compiler begins.
+    pub(crate) functions: AtomicU32,
+    /// Functions that are compiled.
+    pub(crate) compiled: AtomicU32,
 }
 
 /// Request of a preparation.

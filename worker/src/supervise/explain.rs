@@ -2,7 +2,7 @@
 //! finds is for people; a verdict comes from [`JobRunner::execute`] only.
 
 use super::{
-    JobRunner,
+    CompileMeter, JobRunner,
     finished::FinishedProcess,
     job_memory::{JobMemory, MemoryUse},
     one_reply,
@@ -91,7 +91,8 @@ impl JobRunner {
         let usage = MemoryUse::Preparation { params: &job.executor_params, threads };
         let memory = JobMemory::new(self.cgroups(), usage);
         let limits = Limits::of_job(job.cpu_limit, threads);
-        let run = one_reply::Job { exe: self.exe(), role: EXPLAIN, request, plan, limits, max_reply: MAX_REPLY };
+        let (exe, meter) = (self.exe(), CompileMeter::default());
+        let run = one_reply::Job { exe, role: EXPLAIN, request, plan, limits, max_reply: MAX_REPLY, meter };
         match one_reply::run(run, memory).await {
             Ok(process) => explained(&process, job.cpu_limit),
             Err(error) => Explained::Ended { why: format!("no process for the run: {error}"), log: String::new() },

@@ -11,10 +11,11 @@
 //! * `artifact_file` verifies what a template is given to map; `block_data` has the file that a job maps.
 //! * `watch` enforces time limits; `job_memory` has the memory cgroup of a job.
 //! * `slot_grant` decides when an execution may start; `core_pins` on which core.
-//! * `outcome` is the blame table; `usage` and `trace` are for people.
+//! * `outcome` is the blame table; `usage`, `trace` and `compile_progress` are for people.
 
 mod artifact_file;
 mod block_data;
+mod compile_progress;
 mod core_pins;
 mod explain;
 mod finished;
@@ -40,6 +41,7 @@ mod watch;
 
 pub use artifact_file::ArtifactFile;
 pub use block_data::{BlockData, BlockDataFile, BlockDataWriter};
+pub use compile_progress::CompileMeter;
 pub use explain::{ExplainJob, Explained};
 pub(crate) use forks::Footprint;
 pub use outcome::Prepared;

@@ -2,9 +2,10 @@
 //! run.
 
 use super::{
+    compile_progress::CompileMeter,
     finished::{FinishedProcess, Output},
     job_memory::JobMemory,
-    memory_file::request_file,
+    memory_file::request_with_progress,
     pipes::{read_bounded, read_tail},
     process::{Process, Start},
     watch::{Limits, watch},
@@ -29,20 +30,17 @@ pub(super) struct Job<'a, R> {
     pub(super) limits: Limits,
     /// The largest reply, bytes.
     pub(super) max_reply: usize,
+    /// Shows how far its compiler has come.
+    pub(super) meter: CompileMeter,
 }
 
 /// Runs the job until its process has exited.
 pub(super) async fn run<R: Serialize>(job: Job<'_, R>, mut memory: JobMemory<'_>) -> Result<FinishedProcess> {
     let started = Instant::now();
-    let Job { exe, role, request, plan, limits, max_reply } = job;
-    let start = Start {
-        exe: exe.to_owned(),
-        args: vec![role.into()],
-        stdin: request_file(&request)?,
-        stdout: None,
-        stack: Some(STACK),
-        plan,
-    };
+    let Job { exe, role, request, plan, limits, max_reply, meter } = job;
+    let stdin = request_with_progress(&request)?;
+    meter.follow(&stdin)?;
+    let start = Start { exe: exe.to_owned(), args: vec![role.into()], stdin, stdout: None, stack: Some(STACK), plan };
     // The code is in the memory file now.
     drop(request);
     let mut process = Process::start(start).await?;

@@ -1,7 +1,7 @@
 //! Runs preparations and executions in child processes.
 
 use super::{
-    ArtifactFile, BlockData,
+    ArtifactFile, BlockData, CompileMeter,
     forks::{Budget, Footprint, ForkPool, JobInput, JobStarter, PoolSettings},
     job_memory::{JobMemory, MemoryUse},
     one_reply,
@@ -157,6 +157,11 @@ impl JobRunner {
 
     /// Compiles `code` in a process of its own.
     pub async fn prepare(&self, job: &PrepareJob, code: Bytes) -> (Prepared, JobUsage) {
+        self.prepare_with_meter(job, code, CompileMeter::default()).await
+    }
+
+    /// As [`JobRunner::prepare`]; the meter shows meanwhile how far the compiler has come.
+    pub async fn prepare_with_meter(&self, job: &PrepareJob, code: Bytes, meter: CompileMeter) -> (Prepared, JobUsage) {
         let threads = compiler_threads(job.threads);
         let wanted = &job.artifact.engine;
         let Some((_, baseline)) = self.engines.iter().find(|(engine, _)| engine == wanted) else {
@@ -182,6 +187,7 @@ impl JobRunner {
             plan: self.settings.sandbox,
             limits: Limits::of_job(job.cpu_limit, threads),
             max_reply: MAX_ARTIFACT + REPLY_SLACK,
+            meter,
         };
         match one_reply::run(job_process, memory).await {
             Ok(process) => (prepare_outcome(&process, job.cpu_limit), usage::of_process(&process, job.limits())),

@@ -2,7 +2,7 @@
 
 use super::{
     config::{CpuBaseline, engine},
-    module_codec, start_section,
+    module_codec, sections,
 };
 use pvf_shared::{
     params::{ExecutorParam, ExecutorParams},
@@ -98,7 +98,7 @@ pub fn compile(
     let engine = engine(&params, baseline, threads)
         .map_err(|e| PrepareError::Kernel(format!("cannot create the engine: {e:#}")))?;
     let compiled = engine.precompile_module(code).map_err(|e| preparation(format!("{e:#}")))?;
-    Ok(Compiled { code: compiled.into(), has_start: start_section::has_start(code) })
+    Ok(Compiled { code: compiled.into(), has_start: sections::has_start(code) })
 }
 
 /// Turns imported memories into defined ones that are exported under the import's field name, and drops the maximum of

@@ -14,7 +14,7 @@ mod instance;
 mod linking;
 mod module_codec;
 mod runtime_version;
-mod start_section;
+mod sections;
 mod watched;
 
 pub use call_error::CallError;
@@ -25,4 +25,5 @@ pub use host_functions::{host_functions, host_functions_version};
 pub use instance::{Call, ExecutionEngine, Ready, Runtime};
 pub use pvf_shared::store::seal::Compiled;
 pub use runtime_version::RuntimeVersion;
+pub use sections::functions;
 pub(crate) use watched::{Watched, WatchedCall, function_names};

@@ -1,6 +1,7 @@
 //! The parts of answers that are shown as text. Fields that an answer does not have are empty: coordinators of other
 //! versions have more or fewer.
 
+use pvf_shared::wire::CompileProgress;
 use serde::Deserialize;
 
 /// A worker.
@@ -43,6 +44,7 @@ pub(crate) struct Request {
     pub(crate) arrived_ms: Option<f64>,
     pub(crate) deadline_ms: Option<f64>,
     pub(crate) waiters: u64,
+    pub(crate) compiling: Option<CompileProgress>,
     /// Of one that has ended.
     pub(crate) ended_ms: Option<f64>,
     pub(crate) outcome: Option<String>,
@@ -64,9 +66,15 @@ impl Request {
         self.total_ms.or_else(|| self.arrived_ms.map(|arrived| (now - arrived).max(0.0)))
     }
 
-    /// What is known of it in a word: the outcome, or the state.
-    pub(crate) fn stage(&self) -> &str {
-        self.outcome.as_deref().unwrap_or(&self.state)
+    /// What is known of it in a word: the outcome, or the state, with how much of its code is compiled.
+    pub(crate) fn stage(&self) -> String {
+        match (&self.outcome, self.compiling) {
+            (Some(outcome), _) => outcome.clone(),
+            (None, Some(CompileProgress { compiled, functions })) if functions > 0 => {
+                format!("{} {} %", self.state, u64::from(compiled) * 100 / u64::from(functions))
+            }
+            (None, _) => self.state.clone(),
+        }
     }
 
     /// What was asked in a word.
@@ -135,7 +143,10 @@ mod tests {
             "request": "r", "work": "precheck", "state": "queued", "arrived_ms": 5, "of_a_later_version": [],
         }))
         .unwrap();
-        assert_eq!((request.stage(), request.asked()), ("queued", "precheck"));
+        assert_eq!((request.stage().as_str(), request.asked()), ("queued", "precheck"));
+        let compiling = Some(CompileProgress { compiled: 812, functions: 3456 });
+        let preparing = Request { state: "preparing".into(), compiling, ..Request::default() };
+        assert_eq!(preparing.stage(), "preparing 23 %");
         assert_eq!([5.0, 9.0, 3.0].map(|now| request.taken_ms(now)), [0.0, 4.0, 0.0].map(Some));
     }
 }

@@ -44,7 +44,7 @@ async fn not_open(operating: &Operating, id: RequestId) -> Failure {
     let known = operating.api().ask("request", json!({ "id": id.to_string() })).await;
     match known.and_then(|answer| part::<Request>(&answer)) {
         Ok(request) if request.state == "ended" => {
-            Failure::Input(format!("request {id} has ended already: {}", escaped(request.stage())))
+            Failure::Input(format!("request {id} has ended already: {}", escaped(&request.stage())))
         }
         Ok(_) => Failure::Input(format!("request {id}: it is open, but not of the client that --client names")),
         // It is not known, and the coordinator says so; or it does not answer.

@@ -14,7 +14,7 @@ use pvf_proto::{
     identity::ClientId,
     ids::RequestId,
     subjects::Subject,
-    wire::{ActiveLeavesUpdate, AskReply, Refusal, SubmitReply},
+    wire::{ActiveLeavesUpdate, AskReply, CompilingRequest, Refusal, SubmitReply},
 };
 use std::time::Duration;
 
@@ -47,17 +47,20 @@ pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Ques
     if let Some(client) = core.clients.find(&client) {
         note_heard(core, client, now);
     }
-    let mut unknown = Vec::new();
+    let (mut unknown, mut compiling) = (Vec::new(), Vec::new());
     for id in requests {
         if let Some(verdict) = core.verdicts.get(&id, client) {
             out.effect(Effect::Verdict { client, verdict: verdict.clone(), about: None });
-        } else if find_request(core, client, id).is_none() {
+        } else if let Some(key) = find_request(core, client, id) {
+            let progress = core.artifact_of(&key).and_then(|artifact| core.compile_progress(artifact));
+            compiling.extend(progress.map(|progress| CompilingRequest { request: id, progress }));
+        } else {
             // A client that asks for it does not have it, whatever it said before.
             core.verdicts.remove(client, &id);
             unknown.push(id);
         }
     }
-    out.reply(reply, Answer::Ask(AskReply { unknown }));
+    out.reply(reply, Answer::Ask(AskReply { unknown, compiling }));
 }
 
 /// A client cancels one of its requests. The cancellation may overtake the submission.

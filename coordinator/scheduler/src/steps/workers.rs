@@ -16,7 +16,10 @@ use pvf_proto::{
     identity::WorkerId,
     keys::KeyFingerprint,
     subjects::Subject,
-    wire::{Heartbeat, Holding, MAX_TRUSTED_KEYS, RunningJob, WorkerHello, WorkerKind, WorkerRefusal, WorkerReply},
+    wire::{
+        Compiling, Heartbeat, Holding, MAX_TRUSTED_KEYS, RunningJob, WorkerHello, WorkerKind, WorkerRefusal,
+        WorkerReply,
+    },
 };
 use std::collections::HashSet;
 
@@ -172,6 +175,18 @@ fn note_listed(core: &mut Core, out: &mut Out, id: &WorkerId, heartbeat: &Heartb
     }
 }
 
+/// A heartbeat says how far preparations have come.
+fn note_compiled(core: &mut Core, id: &WorkerId, compiling: &[Compiling]) {
+    let Some(worker) = core.workers.get_mut(id) else { return };
+    for Compiling { attempt, progress } in compiling.iter().take(worker.jobs.len()) {
+        if let Some(slot) = worker.slot_mut(AttemptKey { job: attempt.job, attempt: attempt.attempt })
+            && slot.token == attempt.token
+        {
+            slot.compiled = Some(progress.plausible());
+        }
+    }
+}
+
 /// Those of a worker's attempts that this coordinator dispatched, or that it has taken up from an earlier one.
 fn current_attempts(core: &Core, worker: &Worker, attempts: &[RunningJob]) -> HashSet<AttemptKey> {
     let key = |attempt: &RunningJob| AttemptKey { job: attempt.job, attempt: attempt.attempt };
@@ -206,6 +221,7 @@ pub(crate) fn on_heartbeat(
         false => WorkerReply::Ack,
     };
     note_listed(core, out, &id, &heartbeat);
+    note_compiled(core, &id, &heartbeat.compiling);
     heard(core, out, id, now);
     if let Some(transition) = core.workers.transition(&id, WorkerEvent::Drains(heartbeat.draining)) {
         out.checked(transition);

@@ -4,7 +4,7 @@ use crate::{
     keys::{AttemptKey, StagedRank, UserKey},
     time::Timestamp,
 };
-use pvf_proto::ids::FencingToken;
+use pvf_proto::{ids::FencingToken, wire::CompileProgress};
 use std::time::Duration;
 
 /// Where a job is at its worker.
@@ -52,6 +52,8 @@ pub(crate) struct Slot {
     /// Its rank among the jobs staged there, most urgent first.
     pub(crate) urgency: u8,
     pub(crate) fetch: FetchStage,
+    /// How far a preparation has come, by the last heartbeat that says so. For people.
+    pub(crate) compiled: Option<CompileProgress>,
     pub(crate) state: SlotState,
 }
 
@@ -70,8 +72,19 @@ impl NewSlot {
     /// Of a job that was just dispatched.
     pub(super) fn slot(self) -> Slot {
         let Self { at, token, user, urgency, allowance } = self;
-        let (fetch, state) = (FetchStage::Unknown, SlotState::Running);
-        Slot { at, token, user, taken: None, acknowledged: false, allowance, lease: None, urgency, fetch, state }
+        Slot {
+            at,
+            token,
+            user,
+            taken: None,
+            acknowledged: false,
+            allowance,
+            lease: None,
+            urgency,
+            fetch: FetchStage::Unknown,
+            compiled: None,
+            state: SlotState::Running,
+        }
     }
 }
 

@@ -301,7 +301,7 @@ fn a_worker_that_lists_an_attempt_without_a_description_is_asked_to_register_aga
     let [job, _] = earlier(two_candidates());
     let mut env = Env::with(unstaged());
     env.worker(2, WorkerKind::Execute, 1);
-    let beat = || Heartbeat { running: vec![job.listed()], draining: false, holdings: vec![], fetching: vec![] };
+    let beat = || Heartbeat { running: vec![job.listed()], ..Heartbeat::default() };
     assert_eq!(env.heartbeat_with(2, beat()), WorkerReply::SayHello);
     assert_eq!(env.running_at(2), 0);
     register(&mut env, 2, &job, HeldStage::Running);

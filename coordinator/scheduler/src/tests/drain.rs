@@ -13,7 +13,7 @@ use std::time::Duration;
 
 fn beat(env: &mut Env, n: u64, draining: bool) -> WorkerReply {
     let running = env.attempts_at(n);
-    env.heartbeat_with(n, Heartbeat { running, draining, holdings: vec![], fetching: vec![] })
+    env.heartbeat_with(n, Heartbeat { running, draining, ..Heartbeat::default() })
 }
 
 fn is_told(notice: &Notice) -> bool {
@@ -138,7 +138,7 @@ fn what_is_being_fetched_at_a_draining_worker_is_recalled_with_its_heartbeat() {
     env.looked_up(1, None);
     let fetching = env.dispatched();
     let (running, now) = (env.attempts_at(1), vec![fetching.listed()]);
-    env.heartbeat_with(1, Heartbeat { running, draining: true, holdings: vec![], fetching: now });
+    env.heartbeat_with(1, Heartbeat { running, draining: true, fetching: now, ..Heartbeat::default() });
     env.recall_of(&fetching);
     env.delivered(&fetching, Command::Recall, Delivery::Taken);
     env.quiet();

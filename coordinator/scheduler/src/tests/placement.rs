@@ -57,7 +57,7 @@ fn a_worker_states_what_it_has_when_it_registers_and_in_heartbeats() {
     assert!(is_valid(&env.verdict_of(1)));
     assert_eq!(first.worker, worker(7));
     let state = |env: &mut Env, n, holding| {
-        let heartbeat = Heartbeat { running: vec![], draining: false, holdings: vec![holding], fetching: vec![] };
+        let heartbeat = Heartbeat { holdings: vec![holding], ..Heartbeat::default() };
         assert_eq!(env.heartbeat_with(n, heartbeat), WorkerReply::Ack);
     };
     state(&mut env, 7, Holding::Gone(id()));

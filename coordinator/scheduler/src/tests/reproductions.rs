@@ -53,7 +53,7 @@ fn an_attempt_whose_dispatch_was_not_answered_is_the_only_one_of_its_job() {
     env.quiet();
     assert_eq!(env.attempts_at(2), [running.listed(), staged.listed()]);
     let listed = vec![running.listed()];
-    env.heartbeat_with(2, Heartbeat { running: listed, draining: false, holdings: vec![], fetching: vec![] });
+    env.heartbeat_with(2, Heartbeat { running: listed, ..Heartbeat::default() });
     let again = env.dispatched();
     assert_eq!((again.worker, again.job, again.attempt), (worker(2), staged.job, 2));
 }

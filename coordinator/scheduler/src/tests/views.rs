@@ -1,6 +1,9 @@
 //! What people see of the scheduler.
 
-use super::{env::Env, fixtures::*};
+use super::{
+    env::{Env, Job},
+    fixtures::*,
+};
 use crate::{
     ArtifactCondition, ArtifactFilter, ArtifactOrder, Command, Delivery, RequestFilter, Stage, WorkKind,
     WorkerCondition, WorkerFilter,
@@ -10,7 +13,10 @@ use pvf_proto::{
     ids::CodeHash,
     priority::ExecuteKind,
     verdict::PrepareError,
-    wire::{CommandRefusal, SecurityStatus, Work, WorkerHello, WorkerKind},
+    wire::{
+        CommandRefusal, CompileProgress, Compiling, CompilingRequest, Heartbeat, RunningJob, SecurityStatus, Work,
+        WorkerHello, WorkerKind,
+    },
 };
 use std::time::Duration;
 
@@ -37,7 +43,14 @@ fn an_execution_is_explained_at_every_stage() {
     env.pass(Duration::from_secs(2));
     assert_says(&env, 1, Stage::Preparing, &["attempt 1 has been at", "on host1 for 2.0 s"]);
     assert_eq!(env.explained(1).0.worker, Some((worker(1), "host1".into())));
+    assert_eq!((env.explained(1).0.compiling, env.compiling(1, &[1])), (None, vec![]));
+    let progress = CompileProgress { compiled: 812, functions: 3456 };
+    env.heartbeat_with(1, compiling(&prepare, progress));
+    assert_says(&env, 1, Stage::Preparing, &["on host1 for 2.0 s, 812 of 3456 functions compiled."]);
+    assert_eq!(env.explained(1).0.compiling, Some(progress));
+    assert_eq!(env.compiling(1, &[1]), [CompilingRequest { request: request(1), progress }]);
     env.prepared(&prepare, 1);
+    assert_eq!((env.explained(1).0.compiling, env.compiling(1, &[1])), (None, vec![]));
     let run = env.dispatched();
     env.submit(2, 1, execute(ExecuteKind::Backing));
     env.submit(3, 1, execute(ExecuteKind::Dispute));
@@ -58,6 +71,34 @@ fn an_execution_is_explained_at_every_stage() {
     env.executed(&last, valid());
     assert!(is_valid(&env.verdict_of(2)));
     assert_eq!(env.requests(&RequestFilter { limit: 9, ..RequestFilter::default() }).entries, []);
+}
+
+fn compiling(job: &Job, progress: CompileProgress) -> Heartbeat {
+    let compiling = vec![Compiling { attempt: job.listed(), progress }];
+    Heartbeat { running: vec![job.listed()], compiling, ..Heartbeat::default() }
+}
+
+#[test]
+fn progress_is_that_of_the_attempt_under_way() {
+    let mut env = Env::with(unstaged());
+    env.worker(1, WorkerKind::Prepare, 1);
+    env.worker(2, WorkerKind::Execute, 1);
+    env.submit(1, 1, execute(ExecuteKind::Approval));
+    env.looked_up(1, None);
+    let prepare = env.dispatched();
+    // More than there are, and of attempts that it has not.
+    let all = CompileProgress { compiled: u32::MAX, functions: 7 };
+    let mut heartbeat = compiling(&prepare, all);
+    let next = RunningJob { attempt: prepare.attempt + 1, ..prepare.listed() };
+    heartbeat.compiling.insert(0, Compiling { attempt: next, progress: CompileProgress::default() });
+    env.heartbeat_with(1, heartbeat.clone());
+    assert_eq!(env.explained(1).0.compiling, None, "no more are looked at than the worker has jobs");
+    heartbeat.compiling.reverse();
+    env.heartbeat_with(1, heartbeat);
+    assert_eq!(env.explained(1).0.compiling, Some(CompileProgress { compiled: 7, functions: 7 }));
+    // Another client does not learn it.
+    assert_eq!(env.compiling(2, &[1]), []);
+    env.cancel(1, 1);
 }
 
 fn job_outcome() -> pvf_proto::job::ExecuteOutcome {

@@ -13,7 +13,7 @@ use pvf_proto::{
 use std::time::Duration;
 
 fn plain_heartbeat() -> Heartbeat {
-    Heartbeat { running: vec![], draining: false, holdings: vec![], fetching: vec![] }
+    Heartbeat::default()
 }
 
 #[test]

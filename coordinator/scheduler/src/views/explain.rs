@@ -168,11 +168,14 @@ fn of_artifact(core: &Core, key: ArtifactKey, why: &mut Vec<String>, now: Timest
             "The last attempt to prepare its artifact did not begin; the next one is due in {}.",
             shown(until.since(now))
         )),
-        PreparationState::Dispatched { attempt, worker, at } => why.push(format!(
-            "Its artifact is being prepared: attempt {attempt} has been at {} for {}.",
-            named(core, *worker),
-            shown(now.since(*at))
-        )),
+        PreparationState::Dispatched { attempt, worker, at } => {
+            let progress = core.compile_progress(key).map(|progress| format!(", {progress}")).unwrap_or_default();
+            why.push(format!(
+                "Its artifact is being prepared: attempt {attempt} has been at {} for {}{progress}.",
+                named(core, *worker),
+                shown(now.since(*at))
+            ));
+        }
     }
     for (n, text) in [
         (task.infra_failures, "failed because of infrastructure"),

@@ -12,6 +12,7 @@ use pvf_proto::{
     identity::{ClientId, UserName, WorkerId},
     ids::{ArtifactId, Attempt, CodeHash, JobId, RequestId},
     priority::ExecuteKind,
+    wire::CompileProgress,
 };
 use std::cmp::Reverse;
 
@@ -89,6 +90,10 @@ pub struct RequestView {
     pub attempt: Attempt,
     /// The worker that has it, with the name of its machine.
     pub worker: Option<(WorkerId, String)>,
+    /// The preparation that it waits for.
+    pub preparation: Option<JobId>,
+    /// How far the preparation that it waits for has come, if its worker has said so.
+    pub compiling: Option<CompileProgress>,
     /// Requests that wait for the same execution, this one included.
     pub waiters: usize,
     /// The artifact that it needs.
@@ -148,6 +153,7 @@ fn view(core: &Core, key: RequestKey) -> Option<RequestView> {
     };
     let host = |worker: WorkerId| core.workers.get(&worker).map(|worker| worker.host_name()).unwrap_or_default();
     let artifact = context.artifact.and_then(|key| core.artifacts.get(key));
+    let preparing = context.artifact.filter(|_| stage == Stage::Preparing);
     Some(RequestView {
         request: key.id,
         client: core.clients.get(key.client).map(|client| client.id),
@@ -159,6 +165,8 @@ fn view(core: &Core, key: RequestKey) -> Option<RequestView> {
         job: request.target.job(),
         attempt,
         worker: worker.map(|worker| (worker, host(worker))),
+        preparation: artifact.and_then(|artifact| artifact.preparing()),
+        compiling: preparing.and_then(|artifact| core.compile_progress(artifact)),
         waiters: execution.map_or(1, |execution| execution.waiters.len()),
         artifact: artifact.map(|artifact| (*artifact.id).clone()),
         key,

@@ -36,6 +36,12 @@ const REQUEST_STATES = {
   unplaced: 'It is between two stages.',
 };
 
+/** How far the compiler has come with the code of a request; empty while none is at it. */
+export function compiled(request) {
+  const of = request.compiling;
+  return of && of.functions > 0 ? `${count(of.compiled)} of ${plural(of.functions, 'function')}` : '';
+}
+
 export function stateMeaning(state) {
   return REQUEST_STATES[state] ?? '';
 }

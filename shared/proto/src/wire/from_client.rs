@@ -1,6 +1,6 @@
 //! Messages of clients to the coordinator, and its answers. The client is named by the subject, not by the message.
 
-use super::{SecurityStatus, WorkerKind, version::VersionRange};
+use super::{CompileProgress, SecurityStatus, WorkerKind, version::VersionRange};
 use crate::{
     blob::BlobRef,
     candidate::CandidateContext,
@@ -207,6 +207,19 @@ pub struct AskReply {
     /// Requests that the coordinator does not know; the client submits them again. The others are in progress, or their
     /// verdicts are on the way.
     pub unknown: Vec<RequestId>,
+    /// Those whose code is being compiled at present, and how far, for people who wait. Sent only if there are some, and
+    /// older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compiling: Vec<CompilingRequest>,
+}
+
+/// A request whose code is being compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompilingRequest {
+    /// The request.
+    pub request: RequestId,
+    /// How far the compiler has come.
+    pub progress: CompileProgress,
 }
 
 /// A change of the relay chain's active leaves.

@@ -8,6 +8,7 @@ use crate::{
     wire::{HeldAttempt, VersionRange, WorkerRefusal},
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A message of a worker, sent as a bus request and answered by [`WorkerReply`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ pub struct RunningJob {
 }
 
 /// Heartbeat of a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Attempts that it holds, including staged ones and those whose report is not acknowledged yet.
     pub running: Vec<RunningJob>,
@@ -120,6 +121,49 @@ pub struct Heartbeat {
     /// only if there are some, and older receivers ignore it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fetching: Vec<RunningJob>,
+    /// How far the preparations among [`Self::running`] have come, of those whose compiler has begun. It is shown to
+    /// people, and nothing depends on it. Sent only if there are some, and older receivers ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compiling: Vec<Compiling>,
+}
+
+/// How far a preparation has come that a worker has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compiling {
+    /// The preparation.
+    pub attempt: RunningJob,
+    /// How far it has come.
+    pub progress: CompileProgress,
+}
+
+/// How many functions of a code are compiled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileProgress {
+    /// Functions that are compiled.
+    pub compiled: u32,
+    /// Functions that the instrumented code has.
+    pub functions: u32,
+}
+
+impl CompileProgress {
+    /// As far as it can be true: the process that counts compiles untrusted code.
+    pub fn plausible(self) -> Self {
+        Self { compiled: self.compiled.min(self.functions), ..self }
+    }
+
+    /// Of this code and another one.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            compiled: self.compiled.saturating_add(other.compiled),
+            functions: self.functions.saturating_add(other.functions),
+        }
+    }
+}
+
+impl fmt::Display for CompileProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} functions compiled", self.compiled, self.functions)
+    }
 }
 
 /// Report of an attempt.

@@ -20,6 +20,7 @@ use crate::{
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use uuid::Uuid;
 
+mod compiling;
 mod held;
 mod operators;
 mod opinions;
@@ -210,7 +211,7 @@ fn clients(golden: &mut GoldenMessages) {
     ] {
         golden.add(&format!("refused {name}"), &SubmitReply::Refused(refusal));
     }
-    golden.add("ask reply", &AskReply { unknown: vec![request] });
+    golden.add("ask reply", &AskReply { unknown: vec![request], compiling: vec![] });
     golden.add("status", &status());
     golden.add("announcement", &Announcement { version: "v".into() });
 }
@@ -270,10 +271,9 @@ fn workers(golden: &mut GoldenMessages) {
     golden.add("hello", &FromWorker::Hello(Box::new(hello)));
     golden.add("hello prepare", &FromWorker::Hello(Box::new(prepare)));
     let holdings = vec![Holding::Gone(artifact())];
-    let draining = Heartbeat { running, draining: true, holdings, fetching: vec![] };
+    let draining = Heartbeat { running, draining: true, holdings, ..Heartbeat::default() };
     golden.add("heartbeat", &FromWorker::Heartbeat(draining));
-    let fetching =
-        Heartbeat { running: vec![running_job()], draining: false, holdings: vec![], fetching: vec![running_job()] };
+    let fetching = Heartbeat { running: vec![running_job()], fetching: vec![running_job()], ..Heartbeat::default() };
     golden.add("heartbeat fetching", &FromWorker::Heartbeat(fetching));
     golden.add("goodbye", &FromWorker::Goodbye);
     let info = ArtifactInfo { bytes: 13, digest: ArtifactDigest([24; 32]) };
@@ -359,6 +359,7 @@ fn every_message_has_its_golden_bytes() {
     verdicts(&mut golden);
     workers(&mut golden);
     pull::add_golden(&mut golden);
+    compiling::add_golden(&mut golden);
     held::add_golden(&mut golden);
     operators::add_golden(&mut golden);
     opinions::add_golden(&mut golden);

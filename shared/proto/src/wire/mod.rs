@@ -30,17 +30,17 @@ mod version;
 pub use crate::identity::WorkerKind;
 pub use announcement::Announcement;
 pub use from_client::{
-    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, ExecuteSubmission, FleetStatus, FromClient, MAX_ASKED,
-    MAX_SANDBOX_ENTRIES, MAX_WORKERS_LISTED, MissingMechanism, Refusal, SandboxSummary, StatusQuestion, Submission,
-    SubmitReply, Work, WorkerStatus,
+    ActiveLeaf, ActiveLeavesUpdate, AskReply, Capacity, CompilingRequest, ExecuteSubmission, FleetStatus, FromClient,
+    MAX_ASKED, MAX_SANDBOX_ENTRIES, MAX_WORKERS_LISTED, MissingMechanism, Refusal, SandboxSummary, StatusQuestion,
+    Submission, SubmitReply, Work, WorkerStatus,
 };
 pub use from_operator::{
     ArtifactChoice, Cancellation, DrainState, Fate, FromOperator, MAX_DRAINED, MAX_PINNED, MAX_REMOVED, MAX_SAME_ID,
     OperatorReply, Pinning, Removal, Removed, RemovedArtifact, WorkerDrain,
 };
 pub use from_worker::{
-    FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS, RunningJob, SecurityStatus,
-    WorkerHello, WorkerReply,
+    CompileProgress, Compiling, FromWorker, Heartbeat, Holding, JobReport, MAX_OTHER_ENGINES, MAX_TRUSTED_KEYS,
+    RunningJob, SecurityStatus, WorkerHello, WorkerReply,
 };
 pub use held::{HeldAttempt, HeldPreparation, HeldStage, HeldWork, MAX_HELD};
 pub use older::{refuse_older_client, refuse_older_worker};

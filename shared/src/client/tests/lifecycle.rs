@@ -54,7 +54,7 @@ async fn a_submission_outlasts_refusals_that_pass_and_silence() {
         assert_eq!(fixture.accept().await, first, "{round}");
         if round == "first submission" {
             let (_, reply) = fixture.receive_question().await;
-            fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+            fixture.reply(&reply, &AskReply { unknown: vec![first.id], ..AskReply::default() }).await;
         }
     }
     fixture.send_verdict(&first, Outcome::PrecheckOk).await;
@@ -163,7 +163,7 @@ async fn an_unknown_request_is_submitted_again_with_the_same_id() {
     assert!(since.elapsed() >= fixture.config.timing.ask_again * 2);
     // Another coordinator does not know it.
     let (_, reply) = fixture.receive_question().await;
-    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+    fixture.reply(&reply, &AskReply { unknown: vec![first.id], ..AskReply::default() }).await;
     let again = fixture.accept().await;
     assert_eq!(again, first);
     fixture.send_verdict(&again, Outcome::PrecheckOk).await;
@@ -178,7 +178,7 @@ async fn a_resubmission_outlasts_the_absence_of_a_coordinator() {
     let first = fixture.accept().await;
     let (_, reply) = fixture.receive_question().await;
     fixture.inbox = futures::stream::empty().boxed();
-    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+    fixture.reply(&reply, &AskReply { unknown: vec![first.id], ..AskReply::default() }).await;
     let patience = fixture.config.patience;
     let early = tokio::time::timeout(patience * 20, &mut answer).await;
     assert!(early.is_err(), "the request ended without a coordinator: {early:?}");
@@ -195,7 +195,7 @@ async fn a_refused_resubmission_ends_the_request() {
     let answer = fixture.precheck();
     let first = fixture.accept().await;
     let (_, reply) = fixture.receive_question().await;
-    fixture.reply(&reply, &AskReply { unknown: vec![first.id] }).await;
+    fixture.reply(&reply, &AskReply { unknown: vec![first.id], ..AskReply::default() }).await;
     fixture.refuse(Refusal::Malformed("too old".into())).await;
     let error = answer.await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Refused(Refusal::Malformed(_))), "{error:?}");

@@ -15,8 +15,8 @@ use pvf_shared::{
     priority::ExecuteKind,
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
-        ActiveLeaf, ActiveLeavesUpdate, ArtifactChoice, ExecuteSubmission, FromClient, FromOperator, Heartbeat,
-        HeldAttempt, HeldPreparation, HeldStage, HeldWork, Holding, JobReport, RunningJob, SPEAKS, SecurityStatus,
+        ActiveLeaf, ActiveLeavesUpdate, ArtifactChoice, CompileProgress, Compiling, ExecuteSubmission, FromClient,
+        FromOperator, Heartbeat, HeldAttempt, HeldPreparation, HeldStage, HeldWork, Holding, JobReport, RunningJob, SPEAKS, SecurityStatus,
         StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
@@ -274,8 +274,13 @@ pub(super) fn heartbeat(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<
     if u.ratio(1, 8)? {
         fetching.push(running(u)?);
     }
+    let mut compiling = Vec::new();
+    for attempt in jobs.iter().filter(|_| u.ratio(1, 3).unwrap_or(false)) {
+        let progress = CompileProgress { compiled: u.arbitrary()?, functions: u.arbitrary()? };
+        compiling.push(Compiling { attempt: *attempt, progress });
+    }
     let (draining, holdings) = (u.ratio(1, 8)?, list(u, holding)?);
-    Ok((worker, Heartbeat { running: jobs, draining, holdings, fetching }))
+    Ok((worker, Heartbeat { running: jobs, draining, holdings, fetching, compiling }))
 }
 
 pub(super) fn prepare_error(u: In<'_, '_>) -> Result<PrepareError> {

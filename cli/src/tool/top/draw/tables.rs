@@ -82,7 +82,7 @@ pub(super) fn requests(frame: &mut Frame<'_>, area: Rect, state: &mut State, loo
         [
             format!("{:>8}", ago::between(request.ended_ms.or(request.arrived_ms), now)),
             request.asked().to_owned(),
-            request.stage().to_owned(),
+            request.stage(),
             format!("{:>8}", ago::millis(request.taken_ms(now))),
             format!("{:>5}", request.attempts),
             short_hash(&request.code),

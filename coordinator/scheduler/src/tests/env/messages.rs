@@ -6,8 +6,9 @@ use pvf_proto::{
     ids::RequestId,
     job::{ExecuteOutcome, JobOutcome, JobUsage, PrepareOutcome},
     wire::{
-        ActiveLeavesUpdate, AskReply, DrainState, FleetStatus, FromClient, FromOperator, FromWorker, Heartbeat,
-        JobReport, OperatorReply, Submission, SubmitReply, Work, WorkerHello, WorkerKind, WorkerReply, WorkerStatus,
+        ActiveLeavesUpdate, AskReply, CompilingRequest, DrainState, FleetStatus, FromClient, FromOperator, FromWorker,
+        Heartbeat, JobReport, OperatorReply, Submission, SubmitReply, Work, WorkerHello, WorkerKind, WorkerReply,
+        WorkerStatus,
     },
 };
 
@@ -85,14 +86,14 @@ impl Env {
     }
 
     fn heartbeat_of(&mut self, n: u64, running: Vec<RunningJob>, fetching: Vec<RunningJob>) {
-        self.heartbeat_with(n, Heartbeat { running, draining: false, holdings: vec![], fetching });
+        self.heartbeat_with(n, Heartbeat { running, fetching, ..Heartbeat::default() });
     }
 
     /// The same of a worker that takes nothing new.
     pub(crate) fn heartbeat_draining(&mut self, n: u64) {
         let running = self.attempts_at(n);
         let (holdings, fetching) = (vec![], vec![]);
-        self.heartbeat_with(n, Heartbeat { running, draining: true, holdings, fetching });
+        self.heartbeat_with(n, Heartbeat { running, draining: true, holdings, fetching, ..Heartbeat::default() });
     }
 
     /// The same of a worker that has lost its jobs.
@@ -232,12 +233,21 @@ impl Env {
         assert_eq!(self.question(from, &[], requests), []);
     }
 
+    /// What a client that asks for verdicts learns of its preparations.
+    pub(crate) fn compiling(&mut self, from: u64, requests: &[u64]) -> Vec<CompilingRequest> {
+        self.asked(from, requests, &[]).compiling
+    }
+
     fn question(&mut self, from: u64, requests: &[u64], heard: &[u64]) -> Vec<RequestId> {
+        self.asked(from, requests, heard).unknown
+    }
+
+    fn asked(&mut self, from: u64, requests: &[u64], heard: &[u64]) -> AskReply {
         let ids = |of: &[u64]| of.iter().map(|n| request(*n)).collect();
         let message = decoded_from_client(FromClient::Ask { requests: ids(requests), heard: ids(heard) });
         let FromClient::Ask { requests, heard } = message else { unreachable!() };
         match self.answer_to(|reply| Event::Ask { client: client(from), requests, heard, reply }) {
-            Answer::Ask(AskReply { unknown }) => unknown,
+            Answer::Ask(reply) => reply,
             other => panic!("an answer to a question was expected, not {other:?}"),
         }
     }

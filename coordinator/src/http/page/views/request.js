@@ -5,7 +5,7 @@ import { need } from '../fleet.js';
 import { bytes, clock, count, duration, iso } from '../format.js';
 import { changed, now } from '../live.js';
 import { Poller } from '../poll.js';
-import { outcomeMeaning, outcomeTone, stateMeaning, workOf } from '../words.js';
+import { compiled, outcomeMeaning, outcomeTone, stateMeaning, workOf } from '../words.js';
 import { bundles } from './bundle.js';
 import { cpuMeter, notice } from './parts.js';
 
@@ -40,7 +40,7 @@ export function mount(root, parameters, id) {
     failed(error) {
       poller.every(10_000);
       message.update(error.status === 404
-        ? `The coordinator does not know request ${id}: it is not open, and not among the last 1,000 that have ended. Its client has the verdict, and logs of the workers have its id.`
+        ? `The coordinator does not know request ${id}: it is not open, and not among the last 1,000 that have ended, or another coordinator was active then. Its client has the verdict, and logs of the workers have its id.`
         : `The request could not be read: ${error.message}`);
       changed();
     },
@@ -60,7 +60,7 @@ function summary(id) {
   const state = badge();
   const reason = el('p', { class: 'reason' });
   const meaning = el('p', { class: 'note' });
-  const list = facts(['Work', 'Client', 'Code', 'Artifact', 'Worker', 'Host', 'Attempts', 'Clients that wait', 'Waited', 'Expires', 'Ended', 'Total', 'Second opinion']);
+  const list = facts(['Work', 'Client', 'Code', 'Artifact', 'Worker', 'Host', 'Attempts', 'Clients that wait', 'Compiled', 'Waited', 'Expires', 'Ended', 'Total', 'Second opinion']);
   const code = el('a', { class: 'mono' });
   const node = card('', el('p', { class: 'line' }, state.node), reason, meaning, list.node);
   node.firstChild.append(el('span', { class: 'mono' }, id));
@@ -78,6 +78,7 @@ function summary(id) {
       list.update([
         r.work === 'execute' ? `execution, ${workOf(r)}` : workOf(r), r.client, code, r.artifact, r.worker, r.host, count(r.attempts),
         open && r.waiters > 1 ? count(r.waiters) : null,
+        open ? compiled(r) || null : null,
         open ? duration(now() - r.arrived_ms) : null,
         open && Number.isFinite(r.deadline_ms) ? `${clock(r.deadline_ms)} (${left > 0 ? `in ${duration(left)}` : 'now'})` : null,
         open ? null : clock(r.ended_ms), open ? null : duration(r.total_ms), OPINIONS[r.second_opinion] ?? null,

@@ -7,7 +7,7 @@ import { changed, now } from '../live.js';
 import { query } from '../net.js';
 import { Poller } from '../poll.js';
 import { pagedTable, sorted } from '../table.js';
-import { nearest, outcomeTone, stateMeaning, workOf } from '../words.js';
+import { compiled, nearest, outcomeTone, stateMeaning, workOf } from '../words.js';
 import { badgeCell, choice, cpuMeter, moment, notice, partOf, primaryCell, remember, tabs, textFilter, wholeHash } from './parts.js';
 
 export const title = 'Requests';
@@ -70,7 +70,7 @@ const state = {
   make(cell) {
     const set = badgeCell(cell);
     return (r) => {
-      if (isOpen(r)) set(r.state, r.state === 'running' || r.state === 'preparing' ? 'info' : 'plain', '');
+      if (isOpen(r)) set(r.state, r.state === 'running' || r.state === 'preparing' ? 'info' : 'plain', compiled(r));
       else set(r.outcome, outcomeTone(r.outcome), clip(r.reason, 240));
       setAttr(cell, 'title', isOpen(r) ? stateMeaning(r.state) : r.reason);
     };
