@@ -125,6 +125,17 @@ def an_open_request_is_followed_to_its_end(c):
     require(ended["worker"] in c.page.text("main"), "the worker that decided is not named")
 
 
+@check(fleet="loaded")
+def a_preparation_shows_its_progress_and_a_pinned_artifact_its_pin(c):
+    c.open("#/requests")
+    c.page.until_text("812 of 3,456 functions", "main")
+    preparing = next(request for request in c.site.fleet.requests if request["state"] == "preparing")
+    c.page.go(f"#/requests/{preparing['request']}")
+    c.page.until_text("812 of 3,456 functions", "main")
+    c.page.go("#/artifacts")
+    c.page.until_text("pinned: it is kept", "main")
+
+
 @check(fleet="overloaded")
 def an_overload_is_said_first(c):
     c.open()

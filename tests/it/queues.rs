@@ -10,6 +10,7 @@ use pvf_guests::{
     corpus::{busy, large},
 };
 use pvf_shared::{ids::CodeHash, priority::ExecuteKind, verdict::Outcome, wire::WorkerKind};
+use pvf_testkit::DEADLINE;
 use pvf_tests::{
     fleet::{Fleet, FleetConfig, Role, client},
     host::artifacts_in,
@@ -63,11 +64,9 @@ async fn disputes_among_backing(settings: &str, least_backing: usize, most: usiz
     let blocked = block_slots(&fleet, 1).await;
     let submit = |kind, n| {
         let host = fleet.host.clone();
-        tokio::spawn(async move {
-            let answer = host.execute_pvf(adder(), candidate(kind, n)).await.unwrap();
-            assert!(matches!(answer.outcome, Outcome::Valid(_)), "{:?}", answer.outcome);
-            kind
-        })
+        // How long all of them take depends on the machine.
+        let request = ExecuteRequest { answer_within: Some(5 * DEADLINE), ..candidate(kind, n) };
+        tokio::spawn(async move { (kind, host.execute_pvf(adder(), request).await.unwrap()) })
     };
     let mut submitted: FuturesUnordered<_> = (0..300).map(|n| submit(ExecuteKind::Backing, n)).collect();
     until("all backing requests are accepted", async || (fleet.status().await.requests == 301).then_some(())).await;
@@ -75,8 +74,12 @@ async fn disputes_among_backing(settings: &str, least_backing: usize, most: usiz
     until("all disputes are accepted", async || (fleet.status().await.requests == 321).then_some(())).await;
     blocked.iter().for_each(JoinHandle::abort);
     let mut order = Vec::new();
-    while let Some(kind) = submitted.next().await {
-        order.push(kind.unwrap());
+    while let Some(answered) = submitted.next().await {
+        let (kind, answer) = answered.unwrap();
+        if !matches!(answer.outcome, Outcome::Valid(_)) {
+            panic!("answer {} is {answer:?}; the fleet: {:?}", order.len(), fleet.status().await);
+        }
+        order.push(kind);
     }
     assert_eq!(order.len(), 320);
     let disputes: Vec<_> =

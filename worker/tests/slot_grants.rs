@@ -15,9 +15,14 @@ use pvf_shared::{
     job::{ExecuteJob, ExecuteOutcome},
     params::ExecutorParams,
 };
+use pvf_testkit::DEADLINE;
 use pvf_worker::supervise::{JobProgress, JobRunner, SlotGrant, StartSignal};
 use rustix::{process::Pid, thread::sched_getaffinity};
-use std::{fs, path::PathBuf, time::Instant};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinHandle;
 
 /// A runner with an executable of its own, and two artifacts.
@@ -113,6 +118,26 @@ async fn a_job_with_a_start_signal_does_not_wait() {
     go.send();
     valid(fixture.short(block(), grant).await.unwrap());
     before.abort();
+    fixture.end();
+}
+
+/// The staged job may have no process yet, or be given one, or wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_staged_job_begins_whenever_the_one_before_it_is_given_up() {
+    let fixture = TurnFixture::new("grant-given-up").await;
+    for delay in 0..120_u64 {
+        let (before, progress) = fixture.endless().await;
+        let (grant, _, _go) = progress.stage_behind();
+        let behind = fixture.short(block(), grant);
+        let mut turns = tokio::time::interval(Duration::from_micros(50));
+        for _ in 0..delay % 40 {
+            turns.tick().await;
+        }
+        before.abort();
+        let outcome = tokio::time::timeout(DEADLINE, behind).await;
+        valid(outcome.unwrap_or_else(|_| panic!("it has not begun, delay {delay}")).unwrap());
+        until(|| jobs_of(&fixture.exe).is_empty().then_some(())).await;
+    }
     fixture.end();
 }
 
