@@ -9,9 +9,8 @@ use pvf_scheduler::Page;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// A coordinator that is active for less than this says so where it is asked about a request: it does not know what
-/// happened to it before.
-const SHORT_MEMORY: Duration = Duration::from_secs(600);
+/// A request that arrives so soon after its coordinator became active may have been submitted to an earlier one before.
+const RESUBMITTED: Duration = Duration::from_secs(60);
 
 impl Api {
     /// A list of requests.
@@ -47,10 +46,12 @@ impl Api {
         let open = self.ask(move |scheduler, moment| {
             let view = scheduler.requests_with_id(id).into_iter().next()?;
             let mut why = scheduler.explain(&view, moment.now);
-            let active = moment.now.since(moment.active_since);
-            if active < SHORT_MEMORY {
-                let seconds = active.as_secs();
-                why.push(format!("This coordinator is active for {seconds} s and does not know of attempts before."));
+            let after = view.arrived.since(moment.active_since);
+            if after < RESUBMITTED {
+                let seconds = after.as_secs();
+                why.push(format!(
+                    "It arrived {seconds} s after this coordinator became active: attempts before that are not known."
+                ));
             }
             Some((view, why))
         });
@@ -64,8 +65,8 @@ impl Api {
         }
         let active = self.ask(|_, moment| moment.now.since(moment.active_since)).await?.as_secs();
         Err(ApiError::not_found(format!(
-            "request {id}: it is not open, and not among the last that ended with this coordinator, which is active \
-             for {active} s"
+            "request {id}: it is not open, and not among the last that ended with this coordinator, which has been \
+             active for {active} s"
         )))
     }
 }

@@ -4,7 +4,6 @@ use crate::job::protocol::ProgressCell;
 use pvf_shared::wire::CompileProgress;
 use std::{
     fs::File,
-    io::Result,
     os::unix::fs::FileExt as _,
     sync::{Arc, OnceLock},
 };
@@ -14,12 +13,12 @@ use std::{
 pub struct CompileMeter(Arc<OnceLock<File>>);
 
 impl CompileMeter {
-    /// The preparation's process counts in the first bytes of this file, a [`ProgressCell`].
-    pub(super) fn follow(&self, file: &File) -> Result<()> {
-        let copy = file.try_clone()?;
-        // A meter is for one process.
-        let _ = self.0.set(copy);
-        Ok(())
+    /// The preparation's process counts in the first bytes of this file, a [`ProgressCell`]. A meter is for one process.
+    /// Without a descriptor for it, it shows nothing, and the job goes on.
+    pub(super) fn follow(&self, file: &File) {
+        if let Ok(copy) = file.try_clone() {
+            let _ = self.0.set(copy);
+        }
     }
 
     /// What the process says; `None` until its compiler begins. The process has read untrusted code and may say

@@ -39,7 +39,7 @@ pub(super) async fn run<R: Serialize>(job: Job<'_, R>, mut memory: JobMemory<'_>
     let started = Instant::now();
     let Job { exe, role, request, plan, limits, max_reply, meter } = job;
     let stdin = request_with_progress(&request)?;
-    meter.follow(&stdin)?;
+    meter.follow(&stdin);
     let start = Start { exe: exe.to_owned(), args: vec![role.into()], stdin, stdout: None, stack: Some(STACK), plan };
     // The code is in the memory file now.
     drop(request);
