@@ -1,4 +1,4 @@
-//! The commands that show a fleet: `pvf workers`, `requests`, `why`, `artifacts`, `top` and `bench`, as a user runs them.
+//! The commands that show a fleet: `pvf workers`, `requests`, `why`, `artifacts`, `top` and `bench`, as users run them.
 
 use crate::tool::CliFixture;
 use pvf_guests::corpus::large;
@@ -9,6 +9,7 @@ use pvf_tests::{
     requests::pvf_of,
 };
 use serde_json::Value;
+use std::time::Duration;
 
 /// These arguments, for the fleet behind this bus.
 fn of<'a>(nats: &'a str, args: &[&'a str]) -> Vec<&'a str> {
@@ -108,14 +109,17 @@ async fn a_preparation_shows_how_many_functions_are_compiled() {
         let (host, pvf) = (fleet.host.clone(), pvf_of(code));
         tokio::spawn(async move { host.heads_up(vec![pvf], true).await })
     };
+    // It runs for a few milliseconds at a time, so that it does not end before it is seen, on any machine.
     let job = fleet.job(Role::Prepare, 0).await;
     let open = async || cli.json(&of(nats, &["requests", "ls", "--state", "open"]), 0)[0]["requests"][0].clone();
     let request = until("some functions are compiled", async || {
+        signal(job, libc::SIGCONT);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        signal(job, libc::SIGSTOP);
         let request = open().await;
         (request["compiling"]["compiled"].as_u64()? > 0).then_some(request)
     })
     .await;
-    signal(job, libc::SIGSTOP);
     let (compiled, all) = (&request["compiling"]["compiled"], &request["compiling"]["functions"]);
     assert!(all.as_u64() > Some(30_000) && compiled.as_u64() < all.as_u64(), "{request}");
     assert_eq!(request["state"], "preparing");

@@ -129,9 +129,10 @@ async fn a_staged_job_begins_whenever_the_one_before_it_is_given_up() {
         let (before, progress) = fixture.endless().await;
         let (grant, _, _go) = progress.stage_behind();
         let behind = fixture.short(block(), grant);
-        let mut turns = tokio::time::interval(Duration::from_micros(50));
-        for _ in 0..delay % 40 {
-            turns.tick().await;
+        // Timers of the runtime are in milliseconds.
+        let abort_at = Instant::now() + Duration::from_micros(50 * (delay % 40));
+        while Instant::now() < abort_at {
+            tokio::task::yield_now().await;
         }
         before.abort();
         let outcome = tokio::time::timeout(DEADLINE, behind).await;

@@ -3,12 +3,17 @@
 use crate::ValidationHost;
 use indicatif::{ProgressBar, ProgressStyle};
 use pvf_shared::wire::CompileProgress;
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 /// The progress of a command, on stderr where that is a terminal: how long it has waited, and what is in the way.
 pub(crate) struct Progress {
     pub(crate) bar: ProgressBar,
-    what: String,
+    /// What is being done; empty for a batch, whose bar says enough.
+    what: Mutex<String>,
 }
 
 impl Progress {
@@ -34,7 +39,17 @@ impl Progress {
 
     fn new(bar: ProgressBar, what: String) -> Self {
         bar.set_message(what.clone());
-        Self { bar, what }
+        Self { bar, what: Mutex::new(what) }
+    }
+
+    /// Says what is being done now.
+    pub(crate) fn now(&self, what: String) {
+        self.bar.set_message(what.clone());
+        *self.what() = what;
+    }
+
+    fn what(&self) -> MutexGuard<'_, String> {
+        self.what.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does the work, and shows meanwhile how far the compiler has come with the codes that the host's requests need,
@@ -49,17 +64,19 @@ impl Progress {
                 Ok(()) = compiling.changed() => {}
             }
             let (why, progress) = (trouble.borrow_and_update().clone(), *compiling.borrow_and_update());
-            self.bar.set_message(message(&self.what, why.as_deref(), progress));
+            let message = message(&self.what(), why.as_deref(), progress);
+            self.bar.set_message(message);
         }
     }
 }
 
 fn message(what: &str, trouble: Option<&str>, compiling: Option<CompileProgress>) -> String {
-    match (trouble, compiling) {
-        (Some(why), _) => format!("{what} (waiting: {why})"),
-        (None, Some(progress)) => format!("{what} ({progress})"),
-        (None, None) => what.into(),
-    }
+    let detail = match (trouble, compiling) {
+        (Some(why), _) => format!("(waiting: {why})"),
+        (None, Some(progress)) => format!("({progress})"),
+        (None, None) => return what.into(),
+    };
+    if what.is_empty() { detail } else { format!("{what} {detail}") }
 }
 
 impl Drop for Progress {
@@ -82,5 +99,6 @@ mod tests {
         assert_eq!(message("preparing", None, None), "preparing");
         assert_eq!(message("preparing", None, progress), "preparing (2 of 7 functions compiled)");
         assert_eq!(message("preparing", Some("overloaded"), progress), "preparing (waiting: overloaded)");
+        assert_eq!(message("", None, progress), "(2 of 7 functions compiled)");
     }
 }

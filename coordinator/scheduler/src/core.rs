@@ -11,9 +11,9 @@ use crate::{
     policies::{ExecuteQueue, PrepareQueue},
     settings::SchedulerConfig,
     tables::{
-        Artifacts, Clients, Departures, EarlyCancellations, Execution, Executions, IllegalTransition, Made, Pins,
-        PreparationState, Preparations, PvfSpec, PvfSpecs, Quarantine, Removals, RequestTarget, Requests, Timer,
-        Timers, Unclaimed, UnheardVerdicts, Workers,
+        Artifacts, Clients, Departures, EarlyCancellations, Execution, ExecutionState, Executions, IllegalTransition,
+        Made, Pins, PreparationState, Preparations, PvfSpec, PvfSpecs, Quarantine, Removals, RequestTarget, Requests,
+        Timer, Timers, Unclaimed, UnheardVerdicts, Workers,
     },
     time::Timestamp,
 };
@@ -102,17 +102,21 @@ impl Core {
         }
     }
 
-    /// The artifact that a request needs.
-    pub(crate) fn artifact_of(&self, request: &RequestKey) -> Option<ArtifactKey> {
-        match &self.requests.get(request)?.target {
-            RequestTarget::Execution { job, .. } => self.executions.get(*job)?.context.artifact,
+    /// The preparation that a request waits for.
+    pub(crate) fn preparation_of(&self, request: &RequestKey) -> Option<JobId> {
+        let artifact = match &self.requests.get(request)?.target {
+            RequestTarget::Execution { job, .. } => {
+                let execution = self.executions.get(*job)?;
+                let waits = matches!(execution.state(), ExecutionState::AwaitingArtifact);
+                execution.context.artifact.filter(|_| waits)
+            }
             RequestTarget::Preparation(context) => context.artifact,
-        }
+        };
+        self.artifacts.get(artifact?)?.preparing()
     }
 
-    /// How far the preparation of an artifact has come, if a worker has said so.
-    pub(crate) fn compile_progress(&self, artifact: ArtifactKey) -> Option<CompileProgress> {
-        let job = self.artifacts.get(artifact)?.preparing()?;
+    /// How far a preparation has come, if a worker has said so.
+    pub(crate) fn compile_progress(&self, job: JobId) -> Option<CompileProgress> {
         match self.preparations.get(&job)?.state() {
             PreparationState::Dispatched { attempt, worker, .. } => {
                 self.workers.get(worker)?.slot(AttemptKey { job, attempt: *attempt })?.compiled

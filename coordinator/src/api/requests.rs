@@ -12,6 +12,17 @@ use std::{sync::Arc, time::Duration};
 /// A request that arrives so soon after its coordinator became active may have been submitted to an earlier one before.
 const RESUBMITTED: Duration = Duration::from_secs(60);
 
+/// A sentence about a request that arrived so long after its coordinator became active.
+fn resubmitted(after: Duration) -> Option<String> {
+    (after < RESUBMITTED).then(|| {
+        let seconds = after.as_secs();
+        format!(
+            "It arrived {seconds} s after this coordinator became active: an earlier one may have had it, whose attempts \
+             are not known here."
+        )
+    })
+}
+
 impl Api {
     /// A list of requests.
     pub(super) async fn requests(&self, params: Params) -> Result<Value, ApiError> {
@@ -46,13 +57,7 @@ impl Api {
         let open = self.ask(move |scheduler, moment| {
             let view = scheduler.requests_with_id(id).into_iter().next()?;
             let mut why = scheduler.explain(&view, moment.now);
-            let after = view.arrived.since(moment.active_since);
-            if after < RESUBMITTED {
-                let seconds = after.as_secs();
-                why.push(format!(
-                    "It arrived {seconds} s after this coordinator became active: attempts before that are not known."
-                ));
-            }
+            why.extend(resubmitted(view.arrived.since(moment.active_since)));
             Some((view, why))
         });
         if let Some((view, why)) = open.await? {
@@ -68,5 +73,17 @@ impl Api {
             "request {id}: it is not open, and not among the last that ended with this coordinator, which has been \
              active for {active} s"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_an_earlier_coordinator_may_have_had_says_so() {
+        let sentence = |seconds| resubmitted(Duration::from_secs(seconds));
+        assert!(sentence(59).is_some_and(|said| said.starts_with("It arrived 59 s after")));
+        assert_eq!(sentence(60), None);
     }
 }

@@ -235,8 +235,8 @@ impl ValidationHost {
     }
 
     /// How far the compiler has come with the codes that this client's requests wait for, all of them together, for
-    /// showing to people; `None` while none is being compiled. It changes as often as the client asks for verdicts
-    /// ([`ProtocolTimeouts::ask_again`]).
+    /// showing to people; `None` while none is being compiled. It is what the coordinator said last, when the client
+    /// asked for verdicts ([`ProtocolTimeouts::ask_again`]).
     pub fn compiling(&self) -> watch::Receiver<Option<CompileProgress>> {
         self.inner.compiling.subscribe()
     }

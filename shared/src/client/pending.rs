@@ -5,11 +5,11 @@ use crate::{
     bus::Subscription,
     ids::RequestId,
     terms::Terms,
-    wire::{self, AskReply, CompileProgress, CompilingRequest, FromClient, ToClient, Verdict},
+    wire::{self, AskReply, CompileProgress, FromClient, ToClient, Verdict},
 };
 use futures::StreamExt as _;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -149,14 +149,16 @@ impl Questions {
         let interval = self.coordinator.ask_interval();
         loop {
             tokio::time::sleep(interval).await;
-            let mut all: Option<CompileProgress> = None;
+            // Several requests may wait for one preparation.
+            let mut compiling = BTreeMap::new();
+            let mut all_answered = true;
             for question in pending.questions(interval) {
-                match self.coordinator.ask::<AskReply>(&question).await {
-                    Ok(AskReply { unknown, compiling }) => {
+                let answer = self.coordinator.ask::<AskReply>(&question).await;
+                all_answered &= answer.is_ok();
+                match answer {
+                    Ok(AskReply { unknown, compiling: of_these }) => {
                         self.trouble.clear();
-                        for CompilingRequest { progress, .. } in compiling {
-                            all = Some(all.unwrap_or_default().and(progress));
-                        }
+                        compiling.extend(of_these.into_iter().map(|of| (of.job, of.progress)));
                         unknown.iter().for_each(|id| pending.on_unknown(id));
                     }
                     // Logged once, not with each question.
@@ -166,7 +168,10 @@ impl Questions {
                     Err(error) => tracing::debug!(%error, "still cannot ask for verdicts, retrying"),
                 }
             }
-            self.compiling.send_if_modified(|shown| std::mem::replace(shown, all) != all);
+            if all_answered {
+                let all = compiling.into_values().reduce(CompileProgress::and);
+                self.compiling.send_if_modified(|shown| std::mem::replace(shown, all) != all);
+            }
         }
     }
 }

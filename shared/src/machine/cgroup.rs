@@ -24,20 +24,28 @@ pub struct CgroupLimits {
 
 /// What the members of a cgroup use, and how much they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
+pub(super) struct Budget {
     /// What they use.
-    pub used: u64,
+    pub(super) used: u64,
     /// How much they may use.
-    pub limit: u64,
+    pub(super) limit: u64,
 }
 
-/// What this process and the other members of its cgroups use of the limits of these.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+impl Budget {
+    /// The one of which the largest part is used.
+    pub(super) fn tightest(budgets: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let part = |of: &Self| of.used as f64 / of.limit.max(1) as f64;
+        budgets.into_iter().max_by(|one, other| part(one).total_cmp(&part(other)))
+    }
+}
+
+/// What this process and the other members of its cgroups use of the limits of these, of each cgroup that has one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CgroupBudgets {
-    /// Bytes, without file contents that the kernel can drop.
-    pub(super) memory: Option<Budget>,
+    /// Bytes, without file contents.
+    pub(super) memory: Vec<Budget>,
     /// Processes and threads.
-    pub(super) processes: Option<Budget>,
+    pub(super) processes: Vec<Budget>,
 }
 
 /// Where the cgroups of one controller are: its mount, and the path of this process below it.
@@ -65,10 +73,14 @@ impl Place {
         self.folders().into_iter().filter_map(read)
     }
 
-    /// The lowest limit in this file, with the cgroup that has it.
-    fn least(&self, file: &str) -> Option<(PathBuf, u64)> {
+    /// The cgroups that have a limit in this file.
+    fn limits(&self, file: &str) -> impl Iterator<Item = (PathBuf, u64)> {
         let limits = self.values(file).filter_map(|(folder, text)| Some((folder, text.parse().ok()?)));
-        limits.filter(|(_, limit)| *limit < UNLIMITED).min_by_key(|(_, limit)| *limit)
+        limits.filter(|(_, limit)| *limit < UNLIMITED)
+    }
+
+    fn least(&self, file: &str) -> Option<u64> {
+        self.limits(file).map(|(_, limit)| limit).min()
     }
 }
 
@@ -118,8 +130,8 @@ impl Places {
         };
         CgroupLimits {
             version,
-            memory: self.memory.least(self.memory_limit()).map(|(_, limit)| limit),
-            processes: self.processes.as_ref().and_then(|of| of.least("pids.max")).map(|(_, limit)| limit),
+            memory: self.memory.least(self.memory_limit()),
+            processes: self.processes.as_ref().and_then(|of| of.least("pids.max")),
             cpu,
         }
     }
@@ -130,20 +142,28 @@ impl Places {
 
     fn budgets(&self) -> CgroupBudgets {
         let number = |folder: &Path, file: &str| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok();
-        let memory = self.memory.least(self.memory_limit()).and_then(|(folder, limit)| {
-            let (current, droppable) = match self.version {
-                VERSION_1 => ("memory.usage_in_bytes", "total_inactive_file"),
-                _ => ("memory.current", "inactive_file"),
-            };
+        let (current, prefix) = match self.version {
+            VERSION_1 => ("memory.usage_in_bytes", "total_"),
+            _ => ("memory.current", ""),
+        };
+        let memory = |(folder, limit): (PathBuf, u64)| {
             let counted = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-            let droppable = counted.lines().find_map(|line| line.strip_prefix(droppable)?.trim().parse().ok());
-            let used = number(&folder, current)?.saturating_sub(droppable.unwrap_or(0));
+            // File contents, which the kernel drops before it kills a process.
+            let droppable = counted.lines().filter_map(|line| {
+                let (name, bytes) = line.split_once(' ')?;
+                let is_file = matches!(name.strip_prefix(prefix)?, "inactive_file" | "active_file");
+                bytes.trim().parse::<u64>().ok().filter(|_| is_file)
+            });
+            let used = number(&folder, current)?.saturating_sub(droppable.sum());
             Some(Budget { used, limit })
-        });
-        let processes = self.processes.as_ref().and_then(|of| of.least("pids.max"));
+        };
         let processes =
-            processes.and_then(|(folder, limit)| Some(Budget { used: number(&folder, "pids.current")?, limit }));
-        CgroupBudgets { memory, processes }
+            |(folder, limit): (PathBuf, u64)| Some(Budget { used: number(&folder, "pids.current")?, limit });
+        let of_processes = self.processes.iter().flat_map(|of| of.limits("pids.max"));
+        CgroupBudgets {
+            memory: self.memory.limits(self.memory_limit()).filter_map(memory).collect(),
+            processes: of_processes.filter_map(processes).collect(),
+        }
     }
 }
 
@@ -222,33 +242,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_is_that_of_the_cgroup_with_the_lowest_limit() {
+    fn every_cgroup_with_a_limit_has_a_budget_and_the_fullest_one_counts() {
         let dir = tempfile::tempdir().unwrap();
         write(
             dir.path(),
             &[
                 ("cgroup.procs", ""),
                 ("a/memory.max", "1000\n"),
-                ("a/memory.current", "700\n"),
-                ("a/memory.stat", "anon 300\ninactive_file 250\nactive_file 150\n"),
-                ("a/b/memory.max", "2000\n"),
-                ("a/b/memory.current", "600\n"),
+                ("a/memory.current", "900\n"),
+                ("a/memory.stat", "anon 300\ninactive_file 250\nactive_file 150\nfile 400\n"),
+                ("a/b/memory.max", "800\n"),
+                ("a/b/memory.current", "100\n"),
                 ("a/b/pids.max", "max\n"),
                 ("a/b/pids.current", "3\n"),
             ],
         );
-        let budgets = Places::read("0::/a/b\n", dir.path()).unwrap().budgets();
-        assert_eq!(budgets, CgroupBudgets { memory: Some(Budget { used: 450, limit: 1000 }), processes: None });
+        let CgroupBudgets { memory, processes } = Places::read("0::/a/b\n", dir.path()).unwrap().budgets();
+        let (outer, inner) = (Budget { used: 500, limit: 1000 }, Budget { used: 100, limit: 800 });
+        assert_eq!((memory.as_slice(), processes.as_slice()), (&[inner, outer][..], &[][..]));
+        assert_eq!(Budget::tightest(memory), Some(outer), "its members use more of it");
+        assert_eq!(Budget::tightest([]), None);
         let files = [
             ("memory/x/memory.limit_in_bytes", "1000\n"),
             ("memory/x/memory.usage_in_bytes", "900\n"),
-            ("memory/x/memory.stat", "inactive_file 1\ntotal_inactive_file 300\n"),
+            ("memory/x/memory.stat", "inactive_file 1\ntotal_inactive_file 200\ntotal_active_file 100\n"),
             ("pids/y/pids.max", "64\n"),
             ("pids/y/pids.current", "9\n"),
         ];
         write(dir.path(), &files);
         let budgets = Places::read("4:memory:/x\n3:pids:/y\n", dir.path()).unwrap().budgets();
-        let memory = Some(Budget { used: 600, limit: 1000 });
-        assert_eq!(budgets, CgroupBudgets { memory, processes: Some(Budget { used: 9, limit: 64 }) });
+        let (memory, processes) = (vec![Budget { used: 600, limit: 1000 }], vec![Budget { used: 9, limit: 64 }]);
+        assert_eq!(budgets, CgroupBudgets { memory, processes });
     }
 }

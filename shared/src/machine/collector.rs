@@ -8,8 +8,8 @@ use prometheus::{
 };
 use std::fs;
 
-/// How much memory and how many processes there are where this process runs, and how many may be: of the cgroup with
-/// the lowest limit, or of the machine if no cgroup has one.
+/// How much memory and how many processes there are where this process runs, and how many may be: of its cgroups and
+/// the machine, of the one of which the largest part is used.
 pub(crate) struct BudgetCollector {
     memory: Gauges,
     processes: Gauges,
@@ -43,14 +43,15 @@ impl BudgetCollector {
     pub(crate) fn new() -> Result<Self> {
         let memory = Gauges::new(
             "memory_bytes",
-            "Memory that is used under pvf_budget_memory_bytes_limit, of all processes under it, without file contents \
-             that the kernel can drop, bytes.",
-            "The lowest memory limit of the cgroups of this process, or the memory of the machine, bytes.",
+            "Memory that is used of pvf_budget_memory_bytes_limit, without file contents that the kernel can drop, bytes.",
+            "Memory that the cgroup of which the largest part is used may have, of those of this process, or the machine, \
+             bytes.",
         )?;
         let processes = Gauges::new(
             "processes",
-            "Processes and threads that there are under pvf_budget_processes_limit.",
-            "The lowest limit of processes and threads of the cgroups of this process, or of the machine.",
+            "Processes and threads that there are, of pvf_budget_processes_limit.",
+            "Processes and threads that the cgroup of which the largest part is used may have, of those of this process, \
+             or the machine.",
         )?;
         Ok(Self { memory, processes })
     }
@@ -63,8 +64,9 @@ impl Collector for BudgetCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let CgroupBudgets { memory, processes } = CgroupBudgets::of_this_process();
-        let mut families = self.memory.collect(memory.or_else(machine_memory));
-        families.extend(self.processes.collect(processes.or_else(machine_processes)));
+        let mut families = self.memory.collect(Budget::tightest(memory.into_iter().chain(machine_memory())));
+        let processes = processes.into_iter().chain(machine_processes());
+        families.extend(self.processes.collect(Budget::tightest(processes)));
         families
     }
 }
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_of_a_cgroup_the_machine_is_the_limit() {
+    fn the_machine_has_a_budget() {
         let (memory, processes) = (machine_memory().unwrap(), machine_processes().unwrap());
         assert!(memory.used < memory.limit && memory.limit > 64 << 20, "{memory:?}");
         assert!(processes.used < processes.limit && processes.used > 0, "{processes:?}");

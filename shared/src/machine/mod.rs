@@ -3,5 +3,5 @@
 mod cgroup;
 mod collector;
 
-pub use cgroup::{Budget, CgroupLimits};
+pub use cgroup::CgroupLimits;
 pub(crate) use collector::BudgetCollector;

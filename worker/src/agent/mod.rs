@@ -2,9 +2,9 @@
 //!
 //! The core decides, and the shell does all I/O: `shell` is the only loop, `coordinator` talks to the bus, `fetches`
 //! gets to this machine what jobs need, `jobs` is the task of one run, `records` is what is kept of jobs for people,
-//! `messages` is what tasks tell the loop, `notices` are the core's log lines, `runs` keeps those tasks and what is known of their processes, `self_test`
-//! decides when the machine is tested, `cache` has the copies of artifacts. Dropping the agent, or a run, kills and
-//! reaps the processes that belong to it.
+//! `messages` is what tasks tell the loop, `notices` are the core's log lines, `runs` keeps those tasks and what is
+//! known of their processes, `self_test` decides when the machine is tested, `cache` has the copies of artifacts.
+//! Dropping the agent, or a run, kills and reaps the processes that belong to it.
 
 mod cache;
 mod context;

@@ -18,8 +18,9 @@ struct Run {
     start: Option<StartSignal>,
     /// What the core knows.
     reported: Reported,
-    /// Its attempt, and how far that has come if it is a preparation.
-    compiling: (RunningJob, CompileMeter),
+    attempt: RunningJob,
+    /// How far a preparation has come.
+    meter: CompileMeter,
 }
 
 /// Facts about a run that the core knows.
@@ -66,19 +67,16 @@ impl Runs {
         &mut self,
         run: RunId,
         NewRun { progress, start }: NewRun,
-        compiling: (RunningJob, CompileMeter),
+        (attempt, meter): (RunningJob, CompileMeter),
         task: AbortHandle,
     ) {
         let reported = if start.is_some() { Reported::Nothing } else { Reported::Began };
-        self.0.insert(run, Run { task, progress, start, reported, compiling });
+        self.0.insert(run, Run { task, progress, start, reported, attempt, meter });
     }
 
     /// The preparations whose compiler has begun, and how far they have come.
     pub(super) fn compiling(&self) -> Vec<Compiling> {
-        let compiling = |run: &Run| {
-            let (attempt, meter) = &run.compiling;
-            meter.read().map(|progress| Compiling { attempt: *attempt, progress })
-        };
+        let compiling = |run: &Run| run.meter.read().map(|progress| Compiling { attempt: run.attempt, progress });
         self.0.values().filter_map(compiling).collect()
     }
 

@@ -1,7 +1,7 @@
 //! Messages between a worker and its job processes. Private to one build: both ends run the same executable.
 //!
-//! * A **preparation** is a process of its own. Its request is its stdin (a memory file, behind a [`ProgressCell`]), its
-//!   reply its stdout.
+//! * A **preparation** is a process of its own. Its request is its stdin (a memory file, behind a [`ProgressCell`]),
+//!   its reply its stdout.
 //! * A **diagnostic run** is like a preparation, with a reply of its own ([`ExplainReply`]) and nothing around it.
 //! * A **template** has its setup as stdin and a control socket (sequenced packets) as stdout. The first packet brings
 //!   the descriptor of its artifact, which it maps once it is sandboxed. It reports whether it is ready, forks on

@@ -1,5 +1,5 @@
-//! Which machine this is, and what it lets this process have: resource limits, mount options,
-//! out-of-memory kills, and memory cgroups for jobs.
+//! Which machine this is, and what it lets this process have: resource limits, mount options, out-of-memory kills, and
+//! memory cgroups for jobs.
 
 mod host_identity;
 mod job_cgroups;

@@ -55,6 +55,7 @@ pub(super) async fn run<R: Serialize>(job: Job<'_, R>, mut memory: JobMemory<'_>
     };
     let (overrun, reply, stderr) =
         tokio::join!(watch(handle, limits, &mut memory), reading, read_tail(stderr, handle.gone()));
+    meter.end();
     let overrun = overrun?;
     memory.settle().await;
     let output = Output { overrun, reply, stderr, memory };

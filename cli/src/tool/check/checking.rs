@@ -36,6 +36,6 @@ impl Checking<'_> {
 
     /// Says what is being done.
     pub(crate) fn now(&self, what: String) {
-        self.progress.bar.set_message(what);
+        self.progress.now(what);
     }
 }

@@ -52,8 +52,11 @@ pub(crate) fn on_ask(core: &mut Core, out: &mut Out, message: ClientMessage<Ques
         if let Some(verdict) = core.verdicts.get(&id, client) {
             out.effect(Effect::Verdict { client, verdict: verdict.clone(), about: None });
         } else if let Some(key) = find_request(core, client, id) {
-            let progress = core.artifact_of(&key).and_then(|artifact| core.compile_progress(artifact));
-            compiling.extend(progress.map(|progress| CompilingRequest { request: id, progress }));
+            if let Some(job) = core.preparation_of(&key)
+                && let Some(progress) = core.compile_progress(job)
+            {
+                compiling.push(CompilingRequest { request: id, job, progress });
+            }
         } else {
             // A client that asks for it does not have it, whatever it said before.
             core.verdicts.remove(client, &id);

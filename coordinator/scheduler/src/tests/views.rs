@@ -10,7 +10,7 @@ use crate::{
 };
 use pvf_proto::{
     artifact::StoredArtifact,
-    ids::CodeHash,
+    ids::{CodeHash, FencingToken},
     priority::ExecuteKind,
     verdict::PrepareError,
     wire::{
@@ -48,7 +48,7 @@ fn an_execution_is_explained_at_every_stage() {
     env.heartbeat_with(1, compiling(&prepare, progress));
     assert_says(&env, 1, Stage::Preparing, &["on host1 for 2.0 s, 812 of 3456 functions compiled."]);
     assert_eq!(env.explained(1).0.compiling, Some(progress));
-    assert_eq!(env.compiling(1, &[1]), [CompilingRequest { request: request(1), progress }]);
+    assert_eq!(env.compiling(1, &[1]), [CompilingRequest { request: request(1), job: prepare.job, progress }]);
     env.prepared(&prepare, 1);
     assert_eq!((env.explained(1).0.compiling, env.compiling(1, &[1])), (None, vec![]));
     let run = env.dispatched();
@@ -95,6 +95,11 @@ fn progress_is_that_of_the_attempt_under_way() {
     assert_eq!(env.explained(1).0.compiling, None, "no more are looked at than the worker has jobs");
     heartbeat.compiling.reverse();
     env.heartbeat_with(1, heartbeat);
+    assert_eq!(env.explained(1).0.compiling, Some(CompileProgress { compiled: 7, functions: 7 }));
+    // Not of an attempt with the token of another coordinator.
+    let other = RunningJob { token: FencingToken(prepare.token.0 + 1), ..prepare.listed() };
+    let foreign = vec![Compiling { attempt: other, progress: CompileProgress { compiled: 1, functions: 9 } }];
+    env.heartbeat_with(1, Heartbeat { running: vec![prepare.listed()], compiling: foreign, ..Heartbeat::default() });
     assert_eq!(env.explained(1).0.compiling, Some(CompileProgress { compiled: 7, functions: 7 }));
     // Another client does not learn it.
     assert_eq!(env.compiling(2, &[1]), []);

@@ -169,7 +169,7 @@ fn of_artifact(core: &Core, key: ArtifactKey, why: &mut Vec<String>, now: Timest
             shown(until.since(now))
         )),
         PreparationState::Dispatched { attempt, worker, at } => {
-            let progress = core.compile_progress(key).map(|progress| format!(", {progress}")).unwrap_or_default();
+            let progress = core.compile_progress(job).map(|progress| format!(", {progress}")).unwrap_or_default();
             why.push(format!(
                 "Its artifact is being prepared: attempt {attempt} has been at {} for {}{progress}.",
                 named(core, *worker),

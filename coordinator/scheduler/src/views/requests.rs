@@ -153,7 +153,7 @@ fn view(core: &Core, key: RequestKey) -> Option<RequestView> {
     };
     let host = |worker: WorkerId| core.workers.get(&worker).map(|worker| worker.host_name()).unwrap_or_default();
     let artifact = context.artifact.and_then(|key| core.artifacts.get(key));
-    let preparing = context.artifact.filter(|_| stage == Stage::Preparing);
+    let preparation = core.preparation_of(&key);
     Some(RequestView {
         request: key.id,
         client: core.clients.get(key.client).map(|client| client.id),
@@ -165,8 +165,8 @@ fn view(core: &Core, key: RequestKey) -> Option<RequestView> {
         job: request.target.job(),
         attempt,
         worker: worker.map(|worker| (worker, host(worker))),
-        preparation: artifact.and_then(|artifact| artifact.preparing()),
-        compiling: preparing.and_then(|artifact| core.compile_progress(artifact)),
+        preparation,
+        compiling: preparation.and_then(|job| core.compile_progress(job)),
         waiters: execution.map_or(1, |execution| execution.waiters.len()),
         artifact: artifact.map(|artifact| (*artifact.id).clone()),
         key,

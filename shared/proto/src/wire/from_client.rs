@@ -5,7 +5,7 @@ use crate::{
     blob::BlobRef,
     candidate::CandidateContext,
     identity::WorkerId,
-    ids::{BlobHash, CodeHash, EngineId, FencingToken, RelayHash, RequestId, ValidationKey},
+    ids::{BlobHash, CodeHash, EngineId, FencingToken, JobId, RelayHash, RequestId, ValidationKey},
     keys::KeyFingerprint,
     params::ExecutorParams,
     priority::ExecuteKind,
@@ -207,8 +207,8 @@ pub struct AskReply {
     /// Requests that the coordinator does not know; the client submits them again. The others are in progress, or their
     /// verdicts are on the way.
     pub unknown: Vec<RequestId>,
-    /// Those whose code is being compiled at present, and how far, for people who wait. Sent only if there are some, and
-    /// older receivers ignore it.
+    /// Those whose code is being compiled at present, and how far, for people who wait. Sent only if there are
+    /// some, and older receivers ignore it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub compiling: Vec<CompilingRequest>,
 }
@@ -218,6 +218,8 @@ pub struct AskReply {
 pub struct CompilingRequest {
     /// The request.
     pub request: RequestId,
+    /// The preparation, which several requests may wait for.
+    pub job: JobId,
     /// How far the compiler has come.
     pub progress: CompileProgress,
 }

@@ -16,8 +16,8 @@ use pvf_shared::{
     verdict::{AmbiguousReason, InternalError, InvalidReason, PrepareError},
     wire::{
         ActiveLeaf, ActiveLeavesUpdate, ArtifactChoice, CompileProgress, Compiling, ExecuteSubmission, FromClient,
-        FromOperator, Heartbeat, HeldAttempt, HeldPreparation, HeldStage, HeldWork, Holding, JobReport, RunningJob, SPEAKS, SecurityStatus,
-        StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
+        FromOperator, Heartbeat, HeldAttempt, HeldPreparation, HeldStage, HeldWork, Holding, JobReport, RunningJob,
+        SPEAKS, SecurityStatus, StatusQuestion, Submission, ToWorker, Work, WorkerHello, WorkerKind,
     },
 };
 use pvf_testkit::fixtures::context;

@@ -8,7 +8,7 @@ pub(super) fn add_golden(golden: &mut GoldenMessages) {
     let compiling = vec![Compiling { attempt: running_job(), progress: PROGRESS }];
     let heartbeat = Heartbeat { running: vec![running_job()], compiling, ..Heartbeat::default() };
     golden.add("heartbeat compiling", &FromWorker::Heartbeat(heartbeat));
-    let compiling = vec![CompilingRequest { request: RequestId(uuid(1)), progress: PROGRESS }];
+    let compiling = vec![CompilingRequest { request: RequestId(uuid(1)), job: JobId(18), progress: PROGRESS }];
     golden.add("ask reply compiling", &AskReply { unknown: vec![], compiling });
 }
 
