@@ -55,7 +55,7 @@ async fn a_fleet_is_shown_after_its_requests() {
         }
     }
     cli.fails(&of(nats, &["requests", "show", "ffff"]), 2, &["ffff", "pvf requests"]);
-    let unknown = "00000000-0000-4000-8000-000000000001";
+    let unknown = "00000000000040008000000000000001";
     cli.fails(&of(nats, &["why", unknown]), 2, &[unknown, "it is not open", "has been active for"]);
     cli.fails(&of(nats, &["requests", "show", "…"]), 2, &["is not the beginning of an id"]);
 

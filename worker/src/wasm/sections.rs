@@ -18,9 +18,12 @@ fn number(at: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-/// The sections of a module: id and content. `None` for one that cannot be read, which is the last one.
-fn sections(module: &[u8]) -> impl Iterator<Item = Option<(u8, &[u8])>> {
-    fn next(at: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
+/// A section: its id and its content.
+type Section<'a> = (u8, &'a [u8]);
+
+/// The sections of a module; `None` for one that cannot be read, which is the last one.
+fn sections(module: &[u8]) -> impl Iterator<Item = Option<Section<'_>>> {
+    fn next(at: &[u8]) -> Option<(Section<'_>, &[u8])> {
         let (id, rest) = at.split_first()?;
         let (size, rest) = number(rest)?;
         let (content, rest) = rest.split_at_checked(size)?;
