@@ -275,9 +275,11 @@ pub(super) fn heartbeat(u: In<'_, '_>, sent: &[(WorkerId, ToWorker)]) -> Result<
         fetching.push(running(u)?);
     }
     let mut compiling = Vec::new();
-    for attempt in jobs.iter().filter(|_| u.ratio(1, 3).unwrap_or(false)) {
-        let progress = CompileProgress { compiled: u.arbitrary()?, functions: u.arbitrary()? };
-        compiling.push(Compiling { attempt: *attempt, progress });
+    for attempt in &jobs {
+        if u.ratio(1, 3)? {
+            let progress = CompileProgress { compiled: u.arbitrary()?, functions: u.arbitrary()? };
+            compiling.push(Compiling { attempt: *attempt, progress });
+        }
     }
     let (draining, holdings) = (u.ratio(1, 8)?, list(u, holding)?);
     Ok((worker, Heartbeat { running: jobs, draining, holdings, fetching, compiling }))
