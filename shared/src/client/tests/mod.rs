@@ -2,6 +2,7 @@
 //! advances to the next timer when every task waits.
 
 mod bundles;
+mod compiling;
 mod coordinators;
 mod deadlines;
 mod lifecycle;
